@@ -1,0 +1,1 @@
+"""Darkroom on one machine: the `darkroom` command."""

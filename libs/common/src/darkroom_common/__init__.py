@@ -1,0 +1,1 @@
+"""What every Darkroom service stands on: messages, broker, database, object store, telemetry."""

@@ -1,0 +1,1 @@
+"""Darkroom API: REST and DICOMweb for people and programs."""

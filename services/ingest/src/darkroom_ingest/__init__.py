@@ -1,0 +1,1 @@
+"""Darkroom ingest: receives images from modalities and makes them durable."""

@@ -1,0 +1,1 @@
+"""Darkroom licensing: validates the licence and tells the others what it entitles to."""

@@ -1,0 +1,1 @@
+"""Darkroom metadata: keeps the index of patients, studies, series and instances."""

@@ -1,0 +1,1 @@
+"""Darkroom print: composes films and sends them to printers."""

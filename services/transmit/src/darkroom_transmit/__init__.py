@@ -1,0 +1,1 @@
+"""Darkroom transmit: sends images to destinations."""
