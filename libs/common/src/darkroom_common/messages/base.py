@@ -14,7 +14,7 @@ ReceiptId = MessageId
 Uid = Annotated[
     str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f/\\]+$")
 ]
-"""A UID as received: PS3.5 section 9.1 bounds it to 64 characters; archives hold others than digits."""
+"""A UID as received: at most 64 characters (PS3.5 section 9.1), though archives hold odd ones."""
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 """SHA-256 in lower-case hexadecimal."""
 AeTitle = Annotated[str, StringConstraints(max_length=16)]

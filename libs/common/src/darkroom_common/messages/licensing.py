@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, Field
 
 from darkroom_common.messages.base import Event
 
@@ -20,4 +20,4 @@ class LicenceChecked(Event):
     state: LicenceState
     reason: str = ""
     valid_until: AwareDatetime | None = None
-    entitlements: dict[str, int] = {}
+    entitlements: dict[str, int] = Field(default_factory=dict)

@@ -21,7 +21,7 @@ PGP_OPTIONS: Final = "cipher-algo=aes256, s2k-mode=0, compress-algo=0"
 KEY_BYTES: Final = 32
 TOKEN_BYTES: Final = 16
 PREFIX_LIMIT: Final = 16
-"""Characters of a word that have a prefix token; a longer search prefix is checked after decrypting."""
+"""Characters of a word that have a prefix token; the rest is checked after decrypting."""
 
 
 def _key(text: str, setting: str) -> bytes:
