@@ -38,7 +38,7 @@ def clean_text(text: str) -> str:
     return _CONTROL.sub(_escape, text)
 
 
-def _clean(key: str, value: Any) -> Any:
+def _clean(key: str, value: Any) -> Any:  # noqa: PLR0911 - one line a kind
     if _SECRET_KEYS.search(key):
         return REDACTED
     if isinstance(value, str):
