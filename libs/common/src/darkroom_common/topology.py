@@ -24,7 +24,7 @@ RETRY_TIERS: Final[Mapping[str, timedelta]] = {
     "10m": timedelta(minutes=10),
     "1h": timedelta(hours=1),
 }
-CRASH_LIMIT: Final = 5
+CRASH_LIMIT: Final = 10
 """How often a delivery may be lost to a dying consumer before it is dead-lettered."""
 DELIVERY_LIMIT: Final = 1000
 """The broker's own limit, far above ours: it counts every outstanding message of a crash."""
