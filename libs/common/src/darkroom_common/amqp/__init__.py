@@ -1,0 +1,1 @@
+"""The broker: publish with confirms, consume with settling, retry and dead letters in one place."""

@@ -1,0 +1,71 @@
+"""What services see of the broker. RabbitMQ and its twin in memory both are one."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from darkroom_common.errors import DependencyUnavailable, TransientError
+from darkroom_common.messages.base import Message
+from darkroom_common.topology import WorkQueue
+
+
+class BrokerUnavailable(DependencyUnavailable):
+    """The broker is away, blocks, or refused the message; whether it has it is not known."""
+
+
+class Unroutable(TransientError):  # noqa: N818 - RabbitMQ's own word
+    """No queue is bound for the message: its consumer has not declared it yet, or lost it."""
+
+
+@dataclass(frozen=True)
+class Received:
+    """A message as a batch handler gets it."""
+
+    message: Message
+    trace: dict[str, str]
+    """W3C trace headers of whoever published it."""
+    attempt: int
+    """How many attempts have failed before."""
+
+
+Handler = Callable[[Message], Awaitable[None]]
+BatchHandler = Callable[[Sequence[Received]], Awaitable[None]]
+
+
+class Broker(Protocol):
+    """Publish and consume."""
+
+    async def publish(self, message: Message, *, headers: dict[str, str] | None = None) -> None:
+        """Return when the broker has the message on disk.
+
+        Args:
+            message: its class names the exchange, its `TYPE` is the routing key.
+            headers: trace headers; None takes the current span's.
+
+        Raises:
+            BrokerUnavailable: it may or may not have arrived; publish it again with the same id.
+            Unroutable: nobody would have received it.
+        """
+        ...
+
+    async def consume(self, queue: WorkQueue, handler: Handler, *, concurrency: int = 16) -> None:
+        """Hand messages to `handler` one by one, `concurrency` at a time, until cancelled.
+
+        What the handler raises decides: `PermanentError` dead-letters, `DependencyUnavailable`
+        holds the message and pauses, anything else retries in the queue's tiers, then
+        dead-letters. Cancelling leaves messages with the broker.
+        """
+        ...
+
+    async def consume_batches(
+        self, queue: WorkQueue, handler: BatchHandler, *, size: int, linger: float
+    ) -> None:
+        """Hand up to `size` messages at once, waiting `linger` seconds for more, until cancelled.
+
+        A batch that fails is handed out again one by one, so that a bad message fails alone.
+        """
+        ...
+
+    async def check(self) -> None:
+        """Raise `Unhealthy` when nothing could be published now."""
+        ...

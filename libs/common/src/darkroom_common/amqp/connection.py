@@ -1,0 +1,77 @@
+"""One connection to RabbitMQ, opened when it is needed and again when it was lost.
+
+aio-pika's robust connection is not used: it may leave a consumer silently gone. A lost connection
+ends the sessions on it, and whoever runs a session starts another one.
+"""
+
+import asyncio
+from typing import Final
+
+import aio_pika
+from aio_pika.abc import AbstractChannel, AbstractConnection
+from aio_pika.exceptions import AMQPError
+
+from darkroom_common.amqp.broker import BrokerUnavailable
+from darkroom_common.telemetry import metrics
+
+CONNECT_LIMIT: Final = 10.0  # seconds
+AWAY: Final = (AMQPError, ConnectionError, OSError, TimeoutError, RuntimeError)
+"""What aio-pika and aiormq raise when a connection or channel is not usable."""
+
+
+class Link:
+    """A connection for one purpose: an alarm blocks those that publish, so consuming has its own."""
+
+    def __init__(self, url: str, *, service: str, purpose: str) -> None:
+        self._url = url
+        self._name = f"darkroom-{service}-{purpose}"
+        self._purpose = purpose
+        self._connection: AbstractConnection | None = None
+        self._opening = asyncio.Lock()
+
+    async def connection(self) -> AbstractConnection:
+        """Return the open connection.
+
+        Raises:
+            BrokerUnavailable: it cannot be opened now.
+        """
+        async with self._opening:
+            if self._connection is None or self._connection.is_closed:
+                metrics.BROKER_CONNECTED.labels(self._purpose).set(0)
+                try:
+                    async with asyncio.timeout(CONNECT_LIMIT):
+                        self._connection = await aio_pika.connect(
+                            self._url,
+                            client_properties={"connection_name": self._name},
+                            heartbeat=20,
+                        )
+                except AWAY as error:
+                    self._connection = None
+                    raise BrokerUnavailable(f"RabbitMQ: {type(error).__name__}") from error
+                metrics.BROKER_CONNECTED.labels(self._purpose).set(1)
+            return self._connection
+
+    async def channel(self) -> AbstractChannel:
+        """Return a new channel with confirms, on which an unroutable message is an error.
+
+        Raises:
+            BrokerUnavailable: it cannot be opened now.
+        """
+        connection = await self.connection()
+        try:
+            async with asyncio.timeout(CONNECT_LIMIT):
+                channel = connection.channel(publisher_confirms=True, on_return_raises=True)
+                await channel.initialize()
+        except AWAY as error:
+            raise BrokerUnavailable(f"RabbitMQ: {type(error).__name__}") from error
+        return channel
+
+    async def close(self) -> None:
+        """Close; what is unsettled goes back to the broker."""
+        connection, self._connection = self._connection, None
+        if connection is not None and not connection.is_closed:
+            try:
+                async with asyncio.timeout(3):
+                    await connection.close()
+            except AWAY:
+                return  # it was going away by itself

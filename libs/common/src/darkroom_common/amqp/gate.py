@@ -1,0 +1,72 @@
+"""Pauses a consumer while nearly everything fails, and probes until it works again."""
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final
+
+from darkroom_common.telemetry import metrics
+from darkroom_common.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+WINDOW: Final = 20
+SHARE: Final = 0.8
+FIRST_DELAY: Final = 0.5  # seconds
+LAST_DELAY: Final = 15.0
+
+
+@dataclass
+class Gate:
+    """Open: all pass. Closed: one at a time passes as a probe, with growing pauses between."""
+
+    queue: str
+    _outcomes: deque[bool] = field(default_factory=lambda: deque(maxlen=WINDOW))
+    _opened: asyncio.Event = field(default_factory=asyncio.Event)
+    _probing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _delay: float = FIRST_DELAY
+
+    def __post_init__(self) -> None:
+        """Start open."""
+        self._opened.set()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether work passes freely."""
+        return self._opened.is_set()
+
+    async def enter(self) -> None:
+        """Return when the caller may work; while closed, after a pause and one at a time."""
+        while not self._opened.is_set():
+            async with self._probing:
+                if self._opened.is_set():
+                    return
+                try:
+                    async with asyncio.timeout(self._delay):
+                        await self._opened.wait()
+                except TimeoutError:
+                    self._delay = min(self._delay * 2, LAST_DELAY)
+                    return
+
+    def succeeded(self) -> None:
+        """Record work that went well: it opens the gate."""
+        self._outcomes.append(True)
+        if not self._opened.is_set():
+            log.info("consumer.resumed", queue=self.queue)
+            self._outcomes.clear()
+            self._delay = FIRST_DELAY
+            self._opened.set()
+            metrics.CONSUMER_PAUSED.labels(self.queue).set(0)
+
+    def failed(self) -> None:
+        """Record a failure of one message: many of them in a row close the gate."""
+        self._outcomes.append(False)
+        bad = self._outcomes.count(False)
+        if len(self._outcomes) == WINDOW and bad >= SHARE * WINDOW:
+            self.close(reason="nearly everything fails")
+
+    def close(self, *, reason: str) -> None:
+        """Pause."""
+        if self._opened.is_set():
+            log.warning("consumer.paused", queue=self.queue, reason=reason)
+            self._opened.clear()
+            metrics.CONSUMER_PAUSED.labels(self.queue).set(1)

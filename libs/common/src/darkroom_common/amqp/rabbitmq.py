@@ -1,0 +1,262 @@
+"""The broker that is RabbitMQ."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
+
+from darkroom_common.amqp.broker import BatchHandler, BrokerUnavailable, Handler, Received
+from darkroom_common.amqp.connection import AWAY, Link
+from darkroom_common.amqp.consumer import Consumer, Delivery
+from darkroom_common.amqp.publisher import Publisher, copy_for, declare_exchanges
+from darkroom_common.amqp.retry import ATTEMPT, DEAD_AT, DELIVERY_COUNT, QUEUE, REASON, Dead, Retry
+from darkroom_common.health import Unhealthy
+from darkroom_common.messages.base import Message
+from darkroom_common.telemetry import metrics
+from darkroom_common.telemetry.logs import get_logger
+from darkroom_common.topology import (
+    DEAD_EXCHANGE,
+    QUORUM_ARGUMENTS,
+    RETRY_TIERS,
+    WorkQueue,
+    retry_arguments,
+    retry_exchange,
+)
+
+log = get_logger(__name__)
+WATCH_SECONDS: Final = 15.0
+RECONNECT_LAST: Final = 10.0
+
+
+async def declare(channel: AbstractChannel, queue: WorkQueue) -> AbstractQueue:
+    """Declare a work queue, its dead-letter queue, its bindings and the tiers it waits in."""
+    await declare_exchanges(channel)
+    for tier in queue.tiers:
+        name = retry_exchange(tier)
+        waiting = await channel.declare_queue(name, durable=True, arguments=retry_arguments(tier))
+        await waiting.bind(name, routing_key="")
+    dead = await channel.declare_queue(queue.dead, durable=True, arguments=dict(QUORUM_ARGUMENTS))
+    await dead.bind(DEAD_EXCHANGE, routing_key=queue.dead)
+    declared = await channel.declare_queue(
+        queue.name, durable=True, arguments=dict(queue.arguments)
+    )
+    await bind(declared, queue)
+    return declared
+
+
+async def bind(declared: AbstractQueue, queue: WorkQueue) -> None:
+    """Bind a queue to what it wants; again whenever the watchdog looks, if someone took it away."""
+    for message in queue.binds:
+        await declared.bind(message.EXCHANGE.value, routing_key=message.TYPE)
+
+
+@dataclass
+class RabbitSource:
+    """One session with one queue: a channel to take from, the publisher to put copies."""
+
+    channel: AbstractChannel
+    declared: AbstractQueue
+    queue: WorkQueue
+    publisher: Publisher
+    delays: Mapping[str, timedelta]
+
+    def __post_init__(self) -> None:
+        """Remember what is unsettled by delivery tag."""
+        self._incoming: dict[int, AbstractIncomingMessage] = {}
+
+    def _take(self, message: AbstractIncomingMessage) -> Delivery:
+        tag = message.delivery_tag or 0
+        self._incoming[tag] = message
+        return Delivery(
+            tag=tag,
+            type=message.type,
+            message_id=message.message_id or "",
+            body=message.body,
+            headers=message.headers,
+        )
+
+    async def get(self) -> Delivery | None:
+        """Return the first message, or None when the queue is empty."""
+        try:
+            message = await self.declared.get(no_ack=False, fail=False, timeout=10)
+        except AWAY as error:
+            raise BrokerUnavailable(f"RabbitMQ: {type(error).__name__}") from error
+        return None if message is None else self._take(message)
+
+    @asynccontextmanager
+    async def subscription(
+        self, prefetch: int, deliver: Callable[[Delivery], None]
+    ) -> AsyncIterator[None]:
+        """Have messages delivered; leaving the block leaves what is unsettled to the broker."""
+
+        async def on_message(message: AbstractIncomingMessage) -> None:
+            deliver(self._take(message))
+
+        try:
+            await self.channel.set_qos(prefetch_count=prefetch)
+            await self.declared.consume(on_message, no_ack=False, timeout=10)
+        except AWAY as error:
+            raise BrokerUnavailable(f"RabbitMQ: {type(error).__name__}") from error
+        yield
+
+    async def ack(self, delivery: Delivery) -> None:
+        """Acknowledge."""
+        try:
+            await self._incoming.pop(delivery.tag).ack()
+        except AWAY as error:
+            raise BrokerUnavailable(f"RabbitMQ: {type(error).__name__}") from error
+
+    async def defer(self, delivery: Delivery, retry: Retry) -> None:
+        """Publish a copy to the tier; its routing key brings it back to this very queue."""
+        copy = copy_for(
+            delivery.body,
+            message_id=delivery.message_id,
+            message_type=delivery.type,
+            headers=_kept(delivery.headers) | {ATTEMPT: retry.attempt},
+            expiration=self.delays[retry.tier],
+        )
+        await self.publisher.send(
+            copy, exchange=retry_exchange(retry.tier), routing_key=self.queue.name
+        )
+
+    async def bury(self, delivery: Delivery, dead: Dead) -> None:
+        """Publish a copy to the dead-letter queue with the reason."""
+        told = {
+            REASON: dead.reason,
+            QUEUE: self.queue.name,
+            DEAD_AT: datetime.now(UTC).isoformat(),
+        }
+        copy = copy_for(
+            delivery.body,
+            message_id=delivery.message_id,
+            message_type=delivery.type,
+            headers=_kept(delivery.headers) | told,
+        )
+        await self.publisher.send(copy, exchange=DEAD_EXCHANGE, routing_key=self.queue.dead)
+
+
+def _kept(headers: Mapping[str, object]) -> dict[str, Any]:
+    return {k: v for k, v in headers.items() if k not in (DELIVERY_COUNT, "x-death")}
+
+
+class RabbitBroker:
+    """RabbitMQ behind the `Broker` interface."""
+
+    def __init__(
+        self, url: str, *, service: str, delays: Mapping[str, timedelta] | None = None
+    ) -> None:
+        self._publishing = Link(url, service=service, purpose="publish")
+        self._consuming = Link(url, service=service, purpose="consume")
+        self._publisher = Publisher(self._publishing, app_id=f"darkroom-{service}")
+        self._delays = RETRY_TIERS if delays is None else delays
+
+    async def publish(self, message: Message, *, headers: dict[str, str] | None = None) -> None:
+        """Publish; see `Broker.publish`."""
+        await self._publisher.publish(message, headers=headers)
+
+    async def consume(self, queue: WorkQueue, handler: Handler, *, concurrency: int = 16) -> None:
+        """Consume one by one; see `Broker.consume`."""
+
+        async def one(received: Sequence[Received]) -> None:
+            await handler(received[0].message)
+
+        await self._consume(Consumer(queue, one, concurrency=min(concurrency, queue.prefetch)))
+
+    async def consume_batches(
+        self, queue: WorkQueue, handler: BatchHandler, *, size: int, linger: float
+    ) -> None:
+        """Consume in batches; see `Broker.consume_batches`."""
+        await self._consume(Consumer(queue, handler, size=size, linger=linger))
+
+    async def _consume(self, consumer: Consumer) -> None:
+        delay = 0.2
+        while True:
+            began = time.monotonic()
+            try:
+                await self._session(consumer)
+            except BrokerUnavailable as error:
+                if time.monotonic() - began > RECONNECT_LAST:
+                    delay = 0.2
+                log.warning("consumer.waits", queue=consumer.queue.name, reason=str(error))
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, RECONNECT_LAST)
+
+    async def _session(self, consumer: Consumer) -> None:
+        channel = await self._consuming.channel()
+        try:
+            try:
+                declared = await declare(channel, consumer.queue)
+            except AWAY as error:
+                raise BrokerUnavailable(f"RabbitMQ: {type(error).__name__}") from error
+            source = RabbitSource(channel, declared, consumer.queue, self._publisher, self._delays)
+            async with asyncio.TaskGroup() as tasks:
+                watch = tasks.create_task(self._watch(consumer, channel, declared))
+                await consumer.run(source)
+                watch.cancel()
+        except* BrokerUnavailable as group:
+            raise BrokerUnavailable(str(group.exceptions[0])) from group
+        finally:
+            try:
+                async with asyncio.timeout(2):
+                    await channel.close()
+            except AWAY:
+                log.debug("channel.gone", queue=consumer.queue.name)
+
+    async def _watch(
+        self, consumer: Consumer, channel: AbstractChannel, declared: AbstractQueue
+    ) -> None:
+        """End the session when the channel closes or when messages wait and none comes."""
+        ticks = 0
+        consumer.last_delivery = time.monotonic()
+        while True:
+            await asyncio.sleep(1)
+            if channel.is_closed:
+                raise BrokerUnavailable("RabbitMQ: the channel was closed")
+            ticks += 1
+            if ticks % WATCH_SECONDS:
+                continue
+            try:
+                async with asyncio.timeout(10):
+                    await bind(declared, consumer.queue)
+                    depth = await self.depth(channel, consumer.queue.name)
+            except AWAY as error:
+                raise BrokerUnavailable(f"RabbitMQ: {type(error).__name__}") from error
+            silent = time.monotonic() - consumer.last_delivery
+            if depth and consumer.idle and silent > WATCH_SECONDS:
+                metrics.CONSUMER_REBUILT.labels(consumer.queue.name).inc()
+                raise BrokerUnavailable("RabbitMQ: messages wait but none is delivered")
+
+    @staticmethod
+    async def depth(channel: AbstractChannel, name: str) -> int:
+        """Return how many messages are ready in a queue, and say so as a metric."""
+        state = await channel.declare_queue(name, passive=True)
+        count = state.declaration_result.message_count or 0
+        metrics.QUEUE_DEPTH.labels(name).set(count)
+        return count
+
+    async def check(self) -> None:
+        """Raise `Unhealthy` when the connection for publishing cannot be opened."""
+        try:
+            await self._publishing.connection()
+        except BrokerUnavailable as error:
+            raise Unhealthy(str(error)) from error
+
+    async def close(self) -> None:
+        """Close both connections; what is unsettled goes back to the broker."""
+        await self._publishing.close()
+        await self._consuming.close()
+
+
+@asynccontextmanager
+async def open_broker(url: str, *, service: str) -> AsyncIterator[RabbitBroker]:
+    """Open a `RabbitBroker` for the length of a block; it connects when first needed."""
+    broker = RabbitBroker(url, service=service)
+    try:
+        yield broker
+    finally:
+        await broker.close()

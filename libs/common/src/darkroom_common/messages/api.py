@@ -1,0 +1,60 @@
+"""What the API asks of the others: commands, one queue each."""
+
+from typing import ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from darkroom_common.messages.base import Command, MessageId, Uid
+
+
+class SendObjects(Command):
+    """Send stored objects to a destination. Transmit keeps it as a job of its own."""
+
+    TYPE: ClassVar[str] = "transmit.send.v1"
+
+    job_id: MessageId
+    destination: str = Field(min_length=1, max_length=64)
+    study_instance_uid: Uid | None = None
+    series_instance_uid: Uid | None = None
+    sop_instance_uids: tuple[Uid, ...] = ()
+    priority: Literal["low", "medium", "high"] = "medium"
+    requested_by: str = Field(default="", max_length=64, description="user name or rule name")
+
+    @model_validator(mode="after")
+    def _names_objects(self) -> Self:
+        if not (self.study_instance_uid or self.series_instance_uid or self.sop_instance_uids):
+            raise ValueError("names a study, a series or instances")
+        return self
+
+
+class PrintFilm(Command):
+    """Print images on film. Print keeps it as a job of its own.
+
+    `request` is the body of `POST /api/v1/print/jobs`; print validates it against the printer.
+    """
+
+    TYPE: ClassVar[str] = "print.film.v1"
+
+    job_id: MessageId
+    printer: str = Field(min_length=1, max_length=64)
+    layout: str = Field(description="Image Display Format, PS3.3 C.13.3, or a name")
+    sop_instance_uids: tuple[Uid, ...] = Field(min_length=1)
+    copies: int = Field(default=1, ge=1, le=100)
+    requested_by: str = Field(default="", max_length=64)
+
+
+class DeleteStudy(Command):
+    """Take a study out of the index; the purge of its objects is deferred and audited."""
+
+    TYPE: ClassVar[str] = "study.delete.v1"
+
+    study_instance_uid: Uid
+    requested_by: str = Field(default="", max_length=64)
+
+
+class ValidateLicence(Command):
+    """Ask Odoo about the licence now, not at the next regular time."""
+
+    TYPE: ClassVar[str] = "licence.validate.v1"
+
+    requested_by: str = Field(default="", max_length=64)

@@ -1,0 +1,86 @@
+"""What every message has, and the types that its fields are made of."""
+
+import uuid
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, ClassVar, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from darkroom_common.errors import PermanentError
+
+MessageId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+ReceiptId = MessageId
+Uid = Annotated[
+    str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f/\\]+$")
+]
+"""A UID as received: at most 64 characters (PS3.5 section 9.1), though archives hold odd ones."""
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+"""SHA-256 in lower-case hexadecimal."""
+AeTitle = Annotated[str, StringConstraints(max_length=16)]
+"""Application entity title without padding, PS3.5 section 6.2."""
+ObjectKey = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+
+
+class InvalidMessage(PermanentError):  # noqa: N818 - says what it is
+    """A body that does not fit its type. The text names fields, never values."""
+
+
+class Exchange(StrEnum):
+    """The exchange that a kind of message goes to."""
+
+    EVENTS = "darkroom.events"
+    COMMANDS = "darkroom.commands"
+
+
+def new_message_id() -> str:
+    """Return a random id of 32 lower-case hexadecimal digits."""
+    return uuid.uuid4().hex
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Message(BaseModel):
+    """A fact or a request. Readers ignore fields that they do not know."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    TYPE: ClassVar[str]
+    EXCHANGE: ClassVar[Exchange]
+
+    id: MessageId = Field(default_factory=new_message_id)
+    occurred_at: AwareDatetime = Field(default_factory=_now)
+
+    def to_body(self) -> bytes:
+        """Return the JSON that goes over the wire."""
+        return self.model_dump_json().encode()
+
+    @classmethod
+    def from_body(cls, body: bytes) -> Self:
+        """Read the JSON that came over the wire.
+
+        Raises:
+            InvalidMessage: it is not JSON or does not fit; the text names the fields.
+        """
+        try:
+            return cls.model_validate_json(body)
+        except ValidationError as error:
+            fields = ", ".join(
+                f"{'.'.join(str(part) for part in item['loc']) or 'body'}: {item['type']}"
+                for item in error.errors(include_input=False, include_url=False)
+            )
+            raise InvalidMessage(f"{cls.TYPE}: {fields}") from None
+
+
+class Event(Message):
+    """Something that has happened, in the past tense; any number of queues may want it."""
+
+    EXCHANGE: ClassVar[Exchange] = Exchange.EVENTS
+
+
+class Command(Message):
+    """A request to the one service that owns the work; exactly one queue takes it."""
+
+    EXCHANGE: ClassVar[Exchange] = Exchange.COMMANDS

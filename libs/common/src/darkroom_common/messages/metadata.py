@@ -1,0 +1,55 @@
+"""What metadata tells: the index has changed."""
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from darkroom_common.messages.base import AeTitle, Digest, Event, ObjectKey, ReceiptId, Uid
+
+
+class InstanceIndexed(Event):
+    """An instance that was not known before is in the index. Once for each instance."""
+
+    TYPE: ClassVar[str] = "dicom.instance.indexed.v1"
+
+    receipt: ReceiptId
+    study_instance_uid: Uid
+    series_instance_uid: Uid
+    sop_instance_uid: Uid
+    sop_class_uid: Uid
+    transfer_syntax_uid: Uid
+    modality: str | None = None
+    object_key: ObjectKey
+    sha256: Digest
+    size: int
+    calling_ae_title: AeTitle
+    called_ae_title: AeTitle
+
+
+class InstanceConflicted(Event):
+    """A known SOP instance UID came with other bytes: both are kept, the first stays in force."""
+
+    TYPE: ClassVar[str] = "dicom.instance.conflicted.v1"
+
+    receipt: ReceiptId
+    study_instance_uid: Uid
+    sop_instance_uid: Uid
+    object_key: ObjectKey
+    sha256: Digest
+    calling_ae_title: AeTitle
+
+
+class StudyCompleted(Event):
+    """No instance of the study has arrived for the quiet time: it can be routed as a whole.
+
+    Published again with a higher `revision` when more instances arrive later.
+    """
+
+    TYPE: ClassVar[str] = "dicom.study.completed.v1"
+
+    study_instance_uid: Uid
+    revision: int = Field(ge=1)
+    series: int
+    instances: int
+    modalities: tuple[str, ...]
+    calling_ae_titles: tuple[AeTitle, ...] = ()

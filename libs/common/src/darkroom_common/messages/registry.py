@@ -1,0 +1,44 @@
+"""Every message type, by name. A type that is not here is refused, never guessed."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from darkroom_common.messages.api import DeleteStudy, PrintFilm, SendObjects, ValidateLicence
+from darkroom_common.messages.base import InvalidMessage, Message
+from darkroom_common.messages.ingest import InstanceQuarantined, InstanceStored
+from darkroom_common.messages.jobs import PrintJobChanged, TransmitJobChanged
+from darkroom_common.messages.licensing import LicenceChecked
+from darkroom_common.messages.metadata import InstanceConflicted, InstanceIndexed, StudyCompleted
+
+MESSAGE_TYPES: Final[Mapping[str, type[Message]]] = MappingProxyType(
+    {
+        cls.TYPE: cls
+        for cls in (
+            InstanceStored,
+            InstanceQuarantined,
+            InstanceIndexed,
+            InstanceConflicted,
+            StudyCompleted,
+            SendObjects,
+            PrintFilm,
+            DeleteStudy,
+            ValidateLicence,
+            TransmitJobChanged,
+            PrintJobChanged,
+            LicenceChecked,
+        )
+    }
+)
+
+
+def decode(message_type: str | None, body: bytes) -> Message:
+    """Return the message that `body` holds.
+
+    Raises:
+        InvalidMessage: the type is unknown, or the body does not fit it.
+    """
+    cls = MESSAGE_TYPES.get(message_type or "")
+    if cls is None:
+        raise InvalidMessage(f"unknown message type {(message_type or '(none)')[:64]!r}")
+    return cls.from_body(body)

@@ -1,0 +1,1 @@
+"""Objects: where bytes are kept. The spool makes them durable, the store keeps them."""

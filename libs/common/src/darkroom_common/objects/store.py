@@ -1,0 +1,231 @@
+"""The object store: immutable objects under keys.
+
+An object is a DICOM file (PS3.10): preamble, file meta, then the data set byte for byte as it was
+received. Nothing is ever overwritten: a key carries the digest of what it names.
+"""
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+from urllib.parse import unquote, urlsplit
+
+from darkroom_common.errors import ConfigurationError, DependencyUnavailable, PermanentError
+from darkroom_common.health import Unhealthy
+
+CHUNK: Final = 1 << 20
+
+
+class ObjectMissing(PermanentError):  # noqa: N818 - says what it is
+    """No object has this key."""
+
+
+class StoreUnavailable(DependencyUnavailable):
+    """The store cannot be reached, is full or failed to sync."""
+
+
+@dataclass(frozen=True)
+class VolumeSpace:
+    """Room on the volume, in bytes."""
+
+    free: int
+    total: int
+
+
+class ObjectStore(Protocol):
+    """What every kind of store does. Offsets and lengths are bytes."""
+
+    async def put_files(self, files: Sequence[tuple[str, Path]]) -> None:
+        """Make local files durable objects; a key that exists already is left as it is.
+
+        Raises:
+            StoreUnavailable: nothing can be said of any of them; do it again.
+        """
+        ...
+
+    def stream(
+        self, key: str, *, start: int = 0, length: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """Yield the bytes from `start`, at most `length` of them.
+
+        Raises:
+            ObjectMissing: at the first step.
+            StoreUnavailable: at any step.
+        """
+        ...
+
+    async def read(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
+        """Return the bytes from `start`, at most `length` of them.
+
+        Raises:
+            ObjectMissing: there is none.
+            StoreUnavailable: the store is away.
+        """
+        ...
+
+    async def size(self, key: str) -> int:
+        """Return the size of an object in bytes.
+
+        Raises:
+            ObjectMissing: there is none.
+        """
+        ...
+
+    async def check(self) -> None:
+        """Raise `Unhealthy` when the store cannot be used."""
+        ...
+
+
+class FileSystemStore:
+    """Objects as files under a root, local or mounted."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def path(self, key: str) -> Path:
+        """Return where an object lives.
+
+        Raises:
+            PermanentError: the key would leave the root.
+        """
+        parts = key.split("/")
+        if any(part in ("", ".", "..") or "\x00" in part for part in parts):
+            raise PermanentError("an object key has an empty or dotted part")
+        return self._root.joinpath(*parts)
+
+    async def put_files(self, files: Sequence[tuple[str, Path]]) -> None:
+        """Link (or copy, from another volume) files into place and sync the directories once."""
+        try:
+            await asyncio.to_thread(self._put, [(self.path(key), source) for key, source in files])
+        except OSError as error:
+            raise StoreUnavailable(f"object store: {error.strerror}") from error
+
+    def _put(self, files: Sequence[tuple[Path, Path]]) -> None:
+        to_sync: set[Path] = set()
+        for target, source in files:
+            self._make_directories(target.parent, to_sync)
+            try:
+                os.link(source, target)  # the bytes were synced in the spool
+            except FileExistsError:
+                pass
+            except OSError as error:
+                if not source.exists():
+                    raise
+                del error
+                self._copy(source, target)
+            # An existing entry may be of a run that died before its sync.
+            to_sync.add(target.parent)
+        for directory in to_sync:
+            sync_directory(directory)
+
+    def _make_directories(self, directory: Path, to_sync: set[Path]) -> None:
+        if directory.is_dir():
+            # Made by us or by another relay that may not have synced the parents yet.
+            to_sync.update(self._up_to_root(directory))
+            return
+        self._make_directories(directory.parent, to_sync)
+        directory.mkdir(exist_ok=True)
+        to_sync.update((directory, directory.parent))
+
+    def _up_to_root(self, directory: Path) -> list[Path]:
+        return [
+            d for d in (directory, *directory.parents) if d == self._root or self._root in d.parents
+        ]
+
+    @staticmethod
+    def _copy(source: Path, target: Path) -> None:
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+        with source.open("rb") as reader, temporary.open("wb") as writer:
+            shutil.copyfileobj(reader, writer, CHUNK)
+            writer.flush()
+            os.fsync(writer.fileno())
+        temporary.rename(target)
+
+    async def stream(
+        self, key: str, *, start: int = 0, length: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """Yield the bytes from `start`, at most `length` of them, a mebibyte at a time."""
+        path = self.path(key)
+        left = length
+        try:
+            file = await asyncio.to_thread(path.open, "rb")
+            try:
+                if start:
+                    file.seek(start)
+                while left is None or left > 0:
+                    want = CHUNK if left is None else min(CHUNK, left)
+                    chunk = await asyncio.to_thread(file.read, want)
+                    if not chunk:
+                        break
+                    if left is not None:
+                        left -= len(chunk)
+                    yield chunk
+            finally:
+                file.close()
+        except FileNotFoundError as error:
+            raise ObjectMissing(key) from error
+        except OSError as error:
+            raise StoreUnavailable(f"object store: {error.strerror}") from error
+
+    async def read(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
+        """Return the bytes from `start`, at most `length` of them."""
+        return await asyncio.to_thread(self.read_now, key, start=start, length=length)
+
+    def read_now(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
+        """As `read`, for a thread that may block."""
+        try:
+            with self.path(key).open("rb") as file:
+                file.seek(start)
+                return file.read(-1 if length is None else length)
+        except FileNotFoundError as error:
+            raise ObjectMissing(key) from error
+        except OSError as error:
+            raise StoreUnavailable(f"object store: {error.strerror}") from error
+
+    async def size(self, key: str) -> int:
+        """Return the size of an object in bytes."""
+        try:
+            return (await asyncio.to_thread(self.path(key).stat)).st_size
+        except FileNotFoundError as error:
+            raise ObjectMissing(key) from error
+        except OSError as error:
+            raise StoreUnavailable(f"object store: {error.strerror}") from error
+
+    async def check(self) -> None:
+        """Raise `Unhealthy` when the root is not a directory that can be read."""
+        if not await asyncio.to_thread(os.access, self._root, os.R_OK | os.X_OK):
+            raise Unhealthy("the root of the object store cannot be read")
+
+    async def space(self) -> VolumeSpace:
+        """Return the room on the store's volume."""
+        usage = await asyncio.to_thread(shutil.disk_usage, self._root)
+        return VolumeSpace(free=usage.free, total=usage.total)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def open_store(url: str) -> FileSystemStore:
+    """Return the store that a URL names: `file:///path` today.
+
+    Raises:
+        ConfigurationError: another scheme, or a path that is not absolute.
+    """
+    parts = urlsplit(url)
+    if parts.scheme != "file" or parts.netloc not in ("", "localhost") or not parts.path:
+        raise ConfigurationError("STORE_URL is file:///absolute/path")
+    root = Path(unquote(parts.path))
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"STORE_URL: cannot make {root}: {error.strerror}") from error
+    return FileSystemStore(root)

@@ -1,0 +1,137 @@
+"""Keys of encrypted columns and of blind indexes (MET-02).
+
+Columns are encrypted by pgcrypto in SQL: `pgp_sym_encrypt(value, key, PGP_OPTIONS)` with the key
+as a bind parameter and its id beside the column. Searching uses blind tokens: HMAC-SHA-256 under a
+key of the field, cut to 16 bytes, over the normalised value and over the prefixes of its words.
+What leaks (equality and prefix equality of values) is stated in docs/security.md.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import unicodedata
+from dataclasses import dataclass
+from typing import Final, Self
+
+from darkroom_common.errors import ConfigurationError
+
+PGP_OPTIONS: Final = "cipher-algo=aes256, s2k-mode=0, compress-algo=0"
+KEY_BYTES: Final = 32
+TOKEN_BYTES: Final = 16
+PREFIX_LIMIT: Final = 16
+"""Characters of a word that have a prefix token; the rest is checked after decrypting."""
+
+
+def _key(text: str, setting: str) -> bytes:
+    try:
+        key = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise ConfigurationError(f"{setting}: a key is {KEY_BYTES} random bytes in base64")
+    return key
+
+
+def decode_key(text: str, *, setting: str) -> bytes:
+    """Return the 32 bytes of a key given in base64.
+
+    Raises:
+        ConfigurationError: names the setting, not the value.
+    """
+    return _key(text.strip(), setting)
+
+
+@dataclass(frozen=True, repr=False)
+class PhiKeys:
+    """The keys of encrypted columns, by id; new values take the current one."""
+
+    current: int
+    keys: dict[int, str]
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `{"current": 1, "keys": {"1": "<base64 of 32 bytes>"}}`.
+
+        Raises:
+            ConfigurationError: the form is another; the text holds no key.
+        """
+        try:
+            document = json.loads(text)
+            current = int(document["current"])
+            keys = {int(number): str(key) for number, key in document["keys"].items()}
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise ConfigurationError(
+                'PHI_KEYS is {"current": 1, "keys": {"1": "<base64 of 32 random bytes>"}}'
+            ) from None
+        for number, key in keys.items():
+            _key(key, f"PHI_KEYS key {number}")
+            if not 1 <= number <= 32767:  # noqa: PLR2004 - a smallint
+                raise ConfigurationError("PHI_KEYS: key ids go from 1 to 32767")
+        if current not in keys:
+            raise ConfigurationError(f"PHI_KEYS: the current key {current} is not among the keys")
+        return cls(current, keys)
+
+    @property
+    def current_key(self) -> str:
+        """The passphrase for new values."""
+        return self.keys[self.current]
+
+    def by_id(self) -> list[str]:
+        """Return passphrases for `($n::text[])[key_id]` in SQL: index 1 is key 1, gaps are ''."""
+        return [self.keys.get(number, "") for number in range(1, max(self.keys) + 1)]
+
+
+def normalise(value: str) -> str:
+    """Return the form in which values are compared: no diacritics, case folded, one space.
+
+    A person name keeps its `^`; ideographic and phonetic groups keep their `=`.
+    """
+    decomposed = unicodedata.normalize("NFKD", value)
+    stripped = "".join(c for c in decomposed if not unicodedata.combining(c))
+    return " ".join(stripped.casefold().split()).strip(" ^")
+
+
+def words(normalised: str) -> list[str]:
+    """Return the words of a normalised value: runs of letters and digits."""
+    return "".join(c if c.isalnum() else " " for c in normalised).split()
+
+
+class BlindIndex:
+    """Makes the tokens of the searchable fields."""
+
+    def __init__(self, master: bytes) -> None:
+        self._master = master
+        self._keys: dict[str, bytes] = {}
+
+    def _field_key(self, field: str) -> bytes:
+        key = self._keys.get(field)
+        if key is None:
+            key = hmac.digest(self._master, f"blind:{field}".encode(), hashlib.sha256)
+            self._keys[field] = key
+        return key
+
+    def token(self, field: str, kind: str, text: str) -> bytes:
+        """Return the 16-byte token of one value of one field; `kind` is `value` or `prefix`."""
+        data = f"{kind}:{text}".encode()
+        return hmac.digest(self._field_key(field), data, hashlib.sha256)[:TOKEN_BYTES]
+
+    def exact(self, field: str, value: str) -> bytes:
+        """Return the token that equal values share after normalising."""
+        return self.token(field, "value", normalise(value))
+
+    def prefix(self, field: str, start: str) -> bytes:
+        """Return the token of a word prefix (already normalised), cut to `PREFIX_LIMIT`."""
+        return self.token(field, "prefix", start[:PREFIX_LIMIT])
+
+    def tokens(self, field: str, value: str) -> set[bytes]:
+        """Return all tokens of a stored value: itself and every prefix of its words."""
+        normalised = normalise(value)
+        if not normalised:
+            return set()
+        found = {self.token(field, "value", normalised)}
+        for word in words(normalised):
+            for end in range(1, min(len(word), PREFIX_LIMIT) + 1):
+                found.add(self.token(field, "prefix", word[:end]))
+        return found

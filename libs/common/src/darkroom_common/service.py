@@ -1,0 +1,162 @@
+"""Runs one service: signals, start, drain, stop, exit code.
+
+    async def run(service: Service) -> None:      # the service's wiring
+        async with open_database(...) as database:
+            ...
+            await service.run_until_stopped()
+
+`main` turns SIGTERM and SIGINT into a drain: not ready at once, current work finishes within
+`drain_seconds`, then everything is closed and the process exits 0.
+"""
+
+import asyncio
+import faulthandler
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any
+
+from darkroom_common import health as health_server
+from darkroom_common.errors import DarkroomError
+from darkroom_common.health import Health
+from darkroom_common.postgres.migrate import migrate
+from darkroom_common.settings import MigrationSettings, Settings
+from darkroom_common.telemetry import metrics
+from darkroom_common.telemetry.logs import configure_logs, get_logger
+from darkroom_common.telemetry.traces import configure_traces
+
+log = get_logger(__name__)
+
+
+@dataclass
+class Service:
+    """What the wiring of a service works with: its health, its tasks and the word to stop."""
+
+    name: str
+    health: Health
+    drain_seconds: float
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def background(self, *works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+        """Run endless work beside a block; it is cancelled when the block ends.
+
+        Work that ends by an error stops the service: the error is raised to `main`, and whoever
+        runs the service starts it again.
+        """
+        tasks = [asyncio.create_task(work) for work in works]
+        self._tasks += tasks
+        for task in tasks:
+            task.add_done_callback(self._ended)
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+            self._tasks = [task for task in self._tasks if task not in tasks]
+            for result in results:
+                if isinstance(result, Exception):
+                    raise result
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self.stopping.set()
+
+    async def run_until_stopped(self) -> None:
+        """Be ready until SIGTERM, SIGINT or the end of a background task; then not ready."""
+        self.health.started = True
+        log.info("service.started")
+        await self.stopping.wait()
+        self.health.draining = True
+        log.info("service.draining", limit=self.drain_seconds)
+
+
+def main(
+    name: str,
+    *,
+    settings: type[Settings],
+    run: Callable[[Service, Any], Awaitable[None]],
+    schema: str | None,
+    argv: list[str] | None = None,
+) -> int:
+    """Be the command `python -m darkroom_<name> [migrate [pre|post]]`; return the exit code."""
+    arguments = sys.argv[1:] if argv is None else argv
+    faulthandler.enable()
+    try:
+        match arguments:
+            case []:
+                return _serve(name, settings.load(), run)
+            case ["migrate"] | ["migrate", "pre" | "post"]:
+                return _migrate(name, schema, phase=(arguments[1:] or ["all"])[0])
+            case _:
+                print(f"usage: python -m darkroom_{name} [migrate [pre|post]]", file=sys.stderr)  # noqa: T201
+                return 2
+    except DarkroomError as error:
+        print(f"darkroom_{name}: {error}", file=sys.stderr)  # noqa: T201 - a command's own words
+        return 1
+
+
+def _migrate(name: str, schema: str | None, *, phase: str) -> int:
+    configured = MigrationSettings.load()
+    configure_logs(service=name, level=configured.log_level, style=configured.log_format)
+    if schema is None:
+        log.info("migration.nothing", reason="this service has no schema")
+        return 0
+    url = configured.migration_url.get_secret_value()
+    done = asyncio.run(migrate(url, schema=schema, package=f"darkroom_{name}", phase=phase))
+    log.info("migration.finished", schema=schema, applied=len(done))
+    return 0
+
+
+def _serve(name: str, settings: Settings, run: Callable[[Service, Any], Awaitable[None]]) -> int:
+    configure_logs(service=name, level=settings.log_level, style=settings.log_format)
+    provider = configure_traces(service=name, endpoint=settings.otlp_endpoint)
+    release = version(f"darkroom-{name}")
+    metrics.BUILD_INFO.labels(name, release).set(1)
+    failed: list[BaseException] = []
+    try:
+        asyncio.run(_run(name, release, settings, run))
+    except* DarkroomError as group:
+        failed = _leaves(group)
+    finally:
+        provider.shutdown()
+    if failed:
+        log.error("service.failed", reason="; ".join(str(error) for error in failed))
+        return 1
+    log.info("service.stopped")
+    return 0
+
+
+def _leaves(group: BaseExceptionGroup[DarkroomError]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found
+
+
+async def _run(
+    name: str, release: str, settings: Settings, run: Callable[[Service, Any], Awaitable[None]]
+) -> None:
+    service = Service(name, Health(name, release), settings.drain_seconds)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, service.stopping.set)
+    stop_health = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(
+            health_server.serve(
+                service.health,
+                host=settings.health_host,
+                port=settings.health_port,
+                stop=stop_health,
+            )
+        )
+        try:
+            await run(service, settings)
+        finally:
+            stop_health.set()

@@ -1,0 +1,102 @@
+"""Settings from `DARKROOM_<NAME>`, or from a file that `DARKROOM_<NAME>_FILE` names.
+
+A file is for secrets: its content is the value, one trailing line feed is dropped. Setting both
+is an error, since one of them would be ignored without a word.
+"""
+
+import os
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from darkroom_common.errors import ConfigurationError
+
+PREFIX = "DARKROOM_"
+
+
+class FileSettingsSource(EnvSettingsSource):
+    """Reads the value of a field from the file that `DARKROOM_<NAME>_FILE` names."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002 - the interface
+        """Return (content, key, whether it has to be parsed as JSON) for one field."""
+        variable = f"{PREFIX}{field_name.upper()}_FILE"
+        name = os.environ.get(variable)
+        if name is None:
+            return None, field_name, False
+        if f"{PREFIX}{field_name.upper()}" in os.environ:
+            raise ConfigurationError(
+                f"{variable} and {variable.removesuffix('_FILE')} are both set"
+            )
+        try:
+            content = Path(name).read_text(encoding="utf-8")
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise ConfigurationError(f"{variable}: cannot read {name}: {reason}") from error
+        return content.removesuffix("\n"), field_name, False
+
+
+class SettingsBase(BaseSettings):
+    """Where settings come from."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True
+    )
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the environment.
+
+        Raises:
+            ConfigurationError: names each setting that is missing or wrong, never its value.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            wrong = ", ".join(
+                f"{PREFIX}{'.'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"
+                for item in error.errors(include_input=False, include_url=False)
+            )
+            raise ConfigurationError(f"settings: {wrong}") from None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the interface
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the interface
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments first (tests), then the environment, then files."""
+        return init_settings, env_settings, FileSettingsSource(settings_cls)
+
+
+class Settings(SettingsBase):
+    """What every service can be told. Services derive and add their own."""
+
+    postgres_url: SecretStr = Field(description="postgresql://role:password@host:port/database")
+    amqp_url: SecretStr = Field(description="amqp://user:password@host:port/vhost")
+    health_host: str = "127.0.0.1"
+    health_port: int = Field(default=9090, ge=0, le=65535)
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["json", "console"] = "json"
+    otlp_endpoint: str | None = Field(
+        default=None, description="http://host:4318; unset: no export"
+    )
+    drain_seconds: float = Field(default=25.0, gt=0, description="time to finish work on SIGTERM")
+
+
+class MigrationSettings(SettingsBase):
+    """What a migration run can be told."""
+
+    migration_url: SecretStr = Field(description="URL of the role that owns the schemas")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["json", "console"] = "json"

@@ -1,0 +1,1 @@
+"""Logs, traces and metrics: one way to make each, for every service."""

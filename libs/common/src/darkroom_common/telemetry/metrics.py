@@ -1,0 +1,98 @@
+"""Every metric of every service: one file, so that a dashboard's author reads one page.
+
+One process, one registry, one port. Labels come from closed sets (queue names, statuses); AE
+titles are configuration, not patient data, and are bounded by the allow-list.
+"""
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_LATENCY: Final = (
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+)  # fmt: skip
+_BYTES: Final = tuple(float(4**n * 1024) for n in range(12))
+
+# --- every service ---------------------------------------------------------------------------
+BUILD_INFO: Final = Gauge(
+    "darkroom_build_info", "Always 1; labels say what runs.", ["service", "version"]
+)
+READY: Final = Gauge("darkroom_ready", "1 when /readyz answers 200.", ["service"])
+DEPENDENCY_UP: Final = Gauge(
+    "darkroom_dependency_up", "1 when the dependency answers.", ["dependency"]
+)
+
+# --- broker ----------------------------------------------------------------------------------
+PUBLISHED: Final = Counter(
+    "darkroom_amqp_published_total", "Messages confirmed by the broker.", ["type"]
+)
+PUBLISH_FAILED: Final = Counter(
+    "darkroom_amqp_publish_failed_total", "Publishes without a confirm.", ["type", "reason"]
+)
+PUBLISH_SECONDS: Final = Histogram(
+    "darkroom_amqp_publish_seconds", "From publish to confirm.", ["type"], buckets=_LATENCY
+)
+CONSUMED: Final = Counter(
+    "darkroom_amqp_consumed_total", "Deliveries settled.", ["queue", "outcome"]
+)  # outcome: done, retry, dead, requeued
+HANDLE_SECONDS: Final = Histogram(
+    "darkroom_amqp_handle_seconds", "Time of one handler call.", ["queue"], buckets=_LATENCY
+)
+IN_FLIGHT: Final = Gauge("darkroom_amqp_in_flight", "Deliveries being handled.", ["queue"])
+QUEUE_DEPTH: Final = Gauge("darkroom_queue_depth", "Messages ready in a queue.", ["queue"])
+CONSUMER_PAUSED: Final = Gauge("darkroom_consumer_paused", "1 while nearly all fails.", ["queue"])
+CONSUMER_REBUILT: Final = Counter(
+    "darkroom_consumer_rebuilt_total", "Consumers rebuilt by the watchdog.", ["queue"]
+)
+BROKER_CONNECTED: Final = Gauge("darkroom_broker_connected", "1 while connected.", ["purpose"])
+
+# --- database --------------------------------------------------------------------------------
+POOL_SIZE: Final = Gauge("darkroom_postgres_pool_connections", "Connections.", ["state"])
+OUTBOX_PENDING: Final = Gauge("darkroom_outbox_pending", "Rows that wait to be published.")
+
+# --- ingest ----------------------------------------------------------------------------------
+ASSOCIATIONS: Final = Counter("darkroom_associations_total", "Associations.", ["outcome"])
+ASSOCIATIONS_OPEN: Final = Gauge("darkroom_associations_open", "Associations open now.")
+STORE_RESPONSES: Final = Counter("darkroom_store_responses_total", "C-STORE answers.", ["status"])
+STORE_SECONDS: Final = Histogram(
+    "darkroom_store_seconds", "From the data set's last byte to the answer.", buckets=_LATENCY
+)
+RECEIVED_BYTES: Final = Counter("darkroom_received_bytes_total", "Bytes of data sets received.")
+OBJECT_BYTES: Final = Histogram("darkroom_object_bytes", "Size of one object.", buckets=_BYTES)
+SPOOL_READY: Final = Gauge("darkroom_spool_ready", "Receipts that wait for the relay.")
+SPOOL_OLDEST_SECONDS: Final = Gauge("darkroom_spool_oldest_seconds", "Age of the oldest receipt.")
+STORAGE_FREE: Final = Gauge("darkroom_storage_free_bytes", "Free bytes.", ["volume"])
+STORAGE_TOTAL: Final = Gauge("darkroom_storage_total_bytes", "Size in bytes.", ["volume"])
+QUARANTINED: Final = Counter("darkroom_quarantined_total", "Objects quarantined.", ["reason"])
+NONCONFORMANT_UID: Final = Counter(
+    "darkroom_nonconformant_uid_total", "UIDs accepted though PS3.5 section 9.1 forbids them."
+)
+PREAMBLE_ZEROED: Final = Counter("darkroom_preamble_zeroed_total", "Executable preambles zeroed.")
+RELAYED: Final = Counter("darkroom_relayed_total", "Receipts stored and published.")
+RELAY_FAILED: Final = Counter("darkroom_relay_failed_total", "Relay attempts failed.", ["step"])
+
+# --- metadata --------------------------------------------------------------------------------
+INDEXED: Final = Counter("darkroom_indexed_total", "Instances indexed.", ["outcome"])
+INDEX_LAG: Final = Histogram(
+    "darkroom_index_lag_seconds", "From received to indexed.", buckets=(*_LATENCY, 60.0, 300.0)
+)
+INDEX_BATCH: Final = Histogram(
+    "darkroom_index_batch_size",
+    "Instances in one transaction.",
+    buckets=(1, 5, 10, 50, 100, 250, 500),
+)
+STUDIES_COMPLETED: Final = Counter("darkroom_studies_completed_total", "Studies gone quiet.")
+
+# --- jobs of transmit and print --------------------------------------------------------------
+JOBS: Final = Counter("darkroom_jobs_total", "Jobs accepted.", ["service"])
+
+# --- api -------------------------------------------------------------------------------------
+HTTP_REQUESTS: Final = Counter(
+    "darkroom_http_requests_total", "Requests answered.", ["method", "route", "status"]
+)
+HTTP_SECONDS: Final = Histogram(
+    "darkroom_http_seconds", "Time to the last byte.", ["method", "route"], buckets=_LATENCY
+)
+
+# --- licensing -------------------------------------------------------------------------------
+LICENCE_STATE: Final = Gauge("darkroom_licence_state", "1 for the state in force.", ["state"])

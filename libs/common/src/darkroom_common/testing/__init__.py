@@ -1,0 +1,1 @@
+"""What tests stand on: real classes that pass the same conformance suites as the real thing."""

@@ -1,0 +1,136 @@
+"""Every exchange, queue, binding and policy, as values; used by reference, never typed twice.
+
+Services declare names and bindings at start. What an operator may tune (limits) is a policy, and
+the policies of the local stack, the compose file and the chart are rendered from here. What the
+guarantee rests on (quorum, dead-lettering at least once) is an argument of the queue, so that no
+policy can take it away.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Final
+
+from darkroom_common.messages.api import PrintFilm, SendObjects, ValidateLicence
+from darkroom_common.messages.base import Exchange, Message
+from darkroom_common.messages.ingest import InstanceStored
+from darkroom_common.messages.metadata import InstanceIndexed, StudyCompleted
+
+DEAD_EXCHANGE: Final = "darkroom.dead"
+RETRY_TIERS: Final[Mapping[str, timedelta]] = {
+    "5s": timedelta(seconds=5),
+    "30s": timedelta(seconds=30),
+    "2m": timedelta(minutes=2),
+    "10m": timedelta(minutes=10),
+    "1h": timedelta(hours=1),
+}
+CRASH_LIMIT: Final = 10
+"""How often a delivery may be lost to a dying consumer before it is dead-lettered."""
+DELIVERY_LIMIT: Final = 1000
+"""The broker's own limit, far above ours: it counts every outstanding message of a crash."""
+
+
+def retry_exchange(tier: str) -> str:
+    """Return the name of a tier's exchange, which is its queue's name too."""
+    return f"darkroom.retry.{tier}"
+
+
+@dataclass(frozen=True)
+class WorkQueue:
+    """One durable queue of one service, with its dead-letter queue."""
+
+    name: str
+    binds: tuple[type[Message], ...]
+    prefetch: int
+    tiers: tuple[str, ...] = tuple(RETRY_TIERS)
+    max_length: int = 5_000_000
+    arguments: Mapping[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Derive the arguments that the guarantee rests on."""
+        arguments = {
+            "x-queue-type": "quorum",
+            "x-dead-letter-exchange": DEAD_EXCHANGE,
+            "x-dead-letter-routing-key": self.dead,
+            "x-dead-letter-strategy": "at-least-once",
+            "x-overflow": "reject-publish",
+            "x-delivery-limit": DELIVERY_LIMIT,
+        }
+        object.__setattr__(self, "arguments", arguments)
+
+    @property
+    def dead(self) -> str:
+        """The name of the dead-letter queue and its routing key on `darkroom.dead`."""
+        return f"{self.name}.dead"
+
+    def tier(self, attempt: int) -> str | None:
+        """Return the tier to wait in after the given failed attempt (1 is the first)."""
+        return self.tiers[attempt - 1] if 1 <= attempt <= len(self.tiers) else None
+
+
+QUORUM_ARGUMENTS: Final[Mapping[str, Any]] = {"x-queue-type": "quorum"}
+
+
+def retry_arguments(tier: str) -> dict[str, Any]:
+    """Return the arguments of a tier's queue: expired messages go to the queue they name."""
+    del tier
+    return {
+        "x-queue-type": "quorum",
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-strategy": "at-least-once",
+        "x-overflow": "reject-publish",
+    }
+
+
+METADATA_INDEX: Final = WorkQueue("metadata.index", (InstanceStored,), prefetch=500)
+TRANSMIT_ROUTE: Final = WorkQueue("transmit.route", (InstanceIndexed, StudyCompleted), prefetch=200)
+TRANSMIT_JOBS: Final = WorkQueue("transmit.jobs", (SendObjects,), prefetch=50)
+PRINT_JOBS: Final = WorkQueue("print.jobs", (PrintFilm,), prefetch=50)
+LICENSING_REQUESTS: Final = WorkQueue("licensing.requests", (ValidateLicence,), prefetch=10)
+
+WORK_QUEUES: Final = (
+    METADATA_INDEX,
+    TRANSMIT_ROUTE,
+    TRANSMIT_JOBS,
+    PRINT_JOBS,
+    LICENSING_REQUESTS,
+)
+
+
+def render_policies(vhost: str) -> list[dict[str, Any]]:
+    """Return the policies in the form of RabbitMQ's definitions file."""
+    policies: list[dict[str, Any]] = [
+        {
+            "vhost": vhost,
+            "name": f"darkroom-{queue.name}",
+            "pattern": f"^{_escape(queue.name)}$",
+            "apply-to": "queues",
+            "priority": 10,
+            "definition": {"max-length": queue.max_length, "overflow": "reject-publish"},
+        }
+        for queue in WORK_QUEUES
+    ]
+    policies += [
+        {
+            "vhost": vhost,
+            "name": retry_exchange(tier).replace(".", "-"),
+            "pattern": f"^{_escape(retry_exchange(tier))}$",
+            "apply-to": "queues",
+            "priority": 10,
+            "definition": {"message-ttl": int(delay.total_seconds() * 1000)},
+        }
+        for tier, delay in RETRY_TIERS.items()
+    ]
+    return policies
+
+
+def _escape(name: str) -> str:
+    return name.replace(".", "\\.")
+
+
+EXCHANGES: Final[Mapping[str, str]] = {
+    Exchange.EVENTS.value: "topic",
+    Exchange.COMMANDS.value: "topic",
+    DEAD_EXCHANGE: "direct",
+    **{retry_exchange(tier): "fanout" for tier in RETRY_TIERS},
+}
