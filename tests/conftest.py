@@ -22,9 +22,11 @@ from urllib.parse import quote, urlsplit
 
 import asyncpg
 import pytest
+
+from darkroom_common.topology import render_policies
 from darkroom_local.management import Management
-from darkroom_local.postgres import PrivatePostgres
 from darkroom_local.ports import LOOPBACK
+from darkroom_local.postgres import PrivatePostgres
 from darkroom_local.rabbitmq import PrivateRabbitMQ, RabbitPorts
 from darkroom_local.shared_engine import shared_engine, wait_until_gone
 
@@ -108,10 +110,10 @@ def rabbitmq_server() -> Iterator[RabbitServer]:
 
 @pytest.fixture
 def amqp_url(rabbitmq_server: RabbitServer) -> Iterator[str]:
-    """The URL of a new, empty virtual host, which is deleted afterwards."""
+    """The URL of a new virtual host with our policies and no queue, deleted afterwards."""
     name = f"test-{uuid.uuid4().hex[:16]}"
     with rabbitmq_server.management() as management:
-        management.create_vhost(name)
+        management.create_vhost(name, render_policies(name))
         yield rabbitmq_server.url(name)
         management.delete_vhost(name)
 

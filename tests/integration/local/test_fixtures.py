@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 import aio_pika
 import asyncpg
 import pytest
+
 from darkroom_local.postgres import PrivatePostgres
 from darkroom_local.rabbitmq import PrivateRabbitMQ
 

@@ -43,7 +43,7 @@ def free_port(taken: frozenset[int] = frozenset()) -> int:
         port = chooser.choice(_RANGE)
         if port not in taken and is_free(port):
             return port
-    raise NoFreePortError(f"no free port of {LOOPBACK} between {_RANGE.start} and {_RANGE.stop - 1}")
+    raise NoFreePortError(f"no free port of {LOOPBACK} in {_RANGE.start}..{_RANGE.stop - 1}")
 
 
 class PortBook:
