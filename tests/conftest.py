@@ -1,0 +1,160 @@
+"""Fixtures of all tests: real engines, started once a run, and fresh databases and vhosts.
+
+`postgres_server` and `rabbitmq_server` are one engine each for the whole run, whatever the number
+of pytest-xdist workers; they start when the first test asks and end with the run. A test gets an
+empty database by `superuser_url` and an empty virtual host by `amqp_url`. A test that stops, kills
+or restarts an engine takes `own_postgres` or `own_rabbitmq`, which nobody else uses.
+
+Roles belong to the whole PostgreSQL server: tests that make them must agree on their passwords.
+"""
+
+import asyncio
+import concurrent.futures
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import asyncpg
+import pytest
+
+from darkroom_common.topology import render_policies
+from darkroom_local.management import Management
+from darkroom_local.ports import LOOPBACK
+from darkroom_local.postgres import PrivatePostgres
+from darkroom_local.rabbitmq import PrivateRabbitMQ, RabbitPorts
+from darkroom_local.shared_engine import shared_engine, wait_until_gone
+
+_ENGINES = "DARKROOM_TEST_ENGINES"
+
+
+@dataclass(frozen=True)
+class PostgresServer:
+    """The PostgreSQL of this test run."""
+
+    maintenance_url: str  # of the superuser, database "postgres"
+    port: int
+
+    def url(self, role: str, password: str, database: str) -> str:
+        """Return the connection URL of a role."""
+        secret = quote(password, safe="")
+        return f"postgresql://{quote(role, safe='')}:{secret}@{LOOPBACK}:{self.port}/{database}"
+
+    def superuser_url(self, database: str) -> str:
+        """Return the superuser's URL of a database."""
+        return urlsplit(self.maintenance_url)._replace(path=f"/{database}").geturl()
+
+
+@dataclass(frozen=True)
+class RabbitServer:
+    """The RabbitMQ of this test run, with its management API."""
+
+    port: int
+    user: str
+    password: str
+    management_url: str
+
+    def url(self, vhost: str) -> str:
+        """Return the connection URL of a virtual host."""
+        secret = quote(self.password, safe="")
+        return f"amqp://{self.user}:{secret}@{LOOPBACK}:{self.port}/{quote(vhost, safe='')}"
+
+    def management(self) -> Management:
+        """Return a client of the management API, to be used in a `with` block."""
+        return Management(self.management_url, self.user, self.password)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose where this run's engines live; workers inherit the choice."""
+    if not hasattr(config, "workerinput"):
+        name = f"darkroom-tests-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        os.environ[_ENGINES] = str(Path(tempfile.gettempdir()).resolve() / name)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the run only when its engines have ended."""
+    if not hasattr(config, "workerinput"):
+        base = Path(os.environ[_ENGINES])
+        if not wait_until_gone(base):
+            raise RuntimeError(f"the engines in {base} did not end")
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A running PostgreSQL, shared by all workers; fsync is off."""
+    with shared_engine("postgres", Path(os.environ[_ENGINES])) as address:
+        yield PostgresServer(address["superuser_url"], address["port"])
+
+
+@pytest.fixture
+def superuser_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """The superuser's URL of a new, empty database, which is dropped afterwards."""
+    name = f"test_{uuid.uuid4().hex[:16]}"
+    in_thread(_execute(postgres_server.maintenance_url, f'CREATE DATABASE "{name}"'))
+    yield postgres_server.superuser_url(name)
+    drop = f'DROP DATABASE "{name}" WITH (FORCE)'
+    in_thread(_execute(postgres_server.maintenance_url, drop))
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_server() -> Iterator[RabbitServer]:
+    """A running RabbitMQ with the management plugin, shared by all workers."""
+    with shared_engine("rabbitmq", Path(os.environ[_ENGINES])) as address:
+        yield RabbitServer(**address)
+
+
+@pytest.fixture
+def amqp_url(rabbitmq_server: RabbitServer) -> Iterator[str]:
+    """The URL of a new virtual host with our policies and no queue, deleted afterwards."""
+    name = f"test-{uuid.uuid4().hex[:16]}"
+    with rabbitmq_server.management() as management:
+        management.create_vhost(name, render_policies(name))
+        yield rabbitmq_server.url(name)
+        management.delete_vhost(name)
+
+
+@pytest.fixture
+def engine_directory() -> Iterator[Path]:
+    """An empty directory that the users of the engines can reach; pytest's own they cannot."""
+    directory = Path(tempfile.mkdtemp(prefix="darkroom-test-")).resolve()
+    directory.chmod(0o711)
+    yield directory
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+async def own_postgres(engine_directory: Path) -> AsyncIterator[PrivatePostgres]:
+    """A PostgreSQL of the test's own, to stop, kill and restart."""
+    async with PrivatePostgres(engine_directory / "postgres", fsync=False).running() as server:
+        yield server
+
+
+@pytest.fixture
+async def own_rabbitmq(engine_directory: Path) -> AsyncIterator[PrivateRabbitMQ]:
+    """A RabbitMQ of the test's own, to stop, kill and restart."""
+    ports = RabbitPorts.free(management=True)
+    node = PrivateRabbitMQ(engine_directory / "rabbitmq", ports=ports)
+    await node.start()
+    try:
+        yield node
+    finally:
+        await node.kill()
+
+
+def in_thread(work: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine to its end in a loop of its own, whether or not this thread has one."""
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, work).result(timeout=60)
+
+
+async def _execute(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
