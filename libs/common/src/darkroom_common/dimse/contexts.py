@@ -2,7 +2,10 @@
 
 from typing import Final
 
-from pydicom.uid import UID_dictionary, UncompressedTransferSyntaxes
+from pydicom.uid import (
+    UID_dictionary,  # type: ignore[attr-defined]  # documented, not re-exported
+    UncompressedTransferSyntaxes,
+)
 
 VERIFICATION: Final = "1.2.840.10008.1.1"
 _NOT_STORED: Final = ("Storage Commitment", "Storage Management")
