@@ -49,8 +49,7 @@ def _element(dataset: Dataset, tag: BaseTag, path: str) -> Element:
             return {"vr": "SQ", "Value": items} if items else {"vr": "SQ"}
         if tag in _PIXELS and element.value:
             return {"vr": _one_vr(element.VR), "BulkDataURI": path}
-        cleaned: Element = clean(_plain(element, path))
-        return cleaned
+        return _plain(element, path)
     except Exception:  # noqa: BLE001 - a value that is not what its VR says: keep it as it is
         return _as_it_is(raw, path)
 
@@ -77,7 +76,7 @@ def _plain(element: DataElement, path: str) -> Element:
             if len(value) > INLINE_LIMIT:
                 return {"vr": vr, "BulkDataURI": path}
             return {"vr": vr, "InlineBinary": base64.b64encode(value).decode("ascii")}
-    converted: Element = element.to_json_dict(None, INLINE_LIMIT)
+    converted: Element = clean(element.to_json_dict(None, INLINE_LIMIT))
     return converted
 
 
