@@ -20,7 +20,7 @@ AWAY: Final = (AMQPError, ConnectionError, OSError, TimeoutError, RuntimeError)
 
 
 class Link:
-    """A connection for one purpose: an alarm blocks those that publish, so consuming has its own."""
+    """A connection for one purpose: an alarm blocks publishing, so consuming has its own."""
 
     def __init__(self, url: str, *, service: str, purpose: str) -> None:
         self._url = url

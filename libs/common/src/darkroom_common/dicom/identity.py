@@ -1,0 +1,145 @@
+"""Who an object is: the few identifiers that receiving needs, read by the walk alone."""
+
+import hashlib
+import re
+import zlib
+from dataclasses import dataclass
+from typing import Final
+
+from darkroom_common.dicom.limits import DEFAULT_LIMITS, ReadLimits
+from darkroom_common.dicom.walk import (
+    DEFLATED,
+    EXPLICIT_BIG,
+    IMPLICIT_LITTLE,
+    Unreadable,
+    Walker,
+)
+
+_SOP_CLASS: Final = 0x00080016
+_SOP_INSTANCE: Final = 0x00080018
+_PATIENT_ID: Final = 0x00100020
+_ISSUER: Final = 0x00100021
+_STUDY: Final = 0x0020000D
+_SERIES: Final = 0x0020000E
+_WANTED: Final = frozenset({_SOP_CLASS, _SOP_INSTANCE, _PATIENT_ID, _ISSUER, _STUDY, _SERIES})
+_CONFORMANT: Final = re.compile(r"^(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+$")
+_FORBIDDEN: Final = re.compile(r"[\x00-\x20/\\\x7f-\xff]")
+UID_LIMIT: Final = 64
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The identifiers of a data set. Study and series are derived when the data set has none."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    patient_key: bytes
+    """Issuer and id of the patient as received; b"" when the data set has no id. It is PHI."""
+    flags: tuple[str, ...]
+
+
+def is_conformant(uid: str) -> bool:
+    """Tell whether a UID follows PS3.5 section 9.1."""
+    return len(uid) <= UID_LIMIT and _CONFORMANT.match(uid) is not None
+
+
+def derived_uid(*parts: str) -> str:
+    """Return a UID under 2.25 (PS3.5 annex B.2) that is always the same for the same parts."""
+    digest = hashlib.sha256("\x1f".join(parts).encode()).digest()
+    return f"2.25.{int.from_bytes(digest[:16], 'big')}"
+
+
+def _uid(raw: bytes, position: int) -> str:
+    text = raw.decode("latin-1").rstrip("\x00 ").lstrip(" ")
+    if len(text) > UID_LIMIT or _FORBIDDEN.search(text):
+        raise Unreadable("bad-uid", position)
+    return text
+
+
+def read_identity(
+    data: bytes | memoryview, transfer_syntax_uid: str, limits: ReadLimits = DEFAULT_LIMITS
+) -> Identity:
+    """Walk a whole data set and return who it is.
+
+    Args:
+        data: the data set as received, without file meta.
+        transfer_syntax_uid: how it is encoded, PS3.5 annex A.
+        limits: bounds on what is read.
+
+    Raises:
+        Unreadable: it is not a whole data set, or a UID in it can be none.
+    """
+    if transfer_syntax_uid in DEFLATED:
+        data = _inflate(data, limits)
+    walker = Walker(
+        data,
+        implicit=transfer_syntax_uid == IMPLICIT_LITTLE,
+        big=transfer_syntax_uid == EXPLICIT_BIG,
+        limits=limits,
+    )
+    found: dict[int, tuple[bytes, int]] = {}
+    for element in walker.elements():
+        if element.tag in _WANTED:
+            found.setdefault(element.tag, (bytes(data[element.start : element.end]), element.start))
+    sop_class = _uid(*found.get(_SOP_CLASS, (b"", 0)))
+    sop_instance = _uid(*found.get(_SOP_INSTANCE, (b"", 0)))
+    if not sop_instance or not sop_class:
+        raise Unreadable("no-sop-uid", 0)
+    study = _uid(*found.get(_STUDY, (b"", 0)))
+    series = _uid(*found.get(_SERIES, (b"", 0)))
+    flags: list[str] = []
+    if not study:
+        study = derived_uid("study", series or sop_instance)
+        flags.append("study-uid-derived")
+    if not series:
+        series = derived_uid("series", study)
+        flags.append("series-uid-derived")
+    if not all(is_conformant(uid) for uid in (sop_class, sop_instance, study, series)):
+        flags.append("nonconformant-uid")
+    patient = found.get(_PATIENT_ID, (b"", 0))[0].strip(b" \x00")
+    issuer = found.get(_ISSUER, (b"", 0))[0].strip(b" \x00")
+    key = issuer + b"\x1f" + patient if patient else b""
+    return Identity(sop_class, sop_instance, study, series, key, tuple(flags))
+
+
+def _inflate(data: bytes | memoryview, limits: ReadLimits) -> bytes:
+    """Return the start of a deflated data set, having checked that its stream ends properly.
+
+    Only as much as the deflated data set's own size is held (and at least 1 MiB), so that a bomb
+    costs at most twice what was received: the identifiers stand at the beginning.
+    """
+    keep = max(len(data), 1 << 20)
+    held = bytearray()
+    total = 0
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    pending: bytes = bytes(data)
+    try:
+        while not inflater.eof:
+            chunk = inflater.decompress(pending, 1 << 16)
+            pending = inflater.unconsumed_tail
+            total += len(chunk)
+            if total > limits.inflated_bytes:
+                raise Unreadable("inflates-too-far", len(data))
+            if len(held) < keep:
+                held += chunk
+            if not chunk and not pending:
+                break
+    except zlib.error as error:
+        raise Unreadable("bad-deflate", 0) from error
+    if not inflater.eof:
+        raise Unreadable("truncated", len(data))
+    if total > len(held):
+        return bytes(held[: _whole_elements(held)])
+    return bytes(held)
+
+
+def _whole_elements(held: bytearray) -> int:
+    end = 0
+    try:
+        for element in Walker(bytes(held), implicit=False, big=False).elements():
+            end = element.end
+    except Unreadable:
+        return end
+    return end

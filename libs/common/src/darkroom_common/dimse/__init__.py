@@ -1,0 +1,1 @@
+"""DIMSE: what the services that speak it share (PS3.7, PS3.8)."""

@@ -1,0 +1,44 @@
+"""The SOP classes and transfer syntaxes that receiving accepts, from pydicom's dictionary."""
+
+from typing import Final
+
+from pydicom.uid import (  # type: ignore[attr-defined] # documented, not re-exported
+    UID_dictionary,
+    UncompressedTransferSyntaxes,
+)
+
+VERIFICATION: Final = "1.2.840.10008.1.1"
+_NOT_STORED: Final = ("Storage Commitment", "Storage Management")
+_NOT_FOR_DIMSE: Final = frozenset(
+    {
+        "1.2.840.10008.1.2.6.1",  # RFC 2557 MIME encapsulation (retired)
+        "1.2.840.10008.1.2.6.2",  # XML encoding (retired)
+        "1.2.840.10008.1.20",  # Papyrus 3 (retired)
+    }
+)
+_STREAMING: Final = "1.2.840.10008.1.2.7."  # SMPTE ST 2110, real-time video only
+
+
+def storage_sop_classes() -> tuple[str, ...]:
+    """Return the UIDs of all storage SOP classes, the retired ones too: archives send them."""
+    return tuple(
+        uid
+        for uid, (name, kind, *_) in UID_dictionary.items()
+        if kind == "SOP Class"
+        and "Storage" in name
+        and not any(name.startswith(other) for other in _NOT_STORED)
+    )
+
+
+def transfer_syntaxes() -> tuple[str, ...]:
+    """Return the UIDs of all transfer syntaxes of data sets, the uncompressed ones first."""
+    first = [str(uid) for uid in UncompressedTransferSyntaxes]
+    others = [
+        uid
+        for uid, (_, kind, *_) in UID_dictionary.items()
+        if kind == "Transfer Syntax"
+        and uid not in first
+        and uid not in _NOT_FOR_DIMSE
+        and not uid.startswith(_STREAMING)
+    ]
+    return (*first, *others)

@@ -1,0 +1,251 @@
+"""The spool: where received bytes become durable before they are answered.
+
+    tmp/<receipt>         while it is written
+    ready/<receipt>       fsynced and renamed, the directory fsynced: the guarantee holds from here
+    quarantine/<receipt>  bytes that could not be accepted, with a `.json` that says why
+
+A file in `ready` is a complete DICOM file whose head names the AE titles, so that after a crash it
+says by itself all that its receipt needs. Everything here blocks and is thread safe; it is called
+from the threads that receive.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import threading
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from darkroom_common.dicom.identity import read_identity
+from darkroom_common.dicom.part10 import decode_head
+from darkroom_common.errors import ConfigurationError, DarkroomError
+from darkroom_common.objects.receipt import Receipt
+from darkroom_common.objects.store import sync_directory
+
+
+class SpoolFailed(DarkroomError):  # noqa: N818 - says what happened
+    """The volume did not take the bytes. After a failed fsync only a restart helps."""
+
+
+class GroupSync:
+    """Shares directory fsyncs: whoever arrives while one runs is served by the next."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._condition = threading.Condition()
+        self._wanted = 0
+        self._done = 0
+        self._running = False
+        self._failed: OSError | None = None
+
+    def sync(self) -> None:
+        """Return when an fsync that began after this call has ended.
+
+        Raises:
+            OSError: it failed, now or before; it is never tried again.
+        """
+        with self._condition:
+            self._wanted += 1
+            ticket = self._wanted
+            while self._running and self._done < ticket:
+                self._condition.wait()
+            if self._failed is not None:
+                raise self._failed
+            if self._done >= ticket:
+                return
+            self._running = True
+            covers = self._wanted
+        failure: OSError | None = None
+        try:
+            sync_directory(self._directory)
+        except OSError as error:
+            failure = error
+        with self._condition:
+            self._running = False
+            self._failed = failure
+            self._done = covers
+            self._condition.notify_all()
+        if failure is not None:
+            raise failure
+
+
+@dataclass
+class Incoming:
+    """One file that is being written in `tmp`."""
+
+    receipt_id: str
+    path: Path
+    file: BinaryIO
+
+
+class Spool:
+    """One spool directory, used by one process at a time."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.tmp = root / "tmp"
+        self.ready = root / "ready"
+        self.quarantine = root / "quarantine"
+        self._failed = ""
+        try:
+            for directory in (root, self.tmp, self.ready, self.quarantine):
+                directory.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for leftover in self.tmp.iterdir():
+                leftover.unlink()  # never answered with success
+            sync_directory(root)
+        except BlockingIOError as error:
+            raise ConfigurationError(f"SPOOL {root}: another process uses it") from error
+        except OSError as error:
+            raise ConfigurationError(f"SPOOL {root}: {error.strerror}") from error
+        self._group = GroupSync(self.ready)
+
+    @property
+    def failed(self) -> str:
+        """Why the spool takes nothing more until a restart; empty while it works."""
+        return self._failed
+
+    def free_bytes(self) -> int:
+        """Return the room on the volume that this process may use."""
+        state = os.statvfs(self.root)
+        return state.f_bavail * state.f_frsize
+
+    def total_bytes(self) -> int:
+        """Return the size of the volume."""
+        state = os.statvfs(self.root)
+        return state.f_blocks * state.f_frsize
+
+    def begin(self) -> Incoming:
+        """Open a new file in `tmp`.
+
+        Raises:
+            SpoolFailed: the volume does not take it.
+        """
+        if self._failed:
+            raise SpoolFailed(self._failed)
+        receipt_id = uuid.uuid4().hex
+        path = self.tmp / receipt_id
+        try:
+            return Incoming(receipt_id, path, path.open("xb", buffering=0))
+        except OSError as error:
+            raise SpoolFailed(f"spool: {error.strerror}") from error
+
+    def write(self, incoming: Incoming, *parts: bytes | memoryview) -> None:
+        """Append bytes.
+
+        Raises:
+            SpoolFailed: the volume is full or fails; the file is to be abandoned.
+        """
+        try:
+            for part in parts:
+                view = memoryview(part)
+                while view:
+                    view = view[incoming.file.write(view) or 0 :]
+        except OSError as error:
+            raise SpoolFailed(f"spool: {error.strerror}") from error
+
+    def commit(self, incoming: Incoming) -> None:
+        """Make the file durable under its committed name. The guarantee holds when this returns.
+
+        Raises:
+            SpoolFailed: an fsync failed; the file is abandoned and the spool takes nothing more.
+        """
+        try:
+            os.fdatasync(incoming.file.fileno())
+            incoming.file.close()
+            incoming.path.rename(self.ready / incoming.receipt_id)
+            self._group.sync()
+        except OSError as error:
+            self._failed = f"fsync failed: {error.strerror}; restart on a volume that works"
+            raise SpoolFailed(self._failed) from error
+
+    def abandon(self, incoming: Incoming) -> None:
+        """Drop a file that was not committed."""
+        incoming.file.close()
+        incoming.path.unlink(missing_ok=True)
+        if self._failed:
+            # Renamed, but never known to be durable and never answered with success.
+            (self.ready / incoming.receipt_id).unlink(missing_ok=True)
+
+    def set_aside(self, incoming: Incoming, *, reason: str, told: dict[str, object]) -> None:
+        """Move a file that could not be accepted into quarantine, with a note beside it.
+
+        Args:
+            incoming: the file, with whatever bytes there are.
+            reason: a code of the closed list in docs/operations.md.
+            told: what else an operator needs; no PHI.
+
+        Raises:
+            SpoolFailed: the volume does not take it.
+        """
+        note = {"reason": reason, "at": datetime.now(UTC).isoformat(), **told}
+        target = self.quarantine / incoming.receipt_id
+        try:
+            os.fdatasync(incoming.file.fileno())
+            incoming.file.close()
+            target.with_suffix(".json").write_text(json.dumps(note), encoding="utf-8")
+            incoming.path.rename(target)
+            sync_directory(self.quarantine)
+        except OSError as error:
+            raise SpoolFailed(f"spool: {error.strerror}") from error
+
+    def waiting(self) -> list[str]:
+        """Return the ids of all receipts in `ready`."""
+        return sorted(entry.name for entry in os.scandir(self.ready))
+
+    def path(self, receipt_id: str) -> Path:
+        """Return where a committed file is."""
+        return self.ready / receipt_id
+
+    def remove(self, receipt_id: str) -> None:
+        """Forget a receipt whose object is stored and published."""
+        self.path(receipt_id).unlink(missing_ok=True)
+
+    def read_receipt(self, receipt_id: str) -> Receipt:
+        """Return the receipt of a committed file by reading the file.
+
+        Raises:
+            Unreadable: its bytes were altered since they were committed.
+            OSError: it cannot be read.
+        """
+        path = self.path(receipt_id)
+        content = path.read_bytes()
+        meta, offset = decode_head(content)
+        data_set = memoryview(content)[offset:]
+        return Receipt(
+            id=receipt_id,
+            identity=read_identity(data_set, meta.transfer_syntax_uid),
+            transfer_syntax_uid=meta.transfer_syntax_uid,
+            sha256=hashlib.sha256(data_set).hexdigest(),
+            size=len(data_set),
+            data_set_offset=offset,
+            calling_ae_title=meta.calling_ae_title,
+            called_ae_title=meta.called_ae_title,
+            received_at=datetime.fromtimestamp(path.stat().st_mtime, UTC),
+        )
+
+    def close(self) -> None:
+        """Let another process use the directory."""
+        os.close(self._lock)
+
+
+QUARANTINE_REASONS: Final = (
+    "truncated",
+    "item-outside-sequence",
+    "bad-fragment",
+    "bad-item",
+    "nested-too-deep",
+    "too-many-elements",
+    "bad-uid",
+    "no-sop-uid",
+    "inflates-too-far",
+    "bad-deflate",
+    "uid-mismatch",
+    "too-large",
+)
+"""Every reason for which an object is set aside."""

@@ -1,0 +1,10 @@
+"""`python -m darkroom_ingest`."""
+
+import sys
+
+from darkroom_common.service import main
+from darkroom_ingest.settings import IngestSettings
+from darkroom_ingest.wiring import run
+
+if __name__ == "__main__":
+    sys.exit(main("ingest", settings=IngestSettings, run=run, schema=None))

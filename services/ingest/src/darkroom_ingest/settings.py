@@ -1,0 +1,29 @@
+"""What ingest can be told."""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+
+from darkroom_common.objects.keys import DEFAULT_TEMPLATE
+from darkroom_common.settings import Settings
+
+
+class IngestSettings(Settings):
+    """Settings of ingest. It works without the database; `postgres_url` is for query/retrieve."""
+
+    postgres_url: SecretStr = SecretStr("")
+    dicom_host: str = "0.0.0.0"  # noqa: S104 - modalities come from other machines
+    dicom_port: int = Field(default=11112, ge=1, le=65535)
+    ae_title: str = Field(default="DARKROOM", min_length=1, max_length=16)
+    require_called_ae_title: bool = True
+    max_associations: int = Field(default=100, ge=10)
+    max_pdu: int = Field(default=131072, ge=4096, description="bytes of one PDU that we offer")
+    max_object_bytes: int = Field(default=4 << 30, gt=0)
+    private_sop_classes: tuple[str, ...] = Field(
+        default=(), description="UIDs of private storage SOP classes to accept, as a JSON list"
+    )
+    spool: Path
+    reserve_bytes: int = Field(default=1 << 30, ge=0, description="room that is never used up")
+    store_url: str
+    key_template: str = DEFAULT_TEMPLATE
+    pseudonym_key: SecretStr

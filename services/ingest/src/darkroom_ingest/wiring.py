@@ -1,0 +1,62 @@
+"""How ingest is put together."""
+
+import asyncio
+
+from darkroom_common.amqp.rabbitmq import open_broker
+from darkroom_common.dimse.bridge import LoopBridge
+from darkroom_common.health import Unhealthy
+from darkroom_common.objects.keys import KeyTemplate
+from darkroom_common.objects.spool import Spool
+from darkroom_common.objects.store import FileSystemStore, open_store
+from darkroom_common.postgres.phi import decode_key
+from darkroom_common.service import Service
+from darkroom_common.telemetry import metrics
+from darkroom_ingest.receive import Receiver
+from darkroom_ingest.relay import Relay
+from darkroom_ingest.scp import StorageScp
+from darkroom_ingest.settings import IngestSettings
+
+MEASURE_SECONDS = 5.0
+
+
+async def run(service: Service, settings: IngestSettings) -> None:
+    """Receive until stopped. The broker and the database may be away all the while."""
+    spool = Spool(settings.spool)
+    store = open_store(settings.store_url)
+    pseudonym_key = decode_key(settings.pseudonym_key.get_secret_value(), setting="PSEUDONYM_KEY")
+    keys = KeyTemplate.parse(settings.key_template, pseudonym_key=pseudonym_key)
+    bridge = LoopBridge(asyncio.get_running_loop())
+
+    async def check_spool() -> None:
+        if spool.failed:
+            raise Unhealthy(spool.failed)
+        if spool.free_bytes() < settings.reserve_bytes:
+            raise Unhealthy("the reserve of the spool's volume is reached")
+
+    service.health.add("spool", check_spool)
+    service.health.add("store", store.check)
+    async with open_broker(settings.amqp_url.get_secret_value(), service="ingest") as broker:
+        relay = Relay(spool, store, broker, keys)
+        receiver = Receiver(
+            spool,
+            settings.reserve_bytes,
+            settings.max_object_bytes,
+            on_ready=lambda receipt: bridge.call(relay.add, receipt),
+        )
+        scp = StorageScp(settings, receiver, bridge)
+        async with service.background(relay.run(), measure_volumes(spool, store)):
+            scp.start()
+            await service.run_until_stopped()
+            await scp.drain(service.drain_seconds)
+    spool.close()
+
+
+async def measure_volumes(spool: Spool, store: FileSystemStore) -> None:
+    """Keep the volume metrics fresh, for ever."""
+    while True:
+        metrics.STORAGE_FREE.labels("spool").set(spool.free_bytes())
+        metrics.STORAGE_TOTAL.labels("spool").set(spool.total_bytes())
+        space = await store.space()
+        metrics.STORAGE_FREE.labels("store").set(space.free)
+        metrics.STORAGE_TOTAL.labels("store").set(space.total)
+        await asyncio.sleep(MEASURE_SECONDS)
