@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from pydicom.uid import (
-    UID_dictionary,  # type: ignore[attr-defined]  # documented, not re-exported
+from pydicom.uid import (  # type: ignore[attr-defined] # documented, not re-exported
+    UID_dictionary,
     UncompressedTransferSyntaxes,
 )
 

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import BinaryIO, Final, Protocol
 from urllib.parse import unquote, urlsplit
 
 from darkroom_common.errors import ConfigurationError, DependencyUnavailable, PermanentError
@@ -71,6 +71,15 @@ class ObjectStore(Protocol):
 
         Raises:
             ObjectMissing: there is none.
+        """
+        ...
+
+    def open_now(self, key: str) -> BinaryIO:
+        """Open an object for a thread that parses it: seekable, and it may block.
+
+        Raises:
+            ObjectMissing: there is none.
+            StoreUnavailable: the store is away.
         """
         ...
 
@@ -180,6 +189,15 @@ class FileSystemStore:
             with self.path(key).open("rb") as file:
                 file.seek(start)
                 return file.read(-1 if length is None else length)
+        except FileNotFoundError as error:
+            raise ObjectMissing(key) from error
+        except OSError as error:
+            raise StoreUnavailable(f"object store: {error.strerror}") from error
+
+    def open_now(self, key: str) -> BinaryIO:
+        """Open an object for a thread that parses it: seekable, and it may block."""
+        try:
+            return self.path(key).open("rb")
         except FileNotFoundError as error:
             raise ObjectMissing(key) from error
         except OSError as error:

@@ -1,0 +1,35 @@
+"""How licensing is put together."""
+
+from functools import partial
+
+from darkroom_common.amqp.rabbitmq import open_broker
+from darkroom_common.postgres.inbox import Inbox
+from darkroom_common.postgres.migrate import require_compatible
+from darkroom_common.postgres.outbox import Outbox
+from darkroom_common.postgres.pool import open_database
+from darkroom_common.service import Service
+from darkroom_common.topology import LICENSING_REQUESTS
+from darkroom_licensing.handlers import check_licence
+from darkroom_licensing.settings import LicensingSettings
+
+
+async def run(service: Service, settings: LicensingSettings) -> None:
+    """Answer questions about the licence, until stopped."""
+    outbox = Outbox("licensing")
+    async with (
+        open_database(settings.postgres_url.get_secret_value(), service="licensing") as database,
+        open_broker(settings.amqp_url.get_secret_value(), service="licensing") as broker,
+    ):
+        await require_compatible(database, schema="licensing", package="darkroom_licensing")
+        service.health.add("postgres", database.check)
+        service.health.add("rabbitmq", broker.check)
+        check = partial(
+            check_licence,
+            database=database,
+            inbox=Inbox("licensing", LICENSING_REQUESTS.name),
+            outbox=outbox,
+        )
+        async with service.background(
+            broker.consume(LICENSING_REQUESTS, check), outbox.run(database, broker)
+        ):
+            await service.run_until_stopped()

@@ -1,0 +1,10 @@
+"""`python -m darkroom_metadata`."""
+
+import sys
+
+from darkroom_common.service import main
+from darkroom_metadata.settings import MetadataSettings
+from darkroom_metadata.wiring import run
+
+if __name__ == "__main__":
+    sys.exit(main("metadata", settings=MetadataSettings, run=run, schema="index"))

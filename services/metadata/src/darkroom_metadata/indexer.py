@@ -1,0 +1,112 @@
+"""The indexer: batches of stored objects become rows, each exactly once."""
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+
+from darkroom_common.amqp.broker import Received
+from darkroom_common.errors import DependencyUnavailable, PermanentError
+from darkroom_common.messages.ingest import InstanceStored
+from darkroom_common.objects.store import ObjectStore
+from darkroom_common.postgres.inbox import Inbox
+from darkroom_common.postgres.outbox import Outbox
+from darkroom_common.postgres.phi import BlindIndex
+from darkroom_common.postgres.pool import CLASH_ATTEMPTS, Database, is_clash
+from darkroom_common.telemetry import metrics
+from darkroom_common.telemetry.logs import get_logger
+from darkroom_metadata.extract import Extracted, extract, read_header
+from darkroom_metadata.repository import IndexRepository, Item, LostRace
+
+log = get_logger(__name__)
+CONSUMER: Final = "metadata.index"
+
+
+@dataclass
+class Indexer:
+    """Writes the index. Any number of them may run side by side."""
+
+    database: Database
+    store: ObjectStore
+    repository: IndexRepository
+    blind: BlindIndex
+    outbox: Outbox
+    executor: Executor
+    inbox: Inbox = field(default_factory=lambda: Inbox("index", CONSUMER))
+
+    async def index(self, received: Sequence[Received]) -> None:
+        """Index a batch in one transaction: inbox, rows and outbox, or nothing.
+
+        Raises:
+            DependencyUnavailable: the database or the store is away.
+            ObjectMissing: an object is not where its message says.
+        """
+        events = [(r.message, r.trace) for r in received]
+        stored = [(m, t) for m, t in events if isinstance(m, InstanceStored)]
+        if len(stored) != len(events):
+            raise PermanentError(f"{CONSUMER} takes {InstanceStored.TYPE} only")
+        loop = asyncio.get_running_loop()
+        extracted = await asyncio.gather(
+            *(loop.run_in_executor(self.executor, self._extract, event) for event, _ in stored)
+        )
+        items = [
+            Item(event, trace, found)
+            for (event, trace), found in zip(stored, extracted, strict=True)
+        ]
+        await self._write(items)
+        self.outbox.wake()
+
+    def _extract(self, event: InstanceStored) -> Extracted:
+        """Read one header, in a thread."""
+        flags = event.flags
+        with self.store.open_now(event.object_key) as file:
+            try:
+                header = read_header(file)
+            except OSError:
+                raise
+            except Exception as error:  # noqa: BLE001 - accepted is accepted: index what is known
+                log.warning("header.unreadable", receipt=event.receipt, reason=type(error).__name__)
+                header, flags = {}, (*flags, "header-unreadable")
+        return extract(
+            header, study_instance_uid=event.study_instance_uid, blind=self.blind, flags=flags
+        )
+
+    async def _write(self, items: Sequence[Item]) -> None:
+        for attempt in range(CLASH_ATTEMPTS):
+            try:
+                async with self.database.transaction() as db:
+                    fresh = await self.inbox.first_times(db, [item.event.id for item in items])
+                    seen: set[str] = set()
+                    batch: list[Item] = []
+                    for item in items:
+                        if item.event.id in fresh and item.event.id not in seen:
+                            seen.add(item.event.id)
+                            batch.append(item)
+                    outcome = await self.repository.add(db, batch)
+                    await self.outbox.put_traced(db, outcome.messages)
+            except LostRace:
+                await asyncio.sleep(0.01 * 2**attempt)
+            except Exception as error:
+                if not is_clash(error):
+                    raise
+                await asyncio.sleep(0.01 * 2**attempt)
+            else:
+                self._tell(items, outcome.added, outcome.duplicates, outcome.conflicts)
+                return
+        raise DependencyUnavailable("the index is too busy: lost against other writers each time")
+
+    @staticmethod
+    def _tell(items: Sequence[Item], added: int, duplicates: int, conflicts: int) -> None:
+        metrics.INDEX_BATCH.observe(len(items))
+        metrics.INDEXED.labels("added").inc(added)
+        metrics.INDEXED.labels("duplicate").inc(duplicates)
+        metrics.INDEXED.labels("conflict").inc(conflicts)
+        now = datetime.now(UTC)
+        for item in items:
+            metrics.INDEX_LAG.observe((now - item.event.received_at).total_seconds())
+        log.info(
+            "batch.indexed", size=len(items), added=added, duplicates=duplicates,
+            conflicts=conflicts,
+        )  # fmt: skip

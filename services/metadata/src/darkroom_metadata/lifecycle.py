@@ -1,0 +1,90 @@
+"""The life of a study: receiving, then complete after a quiet time (MET-04)."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from darkroom_common.errors import DependencyUnavailable
+from darkroom_common.messages.metadata import StudyCompleted
+from darkroom_common.postgres.inbox import Inbox
+from darkroom_common.postgres.outbox import Outbox
+from darkroom_common.postgres.pool import Database
+from darkroom_common.telemetry import metrics
+from darkroom_common.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+BATCH: Final = 100
+INBOX_KEPT: Final = timedelta(days=14)
+CLEAN_SECONDS: Final = 3600.0
+
+
+@dataclass
+class Lifecycle:
+    """Completes studies that have gone quiet."""
+
+    database: Database
+    outbox: Outbox
+    quiet: timedelta
+
+    async def run(self) -> None:
+        """Look for quiet studies for ever; cancel to stop."""
+        pause = min(max(self.quiet.total_seconds() / 10, 0.1), 5.0)
+        while True:
+            try:
+                completed = await self.complete_quiet()
+            except DependencyUnavailable as error:
+                log.warning("lifecycle.waits", reason=str(error))
+                completed = 0
+            if completed < BATCH:
+                await asyncio.sleep(pause)
+
+    async def complete_quiet(self) -> int:
+        """Complete up to 100 studies and return how many; the event is in the same transaction."""
+        async with self.database.transaction() as db:
+            rows = await db.fetch(
+                # study_receiving
+                "UPDATE index.study SET status = 'complete', revision = revision + 1,"
+                " version = version + 1, completed_at = clock_timestamp()"
+                " WHERE id IN (SELECT id FROM index.study WHERE status = 'receiving'"
+                "  AND last_instance_at < clock_timestamp() - $1::interval"
+                "  ORDER BY last_instance_at LIMIT $2 FOR UPDATE SKIP LOCKED)"
+                " RETURNING study_instance_uid, revision, series_count, instance_count,"
+                " modalities, calling_ae_titles",
+                self.quiet,
+                BATCH,
+            )
+            await self.outbox.put(
+                db,
+                *(
+                    StudyCompleted(
+                        study_instance_uid=row["study_instance_uid"],
+                        revision=row["revision"],
+                        series=row["series_count"],
+                        instances=row["instance_count"],
+                        modalities=tuple(row["modalities"]),
+                        calling_ae_titles=tuple(row["calling_ae_titles"]),
+                    )
+                    for row in rows
+                ),
+            )
+        for row in rows:
+            log.info(
+                "study.completed", study_instance_uid=row["study_instance_uid"],
+                revision=row["revision"], instances=row["instance_count"],
+            )  # fmt: skip
+        metrics.STUDIES_COMPLETED.inc(len(rows))
+        if rows:
+            self.outbox.wake()
+        return len(rows)
+
+
+async def clean_inbox(database: Database, inbox: Inbox) -> None:
+    """Drop old inbox rows every hour, for ever."""
+    while True:
+        await asyncio.sleep(CLEAN_SECONDS)
+        try:
+            async with database.transaction() as db:
+                await inbox.forget(db, older_than=INBOX_KEPT)
+        except DependencyUnavailable as error:
+            log.warning("inbox.waits", reason=str(error))

@@ -1,0 +1,50 @@
+"""How metadata is put together."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+from darkroom_common.amqp.rabbitmq import open_broker
+from darkroom_common.objects.store import open_store
+from darkroom_common.postgres.migrate import require_compatible
+from darkroom_common.postgres.outbox import Outbox
+from darkroom_common.postgres.phi import BlindIndex, PhiKeys, decode_key
+from darkroom_common.postgres.pool import open_database
+from darkroom_common.service import Service
+from darkroom_common.topology import METADATA_INDEX
+from darkroom_metadata.indexer import Indexer
+from darkroom_metadata.lifecycle import Lifecycle, clean_inbox
+from darkroom_metadata.repository import IndexRepository
+from darkroom_metadata.settings import MetadataSettings
+
+
+async def run(service: Service, settings: MetadataSettings) -> None:
+    """Index what is stored, until stopped."""
+    store = open_store(settings.store_url)
+    keys = PhiKeys.parse(settings.phi_keys.get_secret_value())
+    blind = BlindIndex(
+        decode_key(settings.blind_index_key.get_secret_value(), setting="BLIND_INDEX_KEY")
+    )
+    outbox = Outbox("index")
+    async with (
+        open_database(settings.postgres_url.get_secret_value(), service="metadata") as database,
+        open_broker(settings.amqp_url.get_secret_value(), service="metadata") as broker,
+    ):
+        await require_compatible(database, schema="index", package="darkroom_metadata")
+        service.health.add("postgres", database.check)
+        service.health.add("rabbitmq", broker.check)
+        service.health.add("store", store.check)
+        with ThreadPoolExecutor(max_workers=2, thread_name_prefix="header") as executor:
+            indexer = Indexer(database, store, IndexRepository(keys), blind, outbox, executor)
+            lifecycle = Lifecycle(database, outbox, timedelta(seconds=settings.quiet_seconds))
+            async with service.background(
+                broker.consume_batches(
+                    METADATA_INDEX,
+                    indexer.index,
+                    size=settings.batch_size,
+                    linger=settings.batch_linger_seconds,
+                ),
+                outbox.run(database, broker),
+                lifecycle.run(),
+                clean_inbox(database, indexer.inbox),
+            ):
+                await service.run_until_stopped()

@@ -1,0 +1,10 @@
+"""`python -m darkroom_print`."""
+
+import sys
+
+from darkroom_common.service import main
+from darkroom_print.settings import PrintSettings
+from darkroom_print.wiring import run
+
+if __name__ == "__main__":
+    sys.exit(main("print", settings=PrintSettings, run=run, schema="print"))

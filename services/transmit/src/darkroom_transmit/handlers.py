@@ -1,0 +1,43 @@
+"""What transmit does with a message: a command becomes a job row within milliseconds."""
+
+from darkroom_common.messages.api import SendObjects
+from darkroom_common.messages.base import Message
+from darkroom_common.messages.jobs import TransmitJobChanged
+from darkroom_common.messages.metadata import InstanceIndexed, StudyCompleted
+from darkroom_common.postgres.inbox import Inbox
+from darkroom_common.postgres.outbox import Outbox
+from darkroom_common.postgres.pool import Database
+from darkroom_common.telemetry import metrics
+from darkroom_common.telemetry.logs import get_logger
+from darkroom_transmit.repository import JobRepository
+
+log = get_logger(__name__)
+
+
+async def accept_job(
+    message: Message, *, database: Database, inbox: Inbox, outbox: Outbox, jobs: JobRepository
+) -> None:
+    """Keep a request as a job; a second delivery, or the same job id again, keeps nothing."""
+    if not isinstance(message, SendObjects):
+        raise TypeError(f"transmit.jobs got {message.TYPE}")
+    async with database.transaction() as db:
+        if not await inbox.first_time(db, message.id):
+            return
+        if not await jobs.add(db, message):
+            return
+        changed = TransmitJobChanged(
+            job_id=message.job_id, destination=message.destination, state="PENDING"
+        )
+        await outbox.put(db, changed)
+    outbox.wake()
+    metrics.JOBS.labels("transmit").inc()
+    log.info("job.accepted", job=message.job_id, destination=message.destination)
+
+
+async def route(message: Message, *, database: Database, inbox: Inbox) -> None:
+    """Remember that the routing rules have seen this event. There are no rules yet: none match."""
+    if not isinstance(message, InstanceIndexed | StudyCompleted):
+        raise TypeError(f"transmit.route got {message.TYPE}")
+    async with database.transaction() as db:
+        await inbox.first_time(db, message.id)
+    log.debug("event.routed", type=message.TYPE, matched=0)
