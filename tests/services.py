@@ -66,7 +66,7 @@ class ServiceProcess:
     def probe(self, path: str) -> tuple[int, str]:
         try:
             url = f"http://{LOOPBACK}:{self.health_port}{path}"
-            with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - our own
+            with urllib.request.urlopen(url, timeout=5) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:

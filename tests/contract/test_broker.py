@@ -8,7 +8,6 @@ from typing import Any
 
 import aio_pika
 import pytest
-from tests.builders import an_instance_stored
 
 from darkroom_common.amqp.broker import Broker, Received, Unroutable
 from darkroom_common.amqp.rabbitmq import RabbitBroker
@@ -19,6 +18,7 @@ from darkroom_common.messages.licensing import LicenceChecked
 from darkroom_common.telemetry import traces
 from darkroom_common.testing.memory_broker import MemoryBroker
 from darkroom_common.topology import RETRY_TIERS, WorkQueue
+from tests.builders import an_instance_stored
 
 QUICK = {tier: timedelta(milliseconds=80) for tier in RETRY_TIERS}
 QUEUE = WorkQueue("test.work", (InstanceStored,), prefetch=20, tiers=("5s", "30s"))

@@ -116,4 +116,4 @@ async def test_killed_while_objects_arrive_each_is_there_once(
     for row in found:
         stored = (services.store / row["object_key"]).read_bytes()[row["data_set_offset"] :]
         assert stored == sent[row["sop_instance_uid"]]
-    assert len([p for p in services.store.rglob("*.dcm")]) == 150
+    assert len(list(services.store.rglob("*.dcm"))) == 150
