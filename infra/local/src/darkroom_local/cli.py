@@ -99,9 +99,7 @@ def status(data: Data = _DATA) -> None:
 
 
 @app.command()
-def doctor(
-    data: Data = _DATA, dicom_port: DicomPort = 11112, http_port: HttpPort = 8080
-) -> None:
+def doctor(data: Data = _DATA, dicom_port: DicomPort = 11112, http_port: HttpPort = 8080) -> None:
     """Say what this machine has and lacks, with the command that installs it; exit 1 if it does."""
     running = StackState.read(data.expanduser().resolve() / "run" / "state.json")
     findings = examination.examine(

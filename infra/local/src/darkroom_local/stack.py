@@ -261,11 +261,11 @@ class Stack:
     def _announcement(self) -> list[str]:
         settings = self.settings
         http = f"http://127.0.0.1:{settings.http_port}"
+        host = f"{socket.gethostname()} (127.0.0.1)"
         return [
             "Darkroom is ready",
             f"  after     {time.monotonic() - self._began:.1f} s",
-            f"  DICOM     AE title {settings.ae_title}, port {settings.dicom_port} "
-            f"of {socket.gethostname()} (127.0.0.1)",
+            f"  DICOM     AE title {settings.ae_title}, port {settings.dicom_port} of {host}",
             f"  REST      {http}/api/v1",
             f"  DICOMweb  {http}/dicom-web",
             f"  OpenAPI   {http}/docs",
