@@ -75,16 +75,18 @@ def new_uid() -> UID:
 
 
 def shepp_logan(size: int, scale: float = 1.0) -> NDArray[np.float64]:
-    """Return the phantom as `size` by `size` values from 0 to 1; `scale` shrinks it."""
+    """Return `size` by `size` values, 0 to 1 in the head and -1 around; `scale` shrinks it."""
     axis = np.linspace(-1, 1, size) / scale
     x, y = np.meshgrid(axis, -axis)
     image = np.zeros((size, size))
+    head = image > 0
     for level, half_x, half_y, centre_x, centre_y, degrees in _ELLIPSES:
         angle = np.deg2rad(degrees)
         along = (x - centre_x) * np.cos(angle) + (y - centre_y) * np.sin(angle)
         across = (y - centre_y) * np.cos(angle) - (x - centre_x) * np.sin(angle)
         image[(along / half_x) ** 2 + (across / half_y) ** 2 <= 1] += level
-    return image.clip(0, 1)
+        head = image > 0 if level == 1.0 else head
+    return np.where(head, image.clip(0, 1), -1)
 
 
 def _study(patient: Patient, now: datetime, description: str, number: str) -> Dataset:
@@ -124,8 +126,8 @@ def _ct_series(common: Dataset, slices: int) -> Iterator[FileDataset]:
     for number in range(slices):
         height = (number - middle) / (middle + 1)
         image = shepp_logan(_CT_SIZE, scale=float(np.sqrt(1 - 0.7 * height**2)))
-        # Air is -1000 HU, the inside about 40, the skull 1000.
-        units = np.where(image > 0, image * 1200 - 200, -1000)
+        # Hounsfield units of air, ventricles, brain, what stands out in it, and the skull.
+        units = np.interp(image, [-1, -0.01, 0, 0.2, 0.4, 1], [-1000, -1000, 5, 35, 80, 1000])
         units += noise.normal(0, 8, units.shape)
         stored = (units + 1024).clip(0, 4095).astype(np.uint16)
         ct = _object(common, CTImageStorage, "CT", stored, bits=12)
@@ -186,7 +188,8 @@ def _us_clip(common: Dataset) -> FileDataset:
         frames.append((sector * speckle * (0.25 + wall) * 255).clip(0, 255).astype(np.uint8))
     us = _object(common, UltrasoundMultiFrameImageStorage, "US", np.stack(frames), bits=8)
     us.ImageType = ["ORIGINAL", "PRIMARY"]
-    us.SeriesDescription = "Four beats"
+    us.SeriesDescription = "One beat"
+    us.BodyPartExamined = "HEART"
     us.PatientOrientation = ""
     us.NumberOfFrames = _US_FRAMES
     us.FrameIncrementPointer = 0x00181063  # Frame Time
@@ -205,7 +208,7 @@ def _object(
     meta.MediaStorageSOPClassUID = sop_class
     meta.MediaStorageSOPInstanceUID = new_uid()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    made = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    made = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128, is_implicit_VR=False)
     made.update(common)
     made.SOPClassUID = sop_class
     made.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
