@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
-
 from darkroom_local.layout import SERVICES, Settings
 from darkroom_local.lock import DirectoryLock
 from darkroom_local.plan import Plan
 from darkroom_local.process import Command, make_reachable
 from darkroom_local.stack import Stack
+from darkroom_local.view import SteadyConsole
 
 FAKE = Path(__file__).with_name("fake_service.py")
 
@@ -34,7 +33,7 @@ async def main() -> None:
     settings = Settings.load(Path(data), int(dicom_port), int(http_port), "TEST")
     make_reachable(settings.data)
     with DirectoryLock(settings.data):
-        await Stack(settings, Console(), FakePrograms()).run()
+        await Stack(settings, SteadyConsole(), FakePrograms()).run()
 
 
 if __name__ == "__main__":

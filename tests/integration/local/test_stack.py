@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from darkroom_local.layout import SERVICES, Settings
 from darkroom_local.ports import free_port
 from darkroom_local.process import leftovers
 from darkroom_local.stack import PortBusyError, Stack
+from darkroom_local.view import SteadyConsole
 
 FAKE_STACK = Path(__file__).with_name("fake_stack.py")
 
@@ -193,5 +193,5 @@ async def test_a_busy_port_is_named_before_anything_starts(engine_directory: Pat
         port = taken.getsockname()[1]
         settings = Settings(engine_directory / "data", dicom_port=port, http_port=free_port())
         with pytest.raises(PortBusyError, match=f"DICOM port {port} is in use"):
-            await Stack(settings, Console(quiet=True)).run()
+            await Stack(settings, SteadyConsole(quiet=True)).run()
     assert not (engine_directory / "data" / "postgres").exists()

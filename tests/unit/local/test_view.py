@@ -1,17 +1,17 @@
 """What people and scripts read."""
 
 import io
+import os
 import time
 
 import httpx
-from rich.console import Console
 
 from darkroom_local.doctor import Finding
 from darkroom_local.doctor import show as show_findings
 from darkroom_local.probe import not_ready_reason
 from darkroom_local.rabbitmq import password_hash
 from darkroom_local.state import ProcessState
-from darkroom_local.view import View, table
+from darkroom_local.view import SteadyConsole, View, table
 
 
 def a_process(**changes: object) -> ProcessState:
@@ -29,15 +29,24 @@ def a_process(**changes: object) -> ProcessState:
     return ProcessState(**{**values, **changes})  # type: ignore[arg-type]
 
 
-def printed(terminal: bool) -> tuple[Console, io.StringIO]:
+def printed(terminal: bool) -> tuple[SteadyConsole, io.StringIO]:
     text = io.StringIO()
-    return Console(file=text, force_terminal=terminal, width=100), text
+    return SteadyConsole(file=text, force_terminal=terminal, width=100), text
 
 
 def test_without_a_terminal_every_change_is_a_line_with_its_time() -> None:
     console, text = printed(terminal=False)
     View(console, list).changed(a_process(reason="rabbitmq: away [x]"))
     assert text.getvalue().endswith("Z metadata running (pid 1): rabbitmq: away [x]\n")
+
+
+def test_a_terminal_that_is_gone_is_no_reason_to_fail() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w", buffering=1) as broken:
+        view = View(SteadyConsole(file=broken), list)
+        view.say("nobody listens")
+        view.say("nor here")
 
 
 def test_the_table_says_how_long_and_how_large() -> None:

@@ -18,6 +18,7 @@ from darkroom_local.process import StartError, make_reachable
 from darkroom_local.stack import PortBusyError, Stack
 from darkroom_local.state import StackState
 from darkroom_local.status import show
+from darkroom_local.view import SteadyConsole
 
 app = typer.Typer(
     help="Darkroom on one machine.", no_args_is_help=True, pretty_exceptions_enable=False
@@ -81,7 +82,7 @@ def up(
         settings = Settings.load(data, dicom_port, http_port, ae_title)
         make_reachable(settings.data)
         with DirectoryLock(settings.data):
-            await Stack(settings, Console()).run()
+            await Stack(settings, SteadyConsole()).run()
 
     _expecting_trouble(run)
 

@@ -13,7 +13,6 @@ from urllib.parse import unquote, urlsplit
 
 import asyncpg
 import httpx
-from rich.console import Console
 
 from darkroom_common.topology import render_policies
 from darkroom_local.keyring import Keyring
@@ -26,7 +25,7 @@ from darkroom_local.process import Child, Command, StartError, reclaim, rotate
 from darkroom_local.rabbitmq import PrivateRabbitMQ, RabbitPorts
 from darkroom_local.state import ProcessState, StackState, states
 from darkroom_local.supervisor import Program, Runnable, Supervised
-from darkroom_local.view import View
+from darkroom_local.view import SteadyConsole, View
 
 DATABASE: Final = "darkroom"
 _PREPARATION_SECONDS: Final = 300
@@ -67,7 +66,7 @@ class Stack:
     def __init__(
         self,
         settings: Settings,
-        console: Console,
+        console: SteadyConsole,
         programs: Programs | None = None,
     ) -> None:
         self.settings = settings
