@@ -11,7 +11,9 @@ import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 
 from darkroom_local.layout import SERVICES, Settings
@@ -195,3 +197,31 @@ async def test_a_busy_port_is_named_before_anything_starts(engine_directory: Pat
         with pytest.raises(PortBusyError, match=f"DICOM port {port} is in use"):
             await Stack(settings, SteadyConsole(quiet=True)).run()
     assert not (engine_directory / "data" / "postgres").exists()
+
+
+async def test_a_database_login_that_may_not_is_told(
+    engine_directory: Path, superuser_url: str, amqp_url: str
+) -> None:
+    database = urlsplit(superuser_url)
+    role = f"weak_{database.path[6:]}"
+    await in_database(superuser_url, f"CREATE ROLE {role} LOGIN PASSWORD 'weak'")
+    weak = database._replace(netloc=f"{role}:weak@{database.hostname}:{database.port}").geturl()
+    urls = {"DARKROOM_POSTGRES_URL": weak, "DARKROOM_AMQP_URL": amqp_url}
+    process = await asyncio.create_subprocess_exec(
+        *[sys.executable, "-m", "darkroom_local", "up", "--data", str(engine_directory / "data")],
+        *["--dicom-port", str(free_port()), "--http-port", str(free_port())],
+        env={**os.environ, **urls},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    _, said = await process.communicate()
+    await in_database(superuser_url, f"DROP ROLE {role}")
+    assert process.returncode == 1
+    assert "DARKROOM_POSTGRES_URL must name a role that may create" in said.decode()
+    assert "weak@" not in said.decode()
+
+
+async def in_database(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    await connection.execute(statement)
+    await connection.close()

@@ -31,6 +31,7 @@ DATABASE: Final = "darkroom"
 _PREPARATION_SECONDS: Final = 300
 _STOP_SECONDS: Final = 25  # five more than a service takes at most for its drain
 _HURRY_SECONDS: Final = 0.5
+_PATIENCE_SECONDS: Final = 45
 
 
 class PortBusyError(RuntimeError):
@@ -82,6 +83,7 @@ class Stack:
         self._began = time.monotonic()
         self._started = time.time()
         self._announced = False
+        self._impatient = False
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
 
@@ -243,10 +245,21 @@ class Stack:
                 for engine in self.processes:
                     if engine not in self._services:
                         engine.checked(ready=engine.pid is not None)
-                if not self._announced and all(one.ready for one in self.processes):
-                    self._announced = True
-                    self.view.banner(self._announcement())
+                if not self._announced:
+                    self._announce()
                 await asyncio.sleep(2 if self._announced else 0.2)
+
+    def _announce(self) -> None:
+        """Say that all is ready, or, once, for what it takes so long."""
+        waiting = [one for one in self.processes if not one.ready]
+        if not waiting:
+            self._announced = True
+            self.view.banner(self._announcement())
+        elif not self._impatient and time.monotonic() - self._began > _PATIENCE_SECONDS:
+            self._impatient = True
+            for one in waiting:
+                why = one.reason or one.state
+                self.view.say(f"still waiting for {one.name}: {why}; {self.layout.log(one.name)}")
 
     async def _ask(self, client: httpx.AsyncClient, service: Supervised) -> None:
         try:
