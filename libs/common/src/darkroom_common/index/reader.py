@@ -1,0 +1,230 @@
+"""Reads the index: searches, headers, and where objects are. Keys go to SQL as bind parameters."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import asyncpg
+import orjson
+
+from darkroom_common.errors import ConfigurationError
+from darkroom_common.index.fields import BY_TAG, Level
+from darkroom_common.index.query import Query
+from darkroom_common.index.rows import (
+    ConflictRow,
+    Found,
+    InstanceRow,
+    Json,
+    Page,
+    SeriesRow,
+    StoredInstance,
+    StudyRow,
+)
+from darkroom_common.index.sql import COUNT_CAP, Builder
+from darkroom_common.postgres.phi import BlindIndex, PhiKeys
+from darkroom_common.postgres.pool import Database
+
+HEADER_BATCH: Final = 100
+_STUDY: Final = (
+    "s.study_instance_uid, s.study_date, s.study_time, s.modalities, s.sop_classes,"
+    " s.calling_ae_titles, s.series_count, s.instance_count AS study_instance_count,"
+    " s.byte_count, s.status, s.revision, s.version AS study_version, s.created_at,"
+    " s.last_instance_at, s.completed_at, {study} AS study_phi"
+)
+_SERIES: Final = (
+    ", e.series_instance_uid, e.modality, e.series_number,"
+    " e.instance_count AS series_instance_count, e.version AS series_version,"
+    " {series} AS series_phi"
+)
+_INSTANCE: Final = (
+    ", i.sop_instance_uid, i.sop_class_uid, i.transfer_syntax_uid, i.instance_number,"
+    " i.pixel_rows, i.pixel_columns, i.bits_allocated, i.number_of_frames, {instance} AS header"
+)
+_STORED: Final = (
+    "SELECT i.id, s.study_instance_uid, e.series_instance_uid, i.sop_instance_uid,"
+    " i.sop_class_uid, i.transfer_syntax_uid, i.object_key, i.size, i.data_set_offset, i.sha256"
+    " FROM index.study s JOIN index.series e ON e.study_id = s.id"
+    " JOIN index.instance i ON i.series_id = e.id"
+    " WHERE s.status <> 'deleted' AND s.study_instance_uid = $1"
+)
+_STORED_ORDER: Final = " ORDER BY e.series_number, e.id, i.instance_number, i.id"
+
+
+class UnreadableRow(ConfigurationError):  # noqa: N818 - says what it is
+    """A row is encrypted under a key that PHI_KEYS lacks, or was damaged."""
+
+
+class IndexReader:
+    """Every read of schema `index` that answers people and programs.
+
+    Raises (all methods):
+        DependencyUnavailable: the database is away.
+        UnreadableRow: PHI_KEYS does not hold a row's key.
+    """
+
+    def __init__(self, database: Database, *, keys: PhiKeys, blind: BlindIndex) -> None:
+        self._database = database
+        self._keys = keys
+        self._passphrases = keys.by_id()
+        self._blind = blind
+
+    async def search(self, query: Query) -> Page:
+        """Return one page of results, with the total as far as it is counted."""
+        if query.limit <= 0:
+            return Page([], more=False, total=await self.count(query))
+        builder = Builder(replace(query, limit=query.limit + 1), keys=self._keys, blind=self._blind)
+        sql, values = builder.page(*self._columns(query))
+        rows = await self._fetch(sql, values)
+        more = len(rows) > query.limit
+        results = [_found(query.level, row) for row in rows[: query.limit]]
+        if not more and (results or query.offset == 0):
+            return Page(results, more=False, total=query.offset + len(results))
+        return Page(results, more=more, total=await self.count(query))
+
+    async def count(self, query: Query) -> int | None:
+        """Return the number of matches; None beyond `COUNT_CAP`."""
+        sql, values = Builder(query, keys=self._keys, blind=self._blind).count()
+        found: int = (await self._fetch(sql, values))[0][0]
+        return found if found <= COUNT_CAP else None
+
+    def _columns(self, query: Query) -> tuple[str, list[Any]]:
+        """Return the columns of a query's answer and the values that they bind."""
+        wanted = {BY_TAG[tag].level for tag in query.include if tag in BY_TAG}
+        beyond = any(tag not in BY_TAG for tag in query.include)
+        phi = "pgp_sym_decrypt_bytea({0}.phi, ($1::text[])[{0}.phi_key])"
+        header = (
+            "CASE WHEN length(i.header) > 0"
+            " THEN pgp_sym_decrypt_bytea(i.header, ($1::text[])[i.phi_key]) ELSE ''::bytea END"
+        )
+        nothing = "''::bytea"
+        study = (
+            query.level is Level.STUDY
+            or query.study_uid is None
+            or bool(wanted & {Level.PATIENT, Level.STUDY})
+        )
+        columns = _STUDY.format(study=phi.format("s") if study else nothing)
+        if query.level is not Level.STUDY:
+            series = (
+                query.level is Level.SERIES or query.series_uid is None or Level.SERIES in wanted
+            )
+            columns += _SERIES.format(series=phi.format("e") if series else nothing)
+        if query.level is Level.INSTANCE:
+            deep = beyond or query.include_all
+            columns += _INSTANCE.format(instance=header if deep else nothing)
+        return columns, [self._passphrases]
+
+    async def study(self, study_uid: str) -> StudyRow | None:
+        """Return a study that is not deleted."""
+        page = await self.search(Query(Level.STUDY, study_uid=study_uid, limit=1))
+        return page.results[0].study if page.results else None
+
+    async def stored(
+        self, study_uid: str, series_uid: str | None = None, instance_uid: str | None = None
+    ) -> list[StoredInstance]:
+        """Return where the instances of a study, a series or one instance are, in order."""
+        sql, values = _STORED, [study_uid]
+        if series_uid is not None:
+            values.append(series_uid)
+            sql += f" AND e.series_instance_uid = ${len(values)}"
+        if instance_uid is not None:
+            values.append(instance_uid)
+            sql += f" AND i.sop_instance_uid = ${len(values)}"
+        return [StoredInstance(*row) for row in await self._fetch(sql + _STORED_ORDER, values)]
+
+    async def headers(
+        self, instances: Sequence[StoredInstance]
+    ) -> AsyncIterator[list[tuple[StoredInstance, bytes]]]:
+        """Yield batches of instances with their header as JSON text, empty where there is none.
+
+        No connection is held while the caller sends a batch.
+        """
+        sql = (
+            "SELECT CASE WHEN length(i.header) > 0"
+            " THEN pgp_sym_decrypt_bytea(i.header, ($1::text[])[i.phi_key]) ELSE ''::bytea END"
+            " FROM unnest($2::bigint[]) WITH ORDINALITY AS asked (id, place)"
+            " LEFT JOIN index.instance i ON i.id = asked.id ORDER BY asked.place"
+        )
+        for start in range(0, len(instances), HEADER_BATCH):
+            batch = instances[start : start + HEADER_BATCH]
+            rows = await self._fetch(sql, [self._passphrases, [one.id for one in batch]])
+            yield [(one, _readable(row[0])) for one, row in zip(batch, rows, strict=True)]
+
+    async def conflicts(self, study_uid: str, *, limit: int = 100) -> list[ConflictRow]:
+        """Return the newest conflicts of a study's instances."""
+        rows = await self._fetch(
+            "SELECT i.sop_instance_uid, c.study_instance_uid, c.series_instance_uid,"
+            " c.calling_ae_title, c.size, c.received_at"
+            " FROM index.study s JOIN index.series e ON e.study_id = s.id"
+            " JOIN index.instance i ON i.series_id = e.id"
+            " JOIN index.conflict c ON c.instance_id = i.id"  # unique (instance_id, object_key)
+            " WHERE s.study_instance_uid = $1 ORDER BY c.received_at DESC, c.id DESC LIMIT $2",
+            [study_uid, limit],
+        )
+        return [ConflictRow(*row) for row in rows]
+
+    async def _fetch(self, sql: str, values: list[Any]) -> list[asyncpg.Record]:
+        try:
+            async with self._database.acquire() as connection:
+                return await connection.fetch(sql, *values)
+        except asyncpg.ExternalRoutineInvocationError as error:
+            raise UnreadableRow("a row cannot be decrypted with PHI_KEYS") from error
+
+
+def _readable(decrypted: bytes | None) -> bytes:
+    """Return what was decrypted; `''` stands for what was not asked for, NULL for no key."""
+    if decrypted is None:
+        raise UnreadableRow("PHI_KEYS lacks the key of a row")
+    return decrypted
+
+
+def _attributes(decrypted: bytes | None) -> Json:
+    text = _readable(decrypted)
+    if not text:
+        return {}
+    document: dict[str, Json] = orjson.loads(text)
+    return document.get("j", {})
+
+
+def _found(level: Level, row: asyncpg.Record) -> Found:
+    study = StudyRow(
+        study_instance_uid=row["study_instance_uid"],
+        study_date=row["study_date"],
+        study_time=row["study_time"],
+        modalities=tuple(row["modalities"]),
+        sop_classes=tuple(row["sop_classes"]),
+        calling_ae_titles=tuple(row["calling_ae_titles"]),
+        series_count=row["series_count"],
+        instance_count=row["study_instance_count"],
+        byte_count=row["byte_count"],
+        status=row["status"],
+        revision=row["revision"],
+        version=row["study_version"],
+        created_at=row["created_at"],
+        last_instance_at=row["last_instance_at"],
+        completed_at=row["completed_at"],
+        attributes=_attributes(row["study_phi"]),
+    )
+    if level is Level.STUDY:
+        return Found(study)
+    series = SeriesRow(
+        series_instance_uid=row["series_instance_uid"],
+        modality=row["modality"],
+        series_number=row["series_number"],
+        instance_count=row["series_instance_count"],
+        version=row["series_version"],
+        attributes=_attributes(row["series_phi"]),
+    )
+    if level is Level.SERIES:
+        return Found(study, series)
+    instance = InstanceRow(
+        sop_instance_uid=row["sop_instance_uid"],
+        sop_class_uid=row["sop_class_uid"],
+        transfer_syntax_uid=row["transfer_syntax_uid"],
+        instance_number=row["instance_number"],
+        pixel_rows=row["pixel_rows"],
+        pixel_columns=row["pixel_columns"],
+        bits_allocated=row["bits_allocated"],
+        number_of_frames=row["number_of_frames"],
+        attributes=orjson.loads(_readable(row["header"]) or b"{}"),
+    )
+    return Found(study, series, instance)

@@ -1,0 +1,121 @@
+"""What the index holds of a study, a series and an instance, as values."""
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Any
+
+Json = dict[str, Any]
+"""DICOM JSON of a data set (PS3.18 annex F): tag to element."""
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRow:
+    """A study; `attributes` holds the patient's and the study's, or nothing if not asked for."""
+
+    study_instance_uid: str
+    study_date: dt.date | None
+    study_time: dt.time | None
+    modalities: tuple[str, ...]
+    sop_classes: tuple[str, ...]
+    calling_ae_titles: tuple[str, ...]
+    series_count: int
+    instance_count: int
+    byte_count: int
+    status: str
+    revision: int
+    version: int
+    created_at: dt.datetime
+    last_instance_at: dt.datetime
+    completed_at: dt.datetime | None
+    attributes: Json
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesRow:
+    """A series."""
+
+    series_instance_uid: str
+    modality: str | None
+    series_number: int | None
+    instance_count: int
+    version: int
+    attributes: Json
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceRow:
+    """An instance; `attributes` is its header, or nothing if not asked for."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    instance_number: int | None
+    pixel_rows: int | None
+    pixel_columns: int | None
+    bits_allocated: int | None
+    number_of_frames: int | None
+    attributes: Json
+
+
+@dataclass(frozen=True, slots=True)
+class StoredInstance:
+    """Where the bytes of an instance are.
+
+    Attributes:
+        id: the row.
+        size: bytes of the data set.
+        data_set_offset: bytes of preamble and file meta before it in the object.
+        sha256: of the data set.
+    """
+
+    id: int
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    object_key: str
+    size: int
+    data_set_offset: int
+    sha256: bytes
+
+    @property
+    def object_size(self) -> int:
+        """Bytes of the whole object."""
+        return self.data_set_offset + self.size
+
+
+@dataclass(frozen=True, slots=True)
+class ConflictRow:
+    """A known SOP instance UID that came with other bytes."""
+
+    sop_instance_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    calling_ae_title: str
+    size: int
+    received_at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One result of a search: the row of its level and those above that were asked for."""
+
+    study: StudyRow
+    series: SeriesRow | None = None
+    instance: InstanceRow | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some results of a search.
+
+    Attributes:
+        results: at most `limit` of the query.
+        more: whether there are results after these.
+        total: of all matches; None when there are more than are counted.
+    """
+
+    results: list[Found]
+    more: bool
+    total: int | None
