@@ -195,7 +195,7 @@ class PrivateRabbitMQ:
             str(script.with_name("rabbitmqctl")),
             *arguments,
             env=self._environment(),
-            cwd=self.directory,
+            cwd="/",
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
