@@ -1,0 +1,10 @@
+"""`python -m darkroom_api`."""
+
+import sys
+
+from darkroom_api.settings import ApiSettings
+from darkroom_api.wiring import run
+from darkroom_common.service import main
+
+if __name__ == "__main__":
+    sys.exit(main("api", settings=ApiSettings, run=run, schema="api"))
