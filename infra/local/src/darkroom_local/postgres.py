@@ -24,6 +24,7 @@ from darkroom_local.process import (
     Child,
     Command,
     StartError,
+    make_reachable,
     reclaim,
     rotate,
     unprivileged_account,
@@ -120,7 +121,7 @@ class PrivatePostgres:
 
     def superuser_url(self, database: str = "postgres") -> str:
         """Return the connection URL of the superuser; a secret."""
-        return self.url(SUPERUSER, self._password_file.read_text(), database)
+        return self.url(SUPERUSER, self._password(), database)
 
     async def start(self, *, seconds: float = 60) -> None:
         """Start the server, making the cluster first when there is none; return when it is ready.
@@ -131,7 +132,7 @@ class PrivatePostgres:
             AlreadyRunningError: another live process runs the server of this directory.
             StartError: no suitable installation, directory not reachable, or not ready in time.
         """
-        self.directory.mkdir(parents=True, exist_ok=True)
+        make_reachable(self.directory)
         self._lock.acquire()
         try:
             await reclaim(self.directory, gently=signal.SIGQUIT)
@@ -158,6 +159,10 @@ class PrivatePostgres:
             self.child = None
         self._lock.release()
 
+    async def ended(self) -> str:
+        """Wait until the server has ended by itself and say how."""
+        return f"ended with code {await self.child.wait()}" if self.child else "did not start"
+
     async def restart(self, mode: Literal["smart", "fast", "immediate"] = "fast") -> None:
         """Stop and start on the same port."""
         await self.stop(mode)
@@ -171,6 +176,15 @@ class PrivatePostgres:
             yield self
         finally:
             await self.stop()
+
+    def _password(self) -> str:
+        """Return the superuser's password, made while there is no cluster yet."""
+        if not self._password_file.exists():
+            if self.data.exists():
+                raise StartError(f"{self._password_file} is gone: put it back from your backup")
+            make_reachable(self.directory)
+            _write_secret(self._password_file, secrets.token_urlsafe(24))
+        return self._password_file.read_text()
 
     async def _start(self, seconds: float) -> Child:
         account = unprivileged_account("postgres", "nobody")
@@ -217,10 +231,8 @@ class PrivatePostgres:
         draft = self.directory / "data.new"
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(mode=0o700)
-        if not self._password_file.exists():
-            _write_secret(self._password_file, secrets.token_urlsafe(24))
         handover = self.directory / "initdb-password"
-        _write_secret(handover, self._password_file.read_text())
+        _write_secret(handover, self._password())
         if account:
             _give(draft, account)
             _give(handover, account)

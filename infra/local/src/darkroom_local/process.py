@@ -53,6 +53,14 @@ def unprivileged_account(*names: str) -> Account | None:
     raise StartError(f"running as root, and none of the users {', '.join(names)} exists")
 
 
+def make_reachable(directory: Path) -> None:
+    """Make a directory; as root, let other accounts go through those we make (not list them)."""
+    for path in [*reversed(directory.parents), directory]:
+        if not path.exists():
+            path.mkdir()
+            path.chmod(0o711 if os.geteuid() == 0 else 0o700)
+
+
 @dataclass(frozen=True)
 class Command:
     """What to run, and how.
@@ -200,10 +208,10 @@ def rotate(log: Path) -> None:
 
 
 def leftovers(directory: Path) -> list[int]:
-    """Return the processes that carry the mark of `directory`, and PostgreSQL's inside it.
+    """Return the processes that carry the mark of `directory`, and PostgreSQL's in it.
 
     PostgreSQL overwrites the environment of its backends, but their working directory is the data
-    directory. Other programs there, such as an operator's shell, are none of our business.
+    directory, `<directory>/data`. Other programs there, such as an operator's shell, stay.
     """
     mark = f"{MARK}={directory}".encode()
     found = []
@@ -216,7 +224,7 @@ def leftovers(directory: Path) -> list[int]:
                 continue
             if mark in (entry / "environ").read_bytes().split(b"\0") or (
                 (entry / "comm").read_text() == "postgres\n"
-                and directory in (entry / "cwd").readlink().parents
+                and (entry / "cwd").readlink().parent == directory
             ):
                 found.append(int(entry.name))
     return found

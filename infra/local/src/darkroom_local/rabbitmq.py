@@ -24,6 +24,7 @@ from darkroom_local.process import (
     Child,
     Command,
     StartError,
+    make_reachable,
     reclaim,
     rotate,
     unprivileged_account,
@@ -40,6 +41,7 @@ _SERVER: Final = (
 )
 _AMQP_HEADER: Final = b"AMQP\x00\x00\x09\x01"
 _METHOD_FRAME: Final = b"\x01"
+_EPMD_PAUSE: Final = 0.5
 
 
 def server_script() -> Path | None:
@@ -98,8 +100,12 @@ class PrivateRabbitMQ:
 
     @property
     def password(self) -> str:
-        """The password of `USER`, made on the first start and kept."""
-        return (self.directory / "password").read_text()
+        """The password of `USER`, made when it is first asked for and kept."""
+        secret = self.directory / "password"
+        if not secret.exists():
+            make_reachable(self.directory)
+            _write(secret, secrets.token_urlsafe(24), 0o600, None)
+        return secret.read_text()
 
     def url(self, vhost: str | None = None) -> str:
         """Return the connection URL of the user; a secret."""
@@ -124,7 +130,7 @@ class PrivateRabbitMQ:
         script = server_script()
         if script is None:
             raise StartError("RabbitMQ is not installed: apt-get install rabbitmq-server")
-        self.directory.mkdir(parents=True, exist_ok=True)
+        make_reachable(self.directory)
         self._lock.acquire()
         try:
             await reclaim(self.directory, gently=signal.SIGTERM)
@@ -152,6 +158,23 @@ class PrivateRabbitMQ:
             await reclaim(self.directory, gently=signal.SIGTERM)
         self.child = self.epmd = None
         self._lock.release()
+
+    async def ended(self) -> str:
+        """Wait until the node has ended by itself and say how; a lost epmd is started again."""
+        if self.child is None or self.epmd is None:
+            return "did not start"
+        node = asyncio.create_task(self.child.wait())
+        try:
+            while True:
+                name_server = asyncio.create_task(self.epmd.wait())
+                await asyncio.wait({node, name_server}, return_when=asyncio.FIRST_COMPLETED)
+                if node.done():
+                    name_server.cancel()
+                    return f"ended with code {node.result()}"
+                await asyncio.sleep(_EPMD_PAUSE)
+                self.epmd = await self._start_epmd(self._environment())
+        finally:
+            node.cancel()
 
     async def restart(self) -> None:
         """Stop and start on the same ports."""
@@ -209,23 +232,9 @@ class PrivateRabbitMQ:
             await self.stop()
 
     async def _start(self, script: Path, account: Account | None, seconds: float) -> None:
-        epmd = shutil.which("epmd")
-        if epmd is None:
-            raise StartError("epmd is not installed: apt-get install erlang-base")
         environment = self._environment()
         rotate(self.log)
-        # Ours, in the foreground: the one that a node starts by itself would outlive it.
-        self.epmd = await Child.start(
-            Command(
-                name="epmd",
-                arguments=[epmd, "-port", str(self.ports.epmd), "-address", LOOPBACK],
-                directory=self.directory,
-                log=self.directory / "epmd.log",
-                environment=environment,
-                account=account,
-            )
-        )
-        await self.epmd.ready(lambda: _listens(self.ports.epmd), seconds=10)
+        self.epmd = await self._start_epmd(environment)
         self.child = await Child.start(
             Command(
                 name="rabbitmq",
@@ -238,6 +247,28 @@ class PrivateRabbitMQ:
             )
         )
         await self.child.ready(lambda: _speaks_amqp(self.ports.amqp), seconds=seconds)
+
+    async def _start_epmd(self, environment: Mapping[str, str]) -> Child:
+        """Start the name server in the foreground: a node's own would outlive the node."""
+        epmd = shutil.which("epmd")
+        if epmd is None:
+            raise StartError("epmd is not installed: apt-get install erlang-base")
+        child = await Child.start(
+            Command(
+                name="epmd",
+                arguments=[epmd, "-port", str(self.ports.epmd), "-address", LOOPBACK],
+                directory=self.directory,
+                log=self.log.with_name("epmd.log"),
+                environment=environment,
+                account=unprivileged_account("rabbitmq", "nobody"),
+            )
+        )
+        try:
+            await child.ready(lambda: _listens(self.ports.epmd), seconds=10)
+        except BaseException:
+            await child.stop(signal.SIGKILL, seconds=10)
+            raise
+        return child
 
     def _environment(self) -> dict[str, str]:
         here = self.directory
@@ -267,9 +298,6 @@ class PrivateRabbitMQ:
         }
 
     def _write_files(self, account: Account | None) -> None:
-        secret = self.directory / "password"
-        if not secret.exists():
-            _write(secret, secrets.token_urlsafe(24), 0o600, None)
         home, mnesia = self.directory / "home", self.directory / "mnesia"
         for directory in (home, mnesia):
             directory.mkdir(mode=0o700, exist_ok=True)

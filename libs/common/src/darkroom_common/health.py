@@ -133,6 +133,7 @@ async def serve(health: Health, *, host: str, port: int, stop: asyncio.Event) ->
     """
     config = uvicorn.Config(
         health.app,
+        interface="asgi3",
         log_config=None,
         access_log=False,
         lifespan="off",

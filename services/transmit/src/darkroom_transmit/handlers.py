@@ -34,10 +34,8 @@ async def accept_job(
     log.info("job.accepted", job=message.job_id, destination=message.destination)
 
 
-async def route(message: Message, *, database: Database, inbox: Inbox) -> None:
-    """Remember that the routing rules have seen this event. There are no rules yet: none match."""
+async def route(message: Message) -> None:
+    """Look at an event with the routing rules. There are no rules yet, so none matches."""
     if not isinstance(message, InstanceIndexed | StudyCompleted):
         raise TypeError(f"transmit.route got {message.TYPE}")
-    async with database.transaction() as db:
-        await inbox.first_time(db, message.id)
     log.debug("event.routed", type=message.TYPE, matched=0)

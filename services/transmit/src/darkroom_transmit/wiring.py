@@ -34,10 +34,9 @@ async def run(service: Service, settings: TransmitSettings) -> None:
             outbox=outbox,
             jobs=JobRepository(),
         )
-        seen = partial(route, database=database, inbox=Inbox("transmit", TRANSMIT_ROUTE.name))
         async with service.background(
             broker.consume(TRANSMIT_JOBS, accept),
-            broker.consume(TRANSMIT_ROUTE, seen),
+            broker.consume(TRANSMIT_ROUTE, route),
             outbox.run(database, broker),
         ):
             await service.run_until_stopped()

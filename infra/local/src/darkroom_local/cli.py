@@ -1,0 +1,152 @@
+"""The command `darkroom`: all of Darkroom on one machine."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from darkroom_local import demo as demonstration
+from darkroom_local import doctor as examination
+from darkroom_local.keyring import KeysLostError
+from darkroom_local.layout import SettingError, Settings, default_data
+from darkroom_local.lock import AlreadyRunningError, DirectoryLock
+from darkroom_local.ports import NoFreePortError
+from darkroom_local.process import StartError, make_reachable
+from darkroom_local.stack import PortBusyError, Stack
+from darkroom_local.state import StackState
+from darkroom_local.status import show
+
+app = typer.Typer(
+    help="Darkroom on one machine.", no_args_is_help=True, pretty_exceptions_enable=False
+)
+
+_DATA = default_data()
+Data = Annotated[
+    Path, typer.Option("--data", envvar="DARKROOM_DATA", help="Where everything is kept.")
+]
+DicomPort = Annotated[
+    int,
+    typer.Option(
+        "--dicom-port",
+        envvar="DARKROOM_DICOM_PORT",
+        min=1,
+        max=65535,
+        help="The port that modalities send to.",
+    ),
+]
+HttpPort = Annotated[
+    int,
+    typer.Option(
+        "--http-port",
+        envvar="DARKROOM_HTTP_PORT",
+        min=1,
+        max=65535,
+        help="The port of REST, DICOMweb and the console.",
+    ),
+]
+AeTitle = Annotated[
+    str, typer.Option("--ae-title", envvar="DARKROOM_AE_TITLE", help="Our application entity.")
+]
+
+# What an operator can do something about: the text is enough, a traceback would hide it.
+_EXPECTED = (
+    AlreadyRunningError,
+    KeysLostError,
+    NoFreePortError,
+    PortBusyError,
+    PermissionError,
+    SettingError,
+    StartError,
+    demonstration.DemoError,
+)
+
+
+@app.command()
+def up(
+    data: Data = _DATA,
+    dicom_port: DicomPort = 11112,
+    http_port: HttpPort = 8080,
+    ae_title: AeTitle = "DARKROOM",
+) -> None:
+    """Start everything and stay; Ctrl-C stops all of it.
+
+    With DARKROOM_POSTGRES_URL or DARKROOM_AMQP_URL (or ..._FILE) set, these are used instead of a
+    private PostgreSQL or RabbitMQ. Every other DARKROOM_ setting is handed on to the services.
+    """
+
+    async def run() -> None:
+        settings = Settings.load(data, dicom_port, http_port, ae_title)
+        make_reachable(settings.data)
+        with DirectoryLock(settings.data):
+            await Stack(settings, Console()).run()
+
+    _expecting_trouble(run)
+
+
+@app.command()
+def status(data: Data = _DATA) -> None:
+    """Say how each process of the running stack is; exit 1 unless all are ready."""
+    layout_state = data.expanduser().resolve() / "run" / "state.json"
+    state = StackState.read(layout_state)
+    if state is None:
+        Console().print(f"Darkroom does not run in {data}: start it with darkroom up", markup=False)
+        raise typer.Exit(1)
+    if not asyncio.run(show(state, Console())):
+        raise typer.Exit(1)
+
+
+@app.command()
+def doctor(
+    data: Data = _DATA, dicom_port: DicomPort = 11112, http_port: HttpPort = 8080
+) -> None:
+    """Say what this machine has and lacks, with the command that installs it; exit 1 if it does."""
+    running = StackState.read(data.expanduser().resolve() / "run" / "state.json")
+    findings = examination.examine(
+        data.expanduser().resolve(),
+        {"DICOM": dicom_port, "HTTP": http_port},
+        running_here=running is not None,
+    )
+    if not examination.show(findings, Console()):
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    data: Data = _DATA,
+    save: Annotated[
+        Path | None, typer.Option(help="Also keep the files that are sent in this directory.")
+    ] = None,
+    slices: Annotated[int, typer.Option(min=1, max=500, help="Slices of each CT series.")] = 24,
+) -> None:
+    """Make sample studies of invented patients, send them, and show how to find and fetch them."""
+
+    async def run() -> None:
+        await demonstration.run(
+            data.expanduser().resolve(), save=save, slices=slices, console=Console()
+        )
+
+    _expecting_trouble(run)
+
+
+def _expecting_trouble(run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run to the end; an expected error becomes one message and exit code 1."""
+    failed: list[BaseException] = []
+    try:
+        asyncio.run(run())
+    except* _EXPECTED as group:
+        failed = list(_leaves(group))
+    for error in failed:
+        typer.echo(f"darkroom: {error}", err=True)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error

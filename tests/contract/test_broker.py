@@ -1,0 +1,299 @@
+"""One suite for RabbitMQ and for the broker in memory: what services may rely on."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import aio_pika
+import pytest
+
+from darkroom_common.amqp.broker import Broker, Received, Unroutable
+from darkroom_common.amqp.rabbitmq import RabbitBroker
+from darkroom_common.errors import DependencyUnavailable, PermanentError
+from darkroom_common.messages.base import Message
+from darkroom_common.messages.ingest import InstanceStored
+from darkroom_common.messages.licensing import LicenceChecked
+from darkroom_common.telemetry import traces
+from darkroom_common.testing.memory_broker import MemoryBroker
+from darkroom_common.topology import RETRY_TIERS, WorkQueue
+from tests.builders import an_instance_stored
+
+QUICK = {tier: timedelta(milliseconds=80) for tier in RETRY_TIERS}
+QUEUE = WorkQueue("test.work", (InstanceStored,), prefetch=20, tiers=("5s", "30s"))
+LIMIT = 20.0
+
+
+class Bench:
+    """A broker, and the few things that a test must look at behind its interface."""
+
+    def __init__(self, broker: Broker, url: str | None) -> None:
+        self.broker = broker
+        self._url = url
+
+    async def dead(self) -> list[tuple[str, str]]:
+        if isinstance(self.broker, MemoryBroker):
+            return self.broker.dead_letters(QUEUE)
+        found = []
+        async with await aio_pika.connect(self._url) as connection, connection.channel() as channel:
+            queue = await channel.get_queue(QUEUE.dead)
+            while (message := await queue.get(no_ack=True, fail=False)) is not None:
+                found.append((message.message_id or "", str(message.headers["x-darkroom-reason"])))
+        return found
+
+    async def put_raw(self, *, type_: str, body: bytes) -> None:
+        if isinstance(self.broker, MemoryBroker):
+            self.broker.put_raw(QUEUE, type_=type_, body=body)
+            return
+        async with await aio_pika.connect(self._url) as connection, connection.channel() as channel:
+            message = aio_pika.Message(body, type=type_, message_id="raw")
+            await channel.default_exchange.publish(message, QUEUE.name)
+
+
+@pytest.fixture(params=["memory", "rabbitmq"])
+async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
+    if request.param == "memory":
+        yield Bench(MemoryBroker(delays=QUICK), None)
+        return
+    url = request.getfixturevalue("amqp_url")
+    broker = RabbitBroker(url, service="test", delays=QUICK)
+    yield Bench(broker, url)
+    await broker.close()
+
+
+class Seen:
+    """Remembers what a handler got, and fails as told."""
+
+    def __init__(self, fail: Callable[[Message, int], Exception | None] | None = None) -> None:
+        self.ids: list[str] = []
+        self._fail = fail
+        self._changed = asyncio.Condition()
+
+    async def __call__(self, message: Message) -> None:
+        self.ids.append(message.id)
+        async with self._changed:
+            self._changed.notify_all()
+        error = self._fail(message, self.ids.count(message.id)) if self._fail else None
+        if error is not None:
+            raise error
+
+    async def batch(self, received: Sequence[Received]) -> None:
+        for one in received:
+            await self(one.message)
+
+    async def count(self, number: int) -> None:
+        async with asyncio.timeout(LIMIT), self._changed:
+            await self._changed.wait_for(lambda: len(self.ids) >= number)
+
+
+@asynccontextmanager
+async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+async def publish(broker: Broker, *messages: Message) -> None:
+    """Publish when the consumer's queue is there."""
+    for message in messages:
+        async with asyncio.timeout(LIMIT):
+            while True:
+                try:
+                    await broker.publish(message)
+                    break
+                except Unroutable:
+                    await asyncio.sleep(0.02)
+
+
+async def dead_of(bench: Bench, number: int) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    async with asyncio.timeout(LIMIT):
+        while len(found) < number:
+            found += await bench.dead()
+            await asyncio.sleep(0.05)
+    return found
+
+
+async def test_a_message_arrives_once_with_what_it_carried(bench: Bench) -> None:
+    seen: list[Message] = []
+    arrived = asyncio.Event()
+
+    async def handler(message: Message) -> None:
+        seen.append(message)
+        arrived.set()
+
+    event = an_instance_stored()
+    async with running(bench.broker.consume(QUEUE, handler)):
+        await publish(bench.broker, event)
+        async with asyncio.timeout(LIMIT):
+            await arrived.wait()
+    assert seen == [event]
+
+
+async def test_what_no_queue_takes_is_an_error(bench: Bench) -> None:
+    with pytest.raises(Unroutable):
+        await bench.broker.publish(an_instance_stored())
+
+
+async def test_a_fact_that_nobody_must_hear_may_go_unheard(bench: Bench) -> None:
+    await bench.broker.publish(LicenceChecked(state="unconfigured"))
+
+
+async def test_a_failure_comes_back_after_its_tier_and_counts(bench: Bench) -> None:
+    seen = Seen(lambda _, times: RuntimeError("no") if times < 3 else None)
+    event = an_instance_stored()
+    async with running(bench.broker.consume(QUEUE, seen)):
+        await publish(bench.broker, event)
+        await seen.count(3)
+        await asyncio.sleep(0.3)
+    assert seen.ids == [event.id] * 3
+    assert await bench.dead() == []
+
+
+async def test_after_the_last_tier_a_message_is_dead_with_the_reason(bench: Bench) -> None:
+    seen = Seen(lambda *_: RuntimeError("Planted^Name in a library's words"))
+    event = an_instance_stored()
+    async with running(bench.broker.consume(QUEUE, seen)):
+        await publish(bench.broker, event)
+        dead = await dead_of(bench, 1)
+    assert seen.ids == [event.id] * 3
+    assert dead == [(event.id, "gave up after 3 attempts: RuntimeError")]
+
+
+async def test_a_permanent_error_is_dead_at_once(bench: Bench) -> None:
+    seen = Seen(lambda *_: PermanentError("it names nothing"))
+    event = an_instance_stored()
+    async with running(bench.broker.consume(QUEUE, seen)):
+        await publish(bench.broker, event)
+        dead = await dead_of(bench, 1)
+    assert seen.ids == [event.id]
+    assert dead == [(event.id, "PermanentError: it names nothing")]
+
+
+@pytest.mark.parametrize(
+    ("type_", "body"), [("nobody.knows.v9", b"{}"), (InstanceStored.TYPE, b"{not json")]
+)
+async def test_what_cannot_be_read_is_dead_and_nobody_sees_it(
+    bench: Bench, type_: str, body: bytes
+) -> None:
+    seen = Seen()
+    async with running(bench.broker.consume(QUEUE, seen)):
+        await publish(bench.broker, event := an_instance_stored())
+        await bench.put_raw(type_=type_, body=body)
+        dead = await dead_of(bench, 1)
+    assert seen.ids == [event.id]
+    assert dead[0][1].startswith("InvalidMessage")
+
+
+async def test_one_poison_message_among_good_ones_dies_alone(bench: Bench) -> None:
+    events = [an_instance_stored() for _ in range(30)]
+    poison = events[11].id
+    seen = Seen(lambda message, _: PermanentError("poison") if message.id == poison else None)
+    async with running(bench.broker.consume_batches(QUEUE, seen.batch, size=10, linger=0.05)):
+        await publish(bench.broker, *events)
+        dead = await dead_of(bench, 1)
+        await seen.count(30)
+        await asyncio.sleep(0.2)
+    assert [message_id for message_id, _ in dead] == [poison]
+    assert {event.id for event in events} == set(seen.ids)
+
+
+async def test_a_dependency_that_is_away_costs_no_attempt(bench: Bench) -> None:
+    away = True
+
+    def fail(*_: object) -> Exception | None:
+        return DependencyUnavailable("database") if away else None
+
+    seen = Seen(fail)
+    events = [an_instance_stored() for _ in range(5)]
+    async with running(bench.broker.consume_batches(QUEUE, seen.batch, size=5, linger=0.05)):
+        await publish(bench.broker, *events)
+        await seen.count(2)
+        away = False
+        await seen.count(7)
+        async with asyncio.timeout(LIMIT):
+            while set(seen.ids) != {event.id for event in events}:  # noqa: ASYNC110 - a probe
+                await asyncio.sleep(0.02)
+    assert await bench.dead() == []
+
+
+async def test_cancelling_leaves_the_message_to_the_next_consumer(bench: Bench) -> None:
+    started = asyncio.Event()
+
+    async def never(_: Message) -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    event = an_instance_stored()
+    async with running(bench.broker.consume(QUEUE, never)):
+        await publish(bench.broker, event)
+        async with asyncio.timeout(LIMIT):
+            await started.wait()
+    seen = Seen()
+    async with running(bench.broker.consume(QUEUE, seen)):
+        await seen.count(1)
+    assert seen.ids == [event.id]
+
+
+async def test_two_consumers_share_a_queue(bench: Bench) -> None:
+    first, second = Seen(), Seen()
+    events = [an_instance_stored() for _ in range(60)]
+
+    async def slow(message: Message) -> None:
+        await first(message)
+        await asyncio.sleep(0.01)
+
+    async with (
+        running(bench.broker.consume(QUEUE, slow, concurrency=1)),
+        running(bench.broker.consume(QUEUE, second, concurrency=1)),
+    ):
+        await publish(bench.broker, *events)
+        async with asyncio.timeout(LIMIT):
+            while len(first.ids) + len(second.ids) < 60:  # noqa: ASYNC110 - two conditions
+                await asyncio.sleep(0.02)
+    assert sorted(first.ids + second.ids) == sorted(event.id for event in events)
+
+
+async def test_batches_are_filled_and_bounded(bench: Bench) -> None:
+    sizes: list[int] = []
+    done = asyncio.Event()
+
+    async def handler(received: Sequence[Received]) -> None:
+        sizes.append(len(received))
+        await asyncio.sleep(0.05)
+        if sum(sizes) == 40:
+            done.set()
+
+    async with running(bench.broker.consume_batches(QUEUE, handler, size=10, linger=0.1)):
+        await publish(bench.broker, *(an_instance_stored() for _ in range(40)))
+        async with asyncio.timeout(LIMIT):
+            await done.wait()
+    assert max(sizes) <= 10
+    assert len(sizes) < 40
+
+
+async def test_the_trace_goes_with_the_message(bench: Bench) -> None:
+    got: list[dict[str, str]] = []
+    arrived = asyncio.Event()
+
+    async def handler(received: Sequence[Received]) -> None:
+        got.extend(one.trace for one in received)
+        arrived.set()
+
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    async with running(bench.broker.consume_batches(QUEUE, handler, size=1, linger=0)):
+        await publish(bench.broker, first := an_instance_stored())
+        async with asyncio.timeout(LIMIT):
+            await arrived.wait()
+        arrived.clear()
+        await bench.broker.publish(an_instance_stored(), headers={"traceparent": trace})
+        async with asyncio.timeout(LIMIT):
+            await arrived.wait()
+    assert first.id
+    assert got == [{}, {"traceparent": trace}]
+    assert traces.extract(got[1])
