@@ -227,9 +227,12 @@ class Accounts:
 
     async def forget_expired(self) -> None:
         """Drop what no token can refer to any more."""
+        statements = (
+            # Each by the index on its time. A session's row outlives its last access token.
+            "DELETE FROM api.revoked_token WHERE expires_at < now() - interval '1 hour'",
+            "DELETE FROM api.session WHERE expires_at < now() - interval '1 day'",
+            "DELETE FROM api.login_attempt WHERE last_at < now() - interval '1 day'",
+        )
         async with self._database.transaction() as db:
-            # Each by the index on its time. An access token outlives its session's row by no more
-            # than its own 8 h, and without the row it is refused.
-            await db.execute("DELETE FROM api.revoked_token WHERE expires_at < now() - '1 h'::interval")
-            await db.execute("DELETE FROM api.session WHERE expires_at < now() - '1 day'::interval")
-            await db.execute("DELETE FROM api.login_attempt WHERE last_at < now() - '1 day'::interval")
+            for statement in statements:
+                await db.execute(statement)

@@ -35,16 +35,26 @@ ROLES: Final[dict[str, frozenset[str]]] = {
     "system_admin": frozenset({EVERYTHING}),
     "medical_admin": frozenset(
         {
-            _P.STUDIES_READ, _P.STUDIES_WRITE, _P.STUDIES_DELETE, _P.EXPORTS_CREATE,
-            _P.EXPORTS_DOWNLOAD, _P.BULK_UPDATE, _P.BULK_ASSIGN, _P.USERS_READ, _P.USERS_WRITE,
+            _P.STUDIES_READ,
+            _P.STUDIES_WRITE,
+            _P.STUDIES_DELETE,
+            _P.EXPORTS_CREATE,
+            _P.EXPORTS_DOWNLOAD,
+            _P.BULK_UPDATE,
+            _P.BULK_ASSIGN,
+            _P.USERS_READ,
+            _P.USERS_WRITE,
             _P.AUDIT_READ,
-        }  # fmt: skip
+        }
     ),
     "radiologist": frozenset(
         {
-            _P.STUDIES_READ, _P.STUDIES_WRITE, _P.EXPORTS_CREATE, _P.EXPORTS_DOWNLOAD,
+            _P.STUDIES_READ,
+            _P.STUDIES_WRITE,
+            _P.EXPORTS_CREATE,
+            _P.EXPORTS_DOWNLOAD,
             _P.BULK_ASSIGN,
-        }  # fmt: skip
+        }
     ),
     # Makes and corrects studies; hands nothing out of the system.
     "technician": frozenset({_P.STUDIES_READ, _P.STUDIES_WRITE}),

@@ -1,10 +1,9 @@
 """Single values of an object by their path: `<tag>[/<item>/<tag>...]`, items from 0. In threads."""
 
-import io
 import re
 import struct
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from pydicom import dcmread
 from pydicom.dataelem import RawDataElement
@@ -66,7 +65,7 @@ def parse_path(text: str) -> BulkPath:
     return BulkPath(steps, numbers[-1])
 
 
-def read_value(file: io.BufferedReader, path: BulkPath) -> BulkValue:
+def read_value(file: BinaryIO, path: BulkPath) -> BulkValue:
     """Find a value; one of the data set itself that is long is only located.
 
     Raises:
@@ -81,7 +80,7 @@ def read_value(file: io.BufferedReader, path: BulkPath) -> BulkValue:
         raise NoSuchValue("the object cannot be read to there") from error
 
 
-def _read_value(file: io.BufferedReader, path: BulkPath) -> BulkValue:
+def _read_value(file: BinaryIO, path: BulkPath) -> BulkValue:
     # In a sequence nothing is deferred: pydicom could not come back for it.
     nested = bool(path.through)
     dataset = dcmread(

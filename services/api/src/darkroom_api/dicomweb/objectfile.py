@@ -4,7 +4,7 @@ import asyncio
 import io
 from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import Final, TypeVar
+from typing import BinaryIO, Final, TypeVar
 
 from darkroom_common.objects.store import ObjectStore
 
@@ -56,7 +56,11 @@ class ObjectFile(io.RawIOBase):
 
 
 async def parse(
-    executor: Executor, store: ObjectStore, key: str, size: int, work: Callable[[io.BufferedReader], _T]
+    executor: Executor,
+    store: ObjectStore,
+    key: str,
+    size: int,
+    work: Callable[[BinaryIO], _T],
 ) -> _T:
     """Run a parser over an object in a thread of `executor`, which is not the store's own.
 
@@ -66,7 +70,8 @@ async def parse(
     loop = asyncio.get_running_loop()
 
     def run() -> _T:
-        with io.BufferedReader(ObjectFile(store, key, size, loop), BUFFER) as file:
+        raw: io.RawIOBase = ObjectFile(store, key, size, loop)
+        with io.BufferedReader(raw, BUFFER) as file:
             return work(file)
 
     return await loop.run_in_executor(executor, run)

@@ -73,9 +73,7 @@ def parse_search(
     )
 
 
-def _conditions(
-    keys: dict[str, list[str]], level: Level, *, fuzzy: bool
-) -> tuple[Condition, ...]:
+def _conditions(keys: dict[str, list[str]], level: Level, *, fuzzy: bool) -> tuple[Condition, ...]:
     found: list[Condition] = []
     used: set[str] = set()
     for name, values in keys.items():

@@ -1,10 +1,9 @@
 """Frames of an object as they are stored (PS3.5 section 8 and annex A). Runs in threads."""
 
-import io
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset
@@ -74,7 +73,7 @@ class PixelLayout:
         return MEDIA_TYPES.get(self.stored_syntax, OCTETS) if self.encapsulated else OCTETS
 
 
-def read_layout(file: io.BufferedReader) -> PixelLayout:
+def read_layout(file: BinaryIO) -> PixelLayout:
     """Read everything before the pixel data.
 
     Raises:
@@ -90,7 +89,7 @@ def read_layout(file: io.BufferedReader) -> PixelLayout:
         raise NoPixels("the pixel data cannot be read") from error
 
 
-def _layout(dataset: FileDataset, file: io.BufferedReader) -> PixelLayout:
+def _layout(dataset: FileDataset, file: BinaryIO) -> PixelLayout:
     syntax = UID(str(dataset.file_meta.get("TransferSyntaxUID", "1.2.840.10008.1.2")))
     frames = int(dataset.get("NumberOfFrames") or 1)
     if syntax == DeflatedExplicitVRLittleEndian:
@@ -114,7 +113,7 @@ def _layout(dataset: FileDataset, file: io.BufferedReader) -> PixelLayout:
     )  # fmt: skip
 
 
-def _deflated(file: io.BufferedReader, frames: int) -> PixelLayout:
+def _deflated(file: BinaryIO, frames: int) -> PixelLayout:
     file.seek(0)
     whole = dcmread(file, force=True)
     element: Any = next((whole.get_item(tag) for tag in _PIXELS if tag in whole), None)
@@ -139,7 +138,7 @@ def _frame_bits(dataset: Dataset) -> int:
     return bits
 
 
-def _value(file: io.BufferedReader, *, implicit: bool, little: bool) -> tuple[int, int]:
+def _value(file: BinaryIO, *, implicit: bool, little: bool) -> tuple[int, int]:
     """Return where the pixel data's value starts and its length; the file stands at the tag."""
     order = "<" if little else ">"
     head = file.read(8)
@@ -153,7 +152,7 @@ def _value(file: io.BufferedReader, *, implicit: bool, little: bool) -> tuple[in
     return file.tell(), length
 
 
-def read_frame(file: io.BufferedReader, layout: PixelLayout, index: int) -> bytes:
+def read_frame(file: BinaryIO, layout: PixelLayout, index: int) -> bytes:
     """Return one frame, counted from 0.
 
     Raises:
@@ -180,7 +179,7 @@ def read_frame(file: io.BufferedReader, layout: PixelLayout, index: int) -> byte
     return swapped(data, layout.swap)
 
 
-def _compressed_frame(file: io.BufferedReader, layout: PixelLayout, index: int) -> bytes:
+def _compressed_frame(file: BinaryIO, layout: PixelLayout, index: int) -> bytes:
     file.seek(layout.start)
     try:
         return get_frame(

@@ -42,9 +42,7 @@ _ERRORS: Final = {
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the error answers of a route for its OpenAPI entry."""
-    return {
-        status: {"description": _ERRORS[status], "model": ErrorBody} for status in statuses
-    }
+    return {status: {"description": _ERRORS[status], "model": ErrorBody} for status in statuses}
 
 
 def body(description: str, *kinds: str) -> dict[int | str, dict[str, Any]]:
