@@ -76,13 +76,14 @@ class Service:
         log.info("service.draining", limit=self.drain_seconds)
 
 
-def main(
+def main(  # noqa: PLR0913 - all by keyword
     name: str,
     *,
     settings: type[Settings],
     run: Callable[[Service, Any], Awaitable[None]],
     schema: str | None,
     argv: list[str] | None = None,
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
 ) -> int:
     """Be the command `python -m darkroom_<name> [migrate [pre|post]]`; return the exit code."""
     arguments = sys.argv[1:] if argv is None else argv
@@ -90,7 +91,7 @@ def main(
     try:
         match arguments:
             case []:
-                return _serve(name, settings.load(), run)
+                return _serve(name, settings.load(), run, loop_factory)
             case ["migrate"] | ["migrate", "pre" | "post"]:
                 return _migrate(name, schema, phase=(arguments[1:] or ["all"])[0])
             case _:
@@ -113,14 +114,20 @@ def _migrate(name: str, schema: str | None, *, phase: str) -> int:
     return 0
 
 
-def _serve(name: str, settings: Settings, run: Callable[[Service, Any], Awaitable[None]]) -> int:
+def _serve(
+    name: str,
+    settings: Settings,
+    run: Callable[[Service, Any], Awaitable[None]],
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None,
+) -> int:
     configure_logs(service=name, level=settings.log_level, style=settings.log_format)
     provider = configure_traces(service=name, endpoint=settings.otlp_endpoint)
     release = version(f"darkroom-{name}")
     metrics.BUILD_INFO.labels(name, release).set(1)
     failed: list[BaseException] = []
     try:
-        asyncio.run(_run(name, release, settings, run))
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            runner.run(_run(name, release, settings, run))
     except* DarkroomError as group:
         failed = _leaves(group)
     finally:

@@ -1,0 +1,20 @@
+"""`python -m darkroom_api`."""
+
+import sys
+
+import uvloop
+
+from darkroom_api.settings import ApiSettings
+from darkroom_api.wiring import run
+from darkroom_common.service import main
+
+if __name__ == "__main__":
+    sys.exit(
+        main(
+            "api",
+            settings=ApiSettings,
+            run=run,
+            schema="api",
+            loop_factory=uvloop.new_event_loop,
+        )
+    )

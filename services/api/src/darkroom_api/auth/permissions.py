@@ -1,0 +1,114 @@
+"""Permissions, the built-in roles (002 section 3.2.1), and the one table of who may call what."""
+
+from enum import Enum, StrEnum
+from typing import Final
+
+
+class Permission(StrEnum):
+    """What somebody may do."""
+
+    STUDIES_READ = "studies:read"
+    STUDIES_WRITE = "studies:write"
+    STUDIES_DELETE = "studies:delete"
+    EXPORTS_CREATE = "exports:create"
+    EXPORTS_DOWNLOAD = "exports:download"
+    BULK_UPDATE = "bulk:update"
+    BULK_ASSIGN = "bulk:assign"
+    USERS_READ = "users:read"
+    USERS_WRITE = "users:write"
+    AUDIT_READ = "audit:read"
+
+
+class Open(Enum):
+    """Routes that need no permission."""
+
+    PUBLIC = "anybody"
+    SIGNED_IN = "anybody with a valid access token"
+
+
+Access = Permission | Open
+
+EVERYTHING: Final = "*"
+_P: Final = Permission
+
+ROLES: Final[dict[str, frozenset[str]]] = {
+    "system_admin": frozenset({EVERYTHING}),
+    "medical_admin": frozenset(
+        {
+            _P.STUDIES_READ,
+            _P.STUDIES_WRITE,
+            _P.STUDIES_DELETE,
+            _P.EXPORTS_CREATE,
+            _P.EXPORTS_DOWNLOAD,
+            _P.BULK_UPDATE,
+            _P.BULK_ASSIGN,
+            _P.USERS_READ,
+            _P.USERS_WRITE,
+            _P.AUDIT_READ,
+        }
+    ),
+    "radiologist": frozenset(
+        {
+            _P.STUDIES_READ,
+            _P.STUDIES_WRITE,
+            _P.EXPORTS_CREATE,
+            _P.EXPORTS_DOWNLOAD,
+            _P.BULK_ASSIGN,
+        }
+    ),
+    # Makes and corrects studies; hands nothing out of the system.
+    "technician": frozenset({_P.STUDIES_READ, _P.STUDIES_WRITE}),
+    "viewer": frozenset({_P.STUDIES_READ, _P.EXPORTS_DOWNLOAD}),
+}
+"""The built-in roles; the migrations of schema `api` hold the same, and a test compares."""
+
+_STUDY: Final = "/dicom-web/studies/{study}"
+_SERIES: Final = _STUDY + "/series/{series}"
+_INSTANCE: Final = _SERIES + "/instances/{instance}"
+
+ACCESS: Final[dict[tuple[str, str], Access]] = {
+    ("GET", "/livez"): Open.PUBLIC,
+    ("GET", "/readyz"): Open.PUBLIC,
+    ("GET", "/metrics/{service}"): Open.PUBLIC,  # counts and times, no PHI; the local stack only
+    ("GET", "/docs"): Open.PUBLIC,  # SIGNED_IN when OPEN_DOCS is false
+    ("GET", "/docs/{asset}"): Open.PUBLIC,
+    ("GET", "/openapi.json"): Open.PUBLIC,
+    ("POST", "/api/v1/auth/login"): Open.PUBLIC,
+    ("POST", "/api/v1/auth/refresh"): Open.PUBLIC,
+    ("POST", "/api/v1/auth/logout"): Open.SIGNED_IN,
+    ("GET", "/api/v1/auth/me"): Open.SIGNED_IN,
+    ("GET", "/api/v1/studies"): _P.STUDIES_READ,
+    ("GET", "/api/v1/studies/{study}"): _P.STUDIES_READ,
+    # QIDO-RS
+    ("GET", "/dicom-web/studies"): _P.STUDIES_READ,
+    ("GET", "/dicom-web/series"): _P.STUDIES_READ,
+    ("GET", "/dicom-web/instances"): _P.STUDIES_READ,
+    ("GET", _STUDY + "/series"): _P.STUDIES_READ,
+    ("GET", _STUDY + "/instances"): _P.STUDIES_READ,
+    ("GET", _SERIES + "/instances"): _P.STUDIES_READ,
+    # WADO-RS
+    ("GET", _STUDY): _P.STUDIES_READ,
+    ("GET", _STUDY + "/metadata"): _P.STUDIES_READ,
+    ("GET", _SERIES): _P.STUDIES_READ,
+    ("GET", _SERIES + "/metadata"): _P.STUDIES_READ,
+    ("GET", _INSTANCE): _P.STUDIES_READ,
+    ("GET", _INSTANCE + "/metadata"): _P.STUDIES_READ,
+    ("GET", _INSTANCE + "/frames/{frames}"): _P.STUDIES_READ,
+    ("GET", _INSTANCE + "/bulkdata/{path:path}"): _P.STUDIES_READ,
+}
+"""Every route. One that is missing here keeps the service from starting."""
+
+DOCUMENTATION: Final = frozenset({"/docs", "/docs/{asset}", "/openapi.json"})
+
+
+def access_of(method: str, path: str, *, open_docs: bool) -> Access | None:
+    """Return what a route needs; None for a route that the table does not know."""
+    access = ACCESS.get((method, path))
+    if access is Open.PUBLIC and path in DOCUMENTATION and not open_docs:
+        return Open.SIGNED_IN
+    return access
+
+
+def allows(access: Access, permissions: frozenset[str]) -> bool:
+    """Tell whether somebody who is signed in may call a route."""
+    return isinstance(access, Open) or EVERYTHING in permissions or access.value in permissions

@@ -1,0 +1,1 @@
+"""DICOMweb (PS3.18) without routes: negotiation, parameters, framing, pixels."""

@@ -1,0 +1,107 @@
+"""What a client accepts: media ranges with parameters, PS3.18 section 8.7.
+
+`multipart/related; type="application/dicom"; transfer-syntax=*; q=0.5` is one range: the type of
+the parts counts, the multipart around them is how several are sent.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+MULTIPART: Final = "multipart/related"
+MAX_RANGES: Final = 64
+
+
+@dataclass(frozen=True)
+class MediaRange:
+    """One acceptable form.
+
+    Attributes:
+        kind: of the answer: `multipart/related`, `application/dicom`, `*/*`, ...
+        part: of the parts, for `multipart/related`; empty when it is not said.
+        transfer_syntax: a UID, `*`, or None when it is not said.
+        quality: 0 to 1; 0 is never acceptable.
+    """
+
+    kind: str
+    part: str = ""
+    transfer_syntax: str | None = None
+    quality: float = 1.0
+
+    def takes(self, kind: str) -> bool:
+        """Tell whether this range takes a single part of a media type."""
+        return self.quality > 0 and _covers(self.kind, kind)
+
+    def takes_parts(self, part: str) -> bool:
+        """Tell whether this range takes a multipart answer with parts of a media type."""
+        if self.quality <= 0 or not _covers(self.kind, MULTIPART):
+            return False
+        return self.kind != MULTIPART or not self.part or _covers(self.part, part)
+
+    def takes_syntax(self, *uids: str) -> bool:
+        """Tell whether any of these transfer syntaxes suits; one not said takes every one."""
+        return self.transfer_syntax in (None, "*") or self.transfer_syntax in uids
+
+
+def _covers(pattern: str, kind: str) -> bool:
+    return pattern in ("*/*", kind) or (
+        pattern.endswith("/*") and kind.startswith(pattern.removesuffix("*"))
+    )
+
+
+def parse_accept(headers: Sequence[str], parameter: Sequence[str] = ()) -> list[MediaRange]:
+    """Return the acceptable forms, best first; what is malformed is not acceptable.
+
+    Args:
+        headers: the values of Accept.
+        parameter: those of the query parameter `accept`, which stands in for it.
+    """
+    ranges: list[MediaRange] = []
+    for text in [*parameter, *headers]:
+        for part in _split(text, ","):
+            found = _range(part)
+            if found is not None and len(ranges) < MAX_RANGES:
+                ranges.append(found)
+        if parameter and ranges:
+            break
+    if not any(text.strip() for text in [*parameter, *headers]):
+        ranges = [MediaRange("*/*")]
+    return sorted(ranges, key=lambda one: -one.quality)
+
+
+def _split(text: str, separator: str) -> Iterable[str]:
+    """Split outside of quotes."""
+    part, quoted = "", False
+    for character in text:
+        if character == '"':
+            quoted = not quoted
+        if character == separator and not quoted:
+            yield part.strip()
+            part = ""
+        else:
+            part += character
+    yield part.strip()
+
+
+def _range(text: str) -> MediaRange | None:
+    kind, *rest = _split(text, ";")
+    kind = kind.strip().lower()
+    if kind.count("/") != 1:
+        return None
+    part, syntax, quality = "", None, 1.0
+    for parameter in rest:
+        name, _, value = parameter.partition("=")
+        value = value.strip().strip('"')
+        match name.strip().lower():
+            case "type":
+                part = value.lower()
+            case "transfer-syntax":
+                syntax = value
+            case "q":
+                try:
+                    quality = min(max(float(value), 0.0), 1.0)
+                except ValueError:
+                    return None
+            case _:
+                pass
+    return MediaRange(kind, part, syntax, quality)

@@ -1,0 +1,50 @@
+"""Where a request came to, and what a path of it names."""
+
+from collections.abc import Iterable
+from typing import Final
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+
+from darkroom_api.errors import study_not_found
+from darkroom_api.parts import parts_of
+
+MAX_UID: Final = 64
+
+
+def dicomweb_url(request: Request) -> str:
+    """Return the base URL of DICOMweb as the client reaches it."""
+    public = parts_of(request.scope).settings.public_url
+    if public is None:
+        public = f"{request.url.scheme}://{request.headers.get('host', request.url.netloc)}"
+    return f"{public}/dicom-web"
+
+
+def uid_of(request: Request, name: str) -> str:
+    """Return a UID of the path.
+
+    Raises:
+        ApiError: 404, since nothing with such a UID can be stored.
+    """
+    uid: str = request.path_params[name]
+    if not 0 < len(uid) <= MAX_UID or not uid.isprintable():
+        raise study_not_found()
+    return uid
+
+
+def uids_of(request: Request) -> tuple[str, str | None, str | None]:
+    """Return the study, series and instance of the path, as far as it goes."""
+    names = ("study", "series", "instance")
+    study, series, instance = (
+        uid_of(request, name) if name in request.path_params else None for name in names
+    )
+    if study is None:
+        raise study_not_found()
+    return study, series, instance
+
+
+def next_link(request: Request, items: Iterable[tuple[str, str]], offset: int) -> str:
+    """Return the Link header of the next page: the same search from another offset."""
+    kept = [(name, value) for name, value in items if name != "offset"]
+    query = urlencode([*kept, ("offset", str(offset))])
+    return f'<{request.url.path}?{query}>; rel="next"'

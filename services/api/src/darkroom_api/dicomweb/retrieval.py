@@ -1,0 +1,93 @@
+"""Bodies of WADO-RS answers, made from the store chunk by chunk."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
+
+import orjson
+
+from darkroom_api.dicomweb.multipart import Framing
+from darkroom_common.index.answer import element, header_json
+from darkroom_common.index.reader import IndexReader
+from darkroom_common.index.rows import StoredInstance
+from darkroom_common.objects.store import CHUNK, ObjectStore, StoreUnavailable
+
+DICOM: Final = "application/dicom"
+_RELATIVE: Final = b'"BulkDataURI":"bulkdata/'
+
+
+def dicom_type(one: StoredInstance) -> str:
+    """Return the media type of an instance as stored."""
+    return f"{DICOM}; transfer-syntax={one.transfer_syntax_uid}"
+
+
+async def object_chunks(store: ObjectStore, one: StoredInstance) -> AsyncIterator[bytes]:
+    """Yield an object's bytes.
+
+    Raises:
+        ObjectMissing, StoreUnavailable: as the store; and when the object is shorter than indexed.
+    """
+    left = one.object_size
+    if left <= CHUNK:
+        data = await store.read(one.object_key, length=left)
+        left -= len(data)
+        yield data
+    else:
+        async for chunk in store.stream(one.object_key, length=left):
+            left -= len(chunk)
+            yield chunk
+    if left:
+        raise StoreUnavailable("an object is shorter than it was when it was indexed")
+
+
+def parts_length(instances: Sequence[StoredInstance], framing: Framing) -> int:
+    """Return the length of the multipart body of instances."""
+    return len(framing.tail) + sum(
+        len(framing.head(dicom_type(one), first=number == 0)) + one.object_size
+        for number, one in enumerate(instances)
+    )
+
+
+async def object_parts(
+    store: ObjectStore, instances: Sequence[StoredInstance], framing: Framing
+) -> AsyncIterator[bytes]:
+    """Yield the multipart body of instances; no object is held as a whole."""
+    for number, one in enumerate(instances):
+        yield framing.head(dicom_type(one), first=number == 0)
+        async for chunk in object_chunks(store, one):
+            yield chunk
+    yield framing.tail
+
+
+def instance_url(base: str, one: StoredInstance) -> str:
+    """Return the URL of an instance. UIDs in the index may hold characters that URLs escape."""
+    return (
+        f"{base}/studies/{one.study_instance_uid}/series/{one.series_instance_uid}"
+        f"/instances/{one.sop_instance_uid}"
+    )
+
+
+def metadata_of(one: StoredInstance, header: bytes, base: str) -> bytes:
+    """Return the metadata of one instance as JSON text: absolute URLs, sorted attributes."""
+    if _RELATIVE in header:
+        url = instance_url(base, one).encode()
+        header = header.replace(_RELATIVE, b'"BulkDataURI":"' + url + b"/bulkdata/")
+    attributes = header_json(
+        orjson.loads(header or b"{}"),
+        study=one.study_instance_uid,
+        series=one.series_instance_uid,
+        sop_class=one.sop_class_uid,
+        instance=one.sop_instance_uid,
+    )
+    attributes["00083002"] = element("UI", one.transfer_syntax_uid)
+    return orjson.dumps(attributes, option=orjson.OPT_SORT_KEYS)
+
+
+async def metadata_array(
+    reader: IndexReader, instances: Sequence[StoredInstance], base: str
+) -> AsyncIterator[bytes]:
+    """Yield the JSON array of the instances' metadata, some instances at a time."""
+    opening = b"["
+    async for batch in reader.headers(instances):
+        yield opening + b",".join(metadata_of(one, header, base) for one, header in batch)
+        opening = b","
+    yield b"]" if opening == b"," else b"[]"

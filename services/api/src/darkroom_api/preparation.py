@@ -1,0 +1,53 @@
+"""What the api does beside answering: checks its schema, makes `admin`, drops what expired."""
+
+import asyncio
+from typing import Final
+
+from pydantic import SecretStr
+
+from darkroom_api.auth.accounts import Accounts
+from darkroom_common.errors import DependencyUnavailable
+from darkroom_common.health import Unhealthy
+from darkroom_common.postgres.migrate import require_compatible
+from darkroom_common.postgres.pool import Database
+from darkroom_common.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+RETRY_SECONDS: Final = 1.0
+CLEAN_SECONDS: Final = 3600.0
+
+
+class Preparation:
+    """Gets schema `api` ready, however late the database comes, and keeps it tidy."""
+
+    def __init__(self, database: Database, accounts: Accounts, password: SecretStr) -> None:
+        self._database = database
+        self._accounts = accounts
+        self._password = password
+        self._done = False
+
+    async def check(self) -> None:
+        """Raise `Unhealthy` until the schema is ready."""
+        if not self._done:
+            raise Unhealthy("not prepared yet")
+
+    async def run(self) -> None:
+        """Prepare, then tidy up every hour; cancel to stop.
+
+        Raises:
+            IncompatibleSchema: the schema does not suit this code; the service ends.
+        """
+        while not self._done:
+            try:
+                await require_compatible(self._database, schema="api", package="darkroom_api")
+                await self._accounts.ensure_administrator(self._password.get_secret_value())
+                self._done = True
+            except DependencyUnavailable as error:
+                log.warning("api.waits", reason=str(error))
+                await asyncio.sleep(RETRY_SECONDS)
+        while True:
+            try:
+                await self._accounts.forget_expired()
+            except DependencyUnavailable as error:
+                log.warning("sessions.kept", reason=str(error))
+            await asyncio.sleep(CLEAN_SECONDS)

@@ -1,0 +1,32 @@
+"""What the api can be told."""
+
+from pydantic import Field, SecretStr
+
+from darkroom_common.settings import Settings
+
+
+class ApiSettings(Settings):
+    """Settings of the api."""
+
+    http_host: str = "0.0.0.0"  # noqa: S104 - people and programs reach it from elsewhere
+    http_port: int = Field(default=8080, ge=0, le=65535)
+    public_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^/\s]+$",
+        description="scheme://host[:port] in the URLs of answers; unset: as the client asked",
+    )
+    store_url: str
+    phi_keys: SecretStr
+    blind_index_key: SecretStr
+    jwt_key: SecretStr
+    admin_password: SecretStr = Field(
+        min_length=12, description="of `admin`, the first administrator"
+    )
+    open_docs: bool = Field(default=True, description="/docs and /openapi.json without a login")
+    metrics_targets: dict[str, str] = Field(
+        default_factory=dict,
+        description="JSON, service to base URL: /metrics/<service> passes its metrics on",
+    )
+    search_limit: int = Field(default=1000, ge=1, description="results of one search at most")
+    instance_search_limit: int = Field(default=10_000, ge=1, description="the same for instances")
+    database_connections: int = Field(default=10, ge=2, le=100)

@@ -1,0 +1,81 @@
+"""How the api is put together."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import uvicorn
+
+from darkroom_api.app import create_app
+from darkroom_api.auth.accounts import Accounts
+from darkroom_api.auth.guard import Guard
+from darkroom_api.auth.passwords import Passwords
+from darkroom_api.auth.tokens import AccessTokens
+from darkroom_api.middleware import RequestScope
+from darkroom_api.parts import Parts
+from darkroom_api.preparation import Preparation
+from darkroom_api.settings import ApiSettings
+from darkroom_common.amqp.rabbitmq import open_broker
+from darkroom_common.clock import SYSTEM_CLOCK
+from darkroom_common.health import listen, serve_http
+from darkroom_common.index.compatibility import check_index
+from darkroom_common.index.reader import IndexReader
+from darkroom_common.objects.store import open_store
+from darkroom_common.postgres.phi import BlindIndex, PhiKeys, decode_key
+from darkroom_common.postgres.pool import open_database
+from darkroom_common.service import Service
+
+PARSERS: Final = 4
+
+
+async def run(service: Service, settings: ApiSettings) -> None:
+    """Answer requests until stopped; then finish those that are open."""
+    store = open_store(settings.store_url)
+    keys = PhiKeys.parse(settings.phi_keys.get_secret_value())
+    blind = BlindIndex(
+        decode_key(settings.blind_index_key.get_secret_value(), setting="BLIND_INDEX_KEY")
+    )
+    jwt_key = decode_key(settings.jwt_key.get_secret_value(), setting="JWT_KEY")
+    async with (
+        open_database(
+            settings.postgres_url.get_secret_value(),
+            service="api",
+            size=settings.database_connections,
+        ) as database,
+        open_broker(settings.amqp_url.get_secret_value(), service="api") as broker,
+    ):
+        accounts = Accounts(database, Passwords())
+        tokens = AccessTokens(jwt_key, SYSTEM_CLOCK)
+        preparation = Preparation(database, accounts, settings.admin_password)
+        service.health.add("postgres", database.check)
+        service.health.add("rabbitmq", broker.check)
+        service.health.add("store", store.check)
+        service.health.add("schema", preparation.check)
+        service.health.add("index", lambda: check_index(database))
+        with ThreadPoolExecutor(PARSERS, thread_name_prefix="parser") as parsers:
+            parts = Parts(
+                settings=settings,
+                health=service.health,
+                reader=IndexReader(database, keys=keys, blind=blind),
+                store=store,
+                accounts=accounts,
+                tokens=tokens,
+                guard=Guard(tokens, accounts, SYSTEM_CLOCK),
+                parsers=parsers,
+            )
+            config = uvicorn.Config(
+                RequestScope(create_app(parts)),
+                http="httptools",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_keep_alive=65,
+                timeout_graceful_shutdown=max(1, int(settings.drain_seconds)),
+            )
+            listener = listen(settings.http_host, settings.http_port)
+            async with asyncio.TaskGroup() as tasks:
+                # Outside of `background`: after SIGTERM it finishes what is open.
+                tasks.create_task(serve_http(config, listener, service.stopping))
+                async with service.background(preparation.run()):
+                    await service.run_until_stopped()
