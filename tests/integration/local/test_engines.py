@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from darkroom_local.lock import AlreadyRunningError
+from darkroom_local.ports import is_free
 from darkroom_local.postgres import PrivatePostgres, installations
 from darkroom_local.process import StartError, leftovers
 from darkroom_local.rabbitmq import PrivateRabbitMQ
@@ -135,3 +136,6 @@ async def test_a_lost_name_server_comes_back_and_the_node_stays(
     assert "darkroom@localhost" in said
     assert own_rabbitmq.child.pid == node
     assert own_rabbitmq.epmd.pid != name_server
+    await own_rabbitmq.kill()
+    assert is_free(own_rabbitmq.ports.epmd)
+    assert leftovers(own_rabbitmq.directory) == []

@@ -258,7 +258,7 @@ class Stack:
         elif not self._impatient and time.monotonic() - self._began > _PATIENCE_SECONDS:
             self._impatient = True
             for one in waiting:
-                why = one.reason or one.state
+                why = one.reason or "does not answer yet"
                 self.view.say(f"still waiting for {one.name}: {why}; {self.layout.log(one.name)}")
 
     async def _ask(self, client: httpx.AsyncClient, service: Supervised) -> None:
@@ -268,7 +268,8 @@ class Stack:
                 ready=response.status_code == httpx.codes.OK, reason=not_ready_reason(response)
             )
         except httpx.HTTPError:
-            service.checked(ready=False, reason="does not answer yet")
+            # Before the first answer that is what starting looks like, and no news.
+            service.checked(ready=False, reason="does not answer" if self._announced else "")
 
     def _announcement(self) -> list[str]:
         settings = self.settings

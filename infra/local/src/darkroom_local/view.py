@@ -85,8 +85,8 @@ class View:
                 self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def changed(self, one: ProcessState) -> None:
-        """Report a change: every one elsewhere, on a terminal the worrying ones."""
-        if self._console.is_terminal and one.state != "restarting":
+        """Report a change: on a terminal, where the table shows it, only a worrying one."""
+        if one.state == "starting" or (self._console.is_terminal and one.state != "restarting"):
             return
         state = "ready" if one.ready else one.state
         pid = f" (pid {one.pid})" if one.pid else ""
