@@ -107,3 +107,8 @@ def not_acceptable(offered: list[str]) -> ApiError:
         406, Code.NOT_ACCEPTABLE, "None of the accepted media types can be answered.",
         details={"offered": offered},
     )  # fmt: skip
+
+
+def internal_error() -> ApiError:
+    """Return the answer to a defect of ours; the log has the rest under the request id."""
+    return ApiError(500, Code.INTERNAL_ERROR, "Something went wrong in Darkroom.")

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from darkroom_api.errors import ApiError, Code, bad_request, error_body
+from darkroom_api.errors import ApiError, Code, bad_request, error_body, internal_error
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.index.query import BadKey
 from darkroom_common.objects.store import StoreUnavailable
@@ -50,6 +50,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(DependencyUnavailable, _unavailable)
+    app.add_exception_handler(Exception, _defect)
 
 
 async def _api_error(request: Request, error: Exception) -> Response:
@@ -101,3 +102,8 @@ async def _unavailable(request: Request, error: Exception) -> Response:
         headers={"Retry-After": RETRY_AFTER},
     )
     return answer(request, fault)
+
+
+async def _defect(request: Request, _: Exception) -> Response:
+    """Answer; the middleware around the application logs where it happened."""
+    return answer(request, internal_error())

@@ -16,7 +16,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from darkroom_api.errors import ApiError, Code, error_body
+from darkroom_api.errors import error_body, internal_error
 from darkroom_common.telemetry import metrics, traces
 from darkroom_common.telemetry.logs import get_logger
 
@@ -100,7 +100,7 @@ class RequestScope:
         )
         if answer.begun:
             return
-        fault = ApiError(500, Code.INTERNAL_ERROR, "Something went wrong in Darkroom.")
+        fault = internal_error()
         body = orjson.dumps(error_body(fault, answer.request_id))
         await answer.send(
             {

@@ -111,7 +111,8 @@ class IndexReader:
         if query.level is Level.INSTANCE:
             deep = beyond or query.include_all
             columns += _INSTANCE.format(instance=header if deep else nothing)
-        return columns, [self._passphrases]
+        # PostgreSQL refuses a value that nothing refers to.
+        return columns, [self._passphrases] if "$1" in columns else []
 
     async def study(self, study_uid: str) -> StudyRow | None:
         """Return a study that is not deleted."""

@@ -1,0 +1,56 @@
+"""An api as a process, on an index that tests fill."""
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import httpx
+import pytest
+
+from darkroom_common.postgres.phi import BlindIndex, PhiKeys, decode_key
+from darkroom_common.postgres.pool import open_database
+from tests.integration.api.seed import Seed
+from tests.services import Services, prepare_database, role_url
+
+ADMIN = "admin"
+
+
+@dataclass
+class Api:
+    """The api under test."""
+
+    services: Services
+    client: httpx.AsyncClient  # signed in as the administrator
+    anonymous: httpx.AsyncClient
+    seed: Seed
+    url: str
+    tokens: dict[str, str]
+
+    async def sign_in(self, username: str, password: str) -> httpx.Response:
+        """Try to sign in."""
+        return await self.anonymous.post(
+            "/api/v1/auth/login", json={"username": username, "password": password}
+        )
+
+
+@pytest.fixture
+async def api(services: Services, superuser_url: str) -> AsyncIterator[Api]:
+    """A running api with its administrator signed in."""
+    await prepare_database(superuser_url, "metadata", "api")
+    await services.start("api")
+    url = f"http://127.0.0.1:{services.http_port}"
+    keys = PhiKeys.parse(json.dumps(json.loads(services.secrets["PHI_KEYS"])))
+    blind = BlindIndex(decode_key(services.secrets["BLIND_INDEX_KEY"], setting="BLIND_INDEX_KEY"))
+    async with (
+        open_database(role_url(superuser_url, "darkroom_metadata"), service="seed") as database,
+        httpx.AsyncClient(base_url=url, timeout=20) as anonymous,
+        httpx.AsyncClient(base_url=url, timeout=20) as client,
+    ):
+        services.store.mkdir(exist_ok=True)
+        seed = Seed(database, services.store, keys, blind)
+        made = Api(services, client, anonymous, seed, url, {})
+        answer = await made.sign_in(ADMIN, services.admin_password)
+        assert answer.status_code == 200, answer.text
+        made.tokens.update(answer.json())
+        client.headers["authorization"] = f"Bearer {made.tokens['access_token']}"
+        yield made
