@@ -217,7 +217,7 @@ async def test_a_dependency_that_is_away_costs_no_attempt(bench: Bench) -> None:
         away = False
         await seen.count(7)
         async with asyncio.timeout(LIMIT):
-            while set(seen.ids) != {event.id for event in events}:  # noqa: ASYNC110 - a probe
+            while set(seen.ids) != {event.id for event in events}:
                 await asyncio.sleep(0.02)
     assert await bench.dead() == []
 
@@ -254,7 +254,7 @@ async def test_two_consumers_share_a_queue(bench: Bench) -> None:
     ):
         await publish(bench.broker, *events)
         async with asyncio.timeout(LIMIT):
-            while len(first.ids) + len(second.ids) < 60:  # noqa: ASYNC110 - two conditions
+            while len(first.ids) + len(second.ids) < 60:
                 await asyncio.sleep(0.02)
     assert sorted(first.ids + second.ids) == sorted(event.id for event in events)
 

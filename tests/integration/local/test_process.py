@@ -52,7 +52,7 @@ async def test_leftovers_are_found_by_their_mark_with_their_children(tmp_path: P
     code = "import subprocess; subprocess.run(['sleep', '60'])"
     child = await Child.start(python(tmp_path, code))
     async with asyncio.timeout(10):
-        while len(leftovers(tmp_path)) < 2:  # noqa: ASYNC110 - nobody tells us
+        while len(leftovers(tmp_path)) < 2:
             await asyncio.sleep(0.02)
     assert leftovers(tmp_path / "other") == []
     assert child.pid in await reclaim(tmp_path, gently=signal.SIGTERM)

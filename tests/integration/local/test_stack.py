@@ -133,7 +133,7 @@ async def test_nothing_outlives_a_killed_stack_that_is_not_started_again(
     await stack.start()
     await stack.end(signal.SIGKILL)
     async with asyncio.timeout(10):
-        while stack.left():  # noqa: ASYNC110 - nobody tells us
+        while stack.left():
             await asyncio.sleep(0.05)
 
 

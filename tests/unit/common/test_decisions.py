@@ -78,7 +78,7 @@ async def test_the_gate_closes_when_nearly_all_fails_and_opens_on_success() -> N
 
     tasks = [asyncio.create_task(enter(n)) for n in range(5)]
     async with asyncio.timeout(5):
-        while not entered:  # noqa: ASYNC110 - the probe's pause
+        while not entered:
             await asyncio.sleep(0.01)
     assert len(entered) == 1
     gate.succeeded()

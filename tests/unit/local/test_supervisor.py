@@ -49,7 +49,7 @@ def delays(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110 - there is no event to wait for
+    while not condition():
         await asyncio.sleep(0)
 
 

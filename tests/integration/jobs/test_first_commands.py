@@ -1,0 +1,64 @@
+"""transmit, print and licensing as processes: ready, and their first command takes effect once."""
+
+import asyncio
+
+import aio_pika
+import pytest
+
+from darkroom_common.amqp.rabbitmq import RabbitBroker
+from darkroom_common.messages.api import PrintFilm, SendObjects, ValidateLicence
+from darkroom_common.messages.base import Message, new_message_id
+from tests.builders import new_uid
+from tests.integration.database import Prepared
+from tests.services import Services
+
+CASES: dict[str, tuple[Message, str]] = {
+    "transmit": (
+        SendObjects(job_id=new_message_id(), destination="PACS", study_instance_uid=new_uid()),
+        "SELECT count(*) FROM transmit.job WHERE state = 'PENDING'",
+    ),
+    "print": (
+        PrintFilm(
+            job_id=new_message_id(),
+            printer="FILM",
+            layout="STANDARD\\2,2",
+            sop_instance_uids=(new_uid(),),
+        ),
+        "SELECT count(*) FROM print.job WHERE state = 'QUEUED'",
+    ),
+    "licensing": (ValidateLicence(), "SELECT count(*) FROM licensing.licence_check"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+async def test_a_command_delivered_twice_is_one_effect_and_one_event(
+    services: Services, name: str
+) -> None:
+    prepared = await Prepared.make(services.superuser_url, name)
+    await services.start(name)
+    message, sql = CASES[name]
+    connection = await aio_pika.connect(services.amqp_url)
+    async with connection, connection.channel() as channel:
+        listener = await channel.declare_queue(exclusive=True)
+        await listener.bind("darkroom.events", routing_key="#")
+        broker = RabbitBroker(services.amqp_url, service="test")
+        try:
+            async with asyncio.timeout(20):
+                await broker.publish(message)
+                await broker.publish(message)
+                while (await prepared.fetch(sql))[0][0] != 1:
+                    await asyncio.sleep(0.05)
+                event = None
+                while event is None:
+                    event = await listener.get(no_ack=True, fail=False)
+            await asyncio.sleep(0.5)
+            assert await listener.get(no_ack=True, fail=False) is None
+        finally:
+            await broker.close()
+    assert (await prepared.fetch(sql))[0][0] == 1
+    assert event.type in {
+        "transmit.job.changed.v1",
+        "print.job.changed.v1",
+        "licence.state.checked.v1",
+    }
+    assert await services.running[name].stop() == 0

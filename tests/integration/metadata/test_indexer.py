@@ -1,0 +1,237 @@
+"""The indexer on a real PostgreSQL: once, whatever comes how often and in which order."""
+
+import asyncio
+import base64
+import hashlib
+import json
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom.dataset import Dataset
+
+from darkroom_common.amqp.broker import Received
+from darkroom_common.dicom.part10 import FileMeta, encode_head
+from darkroom_common.messages.ingest import InstanceStored
+from darkroom_common.objects.store import FileSystemStore, ObjectMissing
+from darkroom_common.postgres.outbox import Outbox
+from darkroom_common.postgres.phi import BlindIndex, PhiKeys
+from darkroom_metadata.indexer import Indexer
+from darkroom_metadata.lifecycle import Lifecycle
+from darkroom_metadata.repository import IndexRepository
+from tests.builders import CT, a_data_set, an_instance_stored, encode, new_uid
+from tests.integration.database import Prepared
+
+KEY = base64.b64encode(b"k" * 32).decode()
+KEYS = PhiKeys(1, {1: KEY})
+BLIND = BlindIndex(b"b" * 32)
+EXPLICIT = "1.2.840.10008.1.2.1"
+
+
+class Bench:
+    """An indexer and a store to index from."""
+
+    def __init__(self, prepared: Prepared, indexer: Indexer, store: Path) -> None:
+        self.prepared = prepared
+        self.indexer = indexer
+        self._store = store
+
+    def stored(self, data_set: Dataset, **changes: Any) -> InstanceStored:
+        """Put an object into the store and return the event that says so."""
+        data = encode(data_set)
+        head = encode_head(FileMeta(CT, str(data_set.SOPInstanceUID), EXPLICIT))
+        digest = hashlib.sha256(data).hexdigest()
+        key = f"{digest}.dcm"
+        (self._store / key).write_bytes(head + data)
+        return an_instance_stored(
+            **{
+                "study_instance_uid": str(data_set.StudyInstanceUID),
+                "series_instance_uid": str(data_set.SeriesInstanceUID),
+                "sop_instance_uid": str(data_set.SOPInstanceUID),
+                "object_key": key,
+                "sha256": digest,
+                "size": len(data),
+                "data_set_offset": len(head),
+                **changes,
+            }
+        )
+
+    async def index(self, *events: InstanceStored) -> None:
+        await self.indexer.index(received(*events))
+
+    async def counts(self) -> tuple[int, ...]:
+        sql = (
+            "SELECT (SELECT count(*) FROM index.patient), (SELECT count(*) FROM index.study),"
+            " (SELECT count(*) FROM index.series), (SELECT count(*) FROM index.instance),"
+            " (SELECT count(*) FROM index.conflict)"
+        )
+        return tuple((await self.prepared.fetch(sql))[0])
+
+    async def told(self) -> list[str]:
+        rows = await self.prepared.fetch("SELECT type FROM index.outbox ORDER BY id")
+        return [row["type"].removeprefix("dicom.") for row in rows]
+
+
+def received(*events: InstanceStored) -> Sequence[Received]:
+    return [Received(event, {}, 0) for event in events]
+
+
+@asynccontextmanager
+async def indexing(prepared: Prepared, store: Path) -> AsyncIterator[Bench]:
+    with ThreadPoolExecutor(2) as executor:
+        async with prepared.login("metadata") as database:
+            indexer = Indexer(
+                database,
+                FileSystemStore(store),
+                IndexRepository(KEYS),
+                BLIND,
+                Outbox("index"),
+                executor,
+            )
+            yield Bench(prepared, indexer, store)
+
+
+@pytest.fixture
+async def bench(superuser_url: str, tmp_path: Path) -> AsyncIterator[Bench]:
+    prepared = await Prepared.make(superuser_url, "metadata")
+    async with indexing(prepared, tmp_path) as made:
+        yield made
+
+
+@pytest.mark.req("MET-01")
+async def test_the_same_message_five_times_is_one_row_and_one_event(bench: Bench) -> None:
+    event = bench.stored(a_data_set())
+    await bench.index(event, event)
+    for _ in range(3):
+        await bench.index(event)
+    assert await bench.counts() == (1, 1, 1, 1, 0)
+    assert await bench.told() == ["instance.indexed.v1"]
+    assert (await bench.prepared.fetch("SELECT duplicates FROM index.instance"))[0][0] == 0
+
+
+@pytest.mark.req("MET-01")
+async def test_the_same_object_received_again_is_counted(bench: Bench) -> None:
+    data_set = a_data_set()
+    await bench.index(bench.stored(data_set))
+    await bench.index(bench.stored(data_set), bench.stored(data_set))
+    assert await bench.counts() == (1, 1, 1, 1, 0)
+    assert (await bench.prepared.fetch("SELECT duplicates FROM index.instance"))[0][0] == 2
+    assert await bench.told() == ["instance.indexed.v1"]
+
+
+@pytest.mark.req("STO-03")
+async def test_other_bytes_are_a_conflict_once_and_told(bench: Bench) -> None:
+    first = a_data_set()
+    other = a_data_set(
+        SOPInstanceUID=first.SOPInstanceUID,
+        StudyInstanceUID=first.StudyInstanceUID,
+        SeriesInstanceUID=first.SeriesInstanceUID,
+        InstanceNumber=99,
+    )
+    # in one batch, and again in another
+    await bench.index(bench.stored(first), bench.stored(other), bench.stored(other))
+    await bench.index(bench.stored(other))
+    assert await bench.counts() == (1, 1, 1, 1, 1)
+    assert await bench.told() == ["instance.indexed.v1", "instance.conflicted.v1"]
+    row = (await bench.prepared.fetch("SELECT instance_number FROM index.instance"))[0]
+    assert row["instance_number"] == 7
+
+
+async def test_the_same_uid_under_another_study_is_a_conflict(bench: Bench) -> None:
+    first = a_data_set()
+    moved = a_data_set(SOPInstanceUID=first.SOPInstanceUID)
+    await bench.index(bench.stored(first))
+    await bench.index(bench.stored(moved))
+    assert await bench.counts() == (1, 1, 1, 1, 1)
+
+
+async def test_one_series_uid_in_two_studies_is_two_series(bench: Bench) -> None:
+    series = new_uid()
+    one, two = a_data_set(SeriesInstanceUID=series), a_data_set(SeriesInstanceUID=series)
+    await bench.index(bench.stored(one), bench.stored(two))
+    assert await bench.counts() == (1, 2, 2, 2, 0)
+    rows = await bench.prepared.fetch("SELECT instance_count FROM index.series")
+    assert [row[0] for row in rows] == [1, 1]
+
+
+async def test_many_indexers_at_once_index_each_object_once(
+    superuser_url: str, tmp_path: Path
+) -> None:
+    prepared = await Prepared.make(superuser_url, "metadata")
+    async with indexing(prepared, tmp_path) as one, indexing(prepared, tmp_path) as two:
+        studies = [new_uid() for _ in range(3)]
+        sets = [
+            a_data_set(StudyInstanceUID=studies[n % 3], PatientID=f"P{n % 2}") for n in range(60)
+        ]
+        events = [one.stored(data_set) for data_set in sets]
+        again = [one.stored(data_set) for data_set in sets]  # sent twice, other receipts
+        batches = [
+            (one, events[:30]), (two, list(reversed(again[:40]))), (one, events[30:]),
+            (two, again[40:]), (two, list(reversed(events))), (one, again),
+        ]  # fmt: skip
+        await asyncio.gather(*(bench.index(*part) for bench, part in batches))
+        assert await one.counts() == (2, 3, 60, 60, 0)
+        assert len(await one.told()) == 60
+        rows = await prepared.fetch("SELECT instance_count, series_count FROM index.study")
+        assert [tuple(row) for row in rows] == [(20, 20)] * 3
+        total = await prepared.fetch("SELECT sum(duplicates)::int FROM index.instance")
+        assert total[0][0] == 60
+
+
+@pytest.mark.req("MET-02")
+async def test_phi_is_encrypted_and_comes_back_with_the_key(bench: Bench) -> None:
+    await bench.index(bench.stored(a_data_set()))
+    tables = ("patient", "study", "series", "instance")
+    for table in tables:
+        rows = await bench.prepared.fetch(f"SELECT t::text FROM index.{table} t")
+        assert "planted" not in rows[0][0].lower()
+        assert "504c414e54" not in rows[0][0].lower()  # PLANT in hexadecimal
+    rows = await bench.prepared.fetch("SELECT pgp_sym_decrypt(phi, $1) FROM index.study", KEY)
+    assert json.loads(rows[0][0])["n"]["PatientName"] == "planted^name"
+    rows = await bench.prepared.fetch(
+        "SELECT count(*) FROM index.study WHERE blind @> ARRAY[$1::bytea]",
+        BLIND.exact("PatientName", "Planted^Name"),
+    )
+    assert rows[0][0] == 1
+
+
+async def test_an_object_without_a_readable_header_is_indexed_by_what_is_known(
+    bench: Bench, tmp_path: Path
+) -> None:
+    event = bench.stored(a_data_set())
+    (tmp_path / event.object_key).write_bytes(b"\x00" * 64)
+    await bench.index(event)
+    row = (await bench.prepared.fetch("SELECT sop_instance_uid, flags FROM index.instance"))[0]
+    assert row["sop_instance_uid"] == event.sop_instance_uid
+
+
+async def test_an_object_that_is_not_there_is_an_error_and_leaves_nothing(bench: Bench) -> None:
+    good = bench.stored(a_data_set())
+    with pytest.raises(ObjectMissing):
+        await bench.index(good, an_instance_stored())
+    assert await bench.counts() == (0, 0, 0, 0, 0)
+
+
+@pytest.mark.req("MET-04")
+async def test_a_quiet_study_is_complete_and_again_when_more_has_come(bench: Bench) -> None:
+    study = new_uid()
+    await bench.index(bench.stored(a_data_set(StudyInstanceUID=study)))
+    patient = Lifecycle(bench.indexer.database, bench.indexer.outbox, timedelta(hours=1))
+    hasty = Lifecycle(bench.indexer.database, bench.indexer.outbox, timedelta(0))
+    assert await patient.complete_quiet() == 0
+    assert await hasty.complete_quiet() == 1
+    assert await hasty.complete_quiet() == 0
+    await bench.index(bench.stored(a_data_set(StudyInstanceUID=study)))
+    status = await bench.prepared.fetch("SELECT status FROM index.study")
+    assert status[0][0] == "receiving"
+    assert await hasty.complete_quiet() == 1
+    rows = await bench.prepared.fetch(
+        "SELECT convert_from(body, 'UTF8') FROM index.outbox WHERE type LIKE '%completed%' ORDER BY id"
+    )
+    told = [json.loads(row[0]) for row in rows]
+    assert [(one["revision"], one["instances"]) for one in told] == [(1, 1), (2, 2)]
+    assert told[0]["modalities"] == ["CT"]

@@ -1,0 +1,168 @@
+"""The relay: nothing is forgotten before it is stored and published."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from darkroom_common.dicom.part10 import FileMeta, encode_head
+from darkroom_common.messages.ingest import InstanceStored
+from darkroom_common.objects.keys import DEFAULT_TEMPLATE, KeyTemplate
+from darkroom_common.objects.receipt import Receipt
+from darkroom_common.objects.spool import Spool
+from darkroom_common.objects.store import FileSystemStore, ObjectMissing, StoreUnavailable
+from darkroom_common.testing.memory_broker import MemoryBroker
+from darkroom_common.topology import METADATA_INDEX
+from darkroom_ingest import relay as relay_module
+from darkroom_ingest.relay import Relay
+from tests.builders import CT, a_data_set, encode
+
+EXPLICIT = "1.2.840.10008.1.2.1"
+
+
+class FailingStore(FileSystemStore):
+    """A store that is away when it is told to be."""
+
+    away = False
+
+    async def put_files(self, files: Sequence[tuple[str, Path]]) -> None:
+        if self.away:
+            raise StoreUnavailable("away")
+        await super().put_files(files)
+
+
+class Bench:
+    def __init__(self, root: Path) -> None:
+        self.spool = Spool(root / "spool")
+        (root / "objects").mkdir()
+        self.store = FailingStore(root / "objects")
+        self.broker = MemoryBroker()
+        self.queue = self.broker.declare(METADATA_INDEX)
+        keys = KeyTemplate.parse(DEFAULT_TEMPLATE, pseudonym_key=b"k" * 32)
+        self.relay = Relay(self.spool, self.store, self.broker, keys)
+
+    def receive(self) -> Receipt:
+        data_set = a_data_set()
+        incoming = self.spool.begin()
+        head = encode_head(
+            FileMeta(CT, str(data_set.SOPInstanceUID), EXPLICIT, "SCANNER", "DARKROOM")
+        )
+        self.spool.write(incoming, head, encode(data_set))
+        self.spool.commit(incoming)
+        return self.spool.read_receipt(incoming.receipt_id)
+
+    async def until_empty(self) -> None:
+        async with asyncio.timeout(10):
+            while self.spool.waiting():
+                await asyncio.sleep(0.01)
+
+    def published(self) -> list[str]:
+        return [message.id for message in self.broker.published]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+async def test_stored_then_published_then_forgotten(bench: Bench) -> None:
+    receipts = [bench.receive() for _ in range(5)]
+    for receipt in receipts:
+        bench.relay.add(receipt)
+    running = asyncio.create_task(bench.relay.run())
+    await bench.until_empty()
+    running.cancel()
+    assert sorted(bench.published()) == sorted(receipt.id for receipt in receipts)
+    for message in bench.broker.published:
+        assert isinstance(message, InstanceStored)
+        assert await bench.store.size(message.object_key) == message.size + message.data_set_offset
+
+
+async def test_what_an_earlier_run_has_left_is_relayed(bench: Bench) -> None:
+    left = bench.receive()
+    running = asyncio.create_task(bench.relay.run())
+    await bench.until_empty()
+    running.cancel()
+    assert bench.published() == [left.id]
+
+
+@pytest.mark.parametrize("part", ["store", "broker"])
+async def test_an_outage_keeps_the_receipts(bench: Bench, part: str) -> None:
+    bench.store.away = part == "store"
+    bench.broker.outage = part == "broker"
+    receipt = bench.receive()
+    running = asyncio.create_task(bench.relay.run())
+    await asyncio.sleep(0.3)
+    assert bench.spool.waiting() == [receipt.id]
+    assert bench.published() == []
+    bench.store.away = bench.broker.outage = False
+    await bench.until_empty()
+    running.cancel()
+    assert bench.published() == [receipt.id]
+
+
+async def test_a_binding_that_is_gone_is_no_loss(bench: Bench) -> None:
+    del bench.broker.queues[METADATA_INDEX.name]
+    receipt = bench.receive()
+    running = asyncio.create_task(bench.relay.run())
+    await asyncio.sleep(0.3)
+    assert bench.spool.waiting() == [receipt.id]
+    bench.broker.declare(METADATA_INDEX)
+    await bench.until_empty()
+    running.cancel()
+    assert bench.published() == [receipt.id]
+
+
+async def test_more_than_it_holds_in_memory_is_read_from_the_directory(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay_module, "HELD_LIMIT", 3)
+    receipts = [bench.receive() for _ in range(10)]
+    for receipt in receipts:
+        bench.relay.add(receipt)
+    running = asyncio.create_task(bench.relay.run())
+    await bench.until_empty()
+    running.cancel()
+    assert sorted(bench.published()) == sorted(receipt.id for receipt in receipts)
+
+
+async def test_an_altered_file_stays_and_stops_nobody(bench: Bench) -> None:
+    altered, good = bench.receive(), bench.receive()
+    bench.spool.path(altered.id).write_bytes(b"altered")
+    running = asyncio.create_task(bench.relay.run())
+    async with asyncio.timeout(10):
+        while bench.spool.waiting() != [altered.id]:
+            await asyncio.sleep(0.01)
+    running.cancel()
+    assert bench.published() == [good.id]
+
+
+async def test_a_crash_between_publish_and_forget_publishes_the_same_message_again(
+    bench: Bench,
+) -> None:
+    receipt = bench.receive()
+    await bench.relay.broker.publish(receipt.stored("an/earlier/key"), headers={})
+    running = asyncio.create_task(bench.relay.run())
+    await bench.until_empty()
+    running.cancel()
+    assert bench.published() == [receipt.id, receipt.id]
+
+
+async def test_the_store_never_overwrites_and_never_leaves_its_root(tmp_path: Path) -> None:
+    (tmp_path / "objects").mkdir()
+    store = FileSystemStore(tmp_path / "objects")
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.write_bytes(b"one")
+    two.write_bytes(b"two")
+    await store.put_files([("a/b", one)])
+    await store.put_files([("a/b", two)])
+    assert await store.read("a/b") == b"one"
+    assert await store.read("a/b", start=1, length=1) == b"n"
+    assert b"".join([chunk async for chunk in store.stream("a/b", start=1)]) == b"ne"
+    with pytest.raises(ObjectMissing):
+        await store.read("a/c")
+    for key in ("../x", "/x", "a//b", "a/./b", "a/\x00"):
+        with pytest.raises(Exception, match="empty or dotted"):
+            await store.put_files([(key, one)])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["objects", "one", "two"]
