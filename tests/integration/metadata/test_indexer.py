@@ -230,7 +230,8 @@ async def test_a_quiet_study_is_complete_and_again_when_more_has_come(bench: Ben
     assert status[0][0] == "receiving"
     assert await hasty.complete_quiet() == 1
     rows = await bench.prepared.fetch(
-        "SELECT convert_from(body, 'UTF8') FROM index.outbox WHERE type LIKE '%completed%' ORDER BY id"
+        "SELECT convert_from(body, 'UTF8') FROM index.outbox"
+        " WHERE type LIKE '%completed%' ORDER BY id"
     )
     told = [json.loads(row[0]) for row in rows]
     assert [(one["revision"], one["instances"]) for one in told] == [(1, 1), (2, 2)]

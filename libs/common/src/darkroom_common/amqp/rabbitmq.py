@@ -154,6 +154,7 @@ class RabbitBroker:
         self._consuming = Link(url, service=service, purpose="consume")
         self._publisher = Publisher(self._publishing, app_id=f"darkroom-{service}")
         self._delays = RETRY_TIERS if delays is None else delays
+        self._in_session: dict[str, bool] = {}
 
     async def publish(self, message: Message, *, headers: dict[str, str] | None = None) -> None:
         """Publish; see `Broker.publish`."""
@@ -187,12 +188,14 @@ class RabbitBroker:
                 delay = min(delay * 2, RECONNECT_LAST)
 
     async def _session(self, consumer: Consumer) -> None:
+        self._in_session[consumer.queue.name] = False
         channel = await self._consuming.channel()
         try:
             try:
                 declared = await declare(channel, consumer.queue)
             except AWAY as error:
                 raise BrokerUnavailable(f"RabbitMQ: {type(error).__name__}") from error
+            self._in_session[consumer.queue.name] = True
             source = RabbitSource(channel, declared, consumer.queue, self._publisher, self._delays)
             async with asyncio.TaskGroup() as tasks:
                 watch = tasks.create_task(self._watch(consumer, channel, declared))
@@ -201,6 +204,7 @@ class RabbitBroker:
         except* BrokerUnavailable as group:
             raise BrokerUnavailable(str(group.exceptions[0])) from group
         finally:
+            self._in_session[consumer.queue.name] = False
             try:
                 async with asyncio.timeout(2):
                     await channel.close()
@@ -240,7 +244,10 @@ class RabbitBroker:
         return count
 
     async def check(self) -> None:
-        """Raise `Unhealthy` when no channel for publishing can be opened now."""
+        """Raise `Unhealthy` when no channel can be opened now, or a queue is not consumed."""
+        for queue, consumed in self._in_session.items():
+            if not consumed:
+                raise Unhealthy(f"{queue} is not consumed")
         try:
             channel = await self._publishing.channel()
             await channel.close()
