@@ -23,6 +23,7 @@ from darkroom_common.postgres.phi import BlindIndex, PhiKeys
 from darkroom_metadata.indexer import Indexer
 from darkroom_metadata.lifecycle import Lifecycle
 from darkroom_metadata.repository import IndexRepository
+from darkroom_metadata.rows import RowWriter
 from tests.builders import CT, a_data_set, an_instance_stored, encode, new_uid
 from tests.integration.database import Prepared
 
@@ -87,7 +88,7 @@ async def indexing(prepared: Prepared, store: Path) -> AsyncIterator[Bench]:
             indexer = Indexer(
                 database,
                 FileSystemStore(store),
-                IndexRepository(KEYS),
+                IndexRepository(RowWriter(KEYS)),
                 BLIND,
                 Outbox("index"),
                 executor,

@@ -18,7 +18,8 @@ from darkroom_common.postgres.pool import CLASH_ATTEMPTS, Database, is_clash
 from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_metadata.extract import Extracted, extract, read_header
-from darkroom_metadata.repository import IndexRepository, Item, LostRace
+from darkroom_metadata.repository import IndexRepository
+from darkroom_metadata.rows import Item, LostRace
 
 log = get_logger(__name__)
 CONSUMER: Final = "metadata.index"

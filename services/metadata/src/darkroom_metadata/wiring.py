@@ -14,6 +14,7 @@ from darkroom_common.topology import METADATA_INDEX
 from darkroom_metadata.indexer import Indexer
 from darkroom_metadata.lifecycle import Lifecycle, clean_inbox
 from darkroom_metadata.repository import IndexRepository
+from darkroom_metadata.rows import RowWriter
 from darkroom_metadata.settings import MetadataSettings
 
 
@@ -34,7 +35,9 @@ async def run(service: Service, settings: MetadataSettings) -> None:
         service.health.add("rabbitmq", broker.check)
         service.health.add("store", store.check)
         with ThreadPoolExecutor(max_workers=2, thread_name_prefix="header") as executor:
-            indexer = Indexer(database, store, IndexRepository(keys), blind, outbox, executor)
+            indexer = Indexer(
+                database, store, IndexRepository(RowWriter(keys)), blind, outbox, executor
+            )
             lifecycle = Lifecycle(database, outbox, timedelta(seconds=settings.quiet_seconds))
             async with service.background(
                 broker.consume_batches(
