@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 import pytest
@@ -24,7 +25,7 @@ class Api:
     anonymous: httpx.AsyncClient
     seed: Seed
     url: str
-    tokens: dict[str, str]
+    tokens: dict[str, Any]
 
     async def sign_in(self, username: str, password: str) -> httpx.Response:
         """Try to sign in."""
