@@ -1,12 +1,12 @@
 """The api while something that it needs is away, and when it stops."""
 
 import asyncio
+from pathlib import Path
 
-import asyncpg
-
+from darkroom_local.postgres import PrivatePostgres
 from tests.builders import a_data_set
-from tests.conftest import PostgresServer
-from tests.integration.api.conftest import Api
+from tests.integration.api.conftest import Api, running_api
+from tests.services import Services
 
 
 async def test_a_store_that_is_away_is_503_and_not_ready(api: Api) -> None:
@@ -19,28 +19,26 @@ async def test_a_store_that_is_away_is_503_and_not_ready(api: Api) -> None:
     assert (await api.client.get("/livez")).status_code == 200
 
 
-async def test_a_database_that_refuses_is_503_with_retry_after(
-    api: Api, postgres_server: PostgresServer
+async def test_a_database_that_is_away_is_503_until_it_is_back(
+    tmp_path: Path, own_postgres: PrivatePostgres, amqp_url: str
 ) -> None:
-    async with api.seed.database.acquire() as db:
-        name = await db.fetchval("SELECT current_database()")
-    connection = await asyncpg.connect(postgres_server.maintenance_url)
+    services = Services(tmp_path, own_postgres.superuser_url(), amqp_url)
     try:
-        await connection.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
-        await connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1",
-            name,
-        )
-        answer = await api.client.get("/dicom-web/studies")
-        assert answer.status_code == 503
-        assert answer.headers["retry-after"] == "5"
-        assert answer.json()["error"]["name"] == "DATABASE_ERROR"
-        assert (await api.sign_in("admin", "x")).status_code == 503
-        assert (await api.client.get("/readyz")).status_code == 503
-        await connection.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+        async with running_api(services) as api:
+            await own_postgres.stop()
+            for _ in range(2):
+                answer = await api.client.get("/dicom-web/studies")
+                assert answer.status_code == 503
+                assert answer.headers["retry-after"] == "5"
+                assert answer.json()["error"]["name"] == "DATABASE_ERROR"
+            assert (await api.sign_in("admin", "x")).status_code == 503
+            assert (await api.client.get("/readyz")).status_code == 503
+            assert (await api.client.get("/livez")).status_code == 200
+            await own_postgres.start()
+            assert (await api.client.get("/dicom-web/studies")).status_code == 200
+            await services.running["api"].ready()
     finally:
-        await connection.close()
-    assert (await api.client.get("/dicom-web/studies")).status_code == 200
+        await services.stop()
 
 
 async def test_sigterm_finishes_what_is_open(api: Api) -> None:
