@@ -1,14 +1,14 @@
 # `make help` lists the targets. CI runs the same ones by .ci/run.
 .DEFAULT_GOAL := help
 .PHONY: help setup run status doctor demo test unit fmt lint type imports check bench chaos chart \
-	clean distclean
+	messages traceability clean distclean
 
 BIN := .venv/bin
 WORKERS ?= auto
 CODE := libs services infra tests
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' Makefile
 
 setup: ## install what development needs (Debian packages, .tools, .venv)
 	@infra/local/bootstrap.sh test
@@ -47,6 +47,12 @@ type: setup ## mypy --strict
 
 imports: setup ## the borders between the packages
 	$(BIN)/lint-imports
+
+messages: setup ## write the messages' schemas and docs/messages.md
+	$(BIN)/python -m darkroom_common.messages.contract docs/messages.md
+
+traceability: setup ## write docs/traceability.md from the tests' marks
+	$(BIN)/python -m tests.traceability
 
 check: lint type imports test ## what must pass before a commit
 

@@ -69,11 +69,11 @@ install_packages() {
     fi
     say "$command"
     # shellcheck disable=SC2086 # a list of words
-    if ! as_root env DEBIAN_FRONTEND=noninteractive $command -qq </dev/null; then
+    if ! as_root env DEBIAN_FRONTEND=noninteractive $command -qq </dev/null >/dev/null; then
         say "that failed; once more after apt-get update"
         as_root apt-get update -qq
         # shellcheck disable=SC2086
-        as_root env DEBIAN_FRONTEND=noninteractive $command -qq </dev/null
+        as_root env DEBIAN_FRONTEND=noninteractive $command -qq </dev/null >/dev/null
     fi
     allow_daemons
     trap - EXIT INT TERM HUP

@@ -18,6 +18,7 @@ from darkroom_local.process import StartError, make_reachable
 from darkroom_local.stack import PortBusyError, Stack
 from darkroom_local.state import StackState
 from darkroom_local.status import show
+from darkroom_local.view import SteadyConsole
 
 app = typer.Typer(
     help="Darkroom on one machine.", no_args_is_help=True, pretty_exceptions_enable=False
@@ -81,7 +82,7 @@ def up(
         settings = Settings.load(data, dicom_port, http_port, ae_title)
         make_reachable(settings.data)
         with DirectoryLock(settings.data):
-            await Stack(settings, Console()).run()
+            await Stack(settings, SteadyConsole()).run()
 
     _expecting_trouble(run)
 
@@ -99,9 +100,7 @@ def status(data: Data = _DATA) -> None:
 
 
 @app.command()
-def doctor(
-    data: Data = _DATA, dicom_port: DicomPort = 11112, http_port: HttpPort = 8080
-) -> None:
+def doctor(data: Data = _DATA, dicom_port: DicomPort = 11112, http_port: HttpPort = 8080) -> None:
     """Say what this machine has and lacks, with the command that installs it; exit 1 if it does."""
     running = StackState.read(data.expanduser().resolve() / "run" / "state.json")
     findings = examination.examine(

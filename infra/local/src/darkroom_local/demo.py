@@ -143,8 +143,7 @@ def _explain(
         " | python3 -c 'import json,sys; print(json.load(sys.stdin)[\"access_token\"])')"
     )
     show(
-        f"  curl -s -H \"Authorization: Bearer $TOKEN\" '{web}/studies?PatientID=DEMO-*'"
-        "  # QIDO-RS"
+        f"  curl -s -H \"Authorization: Bearer $TOKEN\" '{web}/studies?PatientID=DEMO-*'  # QIDO-RS"
     )
     show(f"  curl -s -H \"Authorization: Bearer $TOKEN\" '{here}/metadata'  # WADO-RS, header")
     show(

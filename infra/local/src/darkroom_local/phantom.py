@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import (
+    UID,
     ComputedRadiographyImageStorage,
     CTImageStorage,
     ExplicitVRLittleEndian,
@@ -42,7 +43,6 @@ _US_FRAMES: Final = 16
 _US_FRAME_MS: Final = 50
 
 
-
 @dataclass(frozen=True)
 class Patient:
     """Somebody who does not exist."""
@@ -69,22 +69,24 @@ def studies(*, slices: int) -> Iterator[list[FileDataset]]:
     yield [_us_clip(_study(sample, now, "Heart, invented", "3"))]
 
 
-def new_uid() -> str:
+def new_uid() -> UID:
     """Return a UID from a random UUID (PS3.5 B.2)."""
-    return f"2.25.{uuid.uuid4().int}"
+    return UID(f"2.25.{uuid.uuid4().int}")
 
 
 def shepp_logan(size: int, scale: float = 1.0) -> NDArray[np.float64]:
-    """Return the phantom as `size` by `size` values from 0 to 1; `scale` shrinks it."""
+    """Return `size` by `size` values, 0 to 1 in the head and -1 around; `scale` shrinks it."""
     axis = np.linspace(-1, 1, size) / scale
     x, y = np.meshgrid(axis, -axis)
     image = np.zeros((size, size))
+    head = image > 0
     for level, half_x, half_y, centre_x, centre_y, degrees in _ELLIPSES:
         angle = np.deg2rad(degrees)
         along = (x - centre_x) * np.cos(angle) + (y - centre_y) * np.sin(angle)
         across = (y - centre_y) * np.cos(angle) - (x - centre_x) * np.sin(angle)
         image[(along / half_x) ** 2 + (across / half_y) ** 2 <= 1] += level
-    return image.clip(0, 1)
+        head = image > 0 if level == 1.0 else head
+    return np.where(head, image.clip(0, 1), -1)
 
 
 def _study(patient: Patient, now: datetime, description: str, number: str) -> Dataset:
@@ -124,11 +126,12 @@ def _ct_series(common: Dataset, slices: int) -> Iterator[FileDataset]:
     for number in range(slices):
         height = (number - middle) / (middle + 1)
         image = shepp_logan(_CT_SIZE, scale=float(np.sqrt(1 - 0.7 * height**2)))
-        # Air is -1000 HU, the inside about 40, the skull 1000.
-        units = np.where(image > 0, image * 1200 - 200, -1000)
+        # Hounsfield units of air, ventricles, brain, what stands out in it, and the skull.
+        units = np.interp(image, [-1, -0.01, 0, 0.2, 0.4, 1], [-1000, -1000, 5, 35, 80, 1000])
         units += noise.normal(0, 8, units.shape)
         stored = (units + 1024).clip(0, 4095).astype(np.uint16)
-        ct = _object(common, CTImageStorage, "CT", number + 1, stored, bits=12)
+        ct = _object(common, CTImageStorage, "CT", stored, bits=12)
+        ct.InstanceNumber = number + 1
         ct.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
         ct.SeriesDescription = "Shepp-Logan"
         ct.BodyPartExamined = "HEAD"
@@ -160,13 +163,12 @@ def _cr_image(common: Dataset) -> FileDataset:
     image += 0.25 * np.exp(-((x / 0.09) ** 2))
     image += 0.06 * np.cos(18 * (y + 0.35 * x**2)) ** 6 * (np.abs(x) < 0.8)  # noqa: PLR2004
     stored = (image.clip(0, 1) * 4095).astype(np.uint16)
-    cr = _object(common, ComputedRadiographyImageStorage, "CR", 1, stored, bits=12)
+    cr = _object(common, ComputedRadiographyImageStorage, "CR", stored, bits=12)
     cr.ImageType = ["ORIGINAL", "PRIMARY"]
     cr.SeriesDescription = "PA"
     cr.BodyPartExamined = "CHEST"
     cr.ViewPosition = "PA"
     cr.PatientOrientation = ["L", "F"]
-    cr.Laterality = ""
     cr.ImagerPixelSpacing = [0.8, 0.8]
     cr.WindowCenter = 2048
     cr.WindowWidth = 4096
@@ -184,13 +186,11 @@ def _us_clip(common: Dataset) -> FileDataset:
         radius = 0.2 + 0.05 * np.sin(2 * np.pi * number / _US_FRAMES)
         wall = np.exp(-(((np.hypot(x, y - 0.55) - radius) / 0.04) ** 2))
         frames.append((sector * speckle * (0.25 + wall) * 255).clip(0, 255).astype(np.uint8))
-    us = _object(
-        common, UltrasoundMultiFrameImageStorage, "US", 1, np.stack(frames), bits=8
-    )
+    us = _object(common, UltrasoundMultiFrameImageStorage, "US", np.stack(frames), bits=8)
     us.ImageType = ["ORIGINAL", "PRIMARY"]
-    us.SeriesDescription = "Four beats"
+    us.SeriesDescription = "One beat"
+    us.BodyPartExamined = "HEART"
     us.PatientOrientation = ""
-    us.Laterality = ""
     us.NumberOfFrames = _US_FRAMES
     us.FrameIncrementPointer = 0x00181063  # Frame Time
     us.FrameTime = _US_FRAME_MS
@@ -201,19 +201,19 @@ def _us_clip(common: Dataset) -> FileDataset:
 
 
 def _object(
-    common: Dataset, sop_class: str, modality: str, number: int, stored: NDArray[Any], *, bits: int
+    common: Dataset, sop_class: UID, modality: str, stored: NDArray[Any], *, bits: int
 ) -> FileDataset:
     """Return a Part 10 object with pixels (PS3.3 C.7.6.3), last two axes rows and columns."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = sop_class
     meta.MediaStorageSOPInstanceUID = new_uid()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    made = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    made = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128, is_implicit_VR=False)
     made.update(common)
     made.SOPClassUID = sop_class
     made.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
     made.Modality = modality
-    made.InstanceNumber = number
+    made.InstanceNumber = 1
     made.SamplesPerPixel = 1
     made.PhotometricInterpretation = "MONOCHROME2"
     made.Rows, made.Columns = stored.shape[-2:]

@@ -20,6 +20,7 @@ from urllib.parse import quote
 from darkroom_local.lock import DirectoryLock
 from darkroom_local.ports import LOOPBACK, free_port
 from darkroom_local.process import (
+    MARK,
     Account,
     Child,
     Command,
@@ -172,7 +173,10 @@ class PrivateRabbitMQ:
                     name_server.cancel()
                     return f"ended with code {node.result()}"
                 await asyncio.sleep(_EPMD_PAUSE)
-                self.epmd = await self._start_epmd(self._environment())
+                try:
+                    self.epmd = await self._start_epmd(self._environment())
+                except StartError as error:
+                    return f"lost its name server: {error}"
         finally:
             node.cancel()
 
@@ -194,8 +198,8 @@ class PrivateRabbitMQ:
         process = await asyncio.create_subprocess_exec(
             str(script.with_name("rabbitmqctl")),
             *arguments,
-            env=self._environment(),
-            cwd=self.directory,
+            env={**self._environment(), MARK: str(self.directory)},
+            cwd="/",
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -264,7 +268,7 @@ class PrivateRabbitMQ:
             )
         )
         try:
-            await child.ready(lambda: _listens(self.ports.epmd), seconds=10)
+            await child.ready(lambda: child.running and _listens(self.ports.epmd), seconds=10)
         except BaseException:
             await child.stop(signal.SIGKILL, seconds=10)
             raise
@@ -292,6 +296,8 @@ class PrivateRabbitMQ:
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
                 "-kernel inet_dist_use_interface {127,0,0,1} -start_epmd false"
             ),
+            # No tool of the node may start a name server either, which would stay.
+            "RABBITMQ_CTL_ERL_ARGS": "-start_epmd false",
             # Makes the start script exec the virtual machine: our child is the node itself, and
             # gets our signals and the kernel's word of our death.
             "RUNNING_UNDER_SYSTEMD": "true",

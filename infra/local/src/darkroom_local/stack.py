@@ -13,7 +13,6 @@ from urllib.parse import unquote, urlsplit
 
 import asyncpg
 import httpx
-from rich.console import Console
 
 from darkroom_common.topology import render_policies
 from darkroom_local.keyring import Keyring
@@ -26,12 +25,13 @@ from darkroom_local.process import Child, Command, StartError, reclaim, rotate
 from darkroom_local.rabbitmq import PrivateRabbitMQ, RabbitPorts
 from darkroom_local.state import ProcessState, StackState, states
 from darkroom_local.supervisor import Program, Runnable, Supervised
-from darkroom_local.view import View
+from darkroom_local.view import SteadyConsole, View
 
 DATABASE: Final = "darkroom"
 _PREPARATION_SECONDS: Final = 300
 _STOP_SECONDS: Final = 25  # five more than a service takes at most for its drain
 _HURRY_SECONDS: Final = 0.5
+_PATIENCE_SECONDS: Final = 45
 
 
 class PortBusyError(RuntimeError):
@@ -67,7 +67,7 @@ class Stack:
     def __init__(
         self,
         settings: Settings,
-        console: Console,
+        console: SteadyConsole,
         programs: Programs | None = None,
     ) -> None:
         self.settings = settings
@@ -83,6 +83,7 @@ class Stack:
         self._began = time.monotonic()
         self._started = time.time()
         self._announced = False
+        self._impatient = False
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
 
@@ -244,10 +245,21 @@ class Stack:
                 for engine in self.processes:
                     if engine not in self._services:
                         engine.checked(ready=engine.pid is not None)
-                if not self._announced and all(one.ready for one in self.processes):
-                    self._announced = True
-                    self.view.banner(self._announcement())
+                if not self._announced:
+                    self._announce()
                 await asyncio.sleep(2 if self._announced else 0.2)
+
+    def _announce(self) -> None:
+        """Say that all is ready, or, once, for what it takes so long."""
+        waiting = [one for one in self.processes if not one.ready]
+        if not waiting:
+            self._announced = True
+            self.view.banner(self._announcement())
+        elif not self._impatient and time.monotonic() - self._began > _PATIENCE_SECONDS:
+            self._impatient = True
+            for one in waiting:
+                why = one.reason or "does not answer yet"
+                self.view.say(f"still waiting for {one.name}: {why}; {self.layout.log(one.name)}")
 
     async def _ask(self, client: httpx.AsyncClient, service: Supervised) -> None:
         try:
@@ -256,16 +268,17 @@ class Stack:
                 ready=response.status_code == httpx.codes.OK, reason=not_ready_reason(response)
             )
         except httpx.HTTPError:
-            service.checked(ready=False, reason="does not answer yet")
+            # Before the first answer that is what starting looks like, and no news.
+            service.checked(ready=False, reason="does not answer" if self._announced else "")
 
     def _announcement(self) -> list[str]:
         settings = self.settings
         http = f"http://127.0.0.1:{settings.http_port}"
+        host = f"{socket.gethostname()} (127.0.0.1)"
         return [
             "Darkroom is ready",
             f"  after     {time.monotonic() - self._began:.1f} s",
-            f"  DICOM     AE title {settings.ae_title}, port {settings.dicom_port} "
-            f"of {socket.gethostname()} (127.0.0.1)",
+            f"  DICOM     AE title {settings.ae_title}, port {settings.dicom_port} of {host}",
             f"  REST      {http}/api/v1",
             f"  DICOMweb  {http}/dicom-web",
             f"  OpenAPI   {http}/docs",

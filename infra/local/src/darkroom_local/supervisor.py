@@ -63,7 +63,9 @@ class Supervised:
     `reason` are what its health check said last. `changed` is called after every change.
     """
 
-    def __init__(self, name: str, runnable: Runnable, changed: Callable[["Supervised"], None]):
+    def __init__(
+        self, name: str, runnable: Runnable, changed: Callable[["Supervised"], None]
+    ) -> None:
         self.name = name
         self.runnable = runnable
         self.state = "waiting"

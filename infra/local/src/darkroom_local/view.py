@@ -1,9 +1,12 @@
 """What `darkroom up` and `darkroom status` show: a live table on a terminal, lines elsewhere."""
 
 import asyncio
+import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from rich.console import Console
 from rich.live import Live
@@ -12,7 +15,8 @@ from rich.table import Table
 
 from darkroom_local.state import ProcessState, resident_bytes
 
-_COLOURS = {"ready": "green", "running": "yellow", "starting": "yellow", "restarting": "red"}
+_REFRESH_SECONDS: Final = 0.5
+_COLOURS: Final = {"ready": "green", "running": "yellow", "starting": "yellow", "restarting": "red"}
 
 
 def table(processes: Iterable[ProcessState]) -> Table:
@@ -44,30 +48,45 @@ def table(processes: Iterable[ProcessState]) -> Table:
     return drawn
 
 
-class View:
-    """Where the stack reports to. `look` returns the processes as they are now."""
+class SteadyConsole(Console):
+    """A console whose reader may leave: rich would end the process, we go on in silence."""
 
-    def __init__(self, console: Console, look: Callable[[], list[ProcessState]]) -> None:
+    def on_broken_pipe(self) -> None:
+        """Write to nowhere from now on, also what is still buffered."""
+        self.quiet = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.file.fileno())
+        os.close(nowhere)
+
+
+class View:
+    """Where the stack reports to. `look` returns the processes as they are now.
+
+    A terminal or pipe that has gone away must not keep the stack from its work or from stopping
+    in order: from then on nothing is shown, and the logs say the rest.
+    """
+
+    def __init__(self, console: SteadyConsole, look: Callable[[], list[ProcessState]]) -> None:
         self._console = console
         self._look = look
-        self._live: Live | None = None
+        self._gone = False
 
     def say(self, text: str) -> None:
         """Print a line: on a terminal above the table, elsewhere with the time."""
         if self._console.is_terminal:
-            self._console.print(text, markup=False, highlight=False)
+            self.banner([text])
         else:
-            stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-            self._console.print(f"{stamp} {text}", markup=False, highlight=False, soft_wrap=True)
+            self.banner([f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {text}"])
 
     def banner(self, lines: Iterable[str]) -> None:
         """Print lines for people and scripts as they are."""
-        for line in lines:
-            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        with self._while_there():
+            for line in lines:
+                self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def changed(self, one: ProcessState) -> None:
-        """Report a change: every one elsewhere, on a terminal the worrying ones."""
-        if self._console.is_terminal and one.state != "restarting":
+        """Report a change: on a terminal, where the table shows it, only a worrying one."""
+        if one.state == "starting" or (self._console.is_terminal and one.state != "restarting"):
             return
         state = "ready" if one.ready else one.state
         pid = f" (pid {one.pid})" if one.pid else ""
@@ -77,8 +96,18 @@ class View:
     async def refresh(self) -> None:
         """Keep the table up to date until cancelled; does nothing when not on a terminal."""
         if not self._console.is_terminal:
-            await asyncio.Event().wait()
-        with Live(table(self._look()), console=self._console, auto_refresh=False) as live:
-            while True:
-                await asyncio.sleep(0.5)
+            return
+        with (
+            self._while_there(),
+            Live(table(self._look()), console=self._console, auto_refresh=False) as live,
+        ):
+            while not self._gone:
+                await asyncio.sleep(_REFRESH_SECONDS)
                 live.update(table(self._look()), refresh=True)
+
+    @contextmanager
+    def _while_there(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            self._gone = self._console.quiet = True

@@ -15,6 +15,7 @@ from pydantic_settings import (
     EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
 )
 
 from darkroom_common.errors import ConfigurationError
@@ -59,6 +60,10 @@ class SettingsBase(BaseSettings):
         """
         try:
             return cls()
+        except SettingsError as error:
+            if isinstance(error.__cause__, ConfigurationError):
+                raise error.__cause__ from None
+            raise ConfigurationError(f"settings: {error}") from None  # names the field only
         except ValidationError as error:
             wrong = ", ".join(
                 f"{PREFIX}{'.'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"

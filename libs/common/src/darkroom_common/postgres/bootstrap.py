@@ -17,6 +17,7 @@ from darkroom_common.settings import SettingsBase
 from darkroom_common.telemetry.logs import configure_logs, get_logger
 
 log = get_logger(__name__)
+ATTEMPTS: Final = 7
 OWNER: Final = "darkroom_migrate"
 ROLES: Final = (
     OWNER,
@@ -54,9 +55,7 @@ async def bootstrap(superuser_url: str, passwords: dict[str, str]) -> None:
     except (OSError, TimeoutError, asyncpg.PostgresError) as error:
         raise DependencyUnavailable(f"PostgreSQL: {type(error).__name__}") from error
     try:
-        async with connection.transaction():
-            await connection.execute("SELECT pg_advisory_xact_lock(1684107883)")
-            await _make(connection, passwords)
+        await _make_until_made(connection, passwords)
     except asyncpg.InsufficientPrivilegeError as error:
         raise ConfigurationError(
             "the login of superuser_url may not create extensions, roles and schemas"
@@ -64,6 +63,27 @@ async def bootstrap(superuser_url: str, passwords: dict[str, str]) -> None:
     finally:
         await connection.close()
     log.info("database.bootstrapped", roles=len(ROLES), schemas=len(SCHEMAS))
+
+
+async def _make_until_made(
+    connection: "asyncpg.Connection[asyncpg.Record]", passwords: dict[str, str]
+) -> None:
+    """Roles belong to the server, the lock to a database: another database may be made at once."""
+    for attempt in range(ATTEMPTS):
+        try:
+            async with connection.transaction():
+                await connection.execute("SELECT pg_advisory_xact_lock(1684107883)")
+                await _make(connection, passwords)
+        except (
+            asyncpg.InternalServerError,
+            asyncpg.UniqueViolationError,
+            asyncpg.DuplicateObjectError,
+        ):
+            if attempt == ATTEMPTS - 1:
+                raise
+            await asyncio.sleep(0.05 * 2**attempt)
+        else:
+            return
 
 
 async def _make(

@@ -23,7 +23,7 @@ _SECRET_KEYS: Final = re.compile(
     re.IGNORECASE,
 )
 _URL_PASSWORD: Final = re.compile(r"(?P<scheme>\w+://[^:/@\s]+:)[^@\s]+(?=@)")
-_PERSON_NAME: Final = re.compile(r"[^\s^\"'=:,;()\[\]{}]+\^[^\s\"'=,;()\[\]{}]*")
+_PERSON_NAME: Final = re.compile(r"[^\s^~\"'=:,;()\[\]{}]+\^[^\s\"'=,;()\[\]{}]*")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 

@@ -1,0 +1,51 @@
+"""One running Darkroom for the tests of a module."""
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import data_store
+import httpx
+import pydicom
+import pytest
+import pytest_asyncio
+
+from tests.e2e.user import DarkroomUp
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def darkroom() -> AsyncIterator[DarkroomUp]:
+    """`darkroom up` on an empty data directory, ready; stopped, and its data removed."""
+    directory = Path(tempfile.mkdtemp(prefix="darkroom-e2e-"))
+    os.chmod(directory, 0o711)  # noqa: PTH101, S103 - PostgreSQL runs as another user
+    running = DarkroomUp(directory / "data")
+    try:
+        await running.start()
+        yield running
+    finally:
+        code = await running.stop()
+        await asyncio.to_thread(shutil.rmtree, directory)
+    assert code == 0, "\n".join(running.output)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def client(darkroom: DarkroomUp) -> AsyncIterator[httpx.AsyncClient]:
+    """A client that has logged in."""
+    async with darkroom.client() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def real_files() -> list[Path]:
+    """Every DICOM file of pydicom-data, of pydicom and of its character sets."""
+    roots = [
+        Path(data_store.__file__).parent / "data",
+        Path(pydicom.__file__).parent / "data" / "test_files",
+        Path(pydicom.__file__).parent / "data" / "charset_files",
+    ]
+    found = [path for root in roots for path in sorted(root.rglob("*")) if path.is_file()]
+    assert len(found) > 200
+    return found

@@ -1,0 +1,221 @@
+"""The walk over annotated bytes: whole data sets pass, everything else is told."""
+
+import struct
+import zlib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydicom.dataset import Dataset
+
+from darkroom_common.dicom.identity import derived_uid, is_conformant, read_identity
+from darkroom_common.dicom.limits import ReadLimits
+from darkroom_common.dicom.part10 import FileMeta, decode_head, encode_head
+from darkroom_common.dicom.walk import Unreadable, Walker
+from tests.builders import a_data_set, encode
+
+IMPLICIT = "1.2.840.10008.1.2"
+EXPLICIT = "1.2.840.10008.1.2.1"
+BIG = "1.2.840.10008.1.2.2"
+DEFLATED = "1.2.840.10008.1.2.1.99"
+JPEG = "1.2.840.10008.1.2.4.70"
+
+
+def short(group: int, number: int, vr: bytes, value: bytes) -> bytes:
+    return struct.pack("<HH2sH", group, number, vr, len(value)) + value
+
+
+def long(group: int, number: int, vr: bytes, value: bytes, length: int | None = None) -> bytes:
+    told = len(value) if length is None else length
+    return struct.pack("<HH2sHL", group, number, vr, 0, told) + value
+
+
+def item(value: bytes, length: int | None = None) -> bytes:
+    return struct.pack("<HHL", 0xFFFE, 0xE000, len(value) if length is None else length) + value
+
+
+ITEM_END = struct.pack("<HHL", 0xFFFE, 0xE00D, 0)
+SEQUENCE_END = struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
+UNDEFINED = 0xFFFFFFFF
+IDENTITY = (
+    short(8, 0x16, b"UI", b"1.2.3\x00")
+    + short(8, 0x18, b"UI", b"1.2.3.4\x00")
+    + short(0x10, 0x20, b"LO", b"P1")
+    + short(0x20, 0xD, b"UI", b"1.2.5\x00")
+    + short(0x20, 0xE, b"UI", b"1.2.6\x00")
+)
+
+
+def tags(data: bytes, *, implicit: bool = False, big: bool = False) -> list[int]:
+    return [element.tag for element in Walker(data, implicit=implicit, big=big).elements()]
+
+
+@pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT, BIG])
+def test_identity_in_each_encoding(syntax: str) -> None:
+    data_set = a_data_set()
+    found = read_identity(encode(data_set, syntax), syntax)
+    assert found.sop_instance_uid == data_set.SOPInstanceUID
+    assert found.study_instance_uid == data_set.StudyInstanceUID
+    assert found.series_instance_uid == data_set.SeriesInstanceUID
+    assert found.patient_key == b"\x1fPLANTED-1"
+    assert found.flags == ()
+
+
+def test_identity_in_a_deflated_data_set() -> None:
+    data_set = a_data_set(PixelData=bytes(3 << 20))
+    packer = zlib.compressobj(wbits=-15)
+    packed = packer.compress(encode(data_set)) + packer.flush()
+    assert len(packed) < 100_000
+    assert read_identity(packed, DEFLATED).sop_instance_uid == data_set.SOPInstanceUID
+
+
+def test_a_deflated_bomb_is_refused_by_its_growth() -> None:
+    packer = zlib.compressobj(wbits=-15)
+    packed = packer.compress(IDENTITY + long(0x7FE0, 0x10, b"OB", bytes(8 << 20))) + packer.flush()
+    with pytest.raises(Unreadable, match="inflates-too-far"):
+        read_identity(packed, DEFLATED, ReadLimits(inflated_bytes=1 << 20))
+
+
+@pytest.mark.parametrize("cut", [b"", b"garbage", b"\xff" * 40])
+def test_a_broken_deflate_stream_is_unreadable(cut: bytes) -> None:
+    packer = zlib.compressobj(wbits=-15)
+    packed = packer.compress(encode(a_data_set())) + packer.flush()
+    with pytest.raises(Unreadable):
+        read_identity(cut + packed[: len(packed) // 2], DEFLATED)
+
+
+def test_every_cut_of_a_data_set_is_told() -> None:
+    nested = long(
+        8, 0x1140, b"SQ", item(short(8, 0x1150, b"UI", b"1.2\x00"), UNDEFINED) + ITEM_END, UNDEFINED
+    )
+    data = IDENTITY + nested + SEQUENCE_END + long(0x7FE0, 0x10, b"OW", b"\x00\x01\x02\x03")
+    ends = {0} | {element.end for element in Walker(data, implicit=False, big=False).elements()}
+    for cut in range(len(data)):
+        if cut in ends:
+            continue
+        with pytest.raises(Unreadable):
+            tags(data[:cut])
+    assert len(tags(data)) == 7
+
+
+def test_encapsulated_pixels_with_what_looks_like_a_delimiter() -> None:
+    fragment = b"\xff\xd8" + SEQUENCE_END + b"\xff\xd9"
+    data = IDENTITY + long(
+        0x7FE0, 0x10, b"OB", item(b"") + item(fragment) + SEQUENCE_END, UNDEFINED
+    )
+    assert tags(data)[-1] == 0x7FE00010
+    assert read_identity(data, JPEG).sop_class_uid == "1.2.3"
+
+
+def test_un_of_undefined_length_is_implicit_inside() -> None:
+    inner = struct.pack("<HHL", 0x0009, 0x1001, 4) + b"ABCD"
+    data = IDENTITY + long(
+        9, 0x1000, b"UN", item(inner, UNDEFINED) + ITEM_END + SEQUENCE_END, UNDEFINED
+    )
+    assert tags(data)[-1] == 0x00091000
+
+
+def test_unknown_vr_is_long_and_no_vr_is_implicit() -> None:
+    data = IDENTITY + long(9, 0x1000, b"ZZ", b"abcd") + struct.pack("<HHL", 9, 0x1001, 2) + b"ab"
+    assert tags(data)[-2:] == [0x00091000, 0x00091001]
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (IDENTITY + item(b""), "item-outside-sequence"),
+        (IDENTITY + long(8, 0x1140, b"SQ", b"", UNDEFINED), "truncated"),
+        (IDENTITY + long(8, 0x1140, b"SQ", short(8, 0, b"UL", bytes(4)), UNDEFINED), "bad-item"),
+        (IDENTITY + long(0x7FE0, 0x10, b"OB", item(b"", UNDEFINED), UNDEFINED), "bad-fragment"),
+        (IDENTITY + long(0x7FE0, 0x10, b"OB", b"abcd", 0xFFFFFFFE), "truncated"),
+        (short(8, 0x16, b"UI", b"1.2\x00"), "no-sop-uid"),
+        (short(8, 0x18, b"UI", b"../../etc"), "bad-uid"),
+        (short(8, 0x18, b"UI", b"1.2\x003.4"), "bad-uid"),
+        (short(8, 0x18, b"UI", b"1." + b"2" * 80), "bad-uid"),
+        (short(8, 0x18, b"UI", b"1.2\r\n"), "bad-uid"),
+    ],
+)
+def test_what_cannot_be_is_told_by_its_code(data: bytes, code: str) -> None:
+    with pytest.raises(Unreadable) as caught:
+        read_identity(data, EXPLICIT)
+    assert caught.value.code == code
+
+
+def test_nesting_is_bounded_without_recursion() -> None:
+    def nested(depth: int) -> bytes:
+        start = (long(8, 0x1140, b"SQ", b"", UNDEFINED) + item(b"", UNDEFINED)) * depth
+        return IDENTITY + start + (ITEM_END + SEQUENCE_END) * depth
+
+    assert len(tags(nested(60))) == 6
+    for depth in (300, 10_000):
+        with pytest.raises(Unreadable, match="nested-too-deep"):
+            tags(nested(depth))
+
+
+def test_elements_are_bounded() -> None:
+    data = short(8, 0x20, b"DA", b"") * 50
+    with pytest.raises(Unreadable, match="too-many-elements"):
+        list(Walker(data, implicit=False, big=False, limits=ReadLimits(elements=49)).elements())
+
+
+def test_missing_study_and_series_are_derived_and_flagged() -> None:
+    data_set = a_data_set()
+    del data_set.StudyInstanceUID
+    del data_set.SeriesInstanceUID
+    first, second = (read_identity(encode(data_set), EXPLICIT) for _ in range(2))
+    assert first == second
+    assert first.flags == ("study-uid-derived", "series-uid-derived")
+    assert is_conformant(first.study_instance_uid)
+    assert first.study_instance_uid == derived_uid("study", str(data_set.SOPInstanceUID))
+
+
+@pytest.mark.parametrize("uid", ["1.02.3", "abc", "1.2.", "d41d8cd98f00b204e9800998ecf8427e"])
+def test_harmless_nonconformant_uids_are_accepted_and_flagged(uid: str) -> None:
+    data = short(8, 0x16, b"UI", b"1.2.3\x00") + short(8, 0x18, b"UI", uid.encode())
+    found = read_identity(data, EXPLICIT)
+    assert found.sop_instance_uid == uid
+    assert "nonconformant-uid" in found.flags
+
+
+@given(st.binary(max_size=400), st.sampled_from([IMPLICIT, EXPLICIT, BIG, DEFLATED]))
+@settings(max_examples=400, deadline=None)
+def test_any_bytes_are_read_or_told(data: bytes, syntax: str) -> None:
+    try:
+        read_identity(data, syntax)
+    except Unreadable as error:
+        assert error.code  # noqa: PT017 - either outcome is right, a crash is not
+
+
+def _whole(syntax: str) -> bytes:
+    inner = Dataset()
+    inner.ReferencedSOPInstanceUID = "1.2.3"
+    return encode(a_data_set(ReferencedImageSequence=[inner]), syntax)
+
+
+WHOLE = {syntax: _whole(syntax) for syntax in (IMPLICIT, EXPLICIT, BIG)}
+
+
+@given(st.data())
+@settings(max_examples=400, deadline=None)
+def test_any_mutation_is_read_or_told(data: st.DataObject) -> None:
+    syntax = data.draw(st.sampled_from([IMPLICIT, EXPLICIT, BIG]))
+    whole = bytearray(WHOLE[syntax])
+    for _ in range(data.draw(st.integers(1, 4))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        read_identity(bytes(whole), syntax)
+    except Unreadable as error:
+        assert error.code  # noqa: PT017 - either outcome is right, a crash is not
+
+
+def test_head_goes_out_and_comes_back() -> None:
+    meta = FileMeta("1.2.3", "1.2.3.4", EXPLICIT, "SCANNER", "DARKROOM")
+    head = encode_head(meta)
+    assert head[:132] == bytes(128) + b"DICM"
+    assert decode_head(head + b"data") == (meta, len(head))
+
+
+@pytest.mark.parametrize("cut", [0, 100, 131, 140, 150])
+def test_a_cut_head_is_told(cut: int) -> None:
+    with pytest.raises(Unreadable):
+        decode_head(encode_head(FileMeta("1.2.3", "1.2.3.4", EXPLICIT))[:cut])

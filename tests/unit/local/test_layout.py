@@ -1,0 +1,112 @@
+"""Settings of `darkroom up` and its secrets."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from darkroom_local.keyring import Keyring, KeysLostError
+from darkroom_local.layout import Layout, SettingError, Settings
+from darkroom_local.plan import Plan, environment
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    made = Layout(tmp_path / "data")
+    made.make()
+    return made
+
+
+@pytest.fixture
+def plan(layout: Layout) -> Plan:
+    keyring = Keyring(layout)
+    keyring.make()
+    return Plan(
+        settings=Settings(layout.data, dicom_port=104, ae_title="ONE"),
+        layout=layout,
+        keyring=keyring,
+        superuser_url="postgresql://root:hush@db:5/darkroom?sslmode=require",
+        amqp_url="amqp://u:hush@mq/%2F",
+        health_ports=dict.fromkeys(
+            ("ingest", "metadata", "transmit", "print", "api", "licensing"), 7
+        ),
+    )
+
+
+@pytest.mark.parametrize("title", ["", "   ", "SEVENTEEN-LETTERS", "BACK\\SLASH", "ÄRZTE"])
+def test_an_impossible_ae_title_is_refused(title: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="AE_TITLE"):
+        Settings(tmp_path, ae_title=title)
+
+
+def test_one_port_cannot_be_two(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="the same"):
+        Settings(tmp_path, dicom_port=80, http_port=80)
+
+
+def test_a_url_may_come_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "url").write_text("amqp://x\n")
+    monkeypatch.setenv("DARKROOM_AMQP_URL_FILE", str(tmp_path / "url"))
+    assert Settings.load(tmp_path, 1, 2, "A").amqp_url == "amqp://x"
+    monkeypatch.setenv("DARKROOM_AMQP_URL", "amqp://y")
+    with pytest.raises(SettingError, match="both set"):
+        Settings.load(tmp_path, 1, 2, "A")
+
+
+def test_secrets_are_made_once_and_closed_to_others(layout: Layout) -> None:
+    keyring = Keyring(layout)
+    keyring.make()
+    first = {path.name: path.read_text() for path in layout.secrets.iterdir()}
+    keyring.make()
+    assert {path.name: path.read_text() for path in layout.secrets.iterdir()} == first
+    assert layout.secrets.stat().st_mode & 0o777 == 0o700
+    files = [*layout.secrets.iterdir(), layout.admin_password]
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
+
+
+def test_a_lost_key_is_told_not_replaced(layout: Layout) -> None:
+    keyring = Keyring(layout)
+    keyring.make()
+    keyring.path("phi-keys").unlink()
+    with pytest.raises(KeysLostError, match="phi-keys"):
+        keyring.make()
+
+
+def test_objects_without_keys_are_not_a_first_start(layout: Layout) -> None:
+    (layout.objects / "object").touch()
+    with pytest.raises(KeysLostError):
+        Keyring(layout).make()
+
+
+def test_a_service_gets_its_own_role_and_only_its_secrets(plan: Plan) -> None:
+    command = plan.service("ingest")
+    given = command.environment
+    url = Path(given["DARKROOM_POSTGRES_URL_FILE"]).read_text()
+    password = plan.keyring.role_password("darkroom_ingest")
+    assert url == f"postgresql://darkroom_ingest:{password}@db:5/darkroom?sslmode=require"
+    assert "DARKROOM_PSEUDONYM_KEY_FILE" in given
+    assert "DARKROOM_PHI_KEYS_FILE" not in given
+    assert given["DARKROOM_DICOM_PORT"] == "104"
+    assert not [value for value in given.values() if "hush" in value]
+
+
+def test_the_api_knows_where_the_metrics_are(plan: Plan) -> None:
+    targets = json.loads(plan.service("api").environment["DARKROOM_METRICS_TARGETS"])
+    assert targets["ingest"] == "http://127.0.0.1:7"
+    assert len(targets) == 6
+
+
+def test_a_users_setting_reaches_the_services_unless_it_is_ours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DARKROOM_RESERVE_BYTES", "1")
+    monkeypatch.setenv("DARKROOM_HEALTH_PORT", "1")
+    monkeypatch.setenv("DARKROOM_JWT_KEY", "theirs")
+    monkeypatch.setenv("DARKROOM_POSTGRES_URL", "postgresql://x:y@z/d")
+    monkeypatch.setenv("UNRELATED_SECRET", "z")
+    given = environment({"DARKROOM_HEALTH_PORT": "2", "DARKROOM_JWT_KEY_FILE": "/key"})
+    assert given["DARKROOM_RESERVE_BYTES"] == "1"
+    assert given["DARKROOM_HEALTH_PORT"] == "2"
+    assert "DARKROOM_JWT_KEY" not in given
+    assert "DARKROOM_POSTGRES_URL" not in given
+    assert "UNRELATED_SECRET" not in given

@@ -1,0 +1,134 @@
+"""What the index keeps of a header, whatever the header is like."""
+
+import io
+import json
+from datetime import date, time
+from pathlib import Path
+
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+
+from darkroom_common.dicom.json_model import texts
+from darkroom_common.dicom.part10 import FileMeta, encode_head
+from darkroom_common.postgres.phi import BlindIndex
+from darkroom_metadata.extract import extract, parse_date, parse_time, read_header
+from tests.builders import CT, a_data_set, encode
+
+BLIND = BlindIndex(b"k" * 32)
+EXPLICIT = "1.2.840.10008.1.2.1"
+FILES = Path(pydicom.__file__).parent / "data"
+
+
+def header_of(data: bytes, syntax: str = EXPLICIT) -> dict[str, dict[str, object]]:
+    return read_header(io.BytesIO(encode_head(FileMeta(CT, "1.2", syntax)) + data))
+
+
+def test_columns_and_protected_parts() -> None:
+    found = extract(header_of(encode(a_data_set())), study_instance_uid="1.2", blind=BLIND)
+    assert found.study_date == date(2024, 1, 31)
+    assert found.study_time == time(10, 15)
+    assert (found.modality, found.series_number, found.instance_number) == ("CT", 3, 7)
+    assert (found.rows, found.columns, found.bits_allocated) == (2, 2, 8)
+    study = json.loads(found.study.json)
+    assert study["n"]["PatientName"] == "planted^name"
+    assert study["j"]["00100010"] == {"vr": "PN", "Value": [{"Alphabetic": "Planted^Name"}]}
+    assert BLIND.exact("PatientID", "planted-1") in found.study.tokens
+    assert "PatientName" not in json.loads(found.series.json)["n"]
+    assert json.loads(found.header)["7FE00010"] == {
+        "vr": "OW",
+        "BulkDataURI": "bulkdata/7FE00010",
+    }
+
+
+def test_bulk_data_in_a_sequence_is_referred_to_by_its_path() -> None:
+    inner = Dataset()
+    inner.add_new(0x00420011, "OB", bytes(5000))
+    outer = a_data_set()
+    outer.add_new(0x00420099, "SQ", [Dataset(), inner])
+    header = header_of(encode(outer))
+    items = header["00420099"]["Value"]
+    assert isinstance(items, list)
+    assert items[1]["00420011"]["BulkDataURI"] == "bulkdata/00420099/1/00420011"
+
+
+def test_values_that_are_not_what_they_say_are_kept_as_text() -> None:
+    raw = encode(a_data_set())
+    broken = raw.replace(b"IS\x02\x003 ", b"IS\x02\x00x!")
+    assert broken != raw
+    header = header_of(broken)
+    assert header["00200011"]["Value"] == ["x!"]
+    assert extract(header, study_instance_uid="1.2", blind=BLIND).series_number is None
+
+
+def test_nul_and_lone_surrogates_never_reach_the_database() -> None:
+    header = header_of(encode(a_data_set(StudyDescription="a\x00b")))
+    text = extract(header, study_instance_uid="1.2", blind=BLIND).study.json
+    assert "\\u0000" not in text
+    assert "ab" in text
+
+
+def test_without_a_patient_id_the_study_stands_for_the_patient() -> None:
+    nobody: dict[str, dict[str, object]] = {}
+    one = extract(nobody, study_instance_uid="1.2", blind=BLIND)
+    same = extract(nobody, study_instance_uid="1.2", blind=BLIND)
+    other = extract(nobody, study_instance_uid="1.3", blind=BLIND)
+    assert one.patient_key == same.patient_key != other.patient_key
+
+
+@pytest.mark.parametrize(
+    "path", sorted((FILES / "charset_files").glob("chr*.dcm")), ids=lambda path: path.stem
+)
+def test_every_character_set_becomes_utf8(path: Path) -> None:
+    header = read_header(io.BytesIO(path.read_bytes()))
+    with pydicom.dcmread(path, force=True) as data_set:
+        expected = str(data_set.get("PatientName", ""))
+    assert texts(header.get("00100010")) == ([expected] if expected else [])
+    if "00080005" in header:
+        assert header["00080005"]["Value"] == ["ISO_IR 192"]
+    extract(header, study_instance_uid="1.2", blind=BLIND)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(
+    "path", sorted((FILES / "test_files").glob("*.dcm")), ids=lambda path: path.stem
+)
+def test_every_real_file_gives_json_or_says_that_it_cannot(path: Path) -> None:
+    try:
+        header = read_header(io.BytesIO(path.read_bytes()))
+    except Exception as error:  # noqa: BLE001 - the indexer flags it; a crash of the process it is not
+        assert path.stem in {"no_meta", "rtplan_truncated", "bad_sequence"}, repr(error)  # noqa: PT017
+        return
+    found = extract(header, study_instance_uid="1.2", blind=BLIND)
+    json.loads(found.header)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("20240131", date(2024, 1, 31)),
+        ("2024.01.31", date(2024, 1, 31)),
+        ("20241331", None),
+        ("", None),
+        ("2024", None),
+    ],
+)
+def test_dates(text: str, expected: date | None) -> None:
+    assert parse_date(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("101500", time(10, 15)),
+        ("10", time(10)),
+        ("1015", time(10, 15)),
+        ("10:15:30", time(10, 15, 30)),
+        ("101530.25", time(10, 15, 30, 250000)),
+        ("235960", time(23, 59, 59)),
+        ("250000", None),
+        ("x", None),
+    ],
+)
+def test_times(text: str, expected: time | None) -> None:
+    assert parse_time(text) == expected
