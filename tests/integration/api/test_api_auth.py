@@ -108,6 +108,7 @@ async def test_five_failures_lock_a_name_known_or_not(api: Api) -> None:
     assert (await api.sign_in("radia", PASSWORD)).status_code == 200
 
 
+@pytest.mark.req("API-02")
 async def test_every_route_for_every_role(api: Api) -> None:
     data_set = a_data_set()
     await api.seed.add(data_set)
@@ -157,6 +158,7 @@ async def test_token_faults_all_look_the_same(api: Api) -> None:
     assert len(bodies) == 1
 
 
+@pytest.mark.req("API-10")
 async def test_errors_have_one_form_and_echo_nothing(api: Api) -> None:
     secret = "Planted^Secret"
     cases = [
@@ -166,6 +168,7 @@ async def test_errors_have_one_form_and_echo_nothing(api: Api) -> None:
         await api.client.get("/api/v1/studies", params={"patient_name": secret * 100}),
         await api.anonymous.post("/api/v1/auth/login", json={"username": {secret: secret}}),
         await api.anonymous.post("/api/v1/auth/login", content=secret),
+        await api.anonymous.post("/api/v1/auth/login", content=b"x" * 100_000),
         await api.client.get("/dicom-web/studies", params={"StudyDate": secret}),
         await api.client.get(f"/{secret}"),
         await api.client.delete("/api/v1/studies"),

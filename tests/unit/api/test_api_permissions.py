@@ -46,6 +46,7 @@ def test_the_roles_of_code_and_database_are_the_same() -> None:
     }
 
 
+@pytest.mark.req("API-02")
 def test_what_each_role_may() -> None:
     may = {
         role: {p for p in Permission if allows(p, permissions)}
@@ -66,6 +67,7 @@ def test_the_table_and_the_routes_are_the_same() -> None:
     assert served == ACCESS.keys()
 
 
+@pytest.mark.req("API-02")
 def test_a_route_outside_of_the_table_keeps_the_service_from_starting() -> None:
     app = an_app()
 
