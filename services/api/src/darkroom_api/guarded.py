@@ -14,7 +14,6 @@ from darkroom_api.errors import permission_denied, token_invalid
 from darkroom_api.parts import parts_of
 from darkroom_common.errors import ConfigurationError
 
-
 BODY_LIMIT: Final = 64 * 1024
 """Bytes of a request's body; no JSON that anybody sends us is longer."""
 
