@@ -1,8 +1,9 @@
 """An api as a process, on an index that tests fill."""
 
-import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
 
 import httpx
 import pytest
@@ -24,7 +25,7 @@ class Api:
     anonymous: httpx.AsyncClient
     seed: Seed
     url: str
-    tokens: dict[str, str]
+    tokens: dict[str, Any] = field(default_factory=dict)
 
     async def sign_in(self, username: str, password: str) -> httpx.Response:
         """Try to sign in."""
@@ -33,24 +34,31 @@ class Api:
         )
 
 
-@pytest.fixture
-async def api(services: Services, superuser_url: str) -> AsyncIterator[Api]:
-    """A running api with its administrator signed in."""
-    await prepare_database(superuser_url, "metadata", "api")
+@asynccontextmanager
+async def running_api(services: Services) -> AsyncIterator[Api]:
+    """Run an api on the database of `services`, with its administrator signed in."""
+    await prepare_database(services.superuser_url, "metadata", "api")
     await services.start("api")
     url = f"http://127.0.0.1:{services.http_port}"
-    keys = PhiKeys.parse(json.dumps(json.loads(services.secrets["PHI_KEYS"])))
+    keys = PhiKeys.parse(services.secrets["PHI_KEYS"])
     blind = BlindIndex(decode_key(services.secrets["BLIND_INDEX_KEY"], setting="BLIND_INDEX_KEY"))
+    metadata_url = role_url(services.superuser_url, "darkroom_metadata")
     async with (
-        open_database(role_url(superuser_url, "darkroom_metadata"), service="seed") as database,
+        open_database(metadata_url, service="seed") as database,
         httpx.AsyncClient(base_url=url, timeout=20) as anonymous,
         httpx.AsyncClient(base_url=url, timeout=20) as client,
     ):
         services.store.mkdir(exist_ok=True)
-        seed = Seed(database, services.store, keys, blind)
-        made = Api(services, client, anonymous, seed, url, {})
+        made = Api(services, client, anonymous, Seed(database, services.store, keys, blind), url)
         answer = await made.sign_in(ADMIN, services.admin_password)
         assert answer.status_code == 200, answer.text
         made.tokens.update(answer.json())
         client.headers["authorization"] = f"Bearer {made.tokens['access_token']}"
+        yield made
+
+
+@pytest.fixture
+async def api(services: Services) -> AsyncIterator[Api]:
+    """A running api with its administrator signed in."""
+    async with running_api(services) as made:
         yield made

@@ -184,7 +184,7 @@ async def test_frames_of_real_files_equal_what_pydicom_reads(api: Api) -> None:
     tried = 0
     for name in REAL:
         path = get_testdata_file(name, download=False)
-        if path is None:
+        if not isinstance(path, str):
             continue
         whole = dcmread(path, force=True)
         if "PixelData" not in whole:

@@ -1,15 +1,36 @@
 """Routes that ask the permission table before anything of a request is read."""
 
+from typing import Final
+
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.datastructures import Headers
-from starlette.types import Receive, Scope, Send
+from starlette.exceptions import HTTPException
+from starlette.types import Message, Receive, Scope, Send
 
 from darkroom_api.auth.guard import Principal
 from darkroom_api.auth.permissions import ACCESS, Open, access_of, allows
 from darkroom_api.errors import permission_denied, token_invalid
 from darkroom_api.parts import parts_of
 from darkroom_common.errors import ConfigurationError
+
+BODY_LIMIT: Final = 64 * 1024
+"""Bytes of a request's body; no JSON that anybody sends us is longer."""
+
+
+def limited(receive: Receive, limit: int) -> Receive:
+    """Return `receive` for bodies of at most `limit` bytes, however they are framed."""
+    received = 0
+
+    async def counted() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > limit:
+            raise HTTPException(413)
+        return message
+
+    return counted
 
 
 class GuardedRoute(APIRoute):
@@ -28,7 +49,7 @@ class GuardedRoute(APIRoute):
                 if not allows(access, principal.permissions):
                     raise permission_denied(str(access.value))
                 scope["principal"] = principal
-        await super().handle(scope, receive, send)
+        await super().handle(scope, limited(receive, BODY_LIMIT), send)
 
 
 def principal_of(scope: Scope) -> Principal:

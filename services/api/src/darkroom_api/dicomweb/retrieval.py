@@ -84,7 +84,7 @@ def metadata_of(one: StoredInstance, header: bytes, base: str) -> bytes:
     if _RELATIVE in header:
         url = instance_url(base, one).encode()
         header = header.replace(_RELATIVE, b'"BulkDataURI":"' + url + b"/bulkdata/")
-    if all(uid in header for uid in _UIDS):
+    if all(uid in header for uid in _UIDS) and b'"00083002":' not in header:
         for place in _LATER.finditer(header):
             before = header[: place.start() + 1]
             structure = _STRING.sub(b"", before)

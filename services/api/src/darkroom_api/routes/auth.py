@@ -129,7 +129,11 @@ def add(app: FastAPI) -> None:
     base, tags = "/api/v1/auth", ["authentication"]
     for path, endpoint in (("/login", login), ("/refresh", refresh)):
         app.add_api_route(
-            base + path, endpoint, methods=["POST"], tags=[*tags], responses=errors(401, 422, 503)
+            base + path,
+            endpoint,
+            methods=["POST"],
+            tags=[*tags],
+            responses=errors(400, 401, 413, 422, 503),
         )
     app.add_api_route(
         f"{base}/logout", logout, methods=["POST"], tags=[*tags], responses=errors(401, 503)

@@ -33,6 +33,7 @@ _ERRORS: Final = {
     403: "A permission is missing.",
     404: "There is no such study, series, instance or frame.",
     406: "None of the accepted media types can be answered.",
+    413: "The body is too large.",
     416: "The range lies outside of the value.",
     422: "Values are missing or wrong.",
     502: "The service did not answer.",

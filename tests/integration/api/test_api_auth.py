@@ -1,0 +1,232 @@
+"""Signing in, sessions, permissions, and what errors tell."""
+
+import asyncio
+import re
+from uuid import UUID
+
+import asyncpg
+import httpx
+import pytest
+from argon2 import PasswordHasher
+
+from darkroom_api.auth.permissions import ACCESS, ROLES, Open, allows
+from tests.builders import a_data_set
+from tests.integration.api.conftest import Api
+from tests.services import role_url
+
+PASSWORD = "a long enough password"
+
+
+async def add_user(api: Api, username: str, role: str) -> UUID:
+    """Add a user as the service's own role may."""
+    connection = await asyncpg.connect(role_url(api.services.superuser_url, "darkroom_api"))
+    try:
+        user: UUID = await connection.fetchval(
+            "INSERT INTO api.app_user (username, username_key, password_hash)"
+            " VALUES ($1, $1, $2) RETURNING id",
+            username, PasswordHasher(time_cost=1, memory_cost=8192).hash(PASSWORD),
+        )  # fmt: skip
+        await connection.execute(
+            "INSERT INTO api.user_role (user_id, role) VALUES ($1, $2)", user, role
+        )
+        return user
+    finally:
+        await connection.close()
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {token}"}
+
+
+async def me(api: Api, token: str) -> httpx.Response:
+    return await api.anonymous.get("/api/v1/auth/me", headers=bearer(token))
+
+
+async def refresh(api: Api, token: str) -> httpx.Response:
+    return await api.anonymous.post("/api/v1/auth/refresh", json={"refresh_token": token})
+
+
+async def test_the_first_administrator_signs_in(api: Api) -> None:
+    assert api.tokens["token_type"] == "Bearer"
+    assert api.tokens["expires_in"] == 28800
+    answer = await api.client.get("/api/v1/auth/me")
+    assert answer.json()["username"] == "admin"
+    assert answer.json()["permissions"] == ["*"]
+    assert (await api.sign_in("ADMIN", api.services.admin_password)).status_code == 200
+    wrong = await api.sign_in("admin", "wrong")
+    unknown = await api.sign_in("nobody", "wrong")
+    assert wrong.status_code == unknown.status_code == 401
+    one, other = wrong.json()["error"], unknown.json()["error"]
+    assert (one["code"], one["name"]) == (1001, "INVALID_CREDENTIALS")
+    assert {**one, "request_id": ""} == {**other, "request_id": ""}
+
+
+async def test_a_refresh_token_works_once_and_reuse_ends_the_family(api: Api) -> None:
+    first = (await api.sign_in("admin", api.services.admin_password)).json()
+    second = (await refresh(api, first["refresh_token"])).json()
+    assert (await me(api, second["access_token"])).status_code == 200
+    reused = await refresh(api, first["refresh_token"])
+    assert reused.status_code == 401
+    for token in (first["access_token"], second["access_token"]):
+        assert (await me(api, token)).status_code == 401
+    assert (await refresh(api, second["refresh_token"])).status_code == 401
+    assert (await api.client.get("/api/v1/auth/me")).status_code == 200  # another session
+
+
+async def test_two_refreshes_at_once_do_not_make_two_families(api: Api) -> None:
+    first = (await api.sign_in("admin", api.services.admin_password)).json()
+    answers = await asyncio.gather(*(refresh(api, first["refresh_token"]) for _ in range(8)))
+    assert sorted(answer.status_code for answer in answers) == [200] + [401] * 7
+
+
+async def test_logout_ends_the_session_at_once(api: Api) -> None:
+    tokens = (await api.sign_in("admin", api.services.admin_password)).json()
+    access = tokens["access_token"]
+    assert (await me(api, access)).status_code == 200
+    answer = await api.anonymous.post("/api/v1/auth/logout", headers=bearer(access))
+    assert answer.json() == {"message": "Successfully logged out"}
+    assert (await me(api, access)).status_code == 401
+    assert (await refresh(api, tokens["refresh_token"])).status_code == 401
+
+
+async def test_five_failures_lock_a_name_known_or_not(api: Api) -> None:
+    await add_user(api, "radia", "radiologist")
+    for name in ("radia", "ghost"):
+        failures = await asyncio.gather(*(api.sign_in(name, "wrong") for _ in range(5)))
+        assert {answer.status_code for answer in failures} == {401}
+    right = await api.sign_in("radia", PASSWORD)
+    assert right.status_code == 401
+    assert (await api.sign_in("ghost", PASSWORD)).json()["error"]["message"] == (
+        right.json()["error"]["message"]
+    )
+    async with api.seed.database.acquire() as db:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await db.execute("SELECT * FROM api.login_attempt")  # metadata's role may not
+    connection = await asyncpg.connect(api.services.superuser_url)
+    await connection.execute("UPDATE api.login_attempt SET last_at = now() - interval '16 minutes'")
+    await connection.close()
+    assert (await api.sign_in("radia", PASSWORD)).status_code == 200
+
+
+@pytest.mark.req("API-02")
+async def test_every_route_for_every_role(api: Api) -> None:
+    data_set = a_data_set()
+    await api.seed.add(data_set)
+    values = {
+        "{study}": data_set.StudyInstanceUID, "{series}": data_set.SeriesInstanceUID,
+        "{instance}": data_set.SOPInstanceUID, "{frames}": "1", "{path:path}": "7FE00010",
+        "{service}": "api", "{asset}": "docs.js",
+    }  # fmt: skip
+    tokens: dict[str, str | None] = {"nobody": None}
+    for role in ROLES:
+        await add_user(api, f"user-{role}", role)
+        tokens[role] = (await api.sign_in(f"user-{role}", PASSWORD)).json()["access_token"]
+    for (method, path), access in ACCESS.items():
+        url = path
+        for name, value in values.items():
+            url = url.replace(name, value)
+        for role, token in tokens.items():
+            if path.endswith("/logout") and token:
+                continue  # would end the session of the test
+            answer = await api.anonymous.request(
+                method, url, headers=bearer(token) if token else {}
+            )
+            if access is Open.PUBLIC:
+                assert answer.status_code not in (401, 403), (path, role)
+            elif token is None:
+                assert answer.status_code == 401, (path, role)
+            elif allows(access, ROLES[role]):
+                assert answer.status_code == 200, (path, role, answer.text)
+            else:
+                assert answer.status_code == 403, (path, role)
+                assert answer.json()["error"]["code"] == 1004
+
+
+async def test_token_faults_all_look_the_same(api: Api) -> None:
+    good = api.tokens["access_token"]
+    bodies = set()
+    for header in (
+        {}, {"authorization": "Bearer"}, {"authorization": "Basic YTpi"}, bearer("x"),
+        bearer(good[:-4] + "AAAA"), bearer("a.b.c"), bearer(good + "."), bearer("ü" * 10),
+        bearer("A" * 60000),
+    ):  # fmt: skip
+        encoded = [(name.encode(), value.encode()) for name, value in header.items()]
+        answer = await api.anonymous.get("/dicom-web/studies", headers=encoded)
+        assert answer.status_code == 401, header
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+        bodies.add(re.sub(r'"request_id":"[^"]*"', "", answer.text))
+    assert len(bodies) == 1
+
+
+@pytest.mark.req("API-10")
+async def test_errors_have_one_form_and_echo_nothing(api: Api) -> None:
+    secret = "Planted^Secret"
+    cases = [
+        await api.client.get("/api/v1/studies", params={"page": secret}),
+        await api.client.get("/api/v1/studies", params={"status": secret}),
+        await api.client.get("/api/v1/studies", params={"date_from": secret}),
+        await api.client.get("/api/v1/studies", params={"patient_name": secret * 100}),
+        await api.anonymous.post("/api/v1/auth/login", json={"username": {secret: secret}}),
+        await api.anonymous.post("/api/v1/auth/login", content=secret),
+        await api.anonymous.post("/api/v1/auth/login", content=b"x" * 100_000),
+        await api.client.get("/dicom-web/studies", params={"StudyDate": secret}),
+        await api.client.get(f"/{secret}"),
+        await api.client.delete("/api/v1/studies"),
+    ]
+    for answer in cases:
+        assert 400 <= answer.status_code < 500
+        assert secret not in answer.text
+        error = answer.json()["error"]
+        assert set(error) == {"code", "name", "message", "request_id", "details"}
+        assert answer.headers["x-request-id"] == error["request_id"]
+    kept = await api.client.get("/nothing", headers={"x-request-id": "abc-1"})
+    assert kept.json()["error"]["request_id"] == "abc-1"
+    made = await api.client.get("/nothing", headers={"x-request-id": "no spaces, please"})
+    assert re.fullmatch(r"[0-9a-f]{32}", made.headers["x-request-id"])
+    log = api.services.running["api"].log.read_text()
+    assert "Planted" not in log
+    assert api.services.admin_password not in log
+
+
+async def test_the_documentation_needs_nothing_from_elsewhere(api: Api) -> None:
+    document = (await api.anonymous.get("/openapi.json")).json()
+    assert (
+        "/dicom-web/studies/{study}/series/{series}/instances/{instance}/frames/{frames}"
+        in (document["paths"])
+    )
+    assert not any(path.startswith(("/metrics", "/docs")) for path in document["paths"])
+    assert document["paths"]["/api/v1/studies"]["get"]["x-permission"] == "studies:read"
+    for path in ("/docs", "/docs/docs.js", "/docs/docs.css"):
+        answer = await api.anonymous.get(path)
+        assert answer.status_code == 200
+        assert "http://" not in answer.text
+        assert "https://" not in answer.text
+
+
+async def test_a_study_in_the_list_and_in_detail(api: Api) -> None:
+    await api.seed.add(
+        a_data_set(PatientName="Doe^Jane", PatientID="J1", StudyDate="20240101"),
+        a_data_set(PatientName="Roe^Jim", PatientID="J2", Modality="MR", StudyDate="20230101"),
+    )
+    for query, names in (
+        ({}, ["Doe^Jane", "Roe^Jim"]),
+        ({"patient_name": "jan"}, ["Doe^Jane"]),
+        ({"patient_name": "*oe^J*"}, ["Doe^Jane", "Roe^Jim"]),
+        ({"patient_id": "J2"}, ["Roe^Jim"]),
+        ({"modality": "MR"}, ["Roe^Jim"]),
+        ({"modality": "MR,CT"}, ["Doe^Jane", "Roe^Jim"]),
+        ({"date_from": "2023-06-01"}, ["Doe^Jane"]),
+        ({"date_to": "2023-06-01"}, ["Roe^Jim"]),
+        ({"status": "verified"}, []),
+        ({"limit": 1, "page": 2}, ["Roe^Jim"]),
+        ({"limit": 10**9}, ["Doe^Jane", "Roe^Jim"]),
+    ):
+        answer = await api.client.get("/api/v1/studies", params=query)
+        assert [one["patient_name"] for one in answer.json()["items"]] == names, query
+    page = (await api.client.get("/api/v1/studies", params={"limit": 1})).json()
+    assert (page["total"], page["has_more"]) == (2, True)
+    uid = page["items"][0]["study_instance_uid"]
+    detail = (await api.client.get(f"/api/v1/studies/{uid}")).json()
+    assert detail["series"][0]["modality"] == "CT"
+    assert detail["conflicts"] == []
+    assert (await api.client.get("/api/v1/studies/1.2.3")).status_code == 404

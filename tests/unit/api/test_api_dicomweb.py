@@ -1,0 +1,106 @@
+"""Negotiation, framing, and the text of metadata."""
+
+import orjson
+import pytest
+
+from darkroom_api.dicomweb.accept import MediaRange, parse_accept
+from darkroom_api.dicomweb.bulk import NoSuchValue, parse_path
+from darkroom_api.dicomweb.multipart import Framing
+from darkroom_api.dicomweb.pixels import frame_numbers, swapped
+from darkroom_api.dicomweb.retrieval import metadata_of
+from darkroom_common.index.rows import StoredInstance
+
+ONE = StoredInstance(1, "1.2", "1.3", "1.4", "1.5", "1.2.840.10008.1.2.1", "k", 10, 5, b"")
+UIDS = {
+    "00080016": {"vr": "UI", "Value": ["1.5"]}, "00080018": {"vr": "UI", "Value": ["1.4"]},
+    "0020000D": {"vr": "UI", "Value": ["1.2"]}, "0020000E": {"vr": "UI", "Value": ["1.3"]},
+}  # fmt: skip
+
+
+def test_ranges_are_read_with_their_parameters() -> None:
+    accept = (
+        'multipart/related; type="application/dicom"; transfer-syntax=*;q=0.5, image/png;q=x,'
+        " application/dicom+json;q=0.9, , nonsense, text/html;q=2"
+    )
+    found = parse_accept([accept])
+    assert found == [
+        MediaRange("text/html"),
+        MediaRange("application/dicom+json", quality=0.9),
+        MediaRange("multipart/related", "application/dicom", "*", 0.5),
+    ]
+    assert parse_accept([]) == parse_accept([""]) == [MediaRange("*/*")]
+    assert parse_accept(["text/html"], ["application/dicom"]) == [MediaRange("application/dicom")]
+
+
+def test_what_a_range_takes() -> None:
+    dicom = MediaRange("multipart/related", "application/dicom")
+    assert dicom.takes_parts("application/dicom")
+    assert not dicom.takes_parts("image/jpeg")
+    assert not dicom.takes("application/dicom")
+    assert MediaRange("*/*").takes_parts("image/jpeg")
+    assert MediaRange("multipart/*").takes_parts("image/jpeg")
+    assert MediaRange("application/*").takes("application/dicom")
+    assert not MediaRange("*/*", quality=0.0).takes("application/dicom")
+
+
+def test_framing_is_that_of_rfc_2046() -> None:
+    framing = Framing("application/dicom", boundary="b")
+    body = framing.head("a/b", first=True) + b"1" + framing.head("a/b", first=False) + b"2"
+    assert body + framing.tail == (
+        b"--b\r\nContent-Type: a/b\r\n\r\n1\r\n--b\r\nContent-Type: a/b\r\n\r\n2\r\n--b--\r\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {**UIDS, "00080020": {"vr": "DA", "Value": ["20240101"]}, "00100010": {"vr": "PN"}},
+        UIDS,
+        {},
+        {**UIDS, "00081140": {"vr": "SQ", "Value": [
+            {"00081150": {"vr": "UI", "Value": ["1"]}, "00100010": {"vr": "PN"},
+             "00200010": {"vr": "SH"}}
+        ]}, "00090010": {"vr": "LO", "Value": ["x"]}},
+        {**UIDS, "00081030": {"vr": "LO", "Value": ['}},"00100010":{"vr" {{{ \\" \\\\']},
+         "00081140": {"vr": "SQ", "Value": [{"00100010": {"vr": "PN"}, "00200010": {"vr": "SH"}}]},
+         "00090010": {"vr": "LO", "Value": ["}"]}},
+        {**UIDS, "00083002": {"vr": "UI", "Value": ["9"]}, "FFFAFFFA": {"vr": "SQ"}},
+        {**UIDS, "7FE00010": {"vr": "OW", "BulkDataURI": "bulkdata/7FE00010"}},
+        {"00083010": {"vr": "UI", "Value": ["1"]}},
+    ],
+)  # fmt: skip
+def test_metadata_gets_its_url_and_syntax_in_order(header: dict[str, dict[str, object]]) -> None:
+    stored = orjson.dumps({tag: header[tag] for tag in sorted(header)})
+    answer = metadata_of(ONE, stored if header else b"", "http://x/dicom-web")
+    found = orjson.loads(answer)
+    assert answer.count(b'"00083002":') == 1
+    assert list(found) == sorted(found)
+    assert found.pop("00083002") == {"vr": "UI", "Value": ["1.2.840.10008.1.2.1"]}
+    expected = {**UIDS, **header}
+    expected.pop("00083002", None)
+    if "7FE00010" in header:
+        uri = "http://x/dicom-web/studies/1.2/series/1.3/instances/1.4/bulkdata/7FE00010"
+        expected["7FE00010"] = {"vr": "OW", "BulkDataURI": uri}
+    assert found == expected
+
+
+def test_paths_of_values() -> None:
+    assert parse_path("7fe00010").is_pixel_data
+    nested = parse_path("00400275/0/00400009")
+    assert (nested.through, nested.tag) == (((0x00400275, 0),), 0x00400009)
+    for bad in ("", "x", "7FE00010/", "7FE00010/0", "00400275/-1/00400009", "/".join("0" * 99)):
+        with pytest.raises(NoSuchValue):
+            parse_path(bad)
+
+
+def test_frame_numbers_count_from_one() -> None:
+    assert list(frame_numbers("1,3")) == [0, 2]
+    for bad in ("", "0", "a", "1,,2", "²", "1" * 30, ",".join("1" * 1001)):
+        with pytest.raises(ValueError, match="frames are numbers"):
+            frame_numbers(bad)
+
+
+def test_samples_are_turned_around() -> None:
+    assert swapped(b"\1\2\3\4", 2) == b"\2\1\4\3"
+    assert swapped(b"\1\2\3\4", 4) == b"\4\3\2\1"
+    assert swapped(b"\1\2\3", 0) == b"\1\2\3"

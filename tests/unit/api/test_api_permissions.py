@@ -1,0 +1,105 @@
+"""The permission table: complete, the same in code and database, closed by default."""
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from importlib.resources import files
+from typing import Any, cast
+
+import pytest
+from fastapi import FastAPI
+
+from darkroom_api.app import create_app
+from darkroom_api.auth.permissions import (
+    ACCESS,
+    EVERYTHING,
+    ROLES,
+    Open,
+    Permission,
+    access_of,
+    allows,
+)
+from darkroom_api.guarded import GuardedRoute, require_listed
+from darkroom_api.openapi import openapi_document
+from darkroom_api.parts import Parts
+from darkroom_common.errors import ConfigurationError
+from darkroom_common.health import Health
+
+
+def an_app() -> FastAPI:
+    """Make the application; nothing of it is asked, so most parts are missing."""
+    missing = cast("Any", None)
+    with ThreadPoolExecutor(1) as parsers:
+        return create_app(
+            Parts(
+                settings=missing, health=Health("api", "1"), reader=missing, store=missing,
+                accounts=missing, tokens=missing, guard=missing, parsers=parsers,
+            )
+        )  # fmt: skip
+
+
+def test_the_roles_of_code_and_database_are_the_same() -> None:
+    sql = (files("darkroom_api") / "migrations" / "0001_pre_accounts.sql").read_text()
+    block = sql.partition("INSERT INTO role_permission")[2].partition(";")[0]
+    pairs = re.findall(r"\('(\w+)', '([\w:*]+)'\)", block)
+    assert {role: {p for r, p in pairs if r == role} for role in ROLES} == {
+        role: {str(p) for p in permissions} for role, permissions in ROLES.items()
+    }
+
+
+@pytest.mark.req("API-02")
+def test_what_each_role_may() -> None:
+    may = {
+        role: {p for p in Permission if allows(p, permissions)}
+        for role, permissions in ROLES.items()
+    }
+    assert may["system_admin"] == may["medical_admin"] == set(Permission)
+    assert may["radiologist"] > may["technician"]
+    assert may["viewer"] == {Permission.STUDIES_READ, Permission.EXPORTS_DOWNLOAD}
+    assert not allows(Permission.STUDIES_READ, frozenset())
+    assert EVERYTHING not in {str(p) for p in Permission}
+
+
+def test_the_table_and_the_routes_are_the_same() -> None:
+    app = an_app()
+    served = {
+        (m, r.path) for r in app.routes if isinstance(r, GuardedRoute) for m in r.methods or ()
+    }
+    assert served == ACCESS.keys()
+
+
+@pytest.mark.req("API-02")
+def test_a_route_outside_of_the_table_keeps_the_service_from_starting() -> None:
+    app = an_app()
+
+    async def forgotten() -> None: ...
+
+    app.add_api_route("/api/v1/forgotten", forgotten)
+    with pytest.raises(ConfigurationError, match="forgotten"):
+        require_listed(app)
+
+
+def test_an_unguarded_route_keeps_the_service_from_starting() -> None:
+    app = an_app()
+    app.router.route_class = GuardedRoute.__bases__[0]
+
+    async def studies() -> None: ...
+
+    app.add_api_route("/api/v1/studies", studies)
+    with pytest.raises(ConfigurationError, match="/api/v1/studies"):
+        require_listed(app)
+
+
+def test_documentation_is_closed_by_setting() -> None:
+    assert access_of("GET", "/docs", open_docs=True) is Open.PUBLIC
+    assert access_of("GET", "/openapi.json", open_docs=False) is Open.SIGNED_IN
+    assert access_of("GET", "/livez", open_docs=False) is Open.PUBLIC
+    assert access_of("DELETE", "/api/v1/studies", open_docs=True) is None
+
+
+def test_the_document_says_what_every_route_answers() -> None:
+    document = openapi_document(an_app())
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            if operation["x-permission"] != Open.PUBLIC.value:
+                assert operation["security"], path
+                assert {"200", "401", "503"} <= operation["responses"].keys(), path

@@ -1,0 +1,154 @@
+"""Access tokens: what is ours and valid passes, everything else does not."""
+
+import base64
+import hashlib
+import hmac
+import json
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from darkroom_api.auth.tokens import ACCESS_LIFETIME, AccessTokens, InvalidToken
+
+KEY = b"k" * 32
+USER, SESSION = uuid.uuid4(), uuid.uuid4()
+
+
+class StillClock:
+    def __init__(self) -> None:
+        self.time = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self.time
+
+    def monotonic(self) -> float:
+        return self.time.timestamp()
+
+
+@pytest.fixture
+def clock() -> StillClock:
+    return StillClock()
+
+
+@pytest.fixture
+def tokens(clock: StillClock) -> AccessTokens:
+    return AccessTokens(KEY, clock)
+
+
+def issue(tokens: AccessTokens) -> str:
+    return tokens.issue(user_id=USER, username="admin", roles=["viewer"], session_id=SESSION)
+
+
+def segment(value: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
+
+
+def forge(header: object, claims: object, key: bytes = KEY) -> str:
+    signed = f"{segment(header)}.{segment(claims)}"
+    signature = hmac.digest(key, signed.encode(), hashlib.sha256)
+    return f"{signed}.{base64.urlsafe_b64encode(signature).decode().rstrip('=')}"
+
+
+def good(clock: StillClock, **changes: Any) -> dict[str, Any]:
+    now = int(clock.now().timestamp())
+    return {
+        "iss": "darkroom", "aud": "darkroom-api", "sub": str(USER), "sid": str(SESSION),
+        "jti": str(uuid.uuid4()), "iat": now, "nbf": now, "exp": now + 3600, **changes,
+    }  # fmt: skip
+
+
+HEADER = {"alg": "HS256", "typ": "at+jwt"}
+
+
+def test_our_own_token_passes(tokens: AccessTokens, clock: StillClock) -> None:
+    claims = tokens.verify(issue(tokens))
+    assert (claims.user_id, claims.session_id) == (USER, SESSION)
+    assert tokens.verify(forge(HEADER, good(clock))).user_id == USER
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"alg": "none", "typ": "at+jwt"},
+        {"alg": "None", "typ": "at+jwt"},
+        {"alg": "HS512", "typ": "at+jwt"},
+        {"alg": "RS256", "typ": "at+jwt"},
+        {"alg": "HS256", "typ": "JWT"},
+        {"alg": "HS256"},
+        {"typ": "at+jwt"},
+        {**HEADER, "crit": ["exp"]},
+        {**HEADER, "crit": ["unknown"], "unknown": 1},
+        {**HEADER, "b64": False},
+        {**HEADER, "jku": "https://example.org/keys"},
+        {**HEADER, "x5u": "https://example.org/keys"},
+        {**HEADER, "jwk": {"kty": "oct", "k": "a2tr"}},
+        {**HEADER, "kid": "../../dev/null"},
+        {**HEADER, "zip": "DEF"},
+        [],
+        "HS256",
+        None,
+    ],
+)
+def test_a_header_of_another_form_is_refused(
+    tokens: AccessTokens, clock: StillClock, header: object
+) -> None:
+    for token in (
+        forge(header, good(clock)),
+        forge(header, good(clock), key=b""),
+        f"{segment(header)}.{segment(good(clock))}.",
+    ):
+        with pytest.raises(InvalidToken):
+            tokens.verify(token)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"iss": "elsewhere"}, {"iss": None}, {"aud": "another"}, {"aud": ["darkroom-api", "x"]},
+        {"sub": "admin"}, {"sub": None}, {"sid": ""}, {"jti": 7}, {"exp": "9999999999"},
+        {"exp": 99999999999}, {"exp": True}, {"exp": None}, {"iat": None}, {"nbf": None},
+        {"nbf": 99999999999}, {"iat": 99999999999, "exp": 99999999999 + 10}, {"exp": 1e12},
+    ],
+)  # fmt: skip
+def test_claims_of_another_kind_are_refused(
+    tokens: AccessTokens, clock: StillClock, changes: dict[str, Any]
+) -> None:
+    with pytest.raises(InvalidToken):
+        tokens.verify(forge(HEADER, good(clock, **changes)))
+
+
+@pytest.mark.parametrize("name", ["iss", "aud", "sub", "sid", "jti", "iat", "nbf", "exp"])
+def test_each_claim_is_needed(tokens: AccessTokens, clock: StillClock, name: str) -> None:
+    claims = good(clock)
+    del claims[name]
+    with pytest.raises(InvalidToken):
+        tokens.verify(forge(HEADER, claims))
+
+
+def test_another_key_or_a_changed_part_is_refused(tokens: AccessTokens, clock: StillClock) -> None:
+    token = issue(tokens)
+    head, body, signature = token.split(".")
+    swapped = segment({**good(clock), "sub": str(uuid.uuid4())})
+    for bad in (
+        forge(HEADER, good(clock), key=b"x" * 32), f"{head}.{swapped}.{signature}",
+        f"{head}.{body}", f"{head}.{body}.", f"{token}.x", "", "...", "é.é.é", "A" * 5000,
+    ):  # fmt: skip
+        with pytest.raises(InvalidToken):
+            tokens.verify(bad)
+
+
+def test_time_is_kept_with_a_small_leeway(tokens: AccessTokens, clock: StillClock) -> None:
+    token = issue(tokens)
+    start = clock.time
+    clock.time = start + ACCESS_LIFETIME + timedelta(seconds=20)
+    tokens.verify(token)
+    clock.time = start + ACCESS_LIFETIME + timedelta(seconds=61)
+    with pytest.raises(InvalidToken):
+        tokens.verify(token)
+    clock.time = start - timedelta(seconds=20)
+    tokens.verify(token)
+    clock.time = start - timedelta(seconds=61)
+    with pytest.raises(InvalidToken):
+        tokens.verify(token)
