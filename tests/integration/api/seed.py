@@ -12,7 +12,8 @@ from darkroom_common.dicom.json_model import to_json
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys
 from darkroom_common.postgres.pool import Database
 from darkroom_metadata.extract import extract, read_header
-from darkroom_metadata.repository import IndexRepository, Item
+from darkroom_metadata.repository import IndexRepository
+from darkroom_metadata.rows import Item, RowWriter
 from tests.builders import an_instance_stored, encode
 
 EXPLICIT = str(ExplicitVRLittleEndian)
@@ -50,7 +51,7 @@ class Seed:
             bodies.append(body)
             items.append(self._item(data_set, body, transfer_syntax, readable=readable))
         async with self.database.transaction() as db:
-            await IndexRepository(self.keys).add(db, items)
+            await IndexRepository(RowWriter(self.keys)).add(db, items)
         return bodies
 
     def _item(
@@ -93,4 +94,4 @@ class Seed:
             )
             items.append(Item(event, {}, found))
         async with self.database.transaction() as db:
-            await IndexRepository(self.keys).add(db, items)
+            await IndexRepository(RowWriter(self.keys)).add(db, items)
