@@ -88,9 +88,7 @@ def outcome(data: bytes, syntax: str, cuts: list[int]) -> Outcome:
 
 
 @pytest.fixture(params=["whole", "pieces of 1", "pieces of 7", "pieces of 4096"], autouse=True)
-def _each_way_of_arriving(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def _each_way_of_arriving(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test of this file reads whole buffers and pieces of several sizes."""
     if request.param == "whole":
         return

@@ -17,6 +17,10 @@ class IngestSettings(Settings):
     ae_title: str = Field(default="DARKROOM", min_length=1, max_length=16)
     require_called_ae_title: bool = True
     max_associations: int = Field(default=100, ge=10)
+    max_associations_per_host: int = Field(default=50, ge=1)
+    request_seconds: float = Field(default=30, gt=0, description="for a whole A-ASSOCIATE-RQ")
+    stall_seconds: float = Field(default=30, gt=0, description="without a byte within a PDU")
+    idle_seconds: float = Field(default=60, gt=0, description="without a word between PDUs")
     max_pdu: int = Field(default=131072, ge=4096, description="bytes of one PDU that we offer")
     max_object_bytes: int = Field(default=4 << 30, gt=0)
     private_sop_classes: tuple[str, ...] = Field(

@@ -13,7 +13,7 @@ from darkroom_common.service import Service
 from darkroom_common.telemetry import metrics
 from darkroom_ingest.receive import Receiver
 from darkroom_ingest.relay import Relay
-from darkroom_ingest.scp import StorageScp
+from darkroom_ingest.scp import StorageScp, listen_for_dicom
 from darkroom_ingest.settings import IngestSettings
 
 MEASURE_SECONDS = 5.0
@@ -45,7 +45,7 @@ async def run(service: Service, settings: IngestSettings) -> None:
         )
         scp = StorageScp(settings, receiver, bridge)
         async with service.background(relay.run(), measure_volumes(spool, store)):
-            scp.start()
+            scp.start(await listen_for_dicom(settings.dicom_host, settings.dicom_port))
             await service.run_until_stopped()
             await scp.drain(service.drain_seconds)
     spool.close()

@@ -162,9 +162,7 @@ class Walker:
         self._enter(tag, length, vr, begin, self._base + at)
         return at
 
-    def _parse(
-        self, data: bytes | bytearray | memoryview, at: int
-    ) -> tuple[int, int, bytes, int]:
+    def _parse(self, data: bytes | bytearray | memoryview, at: int) -> tuple[int, int, bytes, int]:
         """Return (tag, length, VR or b'', bytes of the head); the length only if all are there."""
         group, number, length = self._tag_long.unpack_from(data, at)
         tag = (group << 16) | number

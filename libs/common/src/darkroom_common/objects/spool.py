@@ -20,11 +20,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from darkroom_common.dicom.identity import read_identity
+from darkroom_common.dicom.identity import IdentityReader
 from darkroom_common.dicom.part10 import decode_head
 from darkroom_common.errors import ConfigurationError, DarkroomError
 from darkroom_common.objects.receipt import Receipt
 from darkroom_common.objects.store import sync_directory
+
+_IOV_MAX: Final = 1024  # parts of one system call, <limits.h>
+_READ: Final = 1 << 20
 
 
 class SpoolFailed(DarkroomError):  # noqa: N818 - says what happened
@@ -136,16 +139,20 @@ class Spool:
             raise SpoolFailed(f"spool: {error.strerror}") from error
 
     def write(self, incoming: Incoming, *parts: bytes | memoryview) -> None:
-        """Append bytes.
+        """Append bytes, in one system call where the volume takes them at once.
 
         Raises:
             SpoolFailed: the volume is full or fails; the file is to be abandoned.
         """
+        descriptor = incoming.file.fileno()
+        left = [memoryview(part) for part in parts if len(part)]
         try:
-            for part in parts:
-                view = memoryview(part)
-                while view:
-                    view = view[incoming.file.write(view) or 0 :]
+            while left:
+                written = os.writev(descriptor, left[:_IOV_MAX])
+                while left and written >= len(left[0]):
+                    written -= len(left.pop(0))
+                if written:
+                    left[0] = left[0][written:]
         except OSError as error:
             raise SpoolFailed(f"spool: {error.strerror}") from error
 
@@ -214,15 +221,22 @@ class Spool:
             OSError: it cannot be read.
         """
         path = self.path(receipt_id)
-        content = path.read_bytes()
-        meta, offset = decode_head(content)
-        data_set = memoryview(content)[offset:]
+        digest = hashlib.sha256()
+        size = 0
+        with path.open("rb") as file:
+            meta, offset = decode_head(file.read(_READ))
+            reader = IdentityReader(meta.transfer_syntax_uid)
+            file.seek(offset)
+            while piece := file.read(_READ):
+                digest.update(piece)
+                reader.feed(piece)
+                size += len(piece)
         return Receipt(
             id=receipt_id,
-            identity=read_identity(data_set, meta.transfer_syntax_uid),
+            identity=reader.finish(),
             transfer_syntax_uid=meta.transfer_syntax_uid,
-            sha256=hashlib.sha256(data_set).hexdigest(),
-            size=len(data_set),
+            sha256=digest.hexdigest(),
+            size=size,
             data_set_offset=offset,
             calling_ae_title=meta.calling_ae_title,
             called_ae_title=meta.called_ae_title,
