@@ -1,6 +1,7 @@
 """How the api is put together."""
 
 import asyncio
+import gc
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -73,6 +74,9 @@ async def run(service: Service, settings: ApiSettings) -> None:
                 timeout_keep_alive=65,
                 timeout_graceful_shutdown=max(1, int(settings.drain_seconds)),
             )
+            # What stays for good is no longer looked through: that stopped answers for 70 ms.
+            gc.collect()
+            gc.freeze()
             listener = listen(settings.http_host, settings.http_port)
             async with asyncio.TaskGroup() as tasks:
                 # Outside of `background`: after SIGTERM it finishes what is open.

@@ -36,7 +36,8 @@ class Link:
             BrokerUnavailable: it cannot be opened now.
         """
         async with self._opening:
-            if self._connection is None or self._connection.is_closed:
+            # `is_closed` knows only of closing from this side; `connected` of the other, too.
+            if self._connection is None or not self._connection.connected.is_set():
                 metrics.BROKER_CONNECTED.labels(self._purpose).set(0)
                 try:
                     async with asyncio.timeout(CONNECT_LIMIT):
@@ -63,13 +64,21 @@ class Link:
                 channel = connection.channel(publisher_confirms=True, on_return_raises=True)
                 await channel.initialize()
         except AWAY as error:
+            # A connection that the broker has closed may go on saying that it is open.
+            await self._drop(connection)
             raise BrokerUnavailable(f"RabbitMQ: {type(error).__name__}") from error
         return channel
 
     async def close(self) -> None:
         """Close; what is unsettled goes back to the broker."""
-        connection, self._connection = self._connection, None
-        if connection is not None and not connection.is_closed:
+        if self._connection is not None:
+            await self._drop(self._connection)
+
+    async def _drop(self, connection: AbstractConnection) -> None:
+        if connection is self._connection:
+            self._connection = None
+            metrics.BROKER_CONNECTED.labels(self._purpose).set(0)
+        if not connection.is_closed:
             try:
                 async with asyncio.timeout(3):
                     await connection.close()

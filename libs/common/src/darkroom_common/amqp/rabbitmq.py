@@ -240,11 +240,14 @@ class RabbitBroker:
         return count
 
     async def check(self) -> None:
-        """Raise `Unhealthy` when the connection for publishing cannot be opened."""
+        """Raise `Unhealthy` when no channel for publishing can be opened now."""
         try:
-            await self._publishing.connection()
+            channel = await self._publishing.channel()
+            await channel.close()
         except BrokerUnavailable as error:
             raise Unhealthy(str(error)) from error
+        except AWAY as error:
+            raise Unhealthy(f"RabbitMQ: {type(error).__name__}") from error
 
     async def close(self) -> None:
         """Close both connections; what is unsettled goes back to the broker."""

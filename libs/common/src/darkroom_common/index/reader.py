@@ -1,5 +1,7 @@
 """Reads the index: searches, headers, and where objects are. Keys go to SQL as bind parameters."""
 
+import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -24,7 +26,8 @@ from darkroom_common.index.sql import COUNT_CAP, Builder
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys
 from darkroom_common.postgres.pool import Database
 
-HEADER_BATCH: Final = 100
+HEADER_BATCH: Final = 50
+HEADER_READERS: Final = 3
 _STUDY: Final = (
     "s.study_instance_uid, s.study_date, s.study_time, s.modalities, s.sop_classes,"
     " s.calling_ae_titles, s.series_count, s.instance_count AS study_instance_count,"
@@ -145,10 +148,22 @@ class IndexReader:
             " FROM unnest($2::bigint[]) WITH ORDINALITY AS asked (id, place)"
             " LEFT JOIN index.instance i ON i.id = asked.id ORDER BY asked.place"
         )
-        for start in range(0, len(instances), HEADER_BATCH):
-            batch = instances[start : start + HEADER_BATCH]
-            rows = await self._fetch(sql, [self._passphrases, [one.id for one in batch]])
-            yield [(one, _readable(row[0])) for one, row in zip(batch, rows, strict=True)]
+        starts = range(0, len(instances), HEADER_BATCH)
+        batches = [instances[start : start + HEADER_BATCH] for start in starts]
+        # The server decrypts the next batches while the caller works on one.
+        coming: deque[asyncio.Task[list[asyncpg.Record]]] = deque()
+        try:
+            for number, batch in enumerate(batches):
+                for ahead in batches[number + len(coming) : number + HEADER_READERS]:
+                    ids = [one.id for one in ahead]
+                    coming.append(asyncio.create_task(self._fetch(sql, [self._passphrases, ids])))
+                rows = await coming[0]
+                coming.popleft()
+                yield [(one, _readable(row[0])) for one, row in zip(batch, rows, strict=True)]
+        finally:
+            for task in coming:
+                task.cancel()
+            await asyncio.gather(*coming, return_exceptions=True)
 
     async def conflicts(self, study_uid: str, *, limit: int = 100) -> list[ConflictRow]:
         """Return the newest conflicts of a study's instances."""

@@ -68,6 +68,7 @@ class Database:
                         max_inactive_connection_lifetime=300,
                         server_settings={
                             "application_name": f"darkroom-{self._service}",
+                            "jit": "off",  # compiling costs more than any of our statements
                             "tcp_keepalives_idle": "30",
                             "tcp_keepalives_interval": "10",
                             "tcp_keepalives_count": "3",

@@ -1,5 +1,6 @@
 """Where a request came to, and what a path of it names."""
 
+import re
 from collections.abc import Iterable
 from typing import Final
 from urllib.parse import urlencode
@@ -10,13 +11,25 @@ from darkroom_api.errors import study_not_found
 from darkroom_api.parts import parts_of
 
 MAX_UID: Final = 64
+_PROXY: Final = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto")
+_PORT: Final = re.compile(r":\d+$")
+_USUAL: Final = {"http": 80, "https": 443}
 
 
 def dicomweb_url(request: Request) -> str:
-    """Return the base URL of DICOMweb as the client reaches it."""
+    """Return the base URL of DICOMweb as the client reaches it.
+
+    A Host without the port that the client must have used (dicomweb-client sends that) gets it,
+    unless a proxy stands between.
+    """
     public = parts_of(request.scope).settings.public_url
     if public is None:
-        public = f"{request.url.scheme}://{request.headers.get('host', request.url.netloc)}"
+        scheme, host = request.url.scheme, request.headers.get("host", request.url.netloc)
+        server = request.scope.get("server")
+        proxied = any(name in request.headers for name in _PROXY)
+        if server and not proxied and not _PORT.search(host) and server[1] != _USUAL.get(scheme):
+            host = f"{host}:{server[1]}"
+        public = f"{scheme}://{host}"
     return f"{public}/dicom-web"
 
 

@@ -96,7 +96,7 @@ def _read_value(file: BinaryIO, path: BulkPath) -> BulkValue:
     holder: Dataset = dataset
     for tag, item in path.through:
         holder = holder[tag].value[item]
-    raw: Any = holder.get_item(path.tag)
+    raw: Any = holder.get_item(path.tag, keep_deferred=True)
     if raw is None or raw.VR == "SQ":
         raise NoSuchValue("there is no such value")
     width = _WIDTHS.get(str(raw.VR)[:2], 0) if dataset.original_encoding[1] is False else 0

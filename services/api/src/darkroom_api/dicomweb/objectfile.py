@@ -16,6 +16,9 @@ READ_LIMIT: Final = 30.0  # seconds
 class ObjectFile(io.RawIOBase):
     """Reads from the store on the event loop's behalf; only for threads, never for the loop."""
 
+    name = ""
+    """pydicom asks every buffered reader for it."""
+
     def __init__(
         self, store: ObjectStore, key: str, size: int, loop: asyncio.AbstractEventLoop
     ) -> None:
