@@ -42,6 +42,8 @@ class Preparation:
                 await require_compatible(self._database, schema="api", package="darkroom_api")
                 if self._password is not None:
                     await self._accounts.ensure_administrator(self._password.get_secret_value())
+                elif not await self._accounts.anybody():
+                    log.error("administrator.missing", setting="DARKROOM_ADMIN_PASSWORD")
                 self._done = True
             except DependencyUnavailable as error:
                 log.warning("api.waits", reason=str(error))
