@@ -190,6 +190,7 @@ class RabbitBroker:
     async def _session(self, consumer: Consumer) -> None:
         self._in_session[consumer.queue.name] = False
         channel = await self._consuming.channel()
+        lost: ExceptionGroup[BrokerUnavailable] | None = None
         try:
             try:
                 declared = await declare(channel, consumer.queue)
@@ -202,7 +203,7 @@ class RabbitBroker:
                 await consumer.run(source)
                 watch.cancel()
         except* BrokerUnavailable as group:
-            raise BrokerUnavailable(str(group.exceptions[0])) from group
+            lost = group  # raised below: until Python 3.11.4 this would raise it in a group
         finally:
             self._in_session[consumer.queue.name] = False
             try:
@@ -210,6 +211,8 @@ class RabbitBroker:
                     await channel.close()
             except AWAY:
                 log.debug("channel.gone", queue=consumer.queue.name)
+        if lost is not None:
+            raise BrokerUnavailable(str(lost.exceptions[0])) from lost
 
     async def _watch(
         self, consumer: Consumer, channel: AbstractChannel, declared: AbstractQueue
