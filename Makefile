@@ -28,10 +28,10 @@ demo: ## send sample studies to the running stack
 	@$(BIN)/darkroom demo $(ARGS)
 
 test: setup ## all tests but bench and chaos (WORKERS=1 for one process, ARGS for pytest)
-	$(BIN)/pytest -n $(WORKERS) --ignore tests/bench --ignore tests/chaos $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --ignore tests/bench --ignore tests/chaos $(ARGS)
 
 unit: setup ## the fast tests only
-	$(BIN)/pytest -n $(WORKERS) tests/unit $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile tests/unit $(ARGS)
 
 fmt: setup ## format and fix what can be fixed
 	$(BIN)/ruff check --fix-only --quiet .
