@@ -184,6 +184,7 @@ class RabbitBroker:
     async def _session(self, consumer: Consumer) -> None:
         self._in_session[consumer.queue.name] = False
         channel = await self._consuming.channel()
+        lost: ExceptionGroup[BrokerUnavailable] | None = None
         try:
             with broker_errors():
                 declared = await declare(channel, consumer.queue)
@@ -194,10 +195,12 @@ class RabbitBroker:
                 await consumer.run(source)
                 watch.cancel()
         except* BrokerUnavailable as group:
-            raise BrokerUnavailable(str(group.exceptions[0])) from group
+            lost = group  # raised below: until Python 3.11.4 this would raise it in a group
         finally:
             self._in_session[consumer.queue.name] = False
             await close_quietly(channel, seconds=2)
+        if lost is not None:
+            raise BrokerUnavailable(str(lost.exceptions[0])) from lost
 
     async def _watch(
         self, consumer: Consumer, channel: AbstractChannel, declared: AbstractQueue
