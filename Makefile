@@ -1,7 +1,7 @@
 # `make help` lists the targets. CI runs the same ones by .ci/run.
 .DEFAULT_GOAL := help
 .PHONY: help setup run status doctor demo test unit fmt lint type imports check bench chaos chart \
-	messages traceability clean distclean
+	policies images messages traceability clean distclean
 
 BIN := .venv/bin
 WORKERS ?= auto
@@ -28,10 +28,10 @@ demo: ## send sample studies to the running stack
 	@$(BIN)/darkroom demo $(ARGS)
 
 test: setup ## all tests but bench and chaos (WORKERS=1 for one process, ARGS for pytest)
-	$(BIN)/pytest -n $(WORKERS) --ignore tests/bench --ignore tests/chaos $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --ignore tests/bench --ignore tests/chaos $(ARGS)
 
 unit: setup ## the fast tests only
-	$(BIN)/pytest -n $(WORKERS) tests/unit $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile tests/unit $(ARGS)
 
 fmt: setup ## format and fix what can be fixed
 	$(BIN)/ruff check --fix-only --quiet .
@@ -63,10 +63,26 @@ chaos: setup ## the long fault tests of design/reliability.md
 	$(BIN)/pytest tests/chaos -p no:xdist --timeout 3600 $(ARGS)
 
 HELM := .tools/npm/node_modules/.bin/helm
-chart: ## lint and render the Helm chart
+CHART := infra/helm/darkroom
+chart: ## lint, render and check the Helm chart with each of its values files
 	@infra/local/bootstrap.sh chart
-	$(HELM) lint --strict infra/helm/darkroom
-	$(HELM) template darkroom infra/helm/darkroom >/dev/null
+	$(HELM) lint --strict $(CHART)
+	set -e; for values in $(CHART)/values-*.yaml; do \
+		$(HELM) lint --strict $(CHART) --values $$values; done
+	DARKROOM_CHART=1 $(BIN)/pytest tests/contract/test_chart.py tests/contract/test_chart_files.py $(ARGS)
+
+policies: setup ## write the chart's copy of the broker's policies from topology.py
+	$(BIN)/python -c 'import json; from darkroom_common.topology import render_policies; \
+		print(json.dumps(render_policies("/"), indent=1))' >$(CHART)/files/policies.json
+
+DOCKER ?= docker
+SERVICES := ingest metadata transmit print api licensing
+VERSION := 0.1.0
+images: ## build the six images and check them (DOCKER=podman, ARGS="--build-arg BASE=...")
+	set -e; for service in $(SERVICES); do $(DOCKER) build --build-arg SERVICE=$$service \
+		--build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) \
+		--tag darkroom/$$service:$(VERSION) $(ARGS) .; done
+	DARKROOM_IMAGES=1 $(BIN)/pytest tests/contract/test_images.py
 
 clean: ## remove caches and build results
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

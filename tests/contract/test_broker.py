@@ -9,7 +9,9 @@ from typing import Any
 import aio_pika
 import pytest
 
-from darkroom_common.amqp.broker import Broker, Received, Unroutable
+from darkroom_common.amqp.broker import Broker, BrokerUnavailable, Received, Unroutable
+from darkroom_common.amqp.connection import broker_errors
+from darkroom_common.amqp.publisher import declare_exchanges
 from darkroom_common.amqp.rabbitmq import RabbitBroker
 from darkroom_common.errors import DependencyUnavailable, PermanentError
 from darkroom_common.messages.base import Message
@@ -297,3 +299,37 @@ async def test_the_trace_goes_with_the_message(bench: Bench) -> None:
     assert first.id
     assert got == [{}, {"traceparent": trace}]
     assert traces.extract(got[1])
+
+
+async def test_a_cancellation_that_nobody_asked_for_is_a_lost_connection() -> None:
+    with pytest.raises(BrokerUnavailable), broker_errors():
+        raise asyncio.CancelledError
+
+    async def cancelled() -> None:
+        with broker_errors():
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(cancelled())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_full_queue_refuses_and_the_channel_goes_on(amqp_url: str) -> None:
+    broker = RabbitBroker(amqp_url, service="test")
+    full = WorkQueue("test.full", (InstanceStored,), prefetch=1)
+    try:
+        async with await aio_pika.connect(amqp_url) as connection, connection.channel() as channel:
+            arguments: Any = {**full.arguments, "x-max-length": 1}
+            await declare_exchanges(channel)
+            queue = await channel.declare_queue(full.name, durable=True, arguments=arguments)
+            await queue.bind("darkroom.events", routing_key=InstanceStored.TYPE)
+            with pytest.raises(BrokerUnavailable, match="refused"):
+                for _ in range(200):  # a quorum queue looks at its length now and then
+                    await broker.publish(an_instance_stored())
+            await queue.purge()
+            await asyncio.sleep(0.2)
+            await broker.publish(an_instance_stored())
+    finally:
+        await broker.close()

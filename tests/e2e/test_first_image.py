@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -303,6 +304,24 @@ async def pg_dump(darkroom: DarkroomUp) -> bytes:
     output, _ = await process.communicate()
     assert process.returncode == 0
     return output
+
+
+async def test_the_demo_is_found_and_its_lines_can_be_pasted(darkroom: DarkroomUp) -> None:
+    demo = await asyncio.create_subprocess_exec(
+        str(Path(sys.executable).with_name("darkroom")), "demo", "--data", str(darkroom.data),
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    output, _ = await demo.communicate()
+    text = output.decode()
+    assert demo.returncode == 0, text
+    token = next(line for line in text.splitlines() if line.strip().startswith("TOKEN="))
+    search = next(line for line in text.splitlines() if "QIDO-RS" in line and "curl" in line)
+    shell = await asyncio.create_subprocess_shell(
+        f"{token}\n{search}", stdout=asyncio.subprocess.PIPE
+    )
+    found, _ = await shell.communicate()
+    assert shell.returncode == 0
+    assert len(json.loads(found)) == 3
 
 
 async def test_a_called_title_is_checked_only_where_it_is_asked_for(darkroom: DarkroomUp) -> None:

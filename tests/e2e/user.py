@@ -57,6 +57,7 @@ class DarkroomUp:
 
     async def start(self) -> None:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("DARKROOM_")}
+        environment["DARKROOM_LOG_LEVEL"] = "DEBUG"  # more to look through for planted names
         self.process = await asyncio.create_subprocess_exec(
             str(Path(sys.executable).with_name("darkroom")), "up",
             "--data", str(self.data),

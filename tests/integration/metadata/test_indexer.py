@@ -183,7 +183,6 @@ async def test_many_indexers_at_once_index_each_object_once(
         assert total[0][0] == 60
 
 
-@pytest.mark.req("MET-02")
 async def test_phi_is_encrypted_and_comes_back_with_the_key(bench: Bench) -> None:
     await bench.index(bench.stored(a_data_set()))
     tables = ("patient", "study", "series", "instance")
@@ -217,7 +216,6 @@ async def test_an_object_that_is_not_there_is_an_error_and_leaves_nothing(bench:
     assert await bench.counts() == (0, 0, 0, 0, 0)
 
 
-@pytest.mark.req("MET-04")
 async def test_a_quiet_study_is_complete_and_again_when_more_has_come(bench: Bench) -> None:
     study = new_uid()
     await bench.index(bench.stored(a_data_set(StudyInstanceUID=study)))

@@ -104,5 +104,10 @@ async def test_readiness_gives_a_reason_for_each_dependency() -> None:
     assert report["checks"]["well"]["ok"]
     assert report["checks"]["ill"] == {"ok": False, "reason": "away"}
     assert report["checks"]["broken"] == {"ok": False, "reason": "ValueError"}
+    told = Health("test", "1", started=True)
+    told.add("ill", ill, needed=False)
+    ready, report = await told.report()
+    assert ready
+    assert not report["checks"]["ill"]["ok"]
     draining = Health("test", "1", started=True, draining=True)
     assert not (await draining.report())[0]

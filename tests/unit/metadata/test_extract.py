@@ -52,6 +52,30 @@ def test_bulk_data_in_a_sequence_is_referred_to_by_its_path() -> None:
     assert items[1]["00420011"]["BulkDataURI"] == "bulkdata/00420099/1/00420011"
 
 
+def test_long_values_are_not_read_and_long_sequences_are(tmp_path: Path) -> None:
+    items = []
+    for number in range(3000):
+        item = Dataset()
+        item.ReferencedSOPInstanceUID = f"1.2.3.4.5.6.7.8.9.{number}"
+        items.append(item)
+    data_set = a_data_set(ReferencedImageSequence=items, PixelData=bytes(3 << 20))
+    path = tmp_path / "object.dcm"
+    path.write_bytes(encode_head(FileMeta(CT, "1.2", EXPLICIT)) + encode(data_set))
+    reads: list[int] = []
+
+    class Counting(io.FileIO):
+        def read(self, size: int | None = -1) -> bytes:
+            found = super().read(size)
+            reads.append(len(found))
+            return found
+
+    with Counting(path) as file:
+        header = read_header(file)
+    assert len(header["00081140"]["Value"]) == 3000
+    assert header["7FE00010"]["BulkDataURI"] == "bulkdata/7FE00010"
+    assert sum(reads) < 1 << 20
+
+
 def test_values_that_are_not_what_they_say_are_kept_as_text() -> None:
     raw = encode(a_data_set())
     broken = raw.replace(b"IS\x02\x003 ", b"IS\x02\x00x!")

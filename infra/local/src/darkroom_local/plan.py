@@ -68,7 +68,8 @@ class Plan:
                 "HTTP_PORT": str(self.settings.http_port),
                 "METRICS_TARGETS": json.dumps(targets),
             }
-            files["ADMIN_PASSWORD"] = str(self.layout.admin_password)
+            if self.layout.admin_password.exists():  # whoever has read it may remove it
+                files["ADMIN_PASSWORD"] = str(self.layout.admin_password)
         return self._command(name, ["-m", f"darkroom_{name}"], values, files)
 
     def migration(self, name: str) -> Command:

@@ -279,6 +279,7 @@ class Stack:
             "Darkroom is ready",
             f"  after     {time.monotonic() - self._began:.1f} s",
             f"  DICOM     AE title {settings.ae_title}, port {settings.dicom_port} of {host}",
+            "            open: any sender, any called AE title (docs/security.md)",
             f"  REST      {http}/api/v1",
             f"  DICOMweb  {http}/dicom-web",
             f"  OpenAPI   {http}/docs",

@@ -36,12 +36,21 @@ class Health:
     service: str
     version: str
     checks: dict[str, Check] = field(default_factory=dict)
+    only_told: set[str] = field(default_factory=set)
     draining: bool = False
     started: bool = False
 
-    def add(self, dependency: str, check: Check) -> None:
-        """Register a check: it returns when all is well and raises when not."""
+    def add(self, dependency: str, check: Check, *, needed: bool = True) -> None:
+        """Register a check: it returns when all is well and raises when not.
+
+        Args:
+            dependency: its name in `/readyz` and in metrics.
+            check: called for every report.
+            needed: False for what is told but does not decide: the service works without it.
+        """
         self.checks[dependency] = check
+        if not needed:
+            self.only_told.add(dependency)
 
     async def report(self) -> tuple[bool, dict[str, Any]]:
         """Return (ready, the body of `/readyz`)."""
@@ -50,7 +59,7 @@ class Health:
         if self.draining or not self.started:
             reason = "draining" if self.draining else "starting"
             checks["service"] = {"ok": False, "reason": reason}
-        ready = all(result["ok"] for result in checks.values())
+        ready = all(result["ok"] for name, result in checks.items() if name not in self.only_told)
         metrics.READY.labels(self.service).set(ready)
         return ready, {
             "status": "ready" if ready else "not ready",

@@ -31,6 +31,10 @@ from darkroom_common.telemetry.traces import configure_traces
 log = get_logger(__name__)
 
 
+class WorkEnded(DarkroomError):  # noqa: N818 - says what happened
+    """Work that goes on for ever has ended; only a restart brings it back."""
+
+
 @dataclass
 class Service:
     """What the wiring of a service works with: its health, its tasks and the word to stop."""
@@ -39,33 +43,32 @@ class Service:
     health: Health
     drain_seconds: float
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     @asynccontextmanager
     async def background(self, *works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         """Run endless work beside a block; it is cancelled when the block ends.
 
-        Work that ends by an error stops the service: the error is raised to `main`, and whoever
-        runs the service starts it again.
+        Work that ends before, by an error or otherwise, stops the service: its error is raised to
+        `main`, and whoever runs the service starts it again.
+
+        Raises:
+            WorkEnded: work has ended without an error.
         """
         tasks = [asyncio.create_task(work) for work in works]
-        self._tasks += tasks
         for task in tasks:
-            task.add_done_callback(self._ended)
+            task.add_done_callback(lambda _: self.stopping.set())
         try:
             yield
         finally:
+            ended = [task for task in tasks if task.done()]
             for task in tasks:
                 task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
-            self._tasks = [task for task in self._tasks if task not in tasks]
             for result in results:
                 if isinstance(result, Exception):
                     raise result
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and task.exception() is not None:
-            self.stopping.set()
+            if ended:
+                raise WorkEnded(f"{len(ended)} background tasks have ended by themselves")
 
     async def run_until_stopped(self) -> None:
         """Be ready until SIGTERM, SIGINT or the end of a background task; then not ready."""

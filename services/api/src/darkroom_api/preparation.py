@@ -20,7 +20,7 @@ CLEAN_SECONDS: Final = 3600.0
 class Preparation:
     """Gets schema `api` ready, however late the database comes, and keeps it tidy."""
 
-    def __init__(self, database: Database, accounts: Accounts, password: SecretStr) -> None:
+    def __init__(self, database: Database, accounts: Accounts, password: SecretStr | None) -> None:
         self._database = database
         self._accounts = accounts
         self._password = password
@@ -40,7 +40,10 @@ class Preparation:
         while not self._done:
             try:
                 await require_compatible(self._database, schema="api", package="darkroom_api")
-                await self._accounts.ensure_administrator(self._password.get_secret_value())
+                if self._password is not None:
+                    await self._accounts.ensure_administrator(self._password.get_secret_value())
+                elif not await self._accounts.anybody():
+                    log.error("administrator.missing", setting="DARKROOM_ADMIN_PASSWORD")
                 self._done = True
             except DependencyUnavailable as error:
                 log.warning("api.waits", reason=str(error))

@@ -19,8 +19,10 @@ class ApiSettings(Settings):
     phi_keys: SecretStr
     blind_index_key: SecretStr
     jwt_key: SecretStr
-    admin_password: SecretStr = Field(
-        min_length=12, description="of `admin`, the first administrator"
+    admin_password: SecretStr | None = Field(
+        default=None,
+        min_length=12,
+        description="of `admin`, the first administrator; needed until there is one",
     )
     open_docs: bool = Field(default=True, description="/docs and /openapi.json without a login")
     metrics_targets: dict[str, str] = Field(

@@ -36,6 +36,7 @@ async def run(service: Service, settings: IngestSettings) -> None:
     service.health.add("spool", check_spool)
     service.health.add("store", store.check)
     async with open_broker(settings.amqp_url.get_secret_value(), service="ingest") as broker:
+        service.health.add("rabbitmq", broker.check, needed=False)  # receiving works without
         relay = Relay(spool, store, broker, keys)
         receiver = Receiver(
             spool,

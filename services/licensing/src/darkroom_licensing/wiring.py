@@ -4,7 +4,7 @@ from functools import partial
 
 from darkroom_common.amqp.rabbitmq import open_broker
 from darkroom_common.postgres.inbox import Inbox
-from darkroom_common.postgres.migrate import require_compatible
+from darkroom_common.postgres.migrate import wait_until_compatible
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import open_database
 from darkroom_common.service import Service
@@ -20,7 +20,9 @@ async def run(service: Service, settings: LicensingSettings) -> None:
         open_database(settings.postgres_url.get_secret_value(), service="licensing") as database,
         open_broker(settings.amqp_url.get_secret_value(), service="licensing") as broker,
     ):
-        await require_compatible(database, schema="licensing", package="darkroom_licensing")
+        await wait_until_compatible(
+            database, schema="licensing", package="darkroom_licensing", stopping=service.stopping
+        )
         service.health.add("postgres", database.check)
         service.health.add("rabbitmq", broker.check)
         check = partial(

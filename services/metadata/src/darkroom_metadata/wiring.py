@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from darkroom_common.amqp.rabbitmq import open_broker
 from darkroom_common.objects.store import open_store
-from darkroom_common.postgres.migrate import require_compatible
+from darkroom_common.postgres.migrate import wait_until_compatible
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys, decode_key
 from darkroom_common.postgres.pool import open_database
@@ -30,7 +30,9 @@ async def run(service: Service, settings: MetadataSettings) -> None:
         open_database(settings.postgres_url.get_secret_value(), service="metadata") as database,
         open_broker(settings.amqp_url.get_secret_value(), service="metadata") as broker,
     ):
-        await require_compatible(database, schema="index", package="darkroom_metadata")
+        await wait_until_compatible(
+            database, schema="index", package="darkroom_metadata", stopping=service.stopping
+        )
         service.health.add("postgres", database.check)
         service.health.add("rabbitmq", broker.check)
         service.health.add("store", store.check)

@@ -5,7 +5,7 @@ from functools import partial
 from darkroom_common.amqp.rabbitmq import open_broker
 from darkroom_common.objects.store import open_store
 from darkroom_common.postgres.inbox import Inbox
-from darkroom_common.postgres.migrate import require_compatible
+from darkroom_common.postgres.migrate import wait_until_compatible
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import open_database
 from darkroom_common.service import Service
@@ -23,7 +23,9 @@ async def run(service: Service, settings: TransmitSettings) -> None:
         open_database(settings.postgres_url.get_secret_value(), service="transmit") as database,
         open_broker(settings.amqp_url.get_secret_value(), service="transmit") as broker,
     ):
-        await require_compatible(database, schema="transmit", package="darkroom_transmit")
+        await wait_until_compatible(
+            database, schema="transmit", package="darkroom_transmit", stopping=service.stopping
+        )
         service.health.add("postgres", database.check)
         service.health.add("rabbitmq", broker.check)
         service.health.add("store", store.check)

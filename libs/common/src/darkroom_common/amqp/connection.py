@@ -5,6 +5,8 @@ ends the sessions on it, and whoever runs a session starts another one.
 """
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 
 import aio_pika
@@ -17,6 +19,31 @@ from darkroom_common.telemetry import metrics
 CONNECT_LIMIT: Final = 10.0  # seconds
 AWAY: Final = (AMQPError, ConnectionError, OSError, TimeoutError, RuntimeError)
 """What aio-pika and aiormq raise when a connection or channel is not usable."""
+
+
+@contextmanager
+def broker_errors() -> Iterator[None]:
+    """Turn what aio-pika raises into `BrokerUnavailable`.
+
+    When a connection breaks, aiormq may cancel the calls that wait on it: a cancellation that
+    nobody has asked this task for is a lost connection, not the end of the task.
+    """
+    try:
+        yield
+    except AWAY as error:
+        raise BrokerUnavailable(f"RabbitMQ: {type(error).__name__}") from error
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise BrokerUnavailable("RabbitMQ: connection lost") from error
+
+
+async def close_quietly(closable: AbstractConnection | AbstractChannel, *, seconds: float) -> None:
+    """Close what may be gone already, which is as good."""
+    with suppress(BrokerUnavailable), broker_errors():
+        async with asyncio.timeout(seconds):
+            await closable.close()
 
 
 class Link:
@@ -39,16 +66,14 @@ class Link:
             # `is_closed` knows only of closing from this side; `connected` of the other, too.
             if self._connection is None or not self._connection.connected.is_set():
                 metrics.BROKER_CONNECTED.labels(self._purpose).set(0)
-                try:
+                self._connection = None
+                with broker_errors():
                     async with asyncio.timeout(CONNECT_LIMIT):
                         self._connection = await aio_pika.connect(
                             self._url,
                             client_properties={"connection_name": self._name},
                             heartbeat=20,
                         )
-                except AWAY as error:
-                    self._connection = None
-                    raise BrokerUnavailable(f"RabbitMQ: {type(error).__name__}") from error
                 metrics.BROKER_CONNECTED.labels(self._purpose).set(1)
             return self._connection
 
@@ -60,13 +85,18 @@ class Link:
         """
         connection = await self.connection()
         try:
-            async with asyncio.timeout(CONNECT_LIMIT):
-                channel = connection.channel(publisher_confirms=True, on_return_raises=True)
-                await channel.initialize()
-        except AWAY as error:
+            with broker_errors():
+                return await self._open_channel(connection)
+        except BrokerUnavailable:
             # A connection that the broker has closed may go on saying that it is open.
             await self._drop(connection)
-            raise BrokerUnavailable(f"RabbitMQ: {type(error).__name__}") from error
+            raise
+
+    @staticmethod
+    async def _open_channel(connection: AbstractConnection) -> AbstractChannel:
+        async with asyncio.timeout(CONNECT_LIMIT):
+            channel = connection.channel(publisher_confirms=True, on_return_raises=True)
+            await channel.initialize()
         return channel
 
     async def close(self) -> None:
@@ -79,8 +109,4 @@ class Link:
             self._connection = None
             metrics.BROKER_CONNECTED.labels(self._purpose).set(0)
         if not connection.is_closed:
-            try:
-                async with asyncio.timeout(3):
-                    await connection.close()
-            except AWAY:
-                return  # it was going away by itself
+            await close_quietly(connection, seconds=3)

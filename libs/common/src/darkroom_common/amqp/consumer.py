@@ -118,6 +118,7 @@ class Consumer:
         self._buffer = asyncio.Queue()
         self.in_flight = 0
         await self._begin_with_care(source)
+        lost: ExceptionGroup[BrokerUnavailable] | None = None
         try:
             async with (
                 source.subscription(self.queue.prefetch, self._deliver),
@@ -126,7 +127,9 @@ class Consumer:
                 for _ in range(self._concurrency):
                     workers.create_task(self._work(source))
         except* BrokerUnavailable as group:
-            raise BrokerUnavailable(f"consumer of {self.queue.name} lost its session") from group
+            lost = group  # raised below: until Python 3.11.4 this would raise it in a group
+        if lost is not None:
+            raise BrokerUnavailable(f"consumer of {self.queue.name} lost its session") from lost
 
     def _deliver(self, delivery: Delivery) -> None:
         self.last_delivery = time.monotonic()

@@ -11,7 +11,7 @@ from aio_pika.exceptions import DeliveryError, PublishError
 from pamqp.commands import Basic
 
 from darkroom_common.amqp.broker import BrokerUnavailable, Unroutable
-from darkroom_common.amqp.connection import AWAY, Link
+from darkroom_common.amqp.connection import Link, broker_errors, close_quietly
 from darkroom_common.messages.base import Message
 from darkroom_common.telemetry import metrics, traces
 from darkroom_common.topology import EXCHANGES, WORK_QUEUES
@@ -77,19 +77,34 @@ class Publisher:
         """
         channel: AbstractChannel | None = None
         try:
-            async with asyncio.timeout(self._limit):
-                channel = await self._open()
-                target = await channel.get_exchange(exchange, ensure=False)
-                result = await target.publish(message, routing_key, mandatory=mandatory)
+            with broker_errors():
+                async with asyncio.timeout(self._limit):
+                    channel = await self._open()
+                    result = await self._confirmed(
+                        channel, message, exchange, routing_key, mandatory=mandatory
+                    )
+        except BrokerUnavailable:
+            await self._drop(channel)
+            raise
+        if not isinstance(result, Basic.Ack):
+            raise BrokerUnavailable("RabbitMQ: refused (queue full or not available)")
+
+    @staticmethod
+    async def _confirmed(
+        channel: AbstractChannel,
+        message: aio_pika.Message,
+        exchange: str,
+        routing_key: str,
+        *,
+        mandatory: bool,
+    ) -> object:
+        target = await channel.get_exchange(exchange, ensure=False)
+        try:
+            return await target.publish(message, routing_key, mandatory=mandatory)
         except PublishError as error:
             raise Unroutable(f"no queue takes {routing_key} from {exchange}") from error
-        except DeliveryError as error:
-            raise BrokerUnavailable("RabbitMQ: refused (queue full or not available)") from error
-        except AWAY as error:
-            await self._drop(channel)
-            raise BrokerUnavailable(f"RabbitMQ: {type(error).__name__}") from error
-        if not isinstance(result, Basic.Ack):
-            raise BrokerUnavailable("RabbitMQ: not confirmed")
+        except DeliveryError as error:  # the channel is well: others in flight go on
+            return error.frame
 
     async def _open(self) -> AbstractChannel:
         async with self._opening:
@@ -103,11 +118,7 @@ class Publisher:
         if channel is None or channel is not self._channel:
             return
         self._channel = None
-        try:
-            async with asyncio.timeout(1):
-                await channel.close()
-        except AWAY:
-            return  # it is gone, which is what was wanted
+        await close_quietly(channel, seconds=1)
 
 
 async def declare_exchanges(channel: AbstractChannel) -> None:

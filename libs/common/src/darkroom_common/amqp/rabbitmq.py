@@ -11,7 +11,7 @@ from typing import Any, Final
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 
 from darkroom_common.amqp.broker import BatchHandler, BrokerUnavailable, Handler, Received
-from darkroom_common.amqp.connection import AWAY, Link
+from darkroom_common.amqp.connection import Link, broker_errors, close_quietly
 from darkroom_common.amqp.consumer import Consumer, Delivery
 from darkroom_common.amqp.publisher import Publisher, copy_for, declare_exchanges
 from darkroom_common.amqp.retry import ATTEMPT, DEAD_AT, DELIVERY_COUNT, QUEUE, REASON, Dead, Retry
@@ -82,10 +82,8 @@ class RabbitSource:
 
     async def get(self) -> Delivery | None:
         """Return the first message, or None when the queue is empty."""
-        try:
+        with broker_errors():
             message = await self.declared.get(no_ack=False, fail=False, timeout=10)
-        except AWAY as error:
-            raise BrokerUnavailable(f"RabbitMQ: {type(error).__name__}") from error
         return None if message is None else self._take(message)
 
     @asynccontextmanager
@@ -97,19 +95,15 @@ class RabbitSource:
         async def on_message(message: AbstractIncomingMessage) -> None:
             deliver(self._take(message))
 
-        try:
+        with broker_errors():
             await self.channel.set_qos(prefetch_count=prefetch)
             await self.declared.consume(on_message, no_ack=False, timeout=10)
-        except AWAY as error:
-            raise BrokerUnavailable(f"RabbitMQ: {type(error).__name__}") from error
         yield
 
     async def ack(self, delivery: Delivery) -> None:
         """Acknowledge."""
-        try:
+        with broker_errors():
             await self._incoming.pop(delivery.tag).ack()
-        except AWAY as error:
-            raise BrokerUnavailable(f"RabbitMQ: {type(error).__name__}") from error
 
     async def defer(self, delivery: Delivery, retry: Retry) -> None:
         """Publish a copy to the tier; its routing key brings it back to this very queue."""
@@ -190,11 +184,10 @@ class RabbitBroker:
     async def _session(self, consumer: Consumer) -> None:
         self._in_session[consumer.queue.name] = False
         channel = await self._consuming.channel()
+        lost: ExceptionGroup[BrokerUnavailable] | None = None
         try:
-            try:
+            with broker_errors():
                 declared = await declare(channel, consumer.queue)
-            except AWAY as error:
-                raise BrokerUnavailable(f"RabbitMQ: {type(error).__name__}") from error
             self._in_session[consumer.queue.name] = True
             source = RabbitSource(channel, declared, consumer.queue, self._publisher, self._delays)
             async with asyncio.TaskGroup() as tasks:
@@ -202,14 +195,12 @@ class RabbitBroker:
                 await consumer.run(source)
                 watch.cancel()
         except* BrokerUnavailable as group:
-            raise BrokerUnavailable(str(group.exceptions[0])) from group
+            lost = group  # raised below: until Python 3.11.4 this would raise it in a group
         finally:
             self._in_session[consumer.queue.name] = False
-            try:
-                async with asyncio.timeout(2):
-                    await channel.close()
-            except AWAY:
-                log.debug("channel.gone", queue=consumer.queue.name)
+            await close_quietly(channel, seconds=2)
+        if lost is not None:
+            raise BrokerUnavailable(str(lost.exceptions[0])) from lost
 
     async def _watch(
         self, consumer: Consumer, channel: AbstractChannel, declared: AbstractQueue
@@ -224,12 +215,10 @@ class RabbitBroker:
             ticks += 1
             if ticks % WATCH_SECONDS:
                 continue
-            try:
+            with broker_errors():
                 async with asyncio.timeout(10):
                     await bind(declared, consumer.queue)
                     depth = await self.depth(channel, consumer.queue.name)
-            except AWAY as error:
-                raise BrokerUnavailable(f"RabbitMQ: {type(error).__name__}") from error
             silent = time.monotonic() - consumer.last_delivery
             if depth and consumer.idle and silent > WATCH_SECONDS:
                 metrics.CONSUMER_REBUILT.labels(consumer.queue.name).inc()
@@ -250,11 +239,9 @@ class RabbitBroker:
                 raise Unhealthy(f"{queue} is not consumed")
         try:
             channel = await self._publishing.channel()
-            await channel.close()
         except BrokerUnavailable as error:
             raise Unhealthy(str(error)) from error
-        except AWAY as error:
-            raise Unhealthy(f"RabbitMQ: {type(error).__name__}") from error
+        await close_quietly(channel, seconds=2)
 
     async def close(self) -> None:
         """Close both connections; what is unsettled goes back to the broker."""

@@ -39,9 +39,11 @@ def to_json(dataset: Dataset, prefix: str = "bulkdata/") -> JsonDataset:
 
 
 def _element(dataset: Dataset, tag: BaseTag, path: str) -> Element:
-    raw: Any = dataset.get_item(tag)
+    raw: Any = dataset.get_item(tag, keep_deferred=True)
     if isinstance(raw, RawDataElement) and raw.value is None and raw.length:
-        return {"vr": _vr(raw), "BulkDataURI": path}  # deferred: longer than DEFER_LIMIT
+        vr = _vr(raw)
+        if vr != "SQ":  # a long sequence is read from the file after all: it is no bulk data
+            return {"vr": vr, "BulkDataURI": path}
     try:
         element = dataset[tag]
         if element.VR == "SQ":

@@ -146,7 +146,9 @@ class FileSystemStore:
 
     @staticmethod
     def _copy(source: Path, target: Path) -> None:
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+        # Named by the source, a receipt: in containers every relay is process 1, and two of them
+        # may copy the same object at once. After a crash the same receipt writes over its draft.
+        temporary = target.with_name(f".{target.name}.{source.name}.part")
         with source.open("rb") as reader, temporary.open("wb") as writer:
             shutil.copyfileobj(reader, writer, CHUNK)
             writer.flush()

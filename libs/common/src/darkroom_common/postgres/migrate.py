@@ -6,8 +6,10 @@ refuses to start when a `pre` it knows is missing, when a `post` it does not kno
 schema is for newer code), or when a file that was applied has been changed since.
 """
 
+import asyncio
 import hashlib
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Final, Literal
@@ -21,6 +23,7 @@ from darkroom_common.telemetry.logs import get_logger
 log = get_logger(__name__)
 _NAME: Final = re.compile(r"^(?P<version>\d{4})_(?P<phase>pre|post)_(?P<what>[a-z0-9_]+)\.sql$")
 _SCHEMA: Final = re.compile(r"^[a-z_]+$")
+WAIT_SECONDS: Final = 1.0
 _LOCK: Final = 0x6461726B  # "dark": one migration at a time in a database
 
 
@@ -118,6 +121,26 @@ async def require_compatible(database: Database, *, schema: str, package: str) -
     reason = decide(known, applied, schema=schema)
     if reason is not None:
         raise IncompatibleSchema(reason)
+
+
+async def wait_until_compatible(
+    database: Database, *, schema: str, package: str, stopping: asyncio.Event
+) -> None:
+    """As `require_compatible`, but wait for a database that is away; return when stopping.
+
+    Raises:
+        IncompatibleSchema: with the reason.
+    """
+    while not stopping.is_set():
+        try:
+            await require_compatible(database, schema=schema, package=package)
+        except DependencyUnavailable as error:
+            log.warning("schema.waits", schema=schema, reason=str(error))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(WAIT_SECONDS):
+                    await stopping.wait()
+        else:
+            return
 
 
 async def migrate(url: str, *, schema: str, package: str, phase: str = "all") -> list[str]:

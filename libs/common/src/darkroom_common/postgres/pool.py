@@ -34,6 +34,7 @@ _AWAY: Final = (
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # asyncpg, when the server says goodbye to an idle connection
     OSError,
     TimeoutError,
 )

@@ -72,11 +72,15 @@ class Accounts:
         self._database = database
         self._passwords = passwords
 
+    async def anybody(self) -> bool:
+        """Tell whether there is any user."""
+        async with self._database.acquire() as db:
+            return bool(await db.fetchval("SELECT EXISTS (SELECT FROM api.app_user)"))
+
     async def ensure_administrator(self, password: str) -> bool:
         """Make the user `admin` when there is no user at all; tell whether it was made."""
-        async with self._database.acquire() as db:
-            if await db.fetchval("SELECT EXISTS (SELECT FROM api.app_user)"):
-                return False
+        if await self.anybody():
+            return False
         password_hash = await self._passwords.hash(password)
         async with self._database.transaction() as db:
             # Replicas start at once: the unique name lets one of them win.

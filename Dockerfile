@@ -1,0 +1,90 @@
+# One file for every image: docker build --build-arg SERVICE=ingest -t darkroom/ingest .
+# SERVICE is one of ingest, metadata, transmit, print, api, licensing. An image holds Python, the
+# virtual environment of its one service, and nothing else. It runs as user 10001 and writes only
+# to /tmp and to the volumes under /var/lib/darkroom, so that its root may be read-only.
+ARG BASE=docker.io/library/python:3.11-slim-bookworm
+ARG SERVICE
+
+FROM ${BASE} AS build
+ARG UV_VERSION=0.13.8
+RUN python3 -m venv /opt/uv && /opt/uv/bin/pip install --no-cache-dir "uv==${UV_VERSION}"
+ENV UV_PYTHON=python3 \
+    UV_PYTHON_DOWNLOADS=never \
+    UV_PROJECT_ENVIRONMENT=/opt/darkroom \
+    UV_LINK_MODE=copy \
+    UV_COMPILE_BYTECODE=1
+WORKDIR /src
+# First what is locked and rarely changes: the packages that are not ours. uv wants to see every
+# member of the workspace before it believes the lock file.
+COPY pyproject.toml uv.lock ./
+COPY libs/common/pyproject.toml libs/common/
+COPY services/ingest/pyproject.toml services/ingest/
+COPY services/metadata/pyproject.toml services/metadata/
+COPY services/transmit/pyproject.toml services/transmit/
+COPY services/print/pyproject.toml services/print/
+COPY services/api/pyproject.toml services/api/
+COPY services/licensing/pyproject.toml services/licensing/
+COPY infra/local/pyproject.toml infra/local/
+ARG SERVICE
+RUN --mount=type=cache,target=/root/.cache/uv \
+    /opt/uv/bin/uv sync --locked --no-dev --no-install-workspace --package "darkroom-${SERVICE}"
+COPY libs/common/src libs/common/src
+COPY services/${SERVICE}/src services/${SERVICE}/src
+RUN --mount=type=cache,target=/root/.cache/uv \
+    /opt/uv/bin/uv sync --locked --no-dev --no-editable --package "darkroom-${SERVICE}"
+
+FROM ${BASE} AS runtime
+# A new named volume takes its owner from the directory that it is mounted on.
+RUN groupadd --gid 10001 darkroom \
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent \
+        --shell /usr/sbin/nologin darkroom \
+    && install -d -o 10001 -g 10001 -m 0750 \
+        /var/lib/darkroom/spool /var/lib/darkroom/objects \
+    && install -d -o 10001 -g 10001 -m 0755 /var/lib/darkroom /var/lib/darkroom/definitions
+COPY LICENSE /usr/share/doc/darkroom/LICENSE
+COPY --from=build /opt/darkroom /opt/darkroom
+ENV PATH=/opt/darkroom/bin:/usr/local/bin:/usr/bin:/bin \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    PYTHONSAFEPATH=1 \
+    TMPDIR=/tmp
+WORKDIR /
+USER 10001:10001
+# For engines that look by themselves; compose.yaml asks /readyz, Kubernetes has its own probes.
+HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=3 \
+    CMD ["python", "-c", "import http.client, os, sys; c = http.client.HTTPConnection('127.0.0.1', int(os.environ.get('DARKROOM_HEALTH_PORT', '9090')), timeout=3); c.request('GET', '/livez'); sys.exit(c.getresponse().status != 200)"]
+
+# Each service is process 1 and gets SIGTERM itself: no shell, no wrapper.
+FROM runtime AS service-ingest
+EXPOSE 11112 9090
+ENTRYPOINT ["python", "-m", "darkroom_ingest"]
+
+FROM runtime AS service-metadata
+EXPOSE 9090
+ENTRYPOINT ["python", "-m", "darkroom_metadata"]
+
+FROM runtime AS service-transmit
+EXPOSE 9090
+ENTRYPOINT ["python", "-m", "darkroom_transmit"]
+
+FROM runtime AS service-print
+EXPOSE 9090
+ENTRYPOINT ["python", "-m", "darkroom_print"]
+
+FROM runtime AS service-api
+EXPOSE 8080 9090
+ENTRYPOINT ["python", "-m", "darkroom_api"]
+
+FROM runtime AS service-licensing
+EXPOSE 9090
+ENTRYPOINT ["python", "-m", "darkroom_licensing"]
+
+FROM service-${SERVICE}
+ARG SERVICE
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="darkroom-${SERVICE}" \
+    org.opencontainers.image.description="Darkroom medical imaging: ${SERVICE}" \
+    org.opencontainers.image.version="${VERSION}" \
+    org.opencontainers.image.revision="${REVISION}" \
+    org.opencontainers.image.licenses="Apache-2.0"

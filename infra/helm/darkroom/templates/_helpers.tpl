@@ -1,0 +1,80 @@
+{{- define "darkroom.fullname" -}}
+{{- if contains .Chart.Name .Release.Name -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "darkroom.releaseLabels" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "darkroom.labels" -}}
+{{ include "darkroom.releaseLabels" . }}
+app.kubernetes.io/part-of: darkroom
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end -}}
+
+{{/* The image of a service. Takes root and service. */}}
+{{- define "darkroom.image" -}}
+{{- $image := .root.Values.image -}}
+{{- $own := index .root.Values.services .service -}}
+{{- printf "%s/%s/%s" $image.registry $image.repository .service -}}
+{{- if $own.digest -}}@{{ $own.digest }}{{- else -}}:{{ $image.tag | default .root.Chart.AppVersion }}{{- end -}}
+{{- end -}}
+
+{{- define "darkroom.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 10001
+runAsGroup: 10001
+fsGroup: 10001
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{- define "darkroom.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end -}}
+
+{{/* What a service is, apart from its size: its secrets by setting, its volumes and its ports. */}}
+{{- define "darkroom.facts" -}}
+ingest:
+  keys: {PSEUDONYM_KEY: pseudonymKey}
+  store: write
+  spool: true
+  ports: {dicom: 11112}
+metadata:
+  keys: {PHI_KEYS: phiKeys, BLIND_INDEX_KEY: blindIndexKey}
+  store: read
+transmit:
+  store: read
+print:
+  store: read
+api:
+  keys: {PHI_KEYS: phiKeys, BLIND_INDEX_KEY: blindIndexKey, JWT_KEY: jwtKey, ADMIN_PASSWORD: adminPassword}
+  store: read
+  ports: {http: 8080}
+licensing: {}
+{{- end -}}
+
+{{/* Services with a schema to migrate. */}}
+{{- define "darkroom.schemas" -}}
+services: [metadata, transmit, print, api, licensing]
+{{- end -}}
+
+{{/* The file of a secret setting: POSTGRES_URL is postgres-url. */}}
+{{- define "darkroom.secretFile" -}}
+{{ . | lower | replace "_" "-" }}
+{{- end -}}
+
+{{- define "darkroom.objectsClaim" -}}
+{{ .Values.objectStore.existingClaim | default (printf "%s-objects" (include "darkroom.fullname" .)) }}
+{{- end -}}

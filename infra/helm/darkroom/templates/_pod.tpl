@@ -1,0 +1,171 @@
+{{/* The pod template of a service. Takes root and service. */}}
+{{- define "darkroom.pod" -}}
+{{- $root := .root -}}
+{{- $service := .service -}}
+{{- $values := index $root.Values.services $service -}}
+{{- $facts := index (include "darkroom.facts" $root | fromYaml) $service -}}
+{{- $name := printf "%s-%s" (include "darkroom.fullname" $root) $service -}}
+{{- $preStop := ternary 5 0 (hasKey $facts "ports") -}}
+metadata:
+  labels:
+    {{- include "darkroom.labels" $root | nindent 4 }}
+    app.kubernetes.io/component: {{ $service }}
+  annotations:
+    checksum/settings: {{ include "darkroom.settings" . | sha256sum }}
+    {{- with $values.podAnnotations }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+spec:
+  serviceAccountName: {{ $name }}
+  automountServiceAccountToken: false
+  # Service links would set variables such as DARKROOM_DICOM_PORT=tcp://..., which are our settings.
+  enableServiceLinks: false
+  terminationGracePeriodSeconds: {{ add $root.Values.drainSeconds $preStop 15 }}
+  securityContext:
+    {{- include "darkroom.podSecurity" $root | nindent 4 }}
+  {{- with $root.Values.image.pullSecrets }}
+  imagePullSecrets:
+    {{- range . }}
+    - name: {{ . }}
+    {{- end }}
+  {{- end }}
+  {{- with $values.priorityClassName }}
+  priorityClassName: {{ . }}
+  {{- end }}
+  {{- with $values.nodeSelector }}
+  nodeSelector:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $values.tolerations }}
+  tolerations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $values.affinity }}
+  affinity:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- if $root.Values.topologySpread.enabled }}
+  topologySpreadConstraints:
+    {{- range $root.Values.topologySpread.keys }}
+    - maxSkew: 1
+      topologyKey: {{ . }}
+      whenUnsatisfiable: {{ $root.Values.topologySpread.whenUnsatisfiable }}
+      labelSelector:
+        matchLabels:
+          {{- include "darkroom.releaseLabels" $root | nindent 10 }}
+          app.kubernetes.io/component: {{ $service }}
+    {{- end }}
+  {{- end }}
+  containers:
+    - name: {{ $service }}
+      image: {{ include "darkroom.image" . }}
+      imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+      securityContext:
+        {{- include "darkroom.containerSecurity" $root | nindent 8 }}
+      envFrom:
+        - configMapRef:
+            name: {{ $name }}
+      env:
+        {{- range $setting := concat (list "POSTGRES_URL" "AMQP_URL") (keys ($facts.keys | default dict) | sortAlpha) }}
+        - name: DARKROOM_{{ $setting }}_FILE
+          value: /run/secrets/darkroom/{{ include "darkroom.secretFile" $setting }}
+        {{- end }}
+      ports:
+        - name: health
+          containerPort: 9090
+        {{- range $port, $number := $facts.ports }}
+        - name: {{ $port }}
+          containerPort: {{ $number }}
+        {{- end }}
+      startupProbe: # two minutes to start
+        httpGet: {path: /livez, port: health}
+        periodSeconds: 2
+        timeoutSeconds: 2
+        failureThreshold: 60
+      livenessProbe:
+        httpGet: {path: /livez, port: health}
+        periodSeconds: 10
+        timeoutSeconds: 5
+        failureThreshold: 6
+      readinessProbe: # it asks each dependency, up to 2 s
+        httpGet: {path: /readyz, port: health}
+        periodSeconds: 5
+        timeoutSeconds: 4
+        failureThreshold: 2
+      {{- if $preStop }}
+      lifecycle:
+        preStop: # until no balancer sends new connections here
+          exec:
+            command: [python, -c, import time; time.sleep({{ $preStop }})]
+      {{- end }}
+      resources:
+        {{- toYaml $values.resources | nindent 8 }}
+      volumeMounts:
+        - name: tmp
+          mountPath: /tmp
+        - name: secrets
+          mountPath: /run/secrets/darkroom
+          readOnly: true
+        {{- if $facts.store }}
+        - name: objects
+          mountPath: /var/lib/darkroom/objects
+          readOnly: {{ eq $facts.store "read" }}
+        {{- end }}
+        {{- if $facts.spool }}
+        - name: spool
+          mountPath: /var/lib/darkroom/spool
+        {{- end }}
+  volumes:
+    - name: tmp
+      emptyDir:
+        sizeLimit: 256Mi
+    - name: secrets
+      projected:
+        defaultMode: 0440
+        sources:
+          - secret:
+              name: {{ $root.Values.secrets.postgres.existingSecret }}
+              items:
+                - key: {{ index $root.Values.secrets.postgres.keys $service }}
+                  path: postgres-url
+          - secret:
+              name: {{ $root.Values.secrets.amqp.existingSecret }}
+              items:
+                - key: {{ $root.Values.secrets.amqp.key }}
+                  path: amqp-url
+          {{- if $facts.keys }}
+          - secret:
+              name: {{ $root.Values.secrets.keys.existingSecret }}
+              items:
+                {{- range $setting, $key := $facts.keys }}
+                - key: {{ index $root.Values.secrets.keys.keys $key }}
+                  path: {{ include "darkroom.secretFile" $setting }}
+                {{- end }}
+          {{- end }}
+    {{- if $facts.store }}
+    - name: objects
+      persistentVolumeClaim:
+        claimName: {{ include "darkroom.objectsClaim" $root }}
+    {{- end }}
+{{- end -}}
+
+{{/* The settings of a service that are no secret: what the chart decides, then what values say. */}}
+{{- define "darkroom.settings" -}}
+{{- $facts := index (include "darkroom.facts" .root | fromYaml) .service -}}
+DARKROOM_HEALTH_HOST: 0.0.0.0
+DARKROOM_HEALTH_PORT: "9090"
+DARKROOM_DRAIN_SECONDS: {{ .root.Values.drainSeconds | quote }}
+{{- if $facts.store }}
+DARKROOM_STORE_URL: file:///var/lib/darkroom/objects
+{{- end }}
+{{- if $facts.spool }}
+DARKROOM_SPOOL: /var/lib/darkroom/spool
+{{- end }}
+{{- range $port, $number := $facts.ports }}
+DARKROOM_{{ upper $port }}_PORT: {{ $number | quote }}
+{{- end }}
+{{- $own := (index .root.Values.services .service).settings -}}
+{{- range $setting, $value := merge (deepCopy $own) .root.Values.settings }}
+DARKROOM_{{ $setting }}: {{ if kindIs "string" $value }}{{ $value | quote }}{{ else }}{{ $value | toJson | quote }}{{ end }}
+{{- end }}
+{{- end -}}

@@ -1,0 +1,302 @@
+"""The chart, rendered with each values file. `make chart` installs helm and runs these."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from darkroom_common.settings import Settings, SettingsBase
+from darkroom_common.topology import render_policies
+from tests.deployed import (
+    ROOT,
+    SERVICES,
+    SETTINGS,
+    WITH_SCHEMA,
+    check_environment,
+    command_settings,
+)
+
+Manifest = dict[str, Any]
+CHART: Final = ROOT / "infra" / "helm" / "darkroom"
+CUSTOM: Final = {("rabbitmq.com/v1beta1", "Policy"), ("monitoring.coreos.com/v1", "ServiceMonitor")}
+EVERYTHING: Final = (
+    "--set=bootstrap.existingSecret=b,brokerPolicies.mode=job,serviceMonitor.enabled=true,"
+    "api.ingress.enabled=true,api.ingress.host=h.example,api.ingress.tlsSecret=t,"
+    "services.ingest.settings.PRIVATE_SOP_CLASSES={1.2.3},settings.OTLP_ENDPOINT=http://otlp:4318,"
+    "services.ingest.settings.RESERVE_BYTES=10737418240,image.pullSecrets={pull}"
+)
+CASES: Final[dict[str, tuple[str, ...]]] = {
+    "default": (),
+    "small-clinic": (f"--values={CHART}/values-small-clinic.yaml",),
+    "hospital": (f"--values={CHART}/values-hospital.yaml",),
+    "everything": (EVERYTHING,),
+    "upgrade": (f"--values={CHART}/values-hospital.yaml", "--is-upgrade"),
+}
+
+
+@pytest.fixture(scope="session")
+def helm() -> str:
+    local = ROOT / ".tools" / "npm" / "node_modules" / ".bin" / "helm"
+    found = str(local) if local.exists() else shutil.which("helm")
+    if found is None:
+        if "DARKROOM_CHART" in os.environ:
+            pytest.fail("there is no helm: infra/local/bootstrap.sh chart")
+        pytest.skip("needs helm: make chart")
+    return found
+
+
+def run_helm(helm: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [helm, "template", "darkroom", CHART, "--namespace=darkroom", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.fixture(scope="session", params=CASES)
+def manifests(request: pytest.FixtureRequest, helm: str) -> list[Manifest]:
+    rendered = run_helm(helm, *CASES[request.param])
+    assert rendered.returncode == 0, rendered.stderr
+    return [document for document in yaml.safe_load_all(rendered.stdout) if document]
+
+
+def of_kind(manifests: list[Manifest], *kinds: str) -> list[Manifest]:
+    return [manifest for manifest in manifests if manifest["kind"] in kinds]
+
+
+def pods(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
+    for manifest in of_kind(manifests, "Deployment", "StatefulSet", "Job"):
+        yield manifest["metadata"]["name"], manifest["spec"]["template"]
+
+
+def component(manifest: Manifest) -> str:
+    return str(manifest["metadata"]["labels"]["app.kubernetes.io/component"])
+
+
+def selected(selector: Manifest, labels: dict[str, str]) -> bool:
+    assert set(selector) <= {"matchLabels", "matchExpressions"}
+    for expression in selector.get("matchExpressions", []):
+        inside = labels.get(expression["key"]) in expression["values"]
+        if inside is not (expression["operator"] == "In"):
+            return False
+    return bool(selector["matchLabels"].items() <= labels.items())
+
+
+@pytest.mark.req("DEP-04", "DEP-05")
+def test_every_manifest_is_valid(manifests: list[Manifest]) -> None:
+    names = [(m["kind"], m["metadata"]["name"]) for m in manifests]
+    assert len(set(names)) == len(names)
+    for manifest in manifests:
+        if (manifest["apiVersion"], manifest["kind"]) not in CUSTOM:
+            kubernetes_validate.validate(
+                manifest, kubernetes_validate.latest_version(), strict=True
+            )
+
+
+@pytest.mark.req("DEP-03", "DEP-04")
+def test_every_container_is_locked_down(manifests: list[Manifest]) -> None:
+    for name, pod in pods(manifests):
+        spec = pod["spec"]
+        assert spec["automountServiceAccountToken"] is False, name
+        assert spec["enableServiceLinks"] is False, name
+        security = spec["securityContext"]
+        assert security["runAsNonRoot"] is True
+        assert security["runAsUser"] == 10001
+        assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert not {"hostNetwork", "hostPID", "hostIPC", "initContainers"} & set(spec)
+        assert all("hostPath" not in volume for volume in spec["volumes"])
+        for container in spec["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert set(container["resources"]["limits"]) == {"cpu", "memory"}
+            assert set(container["resources"]["requests"]) == {"cpu", "memory"}
+            assert {"name": "tmp", "mountPath": "/tmp"} in container["volumeMounts"]  # noqa: S108
+
+
+def test_services_are_probed_and_have_time_to_drain(manifests: list[Manifest]) -> None:
+    workloads = of_kind(manifests, "Deployment", "StatefulSet")
+    assert {component(manifest) for manifest in workloads} == set(SERVICES)
+    for manifest in workloads:
+        spec = manifest["spec"]["template"]["spec"]
+        (container,) = spec["containers"]
+        for probe, path in (
+            ("startup", "/livez"),
+            ("liveness", "/livez"),
+            ("readiness", "/readyz"),
+        ):
+            asked = container[f"{probe}Probe"]["httpGet"]
+            assert asked == {"path": path, "port": "health"}
+        assert {"name": "health", "containerPort": 9090} in container["ports"]
+        drain = float(settings_of(manifests, component(manifest))["DARKROOM_DRAIN_SECONDS"])
+        assert spec["terminationGracePeriodSeconds"] >= drain + 15
+        assert spec["serviceAccountName"] == manifest["metadata"]["name"]
+    (ingest,) = of_kind(manifests, "StatefulSet")
+    (claim,) = ingest["spec"]["volumeClaimTemplates"]
+    assert (component(ingest), claim["metadata"]["name"]) == ("ingest", "spool")
+
+
+def settings_of(manifests: list[Manifest], service: str) -> dict[str, str]:
+    (found,) = [m for m in of_kind(manifests, "ConfigMap") if component(m) == service]
+    return dict(found["data"])
+
+
+def environment(container: Manifest) -> dict[str, str]:
+    assert all(set(variable) == {"name", "value"} for variable in container["env"])
+    return {variable["name"]: variable["value"] for variable in container["env"]}
+
+
+def test_settings_are_those_of_the_program(
+    manifests: list[Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for manifest in of_kind(manifests, "Deployment", "StatefulSet", "Job"):
+        (container,) = manifest["spec"]["template"]["spec"]["containers"]
+        told = environment(container)
+        program: type[SettingsBase]
+        if manifest["kind"] == "Job":
+            program = command_settings(container["args"])
+        else:
+            program = SETTINGS[component(manifest)]
+            told |= settings_of(manifests, component(manifest))
+            assert container["envFrom"] == [
+                {"configMapRef": {"name": manifest["metadata"]["name"]}}
+            ]
+        loaded = check_environment(program, told, tmp_path / program.__name__, monkeypatch)
+        if isinstance(loaded, Settings):
+            assert loaded.health_port == 9090
+
+
+def test_secrets_are_files_of_secrets_that_exist_elsewhere(manifests: list[Manifest]) -> None:
+    assert of_kind(manifests, "Secret") == []
+    for name, pod in pods(manifests):
+        (container,) = pod["spec"]["containers"]
+        files = {v for k, v in environment(container).items() if k.endswith("_FILE")}
+        (volume,) = [v for v in pod["spec"]["volumes"] if v["name"] == "secrets"]
+        assert volume["projected"]["defaultMode"] == 0o440
+        mounted = {
+            f"/run/secrets/darkroom/{item['path']}"
+            for source in volume["projected"]["sources"]
+            for item in source["secret"]["items"]
+        }
+        assert files == mounted, name
+
+
+def test_large_numbers_and_lists_reach_the_service_whole(helm: str) -> None:
+    rendered = run_helm(helm, EVERYTHING)
+    manifests = [document for document in yaml.safe_load_all(rendered.stdout) if document]
+    ingest = settings_of(manifests, "ingest")
+    assert ingest["DARKROOM_RESERVE_BYTES"] == "10737418240"
+    assert json.loads(ingest["DARKROOM_PRIVATE_SOP_CLASSES"]) == ["1.2.3"]
+    assert ingest["DARKROOM_REQUIRE_CALLED_AE_TITLE"] == "true"
+
+
+@pytest.mark.req("DEP-04")
+def test_the_network_is_closed_but_for_what_is_named(manifests: list[Manifest]) -> None:
+    policies = {m["metadata"]["name"]: m["spec"] for m in of_kind(manifests, "NetworkPolicy")}
+    deny = policies["darkroom-deny"]
+    assert sorted(deny["policyTypes"]) == ["Egress", "Ingress"]
+    assert not {"ingress", "egress"} & set(deny)
+    for name, pod in pods(manifests):
+        labels = pod["metadata"]["labels"]
+        assert selected(deny["podSelector"], labels), name
+        setup = selected(policies["darkroom-setup"]["podSelector"], labels)
+        assert setup is not selected(policies["darkroom-services"]["podSelector"], labels)
+    for policy in policies.values():
+        for rule in [*policy.get("ingress", []), *policy.get("egress", [])]:
+            assert rule["ports"]
+            assert rule.get("from") or rule.get("to")
+    assert policies["darkroom-dicom"]["ingress"][0]["ports"] == [
+        {"protocol": "TCP", "port": "dicom"}
+    ]
+
+
+def test_services_find_their_pods_and_ports(manifests: list[Manifest]) -> None:
+    workloads = [m["spec"]["template"] for m in of_kind(manifests, "Deployment", "StatefulSet")]
+    names = {m["metadata"]["name"] for m in of_kind(manifests, "Service")}
+    assert {"darkroom-dicom", "darkroom-api", "darkroom-ingest-pods"} <= names
+    for service in of_kind(manifests, "Service"):
+        (pod,) = [
+            pod
+            for pod in workloads
+            if service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
+        ]
+        offered = {port["name"] for port in pod["spec"]["containers"][0]["ports"]}
+        assert {port["targetPort"] for port in service["spec"]["ports"]} <= offered
+
+
+def test_every_service_may_lose_one_pod_at_a_time(manifests: list[Manifest]) -> None:
+    budgets = {component(m): m["spec"] for m in of_kind(manifests, "PodDisruptionBudget")}
+    assert set(budgets) == set(SERVICES)
+    assert all(budget["maxUnavailable"] == 1 for budget in budgets.values())
+
+
+def test_migrations_run_before_an_installation_and_around_an_upgrade(helm: str) -> None:
+    def jobs(*arguments: str) -> dict[str, tuple[str, list[str]]]:
+        rendered = yaml.safe_load_all(run_helm(helm, *arguments).stdout)
+        return {
+            job["metadata"]["name"].removeprefix("darkroom-"): (
+                job["metadata"]["annotations"]["helm.sh/hook"],
+                job["spec"]["template"]["spec"]["containers"][0]["args"],
+            )
+            for job in rendered
+            if job and job["kind"] == "Job"
+        }
+
+    before = "pre-install,pre-upgrade"
+    installation, upgrade = jobs(), jobs("--is-upgrade")
+    for service in WITH_SCHEMA:
+        assert installation[f"migrate-{service}"] == (before, ["migrate"])
+        assert upgrade[f"migrate-{service}"] == (before, ["migrate", "pre"])
+        assert upgrade[f"finish-{service}"] == ("post-upgrade", ["migrate", "post"])
+    assert len(upgrade) == 2 * len(WITH_SCHEMA)
+    assert jobs("--set=migration.before=pre")["migrate-api"][1] == ["migrate", "pre"]
+    assert "bootstrap" in jobs("--set=bootstrap.existingSecret=b")
+
+
+@pytest.mark.req("DEP-05")
+def test_the_hospital_has_no_single_pod_and_the_topology_s_policies(helm: str) -> None:
+    rendered = run_helm(helm, *CASES["hospital"])
+    manifests = [document for document in yaml.safe_load_all(rendered.stdout) if document]
+    workloads = of_kind(manifests, "Deployment", "StatefulSet")
+    assert all(manifest["spec"]["replicas"] >= 2 for manifest in workloads)
+    assert [
+        {
+            "vhost": policy["vhost"],
+            "name": policy["name"],
+            "pattern": policy["pattern"],
+            "apply-to": policy["applyTo"],
+            "priority": policy["priority"],
+            "definition": policy["definition"],
+        }
+        for policy in (m["spec"] for m in of_kind(manifests, "Policy"))
+    ] == render_policies("/")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("nonsense=1", "nonsense"),
+        ("services.api.nonsense=1", "nonsense"),
+        ("services.ingest.settings.JWT_KEY=x", "JWT_KEY"),
+        ("settings.LOG_LEVEL=LOUD", "LOG_LEVEL"),
+        ("services.print.resources.limits=null", "limits"),
+        ("secrets.keys.existingSecret=", "existingSecret"),
+        ("api.ingress.enabled=true", "tlsSecret"),
+        ("brokerPolicies.mode=magic", "mode"),
+    ],
+)
+def test_wrong_values_are_refused_by_name(helm: str, wrong: str, said: str) -> None:
+    refused = run_helm(helm, f"--set={wrong}")
+    assert refused.returncode != 0
+    assert said in refused.stderr

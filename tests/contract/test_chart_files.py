@@ -1,0 +1,102 @@
+"""The chart's files and infra/k8s as they lie there; needs no helm."""
+
+import json
+from typing import Any, Final
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from darkroom_common.settings import PREFIX
+from darkroom_common.topology import render_policies
+from tests.deployed import ROOT, SERVICES, SETTINGS, is_secret
+
+CHART: Final = ROOT / "infra" / "helm" / "darkroom"
+SCHEMA: Final[dict[str, Any]] = json.loads((CHART / "values.schema.json").read_text())
+# What the chart itself decides, in templates/_pod.tpl.
+DECIDED: Final = {
+    "health_host", "health_port", "drain_seconds", "store_url", "spool",
+    "dicom_host", "dicom_port", "http_host", "http_port", "metrics_targets",
+}  # fmt: skip
+REQUIRED_BY_SECURITY: Final = {
+    "log_parameter_max_length": "0",
+    "log_parameter_max_length_on_error": "0",
+    "log_min_error_statement": "panic",
+    "log_error_verbosity": "terse",
+}
+
+
+def objects(schema: Any, path: str = "") -> list[tuple[str, dict[str, Any]]]:
+    """Return every schema with named properties below a schema."""
+    found = []
+    if isinstance(schema, dict):
+        if "properties" in schema and not path.endswith(("/if", "/then")):
+            found.append((path, schema))
+        for name, value in schema.items():
+            found += objects(value, f"{path}/{name}")
+    return found
+
+
+def test_the_schema_is_closed_everywhere() -> None:
+    open_ones = [
+        path for path, schema in objects(SCHEMA) if schema.get("additionalProperties") is not False
+    ]
+    assert open_ones == []
+
+
+def test_the_default_values_say_everything_that_the_schema_knows() -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    assert set(values) == set(SCHEMA["properties"]) - {"global"}
+    for service in SERVICES:
+        known = SCHEMA["properties"]["services"]["properties"][service]["properties"]
+        assert set(values["services"][service]) == set(known)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_schema_has_every_setting_of_a_service_that_is_not_a_secret(service: str) -> None:
+    known = SCHEMA["properties"]["services"]["properties"][service]["properties"]["settings"]
+    settings = SETTINGS[service]
+    wanted = {
+        field.upper()
+        for field in settings.model_fields
+        if field not in DECIDED and not is_secret(settings, field)
+    }
+    assert set(known["properties"]) == wanted, PREFIX
+
+
+def test_the_policies_of_the_chart_are_those_of_the_topology() -> None:
+    """`make policies` writes them."""
+    assert json.loads((CHART / "files" / "policies.json").read_text()) == render_policies("/")
+
+
+def test_the_chart_is_of_the_version_of_the_services() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    for service in SERVICES:
+        project = (ROOT / "services" / service / "pyproject.toml").read_text()
+        assert f'version = "{chart["appVersion"]}"' in project
+
+
+@pytest.mark.req("DEP-06")
+def test_manifests_beside_the_chart_are_valid() -> None:
+    kinds = []
+    for path in sorted((ROOT / "infra" / "k8s").glob("*.yaml")):
+        text = path.read_text()
+        assert text.startswith("#"), f"{path.name} does not say what it is for"
+        for manifest in yaml.safe_load_all(text):
+            kinds.append(manifest["kind"])
+            if manifest["kind"] not in ("RabbitmqCluster", "Cluster"):
+                kubernetes_validate.validate(
+                    manifest, kubernetes_validate.latest_version(), strict=True
+                )
+            if manifest["kind"] == "Namespace":
+                labels = manifest["metadata"]["labels"]
+                assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+                continue
+            assert manifest["metadata"]["namespace"] == "darkroom"
+            if manifest["kind"] == "Cluster":
+                parameters = manifest["spec"]["postgresql"]["parameters"]
+                assert parameters.items() >= REQUIRED_BY_SECURITY.items()
+                assert manifest["spec"]["instances"] >= 2
+            if manifest["kind"] == "RabbitmqCluster":
+                assert manifest["spec"]["replicas"] == 3
+    assert {"Namespace", "RabbitmqCluster", "Cluster", "NetworkPolicy"} <= set(kinds)

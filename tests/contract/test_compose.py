@@ -1,0 +1,189 @@
+"""compose.yaml and the script that makes its secrets."""
+
+import json
+import re
+import stat
+import subprocess
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+
+from darkroom_common.amqp.definitions import render_definitions
+from darkroom_common.postgres.bootstrap import ROLES
+from darkroom_common.postgres.phi import PhiKeys, decode_key
+from darkroom_common.settings import Settings
+from tests.deployed import (
+    ROOT,
+    SERVICES,
+    SETTINGS,
+    WITH_SCHEMA,
+    check_environment,
+    command_settings,
+)
+
+COMPOSE: Final[dict[str, Any]] = yaml.safe_load((ROOT / "compose.yaml").read_text())
+CONTAINERS: Final[dict[str, dict[str, Any]]] = COMPOSE["services"]
+ENGINES: Final = ("postgres", "rabbitmq")
+ONE_SHOTS: Final = tuple(name for name, c in CONTAINERS.items() if c["restart"] == "no")
+SCRIPT: Final = ROOT / "infra" / "compose" / "secrets.sh"
+
+
+def environment(name: str) -> dict[str, str]:
+    """Of a container; a variable without a value is absent unless somebody sets it."""
+    return {k: v for k, v in CONTAINERS[name].get("environment", {}).items() if v is not None}
+
+
+def seconds(text: str) -> int:
+    match = re.fullmatch(r"(\d+)s", text)
+    assert match, text
+    return int(match[1])
+
+
+@pytest.mark.req("DEP-02")
+def test_there_is_a_container_for_each_service_engine_and_preparation() -> None:
+    wanted = {*SERVICES, *ENGINES, "bootstrap", "definitions"}
+    assert set(CONTAINERS) == wanted | {f"migrate-{name}" for name in WITH_SCHEMA}
+
+
+@pytest.mark.req("DEP-03")
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_every_container_is_hardened(name: str) -> None:
+    container = CONTAINERS[name]
+    assert container["read_only"] is True
+    assert container["cap_drop"] == ["ALL"]
+    assert "cap_add" not in container
+    assert container["security_opt"] == ["no-new-privileges:true"]
+    assert container["pids_limit"] > 0
+    assert container["mem_limit"]
+    assert "privileged" not in container
+    assert any(mount.startswith("/tmp:") for mount in container["tmpfs"])  # noqa: S108 - the mount
+    assert container.get("user", "10001") != "root"
+    assert container.get("network_mode") is None
+
+
+def test_only_dicom_and_http_are_published() -> None:
+    published = {name: c["ports"] for name, c in CONTAINERS.items() if "ports" in c}
+    assert published == {
+        "ingest": ["${DARKROOM_DICOM_BIND:-0.0.0.0}:${DARKROOM_DICOM_PORT:-11112}:11112"],
+        "api": ["${DARKROOM_HTTP_BIND:-127.0.0.1}:${DARKROOM_HTTP_PORT:-8080}:8080"],
+    }
+
+
+def test_the_engines_have_no_way_out() -> None:
+    assert COMPOSE["networks"]["engines"] == {"internal": True}
+    assert {name for name, c in CONTAINERS.items() if c["networks"] != ["engines"]} == (
+        set(SERVICES) - {"metadata"}
+    )
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_settings_are_those_of_the_service(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = check_environment(SETTINGS[name], environment(name), tmp_path, monkeypatch)
+    assert isinstance(loaded, Settings)
+    assert loaded.health_host == "0.0.0.0"  # noqa: S104 - inside a network of the stack
+    assert seconds(CONTAINERS[name]["stop_grace_period"]) > loaded.drain_seconds + 10
+    open_ones = {k for k, v in CONTAINERS[name]["environment"].items() if v is None}
+    assert {k.removeprefix("DARKROOM_").lower() for k in open_ones} <= set(
+        SETTINGS[name].model_fields
+    )
+
+
+@pytest.mark.parametrize("name", ONE_SHOTS)
+def test_settings_are_those_of_the_command(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    container = CONTAINERS[name]
+    words = [*container.get("entrypoint", ["python"])[1:], *container.get("command", [])]
+    check_environment(command_settings(words), environment(name), tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_a_container_has_the_secrets_that_its_environment_names_and_no_other(name: str) -> None:
+    named = {Path(v).name for k, v in environment(name).items() if k.endswith("_FILE")}
+    assert named == set(CONTAINERS[name].get("secrets", []))
+    assert all(COMPOSE["secrets"][secret] for secret in named)
+    assert not any("://" in v and "@" in v for v in environment(name).values())
+
+
+def test_parameters_of_statements_are_never_logged() -> None:
+    command = CONTAINERS["postgres"]["command"]
+    for setting in (
+        "log_parameter_max_length=0",
+        "log_parameter_max_length_on_error=0",
+        "log_min_error_statement=panic",
+        "log_error_verbosity=terse",
+    ):
+        assert f"-c{setting}" in command
+
+
+def test_ingest_waits_for_nothing_and_the_others_for_their_schema() -> None:
+    assert "depends_on" not in CONTAINERS["ingest"]
+    for name in WITH_SCHEMA:
+        done = CONTAINERS[name]["depends_on"][f"migrate-{name}"]
+        assert done == {"condition": "service_completed_successfully"}
+    assert "migrate-metadata" in CONTAINERS["api"]["depends_on"]
+
+
+@pytest.mark.parametrize("name", [*SERVICES, *(f"migrate-{name}" for name in WITH_SCHEMA)])
+def test_each_runs_its_own_image(name: str) -> None:
+    service = name.removeprefix("migrate-")
+    assert CONTAINERS[name]["image"] == (
+        f"${{DARKROOM_REGISTRY:-darkroom}}/{service}:${{DARKROOM_VERSION:-0.1.0}}"
+    )
+    if name == service:
+        assert CONTAINERS[name]["build"]["args"]["SERVICE"] == service
+
+
+def test_only_ingest_writes_objects() -> None:
+    mounts = {name: c.get("volumes", []) for name, c in CONTAINERS.items()}
+    target = "objects:/var/lib/darkroom/objects"
+    assert [name for name, volumes in mounts.items() if target in volumes] == ["ingest"]
+    readers = {name for name, volumes in mounts.items() if f"{target}:ro" in volumes}
+    assert readers == set(SERVICES) - {"ingest", "licensing"}
+
+
+def run_script(directory: Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [SCRIPT, directory], capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def test_the_script_makes_every_secret_and_changes_none(tmp_path: Path) -> None:
+    directory = tmp_path / "secrets"
+    assert run_script(directory).returncode == 0
+    made = {path.name: path.read_text() for path in directory.iterdir()}
+    assert set(made) == set(COMPOSE["secrets"])
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    assert all(not path.stat().st_mode & 0o222 for path in directory.iterdir())
+
+    again = run_script(directory)
+    assert again.returncode == 0
+    assert {path.name: path.read_text() for path in directory.iterdir()} == made
+    (directory / "phi-keys").unlink()
+    refused = run_script(directory)
+    assert refused.returncode == 1
+    assert "phi-keys is gone" in refused.stderr
+    assert not (directory / "phi-keys").exists()
+
+
+def test_the_secrets_are_of_the_form_that_services_take(tmp_path: Path) -> None:
+    run_script(tmp_path / "secrets")
+    made = {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()}
+    PhiKeys.parse(made["phi-keys"])
+    for name in ("blind-index-key", "pseudonym-key", "jwt-key"):
+        decode_key(made[name], setting=name)
+    passwords = json.loads(made["role-passwords"])
+    assert set(passwords) == set(ROLES)
+    for service in SERVICES:
+        url = urlsplit(made[f"postgres-url-{service}"])
+        assert (url.username, url.password) == (f"darkroom_{service}", passwords[url.username])
+        assert (url.hostname, url.path) == ("postgres", "/darkroom")
+    assert urlsplit(made["migration-url"]).password == passwords["darkroom_migrate"]
+    assert urlsplit(made["superuser-url"]).password == made["postgres-password"]
+    assert render_definitions(made["amqp-url"])["vhosts"] == [{"name": "/"}]
+    assert len(set(made.values())) == len(made)
