@@ -14,7 +14,7 @@ from tests.bench import report
 from tests.bench.receivers import Receiver, darkroom, orthanc, orthanc_instances, storescp
 from tests.bench.report import QUICK, ROUNDS, Table
 from tests.bench.senders import Load, make_load, send
-from tests.services import Services, prepare_database
+from tests.services import Services, declare_index_queue, prepare_database
 
 Opener = Callable[[], AbstractAsyncContextManager[Receiver]]
 TABLES: list[Table] = []
@@ -39,7 +39,8 @@ def slices(tmp_path: Path) -> dict[int, Load]:
 
 @pytest.fixture
 async def services(tmp_path: Path, amqp_url: str) -> AsyncIterator[Services]:
-    """Services that need no database."""
+    """Ingest, which needs no database; what it publishes waits in the queue of the index."""
+    await declare_index_queue(amqp_url)
     made = Services(tmp_path / "darkroom", "postgresql://nobody@127.0.0.1:1/none", amqp_url)
     made.extra["LOG_LEVEL"] = "INFO"
     yield made

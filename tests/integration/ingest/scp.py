@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from darkroom_common.dimse.bridge import LoopBridge
+from darkroom_common.dimse.bridge import Busy
+from darkroom_common.dimse.census import Census
 from darkroom_common.objects.receipt import Receipt
 from darkroom_common.objects.spool import Spool
 from darkroom_ingest.receive import Receiver
@@ -66,7 +67,7 @@ async def running_scp(directory: Path, **changes: Any) -> AsyncIterator[RunningS
     spool = Spool(settings.spool)
     receipts: list[Receipt] = []
     receiver = Receiver(spool, settings.reserve_bytes, settings.max_object_bytes, receipts.append)
-    scp = StorageScp(settings, receiver, LoopBridge(asyncio.get_running_loop()))
+    scp = StorageScp(settings, receiver, Busy(), Census())
     listener = socket.create_server((LOOPBACK, 0))
     port = listener.getsockname()[1]
     scp.start(listener)
@@ -74,7 +75,7 @@ async def running_scp(directory: Path, **changes: Any) -> AsyncIterator[RunningS
     try:
         yield RunningScp(port, spool, receiver, scp, receipts)
     finally:
-        await scp.drain(2.0)
+        await asyncio.to_thread(scp.drain, 2.0)
         spool.close()
     assert not [t for t in threading.enumerate() if t not in before and t.name == "door"]
 

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
 
-from darkroom_common.dimse.bridge import LoopBridge
+from darkroom_common.dimse.bridge import Busy
 from darkroom_common.dimse.command import (
     COMMAND_LIMIT,
     Command,
@@ -58,7 +58,7 @@ class StoreService:
     """What every association of a process works with."""
 
     receiver: Receiver
-    bridge: LoopBridge
+    busy: Busy
     pace: Pace
     max_length: int
     sop_classes: frozenset[str]
@@ -168,7 +168,7 @@ class StoreAssociation:
     def _begin_store(self, command: Command) -> None:
         context = self._accepted.contexts[self._context]
         sop_class = command.sop_class_uid.decode("latin-1")
-        self._busy.enter_context(self._service.bridge.working())
+        self._busy.enter_context(self._service.busy.working())
         self._command = command
         if sop_class not in self._service.sop_classes or context.abstract_syntax == VERIFICATION:
             self._refused = StoreStatus.SOP_CLASS_NOT_SUPPORTED

@@ -6,7 +6,8 @@ import socket
 import time
 from typing import Final
 
-from darkroom_common.dimse.bridge import LoopBridge
+from darkroom_common.dimse.bridge import Busy
+from darkroom_common.dimse.census import Census
 from darkroom_common.dimse.contexts import VERIFICATION, storage_sop_classes, transfer_syntaxes
 from darkroom_common.dimse.door import Accepted, Door, DoorLimits, listen
 from darkroom_common.dimse.negotiation import (
@@ -31,15 +32,18 @@ IMPLICIT_LITTLE: Final = "1.2.840.10008.1.2"
 class StorageScp:
     """Serves the DICOM port from one process."""
 
-    def __init__(self, settings: IngestSettings, receiver: Receiver, bridge: LoopBridge) -> None:
+    def __init__(
+        self, settings: IngestSettings, receiver: Receiver, busy: Busy, census: Census
+    ) -> None:
         # pynetdicom's decoder logs what a peer offers, as sentences.
         logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
         self._settings = settings
         self._receiver = receiver
-        self._bridge = bridge
+        self._busy = busy
+        self._census = census
         self._service = StoreService(
             receiver,
-            bridge,
+            busy,
             pace=Pace(stall=settings.stall_seconds, idle=settings.idle_seconds),
             max_length=settings.max_pdu,
             sop_classes=frozenset({*storage_sop_classes(), *settings.private_sop_classes}),
@@ -61,6 +65,7 @@ class StorageScp:
             supported=Supported(
                 [(VERIFICATION, (IMPLICIT_LITTLE, *syntaxes)), *contexts], settings.max_pdu
             ),
+            census=self._census,
             admit=self._admit,
             serve=self._serve,
         )
@@ -75,17 +80,14 @@ class StorageScp:
     def _serve(self, accepted: Accepted) -> None:
         StoreAssociation(accepted, self._service).run()
 
-    async def drain(self, limit: float) -> None:
-        """Accept nobody new, refuse new objects, let current ones finish, then close."""
+    def drain(self, limit: float) -> None:
+        """Accept nobody new, refuse new objects, let current ones finish, then close. It blocks."""
         if self._door is None:
             return
         self._receiver.draining = True
         self._door.refuse_new()
-        await asyncio.to_thread(self._close, self._door, limit * DRAIN_SHARE)
-
-    def _close(self, door: Door, limit: float) -> None:
-        self._bridge.wait_idle(limit)
-        door.close(_CLOSE_SECONDS)
+        self._busy.wait_idle(limit * DRAIN_SHARE)
+        self._door.close(_CLOSE_SECONDS)
 
 
 async def listen_for_dicom(host: str, port: int, *, patience: float = 5.0) -> socket.socket:

@@ -1,5 +1,6 @@
 """What ingest can be told."""
 
+import os
 from pathlib import Path
 
 from pydantic import Field, SecretStr
@@ -16,6 +17,12 @@ class IngestSettings(Settings):
     dicom_port: int = Field(default=11112, ge=1, le=65535)
     ae_title: str = Field(default="DARKROOM", min_length=1, max_length=16)
     require_called_ae_title: bool = True
+    processes: int = Field(
+        default_factory=lambda: min(4, os.cpu_count() or 1),
+        ge=1,
+        le=64,
+        description="that receive; by default one a core, up to 4",
+    )
     max_associations: int = Field(default=100, ge=10)
     max_associations_per_host: int = Field(default=50, ge=1)
     request_seconds: float = Field(default=30, gt=0, description="for a whole A-ASSOCIATE-RQ")

@@ -12,13 +12,13 @@ services that stay with it, sits behind that function and never sees an unchecke
 import socket
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from selectors import EVENT_READ, DefaultSelector
 from typing import Final
 
+from darkroom_common.dimse.census import Census
 from darkroom_common.dimse.connection import Connection, PeerGone
 from darkroom_common.dimse.negotiation import (
     CONGESTION,
@@ -71,6 +71,7 @@ class Door:
         listener: a listening socket; other processes may accept on it too.
         limits: how many, from whom, how fast.
         supported: what is offered.
+        census: counts associations, here and in the other processes.
         admit: says why a request is rejected, or None.
         serve: serves one association to its end, in a thread; it closes the connection.
     """
@@ -78,12 +79,11 @@ class Door:
     listener: socket.socket
     limits: DoorLimits
     supported: Supported
+    census: Census
     admit: Callable[[AssociationRequest], Rejection | None]
     serve: Callable[[Accepted], None]
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _threads: dict[threading.Thread, Connection] = field(default_factory=dict)
-    _hosts: Counter[str] = field(default_factory=Counter)
-    _open: int = 0
     _closing: bool = False
 
     def start(self) -> None:
@@ -163,8 +163,7 @@ class Door:
             request = self._read_request(connection)
             if request is None:
                 return
-            with self._lock:
-                rejection = self._count_in(connection.host)
+            rejection = self._count_in(connection.host)
         except PeerGone as error:
             log.info("connection.ended", peer=connection.host, reason=error.code)
             return
@@ -180,11 +179,7 @@ class Door:
                 return
             self._open_association(connection, request)
         finally:
-            with self._lock:
-                self._open -= 1
-                self._hosts[connection.host] -= 1
-                if not self._hosts[connection.host]:
-                    del self._hosts[connection.host]
+            self.census.leave(connection.host)
 
     def _read_request(self, connection: Connection) -> AssociationRequest | None:
         deadline = time.monotonic() + self.limits.request_seconds
@@ -201,12 +196,11 @@ class Door:
         return AssociationRequest(head + connection.read_exactly(length, deadline))
 
     def _count_in(self, host: str) -> Rejection | None:
-        """Count an association in, whatever comes of it; the lock is held."""
-        self._open += 1
-        self._hosts[host] += 1
+        """Count an association in, whatever comes of it."""
+        in_all, of_host = self.census.enter(host)
         if self._closing:
             return CONGESTION
-        if self._open > self.limits.associations or self._hosts[host] > self.limits.per_host:
+        if in_all > self.limits.associations or of_host > self.limits.per_host:
             return LIMIT_REACHED
         return None
 
