@@ -81,7 +81,7 @@ class Workers:
     async def _keep(self, number: int) -> None:
         loop = asyncio.get_running_loop()
         delay = _DELAY
-        while True:
+        while not self._draining:
             began = loop.time()
             worker = await self._start(number)
             try:
@@ -89,10 +89,11 @@ class Workers:
             finally:
                 self._ended(number, worker)
             if self._draining:
-                await asyncio.Event().wait()  # until cancelled: the service is about to end
+                break
             log.error("worker.ended", worker=number, code=code)
             delay = _DELAY if loop.time() - began > _LAST_DELAY else min(delay * 2, _LAST_DELAY)
             await asyncio.sleep(delay)
+        await asyncio.Event().wait()  # until cancelled: the service is about to end
 
     async def _start(self, number: int) -> Worker:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
