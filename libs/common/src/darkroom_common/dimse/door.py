@@ -186,7 +186,7 @@ class Door:
         deadline = time.monotonic() + self.limits.request_seconds
         head = connection.read_exactly(HEAD, deadline)
         length = int.from_bytes(head[2:], "big")
-        if head[0] != PduKind.ASSOCIATE_RQ or head[1]:
+        if head[0] != PduKind.ASSOCIATE_RQ:
             if head[0] in PduKind.__members__.values():
                 raise ProtocolError("unexpected-pdu", AbortReason.UNEXPECTED_PDU)
             log.warning("connection.not_dicom", peer=connection.host)
