@@ -35,7 +35,7 @@ _SHORT_VRS: Final = frozenset(
 )  # fmt: skip
 
 
-class Unreadable(PermanentError):  # noqa: N818 - says what it is
+class Unreadable(PermanentError):
     """The bytes are not a whole data set. `code` is one of a closed list, fit for a metric."""
 
     def __init__(self, code: str, position: int) -> None:

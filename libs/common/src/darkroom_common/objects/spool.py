@@ -27,7 +27,7 @@ from darkroom_common.objects.receipt import Receipt
 from darkroom_common.objects.store import sync_directory
 
 
-class SpoolFailed(DarkroomError):  # noqa: N818 - says what happened
+class SpoolFailed(DarkroomError):
     """The volume did not take the bytes. After a failed fsync only a restart helps."""
 
 
