@@ -9,7 +9,7 @@ from pathlib import Path
 
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 QUICK = bool(os.environ.get("BENCH_QUICK"))
-ROUNDS = 1 if QUICK else 5
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "1" if QUICK else "5"))
 
 
 @dataclass

@@ -40,6 +40,7 @@ def echo(scp: RunningScp) -> float:
     return time.monotonic() - began
 
 
+@pytest.mark.req("ING-09")
 async def test_an_object_arrives_byte_for_byte(scp: RunningScp) -> None:
     uid, data = an_object()
     big = a_data_set(PixelData=bytes(range(256)) * 20_000)
@@ -68,6 +69,7 @@ async def test_fragments_of_any_size(scp: RunningScp, size: int) -> None:
     assert scp.ready() == [data]
 
 
+@pytest.mark.req("ING-08", "ING-10")
 async def test_answers_of_the_table(scp: RunningScp) -> None:
     uid, data = an_object()
 
@@ -112,6 +114,7 @@ async def test_anything_unexpected_is_out_of_resources(
     assert await asyncio.to_thread(send, scp.port, [(uid, data)]) == {uid: 0}
 
 
+@pytest.mark.req("ING-02", "ING-08")
 async def test_rejections(tmp_path: Path) -> None:
     async with running_scp(tmp_path, max_associations=10, max_associations_per_host=3) as scp:
 
@@ -133,6 +136,7 @@ async def test_rejections(tmp_path: Path) -> None:
         await asyncio.to_thread(try_all)
 
 
+@pytest.mark.req("ING-08")
 async def test_unaccepted_contexts_are_told_apart(scp: RunningScp) -> None:
     def results() -> dict[int, int]:
         contexts = {1: (CT, "1.2.3"), 3: ("1.2.3", EXPLICIT), 5: (CT, EXPLICIT)}

@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import signal
+import struct
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,7 @@ def main_pid(services: Services) -> int:
     return process.pid
 
 
+@pytest.mark.req("ING-02", "ING-14")
 async def test_all_receive_and_the_metrics_are_one(ingest: Services) -> None:
     await ingest.start("ingest")
     try:
@@ -96,6 +98,7 @@ async def test_all_receive_and_the_metrics_are_one(ingest: Services) -> None:
         await ingest.stop()
 
 
+@pytest.mark.req("ING-03", "ING-14")
 async def test_a_killed_worker_comes_back_and_loses_nothing(ingest: Services) -> None:
     await ingest.start("ingest")
     try:
@@ -158,6 +161,7 @@ async def test_what_a_killed_main_process_left_is_relayed(ingest: Services) -> N
         await ingest.stop()
 
 
+@pytest.mark.req("ING-14")
 async def test_a_drain_finishes_what_is_current_and_refuses_the_rest(ingest: Services) -> None:
     await ingest.start("ingest")
     service = ingest.running["ingest"]
@@ -191,5 +195,55 @@ async def test_a_drain_finishes_what_is_current_and_refuses_the_rest(ingest: Ser
         assert await stopping == 0
         files = [*ingest.spool.rglob("ready/*"), *ingest.store.rglob("*.dcm")]
         assert any(path.read_bytes().endswith(data) for path in files)
+    finally:
+        await ingest.stop()
+
+
+class Endless:
+    """Bytes of a data set with big pixel data, made while they are sent."""
+
+    def __init__(self, megabytes: int) -> None:
+        self.data_set = a_data_set()
+        del self.data_set.PixelData
+        self.head = encode(self.data_set) + struct.pack(
+            "<HH2sHL", 0x7FE0, 0x0010, b"OW", 0, megabytes << 20
+        )
+        self.megabytes = megabytes
+        self.piece = bytes(range(256)) * 256  # 64 KiB
+
+    def send(self, port: int) -> int:
+        peer = Association(port, {1: (CT, EXPLICIT)})
+        with peer:
+            whole, status = peer._send, peer._status
+            peer._send = lambda c, k, d: whole(c, k, d) if k else None  # type: ignore[method-assign, misc, assignment]
+            peer._status = lambda: 0  # type: ignore[method-assign]
+            peer.store(1, CT, str(self.data_set.SOPInstanceUID), b"")
+            self._fragment(peer, self.head, last=False)
+            for number in range(self.megabytes * 16):
+                self._fragment(peer, self.piece, last=number == self.megabytes * 16 - 1)
+            return status()
+
+    @staticmethod
+    def _fragment(peer: Association, data: bytes, *, last: bool) -> None:
+        head = struct.pack(">BBLLBB", 4, 0, len(data) + 6, len(data) + 2, 1, 2 * last)
+        peer._socket.sendall(head + data)
+
+
+@pytest.mark.req("ING-04")
+async def test_memory_is_flat_while_a_big_object_arrives(ingest: Services) -> None:
+    ingest.extra["PROCESSES"] = "1"
+    await ingest.start("ingest")
+    try:
+        (worker,) = workers_of(main_pid(ingest))
+
+        def most_used() -> int:
+            """The most memory that the worker has ever used, in KiB."""
+            status = Path(f"/proc/{worker}/status").read_text()
+            return int(status.split("VmHWM:")[1].split()[0])
+
+        assert await asyncio.to_thread(Endless(1).send, ingest.dicom_port) == 0
+        before = most_used()
+        assert await asyncio.to_thread(Endless(400).send, ingest.dicom_port) == 0
+        assert most_used() - before < 10_000
     finally:
         await ingest.stop()

@@ -25,6 +25,8 @@ BATCH: Final = 100
 HELD_LIMIT: Final = 5_000
 """Receipts held in memory; beyond that the directory is the list."""
 LAST_DELAY: Final = 10.0
+LINGER: Final = 0.02
+"""Seconds that a batch waits for more: its directory syncs compete with those of receiving."""
 
 
 @dataclass
@@ -67,6 +69,7 @@ class Relay:
             if not self._held:
                 self._arrived.clear()
                 await self._arrived.wait()
+                await asyncio.sleep(LINGER)
                 continue
             batch = [self._held[i] for i in range(min(BATCH, len(self._held)))]
             try:

@@ -56,7 +56,7 @@ class Workers:
         self._workers: dict[int, Worker] = {}
         self._count = count
         self._failed = ""
-        self._draining = False
+        self._draining = asyncio.Event()
         self._census = os.memfd_create("census", os.MFD_CLOEXEC)
         os.ftruncate(self._census, census.ROW * count)
         self._counts = memoryview(mmap.mmap(self._census, 0))
@@ -81,18 +81,19 @@ class Workers:
     async def _keep(self, number: int) -> None:
         loop = asyncio.get_running_loop()
         delay = _DELAY
-        while True:
+        while not self._draining.is_set():
             began = loop.time()
             worker = await self._start(number)
             try:
                 code = await worker.process.wait()
             finally:
                 self._ended(number, worker)
-            if self._draining:
-                await asyncio.Event().wait()  # until cancelled: the service is about to end
+            if self._draining.is_set():
+                break
             log.error("worker.ended", worker=number, code=code)
             delay = _DELAY if loop.time() - began > _LAST_DELAY else min(delay * 2, _LAST_DELAY)
             await asyncio.sleep(delay)
+        await asyncio.Event().wait()  # until cancelled: the service is about to end
 
     async def _start(self, number: int) -> Worker:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -161,7 +162,7 @@ class Workers:
 
     async def drain(self, limit: float) -> None:
         """Let current objects finish, refuse others, and end every worker."""
-        self._draining = True
+        self._draining.set()
         running = [w for w in self._workers.values() if w.process.returncode is None]
         for worker in running:
             self._say(worker, Drain(limit))

@@ -163,7 +163,6 @@ class Door:
             request = self._read_request(connection)
             if request is None:
                 return
-            rejection = self._count_in(connection.host)
         except PeerGone as error:
             log.info("connection.ended", peer=connection.host, reason=error.code)
             return
@@ -172,20 +171,22 @@ class Door:
             metrics.ASSOCIATIONS.labels("aborted").inc()
             connection.hang_up(encode_abort(error.reason))
             return
-        try:
-            rejection = rejection or self.admit(request)
-            if rejection is not None:
-                self._reject(connection, request, rejection)
-                return
-            self._open_association(connection, request)
-        finally:
-            self.census.leave(connection.host)
+        rejection = self.admit(request)
+        if rejection is None:
+            try:
+                rejection = self._count_in(connection.host)
+                if rejection is None:
+                    self._open_association(connection, request)
+            finally:
+                self.census.leave(connection.host)
+        if rejection is not None:
+            self._reject(connection, request, rejection)
 
     def _read_request(self, connection: Connection) -> AssociationRequest | None:
         deadline = time.monotonic() + self.limits.request_seconds
         head = connection.read_exactly(HEAD, deadline)
         length = int.from_bytes(head[2:], "big")
-        if head[0] != PduKind.ASSOCIATE_RQ or head[1]:
+        if head[0] != PduKind.ASSOCIATE_RQ:
             if head[0] in PduKind.__members__.values():
                 raise ProtocolError("unexpected-pdu", AbortReason.UNEXPECTED_PDU)
             log.warning("connection.not_dicom", peer=connection.host)
