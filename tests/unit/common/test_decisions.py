@@ -90,6 +90,7 @@ async def test_the_gate_closes_when_nearly_all_fails_and_opens_on_success() -> N
 IDENTITY = Identity("1.2", "1.2.3", "1.2.4", "1.2.5", b"\x1fPLANTED-1", ())
 
 
+@pytest.mark.req("STO-01")
 def test_a_key_has_no_identifying_text_and_tells_bytes_apart() -> None:
     keys = KeyTemplate.parse(DEFAULT_TEMPLATE, pseudonym_key=b"k" * 32)
     first, second = keys.key(IDENTITY, "a" * 64), keys.key(IDENTITY, "b" * 64)

@@ -26,7 +26,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
-class Unhealthy(Exception):  # noqa: N818 - reads as a state
+class Unhealthy(Exception):
     """A check failed; the text is shown to operators and holds neither PHI nor a secret."""
 
 

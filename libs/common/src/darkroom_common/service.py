@@ -31,7 +31,7 @@ from darkroom_common.telemetry.traces import configure_traces
 log = get_logger(__name__)
 
 
-class WorkEnded(DarkroomError):  # noqa: N818 - says what happened
+class WorkEnded(DarkroomError):
     """Work that goes on for ever has ended; only a restart brings it back."""
 
 

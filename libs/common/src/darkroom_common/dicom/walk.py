@@ -50,7 +50,7 @@ _ITEM: Final = 1
 _FRAGMENTS: Final = 2
 
 
-class Unreadable(PermanentError):  # noqa: N818 - says what it is
+class Unreadable(PermanentError):
     """The bytes are not a whole data set. `code` is one of a closed list, fit for a metric."""
 
     def __init__(self, code: str, position: int) -> None:

@@ -22,7 +22,7 @@ _LINGER_BYTES: Final = 1 << 20
 _TIMEVAL: Final = struct.Struct("@ll")
 
 
-class PeerGone(DarkroomError):  # noqa: N818 - says what happened
+class PeerGone(DarkroomError):
     """The connection is closed, or the peer took too long. `code` is fit for a log."""
 
     def __init__(self, code: str) -> None:

@@ -30,7 +30,7 @@ _IOV_MAX: Final = 1024  # parts of one system call, <limits.h>
 _READ: Final = 1 << 20
 
 
-class SpoolFailed(DarkroomError):  # noqa: N818 - says what happened
+class SpoolFailed(DarkroomError):
     """The volume did not take the bytes. After a failed fsync only a restart helps."""
 
 

@@ -19,7 +19,7 @@ from darkroom_common.health import Unhealthy
 CHUNK: Final = 1 << 20
 
 
-class ObjectMissing(PermanentError):  # noqa: N818 - says what it is
+class ObjectMissing(PermanentError):
     """No object has this key."""
 
 
