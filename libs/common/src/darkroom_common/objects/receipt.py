@@ -1,10 +1,12 @@
 """A receipt: one object that was received and is durable, on its way from spool to index."""
 
+import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from darkroom_common.dicom.identity import Identity
+from darkroom_common.dicom.identity import Identity, read_identity
+from darkroom_common.dicom.part10 import decode_head
 from darkroom_common.messages.ingest import InstanceStored
 
 
@@ -46,3 +48,32 @@ class Receipt:
             received_at=self.received_at,
             flags=self.identity.flags,
         )
+
+
+def read_receipt(
+    content: bytes | memoryview, *, receipt_id: str, received_at: datetime, sha256: str = ""
+) -> Receipt:
+    """Return the receipt of a DICOM file of ours by reading the file: it says all by itself.
+
+    Args:
+        content: the whole file, head and data set.
+        receipt_id: the id that the receipt is to have.
+        received_at: when the file came.
+        sha256: of the data set, when the caller has it already; else it is computed.
+
+    Raises:
+        Unreadable: it is no whole DICOM file.
+    """
+    meta, offset = decode_head(content)
+    data_set = memoryview(content)[offset:]
+    return Receipt(
+        id=receipt_id,
+        identity=read_identity(data_set, meta.transfer_syntax_uid),
+        transfer_syntax_uid=meta.transfer_syntax_uid,
+        sha256=sha256 or hashlib.sha256(data_set).hexdigest(),
+        size=len(data_set),
+        data_set_offset=offset,
+        calling_ae_title=meta.calling_ae_title,
+        called_ae_title=meta.called_ae_title,
+        received_at=received_at,
+    )

@@ -10,7 +10,6 @@ from the threads that receive.
 """
 
 import fcntl
-import hashlib
 import json
 import os
 import threading
@@ -20,10 +19,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from darkroom_common.dicom.identity import read_identity
-from darkroom_common.dicom.part10 import decode_head
 from darkroom_common.errors import ConfigurationError, DarkroomError
-from darkroom_common.objects.receipt import Receipt
+from darkroom_common.objects.receipt import Receipt, read_receipt
 from darkroom_common.objects.store import sync_directory
 
 
@@ -214,18 +211,9 @@ class Spool:
             OSError: it cannot be read.
         """
         path = self.path(receipt_id)
-        content = path.read_bytes()
-        meta, offset = decode_head(content)
-        data_set = memoryview(content)[offset:]
-        return Receipt(
-            id=receipt_id,
-            identity=read_identity(data_set, meta.transfer_syntax_uid),
-            transfer_syntax_uid=meta.transfer_syntax_uid,
-            sha256=hashlib.sha256(data_set).hexdigest(),
-            size=len(data_set),
-            data_set_offset=offset,
-            calling_ae_title=meta.calling_ae_title,
-            called_ae_title=meta.called_ae_title,
+        return read_receipt(
+            path.read_bytes(),
+            receipt_id=receipt_id,
             received_at=datetime.fromtimestamp(path.stat().st_mtime, UTC),
         )
 
