@@ -7,6 +7,7 @@ received. Nothing is ever overwritten: a key carries the digest of what it names
 import asyncio
 import os
 import shutil
+import stat
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -290,8 +291,10 @@ class FileSystemStore:
                     yield from self._walk(directory / name, (*parts, name), prefix, rest)
             elif key.startswith(prefix) and (not after or name > after[0]):
                 try:
-                    state = (directory / name).stat()
+                    state = (directory / name).lstat()
                 except FileNotFoundError:
+                    continue
+                if not stat.S_ISREG(state.st_mode):
                     continue
                 modified = datetime.fromtimestamp(max(state.st_mtime, state.st_ctime), UTC)
                 yield Listed(key, state.st_size, modified)
