@@ -119,10 +119,11 @@ def found(lines: Lines) -> set[tuple[str, str]]:
 
 @pytest.mark.req("ING-09", "STO-08")
 async def test_each_damage_is_found_once_and_nothing_else(archive: Archive) -> None:
-    flipped, headed, cut, gone, odd, *rest = await archive.filled(10)
+    flipped, headed, preamble, cut, gone, odd, *rest = await archive.filled(11)
     flip(archive.root / flipped.object_key, -1)
     head = (archive.root / headed.object_key).read_bytes()[: headed.data_set_offset]
     flip(archive.root / headed.object_key, head.index(b"1.2.840.10008.1.2.1\0") + 18)
+    flip(archive.root / preamble.object_key, 5)
     content = (archive.root / cut.object_key).read_bytes()
     (archive.root / cut.object_key).write_bytes(content[:-7])
     (archive.root / gone.object_key).unlink()
@@ -133,6 +134,7 @@ async def test_each_damage_is_found_once_and_nothing_else(archive: Archive) -> N
     expected = {
         (flipped.object_key, "altered-object"),
         (headed.object_key, "altered-object"),
+        (preamble.object_key, "altered-object"),
         (cut.object_key, "wrong-size"),
         (gone.object_key, "missing-object"),
         (orphan.object_key, "orphan-object"),
@@ -147,17 +149,17 @@ async def test_each_damage_is_found_once_and_nothing_else(archive: Archive) -> N
         " WHERE type = 'dicom.instance.damaged.v1'"
     )
     damaged = {json.loads(row[0])["object_key"] for row in told}
-    assert damaged == {one.object_key for one in (flipped, headed, cut, gone, odd)}
+    assert damaged == {one.object_key for one in (flipped, headed, preamble, cut, gone, odd)}
 
     await archive.verify(read_all=True)  # again: nothing new is told
     rows = await archive.bench.prepared.fetch(
         "SELECT count(*) FROM index.outbox WHERE type = 'dicom.instance.damaged.v1'"
     )
-    assert rows[0][0] == 5
+    assert rows[0][0] == 6
     rows = await archive.bench.prepared.fetch(
         "SELECT count(*) FILTER (WHERE verified_at IS NOT NULL), count(*) FROM index.instance"
     )
-    assert tuple(rows[0]) == (10, 10)
+    assert tuple(rows[0]) == (11, 11)
     rows = await archive.bench.prepared.fetch("SELECT count(*) FROM index.verification_finding")
     assert rows[0][0] == len(expected)
     assert len(rest) == 5
@@ -233,7 +235,9 @@ async def test_the_object_of_a_conflict_is_known_and_read_back_too(archive: Arch
     await archive.bench.index(archive.bench.stored(first), conflict)
     assert (await archive.verify(read_all=True))[0] == 0
     flip(archive.root / conflict.object_key, -1)
-    await archive.bench.prepared.fetch("UPDATE index.conflict SET data_set_offset = NULL")
+    await archive.bench.prepared.fetch(
+        "UPDATE index.conflict SET data_set_offset = NULL, head_sha256 = NULL"
+    )
     assert found((await archive.verify(read_all=True))[1]) == {
         (conflict.object_key, "altered-object")
     }

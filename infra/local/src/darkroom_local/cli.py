@@ -133,7 +133,7 @@ def demo(
 
 
 @app.command()
-def verify(  # noqa: PLR0913 - one option each
+def verify(  # noqa: PLR0913, PLR0917 - one option each
     data: Data = _DATA,
     read_all: Annotated[
         bool, typer.Option("--all", help="Also read every object back and compare its SHA-256.")
@@ -168,7 +168,11 @@ def verify(  # noqa: PLR0913 - one option each
             data.expanduser().resolve(), arguments, as_json=as_json, console=SteadyConsole()
         )
 
-    _expecting_trouble(run, code=verification.COULD_NOT_RUN)
+    try:
+        _expecting_trouble(run, code=verification.COULD_NOT_RUN)
+    except KeyboardInterrupt:
+        typer.echo("darkroom: interrupted; ask for the same again to go on", err=True)
+        code = verification.COULD_NOT_RUN
     if code:
         raise typer.Exit(code)
 

@@ -10,7 +10,7 @@ import json
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from rich.console import Console
 from rich.markup import escape
@@ -106,7 +106,7 @@ class Shown:
         self.console = console
         self.finished: list[Line] = []
 
-    def __enter__(self) -> "Shown":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -14,14 +14,15 @@ _INSTANCES: Final = (
     "SELECT i.id, false AS is_conflict, i.id AS instance_id, i.object_key,"
     " encode(i.sha256, 'hex') AS sha256, i.size, i.data_set_offset, i.receipt,"
     " s.study_instance_uid, e.series_instance_uid, i.sop_instance_uid, i.sop_class_uid,"
-    " i.transfer_syntax_uid FROM index.instance i JOIN index.series e ON e.id = i.series_id"
+    " i.transfer_syntax_uid, encode(i.head_sha256, 'hex') AS head_sha256 FROM index.instance i JOIN index.series e ON e.id = i.series_id"
     " JOIN index.study s ON s.id = e.study_id"
 )
 _CONFLICTS: Final = (
     "SELECT c.id, true AS is_conflict, c.instance_id, c.object_key,"
     " encode(c.sha256, 'hex') AS sha256, c.size, c.data_set_offset, c.receipt,"
     " c.study_instance_uid, c.series_instance_uid, i.sop_instance_uid, NULL AS sop_class_uid,"
-    " NULL AS transfer_syntax_uid FROM index.conflict c"
+    " NULL AS transfer_syntax_uid, encode(c.head_sha256, 'hex') AS head_sha256"
+    " FROM index.conflict c"
     " JOIN index.instance i ON i.id = c.instance_id"
 )
 
@@ -127,8 +128,18 @@ async def has_rows(db: Connection) -> bool:
 
 def _expected(row: asyncpg.Record) -> Expected:
     return Expected(
-        row["id"], row["is_conflict"], row["instance_id"], row["object_key"], row["sha256"],
-        row["size"], row["data_set_offset"], row["receipt"], row["study_instance_uid"],
-        row["series_instance_uid"], row["sop_instance_uid"], row["sop_class_uid"],
-        row["transfer_syntax_uid"],
-    )  # fmt: skip
+        row_id=row["id"],
+        is_conflict=row["is_conflict"],
+        instance_id=row["instance_id"],
+        object_key=row["object_key"],
+        sha256=row["sha256"],
+        size=row["size"],
+        data_set_offset=row["data_set_offset"],
+        receipt=row["receipt"],
+        study_instance_uid=row["study_instance_uid"],
+        series_instance_uid=row["series_instance_uid"],
+        sop_instance_uid=row["sop_instance_uid"],
+        sop_class_uid=row["sop_class_uid"],
+        transfer_syntax_uid=row["transfer_syntax_uid"],
+        head_sha256=row["head_sha256"],
+    )

@@ -1,9 +1,10 @@
 """The indexer: batches of stored objects become rows, each exactly once."""
 
 import asyncio
+import hashlib
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from darkroom_common.amqp.broker import Received
@@ -17,6 +18,7 @@ from darkroom_common.postgres.phi import BlindIndex
 from darkroom_common.postgres.pool import CLASH_ATTEMPTS, Database, is_clash
 from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
+from darkroom_metadata.domain.verification import HEAD_LIMIT
 from darkroom_metadata.extract import Extracted, extract, read_header
 from darkroom_metadata.repository import IndexRepository
 from darkroom_metadata.rows import Item, LostRace
@@ -74,6 +76,8 @@ class Indexer:
         """Read one header, in a thread."""
         flags = event.flags
         with self.store.open_now(event.object_key) as file:
+            head = hashlib.sha256(file.read(min(event.data_set_offset, HEAD_LIMIT))).digest()
+            file.seek(0)
             try:
                 header = read_header(file)
             except OSError:
@@ -81,9 +85,10 @@ class Indexer:
             except Exception as error:  # noqa: BLE001 - accepted is accepted: index what is known
                 log.warning("header.unreadable", receipt=event.receipt, reason=type(error).__name__)
                 header, flags = {}, (*flags, "header-unreadable")
-        return extract(
+        found = extract(
             header, study_instance_uid=event.study_instance_uid, blind=self.blind, flags=flags
         )
+        return replace(found, head_sha256=head)
 
     async def _write(self, items: Sequence[Item]) -> None:
         for attempt in range(CLASH_ATTEMPTS):

@@ -22,6 +22,7 @@ from darkroom_common.objects.receipt import Receipt, read_receipt
 from darkroom_common.objects.store import Listed, ObjectMissing, ObjectStore, StoreUnavailable
 from darkroom_common.postgres.pool import Connection
 from darkroom_metadata.domain.verification import (
+    HEAD_LIMIT,
     LOOK_BYTES,
     Check,
     Finding,
@@ -32,7 +33,7 @@ from darkroom_metadata.domain.verification import (
 )
 from darkroom_metadata.expected import Run, has_rows, unnamed
 from darkroom_metadata.ledger import Ledger, Looked
-from darkroom_metadata.verification import HEAD_LIMIT, Brake, require_store, tell
+from darkroom_metadata.verification import Brake, require_store, tell
 
 OBJECTS_STEP: Final = 256
 

@@ -7,7 +7,7 @@ so that a run that is killed goes on where it was; at most the last step is done
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from darkroom_common.clock import SYSTEM_CLOCK, Clock
@@ -19,6 +19,7 @@ from darkroom_common.postgres.pool import Connection
 from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_metadata.domain.verification import (
+    HEAD_LIMIT,
     LOOK_BYTES,
     Check,
     Expected,
@@ -33,8 +34,6 @@ from darkroom_metadata.expected import Run, next_contents, next_rows
 from darkroom_metadata.ledger import Ledger, Looked
 
 log = get_logger(__name__)
-HEAD_LIMIT: Final = 1 << 16
-"""No head of ours is longer."""
 CONTENTS_STEP: Final = 32
 CONTENTS_SECONDS: Final = 5.0
 """A step over contents ends after so long, whatever it has done."""
@@ -164,30 +163,26 @@ class Contents:
     async def _digest(self, expected: Expected, whole_size: int) -> Seen:
         """Read all of an object, a chunk at a time."""
         digest = hashlib.sha256()
-        start = expected.data_set_offset
         beginning = bytearray()
-        head: tuple[FileMeta | None, int | None] | None = None
+        seen: Seen | None = None
         async for chunk in self.store.stream(expected.object_key, fresh=True):
             await self.brake.spend(len(chunk))
-            if head is not None:
+            if seen is not None:
                 await asyncio.to_thread(digest.update, chunk)
                 continue
             beginning += chunk
             if len(beginning) < min(HEAD_LIMIT, whole_size):
                 continue
-            head = _head(bytes(beginning))
-            start = head[1] if start is None else start
+            meta, offset = _head(bytes(beginning))
+            start = offset if expected.data_set_offset is None else expected.data_set_offset
             if start is None:
-                break
+                return Seen(whole_size)
+            head_sha256 = hashlib.sha256(beginning[:start]).hexdigest()
+            seen = Seen(whole_size, head=meta, data_set_offset=offset, head_sha256=head_sha256)
             await asyncio.to_thread(digest.update, bytes(beginning[start:]))
-        meta, offset = head or (None, None)
-        was_read = head is not None and start is not None
-        return Seen(
-            whole_size,
-            head=meta,
-            data_set_offset=offset,
-            sha256=digest.hexdigest() if was_read else None,
-        )
+        if seen is None:  # it has become shorter since its size was asked for
+            return Seen(whole_size)
+        return replace(seen, sha256=digest.hexdigest())
 
 
 @dataclass
@@ -197,7 +192,7 @@ class Rows:
     store: ObjectStore
     ledger: Ledger
     brake: Brake
-    check: Check = field(default=Check.ROWS)
+    check: Check = Check.ROWS
 
     async def advance(self, db: Connection, run: Run) -> tuple[Run, list[Finding]]:
         """Look at the objects of a few rows; see `Step`."""

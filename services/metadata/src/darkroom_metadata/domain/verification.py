@@ -8,6 +8,8 @@ from typing import Final
 
 from darkroom_common.dicom.part10 import FileMeta
 
+HEAD_LIMIT: Final = 1 << 16
+"""Bytes; no head of ours is longer."""
 LOOK_BYTES: Final = 4096
 """What looking at an object without reading it costs against the limit of bytes a second."""
 
@@ -52,6 +54,8 @@ class Expected:
     sop_class_uid: str | None
     transfer_syntax_uid: str | None
     """None for a conflict: its row does not hold them."""
+    head_sha256: str | None = None
+    """Of the bytes before the data set; None in rows that an older release has written."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,7 @@ class Seen:
     """Where the data set starts as the head has it; None when the head says nothing sound."""
     sha256: str | None = None
     """Of the data set; None when it was not read."""
+    head_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -98,8 +103,9 @@ def judge_size(expected: Expected, whole_size: int | None) -> FindingKind | None
 def judge(expected: Expected, seen: Seen) -> FindingKind | None:
     """Decide what is wrong with an object that was read back; None when it is well.
 
-    The head is not under the digest, so that what the row repeats of it is compared: a flipped
-    bit in the transfer syntax would make every byte that follows mean something else.
+    The head is not under the data set's digest. Where the row has none of its own, what it repeats
+    of the head is compared: a flipped bit in the transfer syntax would make every byte that
+    follows mean something else.
     """
     if not seen.readable:
         return FindingKind.UNREADABLE
@@ -108,6 +114,8 @@ def judge(expected: Expected, seen: Seen) -> FindingKind | None:
         return by_size
     offset = expected.data_set_offset
     if seen.head is None or (offset is not None and offset != seen.data_set_offset):
+        return FindingKind.ALTERED
+    if expected.head_sha256 not in (None, seen.head_sha256):
         return FindingKind.ALTERED
     told = (seen.head.sop_class_uid, seen.head.transfer_syntax_uid)
     if not expected.is_conflict and told != (

@@ -1,9 +1,13 @@
 -- Verification: what was read back when, what was found, and how far a run has come.
 
--- When the object was last read back whole, well or not. Old code leaves both columns empty.
-ALTER TABLE instance ADD COLUMN verified_at timestamptz;
+-- verified_at: when the object was last read back whole, well or not.
+-- head_sha256: of the bytes before the data set, as the indexer read them; sha256 does not cover them.
+-- Old code leaves these columns empty.
+ALTER TABLE instance ADD COLUMN verified_at timestamptz,
+                     ADD COLUMN head_sha256 bytea;
 ALTER TABLE conflict ADD COLUMN verified_at timestamptz,
-                     ADD COLUMN data_set_offset bigint;  -- empty in rows of before this migration
+                     ADD COLUMN head_sha256 bytea,
+                     ADD COLUMN data_set_offset bigint;
 
 -- Who has waited longest comes first.
 CREATE INDEX instance_verification ON instance ((coalesce(verified_at, indexed_at)), id);
