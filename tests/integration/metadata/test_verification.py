@@ -235,7 +235,7 @@ async def test_the_object_of_a_conflict_is_known_and_read_back_too(archive: Arch
     await archive.bench.index(archive.bench.stored(first), conflict)
     assert (await archive.verify(read_all=True))[0] == 0
     flip(archive.root / conflict.object_key, -1)
-    await archive.bench.prepared.fetch(
+    await archive.bench.prepared.fetch(  # as an older release has written it
         "UPDATE index.conflict SET data_set_offset = NULL, head_sha256 = NULL"
     )
     assert found((await archive.verify(read_all=True))[1]) == {

@@ -14,7 +14,8 @@ _INSTANCES: Final = (
     "SELECT i.id, false AS is_conflict, i.id AS instance_id, i.object_key,"
     " encode(i.sha256, 'hex') AS sha256, i.size, i.data_set_offset, i.receipt,"
     " s.study_instance_uid, e.series_instance_uid, i.sop_instance_uid, i.sop_class_uid,"
-    " i.transfer_syntax_uid, encode(i.head_sha256, 'hex') AS head_sha256 FROM index.instance i JOIN index.series e ON e.id = i.series_id"
+    " i.transfer_syntax_uid, encode(i.head_sha256, 'hex') AS head_sha256"
+    " FROM index.instance i JOIN index.series e ON e.id = i.series_id"
     " JOIN index.study s ON s.id = e.study_id"
 )
 _CONFLICTS: Final = (

@@ -112,20 +112,21 @@ def judge(expected: Expected, seen: Seen) -> FindingKind | None:
     by_size = judge_size(expected, seen.whole_size)
     if by_size is not None:
         return by_size
-    offset = expected.data_set_offset
-    if seen.head is None or (offset is not None and offset != seen.data_set_offset):
-        return FindingKind.ALTERED
-    if expected.head_sha256 not in (None, seen.head_sha256):
-        return FindingKind.ALTERED
-    told = (seen.head.sop_class_uid, seen.head.transfer_syntax_uid)
-    if not expected.is_conflict and told != (
-        expected.sop_class_uid,
-        expected.transfer_syntax_uid,
-    ):
-        return FindingKind.ALTERED
-    if seen.head.sop_instance_uid != expected.sop_instance_uid or seen.sha256 != expected.sha256:
-        return FindingKind.ALTERED
-    return None
+    sound = _head_is_sound(expected, seen) and seen.sha256 == expected.sha256
+    return None if sound else FindingKind.ALTERED
+
+
+def _head_is_sound(expected: Expected, seen: Seen) -> bool:
+    head = seen.head
+    if head is None or expected.head_sha256 not in (None, seen.head_sha256):
+        return False
+    if expected.data_set_offset not in (None, seen.data_set_offset):
+        return False
+    return (
+        head.sop_instance_uid == expected.sop_instance_uid
+        and expected.sop_class_uid in (None, head.sop_class_uid)
+        and expected.transfer_syntax_uid in (None, head.transfer_syntax_uid)
+    )
 
 
 def judge_orphan(object_key: str, sha256: str) -> FindingKind:
