@@ -213,6 +213,19 @@ async def test_an_orphan_is_indexed_once_however_often_it_is_repaired(archive: A
     assert await archive.open_findings() == set()
 
 
+async def test_a_key_that_can_be_none_is_unreadable_and_stops_nothing(archive: Archive) -> None:
+    event, _ = await archive.filled(2)
+    await archive.bench.prepared.fetch(
+        "UPDATE index.instance SET object_key = '../elsewhere' WHERE object_key = $1",
+        event.object_key,
+    )
+    code, lines = await archive.verify(read_all=True)
+    assert (code, found(lines)) == (
+        1, {("../elsewhere", "unreadable"), (event.object_key, "orphan-object")},
+    )  # fmt: skip
+    assert (await archive.verify())[0] == 1
+
+
 async def test_a_young_object_may_still_be_without_a_row(archive: Archive) -> None:
     archive.bench.stored(a_data_set())
     lines: Lines = []

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 from darkroom_common.clock import SYSTEM_CLOCK, Clock
 from darkroom_common.dicom.part10 import FileMeta, decode_head
 from darkroom_common.dicom.walk import Unreadable
+from darkroom_common.errors import PermanentError
 from darkroom_common.health import Unhealthy
 from darkroom_common.objects.store import ObjectMissing, ObjectStore, StoreUnavailable
 from darkroom_common.postgres.pool import Connection
@@ -146,7 +147,7 @@ class Contents:
             except StoreUnavailable:
                 await require_store(self.store)
                 return Seen(None, readable=False)
-        if seen.whole_size is None:
+        if seen.whole_size is None and seen.readable:
             await require_store(self.store)
         return seen
 
@@ -159,6 +160,8 @@ class Contents:
             return await self._digest(expected, whole_size)
         except ObjectMissing:
             return Seen(None)
+        except PermanentError:  # a key that can be none
+            return Seen(None, readable=False)
 
     async def _digest(self, expected: Expected, whole_size: int) -> Seen:
         """Read all of an object, a chunk at a time."""
@@ -233,6 +236,8 @@ class Rows:
             return await self.store.size(key)
         except ObjectMissing:
             return None
+        except PermanentError:  # a key that can be none
+            return _UNKNOWN
         except StoreUnavailable:
             await require_store(self.store)
             return _UNKNOWN
