@@ -13,8 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import aio_pika
+
+from darkroom_common.amqp.rabbitmq import declare
 from darkroom_common.postgres.bootstrap import ROLES, bootstrap
 from darkroom_common.postgres.migrate import migrate
+from darkroom_common.topology import METADATA_INDEX
 from darkroom_local.ports import LOOPBACK, free_port
 
 ROLE_PASSWORD = "test-only"
@@ -44,6 +48,12 @@ async def prepare_database(superuser_url: str, *names: str) -> None:
     url = role_url(superuser_url, "darkroom_migrate")
     for name in names:
         await migrate(url, schema=WITH_SCHEMA[name], package=f"darkroom_{name}")
+
+
+async def declare_index_queue(amqp_url: str) -> None:
+    """Make the queue that the index consumes, for tests that run ingest without the index."""
+    async with await aio_pika.connect(amqp_url) as connection:
+        await declare(await connection.channel(), METADATA_INDEX)
 
 
 @dataclass

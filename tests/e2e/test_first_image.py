@@ -306,6 +306,32 @@ async def pg_dump(darkroom: DarkroomUp) -> bytes:
     return output
 
 
+async def test_one_trace_runs_from_the_association_to_the_routing(
+    darkroom: DarkroomUp, client: httpx.AsyncClient
+) -> None:
+    one = a_data_set()
+    uid = str(one.SOPInstanceUID)
+    with Association(darkroom.dicom_port, {1: (one.SOPClassUID, "1.2.840.10008.1.2.1")}) as peer:
+        assert peer.store(1, one.SOPClassUID, uid, encode(one)) == 0
+    await until_found(client, {uid}, FOUND_WITHIN)
+
+    def logged(service: str, event: str) -> list[dict[str, str]]:
+        text = (darkroom.data / "logs" / f"{service}.log").read_text()
+        lines = (json.loads(line) for line in text.splitlines() if line.startswith("{"))
+        return [line for line in lines if line["event"] == event]
+
+    (received,) = [
+        line for line in logged("ingest", "instance.received") if line["sop_instance_uid"] == uid
+    ]
+    async with asyncio.timeout(10):
+        while not [
+            line
+            for line in logged("transmit", "event.routed")
+            if line.get("trace_id") == received["trace_id"]
+        ]:
+            await asyncio.sleep(0.1)
+
+
 async def test_the_demo_is_found_and_its_lines_can_be_pasted(darkroom: DarkroomUp) -> None:
     demo = await asyncio.create_subprocess_exec(
         str(Path(sys.executable).with_name("darkroom")), "demo", "--data", str(darkroom.data),

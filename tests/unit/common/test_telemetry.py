@@ -84,6 +84,7 @@ def test_every_metric_has_a_name_and_a_word() -> None:
         assert metric._documentation.endswith(".")
 
 
+@pytest.mark.req("OBS-06")
 async def test_readiness_gives_a_reason_for_each_dependency() -> None:
     async def well() -> None:
         return

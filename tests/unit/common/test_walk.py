@@ -1,17 +1,21 @@
 """The walk over annotated bytes: whole data sets pass, everything else is told."""
 
+import itertools
 import struct
+import tracemalloc
 import zlib
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
-from darkroom_common.dicom.identity import derived_uid, is_conformant, read_identity
-from darkroom_common.dicom.limits import ReadLimits
+from darkroom_common.dicom import identity as identity_module
+from darkroom_common.dicom.identity import Identity, IdentityReader, derived_uid, is_conformant
+from darkroom_common.dicom.limits import DEFAULT_LIMITS, ReadLimits
 from darkroom_common.dicom.part10 import FileMeta, decode_head, encode_head
-from darkroom_common.dicom.walk import Unreadable, Walker
+from darkroom_common.dicom.walk import Element, Unreadable, Walker
 from tests.builders import a_data_set, encode
 
 IMPLICIT = "1.2.840.10008.1.2"
@@ -46,8 +50,59 @@ IDENTITY = (
 )
 
 
-def tags(data: bytes, *, implicit: bool = False, big: bool = False) -> list[int]:
-    return [element.tag for element in Walker(data, implicit=implicit, big=big).elements()]
+def pieces(data: bytes, size: int) -> list[memoryview]:
+    view = memoryview(data)
+    return [view[start : start + size] for start in range(0, len(view), size)]
+
+
+def walk(data: bytes, size: int = 1 << 30, limits: ReadLimits = DEFAULT_LIMITS) -> list[Element]:
+    found: list[Element] = []
+    walker = Walker(implicit=False, on_element=found.append, limits=limits)
+    for piece in pieces(data, size):
+        walker.feed(piece)
+    walker.finish()
+    return found
+
+
+def read_in_pieces(
+    data: bytes, syntax: str, limits: ReadLimits = DEFAULT_LIMITS, size: int = 7
+) -> Identity:
+    reader = IdentityReader(syntax, limits)
+    for piece in pieces(data, size):
+        reader.feed(piece)
+    return reader.finish()
+
+
+Outcome = tuple[Identity | None, str]
+
+
+def outcome(data: bytes, syntax: str, cuts: list[int]) -> Outcome:
+    """What reading gives when the bytes arrive cut at these places: an identity or a code."""
+    reader = IdentityReader(syntax)
+    try:
+        for start, end in itertools.pairwise([0, *sorted(cuts), len(data)]):
+            reader.feed(data[start:end])
+        return reader.finish(), ""
+    except Unreadable as error:
+        return None, f"{error.code} {error.position}"
+
+
+@pytest.fixture(params=["whole", "pieces of 1", "pieces of 7", "pieces of 4096"], autouse=True)
+def _each_way_of_arriving(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test of this file reads whole buffers and pieces of several sizes."""
+    if request.param == "whole":
+        return
+    size = int(request.param.split()[-1])
+    monkeypatch.setitem(globals(), "read_identity", partial(read_in_pieces, size=size))
+    monkeypatch.setitem(globals(), "walk", partial(_walk, size=size))
+
+
+_walk = walk
+read_identity = identity_module.read_identity
+
+
+def tags(data: bytes) -> list[int]:
+    return [element.tag for element in walk(data)]
 
 
 @pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT, BIG])
@@ -89,7 +144,7 @@ def test_every_cut_of_a_data_set_is_told() -> None:
         8, 0x1140, b"SQ", item(short(8, 0x1150, b"UI", b"1.2\x00"), UNDEFINED) + ITEM_END, UNDEFINED
     )
     data = IDENTITY + nested + SEQUENCE_END + long(0x7FE0, 0x10, b"OW", b"\x00\x01\x02\x03")
-    ends = {0} | {element.end for element in Walker(data, implicit=False, big=False).elements()}
+    ends = {0} | {element.end for element in walk(data)}
     for cut in range(len(data)):
         if cut in ends:
             continue
@@ -155,7 +210,8 @@ def test_nesting_is_bounded_without_recursion() -> None:
 def test_elements_are_bounded() -> None:
     data = short(8, 0x20, b"DA", b"") * 50
     with pytest.raises(Unreadable, match="too-many-elements"):
-        list(Walker(data, implicit=False, big=False, limits=ReadLimits(elements=49)).elements())
+        walk(data, limits=ReadLimits(elements=49))
+    assert len(walk(data, limits=ReadLimits(elements=50))) == 50
 
 
 def test_missing_study_and_series_are_derived_and_flagged() -> None:
@@ -206,6 +262,44 @@ def test_any_mutation_is_read_or_told(data: st.DataObject) -> None:
         read_identity(bytes(whole), syntax)
     except Unreadable as error:
         assert error.code  # noqa: PT017 - either outcome is right, a crash is not
+
+
+@given(st.data())
+@settings(max_examples=400, deadline=None)
+def test_any_chunking_gives_what_the_whole_gives(data: st.DataObject) -> None:
+    syntax = data.draw(st.sampled_from([IMPLICIT, EXPLICIT, BIG, DEFLATED]))
+    if syntax == DEFLATED:
+        packer = zlib.compressobj(wbits=-15)
+        whole = bytearray(packer.compress(WHOLE[EXPLICIT]) + packer.flush())
+    else:
+        whole = bytearray(WHOLE[syntax])
+    for _ in range(data.draw(st.integers(0, 3))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    content = bytes(whole[: data.draw(st.integers(0, len(whole)) | st.just(len(whole)))])
+    cuts = data.draw(st.lists(st.integers(0, len(content)), max_size=40))
+    found = outcome(content, syntax, cuts)
+    if syntax == DEFLATED:  # positions count what was taken, which depends on the pieces
+        assert found[0] == outcome(content, syntax, [])[0]
+    else:
+        assert found == outcome(content, syntax, [])
+
+
+def test_nothing_is_held_but_the_start_of_wanted_values() -> None:
+    walker = Walker(implicit=False, wanted=frozenset({0x00100020, 0x7FE00010}))
+    walker.feed(IDENTITY + long(0x7FE0, 0x10, b"OW", b"", 64 << 20))
+    tracemalloc.start()
+    try:
+        for _ in range(64):
+            walker.feed(MEGABYTE)
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
+    walker.finish()
+    assert walker.values[0x00100020][0] == b"P1"
+    assert len(walker.values[0x7FE00010][0]) == 1024
+
+
+MEGABYTE = bytes(1 << 20)
 
 
 def test_head_goes_out_and_comes_back() -> None:

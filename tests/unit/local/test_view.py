@@ -6,10 +6,10 @@ import time
 
 import httpx
 
+from darkroom_common.amqp.definitions import password_hash
 from darkroom_local.doctor import Finding
 from darkroom_local.doctor import show as show_findings
 from darkroom_local.probe import not_ready_reason
-from darkroom_local.rabbitmq import password_hash
 from darkroom_local.state import ProcessState
 from darkroom_local.view import SteadyConsole, View, table
 

@@ -1,8 +1,6 @@
 """A private RabbitMQ node: its own name server, cookie, ports and users, as child processes."""
 
 import asyncio
-import base64
-import hashlib
 import json
 import os
 import secrets
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import quote
 
+from darkroom_common.amqp.definitions import password_hash
 from darkroom_local.lock import DirectoryLock
 from darkroom_local.ports import LOOPBACK, free_port
 from darkroom_local.process import (
@@ -356,12 +355,6 @@ class PrivateRabbitMQ:
             "permissions": [{"user": USER, "vhost": self.vhost, **everything}],
             "policies": list(self._policies),
         }
-
-
-def password_hash(password: str, salt: bytes | None = None) -> str:
-    """Return RabbitMQ's salted SHA-256: base64 of four bytes of salt and the digest."""
-    salt = secrets.token_bytes(4) if salt is None else salt
-    return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
 
 
 def _listens(port: int) -> bool:

@@ -17,7 +17,7 @@ class TransientError(DarkroomError):
     """Trying again later may help; the attempt counts."""
 
 
-class DependencyUnavailable(TransientError):  # noqa: N818 - reads as a state, as in "503"
+class DependencyUnavailable(TransientError):
     """Something that everything needs (database, broker, store) is away.
 
     It says nothing about the message in hand, so it must not cost that message an attempt.

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import uvicorn
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
+from prometheus_client.registry import Collector
 
 from darkroom_common.errors import ConfigurationError
 from darkroom_common.telemetry import metrics
@@ -25,7 +26,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
-class Unhealthy(Exception):  # noqa: N818 - reads as a state
+class Unhealthy(Exception):
     """A check failed; the text is shown to operators and holds neither PHI nor a secret."""
 
 
@@ -39,6 +40,7 @@ class Health:
     only_told: set[str] = field(default_factory=set)
     draining: bool = False
     started: bool = False
+    metrics: Collector = REGISTRY
 
     def add(self, dependency: str, check: Check, *, needed: bool = True) -> None:
         """Register a check: it returns when all is well and raises when not.
@@ -96,7 +98,11 @@ class Health:
                 ready, report = await self.report()
                 status, body = (200 if ready else 503), json.dumps(report).encode()
             case "/metrics":
-                status, kind, body = 200, CONTENT_TYPE_LATEST.encode(), generate_latest()
+                status, kind, body = (
+                    200,
+                    CONTENT_TYPE_LATEST.encode(),
+                    generate_latest(self.metrics),
+                )
         headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})

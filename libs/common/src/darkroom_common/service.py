@@ -33,7 +33,7 @@ COULD_NOT_RUN: Final = 2
 """The exit code of a command that could not do its work."""
 
 
-class WorkEnded(DarkroomError):  # noqa: N818 - says what happened
+class WorkEnded(DarkroomError):
     """Work that goes on for ever has ended; only a restart brings it back."""
 
 

@@ -25,6 +25,8 @@ BATCH: Final = 100
 HELD_LIMIT: Final = 5_000
 """Receipts held in memory; beyond that the directory is the list."""
 LAST_DELAY: Final = 10.0
+LINGER: Final = 0.02
+"""Seconds that a batch waits for more: its directory syncs compete with those of receiving."""
 
 
 @dataclass
@@ -52,6 +54,11 @@ class Relay:
             self._ids.add(receipt.id)
         self._arrived.set()
 
+    def look(self) -> None:
+        """Look into the directory: there may be receipts that nobody could tell."""
+        self._overflowed = True
+        self._arrived.set()
+
     async def run(self) -> None:
         """Relay for ever; cancel to stop. A cancelled batch is done again by the next run."""
         delay = 0.2
@@ -62,6 +69,7 @@ class Relay:
             if not self._held:
                 self._arrived.clear()
                 await self._arrived.wait()
+                await asyncio.sleep(LINGER)
                 continue
             batch = [self._held[i] for i in range(min(BATCH, len(self._held)))]
             try:

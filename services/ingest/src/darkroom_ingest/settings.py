@@ -1,5 +1,6 @@
 """What ingest can be told."""
 
+import os
 from pathlib import Path
 
 from pydantic import Field, SecretStr
@@ -16,7 +17,17 @@ class IngestSettings(Settings):
     dicom_port: int = Field(default=11112, ge=1, le=65535)
     ae_title: str = Field(default="DARKROOM", min_length=1, max_length=16)
     require_called_ae_title: bool = True
+    processes: int = Field(
+        default_factory=lambda: min(4, os.cpu_count() or 1),
+        ge=1,
+        le=64,
+        description="that receive; by default one a core, up to 4",
+    )
     max_associations: int = Field(default=100, ge=10)
+    max_associations_per_host: int = Field(default=50, ge=1)
+    request_seconds: float = Field(default=30, gt=0, description="for a whole A-ASSOCIATE-RQ")
+    stall_seconds: float = Field(default=30, gt=0, description="without a byte within a PDU")
+    idle_seconds: float = Field(default=60, gt=0, description="without a word between PDUs")
     max_pdu: int = Field(default=131072, ge=4096, description="bytes of one PDU that we offer")
     max_object_bytes: int = Field(default=4 << 30, gt=0)
     private_sop_classes: tuple[str, ...] = Field(

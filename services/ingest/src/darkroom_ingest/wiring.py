@@ -3,7 +3,6 @@
 import asyncio
 
 from darkroom_common.amqp.rabbitmq import open_broker
-from darkroom_common.dimse.bridge import LoopBridge
 from darkroom_common.health import Unhealthy
 from darkroom_common.objects.keys import KeyTemplate
 from darkroom_common.objects.spool import Spool
@@ -11,10 +10,10 @@ from darkroom_common.objects.store import FileSystemStore, open_store
 from darkroom_common.postgres.phi import decode_key
 from darkroom_common.service import Service
 from darkroom_common.telemetry import metrics
-from darkroom_ingest.receive import Receiver
 from darkroom_ingest.relay import Relay
-from darkroom_ingest.scp import StorageScp
+from darkroom_ingest.scp import listen_for_dicom
 from darkroom_ingest.settings import IngestSettings
+from darkroom_ingest.workers import Workers
 
 MEASURE_SECONDS = 5.0
 
@@ -25,11 +24,11 @@ async def run(service: Service, settings: IngestSettings) -> None:
     store = open_store(settings.store_url)
     pseudonym_key = decode_key(settings.pseudonym_key.get_secret_value(), setting="PSEUDONYM_KEY")
     keys = KeyTemplate.parse(settings.key_template, pseudonym_key=pseudonym_key)
-    bridge = LoopBridge(asyncio.get_running_loop())
+    workers: Workers | None = None
 
     async def check_spool() -> None:
-        if spool.failed:
-            raise Unhealthy(spool.failed)
+        if workers is not None and workers.failed:
+            raise Unhealthy(workers.failed)
         if spool.free_bytes() < settings.reserve_bytes:
             raise Unhealthy("the reserve of the spool's volume is reached")
 
@@ -38,17 +37,16 @@ async def run(service: Service, settings: IngestSettings) -> None:
     async with open_broker(settings.amqp_url.get_secret_value(), service="ingest") as broker:
         service.health.add("rabbitmq", broker.check, needed=False)  # receiving works without
         relay = Relay(spool, store, broker, keys)
-        receiver = Receiver(
-            spool,
-            settings.reserve_bytes,
-            settings.max_object_bytes,
-            on_ready=lambda receipt: bridge.call(relay.add, receipt),
-        )
-        scp = StorageScp(settings, receiver, bridge)
-        async with service.background(relay.run(), measure_volumes(spool, store)):
-            scp.start()
-            await service.run_until_stopped()
-            await scp.drain(service.drain_seconds)
+        listener = await listen_for_dicom(settings.dicom_host, settings.dicom_port)
+        with listener:
+            workers = Workers(settings.processes, listener, relay)
+            service.health.metrics = workers.metrics
+            service.health.add("workers", workers.check)
+            async with service.background(
+                relay.run(), workers.run(), measure_volumes(spool, store)
+            ):
+                await service.run_until_stopped()
+                await workers.drain(service.drain_seconds)
     spool.close()
 
 

@@ -11,6 +11,7 @@ from darkroom_common.amqp.broker import Received
 from darkroom_common.clock import SYSTEM_CLOCK, Clock
 from darkroom_common.errors import DependencyUnavailable, PermanentError
 from darkroom_common.messages.ingest import InstanceStored
+from darkroom_common.objects.receipt import HEAD_LIMIT
 from darkroom_common.objects.store import ObjectStore
 from darkroom_common.postgres.inbox import Inbox
 from darkroom_common.postgres.outbox import Outbox
@@ -18,7 +19,6 @@ from darkroom_common.postgres.phi import BlindIndex
 from darkroom_common.postgres.pool import CLASH_ATTEMPTS, Database, is_clash
 from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
-from darkroom_metadata.domain.verification import HEAD_LIMIT
 from darkroom_metadata.extract import Extracted, extract, read_header
 from darkroom_metadata.repository import IndexRepository
 from darkroom_metadata.rows import Item, LostRace

@@ -6,8 +6,6 @@ indexer's inbox takes it once however often it comes.
 """
 
 import asyncio
-import hashlib
-import mmap
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,14 +13,12 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from darkroom_common.dicom.part10 import decode_head
 from darkroom_common.dicom.walk import Unreadable
 from darkroom_common.messages.ingest import InstanceStored
-from darkroom_common.objects.receipt import Receipt, read_receipt
+from darkroom_common.objects.receipt import ReceiptReader
 from darkroom_common.objects.store import Listed, ObjectMissing, ObjectStore, StoreUnavailable
 from darkroom_common.postgres.pool import Connection
 from darkroom_metadata.domain.verification import (
-    HEAD_LIMIT,
     LOOK_BYTES,
     Check,
     Finding,
@@ -104,39 +100,20 @@ class Objects:
 
     async def _examine(self, listed: Listed) -> tuple[Finding, InstanceStored | None]:
         """Read an orphan: what it is, and the event that has it indexed when it is sound."""
+        reader = ReceiptReader()
         try:
-            sha256, kind = await self._digest(listed)
-            if kind is FindingKind.ORPHAN:
-                receipt = await asyncio.to_thread(self._receipt, listed, sha256)
-                finding = Finding(kind, listed.key, listed.size, sha256)
-                return finding, receipt.stored(listed.key)
+            async for chunk in self.store.stream(listed.key, fresh=True):
+                await self.brake.spend(len(chunk))
+                await asyncio.to_thread(reader.feed, chunk)
+            receipt = reader.finish(
+                receipt_id=reconciled_receipt(listed.key), received_at=listed.modified
+            )
+            event = receipt.stored(listed.key)
         except (Unreadable, ValidationError):
-            sha256, kind = "", FindingKind.UNREADABLE
+            return Finding(FindingKind.UNREADABLE, listed.key, listed.size), None
         except StoreUnavailable:
             await require_store(self.store)
-            sha256, kind = "", FindingKind.UNREADABLE
-        return Finding(kind, listed.key, listed.size, sha256 or None), None
-
-    async def _digest(self, listed: Listed) -> tuple[str, FindingKind]:
-        head = await self.store.read(listed.key, length=HEAD_LIMIT)
-        _, offset = decode_head(head)
-        digest = hashlib.sha256()
-        async for chunk in self.store.stream(listed.key, start=offset):
-            await asyncio.to_thread(digest.update, chunk)
-            await self.brake.spend(len(chunk))
-        return digest.hexdigest(), judge_orphan(listed.key, digest.hexdigest())
-
-    def _receipt(self, listed: Listed, sha256: str) -> Receipt:
-        """Walk the object, in a thread.
-
-        Mapped, since the walk touches little of it. It was read to its end a moment ago: a medium
-        that cannot be read has said so there, as an error and not as a signal.
-        """
-        with self.store.open_now(listed.key) as file:
-            content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        return read_receipt(
-            content,
-            receipt_id=reconciled_receipt(listed.key),
-            received_at=listed.modified,
-            sha256=sha256,
-        )
+            return Finding(FindingKind.UNREADABLE, listed.key, listed.size), None
+        kind = judge_orphan(listed.key, receipt.sha256)
+        finding = Finding(kind, listed.key, listed.size, receipt.sha256)
+        return finding, event if kind is FindingKind.ORPHAN else None

@@ -15,7 +15,7 @@ from darkroom_metadata.extract import Extracted
 _SEPARATOR: Final = "\x1f"
 
 
-class LostRace(TransientError):  # noqa: N818 - says what happened
+class LostRace(TransientError):
     """Another indexer has added one of these instances meanwhile: begin again."""
 
 

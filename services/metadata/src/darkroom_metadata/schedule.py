@@ -51,8 +51,8 @@ class Schedule:
                     worked = await self.slice()
                 except DependencyUnavailable as error:
                     log.warning("verification.waits", reason=str(error))
-                except Exception as error:  # noqa: BLE001 - it must not take indexing down with it
-                    log.error("verification.failed", reason=type(error).__name__, exc_info=True)
+                except Exception:  # it must not take indexing down with it
+                    log.exception("verification.failed")
             await asyncio.sleep(BREATH_SECONDS if worked else IDLE_SECONDS)
 
     async def slice(self) -> bool:

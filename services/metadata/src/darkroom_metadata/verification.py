@@ -15,12 +15,12 @@ from darkroom_common.dicom.part10 import FileMeta, decode_head
 from darkroom_common.dicom.walk import Unreadable
 from darkroom_common.errors import PermanentError
 from darkroom_common.health import Unhealthy
+from darkroom_common.objects.receipt import HEAD_LIMIT
 from darkroom_common.objects.store import ObjectMissing, ObjectStore, StoreUnavailable
 from darkroom_common.postgres.pool import Connection
 from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_metadata.domain.verification import (
-    HEAD_LIMIT,
     LOOK_BYTES,
     Check,
     Expected,

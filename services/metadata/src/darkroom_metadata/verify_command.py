@@ -32,7 +32,7 @@ _WORST_FIRST: Final = 1000
 """Findings that are told one by one; the rest are counted."""
 
 
-class Busy(TransientError):  # noqa: N818 - says what it is
+class Busy(TransientError):
     """Another verification is at work."""
 
 

@@ -13,7 +13,7 @@ class BrokerUnavailable(DependencyUnavailable):
     """The broker is away, blocks, or refused the message; whether it has it is not known."""
 
 
-class Unroutable(TransientError):  # noqa: N818 - RabbitMQ's own word
+class Unroutable(TransientError):
     """No queue is bound for the message: its consumer has not declared it yet, or lost it."""
 
 

@@ -14,8 +14,11 @@ from aio_pika.abc import AbstractChannel, AbstractConnection
 from aio_pika.exceptions import AMQPError
 
 from darkroom_common.amqp.broker import BrokerUnavailable
+from darkroom_common.errors import DarkroomError
 from darkroom_common.telemetry import metrics
+from darkroom_common.telemetry.logs import get_logger
 
+log = get_logger(__name__)
 CONNECT_LIMIT: Final = 10.0  # seconds
 AWAY: Final = (AMQPError, ConnectionError, OSError, TimeoutError, RuntimeError)
 """What aio-pika and aiormq raise when a connection or channel is not usable."""
@@ -26,11 +29,17 @@ def broker_errors() -> Iterator[None]:
     """Turn what aio-pika raises into `BrokerUnavailable`.
 
     When a connection breaks, aiormq may cancel the calls that wait on it: a cancellation that
-    nobody has asked this task for is a lost connection, not the end of the task.
+    nobody has asked this task for is a lost connection, not the end of the task. Its callers may
+    also see whatever its inner state raises at that moment; the kinds are not documented.
     """
     try:
         yield
+    except DarkroomError:
+        raise
     except AWAY as error:
+        raise BrokerUnavailable(f"RabbitMQ: {type(error).__name__}") from error
+    except Exception as error:
+        log.warning("broker.unexpected", error=type(error).__name__, exc_info=True)
         raise BrokerUnavailable(f"RabbitMQ: {type(error).__name__}") from error
     except asyncio.CancelledError as error:
         task = asyncio.current_task()

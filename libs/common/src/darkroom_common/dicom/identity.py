@@ -2,10 +2,10 @@
 
 import hashlib
 import re
-import zlib
 from dataclasses import dataclass
 from typing import Final
 
+from darkroom_common.dicom.inflate import Inflater
 from darkroom_common.dicom.limits import DEFAULT_LIMITS, ReadLimits
 from darkroom_common.dicom.walk import (
     DEFLATED,
@@ -58,88 +58,76 @@ def _uid(raw: bytes, position: int) -> str:
     return text
 
 
+class IdentityReader:
+    """Reads who an object is from its bytes as they arrive: `feed` them in order, then `finish`.
+
+    Args:
+        transfer_syntax_uid: how the data set is encoded, PS3.5 annex A.
+        limits: bounds on what is read.
+    """
+
+    def __init__(self, transfer_syntax_uid: str, limits: ReadLimits = DEFAULT_LIMITS) -> None:
+        self._walker = Walker(
+            implicit=transfer_syntax_uid == IMPLICIT_LITTLE,
+            big=transfer_syntax_uid == EXPLICIT_BIG,
+            wanted=_WANTED,
+            limits=limits,
+        )
+        self._inflater = (
+            Inflater(limits.inflated_bytes) if transfer_syntax_uid in DEFLATED else None
+        )
+
+    def feed(self, data: bytes | bytearray | memoryview) -> None:
+        """Take the next bytes of the data set as received, without file meta.
+
+        Raises:
+            Unreadable: it cannot be a data set; nothing may be fed after that.
+        """
+        if self._inflater is None:
+            self._walker.feed(data)
+        else:
+            for chunk in self._inflater.feed(data):
+                self._walker.feed(chunk)
+
+    def finish(self) -> Identity:
+        """Return who it is, after the last byte.
+
+        Raises:
+            Unreadable: it is not a whole data set, or a UID in it can be none.
+        """
+        if self._inflater is not None:
+            self._inflater.finish()
+        self._walker.finish()
+        found = self._walker.values
+        sop_class = _uid(*found.get(_SOP_CLASS, (b"", 0)))
+        sop_instance = _uid(*found.get(_SOP_INSTANCE, (b"", 0)))
+        if not sop_instance or not sop_class:
+            raise Unreadable("no-sop-uid", 0)
+        study = _uid(*found.get(_STUDY, (b"", 0)))
+        series = _uid(*found.get(_SERIES, (b"", 0)))
+        flags: list[str] = []
+        if not study:
+            study = derived_uid("study", series or sop_instance)
+            flags.append("study-uid-derived")
+        if not series:
+            series = derived_uid("series", study)
+            flags.append("series-uid-derived")
+        if not all(is_conformant(uid) for uid in (sop_class, sop_instance, study, series)):
+            flags.append("nonconformant-uid")
+        patient = found.get(_PATIENT_ID, (b"", 0))[0].strip(b" \x00")
+        issuer = found.get(_ISSUER, (b"", 0))[0].strip(b" \x00")
+        key = issuer + b"\x1f" + patient if patient else b""
+        return Identity(sop_class, sop_instance, study, series, key, tuple(flags))
+
+
 def read_identity(
     data: bytes | memoryview, transfer_syntax_uid: str, limits: ReadLimits = DEFAULT_LIMITS
 ) -> Identity:
-    """Walk a whole data set and return who it is.
-
-    Args:
-        data: the data set as received, without file meta.
-        transfer_syntax_uid: how it is encoded, PS3.5 annex A.
-        limits: bounds on what is read.
+    """Walk a whole data set that is in memory and return who it is.
 
     Raises:
         Unreadable: it is not a whole data set, or a UID in it can be none.
     """
-    if transfer_syntax_uid in DEFLATED:
-        data = _inflate(data, limits)
-    walker = Walker(
-        data,
-        implicit=transfer_syntax_uid == IMPLICIT_LITTLE,
-        big=transfer_syntax_uid == EXPLICIT_BIG,
-        limits=limits,
-    )
-    found: dict[int, tuple[bytes, int]] = {}
-    for element in walker.elements():
-        if element.tag in _WANTED:
-            found.setdefault(element.tag, (bytes(data[element.start : element.end]), element.start))
-    sop_class = _uid(*found.get(_SOP_CLASS, (b"", 0)))
-    sop_instance = _uid(*found.get(_SOP_INSTANCE, (b"", 0)))
-    if not sop_instance or not sop_class:
-        raise Unreadable("no-sop-uid", 0)
-    study = _uid(*found.get(_STUDY, (b"", 0)))
-    series = _uid(*found.get(_SERIES, (b"", 0)))
-    flags: list[str] = []
-    if not study:
-        study = derived_uid("study", series or sop_instance)
-        flags.append("study-uid-derived")
-    if not series:
-        series = derived_uid("series", study)
-        flags.append("series-uid-derived")
-    if not all(is_conformant(uid) for uid in (sop_class, sop_instance, study, series)):
-        flags.append("nonconformant-uid")
-    patient = found.get(_PATIENT_ID, (b"", 0))[0].strip(b" \x00")
-    issuer = found.get(_ISSUER, (b"", 0))[0].strip(b" \x00")
-    key = issuer + b"\x1f" + patient if patient else b""
-    return Identity(sop_class, sop_instance, study, series, key, tuple(flags))
-
-
-def _inflate(data: bytes | memoryview, limits: ReadLimits) -> bytes:
-    """Return the start of a deflated data set, having checked that its stream ends properly.
-
-    Only as much as the deflated data set's own size is held (and at least 1 MiB), so that a bomb
-    costs at most twice what was received: the identifiers stand at the beginning.
-    """
-    keep = max(len(data), 1 << 20)
-    held = bytearray()
-    total = 0
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    pending: bytes = bytes(data)
-    try:
-        while not inflater.eof:
-            chunk = inflater.decompress(pending, 1 << 16)
-            pending = inflater.unconsumed_tail
-            total += len(chunk)
-            if total > limits.inflated_bytes:
-                raise Unreadable("inflates-too-far", len(data))
-            if len(held) < keep:
-                held += chunk
-            if not chunk and not pending:
-                break
-    except zlib.error as error:
-        raise Unreadable("bad-deflate", 0) from error
-    if not inflater.eof:
-        raise Unreadable("truncated", len(data))
-    if total > len(held):
-        return bytes(held[: _whole_elements(held)])
-    return bytes(held)
-
-
-def _whole_elements(held: bytearray) -> int:
-    end = 0
-    try:
-        for element in Walker(bytes(held), implicit=False, big=False).elements():
-            end = element.end
-    except Unreadable:
-        return end
-    return end
+    reader = IdentityReader(transfer_syntax_uid, limits)
+    reader.feed(data)
+    return reader.finish()

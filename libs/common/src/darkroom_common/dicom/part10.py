@@ -10,6 +10,8 @@ PREAMBLE: Final = bytes(128)
 PREFIX: Final = b"DICM"
 IMPLEMENTATION_CLASS_UID: Final = "2.25.216273817461907462381927461829374651"
 IMPLEMENTATION_VERSION_NAME: Final = "DARKROOM_0_1"
+_META: Final = (0x00020002, 0x00020003, 0x00020010, 0x00020016, 0x00020018)
+_WANTED: Final = frozenset(_META)
 
 
 @dataclass(frozen=True)
@@ -74,15 +76,11 @@ def decode_head(data: bytes | memoryview) -> tuple[FileMeta, int]:
     end = 144 + length
     if end > len(data):
         raise Unreadable("truncated", len(data))
-    values: dict[int, str] = {}
-    for element in Walker(data[144:end], implicit=False, big=False).elements():
-        raw = bytes(data[144 + element.start : 144 + element.end])
-        values[element.tag] = raw.decode("latin-1").strip("\x00 ")
-    meta = FileMeta(
-        sop_class_uid=values.get(0x00020002, ""),
-        sop_instance_uid=values.get(0x00020003, ""),
-        transfer_syntax_uid=values.get(0x00020010, ""),
-        calling_ae_title=values.get(0x00020016, ""),
-        called_ae_title=values.get(0x00020018, ""),
+    walker = Walker(implicit=False, wanted=_WANTED)
+    walker.feed(data[144:end])
+    walker.finish()
+    sop_class, sop_instance, transfer_syntax, calling, called = (
+        walker.values.get(tag, (b"", 0))[0].decode("latin-1").strip("\x00 ") for tag in _META
     )
+    meta = FileMeta(sop_class, sop_instance, transfer_syntax, calling, called)
     return meta, end

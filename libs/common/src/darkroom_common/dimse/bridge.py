@@ -1,25 +1,16 @@
-"""Between pynetdicom's threads and the event loop."""
+"""Between the threads of associations and the rest of the process."""
 
-import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVarTuple
-
-Ts = TypeVarTuple("Ts")
 
 
-class LoopBridge:
-    """Lets threads hand results to the loop, and the loop wait for threads to finish."""
+class Busy:
+    """Lets the process wait for its threads to finish what they are at."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(self) -> None:
         self._busy = 0
         self._changed = threading.Condition()
-
-    def call(self, function: Callable[[*Ts], object], *arguments: *Ts) -> None:
-        """Run a function in the loop soon; from any thread."""
-        self._loop.call_soon_threadsafe(function, *arguments)
 
     @contextmanager
     def working(self) -> Iterator[None]:

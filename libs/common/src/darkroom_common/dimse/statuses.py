@@ -7,6 +7,8 @@ class StoreStatus(IntEnum):
     """Answers to a C-STORE."""
 
     SUCCESS = 0x0000
+    SOP_CLASS_NOT_SUPPORTED = 0x0122
+    """The command names a SOP class that is no storage SOP class that is accepted here."""
     REFUSED_NOT_AUTHORISED = 0x0124
     """This AE may not store this."""
     REFUSED_OUT_OF_RESOURCES = 0xA700

@@ -23,7 +23,7 @@ MAX_INTEGER: Final = 2**31 - 1
 Point = dt.date | dt.time | str
 
 
-class BadKey(PermanentError):  # noqa: N818 - what the asker is told
+class BadKey(PermanentError):
     """A key cannot be searched, or not by this value. Neither text holds the value."""
 
     def __init__(self, key: str, reason: str) -> None:

@@ -53,7 +53,7 @@ _STORED: Final = (
 _STORED_ORDER: Final = " ORDER BY e.series_number, e.id, i.instance_number, i.id"
 
 
-class UnreadableRow(ConfigurationError):  # noqa: N818 - says what it is
+class UnreadableRow(ConfigurationError):
     """A row is encrypted under a key that PHI_KEYS lacks, or was damaged."""
 
 

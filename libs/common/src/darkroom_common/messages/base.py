@@ -22,7 +22,7 @@ AeTitle = Annotated[str, StringConstraints(max_length=16)]
 ObjectKey = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 
 
-class InvalidMessage(PermanentError):  # noqa: N818 - says what it is
+class InvalidMessage(PermanentError):
     """A body that does not fit its type. The text names fields, never values."""
 
 

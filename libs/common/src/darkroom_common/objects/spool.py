@@ -1,6 +1,6 @@
 """The spool: where received bytes become durable before they are answered.
 
-    tmp/<receipt>         while it is written
+    tmp/<receipt>         while it is written; a worker has a directory in tmp of its own
     ready/<receipt>       fsynced and renamed, the directory fsynced: the guarantee holds from here
     quarantine/<receipt>  bytes that could not be accepted, with a `.json` that says why
 
@@ -20,11 +20,14 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from darkroom_common.errors import ConfigurationError, DarkroomError
-from darkroom_common.objects.receipt import Receipt, read_receipt
+from darkroom_common.objects.receipt import Receipt, ReceiptReader
 from darkroom_common.objects.store import sync_directory
 
+_IOV_MAX: Final = 1024  # parts of one system call, <limits.h>
+_READ: Final = 1 << 20
 
-class SpoolFailed(DarkroomError):  # noqa: N818 - says what happened
+
+class SpoolFailed(DarkroomError):
     """The volume did not take the bytes. After a failed fsync only a restart helps."""
 
 
@@ -80,27 +83,38 @@ class Incoming:
 
 
 class Spool:
-    """One spool directory, used by one process at a time."""
+    """One spool directory, used by one process and its workers at a time.
 
-    def __init__(self, root: Path) -> None:
+    Args:
+        root: the directory.
+        worker: the name of a worker, which has a `tmp` of its own in a spool that its main process
+            has opened; `ready` and `quarantine` are the same for all, since ids are unique.
+    """
+
+    def __init__(self, root: Path, *, worker: str | None = None) -> None:
         self.root = root
-        self.tmp = root / "tmp"
+        self.tmp = root / "tmp" if worker is None else root / "tmp" / worker
         self.ready = root / "ready"
         self.quarantine = root / "quarantine"
         self._failed = ""
+        self._lock: int | None = None
         try:
             for directory in (root, self.tmp, self.ready, self.quarantine):
                 directory.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for leftover in self.tmp.iterdir():
-                leftover.unlink()  # never answered with success
+            if worker is None:
+                self._lock = os.open(root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _clear(self.tmp)
             sync_directory(root)
         except BlockingIOError as error:
             raise ConfigurationError(f"SPOOL {root}: another process uses it") from error
         except OSError as error:
             raise ConfigurationError(f"SPOOL {root}: {error.strerror}") from error
         self._group = GroupSync(self.ready)
+
+    def fail(self, reason: str) -> None:
+        """Take nothing more: another process of this spool has seen the volume fail."""
+        self._failed = self._failed or reason
 
     @property
     def failed(self) -> str:
@@ -133,16 +147,20 @@ class Spool:
             raise SpoolFailed(f"spool: {error.strerror}") from error
 
     def write(self, incoming: Incoming, *parts: bytes | memoryview) -> None:
-        """Append bytes.
+        """Append bytes, in one system call where the volume takes them at once.
 
         Raises:
             SpoolFailed: the volume is full or fails; the file is to be abandoned.
         """
+        descriptor = incoming.file.fileno()
+        left = [memoryview(part) for part in parts if len(part)]
         try:
-            for part in parts:
-                view = memoryview(part)
-                while view:
-                    view = view[incoming.file.write(view) or 0 :]
+            while left:
+                written = os.writev(descriptor, left[:_IOV_MAX])
+                while left and written >= len(left[0]):
+                    written -= len(left.pop(0))
+                if written:
+                    left[0] = left[0][written:]
         except OSError as error:
             raise SpoolFailed(f"spool: {error.strerror}") from error
 
@@ -211,15 +229,27 @@ class Spool:
             OSError: it cannot be read.
         """
         path = self.path(receipt_id)
-        return read_receipt(
-            path.read_bytes(),
-            receipt_id=receipt_id,
-            received_at=datetime.fromtimestamp(path.stat().st_mtime, UTC),
-        )
+        reader = ReceiptReader()
+        with path.open("rb") as file:
+            while piece := file.read(_READ):
+                reader.feed(piece)
+        received_at = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        return reader.finish(receipt_id=receipt_id, received_at=received_at)
 
     def close(self) -> None:
         """Let another process use the directory."""
-        os.close(self._lock)
+        if self._lock is not None:
+            os.close(self._lock)
+
+
+def _clear(directory: Path) -> None:
+    """Drop what an earlier run was writing: it was never answered with success."""
+    for leftover in directory.iterdir():
+        if leftover.is_dir():
+            _clear(leftover)
+            leftover.rmdir()
+        else:
+            leftover.unlink()
 
 
 QUARANTINE_REASONS: Final = (

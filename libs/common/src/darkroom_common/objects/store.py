@@ -23,7 +23,7 @@ CHUNK: Final = 1 << 20
 _LISTED_AT_ONCE: Final = 256
 
 
-class ObjectMissing(PermanentError):  # noqa: N818 - says what it is
+class ObjectMissing(PermanentError):
     """No object has this key."""
 
 

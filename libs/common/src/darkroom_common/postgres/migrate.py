@@ -27,7 +27,7 @@ WAIT_SECONDS: Final = 1.0
 _LOCK: Final = 0x6461726B  # "dark": one migration at a time in a database
 
 
-class IncompatibleSchema(ConfigurationError):  # noqa: N818 - says what it is
+class IncompatibleSchema(ConfigurationError):
     """The database's schema does not suit this code; the text says which way and what to do."""
 
 

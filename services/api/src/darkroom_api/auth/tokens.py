@@ -27,7 +27,7 @@ LEEWAY: Final = 30  # seconds, of clocks that differ between replicas
 MAX_LENGTH: Final = 4096
 
 
-class InvalidToken(Exception):  # noqa: N818 - says what it is
+class InvalidToken(Exception):
     """Not one of our access tokens, or not valid now. The reason is for the log."""
 
 

@@ -23,7 +23,7 @@ UNDEFINED: Final = 0xFFFFFFFF
 _WIDTHS: Final = {"OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}
 
 
-class NoSuchValue(PermanentError):  # noqa: N818 - says what it is
+class NoSuchValue(PermanentError):
     """The object has no value at this path."""
 
 

@@ -34,11 +34,11 @@ MAX_FRAME: Final = 1 << 30
 SWAPPED: Final = {16: 2, 32: 4, 64: 8}
 
 
-class NoPixels(PermanentError):  # noqa: N818 - says what it is
+class NoPixels(PermanentError):
     """The object has no frames, or none that can be told apart."""
 
 
-class NoSuchFrame(PermanentError):  # noqa: N818 - says what it is
+class NoSuchFrame(PermanentError):
     """The object has fewer frames."""
 
 

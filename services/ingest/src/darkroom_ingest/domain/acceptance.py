@@ -8,14 +8,13 @@ from darkroom_common.dimse.statuses import StoreStatus
 
 @dataclass(frozen=True)
 class Offer:
-    """What the sender says of an object before its bytes are looked at."""
+    """What the sender says of an object before its bytes arrive."""
 
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
     calling_ae_title: str
     called_ae_title: str
-    size: int
 
 
 @dataclass(frozen=True)
@@ -43,16 +42,22 @@ class SetAside:
     reason: str
 
 
-def admit(offer: Offer, room: Room, *, max_bytes: int, draining: bool) -> Refuse | None:
+TOO_LARGE = SetAside(StoreStatus.CANNOT_UNDERSTAND, "too-large")
+
+
+def admit(room: Room, *, draining: bool) -> Refuse | None:
     """Return why an object is refused before it is written, or None."""
     if draining:
         return Refuse(StoreStatus.REFUSED_OUT_OF_RESOURCES, "draining")
     if room.failed:
         return Refuse(StoreStatus.REFUSED_OUT_OF_RESOURCES, "spool-failed")
-    if room.free - offer.size < room.reserve:
+    return fits(room)
+
+
+def fits(room: Room) -> Refuse | None:
+    """Return why an object is not written any further, or None."""
+    if room.free < room.reserve:
         return Refuse(StoreStatus.REFUSED_OUT_OF_RESOURCES, "reserve-reached")
-    if offer.size > max_bytes:
-        return Refuse(StoreStatus.CANNOT_UNDERSTAND, "too-large")
     return None
 
 

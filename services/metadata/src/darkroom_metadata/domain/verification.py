@@ -8,8 +8,6 @@ from typing import Final
 
 from darkroom_common.dicom.part10 import FileMeta
 
-HEAD_LIMIT: Final = 1 << 16
-"""Bytes; no head of ours is longer."""
 LOOK_BYTES: Final = 4096
 """What looking at an object without reading it costs against the limit of bytes a second."""
 

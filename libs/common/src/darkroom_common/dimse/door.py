@@ -1,0 +1,246 @@
+"""The front door of a DICOM port: takes connections, reads association requests, keeps the limits.
+
+A thread accepts; each connection has a thread of its own, so that a silent peer holds up nobody.
+Nothing of a peer is believed before its A-ASSOCIATE-RQ is whole, which has 30 s and 1 MiB.
+
+The seam for other services: `serve` is a function of an `Accepted` association and blocks until it
+has ended. A door that offers more than storage gets a `serve` that looks at
+`request.abstract_syntaxes` and hands the association to whoever serves them; pynetdicom, for the
+services that stay with it, sits behind that function and never sees an unchecked byte.
+"""
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from selectors import EVENT_READ, DefaultSelector
+from typing import Final
+
+from darkroom_common.dimse.census import Census
+from darkroom_common.dimse.connection import Connection, PeerGone
+from darkroom_common.dimse.negotiation import (
+    CONGESTION,
+    LIMIT_REACHED,
+    AssociationRequest,
+    Context,
+    Rejection,
+    Supported,
+)
+from darkroom_common.dimse.pdu import (
+    ASSOCIATE_LIMIT,
+    HEAD,
+    AbortReason,
+    PduKind,
+    ProtocolError,
+    encode_abort,
+)
+from darkroom_common.telemetry import metrics
+from darkroom_common.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+STRANGERS: Final = 200
+"""Connections beyond the associations, that have not yet said who they are."""
+_ACCEPT_PAUSE: Final = 0.2  # seconds, when the process has no descriptor left
+
+
+@dataclass(frozen=True)
+class DoorLimits:
+    """Limits of one door."""
+
+    associations: int
+    per_host: int
+    request_seconds: float = 30.0
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """An open association."""
+
+    connection: Connection
+    request: AssociationRequest
+    contexts: dict[int, Context]
+
+
+@dataclass
+class Door:
+    """Admits associations on a listening socket.
+
+    Args:
+        listener: a listening socket; other processes may accept on it too.
+        limits: how many, from whom, how fast.
+        supported: what is offered.
+        census: counts associations, here and in the other processes.
+        admit: says why a request is rejected, or None.
+        serve: serves one association to its end, in a thread; it closes the connection.
+    """
+
+    listener: socket.socket
+    limits: DoorLimits
+    supported: Supported
+    census: Census
+    admit: Callable[[AssociationRequest], Rejection | None]
+    serve: Callable[[Accepted], None]
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _threads: dict[threading.Thread, Connection] = field(default_factory=dict)
+    _closing: bool = False
+
+    def start(self) -> None:
+        """Accept from now on."""
+        self.listener.settimeout(0)
+        self._wake, self._woken = socket.socketpair()
+        self._acceptor = threading.Thread(target=self._accept, name="door", daemon=True)
+        self._acceptor.start()
+
+    def refuse_new(self) -> None:
+        """Reject who comes from now on with "congestion": try again later."""
+        self._closing = True
+
+    def close(self, limit: float) -> None:
+        """Accept nobody, end every association, wait at most `limit` seconds for the threads."""
+        self._closing = True
+        self._wake.close()
+        self._acceptor.join(limit)
+        deadline = time.monotonic() + limit
+        with self._lock:
+            left = dict(self._threads)
+        for connection in left.values():
+            connection.interrupt()
+        for thread in left:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _accept(self) -> None:
+        with self.listener, self._woken, DefaultSelector() as selector:
+            selector.register(self.listener, EVENT_READ)
+            selector.register(self._woken, EVENT_READ)
+            while True:
+                ready = selector.select()
+                if any(key.fileobj is self._woken for key, _ in ready):
+                    return
+                try:
+                    plain, address = self.listener.accept()
+                except BlockingIOError:
+                    continue  # another process was faster, or the peer has gone again
+                except OSError as error:
+                    log.error("door.accept_failed", reason=error.strerror)
+                    time.sleep(_ACCEPT_PAUSE)
+                    continue
+                self._begin(plain, str(address[0]))
+
+    def _begin(self, plain: socket.socket, host: str) -> None:
+        try:
+            connection = Connection(plain, host)
+        except OSError:
+            plain.close()  # gone before it was looked at
+            return
+        thread = threading.Thread(target=self._run, args=(connection,), daemon=True)
+        with self._lock:
+            crowded = len(self._threads) >= self.limits.associations + STRANGERS
+            if not crowded:
+                self._threads[thread] = connection
+        if crowded:
+            log.warning("association.rejected", peer=host, reason="connections")
+            metrics.ASSOCIATIONS.labels("rejected").inc()
+            with suppress(PeerGone):
+                connection.send(CONGESTION.encode())
+            connection.close()
+            return
+        thread.start()
+
+    def _run(self, connection: Connection) -> None:
+        try:
+            self._welcome(connection)
+        except Exception:
+            log.exception("association.failed", peer=connection.host)
+        finally:
+            connection.close()
+            with self._lock:
+                del self._threads[threading.current_thread()]
+
+    def _welcome(self, connection: Connection) -> None:
+        try:
+            request = self._read_request(connection)
+            if request is None:
+                return
+        except PeerGone as error:
+            log.info("connection.ended", peer=connection.host, reason=error.code)
+            return
+        except ProtocolError as error:
+            log.warning("association.unreadable", peer=connection.host, reason=error.code)
+            metrics.ASSOCIATIONS.labels("aborted").inc()
+            connection.hang_up(encode_abort(error.reason))
+            return
+        rejection = self.admit(request)
+        if rejection is None:
+            try:
+                rejection = self._count_in(connection.host)
+                if rejection is None:
+                    self._open_association(connection, request)
+            finally:
+                self.census.leave(connection.host)
+        if rejection is not None:
+            self._reject(connection, request, rejection)
+
+    def _read_request(self, connection: Connection) -> AssociationRequest | None:
+        deadline = time.monotonic() + self.limits.request_seconds
+        head = connection.read_exactly(HEAD, deadline)
+        length = int.from_bytes(head[2:], "big")
+        if head[0] != PduKind.ASSOCIATE_RQ:
+            if head[0] in PduKind.__members__.values():
+                raise ProtocolError("unexpected-pdu", AbortReason.UNEXPECTED_PDU)
+            log.warning("connection.not_dicom", peer=connection.host)
+            connection.hang_up()
+            return None
+        if length > ASSOCIATE_LIMIT:
+            raise ProtocolError("request-too-long", AbortReason.INVALID_PARAMETER)
+        return AssociationRequest(head + connection.read_exactly(length, deadline))
+
+    def _count_in(self, host: str) -> Rejection | None:
+        """Count an association in, whatever comes of it."""
+        in_all, of_host = self.census.enter(host)
+        if self._closing:
+            return CONGESTION
+        if in_all > self.limits.associations or of_host > self.limits.per_host:
+            return LIMIT_REACHED
+        return None
+
+    def _reject(
+        self, connection: Connection, request: AssociationRequest, rejection: Rejection
+    ) -> None:
+        metrics.ASSOCIATIONS.labels("rejected").inc()
+        log.warning(
+            "association.rejected", peer=connection.host, ae=request.calling_ae_title,
+            called_ae=request.called_ae_title, reason=rejection.word,
+        )  # fmt: skip
+        connection.hang_up(rejection.encode())
+
+    def _open_association(self, connection: Connection, request: AssociationRequest) -> None:
+        try:
+            contexts, answer = request.negotiate(self.supported)
+            connection.send(answer)
+        except PeerGone as error:
+            log.info("connection.ended", peer=connection.host, reason=error.code)
+            return
+        except ProtocolError as error:
+            log.warning("association.unreadable", peer=connection.host, reason=error.code)
+            metrics.ASSOCIATIONS.labels("aborted").inc()
+            connection.hang_up(encode_abort(error.reason))
+            return
+        metrics.ASSOCIATIONS.labels("accepted").inc()
+        metrics.ASSOCIATIONS_OPEN.inc()
+        log.info("association.accepted", ae=request.calling_ae_title, peer=connection.host)
+        try:
+            self.serve(Accepted(connection, request, contexts))
+        finally:
+            metrics.ASSOCIATIONS_OPEN.dec()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening TCP socket with a long queue.
+
+    Raises:
+        OSError: the address is taken, or is not one of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=512)

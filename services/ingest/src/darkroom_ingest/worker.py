@@ -1,0 +1,118 @@
+"""A receiving process: `python -m darkroom_ingest.worker`, started by the main process only.
+
+It takes associations from the listening socket that it inherits, and writes to the one spool, each
+worker to a `tmp` of its own. It reports to the main process, which relays. It dies with the main
+process, and it is started again by it when it is killed.
+"""
+
+import ctypes
+import faulthandler
+import mmap
+import os
+import signal
+import socket
+import sys
+import threading
+from dataclasses import dataclass
+from typing import Final
+
+from darkroom_common.dimse.bridge import Busy
+from darkroom_common.dimse.census import Census
+from darkroom_common.objects.spool import Spool
+from darkroom_common.telemetry.logs import configure_logs, get_logger
+from darkroom_common.telemetry.merged import snapshot
+from darkroom_common.telemetry.traces import configure_traces
+from darkroom_ingest.receive import Receiver
+from darkroom_ingest.reports import PACKET, Counted, Drain, Failed, Reporter, Started, decode
+from darkroom_ingest.scp import StorageScp
+from darkroom_ingest.settings import IngestSettings
+
+log = get_logger(__name__)
+REPORT_SECONDS: Final = 1.0
+_PR_SET_PDEATHSIG: Final = 1
+
+
+@dataclass(frozen=True)
+class Inherited:
+    """What a worker gets from the main process: its number and some open files."""
+
+    number: int
+    main_pid: int
+    listener: int
+    control: int
+    census: int
+
+    def arguments(self) -> list[str]:
+        """Return this as arguments of the command."""
+        return [
+            str(n) for n in (self.number, self.main_pid, self.listener, self.control, self.census)
+        ]
+
+
+def die_with(parent: int) -> None:
+    """Be killed when the parent ends, however it ends."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it has ended before we could say so
+        os._exit(1)
+
+
+def report(reporter: Reporter, spool: Spool, stop: threading.Event) -> None:
+    """Tell the main process how things are, until stopped."""
+    told_failure = False
+    while True:
+        stopped = stop.wait(REPORT_SECONDS)
+        reporter.make_up()
+        reporter.tell(Counted(snapshot()))
+        if spool.failed and not told_failure:
+            reporter.tell(Failed(spool.failed))
+            told_failure = True
+        if stopped:
+            return
+
+
+def serve(inherited: Inherited, settings: IngestSettings) -> None:
+    """Receive until the main process says that it is enough."""
+    control = socket.socket(fileno=inherited.control)
+    listener = socket.socket(fileno=inherited.listener)
+    memory = memoryview(mmap.mmap(inherited.census, 0))
+    spool = Spool(settings.spool, worker=str(inherited.number))
+    reporter = Reporter(control)
+    receiver = Receiver(spool, settings.reserve_bytes, settings.max_object_bytes, reporter.tell)
+    scp = StorageScp(settings, receiver, Busy(), Census(memory, inherited.number))
+    scp.start(listener)
+    reporter.tell(Started())
+    stop = threading.Event()
+    reporting = threading.Thread(target=report, args=(reporter, spool, stop), daemon=True)
+    reporting.start()
+    while message := control.recv(PACKET):
+        match decode(message):
+            case Failed(reason):
+                spool.fail(reason)
+            case Drain(limit):
+                scp.drain(limit)
+                break
+            case _:
+                pass  # nothing else is said in this direction
+    stop.set()
+    reporting.join(REPORT_SECONDS)
+
+
+def main(argv: list[str]) -> int:
+    """Be the command."""
+    faulthandler.enable()
+    inherited = Inherited(*map(int, argv))
+    die_with(inherited.main_pid)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)  # the main process says when
+    settings = IngestSettings.load()
+    configure_logs(service="ingest", level=settings.log_level, style=settings.log_format)
+    provider = configure_traces(service="ingest", endpoint=settings.otlp_endpoint)
+    try:
+        serve(inherited, settings)
+    finally:
+        provider.shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,59 @@
+"""What is sent, and how: DCMTK's storescu, one process for each association."""
+
+import asyncio
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from darkroom_common.dicom.part10 import FileMeta, encode_head
+from darkroom_local.ports import LOOPBACK
+from tests.bench.receivers import environment
+from tests.builders import CT, a_data_set, encode, new_uid
+
+EXPLICIT = "1.2.840.10008.1.2.1"
+
+
+@dataclass(frozen=True)
+class Load:
+    """Files for some associations, one directory for each."""
+
+    folders: list[Path]
+    objects: int
+    megabytes: float
+
+
+def make_load(directory: Path, *, objects: int, associations: int, side: int) -> Load:
+    """Write CT images of `side` by `side` pixels of 16 bits, of one study."""
+    study, series = new_uid(), new_uid()
+    total = 0
+    folders = [directory / str(number) for number in range(associations)]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    for number in range(objects):
+        one = a_data_set(
+            StudyInstanceUID=study, SeriesInstanceUID=series, InstanceNumber=number,
+            Rows=side, Columns=side, BitsAllocated=16, BitsStored=12, HighBit=11,
+            PixelData=os.urandom(side * side * 2),
+        )  # fmt: skip
+        head = encode_head(FileMeta(CT, str(one.SOPInstanceUID), EXPLICIT, "SCANNER", "DARKROOM"))
+        content = head + encode(one)
+        total += len(content)
+        (folders[number % associations] / f"{number}.dcm").write_bytes(content)
+    return Load(folders, objects, total / 1e6)
+
+
+async def send(load: Load, port: int, *, best: bool) -> float:
+    """Send everything and return the seconds it took; every object must be accepted."""
+    began = time.perf_counter()
+    processes = [
+        await asyncio.create_subprocess_exec(
+            "storescu", "-R", "-aec", "DARKROOM", "+sd", LOOPBACK, str(port), str(folder),
+            env=environment(best=best), stdout=asyncio.subprocess.DEVNULL,
+        )
+        for folder in load.folders
+    ]  # fmt: skip
+    codes = await asyncio.gather(*(process.wait() for process in processes))
+    took = time.perf_counter() - began
+    assert set(codes) == {0}, codes
+    return took

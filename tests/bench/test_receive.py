@@ -1,0 +1,140 @@
+"""P1 to P4 of the targets: receiving, against Orthanc and DCMTK, interleaved."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from darkroom_local.postgres import PrivatePostgres
+from tests.bench import report
+from tests.bench.receivers import Receiver, darkroom, orthanc, orthanc_instances, storescp
+from tests.bench.report import QUICK, ROUNDS, Table
+from tests.bench.senders import Load, make_load, send
+from tests.services import Services, declare_index_queue, prepare_database
+
+Opener = Callable[[], AbstractAsyncContextManager[Receiver]]
+TABLES: list[Table] = []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def page() -> Iterator[None]:
+    """Write the page when all is measured."""
+    yield
+    report.write(TABLES)
+
+
+@pytest.fixture
+def slices(tmp_path: Path) -> dict[int, Load]:
+    """500 CT slices of 0.5 MB, for one association and for ten."""
+    count = 50 if QUICK else 500
+    return {
+        n: make_load(tmp_path / f"load{n}", objects=count, associations=n, side=512)
+        for n in (1, 10)
+    }
+
+
+@pytest.fixture
+async def services(tmp_path: Path, amqp_url: str) -> AsyncIterator[Services]:
+    """Ingest, which needs no database; what it publishes waits in the queue of the index."""
+    await declare_index_queue(amqp_url)
+    made = Services(tmp_path / "darkroom", "postgresql://nobody@127.0.0.1:1/none", amqp_url)
+    made.extra["LOG_LEVEL"] = "INFO"
+    yield made
+    await made.stop()
+
+
+def table(title: str, unit: str) -> Table:
+    made = Table(title, unit, against="Orthanc")
+    TABLES.append(made)
+    return made
+
+
+async def compare(
+    found: Table, openers: list[Opener], loads: dict[int, Load], *, best: bool, rounds: int = ROUNDS
+) -> None:
+    """Measure each receiver with each load, one round after the other."""
+    for _ in range(rounds):
+        for opener in openers:
+            for associations, load in loads.items():
+                async with opener() as receiver:
+                    took = await send(load, receiver.port, best=best)
+                    amount = load.megabytes if found.unit == "MB/s" else load.objects
+                    found.add(receiver.name, f"{associations} associations", amount / took)
+
+
+async def test_p1_ct_slices_from_the_best_senders(
+    tmp_path: Path, services: Services, slices: dict[int, Load]
+) -> None:
+    openers: list[Opener] = [
+        lambda: darkroom(services, "ingest"),
+        lambda: orthanc(tmp_path / "orthanc", best=True),
+        lambda: orthanc(tmp_path / "orthanc", best=True, sync=False),
+        lambda: storescp(tmp_path / "storescp", best=True),
+    ]
+    found = table("P1: CT slices of 0.5 MB, senders at their best", "objects/s")
+    await compare(found, openers, slices, best=True)
+
+
+async def test_p2_ct_slices_from_senders_as_shipped(
+    tmp_path: Path, services: Services, slices: dict[int, Load]
+) -> None:
+    openers: list[Opener] = [
+        lambda: darkroom(services, "ingest"),
+        lambda: orthanc(tmp_path / "orthanc", best=False),
+        lambda: storescp(tmp_path / "storescp", best=False),
+    ]
+    found = table("P2: CT slices of 0.5 MB, senders as shipped", "objects/s")
+    await compare(found, openers, slices, best=False, rounds=min(ROUNDS, 2))
+
+
+async def test_p3_objects_of_50_mb(tmp_path: Path, services: Services) -> None:
+    count = 2 if QUICK else 8
+    loads = {1: make_load(tmp_path / "load", objects=count, associations=1, side=5000)}
+    openers: list[Opener] = [
+        lambda: darkroom(services, "ingest"),
+        lambda: orthanc(tmp_path / "orthanc", best=True),
+        lambda: storescp(tmp_path / "storescp", best=True),
+    ]
+    found = table("P3: objects of 50 MB, senders at their best", "MB/s")
+    await compare(found, openers, loads, best=True)
+
+
+async def test_p4_first_byte_to_queryable(
+    tmp_path: Path, engine_directory: Path, amqp_url: str, slices: dict[int, Load]
+) -> None:
+    """The whole pipeline; a database that fsyncs. Queryable: the rows are committed."""
+    found = table("P4: CT slices of 0.5 MB, first byte to queryable", "objects/s")
+    load = slices[10]
+    async with PrivatePostgres(engine_directory / "postgres", fsync=True).running() as server:
+        for number in range(ROUNDS):
+            name = f"bench{number}"
+            connection = await asyncpg.connect(server.superuser_url())
+            await connection.execute(f"CREATE DATABASE {name}")
+            await connection.close()
+            url = server.superuser_url(name)
+            await prepare_database(url, "metadata")
+            services = Services(tmp_path / name, url, amqp_url)
+            services.extra["LOG_LEVEL"] = "INFO"
+            connection = await asyncpg.connect(url)
+            try:
+                async with darkroom(services, "metadata", "ingest") as receiver:
+                    began = time.perf_counter()
+                    await send(load, receiver.port, best=True)
+                    counted = "SELECT count(*) FROM index.instance"
+                    while await connection.fetchval(counted) < load.objects:
+                        await asyncio.sleep(0.005)
+                    took = time.perf_counter() - began
+                    found.add("Darkroom", "10 associations", load.objects / took)
+            finally:
+                await connection.close()
+            async with orthanc(tmp_path / "orthanc", best=True) as receiver:
+                began = time.perf_counter()
+                await send(load, receiver.port, best=True)
+                while await asyncio.to_thread(orthanc_instances, receiver) < load.objects:
+                    await asyncio.sleep(0.005)
+                took = time.perf_counter() - began
+                found.add("Orthanc", "10 associations", load.objects / took)

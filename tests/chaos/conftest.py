@@ -1,0 +1,16 @@
+"""Fixtures of the long fault tests: services as processes on engines of their own run."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.services import Services
+
+
+@pytest.fixture
+async def services(tmp_path: Path, superuser_url: str, amqp_url: str) -> AsyncIterator[Services]:
+    """Services on a fresh database, virtual host and directory; started by the test."""
+    made = Services(tmp_path, superuser_url, amqp_url)
+    yield made
+    await made.stop()

@@ -1,0 +1,95 @@
+"""`kill -9` of ingest and of the indexer at random moments, many times (F1 and F2, by chance).
+
+The oracle is the sender's ledger: what was answered 0x0000 must be there once, unaltered, and
+nothing may be there twice. Rounds by `DARKROOM_CHAOS_ROUNDS` (100).
+"""
+
+import asyncio
+import hashlib
+import os
+import random
+
+import pytest
+
+from tests.builders import a_data_set, encode
+from tests.dicom_peer import send
+from tests.integration.test_pipeline import rows, until
+from tests.services import Services, prepare_database
+
+ROUNDS = int(os.environ.get("DARKROOM_CHAOS_ROUNDS", "100"))
+OBJECTS = 20  # a round
+
+
+async def check(services: Services, answered: dict[str, str]) -> None:
+    """Compare the ledger (UID to digest) with index and store: lost 0, duplicated 0."""
+    await until(services, "SELECT count(*) FROM index.instance", len(answered), limit=120)
+    found = await rows(
+        services, "SELECT sop_instance_uid, object_key, data_set_offset FROM index.instance"
+    )
+    assert {row["sop_instance_uid"] for row in found} == set(answered)
+    for row in found:
+        stored = (services.store / row["object_key"]).read_bytes()[row["data_set_offset"] :]
+        assert hashlib.sha256(stored).hexdigest() == answered[row["sop_instance_uid"]]
+    assert len(list(services.store.rglob("*.dcm"))) == len(answered)
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("victim", ["ingest", "metadata"])
+async def test_killed_at_any_time_nothing_is_lost_or_doubled(
+    services: Services, victim: str
+) -> None:
+    await prepare_database(services.superuser_url, "metadata")
+    await services.start("metadata", "ingest")
+    chance = random.Random(20261121)  # noqa: S311 - reproducible, not secret
+    answered: dict[str, str] = {}
+    for number in range(ROUNDS):
+        left = {
+            str(one.SOPInstanceUID): encode(one) for one in (a_data_set() for _ in range(OBJECTS))
+        }
+        digests = {uid: hashlib.sha256(data).hexdigest() for uid, data in left.items()}
+        sending = asyncio.create_task(
+            asyncio.to_thread(send, services.dicom_port, list(left.items()))
+        )
+        await asyncio.sleep(chance.uniform(0, 0.15))
+        await services.running[victim].kill()
+        await services.running[victim].start()
+        answers = await sending
+        await services.running[victim].ready()
+        while True:
+            for uid, status in answers.items():
+                if status == 0:
+                    answered[uid] = digests[uid]
+                    left.pop(uid, None)
+            if not left:
+                break
+            answers = await asyncio.to_thread(send, services.dicom_port, list(left.items()))
+        if number % 10 == 9:
+            print(f"{victim}: {number + 1} of {ROUNDS} kills, {len(answered)} objects")  # noqa: T201
+    await check(services, answered)
+
+
+@pytest.mark.timeout(3600)
+async def test_the_same_object_from_fifty_senders_at_once_is_one_object(services: Services) -> None:
+    """F13: the same C-STORE 50 times at once, for a hundred objects."""
+    await prepare_database(services.superuser_url, "metadata")
+    await services.start("metadata", "ingest")
+    objects = {str(one.SOPInstanceUID): encode(one) for one in (a_data_set() for _ in range(100))}
+
+    async def sender() -> None:
+        left = dict(objects)
+        while left:
+            answers = await asyncio.to_thread(send, services.dicom_port, list(left.items()))
+            for uid, status in answers.items():
+                if status == 0:
+                    left.pop(uid, None)
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(50):
+            tasks.create_task(sender())
+    await check(services, {uid: hashlib.sha256(data).hexdigest() for uid, data in objects.items()})
+    await until(
+        services,
+        "SELECT (count(*) + coalesce(sum(duplicates), 0))::int FROM index.instance",
+        50 * 100,
+        limit=120,
+    )
