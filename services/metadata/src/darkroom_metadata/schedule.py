@@ -18,6 +18,8 @@ log = get_logger(__name__)
 SLICE_SECONDS: Final = 10.0
 """After so long the lock is free for a moment: an operator's run gets in between."""
 BREATH_SECONDS: Final = 1.0
+BUSY_SECONDS: Final = 5.0
+"""After so long it is asked again whether the index is still behind."""
 IDLE_SECONDS: Final = 60.0
 
 
@@ -45,15 +47,17 @@ class Schedule:
     async def run(self) -> None:
         """Verify for ever; cancel to stop. A store or a database that is away is waited for."""
         while True:
-            worked = False
+            pause = BUSY_SECONDS
             if not self.behind():
+                pause = IDLE_SECONDS
                 try:
-                    worked = await self.slice()
+                    if await self.slice():
+                        pause = BREATH_SECONDS
                 except DependencyUnavailable as error:
                     log.warning("verification.waits", reason=str(error))
                 except Exception:  # it must not take indexing down with it
                     log.exception("verification.failed")
-            await asyncio.sleep(BREATH_SECONDS if worked else IDLE_SECONDS)
+            await asyncio.sleep(pause)
 
     async def slice(self) -> bool:
         """Do some of what is due; tell whether there was any.
