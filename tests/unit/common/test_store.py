@@ -2,9 +2,12 @@
 
 import os
 import threading
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from darkroom_common.objects.store import FileSystemStore
+import pytest
+
+from darkroom_common.objects.store import CHUNK, FileSystemStore, StoreUnavailable
 
 
 def test_two_relays_copying_one_object_leave_it_whole(tmp_path: Path) -> None:
@@ -22,3 +25,59 @@ def test_two_relays_copying_one_object_leave_it_whole(tmp_path: Path) -> None:
     copying.join(timeout=10)
     assert target.read_bytes() == b"whole object"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["object.dcm", "quick", "slow"]
+
+
+async def listed(store: FileSystemStore, prefix: str = "", after: str = "") -> list[str]:
+    return [one.key async for one in store.list_keys(prefix, after=after)]
+
+
+async def test_a_listing_has_every_object_and_goes_on_behind_any_of_them(tmp_path: Path) -> None:
+    keys = [
+        "a/b/1.dcm", "a/b/2.dcm", "a/b.c/1.dcm", "a/c.dcm", "a.dcm", "b/1.dcm", "b/a/1.dcm",
+        "c.dcm",
+    ]  # fmt: skip
+    keys += [f"many/{n:04}.dcm" for n in range(600)]
+    for key in keys:
+        (tmp_path / key).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / key).write_bytes(key.encode())
+    (tmp_path / "a" / ".2.dcm.receipt.part").write_bytes(b"draft")
+    (tmp_path / "link.dcm").symlink_to(tmp_path / "c.dcm")
+    (tmp_path / "empty").mkdir()
+    store = FileSystemStore(tmp_path)
+    everything = await listed(store)
+    assert sorted(everything) == sorted(keys)
+    for number in (0, 1, 2, 3, 4, 5, 6, 7, 300, 607):
+        assert await listed(store, after=everything[number]) == everything[number + 1 :]
+    assert await listed(store, after="a/b/1.dcn") == everything[everything.index("a/b/2.dcm") :]
+    for prefix in ("a", "a/", "a/b", "a/b/1", "many/05", "zzz"):
+        assert await listed(store, prefix) == [k for k in everything if k.startswith(prefix)]
+    sizes = {one.key: one.size async for one in store.list_keys()}
+    assert sizes["a/b/1.dcm"] == len("a/b/1.dcm")
+
+
+async def test_a_linked_object_is_as_old_as_its_link(tmp_path: Path) -> None:
+    spooled = tmp_path / "spooled"
+    spooled.write_bytes(b"received long ago")
+    os.utime(spooled, (0, 0))
+    store = FileSystemStore(tmp_path / "objects")
+    await store.put_files([("a.dcm", spooled)])
+    (one,) = [one async for one in store.list_keys()]
+    assert datetime.now(UTC) - one.modified < timedelta(minutes=1)
+
+
+async def test_a_store_without_its_root_is_away(tmp_path: Path) -> None:
+    store = FileSystemStore(tmp_path / "none")
+    with pytest.raises(StoreUnavailable):
+        await listed(store)
+    with pytest.raises(StoreUnavailable):
+        await store.holds_anything()
+    assert not await FileSystemStore(tmp_path).holds_anything()
+
+
+async def test_what_is_read_fresh_is_the_same(tmp_path: Path) -> None:
+    (tmp_path / "a.dcm").write_bytes(bytes(range(256)) * 8192)
+    store = FileSystemStore(tmp_path)
+    for fresh in (False, True):
+        parts = [part async for part in store.stream("a.dcm", start=3, fresh=fresh)]
+        assert b"".join(parts) == (bytes(range(256)) * 8192)[3:]
+        assert max(map(len, parts)) <= CHUNK

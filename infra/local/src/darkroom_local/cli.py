@@ -10,6 +10,7 @@ from rich.console import Console
 
 from darkroom_local import demo as demonstration
 from darkroom_local import doctor as examination
+from darkroom_local import verify as verification
 from darkroom_local.keyring import KeysLostError
 from darkroom_local.layout import SettingError, Settings, default_data
 from darkroom_local.lock import AlreadyRunningError, DirectoryLock
@@ -62,6 +63,7 @@ _EXPECTED = (
     SettingError,
     StartError,
     demonstration.DemoError,
+    verification.VerifyError,
 )
 
 
@@ -130,8 +132,53 @@ def demo(
     _expecting_trouble(run)
 
 
-def _expecting_trouble(run: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run to the end; an expected error becomes one message and exit code 1."""
+@app.command()
+def verify(  # noqa: PLR0913, PLR0917 - one option each
+    data: Data = _DATA,
+    read_all: Annotated[
+        bool, typer.Option("--all", help="Also read every object back and compare its SHA-256.")
+    ] = False,
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="DATE", help="Also read back what was received since (ISO 8601)."),
+    ] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Have objects that no row names indexed.")
+    ] = False,
+    bytes_per_second: Annotated[
+        int | None, typer.Option(min=0, help="Limit of reading back; 0 is no limit.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Compare index and objects, both ways; exit 0 when all is well, 1 with findings, else 2.
+
+    An interrupted run goes on where it was when the same is asked for again.
+    """
+    arguments = [
+        *(["--all"] if read_all else []),
+        *(["--since", since] if since else []),
+        *(["--repair"] if repair else []),
+        *(["--bytes-per-second", str(bytes_per_second)] if bytes_per_second is not None else []),
+    ]
+    code = 0
+
+    async def run() -> None:
+        nonlocal code
+        code = await verification.run(
+            data.expanduser().resolve(), arguments, as_json=as_json, console=SteadyConsole()
+        )
+
+    try:
+        _expecting_trouble(run, code=verification.COULD_NOT_RUN)
+    except KeyboardInterrupt:
+        typer.echo("darkroom: interrupted; ask for the same again to go on", err=True)
+        code = verification.COULD_NOT_RUN
+    if code:
+        raise typer.Exit(code)
+
+
+def _expecting_trouble(run: Callable[[], Coroutine[Any, Any, None]], *, code: int = 1) -> None:
+    """Run to the end; an expected error becomes one message and an exit code."""
     failed: list[BaseException] = []
     try:
         asyncio.run(run())
@@ -140,7 +187,7 @@ def _expecting_trouble(run: Callable[[], Coroutine[Any, Any, None]]) -> None:
     for error in failed:
         typer.echo(f"darkroom: {error}", err=True)
     if failed:
-        raise typer.Exit(1)
+        raise typer.Exit(code)
 
 
 def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:

@@ -3,8 +3,9 @@
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 from urllib.parse import quote, urlsplit
 
@@ -36,6 +37,20 @@ class Plan:
     amqp_url: str
     health_ports: Mapping[str, int]
 
+    @classmethod
+    def of_running(cls, data: Path) -> "Plan":
+        """Return the plan of the stack that runs in a data directory, for work beside it."""
+        layout = Layout(data)
+        keyring = Keyring(layout)
+        return cls(
+            settings=Settings(data),
+            layout=layout,
+            keyring=keyring,
+            superuser_url=keyring.path("superuser-url").read_text(),
+            amqp_url=keyring.path("amqp-url").read_text(),
+            health_ports={},
+        )
+
     def health_url(self, service: str) -> str:
         """Return the base URL of a service's health server."""
         return f"http://{LOOPBACK}:{self.health_ports[service]}"
@@ -48,13 +63,7 @@ class Plan:
             "DRAIN_SECONDS": str(DRAIN_SECONDS),
             "STORE_URL": self.layout.objects.as_uri(),
         }
-        files = {
-            "POSTGRES_URL": self._url_file(f"darkroom_{name}"),
-            "AMQP_URL": str(self.keyring.write("amqp-url", self.amqp_url)),
-        }
-        for setting, readers in _SECRETS.items():
-            if name in readers:
-                files[setting] = str(self.keyring.path(setting.lower().replace("_", "-")))
+        files = self._secret_files(name)
         if name == "ingest":
             values |= {
                 "DICOM_PORT": str(self.settings.dicom_port),
@@ -71,6 +80,12 @@ class Plan:
             if self.layout.admin_password.exists():  # whoever has read it may remove it
                 files["ADMIN_PASSWORD"] = str(self.layout.admin_password)
         return self._command(name, ["-m", f"darkroom_{name}"], values, files)
+
+    def verification(self, arguments: Sequence[str]) -> Command:
+        """Return the command that verifies; it tells JSON lines on its standard output."""
+        values = {"STORE_URL": self.layout.objects.as_uri()}
+        words = ["-m", "darkroom_metadata", "verify", "--json", *arguments]
+        return self._command("verify", words, values, self._secret_files("metadata"))
 
     def migration(self, name: str) -> Command:
         """Return the command that brings a service's schema up to date."""
@@ -98,6 +113,16 @@ class Plan:
             log=self.layout.log(log),
             environment=environment(ours),
         )
+
+    def _secret_files(self, name: str) -> dict[str, str]:
+        files = {
+            "POSTGRES_URL": self._url_file(f"darkroom_{name}"),
+            "AMQP_URL": str(self.keyring.write("amqp-url", self.amqp_url)),
+        }
+        for setting, readers in _SECRETS.items():
+            if name in readers:
+                files[setting] = str(self.keyring.path(setting.lower().replace("_", "-")))
+        return files
 
     def _url_file(self, role: str) -> str:
         parts = urlsplit(self.superuser_url)

@@ -13,11 +13,11 @@ import asyncio
 import faulthandler
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Final
 
 from darkroom_common import health as health_server
 from darkroom_common.errors import DarkroomError
@@ -29,6 +29,8 @@ from darkroom_common.telemetry.logs import configure_logs, get_logger
 from darkroom_common.telemetry.traces import configure_traces
 
 log = get_logger(__name__)
+COULD_NOT_RUN: Final = 2
+"""The exit code of a command that could not do its work."""
 
 
 class WorkEnded(DarkroomError):
@@ -79,27 +81,47 @@ class Service:
         log.info("service.draining", limit=self.drain_seconds)
 
 
+@dataclass(frozen=True)
+class Command:
+    """Work that ends, beside serving: `python -m darkroom_<service> <name> [arguments]`.
+
+    `run` gets the service's settings and what follows the name, and returns the exit code. Its
+    standard output is its own; the logs go to standard error.
+    """
+
+    name: str
+    run: Callable[[Any, Sequence[str]], Awaitable[int]]
+
+
 def main(  # noqa: PLR0913 - all by keyword
     name: str,
     *,
     settings: type[Settings],
     run: Callable[[Service, Any], Awaitable[None]],
     schema: str | None,
+    commands: Sequence[Command] = (),
     argv: list[str] | None = None,
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
 ) -> int:
-    """Be the command `python -m darkroom_<name> [migrate [pre|post]]`; return the exit code."""
+    """Be the command `python -m darkroom_<name> [migrate [pre|post]]`; return the exit code.
+
+    `commands` are further ones; a `DarkroomError` in one of them is exit code 2.
+    """
     arguments = sys.argv[1:] if argv is None else argv
     faulthandler.enable()
+    further = {command.name: command for command in commands}
     try:
         match arguments:
+            case [first, *rest] if first in further:
+                return _command(name, settings, further[first], rest)
             case []:
                 return _serve(name, settings.load(), run, loop_factory)
             case ["migrate"] | ["migrate", "pre" | "post"]:
                 return _migrate(name, schema, phase=(arguments[1:] or ["all"])[0])
             case _:
-                print(f"usage: python -m darkroom_{name} [migrate [pre|post]]", file=sys.stderr)  # noqa: T201
-                return 2
+                choices = " | ".join(["migrate [pre|post]", *further])
+                print(f"usage: python -m darkroom_{name} [{choices}]", file=sys.stderr)  # noqa: T201
+                return COULD_NOT_RUN
     except DarkroomError as error:
         print(f"darkroom_{name}: {error}", file=sys.stderr)  # noqa: T201 - a command's own words
         return 1
@@ -115,6 +137,24 @@ def _migrate(name: str, schema: str | None, *, phase: str) -> int:
     done = asyncio.run(migrate(url, schema=schema, package=f"darkroom_{name}", phase=phase))
     log.info("migration.finished", schema=schema, applied=len(done))
     return 0
+
+
+def _command(name: str, settings: type[Settings], command: Command, rest: list[str]) -> int:
+    try:
+        loaded = settings.load()
+        configure_logs(
+            service=name, level=loaded.log_level, style=loaded.log_format, stream=sys.stderr
+        )
+
+        async def run() -> int:
+            return await command.run(loaded, rest)
+
+        return asyncio.run(run())
+    except DarkroomError as error:
+        print(f"darkroom_{name} {command.name}: {error}", file=sys.stderr)  # noqa: T201
+    except KeyboardInterrupt:
+        print(f"darkroom_{name} {command.name}: interrupted", file=sys.stderr)  # noqa: T201
+    return COULD_NOT_RUN
 
 
 def _serve(

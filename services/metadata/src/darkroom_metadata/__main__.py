@@ -2,9 +2,18 @@
 
 import sys
 
-from darkroom_common.service import main
+from darkroom_common.service import Command, main
 from darkroom_metadata.settings import MetadataSettings
+from darkroom_metadata.verify_command import verify
 from darkroom_metadata.wiring import run
 
 if __name__ == "__main__":
-    sys.exit(main("metadata", settings=MetadataSettings, run=run, schema="index"))
+    sys.exit(
+        main(
+            "metadata",
+            settings=MetadataSettings,
+            run=run,
+            schema="index",
+            commands=[Command("verify", verify)],
+        )
+    )

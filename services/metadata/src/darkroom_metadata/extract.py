@@ -59,6 +59,8 @@ class Extracted:
     bits_allocated: int | None = None
     number_of_frames: int | None = None
     flags: tuple[str, ...] = field(default=())
+    head_sha256: bytes | None = None
+    """Of the object's bytes before its data set."""
 
 
 def read_header(file: BinaryIO) -> JsonDataset:

@@ -1,15 +1,17 @@
 """The indexer: batches of stored objects become rows, each exactly once."""
 
 import asyncio
+import hashlib
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from darkroom_common.amqp.broker import Received
+from darkroom_common.clock import SYSTEM_CLOCK, Clock
 from darkroom_common.errors import DependencyUnavailable, PermanentError
 from darkroom_common.messages.ingest import InstanceStored
+from darkroom_common.objects.receipt import HEAD_LIMIT
 from darkroom_common.objects.store import ObjectStore
 from darkroom_common.postgres.inbox import Inbox
 from darkroom_common.postgres.outbox import Outbox
@@ -23,6 +25,8 @@ from darkroom_metadata.rows import Item, LostRace
 
 log = get_logger(__name__)
 CONSUMER: Final = "metadata.index"
+BEHIND_LAG_SECONDS: Final = 10.0
+BEHIND_FOR_SECONDS: Final = 5.0
 
 
 @dataclass
@@ -36,6 +40,15 @@ class Indexer:
     outbox: Outbox
     executor: Executor
     inbox: Inbox = field(default_factory=lambda: Inbox("index", CONSUMER))
+    clock: Clock = SYSTEM_CLOCK
+    _last_batch: float = float("-inf")
+    _last_lag: float = 0.0
+
+    @property
+    def behind(self) -> bool:
+        """Whether the last batch, a moment ago, had waited long: other work should wait."""
+        recent = self.clock.monotonic() - self._last_batch < BEHIND_FOR_SECONDS
+        return recent and self._last_lag > BEHIND_LAG_SECONDS
 
     async def index(self, received: Sequence[Received]) -> None:
         """Index a batch in one transaction: inbox, rows and outbox, or nothing.
@@ -63,6 +76,8 @@ class Indexer:
         """Read one header, in a thread."""
         flags = event.flags
         with self.store.open_now(event.object_key) as file:
+            head = hashlib.sha256(file.read(min(event.data_set_offset, HEAD_LIMIT))).digest()
+            file.seek(0)
             try:
                 header = read_header(file)
             except OSError:
@@ -70,9 +85,10 @@ class Indexer:
             except Exception as error:  # noqa: BLE001 - accepted is accepted: index what is known
                 log.warning("header.unreadable", receipt=event.receipt, reason=type(error).__name__)
                 header, flags = {}, (*flags, "header-unreadable")
-        return extract(
+        found = extract(
             header, study_instance_uid=event.study_instance_uid, blind=self.blind, flags=flags
         )
+        return replace(found, head_sha256=head)
 
     async def _write(self, items: Sequence[Item]) -> None:
         for attempt in range(CLASH_ATTEMPTS):
@@ -98,15 +114,16 @@ class Indexer:
                 return
         raise DependencyUnavailable("the index is too busy: lost against other writers each time")
 
-    @staticmethod
-    def _tell(items: Sequence[Item], added: int, duplicates: int, conflicts: int) -> None:
+    def _tell(self, items: Sequence[Item], added: int, duplicates: int, conflicts: int) -> None:
         metrics.INDEX_BATCH.observe(len(items))
         metrics.INDEXED.labels("added").inc(added)
         metrics.INDEXED.labels("duplicate").inc(duplicates)
         metrics.INDEXED.labels("conflict").inc(conflicts)
-        now = datetime.now(UTC)
-        for item in items:
-            metrics.INDEX_LAG.observe((now - item.event.received_at).total_seconds())
+        now = self.clock.now()
+        lags = [(now - item.event.received_at).total_seconds() for item in items]
+        for lag in lags:
+            metrics.INDEX_LAG.observe(lag)
+        self._last_batch, self._last_lag = self.clock.monotonic(), min(lags, default=0.0)
         log.info(
             "batch.indexed", size=len(items), added=added, duplicates=duplicates,
             conflicts=conflicts,

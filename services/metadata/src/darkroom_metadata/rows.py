@@ -176,21 +176,23 @@ class RowWriter:
             [_SEPARATOR.join(item.found.flags) for item in items],
             [item.found.header for item in items],
             [item.event.received_at for item in items],
+            [item.found.head_sha256 for item in items],
         ]
         added = await db.fetch(
             "INSERT INTO index.instance (series_id, sop_instance_uid, sop_class_uid,"
             " transfer_syntax_uid, instance_number, pixel_rows, pixel_columns, bits_allocated,"
             " number_of_frames, object_key, sha256, size, data_set_offset, receipt,"
-            " calling_ae_title, flags, header, phi_key, received_at)"
+            " calling_ae_title, flags, header, phi_key, received_at, head_sha256)"
             " SELECT g.series, g.uid, g.class, g.syntax, g.number, g.rows, g.columns, g.bits,"
             " g.frames, g.key, g.digest, g.size, g.start, g.receipt, g.ae,"
-            " string_to_array(g.flags, E'\\x1f'), pgp_sym_encrypt(g.header, $19, $21), $20, g.at"
+            " string_to_array(g.flags, E'\\x1f'), pgp_sym_encrypt(g.header, $20, $22), $21, g.at,"
+            " g.head"
             " FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::bigint[],"
             " $6::int[], $7::int[], $8::int[], $9::int[], $10::text[], $11::bytea[],"
             " $12::bigint[], $13::bigint[], $14::text[], $15::text[], $16::text[], $17::text[],"
-            " $18::timestamptz[])"
+            " $18::timestamptz[], $19::bytea[])"
             " AS g (series, uid, class, syntax, number, rows, columns, bits, frames, key, digest,"
-            " size, start, receipt, ae, flags, header, at)"
+            " size, start, receipt, ae, flags, header, at, head)"
             " ON CONFLICT (sop_instance_uid) DO NOTHING RETURNING id",
             *columns,
             self.keys.current_key,

@@ -16,3 +16,18 @@ class MetadataSettings(Settings):
     )
     batch_size: int = Field(default=200, ge=1, le=500)
     batch_linger_seconds: float = Field(default=0.02, ge=0, le=1)
+    verify_bytes_per_second: int = Field(
+        default=20 << 20, ge=0, description="limit of reading back; 0 is no limit"
+    )
+    verify_interval_days: float = Field(
+        default=30.0, ge=0, description="every object is read back so often; 0 is never"
+    )
+    verify_consistency_hours: float = Field(
+        default=24.0, ge=0, description="index and store are compared so often; 0 is never"
+    )
+    verify_grace_seconds: float = Field(
+        default=3600.0, ge=0, description="an object may be without a row for so long"
+    )
+    verify_repair: bool = Field(
+        default=False, description="the scheduled comparison publishes orphans again"
+    )

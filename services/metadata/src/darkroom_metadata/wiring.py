@@ -4,18 +4,23 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 from darkroom_common.amqp.rabbitmq import open_broker
-from darkroom_common.objects.store import open_store
+from darkroom_common.objects.store import ObjectStore, open_store
 from darkroom_common.postgres.migrate import wait_until_compatible
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys, decode_key
-from darkroom_common.postgres.pool import open_database
+from darkroom_common.postgres.pool import Database, open_database
 from darkroom_common.service import Service
 from darkroom_common.topology import METADATA_INDEX
+from darkroom_metadata.domain.verification import Pace
 from darkroom_metadata.indexer import Indexer
+from darkroom_metadata.ledger import Ledger
 from darkroom_metadata.lifecycle import Lifecycle, clean_inbox
+from darkroom_metadata.reconciler import Objects
 from darkroom_metadata.repository import IndexRepository
 from darkroom_metadata.rows import RowWriter
+from darkroom_metadata.schedule import Planned, Schedule
 from darkroom_metadata.settings import MetadataSettings
+from darkroom_metadata.verification import Brake, Contents, Rows
 
 
 async def run(service: Service, settings: MetadataSettings) -> None:
@@ -41,6 +46,7 @@ async def run(service: Service, settings: MetadataSettings) -> None:
                 database, store, IndexRepository(RowWriter(keys)), blind, outbox, executor
             )
             lifecycle = Lifecycle(database, outbox, timedelta(seconds=settings.quiet_seconds))
+            schedule = _schedule(settings, database, store, outbox, indexer)
             async with service.background(
                 broker.consume_batches(
                     METADATA_INDEX,
@@ -51,5 +57,34 @@ async def run(service: Service, settings: MetadataSettings) -> None:
                 outbox.run(database, broker),
                 lifecycle.run(),
                 clean_inbox(database, indexer.inbox),
+                schedule.run(),
             ):
                 await service.run_until_stopped()
+
+
+def _schedule(
+    settings: MetadataSettings,
+    database: Database,
+    store: ObjectStore,
+    outbox: Outbox,
+    indexer: Indexer,
+) -> Schedule:
+    """Plan what verification does by itself; an interval of 0 leaves its checks out."""
+    ledger = Ledger(outbox)
+    brake = Brake(Pace(settings.verify_bytes_per_second))
+    planned: list[Planned] = []
+    if settings.verify_consistency_hours:
+        every = timedelta(hours=settings.verify_consistency_hours)
+        grace = timedelta(seconds=settings.verify_grace_seconds)
+        planned += [
+            Planned(Rows(store, ledger, brake), every, every),
+            Planned(
+                Objects(store, ledger, brake, grace, repair=settings.verify_repair), every, every
+            ),
+        ]
+    if settings.verify_interval_days:
+        age = timedelta(days=settings.verify_interval_days)
+        # Each day what has become due since: one run a day, not one for every object.
+        every = min(age, timedelta(days=1))
+        planned.append(Planned(Contents(store, ledger, brake), every, age))
+    return Schedule(database, ledger, planned, lambda: indexer.behind)

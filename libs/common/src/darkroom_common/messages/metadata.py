@@ -1,6 +1,6 @@
 """What metadata tells: the index has changed."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -53,3 +53,22 @@ class StudyCompleted(Event):
     instances: int
     modalities: tuple[str, ...]
     calling_ae_titles: tuple[AeTitle, ...] = ()
+
+
+class InstanceDamaged(Event):
+    """Verification found an indexed object that is not as it was received.
+
+    Once for each finding: again only when it was well in between, or is damaged otherwise.
+    """
+
+    TYPE: ClassVar[str] = "dicom.instance.damaged.v1"
+
+    receipt: ReceiptId
+    study_instance_uid: Uid
+    series_instance_uid: Uid
+    sop_instance_uid: Uid
+    object_key: ObjectKey
+    kind: Literal["missing-object", "altered-object", "wrong-size", "unreadable"]
+    sha256: Digest = Field(description="of the data set as it was received")
+    size: int = Field(ge=0, description="bytes of the data set as it was received")
+    found_sha256: Digest | None = Field(default=None, description="what was read, if it was")

@@ -9,7 +9,12 @@ from darkroom_common.messages.base import InvalidMessage, Message
 from darkroom_common.messages.ingest import InstanceQuarantined, InstanceStored
 from darkroom_common.messages.jobs import PrintJobChanged, TransmitJobChanged
 from darkroom_common.messages.licensing import LicenceChecked
-from darkroom_common.messages.metadata import InstanceConflicted, InstanceIndexed, StudyCompleted
+from darkroom_common.messages.metadata import (
+    InstanceConflicted,
+    InstanceDamaged,
+    InstanceIndexed,
+    StudyCompleted,
+)
 
 MESSAGE_TYPES: Final[Mapping[str, type[Message]]] = MappingProxyType(
     {
@@ -19,6 +24,7 @@ MESSAGE_TYPES: Final[Mapping[str, type[Message]]] = MappingProxyType(
             InstanceQuarantined,
             InstanceIndexed,
             InstanceConflicted,
+            InstanceDamaged,
             StudyCompleted,
             SendObjects,
             PrintFilm,

@@ -1,11 +1,16 @@
 """A receipt: one object that was received and is durable, on its way from spool to index."""
 
+import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
-from darkroom_common.dicom.identity import Identity
+from darkroom_common.dicom.identity import Identity, IdentityReader
+from darkroom_common.dicom.part10 import FileMeta, decode_head
 from darkroom_common.messages.ingest import InstanceStored
+
+HEAD_LIMIT: Final = 1 << 16
+"""Bytes; no head of ours is longer."""
 
 
 @dataclass(frozen=True)
@@ -46,3 +51,66 @@ class Receipt:
             received_at=self.received_at,
             flags=self.identity.flags,
         )
+
+
+class ReceiptReader:
+    """Reads the receipt of a DICOM file of ours from its bytes, in order and in bounded memory.
+
+    The file says by itself all that the receipt needs but its id and when it came.
+    """
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+        self._size = 0
+        self._beginning = bytearray()
+        self._head: tuple[FileMeta, int] | None = None
+        self._identity: IdentityReader | None = None
+
+    def feed(self, piece: bytes) -> None:
+        """Take the next bytes of the file.
+
+        Raises:
+            Unreadable: it is no DICOM file of ours; nothing may be fed after that.
+        """
+        if self._identity is not None:
+            self._data_set(self._identity, piece)
+            return
+        self._beginning += piece
+        if len(self._beginning) >= HEAD_LIMIT:
+            self._begin()
+
+    def finish(self, *, receipt_id: str, received_at: datetime) -> Receipt:
+        """Return the receipt, after the last byte.
+
+        Raises:
+            Unreadable: it is no whole DICOM file.
+        """
+        if self._head is None or self._identity is None:
+            self._begin()
+        assert self._head is not None  # noqa: S101 - `_begin` has made both
+        assert self._identity is not None  # noqa: S101
+        meta, offset = self._head
+        return Receipt(
+            id=receipt_id,
+            identity=self._identity.finish(),
+            transfer_syntax_uid=meta.transfer_syntax_uid,
+            sha256=self._digest.hexdigest(),
+            size=self._size,
+            data_set_offset=offset,
+            calling_ae_title=meta.calling_ae_title,
+            called_ae_title=meta.called_ae_title,
+            received_at=received_at,
+        )
+
+    def _begin(self) -> None:
+        beginning = bytes(self._beginning)
+        self._beginning.clear()
+        self._head = decode_head(beginning)
+        meta, offset = self._head
+        self._identity = IdentityReader(meta.transfer_syntax_uid)
+        self._data_set(self._identity, beginning[offset:])
+
+    def _data_set(self, identity: IdentityReader, piece: bytes) -> None:
+        self._digest.update(piece)
+        self._size += len(piece)
+        identity.feed(piece)

@@ -10,7 +10,6 @@ from the threads that receive.
 """
 
 import fcntl
-import hashlib
 import json
 import os
 import threading
@@ -20,10 +19,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from darkroom_common.dicom.identity import IdentityReader
-from darkroom_common.dicom.part10 import decode_head
 from darkroom_common.errors import ConfigurationError, DarkroomError
-from darkroom_common.objects.receipt import Receipt
+from darkroom_common.objects.receipt import Receipt, ReceiptReader
 from darkroom_common.objects.store import sync_directory
 
 _IOV_MAX: Final = 1024  # parts of one system call, <limits.h>
@@ -232,27 +229,12 @@ class Spool:
             OSError: it cannot be read.
         """
         path = self.path(receipt_id)
-        digest = hashlib.sha256()
-        size = 0
+        reader = ReceiptReader()
         with path.open("rb") as file:
-            meta, offset = decode_head(file.read(_READ))
-            reader = IdentityReader(meta.transfer_syntax_uid)
-            file.seek(offset)
             while piece := file.read(_READ):
-                digest.update(piece)
                 reader.feed(piece)
-                size += len(piece)
-        return Receipt(
-            id=receipt_id,
-            identity=reader.finish(),
-            transfer_syntax_uid=meta.transfer_syntax_uid,
-            sha256=digest.hexdigest(),
-            size=size,
-            data_set_offset=offset,
-            calling_ae_title=meta.calling_ae_title,
-            called_ae_title=meta.called_ae_title,
-            received_at=datetime.fromtimestamp(path.stat().st_mtime, UTC),
-        )
+        received_at = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        return reader.finish(receipt_id=receipt_id, received_at=received_at)
 
     def close(self) -> None:
         """Let another process use the directory."""

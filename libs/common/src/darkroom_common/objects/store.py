@@ -7,16 +7,20 @@ received. Nothing is ever overwritten: a key carries the digest of what it names
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator, Sequence
+import stat
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, Final, Protocol
+from typing import BinaryIO, Final, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 
 from darkroom_common.errors import ConfigurationError, DependencyUnavailable, PermanentError
 from darkroom_common.health import Unhealthy
 
 CHUNK: Final = 1 << 20
+_LISTED_AT_ONCE: Final = 256
 
 
 class ObjectMissing(PermanentError):
@@ -35,6 +39,16 @@ class VolumeSpace:
     total: int
 
 
+class Listed(NamedTuple):
+    """One object as a listing shows it."""
+
+    key: str
+    size: int
+    """Bytes of the whole object."""
+    modified: datetime
+    """When it came to be where it is, as far as the store knows."""
+
+
 class ObjectStore(Protocol):
     """What every kind of store does. Offsets and lengths are bytes."""
 
@@ -47,9 +61,12 @@ class ObjectStore(Protocol):
         ...
 
     def stream(
-        self, key: str, *, start: int = 0, length: int | None = None
+        self, key: str, *, start: int = 0, length: int | None = None, fresh: bool = False
     ) -> AsyncIterator[bytes]:
         """Yield the bytes from `start`, at most `length` of them.
+
+        With `fresh` they come from the medium, as far as that can be had, not from a cache, and
+        leave none behind: to see what is really kept.
 
         Raises:
             ObjectMissing: at the first step.
@@ -79,6 +96,28 @@ class ObjectStore(Protocol):
 
         Raises:
             ObjectMissing: there is none.
+            StoreUnavailable: the store is away.
+        """
+        ...
+
+    def list_keys(self, prefix: str = "", *, after: str = "") -> AsyncIterator[Listed]:
+        """Yield the objects whose keys begin with `prefix`, in the store's own fixed order.
+
+        What is added or removed meanwhile may be in it or not; drafts never are.
+
+        Args:
+            prefix: the beginning of the keys.
+            after: a key that an earlier listing gave, to go on behind it.
+
+        Raises:
+            StoreUnavailable: at any step.
+        """
+        ...
+
+    async def holds_anything(self) -> bool:
+        """Tell whether there is anything at all: a volume that is not mounted holds nothing.
+
+        Raises:
             StoreUnavailable: the store is away.
         """
         ...
@@ -156,7 +195,7 @@ class FileSystemStore:
         temporary.rename(target)
 
     async def stream(
-        self, key: str, *, start: int = 0, length: int | None = None
+        self, key: str, *, start: int = 0, length: int | None = None, fresh: bool = False
     ) -> AsyncIterator[bytes]:
         """Yield the bytes from `start`, at most `length` of them, a mebibyte at a time."""
         path = self.path(key)
@@ -164,6 +203,8 @@ class FileSystemStore:
         try:
             file = await asyncio.to_thread(path.open, "rb")
             try:
+                if fresh:
+                    _forget_cached(file)
                 if start:
                     file.seek(start)
                 while left is None or left > 0:
@@ -174,6 +215,8 @@ class FileSystemStore:
                     if left is not None:
                         left -= len(chunk)
                     yield chunk
+                if fresh:
+                    _forget_cached(file)
             finally:
                 file.close()
         except FileNotFoundError as error:
@@ -214,6 +257,55 @@ class FileSystemStore:
         except OSError as error:
             raise StoreUnavailable(f"object store: {error.strerror}") from error
 
+    async def list_keys(self, prefix: str = "", *, after: str = "") -> AsyncIterator[Listed]:
+        """Yield the objects in the order of their keys' parts, holding one directory a level.
+
+        A hard link keeps the time of the bytes: the later of that and the link's own counts.
+        """
+        walk = self._walk(self._root, (), prefix, tuple(after.split("/")) if after else ())
+        try:
+            while some := await asyncio.to_thread(_some, walk):
+                for listed in some:
+                    yield listed
+        except OSError as error:
+            raise StoreUnavailable(f"object store: {error.strerror}") from error
+
+    def _walk(
+        self, directory: Path, parts: tuple[str, ...], prefix: str, after: tuple[str, ...]
+    ) -> Iterator[Listed]:
+        """Walk below one directory; `after` is what of the last key lies in it."""
+        try:
+            with os.scandir(directory) as entries:
+                found = sorted((e.name, e.is_dir(follow_symlinks=False)) for e in entries)
+        except FileNotFoundError:
+            if not parts:
+                raise  # the root itself
+            return  # removed since its parent was read
+        for name, is_directory in found:
+            if name.startswith(".") or (after and name < after[0]):
+                continue
+            key = "/".join((*parts, name))
+            if is_directory:
+                if key.startswith(prefix) or prefix.startswith(f"{key}/"):
+                    rest = after[1:] if after and name == after[0] else ()
+                    yield from self._walk(directory / name, (*parts, name), prefix, rest)
+            elif key.startswith(prefix) and (not after or name > after[0]):
+                try:
+                    state = (directory / name).lstat()
+                except FileNotFoundError:
+                    continue
+                if not stat.S_ISREG(state.st_mode):
+                    continue
+                modified = datetime.fromtimestamp(max(state.st_mtime, state.st_ctime), UTC)
+                yield Listed(key, state.st_size, modified)
+
+    async def holds_anything(self) -> bool:
+        """Tell whether the root has any entry."""
+        try:
+            return await asyncio.to_thread(_has_entries, self._root)
+        except OSError as error:
+            raise StoreUnavailable(f"object store: {error.strerror}") from error
+
     async def check(self) -> None:
         """Raise `Unhealthy` when the root is not a directory that can be read."""
         if not await asyncio.to_thread(os.access, self._root, os.R_OK | os.X_OK):
@@ -223,6 +315,19 @@ class FileSystemStore:
         """Return the room on the store's volume."""
         usage = await asyncio.to_thread(shutil.disk_usage, self._root)
         return VolumeSpace(free=usage.free, total=usage.total)
+
+
+def _some(walk: Iterator[Listed]) -> list[Listed]:
+    return list(islice(walk, _LISTED_AT_ONCE))
+
+
+def _has_entries(directory: Path) -> bool:
+    with os.scandir(directory) as entries:
+        return next(entries, None) is not None
+
+
+def _forget_cached(file: BinaryIO) -> None:
+    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def sync_directory(directory: Path) -> None:

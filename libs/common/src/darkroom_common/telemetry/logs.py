@@ -9,7 +9,7 @@ import logging
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 import structlog
 from opentelemetry import trace
@@ -71,13 +71,16 @@ def _add_trace(
     return event
 
 
-def configure_logs(*, service: str, level: str = "INFO", style: str = "json") -> None:
+def configure_logs(
+    *, service: str, level: str = "INFO", style: str = "json", stream: TextIO | None = None
+) -> None:
     """Send structlog and the standard library's loggers through the same redacted pipeline.
 
     Args:
         service: the name that every line carries.
         level: the least level that is written, as `logging` names it.
         style: `json` for machines, `console` for a person.
+        stream: where to; None is standard output.
     """
 
     def add_service(
@@ -106,7 +109,7 @@ def configure_logs(*, service: str, level: str = "INFO", style: str = "json") ->
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(sys.stdout if stream is None else stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.PositionalArgumentsFormatter(), *shared],

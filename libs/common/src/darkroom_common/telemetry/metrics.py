@@ -82,6 +82,20 @@ INDEX_BATCH: Final = Histogram(
     buckets=(1, 5, 10, 50, 100, 250, 500),
 )
 STUDIES_COMPLETED: Final = Counter("darkroom_studies_completed_total", "Studies gone quiet.")
+VERIFIED: Final = Counter(
+    "darkroom_verified_total", "Objects looked at by verification.", ["check", "outcome"]
+)  # check: contents, rows, objects; outcome: well, damaged
+VERIFIED_BYTES: Final = Counter("darkroom_verified_bytes_total", "Bytes read back.")
+FINDINGS_OPEN: Final = Gauge(
+    "darkroom_verification_findings", "Findings of verification that are open.", ["kind"]
+)
+VERIFIED_OLDEST: Final = Gauge(
+    "darkroom_verification_oldest_seconds",
+    "Since the object that has waited longest was stored or last read back.",
+)
+RECONCILED: Final = Counter(
+    "darkroom_reconciled_total", "Objects without a row that were published again."
+)
 
 # --- jobs of transmit and print --------------------------------------------------------------
 JOBS: Final = Counter("darkroom_jobs_total", "Jobs accepted.", ["service"])

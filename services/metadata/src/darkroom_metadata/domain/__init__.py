@@ -1,0 +1,1 @@
+"""Decisions of metadata, made without I/O."""
