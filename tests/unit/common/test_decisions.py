@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from darkroom_common.amqp.gate import WINDOW, Gate
+from darkroom_common.amqp.gate import LAST_DELAY_OF_FAILURES, WINDOW, Gate
 from darkroom_common.amqp.retry import Dead, Retry, crashed_too_often, decide
 from darkroom_common.dicom.identity import Identity
 from darkroom_common.dimse.contexts import storage_sop_classes, transfer_syntaxes
@@ -85,6 +85,17 @@ async def test_the_gate_closes_when_nearly_all_fails_and_opens_on_success() -> N
     async with asyncio.timeout(5):
         await asyncio.gather(*tasks)
     assert gate.is_open
+
+
+async def test_good_messages_behind_many_bad_ones_are_reached_within_seconds() -> None:
+    gate = Gate("test")
+    for _ in range(WINDOW):
+        gate.failed()
+    for _ in range(4):
+        async with asyncio.timeout(LAST_DELAY_OF_FAILURES * 2):
+            await gate.enter()
+        gate.failed()
+    assert not gate.is_open
 
 
 IDENTITY = Identity("1.2", "1.2.3", "1.2.4", "1.2.5", b"\x1fPLANTED-1", ())

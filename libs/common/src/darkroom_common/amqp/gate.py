@@ -13,6 +13,10 @@ WINDOW: Final = 20
 SHARE: Final = 0.8
 FIRST_DELAY: Final = 0.5  # seconds
 LAST_DELAY: Final = 15.0
+"""Between probes while a dependency is away: nothing could be done anyway."""
+LAST_DELAY_OF_FAILURES: Final = 1.0
+"""Between messages while nearly all fail: slow enough for somebody to notice before the queue is
+in the dead letters, fast enough to come to the good messages behind the bad ones."""
 
 
 @dataclass
@@ -24,6 +28,7 @@ class Gate:
     _opened: asyncio.Event = field(default_factory=asyncio.Event)
     _probing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _delay: float = FIRST_DELAY
+    _last_delay: float = LAST_DELAY
 
     def __post_init__(self) -> None:
         """Start open."""
@@ -44,7 +49,7 @@ class Gate:
                     async with asyncio.timeout(self._delay):
                         await self._opened.wait()
                 except TimeoutError:
-                    self._delay = min(self._delay * 2, LAST_DELAY)
+                    self._delay = min(self._delay * 2, self._last_delay)
                     return
 
     def succeeded(self) -> None:
@@ -62,10 +67,12 @@ class Gate:
         self._outcomes.append(False)
         bad = self._outcomes.count(False)
         if len(self._outcomes) == WINDOW and bad >= SHARE * WINDOW:
-            self.close(reason="nearly everything fails")
+            self.close(reason="nearly everything fails", last_delay=LAST_DELAY_OF_FAILURES)
 
-    def close(self, *, reason: str) -> None:
-        """Pause."""
+    def close(self, *, reason: str, last_delay: float = LAST_DELAY) -> None:
+        """Pause; probe after `FIRST_DELAY`, then more and more seldom up to `last_delay`."""
+        self._last_delay = last_delay
+        self._delay = min(self._delay, last_delay)
         if self._opened.is_set():
             log.warning("consumer.paused", queue=self.queue, reason=reason)
             self._opened.clear()
