@@ -5,10 +5,12 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
 
+from darkroom_common.topology import render_policies
 from darkroom_local.postgres import PrivatePostgres
 from tests.bench import report
 from tests.bench.receivers import Receiver, darkroom, orthanc, orthanc_instances, storescp
@@ -104,7 +106,7 @@ async def test_p3_objects_of_50_mb(tmp_path: Path, services: Services) -> None:
 
 
 async def test_p4_first_byte_to_queryable(
-    tmp_path: Path, engine_directory: Path, amqp_url: str, slices: dict[int, Load]
+    tmp_path: Path, engine_directory: Path, rabbitmq_server: Any, slices: dict[int, Load]
 ) -> None:
     """The whole pipeline; a database that fsyncs. Queryable: the rows are committed."""
     found = table("P4: CT slices of 0.5 MB, first byte to queryable", "objects/s")
@@ -117,7 +119,9 @@ async def test_p4_first_byte_to_queryable(
             await connection.close()
             url = server.superuser_url(name)
             await prepare_database(url, "metadata")
-            services = Services(tmp_path / name, url, amqp_url)
+            with rabbitmq_server.management() as management:  # what a killed round left stays there
+                management.create_vhost(name, render_policies(name))
+            services = Services(tmp_path / name, url, rabbitmq_server.url(name))
             services.extra["LOG_LEVEL"] = "INFO"
             connection = await asyncpg.connect(url)
             try:
