@@ -91,7 +91,7 @@ def selected(selector: Manifest, labels: dict[str, str]) -> bool:
     return bool(selector["matchLabels"].items() <= labels.items())
 
 
-@pytest.mark.req("DEP-04", "DEP-05")
+@pytest.mark.req("DEP-05")
 def test_every_manifest_is_valid(manifests: list[Manifest]) -> None:
     names = [(m["kind"], m["metadata"]["name"]) for m in manifests]
     assert len(set(names)) == len(names)
@@ -102,7 +102,6 @@ def test_every_manifest_is_valid(manifests: list[Manifest]) -> None:
             )
 
 
-@pytest.mark.req("DEP-03", "DEP-04")
 def test_every_container_is_locked_down(manifests: list[Manifest]) -> None:
     for name, pod in pods(manifests):
         spec = pod["spec"]
@@ -201,7 +200,6 @@ def test_large_numbers_and_lists_reach_the_service_whole(helm: str) -> None:
     assert ingest["DARKROOM_REQUIRE_CALLED_AE_TITLE"] == "true"
 
 
-@pytest.mark.req("DEP-04")
 def test_the_network_is_closed_but_for_what_is_named(manifests: list[Manifest]) -> None:
     policies = {m["metadata"]["name"]: m["spec"] for m in of_kind(manifests, "NetworkPolicy")}
     deny = policies["darkroom-deny"]

@@ -48,7 +48,6 @@ def test_there_is_a_container_for_each_service_engine_and_preparation() -> None:
     assert set(CONTAINERS) == wanted | {f"migrate-{name}" for name in WITH_SCHEMA}
 
 
-@pytest.mark.req("DEP-03")
 @pytest.mark.parametrize("name", CONTAINERS)
 def test_every_container_is_hardened(name: str) -> None:
     container = CONTAINERS[name]

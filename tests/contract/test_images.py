@@ -37,7 +37,6 @@ def closure(package: str) -> set[str]:
     return found
 
 
-@pytest.mark.req("DEP-03")
 @pytest.mark.parametrize("service", SERVICES)
 def test_an_image_installs_one_service_and_what_it_needs(service: str) -> None:
     installed = closure(f"darkroom-{service}")
@@ -96,7 +95,6 @@ def test_the_lock_file_sees_every_member_of_the_workspace() -> None:
     assert all(f"!{path}" in ignored or f"!{path.split('/')[0]}" in ignored for path in members)
 
 
-@pytest.mark.req("DEP-03")
 @pytest.mark.skipif("DARKROOM_IMAGES" not in os.environ, reason="needs images: make images")
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_built_image_holds_its_service_and_runs_locked_down(service: str) -> None:

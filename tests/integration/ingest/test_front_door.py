@@ -69,7 +69,6 @@ async def test_fragments_of_any_size(scp: RunningScp, size: int) -> None:
     assert scp.ready() == [data]
 
 
-@pytest.mark.req("ING-08", "ING-10")
 async def test_answers_of_the_table(scp: RunningScp) -> None:
     uid, data = an_object()
 
@@ -114,7 +113,7 @@ async def test_anything_unexpected_is_out_of_resources(
     assert await asyncio.to_thread(send, scp.port, [(uid, data)]) == {uid: 0}
 
 
-@pytest.mark.req("ING-02", "ING-08")
+@pytest.mark.req("ING-02")
 async def test_rejections(tmp_path: Path) -> None:
     async with running_scp(tmp_path, max_associations=10, max_associations_per_host=3) as scp:
 
@@ -136,7 +135,6 @@ async def test_rejections(tmp_path: Path) -> None:
         await asyncio.to_thread(try_all)
 
 
-@pytest.mark.req("ING-08")
 async def test_unaccepted_contexts_are_told_apart(scp: RunningScp) -> None:
     def results() -> dict[int, int]:
         contexts = {1: (CT, "1.2.3"), 3: ("1.2.3", EXPLICIT), 5: (CT, EXPLICIT)}

@@ -229,7 +229,6 @@ class Endless:
         peer._socket.sendall(head + data)
 
 
-@pytest.mark.req("ING-04")
 async def test_memory_is_flat_while_a_big_object_arrives(ingest: Services) -> None:
     ingest.extra["PROCESSES"] = "1"
     await ingest.start("ingest")

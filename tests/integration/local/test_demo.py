@@ -149,7 +149,6 @@ def test_doctor_names_a_busy_port(data: Path) -> None:
     assert "in use" in result.output
 
 
-@pytest.mark.req("IOD-05")
 def test_what_demo_sends_validates(data: Path, tmp_path: Path) -> None:
     validator = shutil.which("dciodvfy")
     assert validator, "make test installs dicom3tools"
