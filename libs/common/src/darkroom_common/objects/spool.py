@@ -250,20 +250,3 @@ def _clear(directory: Path) -> None:
             leftover.rmdir()
         else:
             leftover.unlink()
-
-
-QUARANTINE_REASONS: Final = (
-    "truncated",
-    "item-outside-sequence",
-    "bad-fragment",
-    "bad-item",
-    "nested-too-deep",
-    "too-many-elements",
-    "bad-uid",
-    "no-sop-uid",
-    "inflates-too-far",
-    "bad-deflate",
-    "uid-mismatch",
-    "too-large",
-)
-"""Every reason for which an object is set aside."""
