@@ -8,9 +8,12 @@ escapes control characters so that a peer cannot forge a line or colour a termin
 import logging
 import re
 import sys
+import threading
 from collections.abc import Mapping, MutableMapping
+from functools import lru_cache
 from typing import Any, Final, TextIO
 
+import orjson
 import structlog
 from opentelemetry import trace
 
@@ -25,6 +28,8 @@ _SECRET_KEYS: Final = re.compile(
 _URL_PASSWORD: Final = re.compile(r"(?P<scheme>\w+://[^:/@\s]+:)[^@\s]+(?=@)")
 _PERSON_NAME: Final = re.compile(r"[^\s^~\"'=:,;()\[\]{}]+\^[^\s\"'=,;()\[\]{}]*")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_SUSPICIOUS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029^]|://")
+"""In every text that one of the three above would change."""
 
 
 def _escape(match: re.Match[str]) -> str:
@@ -33,13 +38,20 @@ def _escape(match: re.Match[str]) -> str:
 
 def clean_text(text: str) -> str:
     """Return `text` without passwords in URLs, DICOM person names and control characters."""
+    if _SUSPICIOUS.search(text) is None:
+        return text
     text = _URL_PASSWORD.sub(rf"\g<scheme>{REDACTED}", text)
     text = _PERSON_NAME.sub(REDACTED, text)
     return _CONTROL.sub(_escape, text)
 
 
+@lru_cache(maxsize=1024)
+def _is_secret(key: str) -> bool:
+    return _SECRET_KEYS.search(key) is not None
+
+
 def _clean(key: str, value: Any) -> Any:  # noqa: PLR0911 - one line a kind
-    if _SECRET_KEYS.search(key):
+    if _is_secret(key):
         return REDACTED
     if isinstance(value, str):
         if key == "exception":  # a traceback keeps its lines; JSON escapes them
@@ -71,10 +83,33 @@ def _add_trace(
     return event
 
 
+class _Stream:
+    """Writes whole lines for many threads; a structlog logger."""
+
+    def __init__(self, name: str, stream: TextIO, lock: threading.Lock) -> None:
+        self.name = name
+        self._stream = stream
+        self._lock = lock
+
+    def msg(self, line: str) -> None:
+        """Write one line."""
+        with self._lock:
+            self._stream.write(f"{line}\n")
+            self._stream.flush()
+
+    debug = info = warning = error = critical = exception = msg
+
+
+def _to_json(value: Any, **_: Any) -> str:
+    return orjson.dumps(value, default=repr, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
 def configure_logs(
     *, service: str, level: str = "INFO", style: str = "json", stream: TextIO | None = None
 ) -> None:
     """Send structlog and the standard library's loggers through the same redacted pipeline.
+
+    Our own lines go straight to the stream: receiving writes one for each object.
 
     Args:
         service: the name that every line carries.
@@ -94,31 +129,26 @@ def configure_logs(
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.stdlib.ExtraAdder(),
         add_service,
         _add_trace,
     ]
-    renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer()
+    last: list[structlog.typing.Processor] = [
+        structlog.processors.format_exc_info,
+        redact,
+        structlog.processors.JSONRenderer(serializer=_to_json)
         if style == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())
-    )
-    structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=True,
-    )
-    handler = logging.StreamHandler(sys.stdout if stream is None else stream)
+        else structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty()),
+    ]
+    target = sys.stdout if stream is None else stream
+    handler = logging.StreamHandler(target)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.PositionalArgumentsFormatter(), *shared],
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
-                redact,
-                renderer,
+            foreign_pre_chain=[
+                structlog.stdlib.PositionalArgumentsFormatter(),
+                *shared,
+                structlog.stdlib.ExtraAdder(),
             ],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
         )
     )
     root = logging.getLogger()
@@ -126,9 +156,15 @@ def configure_logs(
     root.setLevel(level)
     for noisy in ("aiormq", "aio_pika", "pydicom", "pynetdicom", "uvicorn", "asyncio", "httpx"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
+    lock = threading.Lock()
+    structlog.configure(
+        processors=[*shared, *last],
+        logger_factory=lambda *names: _Stream(names[0] if names else "root", target, lock),
+        wrapper_class=structlog.make_filtering_bound_logger(root.level),
+    )
 
 
-def get_logger(name: str) -> structlog.stdlib.BoundLogger:
+def get_logger(name: str) -> structlog.typing.FilteringBoundLogger:
     """Return the logger of a module: `log = get_logger(__name__)`."""
-    logger: structlog.stdlib.BoundLogger = structlog.get_logger(name)
+    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(name)
     return logger
