@@ -14,6 +14,7 @@ from darkroom_common.amqp.connection import broker_errors
 from darkroom_common.amqp.publisher import declare_exchanges
 from darkroom_common.amqp.rabbitmq import RabbitBroker
 from darkroom_common.errors import DependencyUnavailable, PermanentError
+from darkroom_common.messages.api import ValidateLicence
 from darkroom_common.messages.base import Message
 from darkroom_common.messages.ingest import InstanceStored
 from darkroom_common.messages.licensing import LicenceChecked
@@ -333,3 +334,44 @@ async def test_a_full_queue_refuses_and_the_channel_goes_on(amqp_url: str) -> No
             await broker.publish(an_instance_stored())
     finally:
         await broker.close()
+
+
+async def test_many_are_published_at_once_and_each_outcome_is_told(bench: Bench) -> None:
+    seen: list[Message] = []
+
+    async def handler(message: Message) -> None:
+        seen.append(message)
+
+    events = [an_instance_stored() for _ in range(300)]
+    trace = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+    assert await bench.broker.publish_all([]) == []
+    told = await bench.broker.publish_all([(events[0], trace)])
+    assert [type(one) for one in told] == [Unroutable]
+    async with running(bench.broker.consume(QUEUE, handler)):
+        await publish(bench.broker, events[0])
+        mixed = [(event, trace) for event in events[1:]]
+        mixed.insert(7, (LicenceChecked(state="unconfigured"), trace))
+        many = bench.broker.publish_all(mixed[:150]), bench.broker.publish_all(mixed[150:])
+        outcomes = await asyncio.gather(*many, bench.broker.publish(an_instance_stored()))
+        assert [one for part in outcomes if part for one in part if one is not None] == []
+        async with asyncio.timeout(LIMIT):
+            while len(seen) < 301:
+                await asyncio.sleep(0.01)
+    assert {message.id for message in seen} >= {event.id for event in events}
+
+
+async def test_an_unroutable_one_among_many_does_not_stop_the_others(bench: Bench) -> None:
+    seen: list[Message] = []
+
+    async def handler(message: Message) -> None:
+        seen.append(message)
+
+    event = an_instance_stored()
+    lost = [ValidateLicence(), ValidateLicence()]
+    async with running(bench.broker.consume(QUEUE, handler)):
+        await publish(bench.broker, an_instance_stored())
+        told = await bench.broker.publish_all([(lost[0], {}), (event, {}), (lost[1], {})])
+        assert [type(one) for one in told] == [Unroutable, type(None), Unroutable]
+        async with asyncio.timeout(LIMIT):
+            while event not in seen:
+                await asyncio.sleep(0.01)

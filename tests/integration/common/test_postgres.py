@@ -1,6 +1,7 @@
 """Migrations, roles, inbox and outbox on a real PostgreSQL."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import asyncpg
@@ -140,15 +141,21 @@ class Recorder:
 
     def __init__(self) -> None:
         self.got: list[Message] = []
-        self.headers: list[dict[str, str] | None] = []
+        self.headers: list[Mapping[str, str]] = []
         self.fail: set[str] = set()
 
-    async def publish(self, message: Message, *, headers: dict[str, str] | None = None) -> None:
+    async def publish_all(
+        self, messages: Sequence[tuple[Message, Mapping[str, str]]]
+    ) -> list[BrokerUnavailable | None]:
         await asyncio.sleep(0)
-        if message.id in self.fail:
-            raise BrokerUnavailable("away")
-        self.got.append(message)
-        self.headers.append(headers)
+        outcomes: list[BrokerUnavailable | None] = []
+        for message, headers in messages:
+            failed = message.id in self.fail
+            outcomes.append(BrokerUnavailable("away") if failed else None)
+            if not failed:
+                self.got.append(message)
+                self.headers.append(headers)
+        return outcomes
 
 
 async def put(database: Database, outbox: Outbox, *messages: Message) -> None:

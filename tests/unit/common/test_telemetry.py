@@ -1,11 +1,14 @@
 """Logs say what happened and nothing about anybody."""
 
+import contextlib
 import json
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from darkroom_common.health import Health, Unhealthy
 from darkroom_common.telemetry import metrics, traces
@@ -19,6 +22,7 @@ def _own_logging() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers, root.level
     yield
+    structlog.reset_defaults()
     root.handlers, root.level = handlers, level
 
 
@@ -62,6 +66,16 @@ def test_a_traceback_keeps_its_shape(capsys: pytest.CaptureFixture[str]) -> None
     line = json.loads(capsys.readouterr().out)
     assert "IndexError" in line["exception"]
     assert REDACTED not in line["exception"]
+
+
+@pytest.mark.usefixtures("_own_logging")
+def test_a_reader_that_has_gone_stops_nobody() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with contextlib.suppress(BrokenPipeError), os.fdopen(writer, "w") as stream:
+        configure_logs(service="test", stream=stream)
+        get_logger("test").info("it.goes_on")
+    get_logger("test").info("on_a_closed_stream")
 
 
 def test_trace_headers_survive_the_way(tmp_path: Path) -> None:

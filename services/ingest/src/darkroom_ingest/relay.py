@@ -101,19 +101,16 @@ class Relay:
         except TransientError:
             metrics.RELAY_FAILED.labels("store").inc(len(present))
             raise
-        results = await asyncio.gather(
-            *(self.broker.publish(r.stored(key), headers=r.trace) for key, r in present),
-            return_exceptions=True,
-        )
+        results = await self.broker.publish_all([(r.stored(key), r.trace) for key, r in present])
         done = [
             receipt.id
             for (_, receipt), result in zip(present, results, strict=True)
-            if not isinstance(result, BaseException)
+            if result is None
         ]
         await asyncio.to_thread(self._forget, done)
         metrics.RELAYED.inc(len(done))
         for result in results:
-            if isinstance(result, BaseException):
+            if result is not None:
                 metrics.RELAY_FAILED.labels("publish").inc()
                 raise result
 

@@ -1,6 +1,6 @@
 """What services see of the broker. RabbitMQ and its twin in memory both are one."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -45,6 +45,15 @@ class Broker(Protocol):
         Raises:
             BrokerUnavailable: it may or may not have arrived; publish it again with the same id.
             Unroutable: nobody would have received it.
+        """
+        ...
+
+    async def publish_all(
+        self, messages: Sequence[tuple[Message, Mapping[str, str]]]
+    ) -> list[BrokerUnavailable | Unroutable | None]:
+        """Publish many, each with its trace headers; return what kept each from the broker's disk.
+
+        None stands for a message that the broker has. No two may have the same id.
         """
         ...
 

@@ -69,8 +69,8 @@ class Source(Protocol):
         """Have messages delivered for the length of a block."""
         ...
 
-    async def ack(self, delivery: Delivery) -> None:
-        """Tell the broker that the message is done."""
+    async def ack(self, deliveries: Sequence[Delivery]) -> None:
+        """Tell the broker that the messages are done."""
         ...
 
     async def defer(self, delivery: Delivery, retry: Retry) -> None:
@@ -171,8 +171,7 @@ class Consumer:
         error = await self._call_until_settled(received)
         if error is None:
             self._gate.succeeded()
-            for delivery in good:
-                await source.ack(delivery)
+            await source.ack(good)
             metrics.CONSUMED.labels(self.queue.name, "done").inc(len(good))
         elif len(good) > 1:
             for delivery in good:
@@ -244,7 +243,7 @@ class Consumer:
                     reason=reason_of(error),
                 )  # fmt: skip
                 await source.defer(delivery, retry)
-                await source.ack(delivery)
+                await source.ack([delivery])
                 metrics.CONSUMED.labels(self.queue.name, "retry").inc()
 
     async def _bury(self, source: Source, delivery: Delivery, dead: Dead) -> None:
@@ -253,5 +252,5 @@ class Consumer:
             type=delivery.type, reason=dead.reason,
         )  # fmt: skip
         await source.bury(delivery, dead)
-        await source.ack(delivery)
+        await source.ack([delivery])
         metrics.CONSUMED.labels(self.queue.name, "dead").inc()

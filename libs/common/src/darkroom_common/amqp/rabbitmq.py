@@ -11,6 +11,7 @@ from typing import Any, Final
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 
 from darkroom_common.amqp.broker import BatchHandler, BrokerUnavailable, Handler, Received
+from darkroom_common.amqp.bulk import Outcome
 from darkroom_common.amqp.connection import Link, broker_errors, close_quietly
 from darkroom_common.amqp.consumer import Consumer, Delivery
 from darkroom_common.amqp.publisher import Publisher, copy_for, declare_exchanges
@@ -68,10 +69,13 @@ class RabbitSource:
     def __post_init__(self) -> None:
         """Remember what is unsettled by delivery tag."""
         self._incoming: dict[int, AbstractIncomingMessage] = {}
+        self._complete = 0  # all tags up to this one have been delivered
 
     def _take(self, message: AbstractIncomingMessage) -> Delivery:
         tag = message.delivery_tag or 0
         self._incoming[tag] = message
+        if tag == self._complete + 1:
+            self._complete = tag
         return Delivery(
             tag=tag,
             type=message.type,
@@ -100,10 +104,27 @@ class RabbitSource:
             await self.declared.consume(on_message, no_ack=False, timeout=10)
         yield
 
-    async def ack(self, delivery: Delivery) -> None:
-        """Acknowledge."""
+    async def ack(self, deliveries: Sequence[Delivery]) -> None:
+        """Acknowledge, in one frame where no unsettled message lies between them."""
+        tags = {delivery.tag for delivery in deliveries}
         with broker_errors():
-            await self._incoming.pop(delivery.tag).ack()
+            while tags:
+                last = self._last_of_first(tags)
+                settled = [tag for tag in self._incoming if tag <= last] if last else [min(tags)]
+                incoming = self._incoming[settled[-1]]
+                await incoming.ack(multiple=len(settled) > 1)
+                for tag in settled:
+                    del self._incoming[tag]
+                tags.difference_update(settled)
+
+    def _last_of_first(self, tags: set[int]) -> int:
+        """Return the last of those tags before which nothing else is unsettled, or 0."""
+        last = 0
+        for tag in self._incoming:
+            if tag not in tags or tag > self._complete:
+                break
+            last = tag
+        return last
 
     async def defer(self, delivery: Delivery, retry: Retry) -> None:
         """Publish a copy to the tier; its routing key brings it back to this very queue."""
@@ -153,6 +174,12 @@ class RabbitBroker:
     async def publish(self, message: Message, *, headers: dict[str, str] | None = None) -> None:
         """Publish; see `Broker.publish`."""
         await self._publisher.publish(message, headers=headers)
+
+    async def publish_all(
+        self, messages: Sequence[tuple[Message, Mapping[str, str]]]
+    ) -> list[Outcome]:
+        """Publish many; see `Broker.publish_all`."""
+        return await self._publisher.publish_all(messages)
 
     async def consume(self, queue: WorkQueue, handler: Handler, *, concurrency: int = 16) -> None:
         """Consume one by one; see `Broker.consume`."""

@@ -7,7 +7,7 @@ the two publishes again with the same message id, which every inbox knows.
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -26,8 +26,10 @@ POLL_SECONDS: Final = 1.0
 class Publisher(Protocol):
     """Whoever can publish: the broker, or its twin in memory."""
 
-    async def publish(self, message: Message, *, headers: dict[str, str] | None = None) -> None:
-        """Publish and return when it is confirmed."""
+    async def publish_all(
+        self, messages: Sequence[tuple[Message, Mapping[str, str]]]
+    ) -> Sequence[TransientError | None]:
+        """Publish and return, when all is settled, what kept each from being confirmed."""
         ...
 
 
@@ -98,28 +100,18 @@ class Outbox:
                 metrics.OUTBOX_PENDING.set(0)
                 return 0
             metrics.OUTBOX_PENDING.set(len(rows))
-            results = await asyncio.gather(
-                *(
-                    publisher.publish(
-                        decode(row["type"], row["body"]), headers=json.loads(row["headers"])
-                    )
-                    for row in rows
-                ),
-                return_exceptions=True,
+            outcomes = await publisher.publish_all(
+                [(decode(row["type"], row["body"]), json.loads(row["headers"])) for row in rows]
             )
-            failed = [result for result in results if isinstance(result, BaseException)]
-            done = [
-                row["id"]
-                for row, result in zip(rows, results, strict=True)
-                if not isinstance(result, BaseException)
-            ]
+            done = [row["id"] for row, failed in zip(rows, outcomes, strict=True) if failed is None]
             await db.execute(
                 f"DELETE FROM {self.schema}.outbox WHERE id = ANY($1::bigint[])",  # noqa: S608 - our own name
                 done,
             )
-        if failed:
-            first = failed[0]
-            if not isinstance(first, Exception):
-                raise first
-            raise DependencyUnavailable(f"outbox: {len(failed)} not published: {first}") from first
+        failures = [failed for failed in outcomes if failed is not None]
+        if failures:
+            first = failures[0]
+            raise DependencyUnavailable(
+                f"outbox: {len(failures)} not published: {first}"
+            ) from first
         return len(done)

@@ -10,6 +10,7 @@ import re
 import sys
 import threading
 from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Final, TextIO
 
@@ -92,8 +93,8 @@ class _Stream:
         self._lock = lock
 
     def msg(self, line: str) -> None:
-        """Write one line."""
-        with self._lock:
+        """Write one line. A reader that has gone is no reason to stop receiving."""
+        with self._lock, suppress(OSError, ValueError):  # a broken pipe, a closed stream
             self._stream.write(f"{line}\n")
             self._stream.flush()
 

@@ -89,6 +89,20 @@ class MemoryBroker:
                 Delivery(next(self._tags), message.TYPE, message.id, message.to_body(), carried)
             )
 
+    async def publish_all(
+        self, messages: Sequence[tuple[Message, Mapping[str, str]]]
+    ) -> list[BrokerUnavailable | Unroutable | None]:
+        """Publish many; see `Broker.publish_all`."""
+        outcomes: list[BrokerUnavailable | Unroutable | None] = []
+        for message, headers in messages:
+            try:
+                await self.publish(message, headers=dict(headers))
+            except (BrokerUnavailable, Unroutable) as error:
+                outcomes.append(error)
+            else:
+                outcomes.append(None)
+        return outcomes
+
     def put_raw(
         self, queue: WorkQueue, *, type_: str, body: bytes, message_id: str = "raw"
     ) -> None:
@@ -175,10 +189,11 @@ class MemorySource:
         finally:
             feeder.cancel()
 
-    async def ack(self, delivery: Delivery) -> None:
-        """Forget the message."""
+    async def ack(self, deliveries: Sequence[Delivery]) -> None:
+        """Forget the messages."""
         await asyncio.sleep(0)
-        self._queue.unsettled.pop(delivery.tag)
+        for delivery in deliveries:
+            self._queue.unsettled.pop(delivery.tag)
         self._queue.arrived.set()
 
     async def defer(self, delivery: Delivery, retry: Retry) -> None:
