@@ -349,7 +349,7 @@ async def test_many_are_published_at_once_and_each_outcome_is_told(bench: Bench)
     assert [type(one) for one in told] == [Unroutable]
     async with running(bench.broker.consume(QUEUE, handler)):
         await publish(bench.broker, events[0])
-        mixed = [(event, trace) for event in events[1:]]
+        mixed: list[tuple[Message, dict[str, str]]] = [(event, trace) for event in events[1:]]
         mixed.insert(7, (LicenceChecked(state="unconfigured"), trace))
         many = bench.broker.publish_all(mixed[:150]), bench.broker.publish_all(mixed[150:])
         outcomes = await asyncio.gather(*many, bench.broker.publish(an_instance_stored()))

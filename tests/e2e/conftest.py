@@ -7,13 +7,12 @@ import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import data_store
 import httpx
-import pydicom
 import pytest
 import pytest_asyncio
 
 from tests.e2e.user import DarkroomUp
+from tests.real_files import REAL_FILES
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -41,11 +40,4 @@ async def client(darkroom: DarkroomUp) -> AsyncIterator[httpx.AsyncClient]:
 @pytest.fixture(scope="session")
 def real_files() -> list[Path]:
     """Every DICOM file of pydicom-data, of pydicom and of its character sets."""
-    roots = [
-        Path(data_store.__file__).parent / "data",
-        Path(pydicom.__file__).parent / "data" / "test_files",
-        Path(pydicom.__file__).parent / "data" / "charset_files",
-    ]
-    found = [path for root in roots for path in sorted(root.rglob("*")) if path.is_file()]
-    assert len(found) > 200
-    return found
+    return list(REAL_FILES)

@@ -18,7 +18,7 @@ NAMES = st.text(max_size=60)
 
 
 def read_back(data: bytes) -> list[object]:
-    found = []
+    found: list[object] = []
     while data:
         used, channel, one = frame.unmarshal(data)
         assert channel == 7

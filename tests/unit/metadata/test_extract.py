@@ -12,20 +12,25 @@ from pydicom.dataset import Dataset
 from darkroom_common.dicom.json_model import texts
 from darkroom_common.dicom.part10 import FileMeta, encode_head
 from darkroom_common.postgres.phi import BlindIndex
-from darkroom_metadata.extract import extract, parse_date, parse_time, read_header
-from tests.builders import CT, a_data_set, encode
+from darkroom_metadata.extract import extract, header_of, parse_date, parse_time, read_header
+from tests.builders import CT, a_data_set, an_instance_stored, encode
 
 BLIND = BlindIndex(b"k" * 32)
+OTHER_BLIND = BlindIndex(b"o" * 32)
 EXPLICIT = "1.2.840.10008.1.2.1"
 FILES = Path(pydicom.__file__).parent / "data"
 
 
-def header_of(data: bytes, syntax: str = EXPLICIT) -> dict[str, dict[str, object]]:
+def header_from(data: bytes, syntax: str = EXPLICIT) -> dict[str, dict[str, object]]:
     return read_header(io.BytesIO(encode_head(FileMeta(CT, "1.2", syntax)) + data))
 
 
+def header_of_set(**attributes: str) -> dict[str, dict[str, object]]:
+    return header_from(encode(a_data_set(**attributes)))
+
+
 def test_columns_and_protected_parts() -> None:
-    found = extract(header_of(encode(a_data_set())), study_instance_uid="1.2", blind=BLIND)
+    found = extract(header_from(encode(a_data_set())), study_instance_uid="1.2", blind=BLIND)
     assert found.study_date == date(2024, 1, 31)
     assert found.study_time == time(10, 15)
     assert (found.modality, found.series_number, found.instance_number) == ("CT", 3, 7)
@@ -46,7 +51,7 @@ def test_bulk_data_in_a_sequence_is_referred_to_by_its_path() -> None:
     inner.add_new(0x00420011, "OB", bytes(5000))
     outer = a_data_set()
     outer.add_new(0x00420099, "SQ", [Dataset(), inner])
-    header = header_of(encode(outer))
+    header = header_from(encode(outer))
     items = header["00420099"]["Value"]
     assert isinstance(items, list)
     assert items[1]["00420011"]["BulkDataURI"] == "bulkdata/00420099/1/00420011"
@@ -80,13 +85,13 @@ def test_values_that_are_not_what_they_say_are_kept_as_text() -> None:
     raw = encode(a_data_set())
     broken = raw.replace(b"IS\x02\x003 ", b"IS\x02\x00x!")
     assert broken != raw
-    header = header_of(broken)
+    header = header_from(broken)
     assert header["00200011"]["Value"] == ["x!"]
     assert extract(header, study_instance_uid="1.2", blind=BLIND).series_number is None
 
 
 def test_nul_and_lone_surrogates_never_reach_the_database() -> None:
-    header = header_of(encode(a_data_set(StudyDescription="a\x00b")))
+    header = header_from(encode(a_data_set(StudyDescription="a\x00b")))
     text = extract(header, study_instance_uid="1.2", blind=BLIND).study.json
     assert "\\u0000" not in text
     assert "ab" in text
@@ -156,3 +161,32 @@ def test_dates(text: str, expected: date | None) -> None:
 )
 def test_times(text: str, expected: time | None) -> None:
     assert parse_time(text) == expected
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(
+    "name", ["CT_small.dcm", "MR_small_implicit.dcm", "MR_small_bigendian.dcm"]
+)
+def test_a_stored_object_is_read_where_its_message_says(name: str) -> None:
+    content = (FILES / "test_files" / name).read_bytes()
+    offset = 144 + int.from_bytes(content[140:144], "little")
+    event = an_instance_stored(
+        data_set_offset=offset,
+        size=len(content) - offset,
+        transfer_syntax_uid=str(pydicom.dcmread(io.BytesIO(content)).file_meta.TransferSyntaxUID),
+    )
+    assert header_of(event, io.BytesIO(content)) == read_header(io.BytesIO(content))
+
+
+def test_what_is_remembered_of_a_series_changes_with_it() -> None:
+    one = extract(header_of_set(PatientID="A"), study_instance_uid="1.2", blind=BLIND)
+    same = extract(header_of_set(PatientID="A"), study_instance_uid="1.2", blind=BLIND)
+    other = extract(header_of_set(PatientID="B"), study_instance_uid="1.2", blind=BLIND)
+    stranger = extract(header_of_set(PatientID="A"), study_instance_uid="1.2", blind=OTHER_BLIND)
+    assert one.patient == same.patient
+    assert one.patient.tokens != other.patient.tokens
+    assert one.patient.tokens != stranger.patient.tokens
+    assert json.loads(one.patient.json)["j"]["00100020"]["Value"] == ["A"]
+    assert json.loads(one.patient.json)["n"]["PatientID"] == "a"
+    long = extract(header_of_set(PatientComments="x" * 9000), study_instance_uid="1", blind=BLIND)
+    assert len(json.loads(long.patient.json)["j"]["00104000"]["Value"][0]) == 9000

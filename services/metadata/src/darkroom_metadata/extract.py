@@ -3,13 +3,16 @@
 import re
 from dataclasses import dataclass, field
 from datetime import date, time
+from functools import lru_cache
 from typing import Any, BinaryIO, Final
 
 import orjson
 from pydicom import config, dcmread
 from pydicom.dataset import Dataset
 
+from darkroom_common.dicom.header import Unusual, read_json
 from darkroom_common.dicom.json_model import DEFER_LIMIT, JsonDataset, texts, to_json
+from darkroom_common.dicom.walk import DEFLATED, EXPLICIT_BIG, IMPLICIT_LITTLE
 from darkroom_common.index.fields import (
     PATIENT_JSON,
     PATIENT_SEARCHABLE,
@@ -21,13 +24,16 @@ from darkroom_common.index.fields import (
     search_text,
     search_tokens,
 )
+from darkroom_common.messages.ingest import InstanceStored
 from darkroom_common.postgres.phi import BlindIndex
 
 config.settings.reading_validation_mode = config.IGNORE
+_NOT_LITTLE_ENDIAN: Final = DEFLATED | {EXPLICIT_BIG}
 _DATE: Final = re.compile(r"^(\d{4})[.\-]?(\d{2})[.\-]?(\d{2})$")
 _TIME: Final = re.compile(r"^(\d{2}):?(\d{2})?:?(\d{2})?(?:\.(\d{1,6}))?$")
 _INT4: Final = 2**31 - 1
 _INT8: Final = 2**63 - 1
+_REMEMBERED_LIMIT: Final = 16384  # bytes
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,26 @@ class Extracted:
     flags: tuple[str, ...] = field(default=())
     head_sha256: bytes | None = None
     """Of the object's bytes before its data set."""
+
+
+def header_of(event: InstanceStored, file: BinaryIO) -> JsonDataset:
+    """Return the header of a stored object, the fast way where that is sure to be right.
+
+    Raises:
+        Exception: pydicom cannot read it; the kinds are many.
+    """
+
+    def read(at: int, count: int) -> bytes:
+        file.seek(event.data_set_offset + at)
+        return file.read(count)
+
+    syntax = event.transfer_syntax_uid
+    if syntax not in _NOT_LITTLE_ENDIAN:
+        try:
+            return read_json(read, event.size, implicit=syntax == IMPLICIT_LITTLE)
+        except Unusual:
+            file.seek(0)
+    return read_header(file)
 
 
 def read_header(file: BinaryIO) -> JsonDataset:
@@ -112,6 +138,15 @@ def extract(
 def _protect(
     header: JsonDataset, kept: tuple[Field, ...], searched: tuple[Field, ...], blind: BlindIndex
 ) -> Protected:
+    attributes = orjson.dumps({item.tag: header[item.tag] for item in kept if item.tag in header})
+    work = _protected if len(attributes) <= _REMEMBERED_LIMIT else _protected.__wrapped__
+    return work(attributes, searched, blind)
+
+
+@lru_cache(maxsize=256)
+def _protected(attributes: bytes, searched: tuple[Field, ...], blind: BlindIndex) -> Protected:
+    """Remembered: the objects of a series share what is kept of patient, study and series."""
+    header = orjson.loads(attributes)
     normal: dict[str, str] = {}
     tokens: set[bytes] = set()
     for item in searched:
@@ -120,9 +155,8 @@ def _protect(
         if text:
             normal[item.keyword] = text
             tokens |= search_tokens(blind, item, values)
-    attributes = {item.tag: header[item.tag] for item in kept if item.tag in header}
-    document = orjson.dumps({"j": attributes, "n": normal}).decode()
-    return Protected(document, tuple(sorted(tokens)))
+    document = b'{"j":%b,"n":%b}' % (attributes, orjson.dumps(normal))
+    return Protected(document.decode(), tuple(sorted(tokens)))
 
 
 def _values(header: JsonDataset, path: str) -> list[str]:

@@ -19,12 +19,14 @@ from darkroom_common.postgres.phi import BlindIndex
 from darkroom_common.postgres.pool import CLASH_ATTEMPTS, Database, is_clash
 from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
-from darkroom_metadata.extract import Extracted, extract, read_header
+from darkroom_metadata.extract import Extracted, extract, header_of
 from darkroom_metadata.repository import IndexRepository
 from darkroom_metadata.rows import Item, LostRace
 
 log = get_logger(__name__)
 CONSUMER: Final = "metadata.index"
+SHARE: Final = 50
+"""Headers that a thread reads at a time."""
 BEHIND_LAG_SECONDS: Final = 10.0
 BEHIND_FOR_SECONDS: Final = 5.0
 
@@ -62,24 +64,28 @@ class Indexer:
         if len(stored) != len(events):
             raise PermanentError(f"{CONSUMER} takes {InstanceStored.TYPE} only")
         loop = asyncio.get_running_loop()
+        # A few shares a batch: reading waits for the store, and a future costs more than a header.
+        shares = [stored[at : at + SHARE] for at in range(0, len(stored), SHARE)]
         extracted = await asyncio.gather(
-            *(loop.run_in_executor(self.executor, self._extract, event) for event, _ in stored)
+            *(loop.run_in_executor(self.executor, self._extract_all, share) for share in shares)
         )
-        items = [
-            Item(event, trace, found)
-            for (event, trace), found in zip(stored, extracted, strict=True)
-        ]
+        found = [one for share in extracted for one in share]
+        items = [Item(event, trace, one) for (event, trace), one in zip(stored, found, strict=True)]
         await self._write(items)
         self.outbox.wake()
 
+    def _extract_all(
+        self, stored: Sequence[tuple[InstanceStored, dict[str, str]]]
+    ) -> list[Extracted]:
+        """Read headers, in a thread."""
+        return [self._extract(event) for event, _ in stored]
+
     def _extract(self, event: InstanceStored) -> Extracted:
-        """Read one header, in a thread."""
         flags = event.flags
         with self.store.open_now(event.object_key) as file:
             head = hashlib.sha256(file.read(min(event.data_set_offset, HEAD_LIMIT))).digest()
-            file.seek(0)
             try:
-                header = read_header(file)
+                header = header_of(event, file)
             except OSError:
                 raise
             except Exception as error:  # noqa: BLE001 - accepted is accepted: index what is known
