@@ -3,6 +3,7 @@
 import sys
 
 from darkroom_common.service import Command, main
+from darkroom_metadata.rekey import rekey
 from darkroom_metadata.settings import MetadataSettings
 from darkroom_metadata.verify_command import verify
 from darkroom_metadata.wiring import run
@@ -14,6 +15,6 @@ if __name__ == "__main__":
             settings=MetadataSettings,
             run=run,
             schema="index",
-            commands=[Command("verify", verify)],
+            commands=[Command("verify", verify), Command("rekey", rekey)],
         )
     )

@@ -239,7 +239,9 @@ class Builder:
         alias = _ALIAS[of.level]
         keys = statement.bind(self._keys, "text[]")
         name = statement.bind(of.keyword, "text")
-        return f"(pgp_sym_decrypt({alias}.phi, ({keys})[{alias}.phi_key])::jsonb -> 'n' ->> {name})"
+        # A key that is missing is an error, not a row that does not match.
+        key = f"coalesce(({keys})[{alias}.phi_key], '')"
+        return f"(pgp_sym_decrypt({alias}.phi, {key})::jsonb -> 'n' ->> {name})"
 
     def _text_range(self, statement: Statement, of: Field, low: object, high: object) -> str:
         text = self._text(statement, of)
