@@ -39,7 +39,7 @@ class Bench:
     def __init__(self, prepared: Prepared, indexer: Indexer, store: Path) -> None:
         self.prepared = prepared
         self.indexer = indexer
-        self._store = store
+        self.directory = store
 
     def stored(self, data_set: Dataset, **changes: Any) -> InstanceStored:
         """Put an object into the store and return the event that says so."""
@@ -47,7 +47,7 @@ class Bench:
         head = encode_head(FileMeta(CT, str(data_set.SOPInstanceUID), EXPLICIT))
         digest = hashlib.sha256(data).hexdigest()
         key = f"{digest}.dcm"
-        (self._store / key).write_bytes(head + data)
+        (self.directory / key).write_bytes(head + data)
         return an_instance_stored(
             **{
                 "study_instance_uid": str(data_set.StudyInstanceUID),

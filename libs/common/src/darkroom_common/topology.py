@@ -11,7 +11,13 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
-from darkroom_common.messages.api import PrintFilm, SendObjects, ValidateLicence
+from darkroom_common.messages.api import (
+    ChangeStudyStatus,
+    DeleteStudy,
+    PrintFilm,
+    SendObjects,
+    ValidateLicence,
+)
 from darkroom_common.messages.base import Exchange, Message
 from darkroom_common.messages.ingest import InstanceStored
 from darkroom_common.messages.metadata import InstanceIndexed, StudyCompleted
@@ -83,6 +89,9 @@ def retry_arguments(tier: str) -> dict[str, Any]:
 
 
 METADATA_INDEX: Final = WorkQueue("metadata.index", (InstanceStored,), prefetch=500)
+METADATA_STUDIES: Final = WorkQueue(
+    "metadata.studies", (DeleteStudy, ChangeStudyStatus), prefetch=20
+)
 TRANSMIT_ROUTE: Final = WorkQueue("transmit.route", (InstanceIndexed, StudyCompleted), prefetch=200)
 TRANSMIT_JOBS: Final = WorkQueue("transmit.jobs", (SendObjects,), prefetch=50)
 PRINT_JOBS: Final = WorkQueue("print.jobs", (PrintFilm,), prefetch=50)
@@ -90,6 +99,7 @@ LICENSING_REQUESTS: Final = WorkQueue("licensing.requests", (ValidateLicence,), 
 
 WORK_QUEUES: Final = (
     METADATA_INDEX,
+    METADATA_STUDIES,
     TRANSMIT_ROUTE,
     TRANSMIT_JOBS,
     PRINT_JOBS,

@@ -15,6 +15,7 @@ from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Connection
 from darkroom_metadata.domain.verification import Check, Expected, Finding, FindingKind
 from darkroom_metadata.expected import Run, unnamed
+from darkroom_metadata.studies import judge_verified
 
 _LOCK: Final = 0x76657269  # "veri"
 DUE: Final = "due"
@@ -121,6 +122,10 @@ class Ledger:
             fresh = await self._keep(db, list(findings.values()), looked)
             await self._settle(db, looked, list(findings.values()))
             await self.outbox.put(db, *looked.published, *_damaged(fresh))
+            instances = [one.row_id for one in looked.read if not one.is_conflict]
+            instances += [one.expected.instance_id for one in fresh if one.expected]
+            if instances:
+                await self.outbox.put(db, *await judge_verified(db, instances))
             row = await db.fetchrow(
                 "UPDATE index.verification_run SET cursor = $2, checked = checked + $3,"
                 " bytes = bytes + $4, findings = findings + $5 WHERE id = $1 RETURNING *",

@@ -1,4 +1,4 @@
-"""The life of a study: receiving, then complete after a quiet time (MET-04)."""
+"""Studies become complete after a quiet time; see `domain/status.py` for the other states."""
 
 import asyncio
 from dataclasses import dataclass

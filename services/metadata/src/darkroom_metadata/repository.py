@@ -9,6 +9,7 @@ from darkroom_common.messages.ingest import InstanceStored
 from darkroom_common.messages.metadata import InstanceConflicted, InstanceIndexed
 from darkroom_common.postgres.pool import Connection
 from darkroom_metadata.rows import Item, RowWriter
+from darkroom_metadata.studies import revive_deleted
 
 
 @dataclass
@@ -56,7 +57,8 @@ class IndexRepository:
             else:
                 fresh[item.sop_instance_uid] = item
         if fresh:
-            await self.rows.insert(db, list(fresh.values()))
+            changed = await self.rows.insert(db, list(fresh.values()))
+            outcome.messages += [(event, {}) for event in changed]
             outcome.added = len(fresh)
             outcome.messages += [(_indexed(item), item.trace) for item in fresh.values()]
         if again:
@@ -126,6 +128,7 @@ class IndexRepository:
             sorted(same),
             [same[number] for number in sorted(same)],
         )
+        outcome.messages += [(event, {}) for event in await revive_deleted(db, sorted(same))]
 
 
 def _indexed(item: Item) -> InstanceIndexed:

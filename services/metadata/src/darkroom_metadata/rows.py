@@ -8,9 +8,12 @@ from typing import Any, Final
 
 from darkroom_common.errors import TransientError
 from darkroom_common.messages.ingest import InstanceStored
+from darkroom_common.messages.metadata import StudyStatusChanged
 from darkroom_common.postgres.phi import PGP_OPTIONS, PhiKeys
 from darkroom_common.postgres.pool import Connection
+from darkroom_metadata.domain.status import StudyStatus
 from darkroom_metadata.extract import Extracted
+from darkroom_metadata.studies import told
 
 _SEPARATOR: Final = "\x1f"
 
@@ -43,8 +46,11 @@ class RowWriter:
 
     keys: PhiKeys
 
-    async def insert(self, db: Connection, items: Sequence[Item]) -> None:
+    async def insert(self, db: Connection, items: Sequence[Item]) -> list[StudyStatusChanged]:
         """Add instances that are not known, with whatever of their parents is not known either.
+
+        Returns:
+            What is to be told of studies that had gone on in their life.
 
         Raises:
             LostRace: another indexer has added one of them meanwhile.
@@ -53,7 +59,7 @@ class RowWriter:
         studies = await self._studies(db, items, patients)
         series = await self._series(db, items, studies)
         await self._instances(db, items, studies, series)
-        await self._count(db, items, studies, series)
+        return await self._count(db, items, studies, series)
 
     async def _patients(self, db: Connection, items: Sequence[Item]) -> dict[bytes, int]:
         first = {item.found.patient_key: item.found.patient for item in reversed(items)}
@@ -208,7 +214,7 @@ class RowWriter:
         items: Sequence[Item],
         studies: dict[str, int],
         series: dict[tuple[int, str], int],
-    ) -> None:
+    ) -> list[StudyStatusChanged]:
         counted = Counter(
             series[studies[item.event.study_instance_uid], item.event.series_instance_uid]
             for item in items
@@ -221,9 +227,10 @@ class RowWriter:
             [counted[number] for number in sorted(counted)],
         )
         ordered = sorted(items, key=lambda item: item.event.study_instance_uid)
+        changed = []
         for uid, group in groupby(ordered, key=lambda item: item.event.study_instance_uid):
             members = list(group)
-            await db.execute(
+            row = await db.fetchrow(
                 # study_pkey, series of the study by its unique key
                 "UPDATE index.study s SET"
                 " instance_count = s.instance_count + $2, byte_count = s.byte_count + $3,"
@@ -235,7 +242,9 @@ class RowWriter:
                 " calling_ae_titles = ARRAY(SELECT DISTINCT a FROM"
                 "  unnest(s.calling_ae_titles || $6::text[]) AS a ORDER BY a),"
                 " status = 'receiving', last_instance_at = clock_timestamp(),"
-                " version = s.version + 1 WHERE s.id = $1",
+                " version = s.version + 1"
+                " FROM (SELECT id, status FROM index.study WHERE id = $1) AS o WHERE s.id = o.id"
+                " RETURNING s.study_instance_uid, o.status AS old, s.revision, s.version",
                 studies[uid],
                 len(members),
                 sum(item.event.size for item in members),
@@ -243,3 +252,6 @@ class RowWriter:
                 sorted({item.event.sop_class_uid for item in members}),
                 sorted({item.event.calling_ae_title for item in members}),
             )
+            if row is not None and row["old"] != StudyStatus.RECEIVING:
+                changed.append(told(row, StudyStatus.RECEIVING))
+        return changed

@@ -10,7 +10,7 @@ from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys, decode_key
 from darkroom_common.postgres.pool import Database, open_database
 from darkroom_common.service import Service
-from darkroom_common.topology import METADATA_INDEX
+from darkroom_common.topology import METADATA_INDEX, METADATA_STUDIES
 from darkroom_metadata.domain.verification import Pace
 from darkroom_metadata.indexer import Indexer
 from darkroom_metadata.ledger import Ledger
@@ -20,6 +20,7 @@ from darkroom_metadata.repository import IndexRepository
 from darkroom_metadata.rows import RowWriter
 from darkroom_metadata.schedule import Planned, Schedule
 from darkroom_metadata.settings import MetadataSettings
+from darkroom_metadata.studies import Studies
 from darkroom_metadata.verification import Brake, Contents, Rows
 
 
@@ -54,6 +55,7 @@ async def run(service: Service, settings: MetadataSettings) -> None:
                     size=settings.batch_size,
                     linger=settings.batch_linger_seconds,
                 ),
+                broker.consume(METADATA_STUDIES, Studies(database, outbox).handle),
                 outbox.run(database, broker),
                 lifecycle.run(),
                 clean_inbox(database, indexer.inbox),

@@ -52,6 +52,16 @@ class DeleteStudy(Command):
     requested_by: str = Field(default="", max_length=64)
 
 
+class ChangeStudyStatus(Command):
+    """Take a study to another state of its life; what cannot be done is dead-lettered."""
+
+    TYPE: ClassVar[str] = "study.status.v1"
+
+    study_instance_uid: Uid
+    status: Literal["complete", "verified", "archived"]
+    requested_by: str = Field(default="", max_length=64)
+
+
 class ValidateLicence(Command):
     """Ask Odoo about the licence now, not at the next regular time."""
 

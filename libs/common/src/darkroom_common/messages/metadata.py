@@ -55,6 +55,22 @@ class StudyCompleted(Event):
     calling_ae_titles: tuple[AeTitle, ...] = ()
 
 
+class StudyStatusChanged(Event):
+    """A study has gone from one state of its life to another.
+
+    That it is complete after the quiet time is told by `dicom.study.completed.v1` instead.
+    """
+
+    TYPE: ClassVar[str] = "dicom.study.status_changed.v1"
+
+    study_instance_uid: Uid
+    old: Literal["receiving", "complete", "verified", "archived", "deleted"]
+    new: Literal["receiving", "complete", "verified", "archived", "deleted"]
+    revision: int = Field(ge=0)
+    version: int = Field(ge=1)
+    requested_by: str = Field(default="", max_length=64, description="user name, if anybody's")
+
+
 class InstanceDamaged(Event):
     """Verification found an indexed object that is not as it was received.
 

@@ -4,7 +4,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from darkroom_common.messages.api import DeleteStudy, PrintFilm, SendObjects, ValidateLicence
+from darkroom_common.messages.api import (
+    ChangeStudyStatus,
+    DeleteStudy,
+    PrintFilm,
+    SendObjects,
+    ValidateLicence,
+)
 from darkroom_common.messages.base import InvalidMessage, Message
 from darkroom_common.messages.ingest import InstanceQuarantined, InstanceStored
 from darkroom_common.messages.jobs import PrintJobChanged, TransmitJobChanged
@@ -14,6 +20,7 @@ from darkroom_common.messages.metadata import (
     InstanceDamaged,
     InstanceIndexed,
     StudyCompleted,
+    StudyStatusChanged,
 )
 
 MESSAGE_TYPES: Final[Mapping[str, type[Message]]] = MappingProxyType(
@@ -26,9 +33,11 @@ MESSAGE_TYPES: Final[Mapping[str, type[Message]]] = MappingProxyType(
             InstanceConflicted,
             InstanceDamaged,
             StudyCompleted,
+            StudyStatusChanged,
             SendObjects,
             PrintFilm,
             DeleteStudy,
+            ChangeStudyStatus,
             ValidateLicence,
             TransmitJobChanged,
             PrintJobChanged,
