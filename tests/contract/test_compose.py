@@ -122,7 +122,7 @@ def test_parameters_of_statements_are_never_logged() -> None:
 
 def test_ingest_waits_for_nothing_and_the_others_for_their_schema() -> None:
     assert "depends_on" not in CONTAINERS["ingest"]
-    for name in WITH_SCHEMA:
+    for name in set(WITH_SCHEMA) - {"ingest"}:
         done = CONTAINERS[name]["depends_on"][f"migrate-{name}"]
         assert done == {"condition": "service_completed_successfully"}
     assert "migrate-metadata" in CONTAINERS["api"]["depends_on"]

@@ -82,7 +82,6 @@ def test_a_rejection_byte_for_byte() -> None:
         request(item(0x20, bytes(4) + b"\x30\x00\xff\xff")),
         request()[:-1],
         request(item(0x99, b"unknown")),
-        request(called=b" "),
     ],
 )
 def test_what_cannot_be_a_request_is_refused(bad: bytes) -> None:

@@ -2,21 +2,25 @@
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr
 
 from darkroom_common.objects.keys import DEFAULT_TEMPLATE
 from darkroom_common.settings import Settings
+from darkroom_ingest.domain.admission import Policy
 
 
 class IngestSettings(Settings):
-    """Settings of ingest. It works without the database; `postgres_url` is for query/retrieve."""
+    """Settings of ingest. It works without the database, by its copy of the list of senders."""
 
-    postgres_url: SecretStr = SecretStr("")
     dicom_host: str = "0.0.0.0"  # noqa: S104 - modalities come from other machines
     dicom_port: int = Field(default=11112, ge=1, le=65535)
     ae_title: str = Field(default="DARKROOM", min_length=1, max_length=16)
     require_called_ae_title: bool = True
+    unknown_ae: Literal["accept", "reject"] = Field(
+        default="reject", description="what becomes of a calling AE that is not listed"
+    )
     processes: int = Field(
         default_factory=lambda: min(4, os.cpu_count() or 1),
         ge=1,
@@ -38,3 +42,12 @@ class IngestSettings(Settings):
     store_url: str
     key_template: str = DEFAULT_TEMPLATE
     pseudonym_key: SecretStr
+
+    @property
+    def policy(self) -> Policy:
+        """What holds whatever the list of senders says."""
+        return Policy(
+            ae_title=self.ae_title.strip(),
+            require_called=self.require_called_ae_title,
+            accept_unknown=self.unknown_ae == "accept",
+        )

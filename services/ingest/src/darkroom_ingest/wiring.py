@@ -8,9 +8,12 @@ from darkroom_common.objects.keys import KeyTemplate
 from darkroom_common.objects.spool import Spool
 from darkroom_common.objects.store import FileSystemStore, open_store
 from darkroom_common.postgres.phi import decode_key
+from darkroom_common.postgres.pool import open_database
 from darkroom_common.service import Service
 from darkroom_common.telemetry import metrics
+from darkroom_ingest.refresh import Refresh
 from darkroom_ingest.relay import Relay
+from darkroom_ingest.roster import COPY_NAME, RosterCopy
 from darkroom_ingest.scp import listen_for_dicom
 from darkroom_ingest.settings import IngestSettings
 from darkroom_ingest.workers import Workers
@@ -34,8 +37,17 @@ async def run(service: Service, settings: IngestSettings) -> None:
 
     service.health.add("spool", check_spool)
     service.health.add("store", store.check)
-    async with open_broker(settings.amqp_url.get_secret_value(), service="ingest") as broker:
-        service.health.add("rabbitmq", broker.check, needed=False)  # receiving works without
+    copy = RosterCopy(settings.spool / COPY_NAME)
+    postgres_url = settings.postgres_url.get_secret_value()
+    async with (
+        open_database(postgres_url, service="ingest", size=2) as database,
+        open_broker(settings.amqp_url.get_secret_value(), service="ingest") as broker,
+    ):
+        senders = Refresh(database, copy, settings.policy)
+        service.health.add("senders", senders.check)
+        # Receiving works without these two.
+        service.health.add("postgres", senders.check_database, needed=False)
+        service.health.add("rabbitmq", broker.check, needed=False)
         relay = Relay(spool, store, broker, keys)
         listener = await listen_for_dicom(settings.dicom_host, settings.dicom_port)
         with listener:
@@ -43,7 +55,7 @@ async def run(service: Service, settings: IngestSettings) -> None:
             service.health.metrics = workers.metrics
             service.health.add("workers", workers.check)
             async with service.background(
-                relay.run(), workers.run(), measure_volumes(spool, store)
+                relay.run(), workers.run(), senders.run(), measure_volumes(spool, store)
             ):
                 await service.run_until_stopped()
                 await workers.drain(service.drain_seconds)

@@ -24,6 +24,7 @@ from darkroom_common.telemetry.merged import snapshot
 from darkroom_common.telemetry.traces import configure_traces
 from darkroom_ingest.receive import Receiver
 from darkroom_ingest.reports import PACKET, Counted, Drain, Failed, Reporter, Started, decode
+from darkroom_ingest.roster import COPY_NAME, Gate, RosterCopy
 from darkroom_ingest.scp import StorageScp
 from darkroom_ingest.settings import IngestSettings
 
@@ -56,11 +57,12 @@ def die_with(parent: int) -> None:
         os._exit(1)
 
 
-def report(reporter: Reporter, spool: Spool, stop: threading.Event) -> None:
-    """Tell the main process how things are, until stopped."""
+def report(reporter: Reporter, spool: Spool, gate: Gate, stop: threading.Event) -> None:
+    """Tell the main process how things are, and see what is new for us, until stopped."""
     told_failure = False
     while True:
         stopped = stop.wait(REPORT_SECONDS)
+        gate.look()
         reporter.make_up()
         reporter.tell(Counted(snapshot()))
         if spool.failed and not told_failure:
@@ -78,11 +80,12 @@ def serve(inherited: Inherited, settings: IngestSettings) -> None:
     spool = Spool(settings.spool, worker=str(inherited.number))
     reporter = Reporter(control)
     receiver = Receiver(spool, settings.reserve_bytes, settings.max_object_bytes, reporter.tell)
-    scp = StorageScp(settings, receiver, Busy(), Census(memory, inherited.number))
+    gate = Gate(RosterCopy(settings.spool / COPY_NAME), settings.policy)
+    scp = StorageScp(settings, receiver, Busy(), Census(memory, inherited.number), gate)
     scp.start(listener)
     reporter.tell(Started())
     stop = threading.Event()
-    reporting = threading.Thread(target=report, args=(reporter, spool, stop), daemon=True)
+    reporting = threading.Thread(target=report, args=(reporter, spool, gate, stop), daemon=True)
     reporting.start()
     while message := control.recv(PACKET):
         match decode(message):

@@ -18,10 +18,12 @@ from dataclasses import dataclass, field
 from selectors import EVENT_READ, DefaultSelector
 from typing import Final
 
-from darkroom_common.dimse.census import Census
+from darkroom_common.dimse.census import Census, Counts
 from darkroom_common.dimse.connection import Connection, PeerGone
 from darkroom_common.dimse.negotiation import (
+    AE_LIMIT_REACHED,
     CONGESTION,
+    HOST_LIMIT_REACHED,
     LIMIT_REACHED,
     AssociationRequest,
     Context,
@@ -55,6 +57,14 @@ class DoorLimits:
 
 
 @dataclass(frozen=True)
+class Admission:
+    """A caller may come in."""
+
+    max_associations: int | None = None
+    """That this calling AE may have at a time."""
+
+
+@dataclass(frozen=True)
 class Accepted:
     """An open association."""
 
@@ -72,7 +82,7 @@ class Door:
         limits: how many, from whom, how fast.
         supported: what is offered.
         census: counts associations, here and in the other processes.
-        admit: says why a request is rejected, or None.
+        admit: says whether and how a request is admitted.
         serve: serves one association to its end, in a thread; it closes the connection.
     """
 
@@ -80,7 +90,7 @@ class Door:
     limits: DoorLimits
     supported: Supported
     census: Census
-    admit: Callable[[AssociationRequest], Rejection | None]
+    admit: Callable[[AssociationRequest, Connection], Rejection | Admission]
     serve: Callable[[Accepted], None]
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _threads: dict[threading.Thread, Connection] = field(default_factory=dict)
@@ -171,14 +181,18 @@ class Door:
             metrics.ASSOCIATIONS.labels("aborted").inc()
             connection.hang_up(encode_abort(error.reason))
             return
-        rejection = self.admit(request)
-        if rejection is None:
-            try:
-                rejection = self._count_in(connection.host)
-                if rejection is None:
-                    self._open_association(connection, request)
-            finally:
-                self.census.leave(connection.host)
+        admission = self.admit(request, connection)
+        if isinstance(admission, Rejection):
+            self._reject(connection, request, admission)
+            return
+        host, ae_title = connection.host, request.calling_ae_title
+        try:
+            counts = self.census.enter(host, ae_title)
+            rejection = self._look_at(counts, admission)
+            if rejection is None:
+                self._open_association(connection, request)
+        finally:
+            self.census.leave(host, ae_title)
         if rejection is not None:
             self._reject(connection, request, rejection)
 
@@ -196,13 +210,15 @@ class Door:
             raise ProtocolError("request-too-long", AbortReason.INVALID_PARAMETER)
         return AssociationRequest(head + connection.read_exactly(length, deadline))
 
-    def _count_in(self, host: str) -> Rejection | None:
-        """Count an association in, whatever comes of it."""
-        in_all, of_host = self.census.enter(host)
+    def _look_at(self, counts: Counts, admission: Admission) -> Rejection | None:
         if self._closing:
             return CONGESTION
-        if in_all > self.limits.associations or of_host > self.limits.per_host:
+        if counts.in_all > self.limits.associations:
             return LIMIT_REACHED
+        if counts.of_host > self.limits.per_host:
+            return HOST_LIMIT_REACHED
+        if counts.of_ae > (admission.max_associations or counts.of_ae):
+            return AE_LIMIT_REACHED
         return None
 
     def _reject(
