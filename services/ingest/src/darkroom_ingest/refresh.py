@@ -4,6 +4,8 @@ import asyncio
 from contextlib import suppress
 from typing import Any, Final
 
+import asyncpg
+
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.health import Unhealthy
 from darkroom_common.postgres.migrate import IncompatibleSchema, require_compatible
@@ -64,6 +66,8 @@ class Refresh:
                 self._failed("schema", str(error))
             except BrokenRoster:
                 self._failed("row", "a row of the list of senders makes no sense")
+            except asyncpg.PostgresError as error:  # whatever it says, receiving goes on
+                self._failed("refused", f"PostgreSQL: {type(error).__name__}")
             with suppress(OSError):  # what the next read from the database tells
                 self._copy.keep()
             await asyncio.sleep(POLL_SECONDS)

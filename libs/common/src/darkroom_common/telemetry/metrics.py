@@ -56,7 +56,7 @@ ASSOCIATIONS_OPEN: Final = Gauge("darkroom_associations_open", "Associations ope
 SENDERS: Final = Gauge("darkroom_senders_listed", "Calling AEs in the list of senders.")
 SENDERS_NOT_READ: Final = Counter(
     "darkroom_senders_not_read_total", "Failures to read the list of senders.", ["reason"]
-)  # reason: away, schema, row (in the database), copy (beside the spool)
+)  # reason: away, schema, refused, row (in the database), copy (beside the spool)
 STORE_RESPONSES: Final = Counter("darkroom_store_responses_total", "C-STORE answers.", ["status"])
 STORE_SECONDS: Final = Histogram(
     "darkroom_store_seconds", "From the data set's last byte to the answer.", buckets=_LATENCY
