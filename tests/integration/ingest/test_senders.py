@@ -106,7 +106,16 @@ async def test_each_rule_takes_effect_while_ingest_runs(ingest: Services) -> Non
         assert opened.store(1, CT, *again) == 0x0124
     await ae(ingest, "set", "SCANNER", "--enable", "--any-host", "--any-sop-class")
     await until(0, lambda: outcome(ingest))
+    log = ingest.running["ingest"].log.read_text()
+    assert r"SCANNER\\t" in log  # escaped, within a JSON string
 
+
+@pytest.mark.req("ING-05")
+async def test_patterns_and_mistakes_of_the_command(ingest: Services) -> None:
+    await ingest.start("ingest")
+    await ae(ingest, "add", "SCANNER", "--any-host", "--by", "an operator")
+    await ae(ingest, "set", "SCANNER", "--max-associations", "3")
+    await until(0, lambda: outcome(ingest))
     await ae(ingest, "remove", "SCANNER")
     await until(CALLING, lambda: outcome(ingest))
     await ae(ingest, "remove", "SCANNER", code=2)
@@ -122,7 +131,7 @@ async def test_each_rule_takes_effect_while_ingest_runs(ingest: Services) -> Non
     connection = await asyncpg.connect(role_url(ingest.superuser_url, "darkroom_ingest"))
     try:
         changes = await connection.fetch("SELECT action, by FROM ingest.ae_change ORDER BY id")
-        assert [row["action"] for row in changes][:3] == ["added", "changed", "added"]
+        assert [row["action"] for row in changes] == ["added", "changed", "removed", "added"]
         assert changes[0]["by"] == "an operator"
         for forbidden in (
             "DELETE FROM ingest.ae_change",
@@ -134,8 +143,6 @@ async def test_each_rule_takes_effect_while_ingest_runs(ingest: Services) -> Non
     finally:
         await connection.close()
     assert await ingest.running["ingest"].stop() == 0
-    log = ingest.running["ingest"].log.read_text()
-    assert r"SCANNER\\t" in log  # escaped, within a JSON string
 
 
 async def echoscu(services: Services, *arguments: str) -> str:

@@ -49,7 +49,7 @@ def hosts(*networks: str, digest: str | None = None) -> dict[str, Any]:
     return {"host_rule": "listed", "hosts": rules}
 
 
-def verdict(
+def verdict(  # noqa: PLR0913 - all have a default
     roster: Roster | Absence, calling: str = "CT1", called: str = "DARKROOM", *,
     policy: Policy = LISTED, host: str = "10.0.0.5", digest: str = "",
 ) -> Permit | Denied:  # fmt: skip
