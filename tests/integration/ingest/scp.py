@@ -13,6 +13,8 @@ from typing import Any
 
 from darkroom_common.dimse.bridge import Busy
 from darkroom_common.dimse.census import Census
+from darkroom_common.dimse.door import Entrance
+from darkroom_common.dimse.tls import TlsServer
 from darkroom_common.objects.receipt import Receipt
 from darkroom_common.objects.spool import Spool
 from darkroom_ingest.receive import Receiver
@@ -31,6 +33,8 @@ class RunningScp:
     receiver: Receiver
     scp: StorageScp
     gate: Gate
+    tls: TlsServer | None
+    tls_port: int
     receipts: list[Receipt] = field(default_factory=list)
 
     def ready(self) -> list[bytes]:
@@ -74,10 +78,15 @@ async def running_scp(directory: Path, **changes: Any) -> AsyncIterator[RunningS
     scp = StorageScp(settings, receiver, Busy(), Census(), gate)
     listener = socket.create_server((LOOPBACK, 0))
     port = listener.getsockname()[1]
-    scp.start(listener)
+    entrances = [Entrance(listener)]
+    tls_port = 0
+    if settings.tls is not None:
+        entrances.append(Entrance(socket.create_server((LOOPBACK, 0)), TlsServer(settings.tls)))
+        tls_port = entrances[1].listener.getsockname()[1]
+    scp.start(*entrances)
     before = {thread for thread in threading.enumerate() if thread.name != "door"}
     try:
-        yield RunningScp(port, spool, receiver, scp, gate, receipts)
+        yield RunningScp(port, spool, receiver, scp, gate, entrances[-1].tls, tls_port, receipts)
     finally:
         await asyncio.to_thread(scp.drain, 2.0)
         spool.close()

@@ -11,7 +11,7 @@ from darkroom_common.dimse.bridge import Busy
 from darkroom_common.dimse.census import Census
 from darkroom_common.dimse.connection import Connection
 from darkroom_common.dimse.contexts import VERIFICATION, storage_sop_classes, transfer_syntaxes
-from darkroom_common.dimse.door import Accepted, Admission, Door, DoorLimits, listen
+from darkroom_common.dimse.door import Accepted, Admission, Door, DoorLimits, Entrance, listen
 from darkroom_common.dimse.negotiation import (
     CALLED_AE_UNKNOWN,
     CALLING_AE_UNKNOWN,
@@ -62,13 +62,13 @@ class StorageScp:
         )
         self._door: Door | None = None
 
-    def start(self, listener: socket.socket) -> None:
-        """Accept associations on a listening socket."""
+    def start(self, *entrances: Entrance) -> None:
+        """Accept associations on listening sockets."""
         settings = self._settings
         syntaxes = transfer_syntaxes()
         contexts = [(uid, syntaxes) for uid in sorted(self._service.sop_classes)]
         self._door = Door(
-            listener=listener,
+            entrances=entrances,
             limits=DoorLimits(
                 associations=settings.max_associations,
                 per_host=settings.max_associations_per_host,
@@ -110,11 +110,18 @@ class StorageScp:
 
 
 def _caller(request: AssociationRequest, connection: Connection) -> Caller:
-    return Caller(request.calling_ae_title, request.called_ae_title, connection.host)
+    return Caller(
+        request.calling_ae_title,
+        request.called_ae_title,
+        connection.host,
+        connection.certificate_sha256,
+    )
 
 
-async def listen_for_dicom(host: str, port: int, *, patience: float = 5.0) -> socket.socket:
-    """Return the listening socket of the DICOM port.
+async def listen_for_dicom(
+    host: str, port: int, *, tls: bool = False, patience: float = 5.0
+) -> socket.socket:
+    """Return the listening socket of a DICOM port.
 
     It waits a moment for a port that is taken: by the workers of a run that was just killed.
 
@@ -132,5 +139,5 @@ async def listen_for_dicom(host: str, port: int, *, patience: float = 5.0) -> so
                 ) from error
             await asyncio.sleep(0.1)
         else:
-            log.info("scp.listening", host=host, port=port)
+            log.info("scp.listening", host=host, port=port, tls=tls)
             return listener

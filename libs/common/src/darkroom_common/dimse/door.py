@@ -12,8 +12,8 @@ services that stay with it, sits behind that function and never sees an unchecke
 import socket
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from selectors import EVENT_READ, DefaultSelector
 from typing import Final
@@ -38,6 +38,7 @@ from darkroom_common.dimse.pdu import (
     ProtocolError,
     encode_abort,
 )
+from darkroom_common.dimse.tls import HandshakeFailed, TlsConnection, TlsServer
 from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
 
@@ -54,6 +55,14 @@ class DoorLimits:
     associations: int
     per_host: int
     request_seconds: float = 30.0
+
+
+@dataclass(frozen=True)
+class Entrance:
+    """A listening socket, for plain DICOM or for DICOM over TLS."""
+
+    listener: socket.socket
+    tls: TlsServer | None = None
 
 
 @dataclass(frozen=True)
@@ -75,10 +84,10 @@ class Accepted:
 
 @dataclass
 class Door:
-    """Admits associations on a listening socket.
+    """Admits associations on listening sockets.
 
     Args:
-        listener: a listening socket; other processes may accept on it too.
+        entrances: listening sockets; other processes may accept on them too.
         limits: how many, from whom, how fast.
         supported: what is offered.
         census: counts associations, here and in the other processes.
@@ -86,7 +95,7 @@ class Door:
         serve: serves one association to its end, in a thread; it closes the connection.
     """
 
-    listener: socket.socket
+    entrances: Sequence[Entrance]
     limits: DoorLimits
     supported: Supported
     census: Census
@@ -98,7 +107,8 @@ class Door:
 
     def start(self) -> None:
         """Accept from now on."""
-        self.listener.settimeout(0)
+        for entrance in self.entrances:
+            entrance.listener.settimeout(0)
         self._wake, self._woken = socket.socketpair()
         self._acceptor = threading.Thread(target=self._accept, name="door", daemon=True)
         self._acceptor.start()
@@ -121,30 +131,36 @@ class Door:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def _accept(self) -> None:
-        with self.listener, self._woken, DefaultSelector() as selector:
-            selector.register(self.listener, EVENT_READ)
+        with ExitStack() as stack, self._woken, DefaultSelector() as selector:
             selector.register(self._woken, EVENT_READ)
+            for entrance in self.entrances:
+                stack.enter_context(entrance.listener)
+                selector.register(entrance.listener, EVENT_READ, entrance)
             while True:
-                ready = selector.select()
-                if any(key.fileobj is self._woken for key, _ in ready):
+                ready = [key.data for key, _ in selector.select()]
+                if None in ready:
                     return
-                try:
-                    plain, address = self.listener.accept()
-                except BlockingIOError:
-                    continue  # another process was faster, or the peer has gone again
-                except OSError as error:
-                    log.error("door.accept_failed", reason=error.strerror)
-                    time.sleep(_ACCEPT_PAUSE)
-                    continue
-                self._begin(plain, str(address[0]))
+                for entrance in ready:
+                    self._accept_at(entrance)
 
-    def _begin(self, plain: socket.socket, host: str) -> None:
+    def _accept_at(self, entrance: Entrance) -> None:
         try:
-            connection = Connection(plain, host)
+            plain, address = entrance.listener.accept()
+        except BlockingIOError:
+            return  # another process was faster, or the peer has gone again
+        except OSError as error:
+            log.error("door.accept_failed", reason=error.strerror)
+            time.sleep(_ACCEPT_PAUSE)
+            return
+        self._begin(plain, str(address[0]), entrance.tls)
+
+    def _begin(self, plain: socket.socket, host: str, tls: TlsServer | None) -> None:
+        try:
+            connection = Connection(plain, host) if tls is None else TlsConnection(plain, host)
         except OSError:
             plain.close()  # gone before it was looked at
             return
-        thread = threading.Thread(target=self._run, args=(connection,), daemon=True)
+        thread = threading.Thread(target=self._run, args=(connection, tls), daemon=True)
         with self._lock:
             crowded = len(self._threads) >= self.limits.associations + STRANGERS
             if not crowded:
@@ -152,15 +168,22 @@ class Door:
         if crowded:
             log.warning("association.rejected", peer=host, reason="connections")
             metrics.ASSOCIATIONS.labels("rejected").inc()
-            with suppress(PeerGone):
-                connection.send(CONGESTION.encode())
+            if tls is None:
+                with suppress(PeerGone):
+                    connection.send(CONGESTION.encode())
             connection.close()
             return
         thread.start()
 
-    def _run(self, connection: Connection) -> None:
+    def _run(self, connection: Connection, tls: TlsServer | None) -> None:
+        deadline = time.monotonic() + self.limits.request_seconds
         try:
-            self._welcome(connection)
+            if (
+                tls is None
+                or not isinstance(connection, TlsConnection)
+                or self._shake_hands(connection, tls, deadline)
+            ):
+                self._welcome(connection, deadline)
         except Exception:
             log.exception("association.failed", peer=connection.host)
         finally:
@@ -168,9 +191,30 @@ class Door:
             with self._lock:
                 del self._threads[threading.current_thread()]
 
-    def _welcome(self, connection: Connection) -> None:
+    @staticmethod
+    def _shake_hands(connection: TlsConnection, tls: TlsServer, deadline: float) -> bool:
+        """Return whether the connection is within TLS now."""
+        context = tls.context
+        if context is None:
+            log.error("tls.no_certificate", peer=connection.host)
+            return False
         try:
-            request = self._read_request(connection)
+            connection.open(context, deadline)
+        except HandshakeFailed as error:
+            metrics.TLS_HANDSHAKES.labels("refused").inc()
+            log.warning("tls.refused", peer=connection.host, reason=error.code)
+            connection.hang_up()
+        except (PeerGone, ProtocolError) as error:
+            metrics.TLS_HANDSHAKES.labels("ended").inc()
+            log.info("connection.ended", peer=connection.host, reason=error.code)
+        else:
+            metrics.TLS_HANDSHAKES.labels("done").inc()
+            return True
+        return False
+
+    def _welcome(self, connection: Connection, deadline: float) -> None:
+        try:
+            request = self._read_request(connection, deadline)
             if request is None:
                 return
         except PeerGone as error:
@@ -196,8 +240,8 @@ class Door:
         if rejection is not None:
             self._reject(connection, request, rejection)
 
-    def _read_request(self, connection: Connection) -> AssociationRequest | None:
-        deadline = time.monotonic() + self.limits.request_seconds
+    @staticmethod
+    def _read_request(connection: Connection, deadline: float) -> AssociationRequest | None:
         head = connection.read_exactly(HEAD, deadline)
         length = int.from_bytes(head[2:], "big")
         if head[0] != PduKind.ASSOCIATE_RQ:
@@ -245,7 +289,10 @@ class Door:
             return
         metrics.ASSOCIATIONS.labels("accepted").inc()
         metrics.ASSOCIATIONS_OPEN.inc()
-        log.info("association.accepted", ae=request.calling_ae_title, peer=connection.host)
+        log.info(
+            "association.accepted", ae=request.calling_ae_title, peer=connection.host,
+            protection=connection.protection or "none",
+        )  # fmt: skip
         try:
             self.serve(Accepted(connection, request, contexts))
         finally:

@@ -8,14 +8,15 @@ to be shared by the processes.
 import hashlib
 import ssl
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from cryptography import x509
 
-from darkroom_common.dimse.connection import Connection, PeerGone
+from darkroom_common.dimse.connection import TICK, Connection, PeerGone
 from darkroom_common.errors import ConfigurationError
 from darkroom_common.telemetry.logs import get_logger
 
@@ -76,12 +77,12 @@ class TlsServer:
     @property
     def context(self) -> ssl.SSLContext | None:
         """What the next handshake uses; None when there has been no good certificate yet."""
-        return self._loaded and self._loaded.context
+        return None if self._loaded is None else self._loaded.context
 
     @property
     def expires(self) -> datetime | None:
         """When the certificate in force expires."""
-        return self._loaded and self._loaded.expires
+        return None if self._loaded is None else self._loaded.expires
 
     def look(self) -> bool:
         """Load the files if they are others than at the last look; return whether that failed."""
@@ -192,12 +193,12 @@ class TlsConnection(Connection):
             except ssl.SSLWantReadError:
                 pass
             except ssl.SSLError as error:
-                self._flush()  # the alert
+                with suppress(PeerGone):
+                    self._flush()  # the alert
                 raise HandshakeFailed(_word(error)) from error
             else:
                 break
-            finally_due = time.monotonic() > deadline
-            if finally_due:
+            if time.monotonic() > deadline:
                 raise PeerGone("time-limit")
             self._flush()
             self._take_sealed()
@@ -205,11 +206,7 @@ class TlsConnection(Connection):
         certificate = self._tls.getpeercert(binary_form=True)
         if certificate:
             self.certificate_sha256 = hashlib.sha256(certificate).hexdigest()
-
-    def version(self) -> str:
-        """Return the version and the cipher that were agreed, for a log."""
-        cipher = self._tls.cipher()
-        return f"{self._tls.version()} {cipher[0] if cipher else ''}"
+        self.protection = str(self._tls.version())
 
     def _take_sealed(self) -> bool:
         """Wait up to a tick for more from the network; return whether something came."""
@@ -223,7 +220,7 @@ class TlsConnection(Connection):
         """As `Connection._receive`, with what the records hold."""
         began = time.monotonic()
         while not (count := self._unseal(view)):
-            if not self._take_sealed() or time.monotonic() - began > 1.0:
+            if not self._take_sealed() or time.monotonic() - began > TICK:
                 return None
         return count
 
@@ -232,7 +229,7 @@ class TlsConnection(Connection):
         count = 0
         try:
             while count < len(view):
-                size = self._tls.read(len(view) - count, view[count:])
+                size: Any = self._tls.read(len(view) - count, view[count:])
                 if not size:  # close_notify
                     if count:
                         break
@@ -241,7 +238,6 @@ class TlsConnection(Connection):
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLError as error:
-            self._flush()
             raise PeerGone(_word(error)) from error
         self._flush()  # what TLS itself has to say, such as a new key
         return count
@@ -249,6 +245,13 @@ class TlsConnection(Connection):
     def _flush(self) -> None:
         if self._outgoing.pending:
             super().send(self._outgoing.read())
+
+    def _say_goodbye(self, last: bytes) -> None:
+        if last:
+            self._tls.write(last)
+        with suppress(ssl.SSLError):  # it would like to have the peer's goodbye, too
+            self._tls.unwrap()
+        super()._say_goodbye(self._outgoing.read())
 
     def send(self, data: bytes) -> None:
         """As `Connection.send`."""
