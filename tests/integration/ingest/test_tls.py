@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from darkroom_common.dicom.part10 import FileMeta, encode_head
 from darkroom_common.dimse.tls import TlsServer
 from darkroom_ingest.domain.admission import HostRule, Roster, Sender
 from darkroom_ingest.roster import COPY_NAME, RosterCopy
@@ -198,8 +199,8 @@ async def test_another_program_sends_over_tls(
 ) -> None:
     scanner = authority.sign("scanner")
     file = tmp_path / "one.dcm"
-    data_set = a_data_set()
-    data_set.save_as(file, enforce_file_format=True)
+    uid, data = an_object()
+    file.write_bytes(encode_head(FileMeta(CT, uid, EXPLICIT, "SCANNER", "DARKROOM")) + data)
     settings = tls_settings(ours, dicom_tls_client_ca=authority.file)
 
     def run(*command: str | Path) -> "subprocess.CompletedProcess[str]":
@@ -211,9 +212,7 @@ async def test_another_program_sends_over_tls(
         for tool, more in (("echoscu", ()), ("storescu", (file,))):
             done = await asyncio.to_thread(run, tool, *with_key, *where, *more)
             assert done.returncode == 0, done.stderr
-        assert [one.identity.sop_instance_uid for one in scp.receipts] == [
-            str(data_set.SOPInstanceUID)
-        ]
+        assert [one.identity.sop_instance_uid for one in scp.receipts] == [uid]
         done = await asyncio.to_thread(run, "echoscu", "+tla", "+cf", authority.file, *where)
         assert done.returncode != 0
         done = await asyncio.to_thread(run, "echoscu", *where)
