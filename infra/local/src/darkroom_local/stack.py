@@ -282,6 +282,11 @@ class Stack:
             "            OPEN: any sender, any called AE title (docs/security.md)"
             if open_to_all()
             else "            unknown senders: " + os.environ["DARKROOM_UNKNOWN_AE"],
+            *(
+                [f"            TLS on port {os.environ.get('DARKROOM_DICOM_TLS_PORT', '2762')}"]
+                if os.environ.get("DARKROOM_DICOM_TLS_CERTIFICATE")
+                else []
+            ),
             f"  REST      {http}/api/v1",
             f"  DICOMweb  {http}/dicom-web",
             f"  OpenAPI   {http}/docs",
