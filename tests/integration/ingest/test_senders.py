@@ -76,8 +76,8 @@ async def test_each_rule_takes_effect_while_ingest_runs(ingest: Services) -> Non
 
     await ae(ingest, "add", "SCANNER", code=2)
     told = await ae(ingest, "add", "SCANNER", "--host", "10.0.0.0/8", "--by", "an operator")
-    assert '"event": "senders.changed"' in told
-    assert '"by": "an operator"' in told
+    line = json.loads(told.splitlines()[1])
+    assert (line["event"], line["ae"], line["by"]) == ("senders.changed", "SCANNER", "an operator")
     assert outcome(ingest) == CALLING  # this host is not the one
     await ae(ingest, "set", "SCANNER", "--host", "10.0.0.0/8", "--host", "127.0.0.1")
     await until(0, lambda: outcome(ingest))
@@ -253,7 +253,7 @@ async def test_without_a_list_nobody_is_accepted_and_health_says_why(ingest: Ser
     starting.cancel()
     assert "never been read" in str(checks(ingest)[1]["senders"]["reason"])
     assert outcome(ingest) == BUSY
-    assert '"event": "senders.not_known"' in ingest.running["ingest"].log.read_text()
+    assert '"senders.not_known"' in ingest.running["ingest"].log.read_text()
 
 
 @pytest.mark.req("ING-05")

@@ -149,7 +149,7 @@ def _load(files: TlsFiles, *, first: bool) -> _Loaded:
         raise BadCertificate(f"{at}: {_word(error)}") from error
     except OSError as error:
         raise BadCertificate(f"{at}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise BadCertificate(f"{at}: no PEM certificate, or no key without a password") from error
     if expires <= datetime.now(UTC):
         if not first:
