@@ -3,6 +3,7 @@ are, and says exactly what it was answered.
 """
 
 import socket
+import ssl
 import struct
 from collections.abc import Iterable
 from types import TracebackType
@@ -45,7 +46,7 @@ def command(elements: bytes) -> bytes:
 class Association:
     """One association as requestor."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but two have a default
         self,
         port: int,
         contexts: dict[int, tuple[str, str]],
@@ -53,9 +54,12 @@ class Association:
         called: str = "DARKROOM",
         calling: str = "SCANNER",
         timeout: float = 30.0,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._socket = socket.create_connection((LOOPBACK, port), timeout=timeout)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls is not None:
+            self._socket = tls.wrap_socket(self._socket, server_hostname="localhost")
         offered = b"".join(
             _item(
                 0x20,
@@ -178,12 +182,13 @@ def send(
     *,
     sop_class: str = CT,
     transfer_syntax: str = str(ExplicitVRLittleEndian),
+    tls: ssl.SSLContext | None = None,
 ) -> dict[str, int | None]:
     """Send (SOP instance UID, encoded data set) pairs; return UID to status, None when cut off."""
     answers: dict[str, int | None] = {}
     left = list(objects)
     try:
-        with Association(port, {1: (sop_class, transfer_syntax)}) as association:
+        with Association(port, {1: (sop_class, transfer_syntax)}, tls=tls) as association:
             while left:
                 uid, data_set = left[0]
                 answers[uid] = association.store(1, sop_class, uid, data_set)

@@ -23,6 +23,7 @@ from darkroom_local.ports import LOOPBACK, free_port
 
 ROLE_PASSWORD = "test-only"
 WITH_SCHEMA = {
+    "ingest": "ingest",
     "metadata": "index",
     "transmit": "transmit",
     "print": "print",
@@ -147,6 +148,7 @@ class Services:
             "HTTP_PORT": str(self.http_port),
             "ADMIN_PASSWORD": self.admin_password,
             "RESERVE_BYTES": "0",
+            "UNKNOWN_AE": "accept",
             "QUIET_SECONDS": "1",
             "LOG_LEVEL": "DEBUG",
             **self.secrets,

@@ -30,6 +30,7 @@ EVERYTHING: Final = (
     "--set=bootstrap.existingSecret=b,brokerPolicies.mode=job,serviceMonitor.enabled=true,"
     "api.ingress.enabled=true,api.ingress.host=h.example,api.ingress.tlsSecret=t,"
     "services.ingest.settings.PRIVATE_SOP_CLASSES={1.2.3},settings.OTLP_ENDPOINT=http://otlp:4318,"
+    "dicom.tls.existingSecret=t,dicom.tls.clientCaKey=ca.crt,dicom.tls.nodePort=30276,"
     "services.ingest.settings.RESERVE_BYTES=10737418240,image.pullSecrets={pull}"
 )
 CASES: Final[dict[str, tuple[str, ...]]] = {
@@ -214,8 +215,12 @@ def test_the_network_is_closed_but_for_what_is_named(manifests: list[Manifest]) 
         for rule in [*policy.get("ingress", []), *policy.get("egress", [])]:
             assert rule["ports"]
             assert rule.get("from") or rule.get("to")
+    (ingest,) = of_kind(manifests, "StatefulSet")
+    (container,) = ingest["spec"]["template"]["spec"]["containers"]
     assert policies["darkroom-dicom"]["ingress"][0]["ports"] == [
-        {"protocol": "TCP", "port": "dicom"}
+        {"protocol": "TCP", "port": port["name"]}
+        for port in container["ports"]
+        if port["name"] != "health"
     ]
 
 
@@ -298,3 +303,38 @@ def test_wrong_values_are_refused_by_name(helm: str, wrong: str, said: str) -> N
     refused = run_helm(helm, f"--set={wrong}")
     assert refused.returncode != 0
     assert said in refused.stderr
+
+
+def test_tls_is_a_port_of_ingest_and_a_secret_that_is_read_again(helm: str) -> None:
+    rendered = run_helm(helm, EVERYTHING)
+    manifests = [document for document in yaml.safe_load_all(rendered.stdout) if document]
+    told = settings_of(manifests, "ingest")
+    files = {
+        "CERTIFICATE": "/run/secrets/dicom-tls/tls.crt",
+        "KEY": "/run/secrets/dicom-tls/tls.key",
+        "CLIENT_CA": "/run/secrets/dicom-tls/ca.crt",
+        "CLIENTS": "required",
+        "MINIMUM": "1.2",
+        "PORT": "2762",
+    }
+    assert {f"DARKROOM_DICOM_TLS_{name}": value for name, value in files.items()}.items() <= (
+        told.items()
+    )
+    assert told["DARKROOM_UNKNOWN_AE"] == "reject"
+    (ingest,) = of_kind(manifests, "StatefulSet")
+    pod = ingest["spec"]["template"]["spec"]
+    (mount,) = [m for m in pod["containers"][0]["volumeMounts"] if m["name"] == "dicom-tls"]
+    assert mount == {
+        "name": "dicom-tls",
+        "mountPath": "/run/secrets/dicom-tls",
+        "readOnly": True,
+    }  # without a subPath, which would never change
+    (service,) = [
+        m for m in of_kind(manifests, "Service") if m["metadata"]["name"] == ("darkroom-dicom")
+    ]
+    ports = {port["name"]: port for port in service["spec"]["ports"]}
+    assert (ports["dicom-tls"]["port"], ports["dicom-tls"]["nodePort"]) == (2762, 30276)
+    (api,) = [
+        m for m in of_kind(manifests, "Deployment") if m["metadata"]["name"] == "darkroom-api"
+    ]
+    assert all(v["name"] != "dicom-tls" for v in api["spec"]["template"]["spec"]["volumes"])

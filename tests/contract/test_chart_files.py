@@ -17,6 +17,9 @@ SCHEMA: Final[dict[str, Any]] = json.loads((CHART / "values.schema.json").read_t
 DECIDED: Final = {
     "health_host", "health_port", "drain_seconds", "store_url", "spool",
     "dicom_host", "dicom_port", "http_host", "http_port", "metrics_targets",
+    # by dicom.tls
+    "dicom_tls_port", "dicom_tls_certificate", "dicom_tls_key", "dicom_tls_client_ca",
+    "dicom_tls_clients", "dicom_tls_minimum",
 }  # fmt: skip
 REQUIRED_BY_SECURITY: Final = {
     "log_parameter_max_length": "0",

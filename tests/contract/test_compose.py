@@ -66,7 +66,10 @@ def test_every_container_is_hardened(name: str) -> None:
 def test_only_dicom_and_http_are_published() -> None:
     published = {name: c["ports"] for name, c in CONTAINERS.items() if "ports" in c}
     assert published == {
-        "ingest": ["${DARKROOM_DICOM_BIND:-0.0.0.0}:${DARKROOM_DICOM_PORT:-11112}:11112"],
+        "ingest": [
+            "${DARKROOM_DICOM_BIND:-0.0.0.0}:${DARKROOM_DICOM_PORT:-11112}:11112",
+            "${DARKROOM_DICOM_BIND:-0.0.0.0}:${DARKROOM_DICOM_TLS_PORT:-2762}:2762",
+        ],
         "api": ["${DARKROOM_HTTP_BIND:-127.0.0.1}:${DARKROOM_HTTP_PORT:-8080}:8080"],
     }
 
@@ -122,7 +125,7 @@ def test_parameters_of_statements_are_never_logged() -> None:
 
 def test_ingest_waits_for_nothing_and_the_others_for_their_schema() -> None:
     assert "depends_on" not in CONTAINERS["ingest"]
-    for name in WITH_SCHEMA:
+    for name in set(WITH_SCHEMA) - {"ingest"}:
         done = CONTAINERS[name]["depends_on"][f"migrate-{name}"]
         assert done == {"condition": "service_completed_successfully"}
     assert "migrate-metadata" in CONTAINERS["api"]["depends_on"]

@@ -13,9 +13,12 @@ from typing import Any
 
 from darkroom_common.dimse.bridge import Busy
 from darkroom_common.dimse.census import Census
+from darkroom_common.dimse.door import Entrance
+from darkroom_common.dimse.tls import TlsServer
 from darkroom_common.objects.receipt import Receipt
 from darkroom_common.objects.spool import Spool
 from darkroom_ingest.receive import Receiver
+from darkroom_ingest.roster import COPY_NAME, Gate, RosterCopy
 from darkroom_ingest.scp import StorageScp
 from darkroom_ingest.settings import IngestSettings
 from darkroom_local.ports import LOOPBACK
@@ -29,6 +32,9 @@ class RunningScp:
     spool: Spool
     receiver: Receiver
     scp: StorageScp
+    gate: Gate
+    tls: TlsServer | None
+    tls_port: int
     receipts: list[Receipt] = field(default_factory=list)
 
     def ready(self) -> list[bytes]:
@@ -62,18 +68,25 @@ async def running_scp(directory: Path, **changes: Any) -> AsyncIterator[RunningS
         "spool": directory / "spool",
         "reserve_bytes": 0,
         "dicom_host": LOOPBACK,
+        "unknown_ae": "accept",
     }
     settings = IngestSettings(**{**given, **changes})
     spool = Spool(settings.spool)
     receipts: list[Receipt] = []
     receiver = Receiver(spool, settings.reserve_bytes, settings.max_object_bytes, receipts.append)
-    scp = StorageScp(settings, receiver, Busy(), Census())
+    gate = Gate(RosterCopy(settings.spool / COPY_NAME), settings.policy)
+    scp = StorageScp(settings, receiver, Busy(), Census(), gate)
     listener = socket.create_server((LOOPBACK, 0))
     port = listener.getsockname()[1]
-    scp.start(listener)
+    entrances = [Entrance(listener)]
+    tls_port = 0
+    if settings.tls is not None:
+        entrances.append(Entrance(socket.create_server((LOOPBACK, 0)), TlsServer(settings.tls)))
+        tls_port = entrances[1].listener.getsockname()[1]
+    scp.start(*entrances)
     before = {thread for thread in threading.enumerate() if thread.name != "door"}
     try:
-        yield RunningScp(port, spool, receiver, scp, receipts)
+        yield RunningScp(port, spool, receiver, scp, gate, entrances[-1].tls, tls_port, receipts)
     finally:
         await asyncio.to_thread(scp.drain, 2.0)
         spool.close()

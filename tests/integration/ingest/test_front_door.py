@@ -1,6 +1,8 @@
 """Hostile and broken peers at the DICOM port, and what they are answered."""
 
 import asyncio
+import errno
+import os
 import socket
 import struct
 import time
@@ -69,6 +71,7 @@ async def test_fragments_of_any_size(scp: RunningScp, size: int) -> None:
     assert scp.ready() == [data]
 
 
+@pytest.mark.req("ING-08")
 async def test_answers_of_the_table(scp: RunningScp) -> None:
     uid, data = an_object()
 
@@ -94,6 +97,7 @@ async def test_answers_of_the_table(scp: RunningScp) -> None:
     assert scp.left_over() == []
 
 
+@pytest.mark.req("ING-08")
 async def test_anything_unexpected_is_out_of_resources(
     scp: RunningScp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,7 +117,25 @@ async def test_anything_unexpected_is_out_of_resources(
     assert await asyncio.to_thread(send, scp.port, [(uid, data)]) == {uid: 0}
 
 
-@pytest.mark.req("ING-02")
+@pytest.mark.req("ING-08")
+@pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC])
+async def test_a_volume_that_takes_no_more_is_out_of_resources(
+    scp: RunningScp, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    uid, data = an_object()
+
+    def broken(*_: object) -> None:
+        raise OSError(error, os.strerror(error))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", broken)
+        assert await asyncio.to_thread(send, scp.port, [(uid, data)]) == {uid: 0xA700}
+    assert "fsync failed" in scp.spool.failed
+    assert await asyncio.to_thread(send, scp.port, [(uid, data)]) == {uid: 0xA700}  # for good
+    assert scp.spool.waiting() == []
+
+
+@pytest.mark.req("ING-02", "ING-08")
 async def test_rejections(tmp_path: Path) -> None:
     async with running_scp(tmp_path, max_associations=10, max_associations_per_host=3) as scp:
 
@@ -135,6 +157,7 @@ async def test_rejections(tmp_path: Path) -> None:
         await asyncio.to_thread(try_all)
 
 
+@pytest.mark.req("ING-08")
 async def test_unaccepted_contexts_are_told_apart(scp: RunningScp) -> None:
     def results() -> dict[int, int]:
         contexts = {1: (CT, "1.2.3"), 3: ("1.2.3", EXPLICIT), 5: (CT, EXPLICIT)}

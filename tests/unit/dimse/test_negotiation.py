@@ -36,6 +36,26 @@ def request(*items: bytes, called: bytes = b"DARKROOM", user: bytes = b"") -> by
     return struct.pack(">BBL", 1, 0, len(body)) + body
 
 
+@pytest.mark.parametrize(
+    ("sent", "title"),
+    [
+        (b"CT1", "CT1"),
+        (b" CT1", "CT1"),
+        (b"CT1".ljust(16, b"\0"), "CT1"),
+        (b"CT 1", "CT 1"),
+        (b"CT1\n", "CT1\n"),
+        (b"CT\xe91", "CT\xe91"),
+        (b"A\\B", "A\\B"),
+        (b"\x1b[31mCT1", "\x1b[31mCT1"),
+        (b" ", ""),
+    ],
+)
+def test_titles_are_as_they_were_sent_without_padding(sent: bytes, title: str) -> None:
+    made = AssociationRequest(request(context(1, CT, EXPLICIT), called=sent))
+    assert made.called_ae_title == title
+    assert made.negotiate(SUPPORTED)[0] == {1: Context(CT, EXPLICIT)}
+
+
 def test_contexts_are_accepted_or_refused_one_by_one() -> None:
     made = AssociationRequest(
         request(
@@ -82,7 +102,6 @@ def test_a_rejection_byte_for_byte() -> None:
         request(item(0x20, bytes(4) + b"\x30\x00\xff\xff")),
         request()[:-1],
         request(item(0x99, b"unknown")),
-        request(called=b" "),
     ],
 )
 def test_what_cannot_be_a_request_is_refused(bad: bytes) -> None:

@@ -67,7 +67,7 @@ licensing: {}
 
 {{/* Services with a schema to migrate. */}}
 {{- define "darkroom.schemas" -}}
-services: [metadata, transmit, print, api, licensing]
+services: [ingest, metadata, transmit, print, api, licensing]
 {{- end -}}
 
 {{/* The file of a secret setting: POSTGRES_URL is postgres-url. */}}

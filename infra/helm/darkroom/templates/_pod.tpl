@@ -5,6 +5,7 @@
 {{- $values := index $root.Values.services $service -}}
 {{- $facts := index (include "darkroom.facts" $root | fromYaml) $service -}}
 {{- $name := printf "%s-%s" (include "darkroom.fullname" $root) $service -}}
+{{- $tls := and (hasKey $facts "spool") $root.Values.dicom.tls.existingSecret -}}
 {{- $preStop := ternary 5 0 (hasKey $facts "ports") -}}
 metadata:
   labels:
@@ -77,6 +78,10 @@ spec:
         - name: {{ $port }}
           containerPort: {{ $number }}
         {{- end }}
+        {{- if $tls }}
+        - name: dicom-tls
+          containerPort: 2762
+        {{- end }}
       startupProbe: # two minutes to start
         httpGet: {path: /livez, port: health}
         periodSeconds: 2
@@ -115,6 +120,11 @@ spec:
         - name: spool
           mountPath: /var/lib/darkroom/spool
         {{- end }}
+        {{- if $tls }}
+        - name: dicom-tls # the whole directory, so that a renewed certificate appears in it
+          mountPath: /run/secrets/dicom-tls
+          readOnly: true
+        {{- end }}
   volumes:
     - name: tmp
       emptyDir:
@@ -142,6 +152,12 @@ spec:
                   path: {{ include "darkroom.secretFile" $setting }}
                 {{- end }}
           {{- end }}
+    {{- if $tls }}
+    - name: dicom-tls
+      secret:
+        secretName: {{ $tls }}
+        defaultMode: 0440
+    {{- end }}
     {{- if $facts.store }}
     - name: objects
       persistentVolumeClaim:
@@ -163,6 +179,17 @@ DARKROOM_SPOOL: /var/lib/darkroom/spool
 {{- end }}
 {{- range $port, $number := $facts.ports }}
 DARKROOM_{{ upper $port }}_PORT: {{ $number | quote }}
+{{- end }}
+{{- $tls := .root.Values.dicom.tls -}}
+{{- if and $facts.spool $tls.existingSecret }}
+DARKROOM_DICOM_TLS_PORT: "2762"
+DARKROOM_DICOM_TLS_CERTIFICATE: /run/secrets/dicom-tls/tls.crt
+DARKROOM_DICOM_TLS_KEY: /run/secrets/dicom-tls/tls.key
+DARKROOM_DICOM_TLS_MINIMUM: {{ $tls.minimum | quote }}
+{{- if $tls.clientCaKey }}
+DARKROOM_DICOM_TLS_CLIENT_CA: /run/secrets/dicom-tls/{{ $tls.clientCaKey }}
+DARKROOM_DICOM_TLS_CLIENTS: {{ $tls.clients }}
+{{- end }}
 {{- end }}
 {{- $own := (index .root.Values.services .service).settings -}}
 {{- range $setting, $value := merge (deepCopy $own) .root.Values.settings }}

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from darkroom_local import demo as demonstration
 from darkroom_local import doctor as examination
+from darkroom_local import senders
 from darkroom_local import verify as verification
 from darkroom_local.keyring import KeysLostError
 from darkroom_local.layout import SettingError, Settings, default_data
@@ -63,6 +64,7 @@ _EXPECTED = (
     SettingError,
     StartError,
     demonstration.DemoError,
+    senders.SendersError,
     verification.VerifyError,
 )
 
@@ -175,6 +177,19 @@ def verify(  # noqa: PLR0913, PLR0917 - one option each
         code = verification.COULD_NOT_RUN
     if code:
         raise typer.Exit(code)
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def ae(context: typer.Context, data: Data = _DATA) -> None:
+    """Say who may send: ae list, add, set, remove; ae --help, ae add --help tell more."""
+
+    async def run() -> None:
+        await senders.run(data.expanduser().resolve(), context.args or ["--help"])
+
+    _expecting_trouble(run, code=2)
 
 
 def _expecting_trouble(run: Callable[[], Coroutine[Any, Any, None]], *, code: int = 1) -> None:

@@ -9,7 +9,7 @@ from typing import Final, Self
 from darkroom_local.process import make_reachable
 
 SERVICES: Final = ("ingest", "metadata", "transmit", "print", "api", "licensing")
-WITH_SCHEMA: Final = ("metadata", "transmit", "print", "api", "licensing")
+WITH_SCHEMA: Final = ("ingest", "metadata", "transmit", "print", "api", "licensing")
 
 _PRIVATE: Final = ("secrets", "objects", "spool", "run", "logs")
 

@@ -69,8 +69,9 @@ class Plan:
                 "DICOM_PORT": str(self.settings.dicom_port),
                 "AE_TITLE": self.settings.ae_title,
                 "SPOOL": str(self.layout.spool),
-                "REQUIRE_CALLED_AE_TITLE": "false",
             }
+            if open_to_all():
+                values |= {"REQUIRE_CALLED_AE_TITLE": "false", "UNKNOWN_AE": "accept"}
         if name == "api":
             targets = {service: self.health_url(service) for service in SERVICES}
             values |= {
@@ -80,6 +81,12 @@ class Plan:
             if self.layout.admin_password.exists():  # whoever has read it may remove it
                 files["ADMIN_PASSWORD"] = str(self.layout.admin_password)
         return self._command(name, ["-m", f"darkroom_{name}"], values, files)
+
+    def senders(self, arguments: Sequence[str]) -> Command:
+        """Return the command that shows or changes who may send."""
+        values = {"STORE_URL": self.layout.objects.as_uri(), "SPOOL": str(self.layout.spool)}
+        words = ["-m", "darkroom_ingest", "ae", *arguments]
+        return self._command("ae", words, values, self._secret_files("ingest"))
 
     def verification(self, arguments: Sequence[str]) -> Command:
         """Return the command that verifies; it tells JSON lines on its standard output."""
@@ -130,6 +137,11 @@ class Plan:
         password = quote(self.keyring.role_password(role), safe="")
         url = parts._replace(netloc=f"{role}:{password}@{host}").geturl()
         return str(self.keyring.write(f"postgres-url-{role}", url))
+
+
+def open_to_all() -> bool:
+    """Return whether any AE may send: so on one machine, unless DARKROOM_UNKNOWN_AE is set."""
+    return "DARKROOM_UNKNOWN_AE" not in os.environ
 
 
 def environment(ours: Mapping[str, str]) -> dict[str, str]:

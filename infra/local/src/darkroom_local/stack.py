@@ -17,7 +17,7 @@ import httpx
 from darkroom_common.topology import render_policies
 from darkroom_local.keyring import Keyring
 from darkroom_local.layout import SERVICES, WITH_SCHEMA, Layout, Settings
-from darkroom_local.plan import Plan
+from darkroom_local.plan import Plan, open_to_all
 from darkroom_local.ports import PortBook, is_free
 from darkroom_local.postgres import PrivatePostgres
 from darkroom_local.probe import not_ready_reason
@@ -279,7 +279,14 @@ class Stack:
             "Darkroom is ready",
             f"  after     {time.monotonic() - self._began:.1f} s",
             f"  DICOM     AE title {settings.ae_title}, port {settings.dicom_port} of {host}",
-            "            open: any sender, any called AE title (docs/security.md)",
+            "            OPEN: any sender, any called AE title (docs/security.md)"
+            if open_to_all()
+            else "            unknown senders: " + os.environ["DARKROOM_UNKNOWN_AE"],
+            *(
+                [f"            TLS on port {os.environ.get('DARKROOM_DICOM_TLS_PORT', '2762')}"]
+                if os.environ.get("DARKROOM_DICOM_TLS_CERTIFICATE")
+                else []
+            ),
             f"  REST      {http}/api/v1",
             f"  DICOMweb  {http}/dicom-web",
             f"  OpenAPI   {http}/docs",

@@ -2,9 +2,19 @@
 
 import sys
 
-from darkroom_common.service import main
+from darkroom_common.service import Command, main
+from darkroom_ingest.ae_command import ae
+from darkroom_ingest.repository import SCHEMA
 from darkroom_ingest.settings import IngestSettings
 from darkroom_ingest.wiring import run
 
 if __name__ == "__main__":
-    sys.exit(main("ingest", settings=IngestSettings, run=run, schema=None))
+    sys.exit(
+        main(
+            "ingest",
+            settings=IngestSettings,
+            run=run,
+            schema=SCHEMA,
+            commands=[Command("ae", ae)],
+        )
+    )

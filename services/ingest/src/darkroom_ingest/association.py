@@ -6,6 +6,7 @@ send.
 """
 
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
@@ -67,7 +68,10 @@ class StoreService:
 class StoreAssociation:
     """Serves one association. `run` returns when it has ended, in whatever way."""
 
-    def __init__(self, accepted: Accepted, service: StoreService) -> None:
+    def __init__(
+        self, accepted: Accepted, service: StoreService, may_store: Callable[[str], bool]
+    ) -> None:
+        self._may_store = may_store
         self._accepted = accepted
         self._connection = accepted.connection
         self._ae = accepted.request.calling_ae_title
@@ -172,6 +176,8 @@ class StoreAssociation:
         self._command = command
         if sop_class not in self._service.sop_classes or context.abstract_syntax == VERIFICATION:
             self._refused = StoreStatus.SOP_CLASS_NOT_SUPPORTED
+        elif not self._may_store(sop_class):
+            self._refused = StoreStatus.REFUSED_NOT_AUTHORISED
         elif not command.has_data_set:
             self._refused = StoreStatus.CANNOT_UNDERSTAND
         else:
@@ -210,7 +216,8 @@ class StoreAssociation:
         if reception is None:
             status = self._refused
             metrics.STORE_RESPONSES.labels(str(status)).inc()
-            log.warning("store.refused", ae=self._ae, reason="command", status=str(status))
+            reason = status.name.lower()
+            log.warning("store.refused", ae=self._ae, reason=reason, status=str(status))
         else:
             status = reception.finish()
         self._answer(command, status)

@@ -4,14 +4,18 @@ import asyncio
 import logging
 import socket
 import time
+from dataclasses import replace
 from typing import Final
 
 from darkroom_common.dimse.bridge import Busy
 from darkroom_common.dimse.census import Census
+from darkroom_common.dimse.connection import Connection
 from darkroom_common.dimse.contexts import VERIFICATION, storage_sop_classes, transfer_syntaxes
-from darkroom_common.dimse.door import Accepted, Door, DoorLimits, listen
+from darkroom_common.dimse.door import Accepted, Admission, Door, DoorLimits, Entrance, listen
 from darkroom_common.dimse.negotiation import (
     CALLED_AE_UNKNOWN,
+    CALLING_AE_UNKNOWN,
+    CONGESTION,
     AssociationRequest,
     Rejection,
     Supported,
@@ -19,7 +23,9 @@ from darkroom_common.dimse.negotiation import (
 from darkroom_common.errors import ConfigurationError
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_ingest.association import Pace, StoreAssociation, StoreService
+from darkroom_ingest.domain.admission import Caller, Denied, Permit
 from darkroom_ingest.receive import Receiver
+from darkroom_ingest.roster import Gate, Standing
 from darkroom_ingest.settings import IngestSettings
 
 log = get_logger(__name__)
@@ -33,7 +39,12 @@ class StorageScp:
     """Serves the DICOM port from one process."""
 
     def __init__(
-        self, settings: IngestSettings, receiver: Receiver, busy: Busy, census: Census
+        self,
+        settings: IngestSettings,
+        receiver: Receiver,
+        busy: Busy,
+        census: Census,
+        gate: Gate,
     ) -> None:
         # pynetdicom's decoder logs what a peer offers, as sentences.
         logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
@@ -41,6 +52,7 @@ class StorageScp:
         self._receiver = receiver
         self._busy = busy
         self._census = census
+        self._gate = gate
         self._service = StoreService(
             receiver,
             busy,
@@ -50,13 +62,13 @@ class StorageScp:
         )
         self._door: Door | None = None
 
-    def start(self, listener: socket.socket) -> None:
-        """Accept associations on a listening socket."""
+    def start(self, *entrances: Entrance) -> None:
+        """Accept associations on listening sockets."""
         settings = self._settings
         syntaxes = transfer_syntaxes()
         contexts = [(uid, syntaxes) for uid in sorted(self._service.sop_classes)]
         self._door = Door(
-            listener=listener,
+            entrances=entrances,
             limits=DoorLimits(
                 associations=settings.max_associations,
                 per_host=settings.max_associations_per_host,
@@ -71,14 +83,21 @@ class StorageScp:
         )
         self._door.start()
 
-    def _admit(self, request: AssociationRequest) -> Rejection | None:
-        called, ours = request.called_ae_title, self._settings.ae_title.strip()
-        if self._settings.require_called_ae_title and called != ours:
-            return CALLED_AE_UNKNOWN
-        return None
+    def _admit(self, request: AssociationRequest, connection: Connection) -> Rejection | Admission:
+        verdict = self._gate.decide(_caller(request, connection))
+        match verdict:
+            case Permit():
+                return Admission(verdict.max_associations)
+            case Denied.CALLED:
+                return CALLED_AE_UNKNOWN
+            case Denied.NO_ROSTER:  # it may well be listed: it is to try again
+                return replace(CONGESTION, word=verdict.value)
+            case _:
+                return replace(CALLING_AE_UNKNOWN, word=verdict.value)
 
     def _serve(self, accepted: Accepted) -> None:
-        StoreAssociation(accepted, self._service).run()
+        standing = Standing(self._gate, _caller(accepted.request, accepted.connection))
+        StoreAssociation(accepted, self._service, standing.may_store).run()
 
     def drain(self, limit: float) -> None:
         """Accept nobody new, refuse new objects, let current ones finish, then close. It blocks."""
@@ -90,8 +109,19 @@ class StorageScp:
         self._door.close(_CLOSE_SECONDS)
 
 
-async def listen_for_dicom(host: str, port: int, *, patience: float = 5.0) -> socket.socket:
-    """Return the listening socket of the DICOM port.
+def _caller(request: AssociationRequest, connection: Connection) -> Caller:
+    return Caller(
+        request.calling_ae_title,
+        request.called_ae_title,
+        connection.host,
+        connection.certificate_sha256,
+    )
+
+
+async def listen_for_dicom(
+    host: str, port: int, *, tls: bool = False, patience: float = 5.0
+) -> socket.socket:
+    """Return the listening socket of a DICOM port.
 
     It waits a moment for a port that is taken: by the workers of a run that was just killed.
 
@@ -109,5 +139,5 @@ async def listen_for_dicom(host: str, port: int, *, patience: float = 5.0) -> so
                 ) from error
             await asyncio.sleep(0.1)
         else:
-            log.info("scp.listening", host=host, port=port)
+            log.info("scp.listening", host=host, port=port, tls=tls)
             return listener

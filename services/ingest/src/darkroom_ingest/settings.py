@@ -2,21 +2,26 @@
 
 import os
 from pathlib import Path
+from typing import Final, Literal, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 
+from darkroom_common.dimse.tls import TlsFiles
 from darkroom_common.objects.keys import DEFAULT_TEMPLATE
 from darkroom_common.settings import Settings
+from darkroom_ingest.domain.admission import Policy
 
 
 class IngestSettings(Settings):
-    """Settings of ingest. It works without the database; `postgres_url` is for query/retrieve."""
+    """Settings of ingest. It works without the database, by its copy of the list of senders."""
 
-    postgres_url: SecretStr = SecretStr("")
     dicom_host: str = "0.0.0.0"  # noqa: S104 - modalities come from other machines
     dicom_port: int = Field(default=11112, ge=1, le=65535)
     ae_title: str = Field(default="DARKROOM", min_length=1, max_length=16)
     require_called_ae_title: bool = True
+    unknown_ae: Literal["accept", "reject"] = Field(
+        default="reject", description="what becomes of a calling AE that is not listed"
+    )
     processes: int = Field(
         default_factory=lambda: min(4, os.cpu_count() or 1),
         ge=1,
@@ -25,6 +30,18 @@ class IngestSettings(Settings):
     )
     max_associations: int = Field(default=100, ge=10)
     max_associations_per_host: int = Field(default=50, ge=1)
+    dicom_tls_port: int = Field(default=2762, ge=1, le=65535)
+    dicom_tls_certificate: Path | None = Field(
+        default=None, description="PEM file; with it and the key, DICOM over TLS is served, too"
+    )
+    dicom_tls_key: Path | None = None
+    dicom_tls_client_ca: Path | None = Field(
+        default=None, description="PEM file of authorities of senders' certificates"
+    )
+    dicom_tls_clients: Literal["ignored", "optional", "required"] | None = Field(
+        default=None, description="their certificates; by default required with a CLIENT_CA"
+    )
+    dicom_tls_minimum: Literal["1.2", "1.3"] = "1.2"
     request_seconds: float = Field(default=30, gt=0, description="for a whole A-ASSOCIATE-RQ")
     stall_seconds: float = Field(default=30, gt=0, description="without a byte within a PDU")
     idle_seconds: float = Field(default=60, gt=0, description="without a word between PDUs")
@@ -38,3 +55,38 @@ class IngestSettings(Settings):
     store_url: str
     key_template: str = DEFAULT_TEMPLATE
     pseudonym_key: SecretStr
+
+    @model_validator(mode="after")
+    def check_tls(self) -> Self:
+        """Refuse half of what TLS needs: it would be no TLS, or no check, without a word."""
+        if (self.dicom_tls_certificate is None) is not (self.dicom_tls_key is None):
+            raise ValueError("DICOM_TLS_CERTIFICATE and DICOM_TLS_KEY belong together")
+        asked = self.dicom_tls_clients not in {None, "ignored"}
+        if asked and self.dicom_tls_client_ca is None:
+            raise ValueError("DICOM_TLS_CLIENTS needs DICOM_TLS_CLIENT_CA")
+        if self.dicom_tls_client_ca is not None and self.dicom_tls_certificate is None:
+            raise ValueError("DICOM_TLS_CLIENT_CA needs DICOM_TLS_CERTIFICATE")
+        return self
+
+    @property
+    def tls(self) -> TlsFiles | None:
+        """The files of TLS; None without TLS."""
+        if self.dicom_tls_certificate is None or self.dicom_tls_key is None:
+            return None
+        by_default: Final = "ignored" if self.dicom_tls_client_ca is None else "required"
+        return TlsFiles(
+            certificate=self.dicom_tls_certificate,
+            key=self.dicom_tls_key,
+            client_ca=self.dicom_tls_client_ca,
+            clients=self.dicom_tls_clients or by_default,
+            minimum=self.dicom_tls_minimum,
+        )
+
+    @property
+    def policy(self) -> Policy:
+        """What holds whatever the list of senders says."""
+        return Policy(
+            ae_title=self.ae_title.strip(),
+            require_called=self.require_called_ae_title,
+            accept_unknown=self.unknown_ae == "accept",
+        )

@@ -1,16 +1,23 @@
 """How ingest is put together."""
 
 import asyncio
+from contextlib import ExitStack
+from datetime import UTC, datetime
 
 from darkroom_common.amqp.rabbitmq import open_broker
+from darkroom_common.dimse.tls import TlsServer
+from darkroom_common.errors import ConfigurationError
 from darkroom_common.health import Unhealthy
 from darkroom_common.objects.keys import KeyTemplate
 from darkroom_common.objects.spool import Spool
 from darkroom_common.objects.store import FileSystemStore, open_store
 from darkroom_common.postgres.phi import decode_key
+from darkroom_common.postgres.pool import open_database
 from darkroom_common.service import Service
 from darkroom_common.telemetry import metrics
+from darkroom_ingest.refresh import Refresh
 from darkroom_ingest.relay import Relay
+from darkroom_ingest.roster import COPY_NAME, RosterCopy
 from darkroom_ingest.scp import listen_for_dicom
 from darkroom_ingest.settings import IngestSettings
 from darkroom_ingest.workers import Workers
@@ -34,20 +41,74 @@ async def run(service: Service, settings: IngestSettings) -> None:
 
     service.health.add("spool", check_spool)
     service.health.add("store", store.check)
-    async with open_broker(settings.amqp_url.get_secret_value(), service="ingest") as broker:
-        service.health.add("rabbitmq", broker.check, needed=False)  # receiving works without
+    tls = open_tls(service, settings)
+    copy = RosterCopy(settings.spool / COPY_NAME)
+    postgres_url = settings.postgres_url.get_secret_value()
+    async with (
+        open_database(postgres_url, service="ingest", size=2) as database,
+        open_broker(settings.amqp_url.get_secret_value(), service="ingest") as broker,
+    ):
+        senders = Refresh(database, copy, settings.policy)
+        service.health.add("senders", senders.check)
+        # Receiving works without these two.
+        service.health.add("postgres", senders.check_database, needed=False)
+        service.health.add("rabbitmq", broker.check, needed=False)
         relay = Relay(spool, store, broker, keys)
-        listener = await listen_for_dicom(settings.dicom_host, settings.dicom_port)
-        with listener:
-            workers = Workers(settings.processes, listener, relay)
+        with ExitStack() as listening:
+            listener = await listen_for_dicom(settings.dicom_host, settings.dicom_port)
+            listening.enter_context(listener)
+            tls_listener = None
+            if tls is not None:
+                tls_listener = await listen_for_dicom(
+                    settings.dicom_host, settings.dicom_tls_port, tls=True
+                )
+                listening.enter_context(tls_listener)
+            workers = Workers(settings.processes, listener, tls_listener, relay)
             service.health.metrics = workers.metrics
             service.health.add("workers", workers.check)
             async with service.background(
-                relay.run(), workers.run(), measure_volumes(spool, store)
+                relay.run(),
+                workers.run(),
+                senders.run(),
+                measure_volumes(spool, store),
+                watch_certificate(tls),
             ):
                 await service.run_until_stopped()
                 await workers.drain(service.drain_seconds)
     spool.close()
+
+
+def open_tls(service: Service, settings: IngestSettings) -> TlsServer | None:
+    """Return what TLS needs, or None without TLS.
+
+    Raises:
+        ConfigurationError: a file cannot be used.
+    """
+    if settings.tls is None:
+        return None
+    tls = TlsServer(settings.tls)
+    if tls.context is None:
+        raise ConfigurationError(f"DICOM_TLS: {tls.trouble}")
+
+    async def check() -> None:
+        if tls.trouble:
+            raise Unhealthy(f"an older certificate is in force: {tls.trouble}")
+        if tls.expires is not None and tls.expires <= datetime.now(UTC):
+            raise Unhealthy(f"the certificate has expired on {tls.expires.isoformat()}")
+
+    service.health.add("dicom-tls", check, needed=False)  # the plain port works without
+    return tls
+
+
+async def watch_certificate(tls: TlsServer | None) -> None:
+    """Tell when the certificate expires and whether a changed one is good, for ever."""
+    while True:
+        if tls is not None:
+            if tls.look():
+                metrics.CERTIFICATE_REFUSED.labels("dicom-tls").inc()
+            if tls.expires is not None:
+                metrics.CERTIFICATE_EXPIRES.labels("dicom-tls").set(tls.expires.timestamp())
+        await asyncio.sleep(MEASURE_SECONDS)
 
 
 async def measure_volumes(spool: Spool, store: FileSystemStore) -> None:

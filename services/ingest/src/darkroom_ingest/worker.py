@@ -13,17 +13,21 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from darkroom_common.dimse.bridge import Busy
 from darkroom_common.dimse.census import Census
+from darkroom_common.dimse.door import Entrance
+from darkroom_common.dimse.tls import TlsServer
 from darkroom_common.objects.spool import Spool
 from darkroom_common.telemetry.logs import configure_logs, get_logger
 from darkroom_common.telemetry.merged import snapshot
 from darkroom_common.telemetry.traces import configure_traces
 from darkroom_ingest.receive import Receiver
 from darkroom_ingest.reports import PACKET, Counted, Drain, Failed, Reporter, Started, decode
+from darkroom_ingest.roster import COPY_NAME, Gate, RosterCopy
 from darkroom_ingest.scp import StorageScp
 from darkroom_ingest.settings import IngestSettings
 
@@ -39,14 +43,25 @@ class Inherited:
     number: int
     main_pid: int
     listener: int
+    tls_listener: int
+    """-1 without TLS."""
     control: int
     census: int
 
     def arguments(self) -> list[str]:
         """Return this as arguments of the command."""
         return [
-            str(n) for n in (self.number, self.main_pid, self.listener, self.control, self.census)
-        ]
+            str(n)
+            for n in (
+                self.number, self.main_pid, self.listener, self.tls_listener, self.control,
+                self.census,
+            )
+        ]  # fmt: skip
+
+    def files(self) -> tuple[int, ...]:
+        """Return the open files."""
+        files = (self.listener, self.tls_listener, self.control, self.census)
+        return tuple(number for number in files if number >= 0)
 
 
 def die_with(parent: int) -> None:
@@ -56,11 +71,18 @@ def die_with(parent: int) -> None:
         os._exit(1)
 
 
-def report(reporter: Reporter, spool: Spool, stop: threading.Event) -> None:
-    """Tell the main process how things are, until stopped."""
+def report(
+    reporter: Reporter,
+    spool: Spool,
+    stop: threading.Event,
+    looks: Sequence[Callable[[], object]],
+) -> None:
+    """Tell the main process how things are, and see what is new for us, until stopped."""
     told_failure = False
     while True:
         stopped = stop.wait(REPORT_SECONDS)
+        for look in looks:
+            look()
         reporter.make_up()
         reporter.tell(Counted(snapshot()))
         if spool.failed and not told_failure:
@@ -73,16 +95,21 @@ def report(reporter: Reporter, spool: Spool, stop: threading.Event) -> None:
 def serve(inherited: Inherited, settings: IngestSettings) -> None:
     """Receive until the main process says that it is enough."""
     control = socket.socket(fileno=inherited.control)
-    listener = socket.socket(fileno=inherited.listener)
+    entrances = [Entrance(socket.socket(fileno=inherited.listener))]
+    if settings.tls is not None:
+        listener = socket.socket(fileno=inherited.tls_listener)
+        entrances.append(Entrance(listener, TlsServer(settings.tls)))
     memory = memoryview(mmap.mmap(inherited.census, 0))
     spool = Spool(settings.spool, worker=str(inherited.number))
     reporter = Reporter(control)
     receiver = Receiver(spool, settings.reserve_bytes, settings.max_object_bytes, reporter.tell)
-    scp = StorageScp(settings, receiver, Busy(), Census(memory, inherited.number))
-    scp.start(listener)
+    gate = Gate(RosterCopy(settings.spool / COPY_NAME), settings.policy)
+    scp = StorageScp(settings, receiver, Busy(), Census(memory, inherited.number), gate)
+    scp.start(*entrances)
     reporter.tell(Started())
     stop = threading.Event()
-    reporting = threading.Thread(target=report, args=(reporter, spool, stop), daemon=True)
+    looks = [gate.look, *(one.tls.look for one in entrances if one.tls is not None)]
+    reporting = threading.Thread(target=report, args=(reporter, spool, stop, looks), daemon=True)
     reporting.start()
     while message := control.recv(PACKET):
         match decode(message):

@@ -49,9 +49,16 @@ class Worker:
 class Workers:
     """The receiving processes of one ingest."""
 
-    def __init__(self, count: int, listener: socket.socket, relay: Relay) -> None:
+    def __init__(
+        self,
+        count: int,
+        listener: socket.socket,
+        tls_listener: socket.socket | None,
+        relay: Relay,
+    ) -> None:
         self.metrics = MergedMetrics()
         self._listener = listener
+        self._tls_listener = tls_listener
         self._relay = relay
         self._workers: dict[int, Worker] = {}
         self._count = count
@@ -99,12 +106,17 @@ class Workers:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             inherited = Inherited(
-                number, os.getpid(), self._listener.fileno(), theirs.fileno(), self._census
+                number,
+                os.getpid(),
+                self._listener.fileno(),
+                -1 if self._tls_listener is None else self._tls_listener.fileno(),
+                theirs.fileno(),
+                self._census,
             )
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "darkroom_ingest.worker", *inherited.arguments(),
                 stdin=asyncio.subprocess.DEVNULL,
-                pass_fds=(inherited.listener, inherited.control, inherited.census),
+                pass_fds=inherited.files(),
             )  # fmt: skip
         ours.settimeout(0)
         worker = self._workers[number] = Worker(process, ours)

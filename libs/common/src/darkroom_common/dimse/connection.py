@@ -36,10 +36,16 @@ class Connection:
     Args:
         plain: a connected socket; it is closed by `close` or `hang_up`.
         host: the peer's address.
+
+    Attributes:
+        protection: version of TLS; empty without.
+        certificate_sha256: of the certificate that the peer has shown; empty without.
     """
 
     def __init__(self, plain: socket.socket, host: str) -> None:
         self.host = host
+        self.protection = ""
+        self.certificate_sha256 = ""
         self._socket = plain
         self._view: memoryview | None = None
         self._interrupted = False
@@ -118,14 +124,17 @@ class Connection:
     def hang_up(self, last: bytes = b"") -> None:
         """Send a last word and close, so that the word is not lost to a reset."""
         try:
-            if last:
-                self._socket.sendall(last)
+            self._say_goodbye(last)
             self._socket.shutdown(socket.SHUT_WR)
             self._drain()
         except OSError:
             pass  # whoever has gone hears nothing
         finally:
             self._socket.close()
+
+    def _say_goodbye(self, last: bytes) -> None:
+        if last:
+            self._socket.sendall(last)
 
     def _drain(self) -> None:
         deadline = time.monotonic() + _LINGER

@@ -12,16 +12,18 @@ services that stay with it, sits behind that function and never sees an unchecke
 import socket
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from selectors import EVENT_READ, DefaultSelector
 from typing import Final
 
-from darkroom_common.dimse.census import Census
+from darkroom_common.dimse.census import Census, Counts
 from darkroom_common.dimse.connection import Connection, PeerGone
 from darkroom_common.dimse.negotiation import (
+    AE_LIMIT_REACHED,
     CONGESTION,
+    HOST_LIMIT_REACHED,
     LIMIT_REACHED,
     AssociationRequest,
     Context,
@@ -36,6 +38,7 @@ from darkroom_common.dimse.pdu import (
     ProtocolError,
     encode_abort,
 )
+from darkroom_common.dimse.tls import HandshakeFailed, TlsConnection, TlsServer
 from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
 
@@ -55,6 +58,22 @@ class DoorLimits:
 
 
 @dataclass(frozen=True)
+class Entrance:
+    """A listening socket, for plain DICOM or for DICOM over TLS."""
+
+    listener: socket.socket
+    tls: TlsServer | None = None
+
+
+@dataclass(frozen=True)
+class Admission:
+    """A caller may come in."""
+
+    max_associations: int | None = None
+    """That this calling AE may have at a time."""
+
+
+@dataclass(frozen=True)
 class Accepted:
     """An open association."""
 
@@ -65,22 +84,22 @@ class Accepted:
 
 @dataclass
 class Door:
-    """Admits associations on a listening socket.
+    """Admits associations on listening sockets.
 
     Args:
-        listener: a listening socket; other processes may accept on it too.
+        entrances: listening sockets; other processes may accept on them too.
         limits: how many, from whom, how fast.
         supported: what is offered.
         census: counts associations, here and in the other processes.
-        admit: says why a request is rejected, or None.
+        admit: says whether and how a request is admitted.
         serve: serves one association to its end, in a thread; it closes the connection.
     """
 
-    listener: socket.socket
+    entrances: Sequence[Entrance]
     limits: DoorLimits
     supported: Supported
     census: Census
-    admit: Callable[[AssociationRequest], Rejection | None]
+    admit: Callable[[AssociationRequest, Connection], Rejection | Admission]
     serve: Callable[[Accepted], None]
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _threads: dict[threading.Thread, Connection] = field(default_factory=dict)
@@ -88,7 +107,8 @@ class Door:
 
     def start(self) -> None:
         """Accept from now on."""
-        self.listener.settimeout(0)
+        for entrance in self.entrances:
+            entrance.listener.settimeout(0)
         self._wake, self._woken = socket.socketpair()
         self._acceptor = threading.Thread(target=self._accept, name="door", daemon=True)
         self._acceptor.start()
@@ -111,30 +131,36 @@ class Door:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def _accept(self) -> None:
-        with self.listener, self._woken, DefaultSelector() as selector:
-            selector.register(self.listener, EVENT_READ)
+        with ExitStack() as stack, self._woken, DefaultSelector() as selector:
             selector.register(self._woken, EVENT_READ)
+            for entrance in self.entrances:
+                stack.enter_context(entrance.listener)
+                selector.register(entrance.listener, EVENT_READ, entrance)
             while True:
-                ready = selector.select()
-                if any(key.fileobj is self._woken for key, _ in ready):
+                ready = [key.data for key, _ in selector.select()]
+                if None in ready:
                     return
-                try:
-                    plain, address = self.listener.accept()
-                except BlockingIOError:
-                    continue  # another process was faster, or the peer has gone again
-                except OSError as error:
-                    log.error("door.accept_failed", reason=error.strerror)
-                    time.sleep(_ACCEPT_PAUSE)
-                    continue
-                self._begin(plain, str(address[0]))
+                for entrance in ready:
+                    self._accept_at(entrance)
 
-    def _begin(self, plain: socket.socket, host: str) -> None:
+    def _accept_at(self, entrance: Entrance) -> None:
         try:
-            connection = Connection(plain, host)
+            plain, address = entrance.listener.accept()
+        except BlockingIOError:
+            return  # another process was faster, or the peer has gone again
+        except OSError as error:
+            log.error("door.accept_failed", reason=error.strerror)
+            time.sleep(_ACCEPT_PAUSE)
+            return
+        self._begin(plain, str(address[0]), entrance.tls)
+
+    def _begin(self, plain: socket.socket, host: str, tls: TlsServer | None) -> None:
+        try:
+            connection = Connection(plain, host) if tls is None else TlsConnection(plain, host)
         except OSError:
             plain.close()  # gone before it was looked at
             return
-        thread = threading.Thread(target=self._run, args=(connection,), daemon=True)
+        thread = threading.Thread(target=self._run, args=(connection, tls), daemon=True)
         with self._lock:
             crowded = len(self._threads) >= self.limits.associations + STRANGERS
             if not crowded:
@@ -142,15 +168,22 @@ class Door:
         if crowded:
             log.warning("association.rejected", peer=host, reason="connections")
             metrics.ASSOCIATIONS.labels("rejected").inc()
-            with suppress(PeerGone):
-                connection.send(CONGESTION.encode())
+            if tls is None:
+                with suppress(PeerGone):
+                    connection.send(CONGESTION.encode())
             connection.close()
             return
         thread.start()
 
-    def _run(self, connection: Connection) -> None:
+    def _run(self, connection: Connection, tls: TlsServer | None) -> None:
+        deadline = time.monotonic() + self.limits.request_seconds
         try:
-            self._welcome(connection)
+            if (
+                tls is None
+                or not isinstance(connection, TlsConnection)
+                or self._shake_hands(connection, tls, deadline)
+            ):
+                self._welcome(connection, deadline)
         except Exception:
             log.exception("association.failed", peer=connection.host)
         finally:
@@ -158,9 +191,30 @@ class Door:
             with self._lock:
                 del self._threads[threading.current_thread()]
 
-    def _welcome(self, connection: Connection) -> None:
+    @staticmethod
+    def _shake_hands(connection: TlsConnection, tls: TlsServer, deadline: float) -> bool:
+        """Return whether the connection is within TLS now."""
+        context = tls.context
+        if context is None:
+            log.error("tls.no_certificate", peer=connection.host)
+            return False
         try:
-            request = self._read_request(connection)
+            connection.open(context, deadline)
+        except HandshakeFailed as error:
+            metrics.TLS_HANDSHAKES.labels("refused").inc()
+            log.warning("tls.refused", peer=connection.host, reason=error.code)
+            connection.hang_up()
+        except (PeerGone, ProtocolError) as error:
+            metrics.TLS_HANDSHAKES.labels("ended").inc()
+            log.info("connection.ended", peer=connection.host, reason=error.code)
+        else:
+            metrics.TLS_HANDSHAKES.labels("done").inc()
+            return True
+        return False
+
+    def _welcome(self, connection: Connection, deadline: float) -> None:
+        try:
+            request = self._read_request(connection, deadline)
             if request is None:
                 return
         except PeerGone as error:
@@ -171,19 +225,23 @@ class Door:
             metrics.ASSOCIATIONS.labels("aborted").inc()
             connection.hang_up(encode_abort(error.reason))
             return
-        rejection = self.admit(request)
-        if rejection is None:
-            try:
-                rejection = self._count_in(connection.host)
-                if rejection is None:
-                    self._open_association(connection, request)
-            finally:
-                self.census.leave(connection.host)
+        admission = self.admit(request, connection)
+        if isinstance(admission, Rejection):
+            self._reject(connection, request, admission)
+            return
+        host, ae_title = connection.host, request.calling_ae_title
+        try:
+            counts = self.census.enter(host, ae_title)
+            rejection = self._look_at(counts, admission)
+            if rejection is None:
+                self._open_association(connection, request)
+        finally:
+            self.census.leave(host, ae_title)
         if rejection is not None:
             self._reject(connection, request, rejection)
 
-    def _read_request(self, connection: Connection) -> AssociationRequest | None:
-        deadline = time.monotonic() + self.limits.request_seconds
+    @staticmethod
+    def _read_request(connection: Connection, deadline: float) -> AssociationRequest | None:
         head = connection.read_exactly(HEAD, deadline)
         length = int.from_bytes(head[2:], "big")
         if head[0] != PduKind.ASSOCIATE_RQ:
@@ -196,13 +254,15 @@ class Door:
             raise ProtocolError("request-too-long", AbortReason.INVALID_PARAMETER)
         return AssociationRequest(head + connection.read_exactly(length, deadline))
 
-    def _count_in(self, host: str) -> Rejection | None:
-        """Count an association in, whatever comes of it."""
-        in_all, of_host = self.census.enter(host)
+    def _look_at(self, counts: Counts, admission: Admission) -> Rejection | None:
         if self._closing:
             return CONGESTION
-        if in_all > self.limits.associations or of_host > self.limits.per_host:
+        if counts.in_all > self.limits.associations:
             return LIMIT_REACHED
+        if counts.of_host > self.limits.per_host:
+            return HOST_LIMIT_REACHED
+        if counts.of_ae > (admission.max_associations or counts.of_ae):
+            return AE_LIMIT_REACHED
         return None
 
     def _reject(
@@ -229,7 +289,10 @@ class Door:
             return
         metrics.ASSOCIATIONS.labels("accepted").inc()
         metrics.ASSOCIATIONS_OPEN.inc()
-        log.info("association.accepted", ae=request.calling_ae_title, peer=connection.host)
+        log.info(
+            "association.accepted", ae=request.calling_ae_title, peer=connection.host,
+            protection=connection.protection or "none",
+        )  # fmt: skip
         try:
             self.serve(Accepted(connection, request, contexts))
         finally:

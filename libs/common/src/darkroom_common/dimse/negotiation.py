@@ -4,6 +4,7 @@ This is all that receiving uses of pynetdicom: it is right about the many option
 used once an association. See docs/adr/0008.
 """
 
+import re
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ from darkroom_common.dimse.pdu import AbortReason, PduKind, ProtocolError
 
 APPLICATION_CONTEXT: Final = "1.2.840.10008.3.1.1.1"
 _FIXED: Final = 68  # bytes of the body before the variable items
+_CALLED: Final = slice(10, 26)
+_CALLING: Final = slice(26, 42)
+_NO_AE_CHARACTER: Final = re.compile(rb"[^ -\[\]-~]")
 _ITEM: Final = struct.Struct(">BxH")
 _PRESENTATION_CONTEXT: Final = 0x20
 _CONTEXT_FIELDS: Final = 4
@@ -50,6 +54,8 @@ CALLING_AE_UNKNOWN: Final = Rejection(1, 1, 3, "calling-ae-title")
 CALLED_AE_UNKNOWN: Final = Rejection(1, 1, 7, "called-ae-title")
 CONGESTION: Final = Rejection(2, 3, 1, "congestion")
 LIMIT_REACHED: Final = Rejection(2, 3, 2, "limit")
+HOST_LIMIT_REACHED: Final = Rejection(2, 3, 2, "limit-of-host")
+AE_LIMIT_REACHED: Final = Rejection(2, 3, 2, "limit-of-ae")
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,7 @@ class Context:
 
 
 class AssociationRequest:
-    """An A-ASSOCIATE-RQ.
+    """An A-ASSOCIATE-RQ. Its AE titles are as they were sent, without padding.
 
     Raises:
         ProtocolError: it cannot be read.
@@ -69,12 +75,12 @@ class AssociationRequest:
 
     def __init__(self, pdu: bytes) -> None:
         _check_counts(pdu[6:])
+        self.called_ae_title = _ae_title(pdu[_CALLED])
+        self.calling_ae_title = _ae_title(pdu[_CALLING])
         decoded = A_ASSOCIATE_RQ()
         try:
-            decoded.decode(pdu)
+            decoded.decode(_with_clean_titles(pdu))
             self._primitive: Any = decoded.to_primitive()
-            self.called_ae_title = str(self._primitive.called_ae_title).strip()
-            self.calling_ae_title = str(self._primitive.calling_ae_title).strip()
             self.max_length = int(self._primitive.maximum_length_received or 0)
             self.abstract_syntaxes = frozenset(
                 str(context.abstract_syntax) for context in self._contexts()
@@ -137,6 +143,22 @@ def _who_we_are(max_length: int) -> list[Any]:
     version = ImplementationVersionNameNotification()
     version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
     return [length, implementation, version]
+
+
+def _ae_title(field: bytes) -> str:
+    """Return a title without padding; some senders pad with NUL (PS3.8 table 9-11)."""
+    return field.decode("latin-1").strip(" \x00")
+
+
+def _with_clean_titles(pdu: bytes) -> bytes:
+    """Return the request with titles that the decoder takes.
+
+    It drops what is not ASCII and strips control characters, so that a title could pass for
+    another one, and it refuses other requests where a rejection is the answer.
+    """
+    titles = _NO_AE_CHARACTER.sub(b"?", pdu[_CALLED].strip(b" \x00") or b"?").ljust(16)
+    titles += _NO_AE_CHARACTER.sub(b"?", pdu[_CALLING].strip(b" \x00") or b"?").ljust(16)
+    return pdu[: _CALLED.start] + titles + pdu[_CALLING.stop :]
 
 
 def _check_counts(body: bytes) -> None:

@@ -28,7 +28,7 @@ ROLES: Final = (
     "darkroom_api",
     "darkroom_licensing",
 )
-SCHEMAS: Final = ("index", "transmit", "print", "api", "licensing")
+SCHEMAS: Final = ("ingest", "index", "transmit", "print", "api", "licensing")
 
 
 class BootstrapSettings(SettingsBase):

@@ -97,7 +97,11 @@ async def _applied(connection: Connection, schema: str) -> dict[int, tuple[str, 
         rows = await connection.fetch(
             f"SELECT version, phase, checksum FROM {schema}.schema_migration"  # noqa: S608 - checked name
         )
-    except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
+    except (
+        asyncpg.UndefinedTableError,
+        asyncpg.InvalidSchemaNameError,
+        asyncpg.InsufficientPrivilegeError,  # the first migration is what opens a schema to a role
+    ):
         return {}
     return {row["version"]: (row["phase"], row["checksum"]) for row in rows}
 

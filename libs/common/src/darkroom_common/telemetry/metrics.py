@@ -53,6 +53,21 @@ OUTBOX_PENDING: Final = Gauge("darkroom_outbox_pending", "Rows that wait to be p
 # --- ingest ----------------------------------------------------------------------------------
 ASSOCIATIONS: Final = Counter("darkroom_associations_total", "Associations.", ["outcome"])
 ASSOCIATIONS_OPEN: Final = Gauge("darkroom_associations_open", "Associations open now.")
+TLS_HANDSHAKES: Final = Counter(
+    "darkroom_tls_handshakes_total", "TLS handshakes as a server.", ["outcome"]
+)  # outcome: done, refused, ended
+CERTIFICATE_EXPIRES: Final = Gauge(
+    "darkroom_certificate_expires_timestamp_seconds",
+    "When the certificate in force expires.",
+    ["listener"],
+)
+CERTIFICATE_REFUSED: Final = Counter(
+    "darkroom_certificate_refused_total", "Changed certificates that are no good.", ["listener"]
+)
+SENDERS: Final = Gauge("darkroom_senders_listed", "Calling AEs in the list of senders.")
+SENDERS_NOT_READ: Final = Counter(
+    "darkroom_senders_not_read_total", "Failures to read the list of senders.", ["reason"]
+)  # reason: away, schema, refused, row (in the database), copy (beside the spool)
 STORE_RESPONSES: Final = Counter("darkroom_store_responses_total", "C-STORE answers.", ["status"])
 STORE_SECONDS: Final = Histogram(
     "darkroom_store_seconds", "From the data set's last byte to the answer.", buckets=_LATENCY

@@ -1,0 +1,92 @@
+"""A certificate authority of a test, and what it signs."""
+
+import hashlib
+import os
+import ssl
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A certificate and its key, as PEM files."""
+
+    certificate: Path
+    key: Path
+
+    @property
+    def sha256(self) -> str:
+        pem = x509.load_pem_x509_certificate(self.certificate.read_bytes())
+        return hashlib.sha256(pem.public_bytes(serialization.Encoding.DER)).hexdigest()
+
+    def replace(self, other: "Pair") -> None:
+        """Put another pair into these files, each at once, the key first."""
+        for mine, its in ((self.key, other.key), (self.certificate, other.certificate)):
+            fresh = mine.with_suffix(".new")
+            fresh.write_bytes(its.read_bytes())
+            os.replace(fresh, mine)  # noqa: PTH105 - it replaces
+
+
+class Authority:
+    """Signs certificates for localhost."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test authority")])
+        self.file = directory / "ca.pem"
+        made = self._certificate(self._name, self._key.public_key(), _DAY, ca=True)
+        self.file.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+
+    def sign(self, name: str, valid: timedelta = _DAY) -> Pair:
+        """Make a pair; a negative `valid` has expired so long ago."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        made = self._certificate(subject, key.public_key(), valid, ca=False)
+        pair = Pair(self.directory / f"{name}.pem", self.directory / f"{name}.key")
+        pair.certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+        pair.key.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+        return pair
+
+    def _certificate(
+        self, subject: x509.Name, key: ec.EllipticCurvePublicKey, valid: timedelta, *, ca: bool
+    ) -> x509.Certificate:
+        now = datetime.now(UTC)
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._name)
+            .public_key(key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - 10 * _DAY)
+            .not_valid_after(now + valid)
+            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
+                critical=False,
+            )
+            .sign(self._key, hashes.SHA256())
+        )
+
+    def client(self, pair: Pair | None = None) -> ssl.SSLContext:
+        """A client that trusts this authority."""
+        context = ssl.create_default_context(cafile=str(self.file))
+        if pair is not None:
+            context.load_cert_chain(pair.certificate, pair.key)
+        return context

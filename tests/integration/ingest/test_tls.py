@@ -1,0 +1,446 @@
+"""DICOM over TLS beside the plain port: handshakes, certificates, hostile peers."""
+
+import asyncio
+import re
+import socket
+import ssl
+import struct
+import subprocess
+import time
+import warnings
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
+from datetime import timedelta
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from darkroom_common.dicom.part10 import FileMeta, encode_head
+from darkroom_common.dimse.tls import TlsServer
+from darkroom_ingest.domain.admission import HostRule, Roster, Sender
+from darkroom_ingest.roster import COPY_NAME, RosterCopy
+from darkroom_ingest.settings import IngestSettings
+from darkroom_local.ports import LOOPBACK, free_port
+from tests.builders import CT, a_data_set, encode, new_uid
+from tests.certificates import Authority, Pair
+from tests.dicom_peer import ECHO, Association, Rejected, send
+from tests.integration.ingest.scp import RunningScp, pdu, read_to_end, running_scp
+from tests.services import Services, declare_index_queue
+
+EXPLICIT = "1.2.840.10008.1.2.1"
+CONTEXTS = {1: (CT, EXPLICIT), 3: (ECHO, "1.2.840.10008.1.2")}
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    directory = tmp_path / "tls"
+    directory.mkdir()
+    return Authority(directory)
+
+
+@pytest.fixture
+def ours(authority: Authority) -> Pair:
+    return authority.sign("node")
+
+
+def tls_settings(pair: Pair, **more: Any) -> dict[str, Any]:
+    return {"dicom_tls_certificate": pair.certificate, "dicom_tls_key": pair.key, **more}
+
+
+@pytest.fixture
+async def scp(tmp_path: Path, ours: Pair) -> AsyncIterator[RunningScp]:
+    async with running_scp(
+        tmp_path, **tls_settings(ours), request_seconds=2.0, stall_seconds=2.0
+    ) as made:
+        yield made
+
+
+def an_object(size: int = 0) -> tuple[str, bytes]:
+    changes = {"PixelData": bytes(range(256)) * (size // 256)} if size else {}
+    data_set = a_data_set(**changes)
+    return str(data_set.SOPInstanceUID), encode(data_set)
+
+
+def echo(port: int, tls: ssl.SSLContext | None) -> float:
+    """Return how long an association with a C-ECHO took."""
+    began = time.monotonic()
+    with Association(port, CONTEXTS, tls=tls) as peer:
+        assert peer.echo(3) == 0
+    return time.monotonic() - began
+
+
+@pytest.mark.req("ING-06")
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_objects_arrive_byte_for_byte_beside_the_plain_port(
+    scp: RunningScp, authority: Authority, version: ssl.TLSVersion
+) -> None:
+    client = authority.client()
+    client.minimum_version = client.maximum_version = version
+    first, second = [an_object(), an_object(5 << 20)], [an_object(), an_object(1 << 20)]
+    answers = await asyncio.gather(
+        asyncio.to_thread(send, scp.tls_port, first, tls=client),
+        asyncio.to_thread(send, scp.port, second),
+    )
+    assert [set(one.values()) for one in answers] == [{0}, {0}]
+    assert set(scp.ready()) == {data for _, data in (*first, *second)}
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+async def test_records_of_any_size(scp: RunningScp, authority: Authority, size: int) -> None:
+    uid, data = an_object()
+
+    def store() -> int:
+        with Association(scp.tls_port, CONTEXTS, tls=authority.client()) as peer:
+            plain = peer._socket
+
+            class Cut:
+                def sendall(self, data: bytes) -> None:
+                    for at in range(0, len(data), size):
+                        plain.sendall(data[at : at + size])
+
+                def __getattr__(self, name: str) -> Any:
+                    return getattr(plain, name)
+
+            peer._socket = Cut()  # type: ignore[assignment]
+            return peer.store(1, CT, uid, data)
+
+    assert await asyncio.to_thread(store) == 0
+    assert scp.ready() == [data]
+
+
+@pytest.mark.req("ING-06")
+async def test_old_versions_and_weak_ciphers_are_refused(
+    scp: RunningScp, authority: Authority
+) -> None:
+    def refused(**changes: Any) -> str:
+        client = authority.client()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            for name, value in changes.items():
+                setattr(client, name, value)
+        # The client's own library must offer what is refused here.
+        client.set_ciphers(
+            "ALL:@SECLEVEL=0" if "minimum_version" in changes else "AES128-GCM-SHA256"
+        )
+        with pytest.raises(ssl.SSLError) as caught:
+            Association(scp.tls_port, CONTEXTS, tls=client)
+        return str(caught.value.reason)
+
+    for version in (ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1):
+        with capture_logs() as logs:
+            told = await asyncio.to_thread(
+                lambda v: refused(minimum_version=v, maximum_version=v), version
+            )
+        assert told == "TLSV1_ALERT_PROTOCOL_VERSION"
+        assert [(line["event"], line.get("reason")) for line in logs] == [
+            ("tls.refused", "unsupported-protocol")
+        ]
+    told = await asyncio.to_thread(lambda: refused(maximum_version=ssl.TLSVersion.TLSv1_2))
+    assert "HANDSHAKE_FAILURE" in told  # no forward secrecy
+    assert await asyncio.to_thread(echo, scp.tls_port, authority.client()) < 1
+
+
+@pytest.mark.req("ING-06")
+async def test_the_minimum_is_a_setting(tmp_path: Path, authority: Authority, ours: Pair) -> None:
+    async with running_scp(tmp_path, **tls_settings(ours, dicom_tls_minimum="1.3")) as scp:
+        client = authority.client()
+        await asyncio.to_thread(echo, scp.tls_port, client)
+        client.maximum_version = ssl.TLSVersion.TLSv1_2
+        with pytest.raises(ssl.SSLError):
+            await asyncio.to_thread(echo, scp.tls_port, client)
+
+
+@pytest.mark.req("ING-06")
+async def test_mutual_tls(tmp_path: Path, authority: Authority, ours: Pair) -> None:
+    known = authority.client(authority.sign("scanner"))
+    other_directory = tmp_path / "other"
+    other_directory.mkdir()
+    other = Authority(other_directory).sign("stranger")
+    settings = tls_settings(ours, dicom_tls_client_ca=authority.file)
+    for clients, without_is_fine in (("required", False), ("optional", True), (None, False)):
+        more = {} if clients is None else {"dicom_tls_clients": clients}
+        async with running_scp(tmp_path / str(clients), **settings, **more) as scp:
+            await asyncio.to_thread(echo, scp.tls_port, known)
+            if without_is_fine:
+                await asyncio.to_thread(echo, scp.tls_port, authority.client())
+            refused = [authority.client(other), authority.client(authority.sign("old", -_DAY))]
+            for client in refused + [authority.client()] * (not without_is_fine):
+                with pytest.raises(OSError):  # noqa: PT011 - an alert, or a reset
+                    await asyncio.to_thread(echo, scp.tls_port, client)
+
+
+_DAY = timedelta(days=1)
+
+
+@pytest.mark.req("ING-05", "ING-06")
+async def test_a_sender_may_be_bound_to_its_certificate(
+    tmp_path: Path, authority: Authority, ours: Pair
+) -> None:
+    scanner, other = authority.sign("scanner"), authority.sign("other")
+    rule = HostRule(ip_network("127.0.0.0/8"), scanner.sha256)
+    sender = Sender("SCANNER", True, "", "listed", (rule,), "any", (), None)  # noqa: FBT003
+    (tmp_path / "spool").mkdir()
+    RosterCopy(tmp_path / "spool" / COPY_NAME).put(Roster((), (sender,)))
+    settings = tls_settings(ours, dicom_tls_client_ca=authority.file, unknown_ae="reject")
+    async with running_scp(tmp_path, **settings) as scp:
+        await asyncio.to_thread(echo, scp.tls_port, authority.client(scanner))
+        for port, client in ((scp.tls_port, authority.client(other)), (scp.port, None)):
+            with pytest.raises(Rejected) as caught:
+                await asyncio.to_thread(echo, port, client)
+            assert caught.value.answer == (1, 1, 3)
+
+
+@pytest.mark.req("ING-06")
+async def test_another_program_sends_over_tls(
+    tmp_path: Path, authority: Authority, ours: Pair
+) -> None:
+    scanner = authority.sign("scanner")
+    file = tmp_path / "one.dcm"
+    uid, data = an_object()
+    file.write_bytes(encode_head(FileMeta(CT, uid, EXPLICIT, "SCANNER", "DARKROOM")) + data)
+    settings = tls_settings(ours, dicom_tls_client_ca=authority.file)
+
+    def run(*command: str | Path) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+    async with running_scp(tmp_path, **settings) as scp:
+        where = ("-aec", "DARKROOM", LOOPBACK, str(scp.tls_port))
+        with_key = ("+tls", scanner.key, scanner.certificate, "+cf", authority.file)
+        for tool, more in (("echoscu", ()), ("storescu", (file,))):
+            done = await asyncio.to_thread(run, tool, *with_key, *where, *more)
+            assert done.returncode == 0, done.stderr
+        assert [one.identity.sop_instance_uid for one in scp.receipts] == [uid]
+        done = await asyncio.to_thread(run, "echoscu", "+tla", "+cf", authority.file, *where)
+        assert done.returncode != 0
+        done = await asyncio.to_thread(run, "echoscu", *where)
+        assert done.returncode != 0
+
+
+@pytest.mark.req("ING-06")
+async def test_a_changed_certificate_is_taken_and_a_bad_one_is_not(
+    scp: RunningScp, authority: Authority, ours: Pair
+) -> None:
+    assert scp.tls is not None
+
+    def serial() -> int:
+        client = authority.client()
+        with client.wrap_socket(
+            socket.create_connection((LOOPBACK, scp.tls_port)), server_hostname="localhost"
+        ) as peer:
+            return int(peer.getpeercert()["serialNumber"], 16)  # type: ignore[index, arg-type]
+
+    first = await asyncio.to_thread(serial)
+    uid, data = an_object()
+    with await asyncio.to_thread(
+        Association, scp.tls_port, CONTEXTS, tls=authority.client()
+    ) as running:
+        ours.replace(authority.sign("next"))
+        assert scp.tls.look() is False
+        second = await asyncio.to_thread(serial)
+        assert second != first
+        assert running.store(1, CT, uid, data) == 0  # it goes on within the old one
+    good = (ours.certificate.read_bytes(), ours.key.read_bytes())
+    expired = authority.sign("expired", -_DAY)
+    for certificate, key, reason in (
+        (b"garbage", good[1], "PEM"),
+        (good[0], b"garbage", ""),
+        (good[0], authority.sign("other").key.read_bytes(), "key-values-mismatch"),
+        (expired.certificate.read_bytes(), expired.key.read_bytes(), "expired on"),
+    ):
+        ours.certificate.write_bytes(certificate)
+        ours.key.write_bytes(key)
+        with capture_logs() as logs:
+            assert scp.tls.look() is True
+            assert scp.tls.look() is False  # told once
+        assert [line["event"] for line in logs] == ["certificate.refused"]
+        assert reason in scp.tls.trouble
+        assert await asyncio.to_thread(serial) == second
+    ours.key.unlink()
+    assert scp.tls.look() is True
+    assert await asyncio.to_thread(serial) == second
+    ours.replace(authority.sign("last"))
+    assert scp.tls.look() is False
+    assert scp.tls.trouble == ""
+    assert await asyncio.to_thread(serial) not in {first, second}
+
+
+@pytest.mark.req("ING-06")
+async def test_silent_tls_peers_hold_up_nobody_and_are_shown_out(
+    scp: RunningScp, authority: Authority
+) -> None:
+    def crowd() -> float:
+        with ExitStack() as stack:
+            silent = [
+                stack.enter_context(socket.create_connection((LOOPBACK, scp.tls_port), timeout=20))
+                for _ in range(60)
+            ]
+            for peer in silent[:20]:
+                peer.sendall(b"\x16\x03\x01\x02\x00\x01")  # the beginning of a ClientHello
+            assert echo(scp.tls_port, authority.client()) < 1
+            assert echo(scp.port, None) < 1
+            began = time.monotonic()
+            for peer in silent:
+                read_to_end(peer)
+            return time.monotonic() - began
+
+    assert await asyncio.to_thread(crowd) < 6
+
+
+async def test_one_within_tls_who_says_nothing_is_shown_out(
+    scp: RunningScp, authority: Authority
+) -> None:
+    def wait() -> tuple[float, bytes]:
+        began = time.monotonic()
+        with authority.client().wrap_socket(
+            socket.create_connection((LOOPBACK, scp.tls_port), timeout=20),
+            server_hostname="localhost",
+        ) as peer:
+            return time.monotonic() - began, read_to_end(peer)
+
+    seconds, said = await asyncio.to_thread(wait)
+    assert (seconds < 5, said) == (True, b"")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        pdu(1, struct.pack(">HH", 1, 0) + b"DARKROOM".ljust(16) + b"SCANNER".ljust(16) + bytes(32)),
+        b"\x16\x03\x01\x40\x00" + bytes(16384),
+    ],
+)
+async def test_who_speaks_no_tls_is_closed_with_one_line(
+    scp: RunningScp, authority: Authority, said: bytes
+) -> None:
+    def ask() -> None:
+        with socket.create_connection((LOOPBACK, scp.tls_port), timeout=20) as peer:
+            peer.sendall(said)
+            read_to_end(peer)
+
+    with capture_logs() as logs:
+        await asyncio.to_thread(ask)
+    assert [line["event"] for line in logs] == ["tls.refused"]
+    assert re.fullmatch(r"[a-z0-9-]+", logs[0]["reason"])
+    with capture_logs() as logs:
+        assert await asyncio.to_thread(_hello_to_the_plain_port, scp.port) == b""
+    assert [line["event"] for line in logs] == ["connection.not_dicom"]
+    assert await asyncio.to_thread(echo, scp.tls_port, authority.client()) < 1
+
+
+def _hello_to_the_plain_port(port: int) -> bytes:
+    with socket.create_connection((LOOPBACK, port), timeout=20) as peer:
+        peer.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(508))
+        return read_to_end(peer)
+
+
+async def test_the_goodbye_is_said_within_tls(scp: RunningScp, authority: Authority) -> None:
+    def release() -> bytes:
+        peer = Association(scp.tls_port, CONTEXTS, tls=authority.client())
+        peer._socket.sendall(struct.pack(">BBLL", 5, 0, 4, 0))
+        assert peer._read_pdu()[0] == 6
+        rest = peer._socket.recv(100)  # raises when the end comes without close_notify
+        peer._socket.close()
+        return rest
+
+    assert await asyncio.to_thread(release) == b""
+
+
+async def test_a_cut_in_mid_object_leaves_nothing(scp: RunningScp, authority: Authority) -> None:
+    def cut() -> None:
+        peer = Association(scp.tls_port, CONTEXTS, tls=authority.client())
+        peer._status = lambda: 0  # type: ignore[method-assign]
+        whole = peer._send
+        peer._send = lambda c, k, d: whole(c, k, d) if k else None  # type: ignore[method-assign, misc, assignment]
+        peer.store(1, CT, new_uid(), b"")
+        peer._socket.sendall(pdu(4, struct.pack(">LBB", 5002, 1, 0) + bytes(5000)))
+        peer._socket.close()
+
+    await asyncio.to_thread(cut)
+    async with asyncio.timeout(10):
+        while scp.left_over():
+            await asyncio.sleep(0.01)
+    assert scp.spool.waiting() == []
+
+
+@pytest.mark.req("ING-06")
+async def test_processes_share_both_ports_and_reload(
+    tmp_path: Path, amqp_url: str, authority: Authority, ours: Pair
+) -> None:
+    await declare_index_queue(amqp_url)
+    services = Services(tmp_path, "postgresql://nobody@127.0.0.1:1/none", amqp_url)
+    port = free_port()
+    services.extra |= {
+        "PROCESSES": "2",
+        "DICOM_TLS_PORT": str(port),
+        "DICOM_TLS_CERTIFICATE": str(ours.certificate),
+        "DICOM_TLS_KEY": str(ours.key),
+    }
+    await services.start("ingest")
+    service = services.running["ingest"]
+    try:
+        client = authority.client()
+        loads = [[an_object() for _ in range(5)] for _ in range(8)]
+        answers = await asyncio.gather(
+            *(asyncio.to_thread(send, port, load, tls=client) for load in loads[:4]),
+            *(asyncio.to_thread(send, services.dicom_port, load) for load in loads[4:]),
+        )
+        assert {status for one in answers for status in one.values()} == {0}
+
+        async def until_metric(pattern: str) -> float:
+            async with asyncio.timeout(15):
+                while True:
+                    _, text = await asyncio.to_thread(service.probe, "/metrics")
+                    if found := re.search(pattern, text, re.MULTILINE):
+                        return float(found[1])
+                    await asyncio.sleep(0.2)
+
+        expires = r'^darkroom_certificate_expires_timestamp_seconds{listener="dicom-tls"} (\S+)$'
+        assert abs(await until_metric(expires) - time.time() - 86400) < 600
+        ours.key.write_bytes(b"garbage")
+        refused = r'^darkroom_certificate_refused_total{listener="dicom-tls"} (1\.0)$'
+        await until_metric(refused)
+        code, body = await asyncio.to_thread(service.probe, "/readyz")
+        assert (code, "an older certificate is in force" in body) == (200, True)
+        for _ in range(4):
+            await asyncio.to_thread(echo, port, client)
+        ours.replace(authority.sign("next", timedelta(days=9)))
+
+        def seen() -> int:
+            with client.wrap_socket(
+                socket.create_connection((LOOPBACK, port)), server_hostname="localhost"
+            ) as peer:
+                return int(peer.getpeercert()["serialNumber"], 16)  # type: ignore[index, arg-type]
+
+        wanted = await asyncio.to_thread(seen)
+        async with asyncio.timeout(10):
+            row: list[int] = []
+            while row[-10:] != [wanted] * 10:
+                row.append(await asyncio.to_thread(seen))
+                wanted = row[-1]
+        assert await service.stop() == 0
+    finally:
+        await services.stop()
+
+
+async def test_half_of_tls_is_a_mistake(tmp_path: Path, authority: Authority, ours: Pair) -> None:
+    given: dict[str, Any] = {
+        "postgres_url": "x", "amqp_url": "x", "pseudonym_key": "x", "store_url": "x",
+        "spool": tmp_path,
+    }  # fmt: skip
+    for wrong in (
+        {"dicom_tls_key": ours.key},
+        {"dicom_tls_certificate": ours.certificate},
+        {"dicom_tls_client_ca": authority.file},
+        tls_settings(ours, dicom_tls_clients="required"),
+    ):
+        with pytest.raises(ValueError, match="DICOM_TLS"):
+            IngestSettings(**given, **wrong)
+    ours.certificate.write_text("garbage")
+    settings = IngestSettings(**given, **tls_settings(ours))
+    assert settings.tls is not None
+    tls = TlsServer(settings.tls)
+    assert tls.context is None
+    assert str(ours.certificate) in tls.trouble

@@ -1,0 +1,204 @@
+"""Who may open an association, and what it may store."""
+
+import dataclasses
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from darkroom_ingest.domain.admission import (
+    Absence,
+    CalledTitle,
+    Caller,
+    Denied,
+    HostRule,
+    Permit,
+    Policy,
+    Roster,
+    Sender,
+    decide,
+)
+from darkroom_ingest.roster import BrokenRoster, Gate, RosterCopy, Standing, as_json, parse_roster
+from tests.builders import CT
+
+LISTED = Policy("DARKROOM", require_called=True, accept_unknown=False)
+OPEN = Policy("DARKROOM", require_called=False, accept_unknown=True)
+DIGEST = "ab" * 32
+MR = "1.2.840.10008.5.1.4.1.1.4"
+
+
+def a_sender(ae_title: str = "CT1", **changes: Any) -> Sender:
+    given = {
+        "ae_title": ae_title,
+        "enabled": True,
+        "description": "",
+        "host_rule": "any",
+        "hosts": (),
+        "sop_class_rule": "any",
+        "sop_class_uids": (),
+        "max_associations": None,
+    }
+    return Sender(**{**given, **changes})
+
+
+def hosts(*networks: str, digest: str | None = None) -> dict[str, Any]:
+    rules = tuple(HostRule(ip_network(one), digest) for one in networks)
+    return {"host_rule": "listed", "hosts": rules}
+
+
+def verdict(  # noqa: PLR0913 - all have a default
+    roster: Roster | Absence, calling: str = "CT1", called: str = "DARKROOM", *,
+    policy: Policy = LISTED, host: str = "10.0.0.5", digest: str = "",
+) -> Permit | Denied:  # fmt: skip
+    return decide(Caller(calling, called, host, digest), policy, roster)
+
+
+def test_only_who_is_listed_and_only_who_calls_us() -> None:
+    roster = Roster(
+        (CalledTitle("ARCHIVE", enabled=True, description=""),
+         CalledTitle("OLD", enabled=False, description="")),
+        (a_sender(), a_sender("CT2", enabled=False)),
+    )  # fmt: skip
+    assert verdict(roster) == Permit()
+    assert verdict(roster, called="ARCHIVE") == Permit()
+    for called in ("OLD", "OTHER", "darkroom", "DARKROOM\n", ""):
+        assert verdict(roster, called=called) is Denied.CALLED
+    for calling in ("ct1", "CT", "CT11", "", "CT1\n", "CT1\x1b[31m", "CT1\xe9", "A\\B"):
+        assert verdict(roster, calling) is Denied.CALLING
+    assert verdict(roster, "CT2") is Denied.DISABLED
+
+
+def test_open_to_strangers_is_not_open_to_whom_a_rule_keeps_out() -> None:
+    roster = Roster((), (a_sender(enabled=False), a_sender("CT2", **hosts("10.1.0.0/16"))))
+    assert verdict(roster, "ANY", "ANY", policy=OPEN) == Permit()
+    assert verdict(roster, "CT1", policy=OPEN) is Denied.DISABLED
+    assert verdict(roster, "CT2", policy=OPEN) is Denied.HOST
+    assert verdict(roster, "CT\n", policy=OPEN) is Denied.CALLING
+
+
+def test_without_a_list() -> None:
+    assert verdict(Absence.NEVER_READ) is Denied.NO_ROSTER
+    assert verdict(Absence.UNREADABLE) is Denied.NO_ROSTER
+    assert verdict(Absence.NEVER_READ, policy=OPEN) == Permit()
+    assert verdict(Absence.UNREADABLE, policy=OPEN) is Denied.NO_ROSTER
+
+
+@pytest.mark.parametrize(
+    ("host", "inside"),
+    [
+        ("10.0.0.1", True),
+        ("10.0.1.1", False),
+        ("192.168.7.7", True),
+        ("192.168.7.8", False),
+        ("::ffff:10.0.0.1", True),
+        ("::ffff:10.0.1.1", False),
+        ("fe80::1%eth0", True),
+        ("2001:db8::1", False),
+    ],
+)
+def test_hosts(host: str, inside: bool) -> None:
+    roster = Roster((), (a_sender(**hosts("10.0.0.0/24", "192.168.7.7", "fe80::/10")),))
+    assert (verdict(roster, host=host) == Permit()) is inside
+
+
+def test_listed_hosts_that_are_gone_are_nobody() -> None:
+    assert verdict(Roster((), (a_sender(host_rule="listed"),))) is Denied.HOST
+
+
+def test_a_certificate_is_asked_for() -> None:
+    roster = Roster((), (a_sender(**hosts("10.0.0.0/8", digest=DIGEST)),))
+    assert verdict(roster, digest=DIGEST) == Permit()
+    assert verdict(roster, digest="") is Denied.HOST
+    assert verdict(roster, digest="cd" * 32) is Denied.HOST
+
+
+def test_the_most_precise_rule_decides() -> None:
+    roster = Roster(
+        (),
+        (
+            a_sender("*", max_associations=1),
+            a_sender("CT*", max_associations=2),
+            a_sender("CT?", max_associations=3),
+            a_sender("CT??X", max_associations=4),
+            a_sender("CT1", enabled=False),
+        ),
+    )
+    found = {title: verdict(roster, title) for title in ("MR", "CT", "CT2", "CT22", "CTABX", "CT1")}
+    assert {t: p.max_associations if isinstance(p, Permit) else p for t, p in found.items()} == {
+        "MR": 1, "CT": 2, "CT2": 3, "CT22": 2, "CTABX": 4, "CT1": Denied.DISABLED,
+    }  # fmt: skip
+
+
+@given(st.text(st.sampled_from("AB[].+^$|(){}"), min_size=1, max_size=16))
+def test_a_title_without_wildcards_fits_itself_only(title: str) -> None:
+    assert a_sender(title).fits(title)
+    assert not a_sender(title).fits(title + "A")
+    assert a_sender(f"{title[:15]}*").fits(title)
+
+
+def test_sop_classes() -> None:
+    only = verdict(Roster((), (a_sender(sop_class_rule="only", sop_class_uids=(CT,)),)))
+    all_but = verdict(Roster((), (a_sender(sop_class_rule="not", sop_class_uids=(CT,)),)))
+    nothing = verdict(Roster((), (a_sender(sop_class_rule="only"),)))
+    assert isinstance(only, Permit)
+    assert isinstance(all_but, Permit)
+    assert isinstance(nothing, Permit)
+    assert (only.allows(CT), only.allows(MR)) == (True, False)
+    assert (all_but.allows(CT), all_but.allows(MR)) == (False, True)
+    assert (nothing.allows(CT), nothing.allows(MR)) == (False, False)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ae_title": ""},
+        {"ae_title": "SEVENTEEN-LETTERS"},
+        {"ae_title": " CT"},
+        {"ae_title": "C\\T"},
+        {"ae_title": "CT\n"},
+        {"sop_class_uids": ("CT",)},
+        {"max_associations": 0},
+    ],
+)
+def test_senders_that_make_no_sense(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"AE title|SOP class|limit"):
+        a_sender(**changes)
+
+
+def test_what_is_not_whole_is_no_list() -> None:
+    whole = as_json(a_sender(**hosts("10.0.0.0/8")))
+    assert whole["hosts"] == [{"network": "10.0.0.0/8", "certificate_sha256": None}]
+    for broken in (
+        "", "{", "[]", "null", '{"called": [], "senders": [{}]}', '{"called": []}x',
+        '{"called": [], "senders": [{"ae_title": "CT1"}]}',
+    ):  # fmt: skip
+        with pytest.raises(BrokenRoster):
+            parse_roster(broken)
+
+
+def test_the_copy_keeps_the_last_good_list(tmp_path: Path) -> None:
+    path = tmp_path / "senders.json"
+    copy = RosterCopy(path)
+    gate = Gate(copy, LISTED)
+    assert gate.decide(Caller("CT1", "DARKROOM", "::1")) is Denied.NO_ROSTER
+    RosterCopy(path).put(Roster((), (a_sender(),)))
+    assert [one.name for one in tmp_path.iterdir()] == ["senders.json"]
+    gate.look()
+    standing = Standing(gate, Caller("CT1", "DARKROOM", "::1"))
+    assert standing.may_store(CT)
+    good = path.read_bytes()
+    for broken in (b"", good[:-2], b"\xff" * 100):
+        path.write_bytes(broken)
+        gate.look()
+        assert standing.may_store(CT)
+        assert RosterCopy(path).roster is Absence.UNREADABLE
+    path.unlink()
+    gate.look()
+    assert standing.may_store(CT)
+    copy.keep()
+    assert RosterCopy(path).roster == copy.roster
+    copy.put(Roster((), (dataclasses.replace(a_sender(), enabled=False),)))
+    assert not standing.may_store(CT)
