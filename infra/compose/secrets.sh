@@ -3,8 +3,11 @@
 #
 #   infra/compose/secrets.sh [directory]
 #
-# All of them are made at once or none; what is there is never changed. Two variables say where the
-# services find the engines: DARKROOM_POSTGRES (postgres:5432), DARKROOM_RABBITMQ (rabbitmq:5672).
+# All of them are made at once or none; what is there is never changed. Three variables say where
+# the services find the engines: DARKROOM_POSTGRES (postgres:5432), DARKROOM_RABBITMQ (rabbitmq:5672)
+# and DARKROOM_POSTGRES_CA, the file, as the services see it, with the authority of PostgreSQL's
+# certificate. Without it connections to PostgreSQL are plain: the compose file's own has no other
+# neighbours.
 # The chart takes the same files, see docs/deployment.md.
 #
 # Run as root, each file belongs to the user of the one container that reads it (mode 0400). Run as
@@ -16,6 +19,9 @@ umask 077
 directory=${1:-secrets}
 postgres=${DARKROOM_POSTGRES:-postgres:5432}
 rabbitmq=${DARKROOM_RABBITMQ:-rabbitmq:5672}
+ca=${DARKROOM_POSTGRES_CA:-}
+mode="?sslmode=disable"
+[ -z "$ca" ] || mode="?sslmode=verify-full&sslrootcert=$ca"
 services="ingest metadata transmit print api licensing"
 keys="phi-keys blind-index-key pseudonym-key jwt-key admin-password"
 names="$keys postgres-password superuser-url role-passwords migration-url amqp-url"
@@ -49,14 +55,14 @@ password | write admin-password
 
 superuser=$(password)
 printf '%s' "$superuser" | write postgres-password
-printf 'postgresql://postgres:%s@%s/darkroom' "$superuser" "$postgres" | write superuser-url
+printf 'postgresql://postgres:%s@%s/darkroom%s' "$superuser" "$postgres" "$mode" | write superuser-url
 owner=$(password)
-printf 'postgresql://darkroom_migrate:%s@%s/darkroom' "$owner" "$postgres" | write migration-url
+printf 'postgresql://darkroom_migrate:%s@%s/darkroom%s' "$owner" "$postgres" "$mode" | write migration-url
 roles="\"darkroom_migrate\": \"$owner\""
 for service in $services; do
     role=$(password)
     roles="$roles, \"darkroom_$service\": \"$role\""
-    printf 'postgresql://darkroom_%s:%s@%s/darkroom' "$service" "$role" "$postgres" |
+    printf 'postgresql://darkroom_%s:%s@%s/darkroom%s' "$service" "$role" "$postgres" "$mode" |
         write "postgres-url-$service"
 done
 printf '{%s}' "$roles" | write role-passwords

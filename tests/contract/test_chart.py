@@ -24,6 +24,7 @@ from tests.deployed import (
 )
 
 Manifest = dict[str, Any]
+POSTGRES_CA: Final = "/run/secrets/darkroom/postgres-ca.crt"
 CHART: Final = ROOT / "infra" / "helm" / "darkroom"
 CUSTOM: Final = {("rabbitmq.com/v1beta1", "Policy"), ("monitoring.coreos.com/v1", "ServiceMonitor")}
 EVERYTHING: Final = (
@@ -189,7 +190,22 @@ def test_secrets_are_files_of_secrets_that_exist_elsewhere(manifests: list[Manif
             for source in volume["projected"]["sources"]
             for item in source["secret"]["items"]
         }
-        assert files == mounted, name
+        assert files == mounted - {POSTGRES_CA}, name
+        urls = {"postgres-url", "migration-url", "superuser-url"}
+        needs = urls & {Path(file).name for file in files}
+        assert (POSTGRES_CA in mounted) <= bool(needs), name
+
+
+def test_the_hospital_s_pods_have_the_authority_of_its_database(helm: str) -> None:
+    found = 0
+    rendered = run_helm(helm, *CASES["hospital"])
+    for name, pod in pods(list(yaml.safe_load_all(rendered.stdout))):
+        (volume,) = [v for v in pod["spec"]["volumes"] if v["name"] == "secrets"]
+        items = [i for s in volume["projected"]["sources"] for i in s["secret"]["items"]]
+        if any(item["path"].endswith("-url") and "amqp" not in item["path"] for item in items):
+            assert {"key": "ca.crt", "path": Path(POSTGRES_CA).name} in items, name
+            found += 1
+    assert found > 6
 
 
 def test_large_numbers_and_lists_reach_the_service_whole(helm: str) -> None:

@@ -10,7 +10,7 @@ from darkroom_common.postgres.phi import BlindIndex, PhiKeys, decode_key, normal
 from darkroom_common.settings import Settings
 from darkroom_ingest.settings import IngestSettings
 
-URLS = {"DARKROOM_POSTGRES_URL": "postgresql://x", "DARKROOM_AMQP_URL": "amqp://y"}
+URLS = {"DARKROOM_POSTGRES_URL": "postgresql://localhost", "DARKROOM_AMQP_URL": "amqp://y"}
 
 
 @pytest.fixture
@@ -48,6 +48,13 @@ def test_what_is_wrong_is_named_and_not_shown(environment: pytest.MonkeyPatch) -
         Settings.load()
     assert "DARKROOM_HEALTH_PORT" in str(caught.value)
     assert "DARKROOM_AMQP_URL" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_database_that_could_be_anybody_is_refused(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("DARKROOM_POSTGRES_URL", "postgresql://role:hunter2@db/darkroom")
+    with pytest.raises(ConfigurationError, match="verify-full") as caught:
+        Settings.load()
     assert "hunter2" not in str(caught.value)
 
 

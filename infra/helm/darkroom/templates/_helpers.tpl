@@ -78,3 +78,16 @@ services: [ingest, metadata, transmit, print, api, licensing]
 {{- define "darkroom.objectsClaim" -}}
 {{ .Values.objectStore.existingClaim | default (printf "%s-objects" (include "darkroom.fullname" .)) }}
 {{- end -}}
+
+{{/* The authority that PostgreSQL's certificate is of, for sslrootcert in the URLs. */}}
+{{- define "darkroom.postgresCa" -}}
+{{- with .Values.secrets.postgres.ca -}}
+{{- if .existingSecret -}}
+- secret:
+    name: {{ .existingSecret }}
+    items:
+      - key: {{ .key }}
+        path: postgres-ca.crt
+{{- end -}}
+{{- end -}}
+{{- end -}}

@@ -75,6 +75,7 @@ spec:
           projected:
             defaultMode: 0440
             sources:
+              {{- include "darkroom.postgresCa" $root | nindent 14 }}
               {{- range $setting, $source := .secrets }}
               - secret:
                   name: {{ $source.secret }}

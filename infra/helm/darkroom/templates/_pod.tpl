@@ -138,6 +138,7 @@ spec:
               items:
                 - key: {{ index $root.Values.secrets.postgres.keys $service }}
                   path: postgres-url
+          {{- include "darkroom.postgresCa" $root | nindent 10 }}
           - secret:
               name: {{ $root.Values.secrets.amqp.existingSecret }}
               items:

@@ -19,6 +19,7 @@ from pydantic_settings import (
 )
 
 from darkroom_common.errors import ConfigurationError
+from darkroom_common.postgres.address import PostgresUrl
 
 PREFIX = "DARKROOM_"
 
@@ -87,7 +88,7 @@ class SettingsBase(BaseSettings):
 class Settings(SettingsBase):
     """What every service can be told. Services derive and add their own."""
 
-    postgres_url: SecretStr = Field(description="postgresql://role:password@host:port/database")
+    postgres_url: PostgresUrl = Field(description="postgresql://role:password@host:port/database")
     amqp_url: SecretStr = Field(description="amqp://user:password@host:port/vhost")
     health_host: str = "127.0.0.1"
     health_port: int = Field(default=9090, ge=0, le=65535)
@@ -102,6 +103,6 @@ class Settings(SettingsBase):
 class MigrationSettings(SettingsBase):
     """What a migration run can be told."""
 
-    migration_url: SecretStr = Field(description="URL of the role that owns the schemas")
+    migration_url: PostgresUrl = Field(description="URL of the role that owns the schemas")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "console"] = "json"

@@ -13,6 +13,7 @@ import asyncpg
 from pydantic import Field, SecretStr
 
 from darkroom_common.errors import ConfigurationError, DarkroomError, DependencyUnavailable
+from darkroom_common.postgres.address import PostgresUrl
 from darkroom_common.settings import SettingsBase
 from darkroom_common.telemetry.logs import configure_logs, get_logger
 
@@ -34,7 +35,7 @@ SCHEMAS: Final = ("ingest", "index", "transmit", "print", "api", "licensing")
 class BootstrapSettings(SettingsBase):
     """What the bootstrap is told."""
 
-    superuser_url: SecretStr
+    superuser_url: PostgresUrl
     role_passwords: dict[str, SecretStr] = Field(description="JSON object, role to password")
     log_level: str = "INFO"
     log_format: str = "json"

@@ -1,0 +1,47 @@
+"""Where the database is, and whether the way to it is safe (MET-03)."""
+
+import ipaddress
+from typing import Annotated, Final
+from urllib.parse import parse_qs, urlsplit
+
+from pydantic import AfterValidator, SecretStr
+
+_SAFE: Final = "verify-full"
+_PLAIN: Final = "disable"
+
+
+def require_safe(url: SecretStr) -> SecretStr:
+    """Return the URL of a database on this machine, over TLS that checks the server, or said plain.
+
+    Whoever leaves `sslmode` out gets what libpq calls `prefer`: whatever the other side says, from
+    whoever it is. So a server on another machine has to be named with `sslmode=verify-full`, or,
+    on purpose, with `sslmode=disable`.
+
+    Raises:
+        ValueError: `sslmode` is another, or is not there.
+    """
+    parts = urlsplit(url.get_secret_value())
+    options = parse_qs(parts.query)
+    hosts = parts.netloc.rpartition("@")[2].split(",") + options.get("host", [])
+    mode = options.get("sslmode", [""])[-1]
+    if mode in (_SAFE, _PLAIN) or all(_is_here(host) for host in hosts if host):
+        return url
+    raise ValueError(
+        f"a database on another machine needs ?sslmode={_SAFE}&sslrootcert=<file with the CA>;"
+        f" in a network of its own ?sslmode={_PLAIN} says that it goes without"
+    )
+
+
+def _is_here(host: str) -> bool:
+    """Tell whether `host[:port]` is a loopback address or a directory with a socket."""
+    name = host.rpartition("]")[0].removeprefix("[") if "]" in host else host.partition(":")[0]
+    if name.startswith(("/", "%2F")) or name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+PostgresUrl = Annotated[SecretStr, AfterValidator(require_safe)]
+"""A setting: `postgresql://role:password@host:port/database[?sslmode=...&sslrootcert=...]`."""

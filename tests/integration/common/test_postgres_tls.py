@@ -1,0 +1,80 @@
+"""Connections to PostgreSQL over TLS, with the server's certificate checked (MET-03)."""
+
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from darkroom_common.errors import DependencyUnavailable
+from darkroom_common.postgres.pool import open_database
+from darkroom_local.postgres import PrivatePostgres
+from darkroom_local.process import unprivileged_account
+from tests.certificates import Authority
+from tests.services import prepare_database, role_url
+
+pytestmark = pytest.mark.req("MET-03")
+
+
+def authority(directory: Path) -> Authority:
+    directory.mkdir()
+    return Authority(directory)
+
+
+@pytest.fixture
+async def server(engine_directory: Path, tmp_path: Path) -> AsyncIterator[PrivatePostgres]:
+    """A PostgreSQL that speaks TLS as `localhost`, and plain to nobody but the superuser."""
+    tls = engine_directory / "tls"
+    tls.mkdir()
+    pair = authority(tmp_path / "ca").sign("server")
+    for file in (pair.certificate, pair.key):
+        shutil.copy(file, tls)
+    account = unprivileged_account("postgres", "nobody")
+    for path in (tls, *tls.iterdir()):
+        if account:
+            shutil.chown(path, account.uid, account.gid)
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    settings = {
+        "ssl": "on",
+        "ssl_cert_file": str(tls / "server.pem"),
+        "ssl_key_file": str(tls / "server.key"),
+        "ssl_min_protocol_version": "TLSv1.2",
+    }
+    async with PrivatePostgres(
+        engine_directory / "postgres", fsync=False, settings=settings
+    ).running() as made:
+        await prepare_database(made.superuser_url(), "metadata")
+        rules = made.data / "pg_hba.conf"
+        rules.write_text(
+            "host all postgres 127.0.0.1/32 scram-sha-256\n"
+            "hostssl all all 127.0.0.1/32 scram-sha-256\n"
+        )
+        connection = await asyncpg.connect(made.superuser_url())
+        await connection.execute("SELECT pg_reload_conf()")
+        await connection.close()
+        yield made
+
+
+def url(server: PrivatePostgres, host: str, options: str) -> str:
+    plain = role_url(server.superuser_url(), "darkroom_metadata")
+    return plain.replace("127.0.0.1", host) + f"?{options}"
+
+
+async def in_use(address: str) -> bool:
+    async with open_database(address, service="test") as database, database.acquire() as db:
+        return bool(await db.fetchval("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"))
+
+
+async def test_only_a_checked_certificate_is_good_enough(
+    server: PrivatePostgres, tmp_path: Path
+) -> None:
+    ca = tmp_path / "ca" / "ca.pem"
+    stranger = authority(tmp_path / "stranger").file
+    assert await in_use(url(server, "localhost", f"sslmode=verify-full&sslrootcert={ca}"))
+    with pytest.raises(DependencyUnavailable):  # not who it says it is
+        await in_use(url(server, "127.0.0.1", f"sslmode=verify-full&sslrootcert={ca}"))
+    with pytest.raises(DependencyUnavailable):  # an authority that nobody knows
+        await in_use(url(server, "localhost", f"sslmode=verify-full&sslrootcert={stranger}"))
+    with pytest.raises(DependencyUnavailable):  # the server does not talk plain
+        await in_use(url(server, "localhost", "sslmode=disable"))
