@@ -131,10 +131,12 @@ class Association:
         kind, _, length = struct.unpack(">BBL", self._read(6))
         return kind, self._read(length)
 
-    def _send(self, context: int, control: int, data: bytes, size: int = 16372) -> None:
+    def _send(
+        self, context: int, control: int, data: bytes, size: int = 16372, *, more: bool = False
+    ) -> None:
         pieces = [data[i : i + size] for i in range(0, len(data), size)] or [b""]
         for number, piece in enumerate(pieces):
-            last = 2 if number == len(pieces) - 1 else 0
+            last = 2 if number == len(pieces) - 1 and not more else 0
             head = struct.pack(">LBB", len(piece) + 2, context, control | last)
             self._socket.sendall(struct.pack(">BBL", 4, 0, len(piece) + 6) + head + piece)
 
@@ -162,6 +164,11 @@ class Association:
         return self._status()
 
     def store(self, context: int, sop_class: str, uid: str, data_set: bytes) -> int:
+        self._request_store(context, sop_class, uid)
+        self._send(context, 0, data_set)
+        return self._status()
+
+    def _request_store(self, context: int, sop_class: str, uid: str) -> None:
         self._message = self._message % 65000 + 1
         elements = (
             _element(0x0002, _uid(sop_class))
@@ -172,7 +179,13 @@ class Association:
             + _element(0x1000, _uid(uid))
         )
         self._send(context, 1, command(elements))
-        self._send(context, 0, data_set)
+
+    def store_large(self, context: int, sop_class: str, uid: str, parts: Iterable[bytes]) -> int:
+        """Store one object whose bytes are made while it is sent."""
+        self._request_store(context, sop_class, uid)
+        for part in parts:
+            self._send(context, 0, part, more=True)
+        self._send(context, 0, b"")
         return self._status()
 
 

@@ -12,14 +12,20 @@ QUICK = bool(os.environ.get("BENCH_QUICK"))
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "1" if QUICK else "5"))
 
 
+_INTRODUCTION = (
+    "# Measurements\n\nWritten by `make bench`, each section by its file in `tests/bench`.\n"
+    "Absolute figures move from day to day; the ratios in one run are what counts.\n"
+)
+
+
 @dataclass
 class Table:
     """One comparison: who, in which setting, how often how much."""
 
     title: str
     unit: str
-    against: str
-    """The column's figures are given as ratios to this row."""
+    against: str = ""
+    """The column's figures are given as ratios to this row, if any."""
     figures: defaultdict[str, defaultdict[str, list[float]]] = field(
         default_factory=lambda: defaultdict(lambda: defaultdict(list))
     )
@@ -31,7 +37,7 @@ class Table:
 
     def render(self) -> str:
         """Return the table: medians, and how many times the row that is compared against."""
-        settings = sorted({s for row in self.figures.values() for s in row})
+        settings = list(dict.fromkeys(s for row in self.figures.values() for s in row))
         lines = [f"### {self.title}", "", f"| {self.unit} | {' | '.join(settings)} |"]
         lines.append("|---" * (len(settings) + 1) + "|")
         for who, row in self.figures.items():
@@ -41,9 +47,9 @@ class Table:
                     cells.append("")
                     continue
                 median = statistics.median(row[setting])
-                base = self.figures[self.against][setting]
+                base = self.figures[self.against][setting] if self.against else []
                 ratio = f" ({median / statistics.median(base):.2f} x)" if base else ""
-                cells.append(f"{median:.0f}{ratio}")
+                cells.append(f"{median:.3g}{ratio}" if median < 100 else f"{median:.0f}{ratio}")
             lines.append(f"| {who} | {' | '.join(cells)} |")
         return "\n".join(lines) + "\n"
 
@@ -54,21 +60,23 @@ def machine() -> str:
     return f"{os.cpu_count()} cores, {memory:.0f} GiB of memory, all on loopback and one disk"
 
 
-def write(tables: list[Table]) -> None:
-    """Replace the page, unless this was a quick check."""
+def write(section: str, note: str, tables: list[Table]) -> None:
+    """Replace one section of the page, unless this was a quick check.
+
+    Args:
+        section: its title.
+        note: what was run, and how.
+        tables: the figures.
+    """
     body = "\n".join(table.render() for table in tables)
-    page = (
-        "# Measurements\n\n"
-        f"Written by `make bench` on {datetime.now(UTC):%Y-%m-%d}: {machine()}; "
-        f"medians of {ROUNDS} interleaved rounds.\nAbsolute figures move from day to day; the "
-        "ratios in one run are what counts.\n\n"
-        "*Best*: `TCP_NODELAY=1` on both ends, a thread for each association in Orthanc. "
-        "*As shipped*: Debian's\nsettings. Darkroom runs with one setting: fsync before each "
-        "answer, all checks and limits, relay and\nRabbitMQ at work beside it. Senders are "
-        "DCMTK's storescu, one process an association, on the same cores.\n\n"
-        f"{body}"
-    )
+    text = f"## {section}\n\n{datetime.now(UTC):%Y-%m-%d}: {machine()}. {note}\n\n{body}"
     if QUICK:
-        print(page)  # noqa: T201 - a check shows what it would write
-    else:
-        PAGE.write_text(page, encoding="utf-8")
+        print(text)  # noqa: T201 - a check shows what it would write
+        return
+    kept = PAGE.read_text(encoding="utf-8").split("\n## ")[1:] if PAGE.exists() else []
+    sections = {one.partition("\n")[0]: f"## {one.rstrip()}\n" for one in kept}
+    sections[section] = text
+    PAGE.write_text(
+        _INTRODUCTION + "".join(f"\n{sections[title]}" for title in sorted(sections)),
+        encoding="utf-8",
+    )
