@@ -71,9 +71,16 @@ async def running_scp(directory: Path, **changes: Any) -> AsyncIterator[RunningS
         "unknown_ae": "accept",
     }
     settings = IngestSettings(**{**given, **changes})
-    spool = Spool(settings.spool)
+    spool = Spool(settings.spool, quarantine_limit=settings.quarantine_bytes)
     receipts: list[Receipt] = []
-    receiver = Receiver(spool, settings.reserve_bytes, settings.max_object_bytes, receipts.append)
+    receiver = Receiver(
+        spool,
+        settings.reserve_bytes,
+        settings.max_object_bytes,
+        receipts.append,
+        limits=settings.read_limits,
+        strict_uids=settings.strict_uids,
+    )
     gate = Gate(RosterCopy(settings.spool / COPY_NAME), settings.policy)
     scp = StorageScp(settings, receiver, Busy(), Census(), gate)
     listener = socket.create_server((LOOPBACK, 0))
