@@ -20,6 +20,7 @@ from darkroom_common.objects.quarantine import (
     on_disk,
 )
 from darkroom_common.objects.spool import Spool
+from darkroom_common.objects.store import sync_directory
 from darkroom_ingest.domain.acceptance import Offer
 from darkroom_ingest.quarantine_command import NotDone, quarantine
 from darkroom_ingest.receive import Receiver
@@ -298,7 +299,7 @@ def steps(monkeypatch: pytest.MonkeyPatch, die_at: int) -> Callable[[], int]:
         monkeypatch.setattr(Path, name, cut(getattr(Path, name)))
     for name in ("fsync", "utime"):
         monkeypatch.setattr(os, name, cut(getattr(os, name)))
-    monkeypatch.setattr(quarantine_module, "sync_directory", cut(quarantine_module.sync_directory))
+    monkeypatch.setattr(quarantine_module, "sync_directory", cut(sync_directory))
     return lambda: count
 
 

@@ -163,7 +163,10 @@ class Reception:
         if isinstance(verdict, SetAside):
             return self._set_aside(self._incoming, verdict)
         self._spool.commit(self._incoming)
-        self._tell_ready(self._incoming, verdict)
+        try:
+            self._tell_ready(self._incoming, verdict)
+        except Exception:  # it is durable, and the relay looks into the spool by itself
+            log.exception("receipt.not_told", receipt=self._incoming.receipt_id)
         return StoreStatus.SUCCESS
 
     def _judge(self) -> Identity | SetAside:

@@ -5,6 +5,8 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from pydantic import Base64Bytes
+
 from darkroom_common.dicom.inflate import Inflater
 from darkroom_common.dicom.limits import DEFAULT_LIMITS, ReadLimits
 from darkroom_common.dicom.walk import (
@@ -37,8 +39,9 @@ class Identity:
     sop_instance_uid: str
     study_instance_uid: str
     series_instance_uid: str
-    patient_key: bytes
-    """Issuer and id of the patient as received; b"" when the data set has no id. It is PHI."""
+    patient_key: Base64Bytes
+    """Issuer and id of the patient as received, in whatever character set; b"" when the data set
+    has no id. It is PHI."""
     flags: tuple[str, ...]
 
 
