@@ -25,6 +25,8 @@ RELAY_POINTS = (
     "relay-after-put", "relay-after-publish", "relay-before-remove", "relay-after-remove",
 )  # fmt: skip
 
+INDEX_POINTS = ("index-before-commit", "index-before-acknowledge")
+
 
 @dataclass
 class Ledger:
@@ -107,7 +109,6 @@ class Killer:
 
     async def kill(self, point: str) -> None:
         """Have the next process that passes a point die there; return when all is up again."""
-        ingest = self.services.running["ingest"]
         done = self.plan.with_name("plan.done")
         done.unlink(missing_ok=True)
         written = self.plan.with_name("plan.new")
@@ -116,9 +117,10 @@ class Killer:
         async with asyncio.timeout(60):
             while not done.exists():
                 await asyncio.sleep(0.005)
-        if point in RELAY_POINTS:
-            assert ingest.process is not None
+        if point not in WORKER_POINTS:
+            victim = self.services.running["metadata" if point in INDEX_POINTS else "ingest"]
+            assert victim.process is not None
             async with asyncio.timeout(10):
-                assert await ingest.process.wait() == -9
-            await ingest.start()
-            await ingest.ready()
+                assert await victim.process.wait() == -9
+            await victim.start()
+            await victim.ready()

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from tests.chaos.conftest import ROUNDS
-from tests.chaos.killing import RELAY_POINTS, WORKER_POINTS, Killer, Ledger, check
+from tests.chaos.killing import INDEX_POINTS, RELAY_POINTS, WORKER_POINTS, Killer, Ledger, check
 from tests.chaos.report import Report, Row
 from tests.services import Services, prepare_database
 
@@ -45,3 +45,26 @@ async def test_killed_at_each_point_nothing_is_lost_or_doubled(
     assert '"relay.recovered"' in log
     for row in made:
         report.add(row)
+
+
+@pytest.mark.timeout(3600)
+async def test_the_indexer_killed_around_its_commit_writes_each_row_once(
+    services: Services, monkeypatch: pytest.MonkeyPatch, report: Report
+) -> None:
+    killer = Killer.prepare(services, monkeypatch)
+    await prepare_database(services.superuser_url, "metadata")
+    await services.start("metadata", "ingest")
+    total: dict[str, str] = {}
+    rounds = max(1, ROUNDS // 5)
+    for point in INDEX_POINTS:
+        ledger = Ledger(services.dicom_port, pause=0.1)
+
+        async def fault(point: str = point) -> None:
+            for _ in range(rounds):
+                await killer.kill(point)
+
+        await ledger.during(fault)
+        total |= ledger.answered
+        await check(services, total)
+        answered = len(ledger.answered)
+        report.add(Row("F2", f"kill -9 {point}", rounds, answered, "`service.started`", "one row"))

@@ -81,7 +81,17 @@ def prepare_main() -> None:
     workers._LAST_DELAY = workers._DELAY  # type: ignore[misc]
 
 
+def prepare_metadata() -> None:
+    """The points of the indexer."""
+    from darkroom_metadata import indexer, repository  # noqa: PLC0415
+
+    around_coroutine(repository.IndexRepository, "add", after="index-before-commit")
+    around_coroutine(indexer.Indexer, "index", after="index-before-acknowledge")
+
+
 if PLAN and "darkroom_ingest.worker" in sys.orig_argv:
     prepare_worker()
 elif PLAN and "darkroom_ingest" in sys.orig_argv:
     prepare_main()
+elif PLAN and "darkroom_metadata" in sys.orig_argv:
+    prepare_metadata()
