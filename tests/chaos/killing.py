@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from tests.builders import a_data_set, encode
-from tests.dicom_peer import send
+from tests.dicom_peer import Rejected, send
 from tests.integration.test_pipeline import rows, until
 from tests.services import Services
 
+CONGESTION = (2, 3, 1)
 POINTS = Path(__file__).parent / "points"
 WORKER_POINTS = (
     "after-begin", "mid-write", "before-fsync", "after-fsync", "after-rename",
@@ -50,8 +51,8 @@ class Ledger:
             }
             while left:
                 began = time.monotonic()
-                answers = await asyncio.to_thread(send, self.port, list(left.items()))
-                if all(status == 0 for status in answers.values()):
+                answers = await asyncio.to_thread(_try, self.port, list(left.items()))
+                if answers and all(status == 0 for status in answers.values()):
                     self.seconds.append(time.monotonic() - began)
                 for uid, status in answers.items():
                     if status is not None:
@@ -59,6 +60,12 @@ class Ledger:
                     if status == 0:
                         self.answered[uid] = hashlib.sha256(left.pop(uid)).hexdigest()
                 await asyncio.sleep(self.pause if not left else 0.1)
+
+    async def grows(self, beyond: int) -> None:
+        """Return when more than so many objects were answered: what is killed next has work."""
+        async with asyncio.timeout(60):
+            while len(self.answered) <= beyond:
+                await asyncio.sleep(0.005)
 
     def stop(self) -> None:
         """Have the senders end when all of theirs is answered with success."""
@@ -74,6 +81,15 @@ class Ledger:
             finally:
                 self.stop()
         self._stop.clear()
+
+
+def _try(port: int, objects: list[tuple[str, bytes]]) -> dict[str, int | None]:
+    """Send; being turned away for now is no answer."""
+    try:
+        return send(port, objects)
+    except Rejected as rejected:
+        assert rejected.answer == CONGESTION  # noqa: PT017 - the only one that is right here
+        return {}
 
 
 async def check(services: Services, answered: dict[str, str], limit: float = 120) -> None:
@@ -124,3 +140,10 @@ class Killer:
                 assert await victim.process.wait() == -9
             await victim.start()
             await victim.ready()
+
+    async def kill_often(self, point: str, rounds: int, ledger: Ledger) -> None:
+        """Kill at a point so many times, each time when objects have been answered since."""
+        for _ in range(rounds):
+            answered = len(ledger.answered)
+            await self.kill(point)
+            await ledger.grows(answered)

@@ -54,10 +54,15 @@ class Report:
         kept: dict[tuple[str, str], str] = {}
         if PAGE.exists():
             for line in PAGE.read_text(encoding="utf-8").splitlines():
-                if line.startswith("| F"):
+                if line.startswith("| ") and not line.startswith("| fault "):
                     fault, what = line.split(" | ")[:2]
                     kept[fault.removeprefix("| "), what] = line
         kept |= {(row.fault, row.what): row.render() for row in self.rows}
-        ordered = sorted(kept.items(), key=lambda item: (int(item[0][0][1:]), item[0][1]))
+        ordered = sorted(kept.items(), key=lambda item: _place(*item[0]))
         PAGE.write_text(_HEAD + "".join(f"{line}\n" for _, line in ordered), encoding="utf-8")
         print("\n".join(["", *(row.render() for row in self.rows)]))  # noqa: T201 - the result
+
+
+def _place(fault: str, what: str) -> tuple[int, str]:
+    number = fault.removeprefix("F")
+    return int(number) if number.isdigit() else 100, what

@@ -22,8 +22,7 @@ async def test_killed_at_a_point_nothing_is_lost_or_doubled(
 
     async def fault() -> None:
         for point in points:
-            for _ in range(ROUNDS):
-                await killer.kill(point)
+            await killer.kill_often(point, ROUNDS, ledger)
 
     await ledger.during(fault)
     assert ledger.statuses == {0}
