@@ -205,6 +205,6 @@ def test_sequences_nested_however_deep_are_indexed(depth: int) -> None:
     del one.PixelData
     data = encode(one) + b"".join(heads)
     assert read_identity(data, EXPLICIT).sop_instance_uid == one.SOPInstanceUID
-    found = extract(header_of(data), study_instance_uid="1.2", blind=BLIND)
+    found = extract(header_from(data), study_instance_uid="1.2", blind=BLIND)
     assert found.rows == 2
     assert found.header.count("00400275") == min(depth, 65)
