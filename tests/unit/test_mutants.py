@@ -164,6 +164,14 @@ def run(name: str, cases: int, case: Callable[[random.Random], None]) -> None:
         tracemalloc.stop()
 
 
+def says_its_syntax(file: bytes) -> bool:
+    """Whether a file has a head as ours have."""
+    try:
+        return bool(decode_head(file)[0].transfer_syntax_uid)
+    except Unreadable:
+        return False
+
+
 @pytest.fixture(scope="module")
 def files() -> list[bytes]:
     return real_files(SMALL)
@@ -195,6 +203,6 @@ def test_mutants_of_real_files(files: list[bytes]) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 def test_mutants_of_real_headers(files: list[bytes]) -> None:
-    ours = [file for file in files if file[132:136] == b"\x02\x00\x00\x00"]
+    ours = [file for file in files if says_its_syntax(file)]
     assert len(ours) > 50
     run("header", 1000, lambda chance: header(chance, chance.choice(ours)))
