@@ -59,8 +59,7 @@ async def told(services: Services, event: str, since: int, limit: float = 60) ->
     log = services.running["ingest"].log
     async with asyncio.timeout(limit):
         while not any(
-            event in line and '"receipt": "' in line
-            for line in log.read_text()[since:].splitlines()
+            event in line and '"receipt":' in line for line in log.read_text()[since:].splitlines()
         ):
             await asyncio.sleep(0.2)
 

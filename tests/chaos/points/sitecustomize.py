@@ -76,7 +76,7 @@ def prepare_main() -> None:
     from darkroom_ingest import workers  # noqa: PLC0415
 
     around_coroutine(store.FileSystemStore, "put_files", after="relay-after-put")
-    around_coroutine(rabbitmq.RabbitBroker, "publish", after="relay-after-publish")
+    around_coroutine(rabbitmq.RabbitBroker, "publish_all", after="relay-after-publish")
     around(spool.Spool, "remove", before="relay-before-remove", after="relay-after-remove")
     workers._LAST_DELAY = workers._DELAY  # type: ignore[misc]
 
