@@ -61,7 +61,7 @@ class RunningScp:
 @asynccontextmanager
 async def running_scp(directory: Path, **changes: Any) -> AsyncIterator[RunningScp]:
     given = {
-        "postgres_url": "postgresql://u@h/d",
+        "postgres_url": "postgresql://u@127.0.0.1/d",
         "amqp_url": "amqp://u@h/v",
         "pseudonym_key": "x",
         "store_url": "file:///nowhere",
