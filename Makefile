@@ -59,8 +59,8 @@ check: lint type imports test ## what must pass before a commit
 bench: setup ## measurements
 	$(BIN)/pytest tests/bench -p no:xdist --timeout 3600 -s $(ARGS)
 
-chaos: setup ## the long fault tests of design/reliability.md
-	$(BIN)/pytest tests/chaos -p no:xdist --timeout 3600 $(ARGS)
+chaos: setup ## the long fault tests; they write docs/chaos.md (ARGS="-k f9" for some)
+	$(BIN)/pytest tests/chaos -p no:xdist --timeout 3600 -s $(ARGS)
 
 HELM := .tools/npm/node_modules/.bin/helm
 CHART := infra/helm/darkroom

@@ -88,7 +88,9 @@ class Association:
         if kind == 3:
             self._socket.close()
             raise Rejected(answer[1], answer[2], answer[3])
-        assert kind == 2, f"PDU {kind} instead of A-ASSOCIATE-AC"
+        if kind != 2:
+            self._socket.close()
+            raise ConnectionResetError(f"PDU {kind} instead of A-ASSOCIATE-AC")
         self.results = self._results(answer)
         self._message = 0
 

@@ -1,11 +1,23 @@
 """Fixtures of the long fault tests: services as processes on engines of their own run."""
 
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.chaos.report import Report
 from tests.services import Services
+
+ROUNDS = int(os.environ.get("DARKROOM_CHAOS_ROUNDS", "100"))
+
+
+@pytest.fixture(scope="session")
+def report() -> Iterator[Report]:
+    """The results of this run; shown and written when it ends."""
+    made = Report()
+    yield made
+    made.write()
 
 
 @pytest.fixture

@@ -6,37 +6,25 @@ nothing may be there twice. Rounds by `DARKROOM_CHAOS_ROUNDS` (100).
 
 import asyncio
 import hashlib
-import os
 import random
 
 import pytest
 
 from tests.builders import a_data_set, encode
+from tests.chaos.conftest import ROUNDS
+from tests.chaos.killing import check
+from tests.chaos.report import Report, Row
 from tests.dicom_peer import send
-from tests.integration.test_pipeline import rows, until
+from tests.integration.test_pipeline import until
 from tests.services import Services, prepare_database
 
-ROUNDS = int(os.environ.get("DARKROOM_CHAOS_ROUNDS", "100"))
 OBJECTS = 20  # a round
-
-
-async def check(services: Services, answered: dict[str, str]) -> None:
-    """Compare the ledger (UID to digest) with index and store: lost 0, duplicated 0."""
-    await until(services, "SELECT count(*) FROM index.instance", len(answered), limit=120)
-    found = await rows(
-        services, "SELECT sop_instance_uid, object_key, data_set_offset FROM index.instance"
-    )
-    assert {row["sop_instance_uid"] for row in found} == set(answered)
-    for row in found:
-        stored = (services.store / row["object_key"]).read_bytes()[row["data_set_offset"] :]
-        assert hashlib.sha256(stored).hexdigest() == answered[row["sop_instance_uid"]]
-    assert len(list(services.store.rglob("*.dcm"))) == len(answered)
 
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("victim", ["ingest", "metadata"])
 async def test_killed_at_any_time_nothing_is_lost_or_doubled(
-    services: Services, victim: str
+    services: Services, report: Report, victim: str
 ) -> None:
     await prepare_database(services.superuser_url, "metadata")
     await services.start("metadata", "ingest")
@@ -66,10 +54,14 @@ async def test_killed_at_any_time_nothing_is_lost_or_doubled(
         if number % 10 == 9:
             print(f"{victim}: {number + 1} of {ROUNDS} kills, {len(answered)} objects")  # noqa: T201
     await check(services, answered)
+    fault = {"ingest": "F1", "metadata": "F2"}[victim]
+    report.add(Row(fault, f"kill -9 {victim} at random moments", ROUNDS, len(answered), "", ""))
 
 
 @pytest.mark.timeout(3600)
-async def test_the_same_object_from_fifty_senders_at_once_is_one_object(services: Services) -> None:
+async def test_the_same_object_from_fifty_senders_at_once_is_one_object(
+    services: Services, report: Report
+) -> None:
     """F13: the same C-STORE 50 times at once, for a hundred objects."""
     await prepare_database(services.superuser_url, "metadata")
     await services.start("metadata", "ingest")
@@ -92,4 +84,7 @@ async def test_the_same_object_from_fifty_senders_at_once_is_one_object(services
         "SELECT (count(*) + coalesce(sum(duplicates), 0))::int FROM index.instance",
         50 * 100,
         limit=120,
+    )
+    report.add(
+        Row("F13", "100 objects from 50 senders at once", 1, len(objects), "", "one row each")
     )

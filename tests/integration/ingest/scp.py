@@ -61,7 +61,7 @@ class RunningScp:
 @asynccontextmanager
 async def running_scp(directory: Path, **changes: Any) -> AsyncIterator[RunningScp]:
     given = {
-        "postgres_url": "postgresql://u@h/d",
+        "postgres_url": "postgresql://u@127.0.0.1/d",
         "amqp_url": "amqp://u@h/v",
         "pseudonym_key": "x",
         "store_url": "file:///nowhere",
@@ -71,9 +71,16 @@ async def running_scp(directory: Path, **changes: Any) -> AsyncIterator[RunningS
         "unknown_ae": "accept",
     }
     settings = IngestSettings(**{**given, **changes})
-    spool = Spool(settings.spool)
+    spool = Spool(settings.spool, quarantine_limit=settings.quarantine_bytes)
     receipts: list[Receipt] = []
-    receiver = Receiver(spool, settings.reserve_bytes, settings.max_object_bytes, receipts.append)
+    receiver = Receiver(
+        spool,
+        settings.reserve_bytes,
+        settings.max_object_bytes,
+        receipts.append,
+        limits=settings.read_limits,
+        strict_uids=settings.strict_uids,
+    )
     gate = Gate(RosterCopy(settings.spool / COPY_NAME), settings.policy)
     scp = StorageScp(settings, receiver, Busy(), Census(), gate)
     listener = socket.create_server((LOOPBACK, 0))

@@ -350,3 +350,15 @@ async def test_a_reset_is_no_error(scp: RunningScp) -> None:
 
     await asyncio.to_thread(reset)
     assert await asyncio.to_thread(echo, scp) < 1
+
+
+async def test_what_is_durable_is_answered_with_success_though_nobody_could_be_told(
+    scp: RunningScp,
+) -> None:
+    def broken(_: object) -> None:
+        raise ZeroDivisionError
+
+    scp.receiver.on_ready = broken
+    uid, data = an_object()
+    assert await asyncio.to_thread(send, scp.port, [(uid, data)]) == {uid: 0}
+    assert len(scp.spool.waiting()) == 1

@@ -2,6 +2,7 @@
 
 import io
 import json
+import struct
 from datetime import date, time
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
+from darkroom_common.dicom.identity import read_identity
 from darkroom_common.dicom.json_model import texts
 from darkroom_common.dicom.part10 import FileMeta, encode_head
 from darkroom_common.postgres.phi import BlindIndex
@@ -190,3 +192,19 @@ def test_what_is_remembered_of_a_series_changes_with_it() -> None:
     assert json.loads(one.patient.json)["n"]["PatientID"] == "a"
     long = extract(header_of_set(PatientComments="x" * 9000), study_instance_uid="1", blind=BLIND)
     assert len(json.loads(long.patient.json)["j"]["00104000"]["Value"][0]) == 9000
+
+
+@pytest.mark.parametrize("depth", [63, 100, 300, 10_000])
+def test_sequences_nested_however_deep_are_indexed(depth: int) -> None:
+    """Defined lengths are passed over by receiving: their depth is first met here."""
+    heads = [
+        struct.pack("<HH2sHLHHL", 0x0040, 0x0275, b"SQ", 0, 20 * n + 8, 0xFFFE, 0xE000, 20 * n)
+        for n in reversed(range(depth))
+    ]
+    one = a_data_set()
+    del one.PixelData
+    data = encode(one) + b"".join(heads)
+    assert read_identity(data, EXPLICIT).sop_instance_uid == one.SOPInstanceUID
+    found = extract(header_from(data), study_instance_uid="1.2", blind=BLIND)
+    assert found.rows == 2
+    assert found.header.count("00400275") == min(depth, 65)

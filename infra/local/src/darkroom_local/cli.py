@@ -1,6 +1,7 @@
 """The command `darkroom`: all of Darkroom on one machine."""
 
 import asyncio
+import subprocess
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,8 +14,9 @@ from darkroom_local import doctor as examination
 from darkroom_local import senders
 from darkroom_local import verify as verification
 from darkroom_local.keyring import KeysLostError
-from darkroom_local.layout import SettingError, Settings, default_data
+from darkroom_local.layout import Layout, SettingError, Settings, default_data
 from darkroom_local.lock import AlreadyRunningError, DirectoryLock
+from darkroom_local.plan import Plan
 from darkroom_local.ports import NoFreePortError
 from darkroom_local.process import StartError, make_reachable
 from darkroom_local.stack import PortBusyError, Stack
@@ -190,6 +192,27 @@ def ae(context: typer.Context, data: Data = _DATA) -> None:
         await senders.run(data.expanduser().resolve(), context.args or ["--help"])
 
     _expecting_trouble(run, code=2)
+
+
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def quarantine(context: typer.Context, data: Data = _DATA) -> None:
+    """Objects that were refused: list, show, release, replay, discard, export.
+
+    `darkroom quarantine --help` says how. It works whether Darkroom runs or not.
+    """
+    layout = Layout(data.expanduser().resolve())
+    if not layout.spool.is_dir():
+        typer.echo(f"darkroom: Darkroom has never run in {layout.data}", err=True)
+        raise typer.Exit(2)
+    command = Plan.of_running(layout.data).quarantine(context.args)
+    try:
+        ended = subprocess.run(command.arguments, env=dict(command.environment), check=False)
+    except KeyboardInterrupt:  # the child has heard it too
+        raise typer.Exit(2) from None
+    raise typer.Exit(ended.returncode)
 
 
 def _expecting_trouble(run: Callable[[], Coroutine[Any, Any, None]], *, code: int = 1) -> None:

@@ -61,14 +61,13 @@ class Plan:
             "HEALTH_HOST": LOOPBACK,
             "HEALTH_PORT": str(self.health_ports[name]),
             "DRAIN_SECONDS": str(DRAIN_SECONDS),
-            "STORE_URL": self.layout.objects.as_uri(),
+            **self._store(),
         }
         files = self._secret_files(name)
         if name == "ingest":
-            values |= {
+            values |= self._spool() | {
                 "DICOM_PORT": str(self.settings.dicom_port),
                 "AE_TITLE": self.settings.ae_title,
-                "SPOOL": str(self.layout.spool),
             }
             if open_to_all():
                 values |= {"REQUIRE_CALLED_AE_TITLE": "false", "UNKNOWN_AE": "accept"}
@@ -90,9 +89,20 @@ class Plan:
 
     def verification(self, arguments: Sequence[str]) -> Command:
         """Return the command that verifies; it tells JSON lines on its standard output."""
-        values = {"STORE_URL": self.layout.objects.as_uri()}
         words = ["-m", "darkroom_metadata", "verify", "--json", *arguments]
-        return self._command("verify", words, values, self._secret_files("metadata"))
+        return self._command("verify", words, self._store(), self._secret_files("metadata"))
+
+    def quarantine(self, arguments: Sequence[str]) -> Command:
+        """Return the command that looks after refused objects; ingest need not run."""
+        words = ["-m", "darkroom_ingest", "quarantine", *arguments]
+        values = self._store() | self._spool()
+        return self._command("quarantine", words, values, self._secret_files("ingest"))
+
+    def _store(self) -> dict[str, str]:
+        return {"STORE_URL": self.layout.objects.as_uri()}
+
+    def _spool(self) -> dict[str, str]:
+        return {"SPOOL": str(self.layout.spool)}
 
     def migration(self, name: str) -> Command:
         """Return the command that brings a service's schema up to date."""

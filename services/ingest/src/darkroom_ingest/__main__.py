@@ -4,6 +4,7 @@ import sys
 
 from darkroom_common.service import Command, main
 from darkroom_ingest.ae_command import ae
+from darkroom_ingest.quarantine_command import quarantine
 from darkroom_ingest.repository import SCHEMA
 from darkroom_ingest.settings import IngestSettings
 from darkroom_ingest.wiring import run
@@ -15,6 +16,6 @@ if __name__ == "__main__":
             settings=IngestSettings,
             run=run,
             schema=SCHEMA,
-            commands=[Command("ae", ae)],
+            commands=[Command("ae", ae), Command("quarantine", quarantine)],
         )
     )

@@ -16,10 +16,12 @@ from typing import Final
 
 from opentelemetry.trace import SpanKind
 
-from darkroom_common.dicom.identity import Identity, IdentityReader
+from darkroom_common.dicom.identity import NONCONFORMANT_UID, Identity, IdentityReader
+from darkroom_common.dicom.limits import DEFAULT_LIMITS, ReadLimits
 from darkroom_common.dicom.part10 import FileMeta, encode_head
 from darkroom_common.dicom.walk import Unreadable
 from darkroom_common.dimse.statuses import StoreStatus
+from darkroom_common.objects.quarantine import QuarantineFull
 from darkroom_common.objects.receipt import Receipt
 from darkroom_common.objects.spool import Incoming, Spool, SpoolFailed
 from darkroom_common.telemetry import metrics, traces
@@ -49,6 +51,8 @@ class Receiver:
     reserve: int
     max_bytes: int
     on_ready: Callable[[Receipt], None]
+    limits: ReadLimits = DEFAULT_LIMITS
+    strict_uids: bool = False
     draining: bool = False
 
     def begin(self, offer: Offer) -> "Reception":
@@ -73,7 +77,7 @@ class Reception:
         self._aside: SetAside | None = None
         self._next_look = LOOK_EVERY
         self._digest = hashlib.sha256()
-        self._reader = IdentityReader(offer.transfer_syntax_uid)
+        self._reader = IdentityReader(offer.transfer_syntax_uid, receiver.limits)
         self._open = ExitStack()
         self._span = self._open.enter_context(
             traces.span(
@@ -136,7 +140,7 @@ class Reception:
             for part in parts:
                 self._reader.feed(part)
         except Unreadable as error:
-            self._aside = SetAside(StoreStatus.CANNOT_UNDERSTAND, error.code)
+            self._aside = SetAside(StoreStatus.CANNOT_UNDERSTAND, error.code, error.position)
 
     def finish(self) -> StoreStatus:
         """Make the object durable after its last byte, and return the answer."""
@@ -159,7 +163,10 @@ class Reception:
         if isinstance(verdict, SetAside):
             return self._set_aside(self._incoming, verdict)
         self._spool.commit(self._incoming)
-        self._tell_ready(self._incoming, verdict)
+        try:
+            self._tell_ready(self._incoming, verdict)
+        except Exception:  # it is durable, and the relay looks into the spool by itself
+            log.exception("receipt.not_told", receipt=self._incoming.receipt_id)
         return StoreStatus.SUCCESS
 
     def _judge(self) -> Identity | SetAside:
@@ -168,8 +175,9 @@ class Reception:
         try:
             identity = self._reader.finish()
         except Unreadable as error:
-            return SetAside(StoreStatus.CANNOT_UNDERSTAND, error.code)
-        return match(self._offer, identity) or identity
+            return SetAside(StoreStatus.CANNOT_UNDERSTAND, error.code, error.position)
+        strict = self._receiver.strict_uids
+        return match(self._offer, identity, strict_uids=strict) or identity
 
     def abandon(self) -> None:
         """Forget the object: the association has ended before its last byte."""
@@ -178,7 +186,7 @@ class Reception:
         self._open.close()
 
     def _tell_ready(self, incoming: Incoming, identity: Identity) -> None:
-        if "nonconformant-uid" in identity.flags:
+        if NONCONFORMANT_UID in identity.flags:
             metrics.NONCONFORMANT_UID.inc()
         metrics.RECEIVED_BYTES.inc(self.size)
         metrics.OBJECT_BYTES.observe(self.size)
@@ -226,17 +234,24 @@ class Reception:
         return self._refused
 
     def _set_aside(self, incoming: Incoming, aside: SetAside) -> StoreStatus:
-        self._spool.set_aside(
-            incoming,
-            reason=aside.reason,
-            told={
-                "status": str(aside.status),
-                "size": self.size,
-                "calling_ae_title": self._offer.calling_ae_title,
-                "sop_class_uid": self._offer.sop_class_uid,
-                "transfer_syntax_uid": self._offer.transfer_syntax_uid,
-            },
-        )
+        told: dict[str, object] = {
+            "status": str(aside.status),
+            "size": self.size,
+            "position": aside.position,
+            "calling_ae_title": self._offer.calling_ae_title,
+            "sop_class_uid": self._offer.sop_class_uid,
+            "transfer_syntax_uid": self._offer.transfer_syntax_uid,
+        }
+        try:
+            self._spool.set_aside(incoming, reason=aside.reason, told=told)
+        except QuarantineFull:
+            metrics.QUARANTINE_REFUSED.labels(aside.reason).inc()
+            log.error(
+                "instance.not_quarantined", receipt=incoming.receipt_id, reason=aside.reason,
+                ae=self._offer.calling_ae_title, status=str(aside.status), size=self.size,
+            )  # fmt: skip
+            self._drop()
+            return aside.status
         metrics.QUARANTINED.labels(aside.reason).inc()
         log.warning(
             "instance.quarantined", receipt=incoming.receipt_id, reason=aside.reason,

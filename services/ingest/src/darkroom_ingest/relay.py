@@ -75,7 +75,9 @@ class Relay:
             try:
                 await self.relay(batch)
             except TransientError as error:
-                log.warning("relay.waits", waiting=len(self._held), reason=str(error))
+                log.warning(
+                    "relay.waits", receipt=batch[0].id, waiting=len(self._held), reason=str(error)
+                )
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, LAST_DELAY)
                 continue

@@ -6,6 +6,7 @@ from typing import Final, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
+from darkroom_common.dicom.limits import DEFAULT_LIMITS, ReadLimits
 from darkroom_common.dimse.tls import TlsFiles
 from darkroom_common.objects.keys import DEFAULT_TEMPLATE
 from darkroom_common.settings import Settings
@@ -47,11 +48,26 @@ class IngestSettings(Settings):
     idle_seconds: float = Field(default=60, gt=0, description="without a word between PDUs")
     max_pdu: int = Field(default=131072, ge=4096, description="bytes of one PDU that we offer")
     max_object_bytes: int = Field(default=4 << 30, gt=0)
+    max_elements: int = Field(default=DEFAULT_LIMITS.elements, gt=0, description="of one object")
+    max_depth: int = Field(
+        default=DEFAULT_LIMITS.depth, gt=0, description="sequences within sequences"
+    )
+    max_inflated_bytes: int = Field(
+        default=DEFAULT_LIMITS.inflated_bytes,
+        gt=0,
+        description="that a deflated object may grow to",
+    )
+    strict_uids: bool = Field(
+        default=False, description="refuse UIDs that PS3.5 section 9.1 forbids"
+    )
     private_sop_classes: tuple[str, ...] = Field(
         default=(), description="UIDs of private storage SOP classes to accept, as a JSON list"
     )
     spool: Path
     reserve_bytes: int = Field(default=1 << 30, ge=0, description="room that is never used up")
+    quarantine_bytes: int = Field(
+        default=10 << 30, ge=0, description="kept of what was refused; beyond it nothing is"
+    )
     store_url: str
     key_template: str = DEFAULT_TEMPLATE
     pseudonym_key: SecretStr
@@ -90,3 +106,8 @@ class IngestSettings(Settings):
             require_called=self.require_called_ae_title,
             accept_unknown=self.unknown_ae == "accept",
         )
+
+    @property
+    def read_limits(self) -> ReadLimits:
+        """Bounds on the data set of one object."""
+        return ReadLimits(self.max_depth, self.max_elements, self.max_inflated_bytes)

@@ -23,6 +23,7 @@ from darkroom_ingest.settings import IngestSettings
 from darkroom_ingest.workers import Workers
 
 MEASURE_SECONDS = 5.0
+LOOK_SECONDS = 3.0
 
 
 async def run(service: Service, settings: IngestSettings) -> None:
@@ -70,6 +71,7 @@ async def run(service: Service, settings: IngestSettings) -> None:
                 relay.run(),
                 workers.run(),
                 senders.run(),
+                watch_spool(relay),
                 measure_volumes(spool, store),
                 watch_certificate(tls),
             ):
@@ -111,11 +113,21 @@ async def watch_certificate(tls: TlsServer | None) -> None:
         await asyncio.sleep(MEASURE_SECONDS)
 
 
+async def watch_spool(relay: Relay) -> None:
+    """Have the relay see what an operator has released from quarantine, for ever."""
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        relay.look()
+
+
 async def measure_volumes(spool: Spool, store: FileSystemStore) -> None:
     """Keep the volume metrics fresh, for ever."""
     while True:
         metrics.STORAGE_FREE.labels("spool").set(spool.free_bytes())
         metrics.STORAGE_TOTAL.labels("spool").set(spool.total_bytes())
+        aside = await asyncio.to_thread(spool.aside.usage)
+        metrics.QUARANTINE_ITEMS.set(aside.items)
+        metrics.QUARANTINE_BYTES.set(aside.bytes)
         space = await store.space()
         metrics.STORAGE_FREE.labels("store").set(space.free)
         metrics.STORAGE_TOTAL.labels("store").set(space.total)

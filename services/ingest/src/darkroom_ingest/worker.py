@@ -100,9 +100,20 @@ def serve(inherited: Inherited, settings: IngestSettings) -> None:
         listener = socket.socket(fileno=inherited.tls_listener)
         entrances.append(Entrance(listener, TlsServer(settings.tls)))
     memory = memoryview(mmap.mmap(inherited.census, 0))
-    spool = Spool(settings.spool, worker=str(inherited.number))
+    spool = Spool(
+        settings.spool,
+        worker=str(inherited.number),
+        quarantine_limit=settings.quarantine_bytes,
+    )
     reporter = Reporter(control)
-    receiver = Receiver(spool, settings.reserve_bytes, settings.max_object_bytes, reporter.tell)
+    receiver = Receiver(
+        spool,
+        settings.reserve_bytes,
+        settings.max_object_bytes,
+        reporter.tell,
+        limits=settings.read_limits,
+        strict_uids=settings.strict_uids,
+    )
     gate = Gate(RosterCopy(settings.spool / COPY_NAME), settings.policy)
     scp = StorageScp(settings, receiver, Busy(), Census(memory, inherited.number), gate)
     scp.start(*entrances)

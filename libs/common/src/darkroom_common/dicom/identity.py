@@ -5,6 +5,8 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from pydantic import Base64Bytes
+
 from darkroom_common.dicom.inflate import Inflater
 from darkroom_common.dicom.limits import DEFAULT_LIMITS, ReadLimits
 from darkroom_common.dicom.walk import (
@@ -25,6 +27,8 @@ _WANTED: Final = frozenset({_SOP_CLASS, _SOP_INSTANCE, _PATIENT_ID, _ISSUER, _ST
 _CONFORMANT: Final = re.compile(r"^(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+$")
 _FORBIDDEN: Final = re.compile(r"[\x00-\x20/\\\x7f-\xff]")
 UID_LIMIT: Final = 64
+NONCONFORMANT_UID: Final = "nonconformant-uid"
+"""Flag of an object with a UID that PS3.5 section 9.1 forbids."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,9 @@ class Identity:
     sop_instance_uid: str
     study_instance_uid: str
     series_instance_uid: str
-    patient_key: bytes
-    """Issuer and id of the patient as received; b"" when the data set has no id. It is PHI."""
+    patient_key: Base64Bytes
+    """Issuer and id of the patient as received, in whatever character set; b"" when the data set
+    has no id. It is PHI."""
     flags: tuple[str, ...]
 
 
@@ -98,6 +103,17 @@ class IdentityReader:
         if self._inflater is not None:
             self._inflater.finish()
         self._walker.finish()
+        return self._identity(())
+
+    def found(self) -> Identity:
+        """Return who it is by what was read so far, of a data set that need not be whole.
+
+        Raises:
+            Unreadable: there was no UID of it, or one that can be none.
+        """
+        return self._identity(("released-as-it-is",))
+
+    def _identity(self, given: tuple[str, ...]) -> Identity:
         found = self._walker.values
         sop_class = _uid(*found.get(_SOP_CLASS, (b"", 0)))
         sop_instance = _uid(*found.get(_SOP_INSTANCE, (b"", 0)))
@@ -105,7 +121,7 @@ class IdentityReader:
             raise Unreadable("no-sop-uid", 0)
         study = _uid(*found.get(_STUDY, (b"", 0)))
         series = _uid(*found.get(_SERIES, (b"", 0)))
-        flags: list[str] = []
+        flags = list(given)
         if not study:
             study = derived_uid("study", series or sop_instance)
             flags.append("study-uid-derived")
@@ -113,7 +129,7 @@ class IdentityReader:
             series = derived_uid("series", study)
             flags.append("series-uid-derived")
         if not all(is_conformant(uid) for uid in (sop_class, sop_instance, study, series)):
-            flags.append("nonconformant-uid")
+            flags.append(NONCONFORMANT_UID)
         patient = found.get(_PATIENT_ID, (b"", 0))[0].strip(b" \x00")
         issuer = found.get(_ISSUER, (b"", 0))[0].strip(b" \x00")
         key = issuer + b"\x1f" + patient if patient else b""

@@ -2,7 +2,8 @@
 
 Text is UTF-8. Large binary values and all pixel data stay in the object and are referred to by a
 relative `BulkDataURI`: `bulkdata/<tag>[/<item>/<tag>...]`, items counted from 0. An element that
-pydicom cannot convert is kept as the text or the bytes that it is: nothing of a header is dropped.
+pydicom cannot convert is kept as the text or the bytes that it is: nothing of a header is dropped
+but the items of sequences nested deeper than `DEPTH_LIMIT`, which are found in the object only.
 """
 
 import base64
@@ -17,6 +18,8 @@ INLINE_LIMIT: Final = 1024
 """Bytes of a binary value that stands in the JSON itself."""
 DEFER_LIMIT: Final = 65536
 """Bytes of any value that is read at all; longer ones are referred to."""
+DEPTH_LIMIT: Final = 64
+"""Sequences within sequences that are kept; JSON encoders refuse 255 levels, and each takes 3."""
 _PIXELS: Final = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 _BINARY: Final = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
 _CHARACTER_SET: Final = 0x00080005
@@ -25,20 +28,20 @@ Element = dict[str, Any]
 JsonDataset = dict[str, Element]
 
 
-def to_json(dataset: Dataset, prefix: str = "bulkdata/") -> JsonDataset:
+def to_json(dataset: Dataset, prefix: str = "bulkdata/", depth: int = 0) -> JsonDataset:
     """Return a data set as DICOM JSON, without group 2 and without group lengths."""
     found: JsonDataset = {}
     for tag in sorted(dataset.keys()):
         if tag.group == 2 or tag.element == 0:  # noqa: PLR2004 - file meta is no attribute
             continue
         name = f"{tag.group:04X}{tag.element:04X}"
-        found[name] = _element(dataset, tag, f"{prefix}{name}")
+        found[name] = _element(dataset, tag, f"{prefix}{name}", depth)
     if f"{_CHARACTER_SET:08X}" in found:
         found[f"{_CHARACTER_SET:08X}"] = {"vr": "CS", "Value": ["ISO_IR 192"]}
     return found
 
 
-def _element(dataset: Dataset, tag: BaseTag, path: str) -> Element:
+def _element(dataset: Dataset, tag: BaseTag, path: str, depth: int) -> Element:
     raw: Any = dataset.get_item(tag, keep_deferred=True)
     if isinstance(raw, RawDataElement) and raw.value is None and raw.length:
         vr = _vr(raw)
@@ -47,7 +50,12 @@ def _element(dataset: Dataset, tag: BaseTag, path: str) -> Element:
     try:
         element = dataset[tag]
         if element.VR == "SQ":
-            items = [to_json(item, f"{path}/{i}/") for i, item in enumerate(element.value or [])]
+            if depth >= DEPTH_LIMIT:
+                return {"vr": "SQ"}
+            items = [
+                to_json(item, f"{path}/{i}/", depth + 1)
+                for i, item in enumerate(element.value or [])
+            ]
             return {"vr": "SQ", "Value": items} if items else {"vr": "SQ"}
         if tag in _PIXELS and element.value:
             return {"vr": _one_vr(element.VR), "BulkDataURI": path}

@@ -1,6 +1,8 @@
 """Bounds on what is read, so that a hostile data set costs no more than its size."""
 
+import sys
 from dataclasses import dataclass
+from typing import Final
 
 
 @dataclass(frozen=True)
@@ -15,4 +17,6 @@ class ReadLimits:
     """What a deflated data set may grow to while it is checked; only a window is held."""
 
 
-DEFAULT_LIMITS = ReadLimits()
+DEFAULT_LIMITS: Final = ReadLimits()
+NO_LIMITS: Final = ReadLimits(sys.maxsize, sys.maxsize, sys.maxsize)
+"""For what was checked when it was received: a limit that is lowered later must not lose it."""

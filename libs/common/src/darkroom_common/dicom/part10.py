@@ -10,8 +10,11 @@ PREAMBLE: Final = bytes(128)
 PREFIX: Final = b"DICM"
 IMPLEMENTATION_CLASS_UID: Final = "2.25.216273817461907462381927461829374651"
 IMPLEMENTATION_VERSION_NAME: Final = "DARKROOM_0_1"
+AS_IT_IS: Final = b"as-it-is"
+"""Private information (0002,0102) of a file that an operator has released though it is broken."""
 _META: Final = (0x00020002, 0x00020003, 0x00020010, 0x00020016, 0x00020018)
-_WANTED: Final = frozenset(_META)
+_PRIVATE: Final = 0x00020102
+_WANTED: Final = frozenset({*_META, _PRIVATE})
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,8 @@ class FileMeta:
     transfer_syntax_uid: str
     calling_ae_title: str = ""
     called_ae_title: str = ""
+    as_it_is: bool = False
+    """An operator has released it from quarantine though it is not whole."""
 
 
 def _element(tag: tuple[int, int], vr: bytes, value: bytes) -> bytes:
@@ -43,6 +48,10 @@ def _text(value: str) -> bytes:
 
 def encode_head(meta: FileMeta) -> bytes:
     """Return preamble, prefix and file meta; the data set's bytes follow as they were received."""
+    private = [
+        _element((2, 0x0100), b"UI", _uid(IMPLEMENTATION_CLASS_UID)),
+        _element((2, 0x0102), b"OB", AS_IT_IS),
+    ]
     body = b"".join(
         [
             _element((2, 0x0001), b"OB", b"\x00\x01"),
@@ -54,6 +63,7 @@ def encode_head(meta: FileMeta) -> bytes:
             _element((2, 0x0016), b"AE", _text(meta.calling_ae_title)),
             _element((2, 0x0017), b"AE", _text(meta.calling_ae_title)),
             _element((2, 0x0018), b"AE", _text(meta.called_ae_title)),
+            *(private if meta.as_it_is else []),
         ]
     )
     group_length = _element((2, 0), b"UL", struct.pack("<L", len(body)))
@@ -82,5 +92,6 @@ def decode_head(data: bytes | memoryview) -> tuple[FileMeta, int]:
     sop_class, sop_instance, transfer_syntax, calling, called = (
         walker.values.get(tag, (b"", 0))[0].decode("latin-1").strip("\x00 ") for tag in _META
     )
-    meta = FileMeta(sop_class, sop_instance, transfer_syntax, calling, called)
+    as_it_is = walker.values.get(_PRIVATE, (b"", 0))[0] == AS_IT_IS
+    meta = FileMeta(sop_class, sop_instance, transfer_syntax, calling, called, as_it_is)
     return meta, end

@@ -6,7 +6,9 @@ from datetime import datetime
 from typing import Final, Literal
 
 from darkroom_common.dicom.identity import Identity, IdentityReader
+from darkroom_common.dicom.limits import NO_LIMITS, ReadLimits
 from darkroom_common.dicom.part10 import FileMeta, decode_head
+from darkroom_common.dicom.walk import Unreadable
 from darkroom_common.messages.ingest import InstanceStored
 
 HEAD_LIMIT: Final = 1 << 16
@@ -56,15 +58,21 @@ class Receipt:
 class ReceiptReader:
     """Reads the receipt of a DICOM file of ours from its bytes, in order and in bounded memory.
 
-    The file says by itself all that the receipt needs but its id and when it came.
+    The file says by itself all that the receipt needs but its id and when it came. One whose head
+    says that an operator has released it as it is need not be whole.
+
+    Args:
+        limits: bounds on what is read.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limits: ReadLimits = NO_LIMITS) -> None:
+        self._limits = limits
         self._digest = hashlib.sha256()
         self._size = 0
         self._beginning = bytearray()
         self._head: tuple[FileMeta, int] | None = None
         self._identity: IdentityReader | None = None
+        self._broken = False
 
     def feed(self, piece: bytes) -> None:
         """Take the next bytes of the file.
@@ -90,9 +98,10 @@ class ReceiptReader:
         assert self._head is not None  # noqa: S101 - `_begin` has made both
         assert self._identity is not None  # noqa: S101
         meta, offset = self._head
+        identity = self._identity.found() if meta.as_it_is else self._identity.finish()
         return Receipt(
             id=receipt_id,
-            identity=self._identity.finish(),
+            identity=identity,
             transfer_syntax_uid=meta.transfer_syntax_uid,
             sha256=self._digest.hexdigest(),
             size=self._size,
@@ -107,10 +116,17 @@ class ReceiptReader:
         self._beginning.clear()
         self._head = decode_head(beginning)
         meta, offset = self._head
-        self._identity = IdentityReader(meta.transfer_syntax_uid)
+        self._identity = IdentityReader(meta.transfer_syntax_uid, self._limits)
         self._data_set(self._identity, beginning[offset:])
 
     def _data_set(self, identity: IdentityReader, piece: bytes) -> None:
         self._digest.update(piece)
         self._size += len(piece)
-        identity.feed(piece)
+        if self._broken:
+            return
+        try:
+            identity.feed(piece)
+        except Unreadable:
+            if self._head is None or not self._head[0].as_it_is:
+                raise
+            self._broken = True

@@ -10,7 +10,6 @@ from the threads that receive.
 """
 
 import fcntl
-import json
 import os
 import threading
 import uuid
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from darkroom_common.errors import ConfigurationError, DarkroomError
+from darkroom_common.objects.quarantine import Quarantine
 from darkroom_common.objects.receipt import Receipt, ReceiptReader
 from darkroom_common.objects.store import sync_directory
 
@@ -89,13 +89,17 @@ class Spool:
         root: the directory.
         worker: the name of a worker, which has a `tmp` of its own in a spool that its main process
             has opened; `ready` and `quarantine` are the same for all, since ids are unique.
+        quarantine_limit: bytes that may stand in quarantine; None: any.
     """
 
-    def __init__(self, root: Path, *, worker: str | None = None) -> None:
+    def __init__(
+        self, root: Path, *, worker: str | None = None, quarantine_limit: int | None = None
+    ) -> None:
         self.root = root
         self.tmp = root / "tmp" if worker is None else root / "tmp" / worker
         self.ready = root / "ready"
         self.quarantine = root / "quarantine"
+        self.aside = Quarantine(self.quarantine, quarantine_limit)
         self._failed = ""
         self._lock: int | None = None
         try:
@@ -196,16 +200,15 @@ class Spool:
             told: what else an operator needs; no PHI.
 
         Raises:
+            QuarantineFull: it has no room; the file is to be abandoned.
             SpoolFailed: the volume does not take it.
         """
         note = {"reason": reason, "at": datetime.now(UTC).isoformat(), **told}
-        target = self.quarantine / incoming.receipt_id
         try:
+            self.aside.admit(os.fstat(incoming.file.fileno()).st_size)
             os.fdatasync(incoming.file.fileno())
             incoming.file.close()
-            target.with_suffix(".json").write_text(json.dumps(note), encoding="utf-8")
-            incoming.path.rename(target)
-            sync_directory(self.quarantine)
+            self.aside.add(incoming.path, incoming.receipt_id, note)
         except OSError as error:
             raise SpoolFailed(f"spool: {error.strerror}") from error
 

@@ -79,6 +79,11 @@ SPOOL_OLDEST_SECONDS: Final = Gauge("darkroom_spool_oldest_seconds", "Age of the
 STORAGE_FREE: Final = Gauge("darkroom_storage_free_bytes", "Free bytes.", ["volume"])
 STORAGE_TOTAL: Final = Gauge("darkroom_storage_total_bytes", "Size in bytes.", ["volume"])
 QUARANTINED: Final = Counter("darkroom_quarantined_total", "Objects quarantined.", ["reason"])
+QUARANTINE_REFUSED: Final = Counter(
+    "darkroom_quarantine_refused_total", "Refused objects not kept: quarantine is full.", ["reason"]
+)
+QUARANTINE_ITEMS: Final = Gauge("darkroom_quarantine_items", "Objects in quarantine.")
+QUARANTINE_BYTES: Final = Gauge("darkroom_quarantine_bytes", "Bytes in quarantine.")
 NONCONFORMANT_UID: Final = Counter(
     "darkroom_nonconformant_uid_total", "UIDs accepted though PS3.5 section 9.1 forbids them."
 )

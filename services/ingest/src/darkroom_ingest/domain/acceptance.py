@@ -1,8 +1,10 @@
 """What a C-STORE is answered, decided without I/O."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
-from darkroom_common.dicom.identity import Identity
+from darkroom_common.dicom.identity import NONCONFORMANT_UID, Identity
 from darkroom_common.dimse.statuses import StoreStatus
 
 
@@ -40,8 +42,28 @@ class SetAside:
 
     status: StoreStatus
     reason: str
+    position: int | None = None
+    """The byte of the data set where it could not be read on."""
 
 
+INCOMPLETE: Final = "incomplete"
+REASONS: Final[Mapping[str, str]] = {
+    "truncated": "a value or a sequence runs past the end",
+    "item-outside-sequence": "an item or delimiter stands where no sequence is open",
+    "bad-item": "something other than an item stands in a sequence",
+    "bad-fragment": "something other than a fragment stands in encapsulated pixel data",
+    "nested-too-deep": "sequences are nested deeper than MAX_DEPTH",
+    "too-many-elements": "it has more elements than MAX_ELEMENTS",
+    "inflates-too-far": "it inflates to more than MAX_INFLATED_BYTES",
+    "bad-deflate": "the deflated stream is damaged",
+    "no-sop-uid": "it has no SOP class or SOP instance UID",
+    "bad-uid": "it has a UID that can be none: too long, or with forbidden characters",
+    "uid-mismatch": "the command named another object than the data set",
+    "nonconformant-uid": "it has a UID against PS3.5 section 9.1, and STRICT_UIDS is set",
+    "too-large": "it is longer than MAX_OBJECT_BYTES; only the bytes up to there were kept",
+    INCOMPLETE: "not all bytes that were sent were kept",
+}
+"""Why an object stands in quarantine, or is not released from it."""
 TOO_LARGE = SetAside(StoreStatus.CANNOT_UNDERSTAND, "too-large")
 
 
@@ -61,9 +83,11 @@ def fits(room: Room) -> Refuse | None:
     return None
 
 
-def match(offer: Offer, identity: Identity) -> SetAside | None:
+def match(offer: Offer, identity: Identity, *, strict_uids: bool = False) -> SetAside | None:
     """Return why an object that was read is not accepted, or None (PS3.4 B.2.3)."""
     said = (offer.sop_class_uid, offer.sop_instance_uid)
     if said != (identity.sop_class_uid, identity.sop_instance_uid):
         return SetAside(StoreStatus.DATA_SET_DOES_NOT_MATCH, "uid-mismatch")
+    if strict_uids and NONCONFORMANT_UID in identity.flags:
+        return SetAside(StoreStatus.CANNOT_UNDERSTAND, NONCONFORMANT_UID)
     return None
