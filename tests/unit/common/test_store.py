@@ -1,12 +1,15 @@
 """The store on a file system, where the spool is on another volume and every relay is process 1."""
 
+import errno
 import os
+import shutil
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from darkroom_common.objects import store as store_module
 from darkroom_common.objects.store import CHUNK, FileSystemStore, StoreUnavailable
 
 
@@ -63,6 +66,42 @@ async def test_a_linked_object_is_as_old_as_its_link(tmp_path: Path) -> None:
     await store.put_files([("a.dcm", spooled)])
     (one,) = [one async for one in store.list_keys()]
     assert datetime.now(UTC) - one.modified < timedelta(minutes=1)
+
+
+async def test_a_name_is_durable_before_the_object_counts_and_is_not_synced_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    failing = False
+
+    def sync(directory: Path) -> None:
+        if failing:
+            raise OSError(errno.EIO, "broken")
+        synced.append(str(directory.relative_to(tmp_path)))
+
+    monkeypatch.setattr(store_module, "sync_directory", sync)
+    spooled = tmp_path / "spooled"
+    spooled.write_bytes(b"object")
+    root = tmp_path / "objects"
+    store = FileSystemStore(root)
+
+    async def put(*keys: str) -> set[str]:
+        synced.clear()
+        await store.put_files([(key, spooled) for key in keys])
+        return set(synced)
+
+    failing = True
+    with pytest.raises(StoreUnavailable):
+        await put("a/b/0")
+    failing = False
+    above = {"objects", "objects/a"}
+    assert await put("a/b/0", "a/b/1", "a/c/2") == {*above, "objects/a/b", "objects/a/c"}
+    assert await put("a/b/3") == {"objects/a/b"}
+    assert await put("a/d/4") == {"objects/a/d", "objects/a"}
+    shutil.rmtree(root / "a")
+    (root / "other").mkdir()  # takes the inode's number where numbers are used again
+    (root / "a" / "b").mkdir(parents=True)  # as another relay would
+    assert await put("a/b/5") == {*above, "objects/a/b"}
 
 
 async def test_a_store_without_its_root_is_away(tmp_path: Path) -> None:

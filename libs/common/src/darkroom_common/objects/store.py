@@ -8,6 +8,7 @@ import asyncio
 import os
 import shutil
 import stat
+import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +22,8 @@ from darkroom_common.health import Unhealthy
 
 CHUNK: Final = 1 << 20
 _LISTED_AT_ONCE: Final = 256
+_REMEMBERED: Final = 10_000
+"""Directories whose names are known to be durable."""
 
 
 class ObjectMissing(PermanentError):
@@ -132,6 +135,8 @@ class FileSystemStore:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._durable: set[tuple[Path, int]] = set()
+        self._lock = threading.Lock()
 
     def path(self, key: str) -> Path:
         """Return where an object lives.
@@ -152,9 +157,12 @@ class FileSystemStore:
             raise StoreUnavailable(f"object store: {error.strerror}") from error
 
     def _put(self, files: Sequence[tuple[Path, Path]]) -> None:
-        to_sync: set[Path] = set()
+        made: list[tuple[Path, int]] = []
+        prepared: set[Path] = set()
         for target, source in files:
-            self._make_directories(target.parent, to_sync)
+            if target.parent not in prepared:
+                made += self._make_directories(target.parent)
+                prepared.add(target.parent)
             try:
                 os.link(source, target)  # the bytes were synced in the spool
             except FileExistsError:
@@ -164,24 +172,33 @@ class FileSystemStore:
                     raise
                 del error
                 self._copy(source, target)
-            # An existing entry may be of a run that died before its sync.
-            to_sync.add(target.parent)
-        for directory in to_sync:
+        # An existing entry may be of a run that died before its sync, so the last directories are
+        # always synced; those above them until their names are known to be durable.
+        for directory in prepared | {directory.parent for directory, _ in made}:
             sync_directory(directory)
+        with self._lock:
+            if len(self._durable) > _REMEMBERED:
+                self._durable.clear()
+            self._durable.update(made)
 
-    def _make_directories(self, directory: Path, to_sync: set[Path]) -> None:
-        if directory.is_dir():
-            # Made by us or by another relay that may not have synced the parents yet.
-            to_sync.update(self._up_to_root(directory))
-            return
-        self._make_directories(directory.parent, to_sync)
-        directory.mkdir(exist_ok=True)
-        to_sync.update((directory, directory.parent))
+    def _make_directories(self, directory: Path) -> list[tuple[Path, int]]:
+        """Make what is missing; return (directory, inode) of those whose names need a sync above.
 
-    def _up_to_root(self, directory: Path) -> list[Path]:
-        return [
-            d for d in (directory, *directory.parents) if d == self._root or self._root in d.parents
-        ]
+        Another relay may have made a directory and not have synced it yet. The inode tells it from
+        one that was removed and made again.
+        """
+        if directory == self._root:
+            directory.mkdir(parents=True, exist_ok=True)
+            return []
+        try:
+            known = (directory, directory.stat().st_ino)
+        except FileNotFoundError:
+            above = self._make_directories(directory.parent)
+            directory.mkdir(exist_ok=True)
+            return [*above, (directory, directory.stat().st_ino)]
+        if known in self._durable:
+            return []  # and all that are above it
+        return [*self._make_directories(directory.parent), known]
 
     @staticmethod
     def _copy(source: Path, target: Path) -> None:
