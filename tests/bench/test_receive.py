@@ -16,6 +16,7 @@ from tests.bench import report
 from tests.bench.receivers import Receiver, darkroom, orthanc, orthanc_instances, storescp
 from tests.bench.report import QUICK, ROUNDS, Table
 from tests.bench.senders import Load, make_load, send
+from tests.bench.spent import since, spent
 from tests.services import Services, declare_index_queue, prepare_database
 
 Opener = Callable[[], AbstractAsyncContextManager[Receiver]]
@@ -116,6 +117,8 @@ async def test_p4_first_byte_to_queryable(
 ) -> None:
     """The whole pipeline; a database that fsyncs. Queryable: the rows are committed."""
     found = table("P4: CT slices of 0.5 MB, first byte to queryable", "objects/s")
+    profile = Table("Where the time of P4 goes: processor time, user and system", "ms per object")
+    TABLES.append(profile)
     load = slices[10]
     async with PrivatePostgres(engine_directory / "postgres", fsync=True).running() as server:
         for number in range(ROUNDS):
@@ -132,6 +135,7 @@ async def test_p4_first_byte_to_queryable(
             connection = await asyncpg.connect(url)
             try:
                 async with darkroom(services, "metadata", "ingest") as receiver:
+                    before = spent()
                     began = time.perf_counter()
                     await send(load, receiver.port, best=True)
                     counted = "SELECT count(*) FROM index.instance"
@@ -139,6 +143,8 @@ async def test_p4_first_byte_to_queryable(
                         await asyncio.sleep(0.005)
                     took = time.perf_counter() - began
                     found.add("Darkroom", "10 associations", load.objects / took)
+                    for kind, seconds in since(before).items():
+                        profile.add(kind, "10 associations", seconds * 1000 / load.objects)
             finally:
                 await connection.close()
             async with orthanc(tmp_path / "orthanc", best=True) as receiver:
