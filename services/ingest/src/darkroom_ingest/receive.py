@@ -6,7 +6,6 @@ told; `REFUSED_OUT_OF_RESOURCES` is the answer to everything unexpected, since a
 none of them.
 """
 
-import hashlib
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -26,6 +25,7 @@ from darkroom_common.objects.receipt import Receipt
 from darkroom_common.objects.spool import Incoming, Spool, SpoolFailed
 from darkroom_common.telemetry import metrics, traces
 from darkroom_common.telemetry.logs import get_logger
+from darkroom_ingest.digest import Digest
 from darkroom_ingest.domain.acceptance import (
     TOO_LARGE,
     Offer,
@@ -76,9 +76,10 @@ class Reception:
         self._refused: StoreStatus | None = None
         self._aside: SetAside | None = None
         self._next_look = LOOK_EVERY
-        self._digest = hashlib.sha256()
+        self._digest = Digest()
         self._reader = IdentityReader(offer.transfer_syntax_uid, receiver.limits)
         self._open = ExitStack()
+        self._open.callback(self._digest.close)
         self._span = self._open.enter_context(
             traces.span(
                 tracer,
@@ -132,8 +133,7 @@ class Reception:
             self._fail(error)
 
     def _look(self, parts: Sequence[memoryview]) -> None:
-        for part in parts:
-            self._digest.update(part)
+        self._digest.update(parts)
         if self._aside is not None:
             return
         try:

@@ -1,0 +1,48 @@
+"""The digest of a large object is made beside receiving, and is the same."""
+
+import hashlib
+import os
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from darkroom_ingest import digest as digest_module
+from darkroom_ingest.digest import Digest
+
+
+def threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "digest"]
+
+
+@given(sizes=st.lists(st.lists(st.integers(0, 40), max_size=3), max_size=12))
+def test_whatever_the_pieces_it_is_the_digest_of_all_bytes(sizes: list[list[int]]) -> None:
+    before = digest_module.ASIDE_FROM
+    digest_module.ASIDE_FROM = 100  # type: ignore[misc]
+    try:
+        digest, expected = Digest(), hashlib.sha256()
+        buffer = bytearray(128)
+        for row in sizes:
+            parts, at = [], 0
+            for size in row:
+                buffer[at : at + size] = os.urandom(size)
+                parts.append(memoryview(buffer)[at : at + size])
+                at += size
+            expected.update(b"".join(parts))
+            digest.update(parts)
+            buffer[:] = bytes(128)  # what came is overwritten by what comes
+        assert digest.hexdigest() == expected.hexdigest()
+        assert threads() == []
+    finally:
+        digest_module.ASIDE_FROM = before  # type: ignore[misc]
+
+
+def test_an_abandoned_digest_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(digest_module, "ASIDE_FROM", 10)
+    digest = Digest()
+    digest.update([memoryview(bytes(1000))])
+    assert len(threads()) == 1
+    digest.close()
+    digest.close()
+    assert threads() == []
