@@ -79,13 +79,26 @@ def states(
     ]
 
 
-def resident_bytes(pid: int | None) -> int:
-    """Return the resident memory of a process; 0 when it is gone."""
-    try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    except (OSError, IndexError):
+def memory_bytes(pid: int | None) -> int:
+    """Return the memory of a process and its descendants, what they share counted once.
+
+    0 when it is gone; of a process that is not ours to look into, its resident memory.
+    """
+    if pid is None:
         return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")
+    total = 0
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        try:
+            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
+                    total = int(line.split()[1]) << 10
+        except PermissionError:
+            pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+            total = pages * os.sysconf("SC_PAGE_SIZE")
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return total + sum(memory_bytes(int(child)) for child in children)
 
 
 def _is_up(pid: int) -> bool:

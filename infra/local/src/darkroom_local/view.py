@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from darkroom_local.state import ProcessState, resident_bytes
+from darkroom_local.state import ProcessState, memory_bytes
 
 _REFRESH_SECONDS: Final = 0.5
 _COLOURS: Final = {"ready": "green", "running": "yellow", "starting": "yellow", "restarting": "red"}
@@ -35,7 +35,7 @@ def table(processes: Iterable[ProcessState]) -> Table:
     for one in processes:
         state = "ready" if one.ready else one.state
         uptime = timedelta(seconds=max(0, int(time.time() - one.since))) if one.pid else ""
-        memory = resident_bytes(one.pid) >> 20
+        memory = memory_bytes(one.pid) >> 20
         drawn.add_row(
             one.name,
             str(one.pid or ""),
