@@ -17,6 +17,7 @@ from darkroom_common.dicom.limits import DEFAULT_LIMITS, ReadLimits
 from darkroom_common.dicom.part10 import FileMeta, decode_head, encode_head
 from darkroom_common.dicom.walk import Element, Unreadable, Walker
 from tests.builders import a_data_set, encode
+from tests.real_files import REAL_FILES
 
 IMPLICIT = "1.2.840.10008.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -313,3 +314,36 @@ def test_head_goes_out_and_comes_back() -> None:
 def test_a_cut_head_is_told(cut: int) -> None:
     with pytest.raises(Unreadable):
         decode_head(encode_head(FileMeta("1.2.3", "1.2.3.4", EXPLICIT))[:cut])
+
+
+def values_of(data: bytes, *, implicit: bool, size: int, slowly: bool) -> dict[int, bytes] | str:
+    walker = Walker(
+        implicit=implicit,
+        wanted=frozenset({0x00080016, 0x00100010, 0x0020000D, 0x00280010}),
+        on_element=(lambda _: None) if slowly else None,
+        limits=ReadLimits(elements=200),
+    )
+    try:
+        for piece in pieces(data, size):
+            walker.feed(piece)
+        walker.finish()
+    except Unreadable as error:
+        return str(error)
+    return {tag: value for tag, (value, _) in walker.values.items()}
+
+
+@pytest.mark.parametrize("size", [1 << 20, 997, 13])
+def test_passing_over_what_nobody_wants_changes_nothing(size: int) -> None:
+    seen: set[object] = set()
+    for path in REAL_FILES:
+        data = path.read_bytes()[:20_000]
+        try:
+            meta, offset = decode_head(data)
+        except Unreadable:
+            continue
+        implicit = meta.transfer_syntax_uid == IMPLICIT
+        fast = values_of(data[offset:], implicit=implicit, size=size, slowly=False)
+        slow = values_of(data[offset:], implicit=implicit, size=size, slowly=True)
+        assert fast == slow, path.name
+        seen.add(fast.partition(" ")[0] if isinstance(fast, str) else "whole")
+    assert seen >= {"whole", "truncated", "too-many-elements"}

@@ -92,6 +92,7 @@ class Walker:
         self._tag_long = struct.Struct(f"{order}HHL")
         self._short = struct.Struct(f"{order}H")
         self._long = struct.Struct(f"{order}L")
+        self._plain = struct.Struct(f"{order}HHL" if implicit else f"{order}HH2sH")
         self._implicit = implicit
         self._wanted = wanted
         self._on_element = on_element
@@ -120,6 +121,11 @@ class Walker:
             if self._head or size - at < _LONG_HEAD:
                 at = self._gather(data, at)
                 continue
+            if not self._stack and self._on_element is None:
+                passed = self._pass_plain(data, at, size)
+                if passed != at:
+                    at = passed
+                    continue
             begin = self._base + at
             tag, length, vr, used = self._parse(data, at)
             at += used
@@ -134,6 +140,38 @@ class Walker:
         """
         if self._left or self._head or self._stack:
             raise Unreadable("truncated", self._base)
+
+    def _pass_plain(self, data: bytes | bytearray | memoryview, at: int, size: int) -> int:
+        """Pass over whole top-level elements that nobody wants: most of a header.
+
+        It stops before the first element that is anything else, or not all there.
+        """
+        wanted, unpack = self._wanted, self._plain.unpack_from
+        room = self._limits.elements - self._count
+        begin_room = room
+        if self._implicit:
+            while room and size - at >= _SHORT_HEAD:
+                group, number, length = unpack(data, at)
+                end = at + _SHORT_HEAD + length
+                if end > size or group == _ITEM_GROUP or (group << 16) | number in wanted:
+                    break
+                at = end
+                room -= 1
+        else:
+            while room and size - at >= _SHORT_HEAD:
+                group, number, vr, length = unpack(data, at)
+                end = at + _SHORT_HEAD + length
+                if (
+                    end > size
+                    or vr not in _SHORT_VRS
+                    or group == _ITEM_GROUP
+                    or (group << 16) | number in wanted
+                ):
+                    break
+                at = end
+                room -= 1
+        self._count += begin_room - room
+        return at
 
     def _pass(self, data: bytes | bytearray | memoryview, at: int) -> int:
         taken = min(self._left, len(data) - at)
