@@ -9,22 +9,24 @@ from typing import Any
 import aio_pika
 import pytest
 
-from darkroom_common.amqp.broker import Broker, BrokerUnavailable, Received, Unroutable
+from darkroom_common.amqp.broker import Broker, BrokerUnavailable, NoReply, Received, Unroutable
 from darkroom_common.amqp.connection import broker_errors
 from darkroom_common.amqp.publisher import declare_exchanges
 from darkroom_common.amqp.rabbitmq import RabbitBroker
 from darkroom_common.errors import DependencyUnavailable, PermanentError
 from darkroom_common.messages.api import ValidateLicence
-from darkroom_common.messages.base import Message
+from darkroom_common.messages.base import Message, Reply, Request
 from darkroom_common.messages.ingest import InstanceStored
 from darkroom_common.messages.licensing import LicenceChecked
+from darkroom_common.messages.transmit import DeleteDestination, EchoDestination
 from darkroom_common.telemetry import traces
 from darkroom_common.testing.memory_broker import MemoryBroker
-from darkroom_common.topology import RETRY_TIERS, WorkQueue
+from darkroom_common.topology import RETRY_TIERS, RequestQueue, WorkQueue
 from tests.builders import an_instance_stored
 
 QUICK = {tier: timedelta(milliseconds=80) for tier in RETRY_TIERS}
 QUEUE = WorkQueue("test.work", (InstanceStored,), prefetch=20, tiers=("5s", "30s"))
+ASKED = RequestQueue("test.requests", (EchoDestination, DeleteDestination))
 LIMIT = 20.0
 
 
@@ -375,3 +377,73 @@ async def test_an_unroutable_one_among_many_does_not_stop_the_others(bench: Benc
         async with asyncio.timeout(LIMIT):
             while event not in seen:
                 await asyncio.sleep(0.01)
+
+
+async def ask(broker: Broker, message: Request, *, limit: float = LIMIT) -> Reply:
+    """Ask when the queue is there."""
+    async with asyncio.timeout(LIMIT):
+        while True:
+            try:
+                return await broker.request(message, limit=limit)
+            except Unroutable:
+                await asyncio.sleep(0.02)
+
+
+async def test_a_request_gets_the_reply_of_its_own(bench: Bench) -> None:
+    async def handler(message: Request) -> Reply:
+        assert isinstance(message, EchoDestination)
+        await asyncio.sleep(0.01 * (ord(message.name[-1]) % 3))
+        return Reply(outcome="done", body={"name": message.name})
+
+    with pytest.raises(Unroutable):
+        await bench.broker.request(EchoDestination(name="A"), limit=5)
+    async with running(bench.broker.answer(ASKED, handler)):
+        names = [f"PACS-{n}" for n in range(30)]
+        replies = await asyncio.gather(*(ask(bench.broker, EchoDestination(name=n)) for n in names))
+    assert [reply.body["name"] for reply in replies] == names
+    assert {reply.outcome for reply in replies} == {"done"}
+
+
+async def test_what_a_request_handler_raises_is_a_reply(bench: Bench) -> None:
+    errors = {
+        "a": PermanentError("there is none"),
+        "b": DependencyUnavailable("PostgreSQL: away"),
+        "c": ZeroDivisionError("Doe^John"),
+    }
+
+    async def handler(message: Request) -> Reply:
+        assert isinstance(message, DeleteDestination)
+        raise errors[message.name]
+
+    async with running(bench.broker.answer(ASKED, handler)):
+        replies = [await ask(bench.broker, DeleteDestination(name=name)) for name in "abc"]
+    assert [(reply.outcome, reply.reason) for reply in replies] == [
+        ("invalid", "there is none"),
+        ("unavailable", "PostgreSQL: away"),
+        ("failed", "ZeroDivisionError"),
+    ]
+
+
+async def test_nobody_answers_in_time_and_the_request_is_dropped(bench: Bench) -> None:
+    seen: list[str] = []
+    release = asyncio.Event()
+
+    async def stuck(message: Request) -> Reply:
+        await release.wait()
+        return Reply(outcome="done")
+
+    async def handler(message: Request) -> Reply:
+        assert isinstance(message, EchoDestination)
+        seen.append(message.name)
+        return Reply(outcome="done")
+
+    async with running(bench.broker.answer(ASKED, stuck, concurrency=1)):
+        with pytest.raises(NoReply):
+            await ask(bench.broker, EchoDestination(name="slow"), limit=0.3)
+        release.set()
+    with pytest.raises(NoReply):  # nobody takes it at all
+        await bench.broker.request(EchoDestination(name="late"), limit=0.3)
+    async with running(bench.broker.answer(ASKED, handler)):
+        await ask(bench.broker, EchoDestination(name="now"))
+    assert "late" not in seen
+    assert seen[-1] == "now"

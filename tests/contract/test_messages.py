@@ -8,7 +8,7 @@ import pytest
 from darkroom_common.messages.base import InvalidMessage, Message
 from darkroom_common.messages.contract import breaks, render_page, schema_of, stored_schema
 from darkroom_common.messages.registry import MESSAGE_TYPES, decode
-from darkroom_common.topology import WORK_QUEUES, render_policies
+from darkroom_common.topology import REQUEST_QUEUES, WORK_QUEUES, render_policies
 from tests.builders import an_instance_stored
 
 ROOT = Path(__file__).parents[2]
@@ -74,7 +74,7 @@ def test_an_unknown_type_is_refused() -> None:
 
 def test_commands_have_exactly_one_queue() -> None:
     for cls in MESSAGE_TYPES.values():
-        takers = [queue for queue in WORK_QUEUES if cls in queue.binds]
+        takers = [queue for queue in (*WORK_QUEUES, *REQUEST_QUEUES) if cls in queue.binds]
         if cls.EXCHANGE.value == "darkroom.commands" and cls.TYPE != "study.delete.v1":
             assert len(takers) == 1, cls.TYPE
         assert all(issubclass(bound, Message) for queue in takers for bound in queue.binds)

@@ -55,6 +55,7 @@ metadata:
   keys: {PHI_KEYS: phiKeys, BLIND_INDEX_KEY: blindIndexKey}
   store: read
 transmit:
+  keys: {PHI_KEYS: phiKeys}
   store: read
 print:
   store: read

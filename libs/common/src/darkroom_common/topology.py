@@ -21,6 +21,7 @@ from darkroom_common.messages.api import (
 from darkroom_common.messages.base import Exchange, Message
 from darkroom_common.messages.ingest import InstanceStored
 from darkroom_common.messages.metadata import InstanceIndexed, StudyCompleted
+from darkroom_common.messages.transmit import TRANSMIT_REQUESTS as ASKED_OF_TRANSMIT
 
 DEAD_EXCHANGE: Final = "darkroom.dead"
 RETRY_TIERS: Final[Mapping[str, timedelta]] = {
@@ -88,6 +89,26 @@ def retry_arguments(tier: str) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class RequestQueue:
+    """Where requests wait for their reply. What is not taken within its time limit is dropped."""
+
+    name: str
+    binds: tuple[type[Message], ...]
+    prefetch: int = 16
+    arguments: Mapping[str, Any] = field(init=False, hash=False)
+
+    def __post_init__(self) -> None:
+        """Bound it: nobody waits for the thousandth reply."""
+        arguments = {
+            "x-queue-type": "quorum",
+            "x-overflow": "reject-publish",
+            "x-max-length": 1000,
+            "x-delivery-limit": 3,
+        }
+        object.__setattr__(self, "arguments", arguments)
+
+
 METADATA_INDEX: Final = WorkQueue("metadata.index", (InstanceStored,), prefetch=500)
 METADATA_STUDIES: Final = WorkQueue(
     "metadata.studies", (DeleteStudy, ChangeStudyStatus), prefetch=20
@@ -105,6 +126,13 @@ WORK_QUEUES: Final = (
     PRINT_JOBS,
     LICENSING_REQUESTS,
 )
+
+TRANSMIT_REQUESTS: Final = RequestQueue("transmit.requests", ASKED_OF_TRANSMIT)
+REQUEST_QUEUES: Final = (TRANSMIT_REQUESTS,)
+BOUND: Final = frozenset(
+    message.TYPE for queue in (*WORK_QUEUES, *REQUEST_QUEUES) for message in queue.binds
+)
+"""The types that some queue must take; the others are for whoever listens."""
 
 
 def render_policies(vhost: str) -> list[dict[str, Any]]:

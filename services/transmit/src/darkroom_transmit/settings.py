@@ -1,5 +1,7 @@
 """What transmit can be told."""
 
+from pydantic import SecretStr
+
 from darkroom_common.settings import Settings
 
 
@@ -7,3 +9,4 @@ class TransmitSettings(Settings):
     """Settings of transmit."""
 
     store_url: str
+    phi_keys: SecretStr

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from darkroom_common.errors import DependencyUnavailable, TransientError
-from darkroom_common.messages.base import Message
-from darkroom_common.topology import WorkQueue
+from darkroom_common.messages.base import Message, Reply, Request
+from darkroom_common.topology import RequestQueue, WorkQueue
 
 
 class BrokerUnavailable(DependencyUnavailable):
@@ -15,6 +15,10 @@ class BrokerUnavailable(DependencyUnavailable):
 
 class Unroutable(TransientError):
     """No queue is bound for the message: its consumer has not declared it yet, or lost it."""
+
+
+class NoReply(TransientError):
+    """Nobody has answered a request in time; it may have been done, or be done yet."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class Received:
 
 Handler = Callable[[Message], Awaitable[None]]
 BatchHandler = Callable[[Sequence[Received]], Awaitable[None]]
+RequestHandler = Callable[[Request], Awaitable[Reply]]
 
 
 class Broker(Protocol):
@@ -72,6 +77,30 @@ class Broker(Protocol):
         """Hand up to `size` messages at once, waiting `linger` seconds for more, until cancelled.
 
         A batch that fails is handed out again one by one, so that a bad message fails alone.
+        """
+        ...
+
+    async def request(self, message: Request, *, limit: float) -> Reply:
+        """Ask the service that owns the work, and return its answer.
+
+        Args:
+            message: what is asked.
+            limit: seconds for all of it; a request that has waited so long is not done any more.
+
+        Raises:
+            NoReply: no answer in time.
+            BrokerUnavailable: the broker is away; the request may have been done.
+            Unroutable: the service has never run.
+        """
+        ...
+
+    async def answer(
+        self, queue: RequestQueue, handler: RequestHandler, *, concurrency: int = 8
+    ) -> None:
+        """Answer requests with what `handler` returns, `concurrency` at a time, until cancelled.
+
+        What it raises becomes a reply: `DependencyUnavailable` is `unavailable`, `PermanentError`
+        is `invalid` with its text, anything else is logged and `failed`.
         """
         ...
 

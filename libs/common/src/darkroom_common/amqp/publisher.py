@@ -18,11 +18,9 @@ from darkroom_common.amqp.connection import Link, broker_errors, close_quietly
 from darkroom_common.amqp.frames import Outgoing
 from darkroom_common.messages.base import Message
 from darkroom_common.telemetry import metrics, traces
-from darkroom_common.topology import EXCHANGES, WORK_QUEUES
+from darkroom_common.topology import BOUND, EXCHANGES
 
 PUBLISH_LIMIT: Final = 10.0  # seconds, from the call to the confirm
-BOUND: Final = frozenset(message.TYPE for queue in WORK_QUEUES for message in queue.binds)
-"""The types that some queue must take; the others are for whoever listens."""
 
 
 class Publisher:

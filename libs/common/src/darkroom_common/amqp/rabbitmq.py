@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,20 +10,28 @@ from typing import Any, Final
 
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 
-from darkroom_common.amqp.broker import BatchHandler, BrokerUnavailable, Handler, Received
+from darkroom_common.amqp.broker import (
+    BatchHandler,
+    BrokerUnavailable,
+    Handler,
+    Received,
+    RequestHandler,
+)
 from darkroom_common.amqp.bulk import Outcome
 from darkroom_common.amqp.connection import Link, broker_errors, close_quietly
 from darkroom_common.amqp.consumer import Consumer, Delivery
 from darkroom_common.amqp.publisher import Publisher, copy_for, declare_exchanges
+from darkroom_common.amqp.requests import Requester, answer_session
 from darkroom_common.amqp.retry import ATTEMPT, DEAD_AT, DELIVERY_COUNT, QUEUE, REASON, Dead, Retry
 from darkroom_common.health import Unhealthy
-from darkroom_common.messages.base import Message
+from darkroom_common.messages.base import Message, Reply, Request
 from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_common.topology import (
     DEAD_EXCHANGE,
     QUORUM_ARGUMENTS,
     RETRY_TIERS,
+    RequestQueue,
     WorkQueue,
     retry_arguments,
     retry_exchange,
@@ -168,6 +176,7 @@ class RabbitBroker:
         self._publishing = Link(url, service=service, purpose="publish")
         self._consuming = Link(url, service=service, purpose="consume")
         self._publisher = Publisher(self._publishing, app_id=f"darkroom-{service}")
+        self._requester = Requester(self._publishing, app_id=f"darkroom-{service}")
         self._delays = RETRY_TIERS if delays is None else delays
         self._in_session: dict[str, bool] = {}
 
@@ -195,16 +204,46 @@ class RabbitBroker:
         """Consume in batches; see `Broker.consume_batches`."""
         await self._consume(Consumer(queue, handler, size=size, linger=linger))
 
+    async def request(self, message: Request, *, limit: float) -> Reply:
+        """Ask; see `Broker.request`."""
+        return await self._requester.request(message, limit=limit)
+
+    async def answer(
+        self, queue: RequestQueue, handler: RequestHandler, *, concurrency: int = 8
+    ) -> None:
+        """Answer; see `Broker.answer`."""
+        free = asyncio.Semaphore(concurrency)
+
+        async def bounded(message: Request) -> Reply:
+            async with free:
+                return await handler(message)
+
+        async def session() -> None:
+            self._in_session[queue.name] = False
+            channel = await self._consuming.channel()
+            try:
+                self._in_session[queue.name] = True
+                await answer_session(channel, queue, bounded)
+            finally:
+                self._in_session[queue.name] = False
+                await close_quietly(channel, seconds=2)
+
+        await self._again_and_again(queue.name, session)
+
     async def _consume(self, consumer: Consumer) -> None:
+        await self._again_and_again(consumer.queue.name, lambda: self._session(consumer))
+
+    @staticmethod
+    async def _again_and_again(name: str, session: Callable[[], Awaitable[None]]) -> None:
         delay = 0.2
         while True:
             began = time.monotonic()
             try:
-                await self._session(consumer)
+                await session()
             except BrokerUnavailable as error:
                 if time.monotonic() - began > RECONNECT_LAST:
                     delay = 0.2
-                log.warning("consumer.waits", queue=consumer.queue.name, reason=str(error))
+                log.warning("consumer.waits", queue=name, reason=str(error))
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, RECONNECT_LAST)
 

@@ -3,7 +3,7 @@
 import uuid
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -84,3 +84,25 @@ class Command(Message):
     """A request to the one service that owns the work; exactly one queue takes it."""
 
     EXCHANGE: ClassVar[Exchange] = Exchange.COMMANDS
+
+
+class Request(Command):
+    """A command whose sender waits for a `Reply`, up to a time limit; see `Broker.request`.
+
+    It may be done twice and may be done although nobody waits any more: make it idempotent.
+    """
+
+    sealed: str = Field(
+        default="", max_length=1 << 20, description="what is secret or PHI, sealed; see seal.py"
+    )
+
+
+class Reply(BaseModel):
+    """The answer to a request. What identifies a patient is in `sealed` and nowhere else."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    outcome: Literal["done", "created", "not-found", "conflict", "invalid", "unavailable", "failed"]
+    reason: str = Field(default="", description="a sentence for people, without PHI")
+    body: dict[str, Any] = Field(default_factory=dict)
+    sealed: str = ""

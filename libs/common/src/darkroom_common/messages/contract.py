@@ -12,7 +12,7 @@ from typing import Any
 
 from darkroom_common.messages.base import Message
 from darkroom_common.messages.registry import MESSAGE_TYPES
-from darkroom_common.topology import WORK_QUEUES
+from darkroom_common.topology import REQUEST_QUEUES, WORK_QUEUES
 
 JsonSchema = dict[str, Any]
 
@@ -61,7 +61,7 @@ def render_page() -> str:
         "",
     ]
     for name, cls in sorted(MESSAGE_TYPES.items()):
-        takers = [queue.name for queue in WORK_QUEUES if cls in queue.binds]
+        takers = [queue.name for queue in (*WORK_QUEUES, *REQUEST_QUEUES) if cls in queue.binds]
         lines += [
             f"## `{name}`",
             "",

@@ -22,6 +22,7 @@ from darkroom_common.messages.metadata import (
     StudyCompleted,
     StudyStatusChanged,
 )
+from darkroom_common.messages.transmit import TRANSMIT_REQUESTS
 
 MESSAGE_TYPES: Final[Mapping[str, type[Message]]] = MappingProxyType(
     {
@@ -42,6 +43,7 @@ MESSAGE_TYPES: Final[Mapping[str, type[Message]]] = MappingProxyType(
             TransmitJobChanged,
             PrintJobChanged,
             LicenceChecked,
+            *TRANSMIT_REQUESTS,
         )
     }
 )

@@ -17,16 +17,18 @@ from darkroom_common.amqp.broker import (
     BatchHandler,
     BrokerUnavailable,
     Handler,
+    NoReply,
     Received,
+    RequestHandler,
     Unroutable,
 )
 from darkroom_common.amqp.consumer import Consumer, Delivery
-from darkroom_common.amqp.publisher import BOUND
+from darkroom_common.amqp.requests import answered
 from darkroom_common.amqp.retry import ATTEMPT, DELIVERY_COUNT, QUEUE, REASON, Dead, Retry
 from darkroom_common.health import Unhealthy
-from darkroom_common.messages.base import Message
+from darkroom_common.messages.base import Message, Reply, Request
 from darkroom_common.telemetry import traces
-from darkroom_common.topology import RETRY_TIERS, WorkQueue
+from darkroom_common.topology import BOUND, RETRY_TIERS, RequestQueue, WorkQueue
 
 
 @dataclass
@@ -66,6 +68,7 @@ class MemoryBroker:
         self.outage = False
         self._delays = RETRY_TIERS if delays is None else delays
         self._tags = itertools.count(1)
+        self._asked: dict[RequestQueue, asyncio.Queue[tuple[Request, asyncio.Future[Reply]]]] = {}
 
     def declare(self, queue: WorkQueue) -> MemoryQueue:
         """Make a queue with its bindings."""
@@ -141,6 +144,40 @@ class MemoryBroker:
                 await asyncio.sleep(0.01)
             finally:
                 held.give_back()
+
+    async def request(self, message: Request, *, limit: float) -> Reply:
+        """Ask; see `Broker.request`."""
+        await asyncio.sleep(0)
+        self._require()
+        for queue, waiting in self._asked.items():
+            if type(message) in queue.binds:
+                reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+                waiting.put_nowait((message, reply))
+                try:
+                    async with asyncio.timeout(limit):
+                        return await reply
+                except TimeoutError as error:
+                    raise NoReply(f"{queue.name}: no reply in time") from error
+        raise Unroutable(f"no queue takes {message.TYPE} from {message.EXCHANGE.value}")
+
+    async def answer(
+        self, queue: RequestQueue, handler: RequestHandler, *, concurrency: int = 8
+    ) -> None:
+        """Answer; see `Broker.answer`."""
+        waiting = self._asked.setdefault(queue, asyncio.Queue())
+
+        async def work() -> None:
+            while True:
+                message, reply = await waiting.get()
+                if reply.done():  # whoever asked has given up
+                    continue
+                told = await answered(handler, message.TYPE, message.to_body())
+                if not reply.done():
+                    reply.set_result(told)
+
+        async with asyncio.TaskGroup() as workers:
+            for _ in range(concurrency):
+                workers.create_task(work())
 
     async def check(self) -> None:
         """Raise `Unhealthy` during an outage."""
