@@ -1,9 +1,9 @@
 """What transmit does with a message: a command becomes a job row within milliseconds."""
 
+from collections.abc import Callable
+
 from darkroom_common.messages.api import SendObjects
 from darkroom_common.messages.base import Message
-from darkroom_common.messages.jobs import TransmitJobChanged
-from darkroom_common.messages.metadata import InstanceIndexed, StudyCompleted
 from darkroom_common.postgres.inbox import Inbox
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Database
@@ -14,8 +14,14 @@ from darkroom_transmit.repository import JobRepository
 log = get_logger(__name__)
 
 
-async def accept_job(
-    message: Message, *, database: Database, inbox: Inbox, outbox: Outbox, jobs: JobRepository
+async def accept_job(  # noqa: PLR0913 - all by keyword
+    message: Message,
+    *,
+    database: Database,
+    inbox: Inbox,
+    outbox: Outbox,
+    jobs: JobRepository,
+    wake: Callable[[str], None],
 ) -> None:
     """Keep a request as a job; a second delivery, or the same job id again, keeps nothing."""
     if not isinstance(message, SendObjects):
@@ -25,17 +31,7 @@ async def accept_job(
             return
         if not await jobs.add(db, message):
             return
-        changed = TransmitJobChanged(
-            job_id=message.job_id, destination=message.destination, state="PENDING"
-        )
-        await outbox.put(db, changed)
     outbox.wake()
+    wake(message.destination)
     metrics.JOBS.labels("transmit").inc()
     log.info("job.accepted", job=message.job_id, destination=message.destination)
-
-
-async def route(message: Message) -> None:
-    """Look at an event with the routing rules. There are no rules yet, so none matches."""
-    if not isinstance(message, InstanceIndexed | StudyCompleted):
-        raise TypeError(f"transmit.route got {message.TYPE}")
-    log.debug("event.routed", type=message.TYPE, matched=0)

@@ -1,8 +1,12 @@
 """What transmit can be told."""
 
-from pydantic import SecretStr
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, SecretStr, model_validator
 
 from darkroom_common.settings import Settings
+from darkroom_transmit.pool import ACQUIRE_SECONDS, IDLE_SECONDS
 
 
 class TransmitSettings(Settings):
@@ -10,3 +14,26 @@ class TransmitSettings(Settings):
 
     store_url: str
     phi_keys: SecretStr
+    destinations_file: Path | None = Field(
+        default=None, description="JSON of destinations and rules to have, read at the start"
+    )
+    dicom_tls_ca: Path | None = Field(
+        default=None, description="PEM file of authorities of destinations; unset: the system's"
+    )
+    dicom_tls_certificate: Path | None = Field(
+        default=None, description="PEM file, shown to destinations that ask for a certificate"
+    )
+    dicom_tls_key: Path | None = None
+    lease_seconds: float = Field(
+        default=20, gt=0, description="until another process takes over the jobs of one that died"
+    )
+    pool_idle_seconds: float = Field(default=IDLE_SECONDS, gt=0)
+    pool_acquire_seconds: float = Field(default=ACQUIRE_SECONDS, gt=0)
+    database_connections: int = Field(default=10, ge=2, le=100)
+
+    @model_validator(mode="after")
+    def check_tls(self) -> Self:
+        """Refuse half of a certificate."""
+        if (self.dicom_tls_certificate is None) is not (self.dicom_tls_key is None):
+            raise ValueError("DICOM_TLS_CERTIFICATE and DICOM_TLS_KEY belong together")
+        return self

@@ -1,26 +1,52 @@
 """How transmit is put together."""
 
+import asyncio
+import uuid
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Final
 
 from darkroom_common.amqp.rabbitmq import open_broker
+from darkroom_common.index.compatibility import check_index
 from darkroom_common.objects.store import open_store
 from darkroom_common.postgres.inbox import Inbox
 from darkroom_common.postgres.migrate import wait_until_compatible
 from darkroom_common.postgres.outbox import Outbox
+from darkroom_common.postgres.phi import PhiKeys
 from darkroom_common.postgres.pool import open_database
+from darkroom_common.seal import Seal
 from darkroom_common.service import Service
-from darkroom_common.topology import TRANSMIT_JOBS, TRANSMIT_ROUTE
-from darkroom_transmit.handlers import accept_job, route
+from darkroom_common.topology import TRANSMIT_JOBS, TRANSMIT_REQUESTS, TRANSMIT_ROUTE
+from darkroom_transmit.answers import Answers
+from darkroom_transmit.configured import apply_file
+from darkroom_transmit.destinations import Configuration
+from darkroom_transmit.dispatcher import Dispatcher
+from darkroom_transmit.handlers import accept_job
+from darkroom_transmit.lane import Yard
+from darkroom_transmit.pool import AssociationPool
 from darkroom_transmit.repository import JobRepository
+from darkroom_transmit.router import Router
+from darkroom_transmit.sender import ClientTls, DimseSender
 from darkroom_transmit.settings import TransmitSettings
+from darkroom_transmit.sources import AsStored
+
+ROUTE_BATCH: Final = 200
+ROUTE_LINGER: Final = 0.2
+ASKED_AT_ONCE: Final = 8
+_SHARE_OF_DRAIN: Final = 0.6
 
 
 async def run(service: Service, settings: TransmitSettings) -> None:
-    """Keep what is asked for as jobs, until stopped."""
+    """Keep what is asked for as jobs and send it, until stopped."""
     store = open_store(settings.store_url)
+    keys = PhiKeys.parse(settings.phi_keys.get_secret_value())
     outbox = Outbox("transmit")
     async with (
-        open_database(settings.postgres_url.get_secret_value(), service="transmit") as database,
+        open_database(
+            settings.postgres_url.get_secret_value(),
+            service="transmit",
+            size=settings.database_connections,
+        ) as database,
         open_broker(settings.amqp_url.get_secret_value(), service="transmit") as broker,
     ):
         await wait_until_compatible(
@@ -29,16 +55,62 @@ async def run(service: Service, settings: TransmitSettings) -> None:
         service.health.add("postgres", database.check)
         service.health.add("rabbitmq", broker.check)
         service.health.add("store", store.check)
+        service.health.add("index", lambda: check_index(database))
+        seal = Seal(keys)
+        configuration = Configuration(database, seal)
+        if settings.destinations_file is not None:
+            await apply_file(configuration, settings.destinations_file)
+        jobs = JobRepository(outbox)
+        pool = AssociationPool(
+            idle_seconds=settings.pool_idle_seconds, acquire_seconds=settings.pool_acquire_seconds
+        )
+        tls = ClientTls(
+            settings.dicom_tls_ca, settings.dicom_tls_certificate, settings.dicom_tls_key
+        )
+        yard = Yard(
+            database=database,
+            jobs=jobs,
+            outbox=outbox,
+            preparer=AsStored(store),
+            senders={"dimse": DimseSender(pool, tls)},
+            owner=uuid.uuid4().hex,
+            lease_seconds=settings.lease_seconds,
+            sent=_nothing_more,
+            show_breaker=configuration.show_breaker,
+        )
+        dispatcher = Dispatcher(configuration, yard, pool)
+        router = Router(
+            database, configuration, jobs, Inbox("transmit", TRANSMIT_ROUTE.name), outbox, keys,
+            dispatcher.wake,
+        )  # fmt: skip
         accept = partial(
             accept_job,
             database=database,
             inbox=Inbox("transmit", TRANSMIT_JOBS.name),
             outbox=outbox,
-            jobs=JobRepository(),
+            jobs=jobs,
+            wake=dispatcher.wake,
         )
-        async with service.background(
-            broker.consume(TRANSMIT_JOBS, accept),
-            broker.consume(TRANSMIT_ROUTE, route),
-            outbox.run(database, broker),
-        ):
-            await service.run_until_stopped()
+        with ThreadPoolExecutor(ASKED_AT_ONCE, thread_name_prefix="asked") as threads:
+            answers = Answers(
+                configuration, dispatcher, router, jobs, database, outbox, seal, threads
+            )
+            async with service.background(
+                broker.consume(TRANSMIT_JOBS, accept),
+                broker.consume_batches(
+                    TRANSMIT_ROUTE, router.route, size=ROUTE_BATCH, linger=ROUTE_LINGER
+                ),
+                broker.answer(TRANSMIT_REQUESTS, answers, concurrency=ASKED_AT_ONCE),
+                dispatcher.run(),
+                dispatcher.sweep(),
+                outbox.run(database, broker),
+            ):
+                await service.run_until_stopped()
+                # Objects under way are finished, but no peer keeps us from ending.
+                asyncio.get_running_loop().call_later(
+                    settings.drain_seconds * _SHARE_OF_DRAIN, pool.interrupt
+                )
+
+
+async def _nothing_more(_: str) -> None:
+    """Be done with a job that is sent."""

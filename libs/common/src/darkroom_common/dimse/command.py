@@ -18,6 +18,7 @@ _AFFECTED_SOP_CLASS: Final = 0x0002
 _COMMAND_FIELD: Final = 0x0100
 _MESSAGE_ID: Final = 0x0110
 _RESPONDED_TO: Final = 0x0120
+_PRIORITY: Final = 0x0700
 _DATA_SET_TYPE: Final = 0x0800
 _STATUS: Final = 0x0900
 _AFFECTED_SOP_INSTANCE: Final = 0x1000
@@ -30,6 +31,8 @@ class CommandField(IntEnum):
     C_STORE = 0x0001
     C_ECHO = 0x0030
     C_CANCEL = 0x0FFF
+    N_EVENT_REPORT = 0x0100
+    N_ACTION = 0x0130
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,17 @@ def decode_command(data: bytes | bytearray) -> Command:
     Raises:
         ProtocolError: it is no whole command set, or lacks what every request has.
     """
+    found = _elements(data)
+    return Command(
+        field=_short(found, _COMMAND_FIELD),
+        message_id=_short(found, _MESSAGE_ID, 0),
+        has_data_set=_short(found, _DATA_SET_TYPE) != _NO_DATA_SET,
+        sop_class_uid=found.get(_AFFECTED_SOP_CLASS, b"").strip(b"\x00 "),
+        sop_instance_uid=found.get(_AFFECTED_SOP_INSTANCE, b"").strip(b"\x00 "),
+    )
+
+
+def _elements(data: bytes | bytearray) -> dict[int, bytes]:
     found: dict[int, bytes] = {}
     at = 0
     while at < len(data):
@@ -60,13 +74,7 @@ def decode_command(data: bytes | bytearray) -> Command:
             raise ProtocolError("bad-command", AbortReason.INVALID_PARAMETER)
         found[number] = bytes(data[at : at + length])
         at += length
-    return Command(
-        field=_short(found, _COMMAND_FIELD),
-        message_id=_short(found, _MESSAGE_ID, 0),
-        has_data_set=_short(found, _DATA_SET_TYPE) != _NO_DATA_SET,
-        sop_class_uid=found.get(_AFFECTED_SOP_CLASS, b"").strip(b"\x00 "),
-        sop_instance_uid=found.get(_AFFECTED_SOP_INSTANCE, b"").strip(b"\x00 "),
-    )
+    return found
 
 
 def _short(found: dict[int, bytes], number: int, default: int | None = None) -> int:
@@ -103,3 +111,60 @@ def encode_response(request: Command, status: int) -> bytes:
 
 def _optional_uid(number: int, uid: bytes) -> bytes:
     return _element(number, uid) if 0 < len(uid) <= _UID_LIMIT else b""
+
+
+@dataclass(frozen=True)
+class Response:
+    """One response."""
+
+    field: int
+    responded_to: int
+    status: int
+    has_data_set: bool
+
+
+def decode_response(data: bytes | bytearray) -> Response:
+    """Return a response.
+
+    Raises:
+        ProtocolError: it is no whole command set, or lacks what every response has.
+    """
+    found = _elements(data)
+    field = _short(found, _COMMAND_FIELD)
+    if not field & _RESPONSE:
+        raise ProtocolError("no-response", AbortReason.UNEXPECTED_PDU)
+    return Response(
+        field=field & ~_RESPONSE,
+        responded_to=_short(found, _RESPONDED_TO),
+        status=_short(found, _STATUS),
+        has_data_set=_short(found, _DATA_SET_TYPE) != _NO_DATA_SET,
+    )
+
+
+def encode_echo_request(message_id: int, sop_class_uid: bytes) -> bytes:
+    """Return a C-ECHO-RQ (PS3.7 section 9.3.5.1)."""
+    return _request(
+        _element(_AFFECTED_SOP_CLASS, sop_class_uid),
+        _element(_COMMAND_FIELD, _SHORT.pack(CommandField.C_ECHO)),
+        _element(_MESSAGE_ID, _SHORT.pack(message_id)),
+        _element(_DATA_SET_TYPE, _SHORT.pack(_NO_DATA_SET)),
+    )
+
+
+def encode_store_request(
+    message_id: int, sop_class_uid: bytes, sop_instance_uid: bytes, *, priority: int = 0
+) -> bytes:
+    """Return a C-STORE-RQ (PS3.7 section 9.3.1.1). Priority: 0 medium, 1 high, 2 low."""
+    return _request(
+        _element(_AFFECTED_SOP_CLASS, sop_class_uid),
+        _element(_COMMAND_FIELD, _SHORT.pack(CommandField.C_STORE)),
+        _element(_MESSAGE_ID, _SHORT.pack(message_id)),
+        _element(_PRIORITY, _SHORT.pack(priority)),
+        _element(_DATA_SET_TYPE, _SHORT.pack(0)),
+        _element(_AFFECTED_SOP_INSTANCE, sop_instance_uid),
+    )
+
+
+def _request(*elements: bytes) -> bytes:
+    body = b"".join(elements)
+    return _element(0x0000, struct.pack("<L", len(body))) + body

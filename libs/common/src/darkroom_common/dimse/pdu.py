@@ -177,6 +177,23 @@ def encode_release_response() -> bytes:
     return struct.pack(">BxLL", PduKind.RELEASE_RP, 4, 0)
 
 
+def encode_release_request() -> bytes:
+    """Return an A-RELEASE-RQ."""
+    return struct.pack(">BxLL", PduKind.RELEASE_RQ, 4, 0)
+
+
+def encode_user_abort() -> bytes:
+    """Return an A-ABORT by the service user: an association that we no longer want."""
+    return struct.pack(">BxLxxBB", PduKind.ABORT, 4, 0, 0)
+
+
+def encode_data_head(context: int, *, last: bool, size: int) -> bytes:
+    """Return the heads of a P-DATA-TF with one value: `size` bytes of a data set."""
+    return _PDU_HEAD.pack(PduKind.P_DATA, size + HEAD) + _PDV_HEAD.pack(
+        size + _PDV_OVERHEAD, context, 2 if last else 0
+    )
+
+
 def encode_abort(reason: AbortReason) -> bytes:
     """Return an A-ABORT by the service provider."""
     return struct.pack(">BxLxxBB", PduKind.ABORT, 4, 2, reason)

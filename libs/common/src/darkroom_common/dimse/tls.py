@@ -1,4 +1,4 @@
-"""DICOM over TLS as a server (PS3.15 B.12, BCP 195: RFC 8996 and RFC 9325).
+"""DICOM over TLS, as a server and as a client (PS3.15 B.12, BCP 195: RFC 8996 and RFC 9325).
 
 TLS 1.2 with forward secrecy and authenticated encryption only, or TLS 1.3. No compression, no
 renegotiation, no resumption: a handshake once an association costs little, and tickets would have
@@ -156,6 +156,55 @@ def _load(files: TlsFiles, *, first: bool) -> _Loaded:
             raise BadCertificate(f"{files.certificate}: expired on {expires.isoformat()}")
         log.error("certificate.expired", expires=expires.isoformat())
     return _Loaded(context, expires)
+
+
+@dataclass(frozen=True)
+class TlsTrust:
+    """How a client checks a server, and what it shows of itself.
+
+    Attributes:
+        authorities: PEM text of those that the server's certificate must lead to; empty: the
+            file `ca`, or without one those of the system.
+        certificate: PEM file of our own, for servers that ask for one.
+        key: its private key.
+    """
+
+    authorities: str
+    ca: Path | None
+    certificate: Path | None
+    key: Path | None
+    minimum: Literal["1.2", "1.3"]
+
+
+def client_context(trust: TlsTrust) -> ssl.SSLContext:
+    """Return a context for connections to one server; its name or address is checked, too.
+
+    Raises:
+        BadCertificate: a file or text cannot be used.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = _VERSIONS[trust.minimum]
+    context.set_ciphers(_CIPHERS)
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_TICKET
+    at = "authorities"
+    try:
+        if trust.authorities:
+            context.load_verify_locations(cadata=trust.authorities)
+        elif trust.ca is not None:
+            at = str(trust.ca)
+            context.load_verify_locations(trust.ca)
+        else:
+            context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+        if trust.certificate is not None and trust.key is not None:
+            at = str(trust.certificate)
+            context.load_cert_chain(trust.certificate, trust.key, _no_password)
+    except ssl.SSLError as error:
+        raise BadCertificate(f"{at}: {_word(error)}") from error
+    except OSError as error:
+        raise BadCertificate(f"{at}: {error.strerror}") from error
+    except ValueError as error:
+        raise BadCertificate(f"{at}: no PEM certificate, or no key without a password") from error
+    return context
 
 
 def _no_password() -> str:

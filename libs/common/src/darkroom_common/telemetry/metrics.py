@@ -120,6 +120,45 @@ RECONCILED: Final = Counter(
 # --- jobs of transmit and print --------------------------------------------------------------
 JOBS: Final = Counter("darkroom_jobs_total", "Jobs accepted.", ["service"])
 
+# --- transmit --------------------------------------------------------------------------------
+TRANSMIT_JOBS: Final = Counter(
+    "darkroom_transmit_jobs_total", "Jobs that have entered a state.", ["destination", "state"]
+)
+TRANSMIT_WAITING: Final = Gauge(
+    "darkroom_transmit_jobs", "Jobs in a state now.", ["destination", "state"]
+)
+TRANSMIT_OLDEST: Final = Gauge(
+    "darkroom_transmit_oldest_seconds", "Age of the oldest job that is not sent.", ["destination"]
+)
+TRANSMIT_INSTANCES: Final = Counter(
+    "darkroom_transmit_instances_total", "Instances answered.", ["destination", "outcome"]
+)  # outcome: sent, warned, retry, failed
+TRANSMIT_BYTES: Final = Counter(
+    "darkroom_transmit_bytes_total", "Bytes of data sets sent.", ["destination"]
+)
+TRANSMIT_SECONDS: Final = Histogram(
+    "darkroom_transmit_batch_seconds", "Time to send a batch.", ["destination"], buckets=_LATENCY
+)
+TRANSMIT_FAULTS: Final = Counter(
+    "darkroom_transmit_faults_total", "Associations that failed.", ["destination", "reason"]
+)
+TRANSMIT_BREAKER: Final = Gauge(
+    "darkroom_transmit_breaker", "1 for the state of the breaker.", ["destination", "state"]
+)
+TRANSMIT_OPEN: Final = Gauge(
+    "darkroom_transmit_window_open", "1 while it may be sent to.", ["destination"]
+)
+TRANSMIT_ASSOCIATIONS: Final = Gauge(
+    "darkroom_transmit_associations", "Associations of ours.", ["state"]
+)  # state: used, idle
+TRANSMIT_POOL_EXHAUSTED: Final = Counter(
+    "darkroom_transmit_pool_exhausted_total", "Waits for an association in vain.", ["called_ae"]
+)
+TRANSMIT_COMMITMENTS: Final = Counter(
+    "darkroom_transmit_commitments_total", "Storage commitments.", ["destination", "outcome"]
+)  # outcome: asked, committed, partly, expired
+ROUTED: Final = Counter("darkroom_routed_instances_total", "Instances routed.", ["rule"])
+
 # --- api -------------------------------------------------------------------------------------
 HTTP_REQUESTS: Final = Counter(
     "darkroom_http_requests_total", "Requests answered.", ["method", "route", "status"]

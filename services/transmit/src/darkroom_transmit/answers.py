@@ -1,0 +1,155 @@
+"""What transmit answers to requests: the real outcome, not a promise."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from darkroom_common.dimse.requestor import PeerFault
+from darkroom_common.messages.base import Reply, Request
+from darkroom_common.messages.transmit import (
+    ActOnJob,
+    DeleteDestination,
+    DeleteRule,
+    DryRunRules,
+    EchoDestination,
+    PutDestination,
+    PutRule,
+)
+from darkroom_common.postgres.outbox import Outbox
+from darkroom_common.postgres.pool import Database
+from darkroom_common.seal import Seal
+from darkroom_common.telemetry.logs import get_logger
+from darkroom_transmit.destinations import (
+    WIRE_PURPOSE,
+    AlreadyThere,
+    Configuration,
+    InUse,
+    NotThere,
+)
+from darkroom_transmit.dispatcher import Dispatcher
+from darkroom_transmit.repository import JobRepository
+from darkroom_transmit.router import Router
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Answers the requests of the queue `transmit.requests`."""
+
+    configuration: Configuration
+    dispatcher: Dispatcher
+    router: Router
+    jobs: JobRepository
+    database: Database
+    outbox: Outbox
+    seal: Seal
+    threads: Executor
+    monotonic: Callable[[], float] = time.monotonic
+
+    async def __call__(self, message: Request) -> Reply:
+        """Do what is asked and say what came of it."""
+        try:
+            return await self._answer(message)
+        except AlreadyThere as error:
+            return Reply(outcome="conflict", reason=str(error))
+        except InUse as error:
+            return Reply(outcome="conflict", reason=str(error))
+        except NotThere as error:
+            return Reply(outcome="not-found", reason=str(error))
+
+    async def _answer(self, message: Request) -> Reply:  # noqa: PLR0911 - one for each request
+        match message:
+            case PutDestination():
+                return await self._put_destination(message)
+            case DeleteDestination():
+                await self.configuration.delete_destination(message.name, by=message.requested_by)
+                self.dispatcher.reload()
+                return Reply(outcome="done")
+            case EchoDestination():
+                return await self._echo(message.name)
+            case PutRule():
+                new = await self.configuration.put_rule(
+                    message.name, message.rule, only_new=message.only_new, by=message.requested_by
+                )
+                return Reply(outcome="created" if new else "done")
+            case DeleteRule():
+                await self.configuration.delete_rule(message.name, by=message.requested_by)
+                return Reply(outcome="done")
+            case DryRunRules():
+                return await self._dry_run(message)
+            case ActOnJob():
+                return await self._act(message)
+            case _:
+                raise TypeError(f"transmit.requests got {message.TYPE}")
+
+    async def _put_destination(self, message: PutDestination) -> Reply:
+        secret = None
+        if message.sealed:
+            secret = str(self.seal.open(message.sealed, purpose=WIRE_PURPOSE))
+        new = await self.configuration.put_destination(
+            message.name,
+            message.destination,
+            secret=secret,
+            only_new=message.only_new,
+            by=message.requested_by,
+        )
+        self.dispatcher.reload()
+        return Reply(outcome="created" if new else "done")
+
+    async def _echo(self, name: str) -> Reply:
+        known = {one.name: one for one in await self.configuration.destinations()}
+        destination = known.get(name)
+        if destination is None:
+            raise NotThere("there is no destination of this name")
+        sender = self.dispatcher.yard.senders.get(destination.spec.kind)
+        if sender is None:
+            return Reply(outcome="invalid", reason="this kind of destination is not available")
+        began = self.monotonic()
+        reason = ""
+        detail = ""
+        try:
+            await sender.echo(destination, self.threads)
+        except PeerFault as fault:
+            reason, detail = fault.reason, fault.detail
+        took = self.monotonic() - began
+        log.info("destination.tested", destination=name, reason=reason or "well")
+        told = {"ok": not reason, "reason": reason, "detail": detail, "seconds": round(took, 4)}
+        return Reply(outcome="done", body=told)
+
+    async def _dry_run(self, message: DryRunRules) -> Reply:
+        explained = await self.router.explain(message.study_instance_uid)
+        if explained is None:
+            return Reply(outcome="not-found", reason="there is no such study")
+        return Reply(outcome="done", sealed=self.seal.seal(explained, purpose=message.TYPE))
+
+    async def _act(self, message: ActOnJob) -> Reply:
+        act = self.jobs.retry if message.action == "retry" else self.jobs.cancel
+        async with self.database.transaction() as db:
+            before = await act(db, message.job_id)
+            if before is None:
+                raise NotThere("there is no such job")
+            row = await db.fetchrow(
+                "SELECT destination, state FROM transmit.job WHERE id = $1", message.job_id
+            )
+            if row is None or row["state"] == before:
+                return Reply(
+                    outcome="conflict",
+                    reason=f"a job that is {before} cannot be "
+                    + ("sent again" if message.action == "retry" else "cancelled"),
+                    body={"state": before},
+                )
+            await db.execute(
+                "INSERT INTO transmit.change (by, action, kind, name) VALUES ($1, $2, 'job', $3)",
+                message.requested_by, message.action, message.job_id,
+            )  # fmt: skip
+        self.outbox.wake()
+        lane = self.dispatcher.lane(row["destination"])
+        if lane is not None:
+            if message.action == "retry":
+                lane.forget(message.job_id)
+            else:
+                lane.drop(message.job_id)
+        log.info("job.acted", job=message.job_id, action=message.action, by=message.requested_by)
+        return Reply(outcome="done", body={"state": row["state"]})

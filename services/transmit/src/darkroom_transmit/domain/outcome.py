@@ -1,0 +1,64 @@
+"""What an answer to a C-STORE means for the instance, and for the job (PS3.4 annex B.2.3)."""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+SUCCESS: Final = 0x0000
+DUPLICATE: Final = 0x0111
+_WARNINGS: Final = frozenset({0x0001, 0x0107, 0x0116, DUPLICATE})
+_RETRIED: Final = {
+    0x0110: "ProcessingFailure",
+    0x0210: "DuplicateInvocation",
+    0x0213: "ResourceLimitation",
+}
+_REFUSED: Final = {
+    0x0117: "InvalidSopInstance",
+    0x0122: "SopClassNotSupported",
+    0x0124: "NotAuthorised",
+}
+_BY_CLASS: Final = {0xA7: "OutOfResources", 0xA9: "DataSetDoesNotMatch"}
+
+
+class Verdict(Enum):
+    """What becomes of an instance."""
+
+    SENT = "sent"
+    WARNED = "warned"
+    """Sent; the destination had something to say about it, which is kept and shown."""
+    RETRY = "retry"
+    FAILED = "failed"
+    """Sending it again as it is cannot help."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one instance. `reason` is empty when all is well."""
+
+    verdict: Verdict
+    reason: str = ""
+    status: int | None = None
+    transfer_syntax_uid: str = ""
+
+    @property
+    def arrived(self) -> bool:
+        """Whether the destination has it."""
+        return self.verdict in (Verdict.SENT, Verdict.WARNED)
+
+
+def classify(status: int, transfer_syntax_uid: str) -> Outcome:
+    """Return what the status of a C-STORE response means."""
+    if status == SUCCESS:
+        return Outcome(Verdict.SENT, "", status, transfer_syntax_uid)
+    high = status >> 8
+    if status in _WARNINGS or high >> 4 == 0xB:  # noqa: PLR2004 - Bxxx
+        word = "AlreadyThere" if status == DUPLICATE else f"Warning{status:04X}"
+        return Outcome(Verdict.WARNED, word, status, transfer_syntax_uid)
+    if high == 0xA7:  # noqa: PLR2004
+        return Outcome(Verdict.RETRY, _BY_CLASS[high], status)
+    if status in _RETRIED:
+        return Outcome(Verdict.RETRY, _RETRIED[status], status)
+    if high >> 4 == 0xC:  # noqa: PLR2004 - Cxxx
+        return Outcome(Verdict.FAILED, "CannotUnderstand", status)
+    word = _REFUSED.get(status) or _BY_CLASS.get(high) or f"Refused{status:04X}"
+    return Outcome(Verdict.FAILED, word, status)
