@@ -15,7 +15,7 @@ from tests.services import Services
 CASES: dict[str, tuple[Message, str]] = {
     "transmit": (
         SendObjects(job_id=new_message_id(), destination="PACS", study_instance_uid=new_uid()),
-        "SELECT count(*) FROM transmit.job WHERE state = 'PENDING'",
+        "SELECT count(*) FROM transmit.job WHERE reason = 'UnknownDestination'",
     ),
     "print": (
         PrintFilm(
@@ -34,7 +34,7 @@ CASES: dict[str, tuple[Message, str]] = {
 async def test_a_command_delivered_twice_is_one_effect_and_one_event(
     services: Services, name: str
 ) -> None:
-    prepared = await Prepared.make(services.superuser_url, name)
+    prepared = await Prepared.make(services.superuser_url, name, "metadata")
     await services.start(name)
     message, sql = CASES[name]
     connection = await aio_pika.connect(services.amqp_url)

@@ -7,9 +7,31 @@ from fastapi import FastAPI
 from darkroom_api import handlers
 from darkroom_api.guarded import GuardedRoute, require_listed
 from darkroom_api.parts import Parts
-from darkroom_api.routes import auth, docs, health, retrieve, search, studies, values
+from darkroom_api.routes import (
+    auth,
+    destinations,
+    docs,
+    health,
+    retrieve,
+    rules,
+    search,
+    studies,
+    transmit_jobs,
+    values,
+)
 
-_MODULES: Final = (health, docs, auth, studies, search, retrieve, values)
+_MODULES: Final = (
+    health,
+    docs,
+    auth,
+    studies,
+    destinations,
+    rules,
+    transmit_jobs,
+    search,
+    retrieve,
+    values,
+)
 
 
 def create_app(parts: Parts) -> FastAPI:

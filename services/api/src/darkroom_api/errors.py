@@ -26,8 +26,10 @@ class Code(IntEnum):
     RANGE_NOT_SATISFIABLE = 4005
     TOO_LARGE = 4006
     UNSUPPORTED_MEDIA_TYPE = 4007
+    CONFLICT = 4008
     INTERNAL_ERROR = 5001
     BAD_GATEWAY = 5002
+    SERVICE_AWAY = 5003
 
 
 class ApiError(Exception):

@@ -69,7 +69,11 @@ async def _invalid(request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
     fields = [
-        {"field": ".".join(_place(part) for part in item["loc"]), "problem": item["type"]}
+        {
+            "field": ".".join(_place(part) for part in item["loc"]),
+            "problem": item["type"],
+            **({"message": item["msg"]} if item["type"] == "value_error" else {}),  # our own words
+        }
         for item in error.errors()[:20]
     ]
     fault = ApiError(

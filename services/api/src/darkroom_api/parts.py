@@ -9,9 +9,12 @@ from darkroom_api.auth.accounts import Accounts
 from darkroom_api.auth.guard import Guard
 from darkroom_api.auth.tokens import AccessTokens
 from darkroom_api.settings import ApiSettings
+from darkroom_common.amqp.broker import Broker
 from darkroom_common.health import Health
 from darkroom_common.index.reader import IndexReader
 from darkroom_common.objects.store import ObjectStore
+from darkroom_common.postgres.pool import Database
+from darkroom_common.seal import Seal
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,9 @@ class Parts:
     accounts: Accounts
     tokens: AccessTokens
     guard: Guard
+    broker: Broker
+    database: Database
+    seal: Seal
     parsers: ThreadPoolExecutor
     """Where pydicom parses; its threads wait for the store, so they are not the store's own."""
 

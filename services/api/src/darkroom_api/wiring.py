@@ -24,6 +24,7 @@ from darkroom_common.index.reader import IndexReader
 from darkroom_common.objects.store import open_store
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys, decode_key
 from darkroom_common.postgres.pool import open_database
+from darkroom_common.seal import Seal
 from darkroom_common.service import Service
 
 PARSERS: Final = 4
@@ -62,6 +63,9 @@ async def run(service: Service, settings: ApiSettings) -> None:
                 accounts=accounts,
                 tokens=tokens,
                 guard=Guard(tokens, accounts, SYSTEM_CLOCK),
+                broker=broker,
+                database=database,
+                seal=Seal(keys),
                 parsers=parsers,
             )
             config = uvicorn.Config(

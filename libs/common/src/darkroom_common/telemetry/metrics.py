@@ -125,7 +125,7 @@ TRANSMIT_JOBS: Final = Counter(
     "darkroom_transmit_jobs_total", "Jobs that have entered a state.", ["destination", "state"]
 )
 TRANSMIT_WAITING: Final = Gauge(
-    "darkroom_transmit_jobs", "Jobs in a state now.", ["destination", "state"]
+    "darkroom_transmit_jobs_now", "Jobs in a state now.", ["destination", "state"]
 )
 TRANSMIT_OLDEST: Final = Gauge(
     "darkroom_transmit_oldest_seconds", "Age of the oldest job that is not sent.", ["destination"]

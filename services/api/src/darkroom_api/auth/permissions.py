@@ -17,6 +17,10 @@ class Permission(StrEnum):
     USERS_READ = "users:read"
     USERS_WRITE = "users:write"
     AUDIT_READ = "audit:read"
+    DESTINATIONS_READ = "destinations:read"
+    DESTINATIONS_WRITE = "destinations:write"
+    TRANSMIT_READ = "transmit:read"
+    TRANSMIT_SEND = "transmit:send"
 
 
 class Open(Enum):
@@ -45,6 +49,10 @@ ROLES: Final[dict[str, frozenset[str]]] = {
             _P.USERS_READ,
             _P.USERS_WRITE,
             _P.AUDIT_READ,
+            _P.DESTINATIONS_READ,
+            _P.DESTINATIONS_WRITE,
+            _P.TRANSMIT_READ,
+            _P.TRANSMIT_SEND,
         }
     ),
     "radiologist": frozenset(
@@ -54,10 +62,15 @@ ROLES: Final[dict[str, frozenset[str]]] = {
             _P.EXPORTS_CREATE,
             _P.EXPORTS_DOWNLOAD,
             _P.BULK_ASSIGN,
+            _P.DESTINATIONS_READ,
+            _P.TRANSMIT_READ,
+            _P.TRANSMIT_SEND,
         }
     ),
     # Makes and corrects studies; hands nothing out of the system.
-    "technician": frozenset({_P.STUDIES_READ, _P.STUDIES_WRITE}),
+    "technician": frozenset(
+        {_P.STUDIES_READ, _P.STUDIES_WRITE, _P.DESTINATIONS_READ, _P.TRANSMIT_READ}
+    ),
     "viewer": frozenset({_P.STUDIES_READ, _P.EXPORTS_DOWNLOAD}),
 }
 """The built-in roles; the migrations of schema `api` hold the same, and a test compares."""
@@ -79,6 +92,24 @@ ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("GET", "/api/v1/auth/me"): Open.SIGNED_IN,
     ("GET", "/api/v1/studies"): _P.STUDIES_READ,
     ("GET", "/api/v1/studies/{study}"): _P.STUDIES_READ,
+    ("GET", "/api/v1/destinations"): _P.DESTINATIONS_READ,
+    ("POST", "/api/v1/destinations"): _P.DESTINATIONS_WRITE,
+    ("GET", "/api/v1/destinations/{name}"): _P.DESTINATIONS_READ,
+    ("PUT", "/api/v1/destinations/{name}"): _P.DESTINATIONS_WRITE,
+    ("DELETE", "/api/v1/destinations/{name}"): _P.DESTINATIONS_WRITE,
+    ("POST", "/api/v1/destinations/{name}/echo"): _P.DESTINATIONS_READ,
+    ("GET", "/api/v1/rules"): _P.DESTINATIONS_READ,
+    ("POST", "/api/v1/rules"): _P.DESTINATIONS_WRITE,
+    ("POST", "/api/v1/rules/dry-run"): _P.DESTINATIONS_WRITE,
+    ("GET", "/api/v1/rules/{name}"): _P.DESTINATIONS_READ,
+    ("PUT", "/api/v1/rules/{name}"): _P.DESTINATIONS_WRITE,
+    ("DELETE", "/api/v1/rules/{name}"): _P.DESTINATIONS_WRITE,
+    ("GET", "/api/v1/transmit/jobs"): _P.TRANSMIT_READ,
+    ("POST", "/api/v1/transmit/jobs"): _P.TRANSMIT_SEND,
+    ("GET", "/api/v1/transmit/jobs/{job}"): _P.TRANSMIT_READ,
+    ("GET", "/api/v1/transmit/jobs/{job}/instances"): _P.TRANSMIT_READ,
+    ("POST", "/api/v1/transmit/jobs/{job}/retry"): _P.TRANSMIT_SEND,
+    ("POST", "/api/v1/transmit/jobs/{job}/cancel"): _P.TRANSMIT_SEND,
     # QIDO-RS
     ("GET", "/dicom-web/studies"): _P.STUDIES_READ,
     ("GET", "/dicom-web/series"): _P.STUDIES_READ,

@@ -31,13 +31,15 @@ _ERRORS: Final = {
     400: "The request makes no sense; the message says what of it.",
     401: "No valid access token.",
     403: "A permission is missing.",
-    404: "There is no such study, series, instance or frame.",
+    404: "There is no such study, series, instance, frame or other thing.",
     406: "None of the accepted media types can be answered.",
+    409: "It is there already, is still in use, or its state does not allow this.",
     413: "The body is too large.",
     416: "The range lies outside of the value.",
     422: "Values are missing or wrong.",
+    500: "Something went wrong; the log has it under the request id.",
     502: "The service did not answer.",
-    503: "The database or the store is away; try again after Retry-After seconds.",
+    503: "The database, the store or another service is away; try again after Retry-After seconds.",
 }
 
 
