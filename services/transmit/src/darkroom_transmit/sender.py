@@ -132,9 +132,10 @@ class DimseSender:
         """See `Sender.send`."""
         peer = self.peer(destination)
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(orders.executor, self._send, peer, sources, orders)
+        await loop.run_in_executor(orders.executor, self.deliver, peer, sources, orders)
 
-    def _send(self, peer: Peer, sources: Sequence[Source], orders: Orders) -> None:
+    def deliver(self, peer: Peer, sources: Sequence[Source], orders: Orders) -> None:
+        """Send in the calling thread; see `send`."""
         syntax = sources[0].transfer_syntax_uid
         classes = dict.fromkeys(source.sop_class_uid for source in sources)
         proposals = [Proposal(uid, (syntax,)) for uid in classes]
