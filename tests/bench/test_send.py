@@ -24,13 +24,17 @@ from tests.bench.report import QUICK, ROUNDS, Table
 from tests.bench.senders import Load, make_load, send
 
 TABLES: list[Table] = []
+NOTE = (
+    f"Medians of {ROUNDS} interleaved rounds. The receiver is DCMTK's storescp, which reads and "
+    "forgets, one process an association, on the same cores."
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def page() -> Iterator[None]:
     """Write the page when all is measured."""
     yield
-    report.write(TABLES)
+    report.write("Sending", NOTE, TABLES)
 
 
 @asynccontextmanager
@@ -69,9 +73,14 @@ def sources_of(folder: Path) -> list[Source]:
         )  # fmt: skip
         found.append(
             Source(
-                item, path, offset, size, meta.sop_class_uid, meta.sop_instance_uid,
+                item,
+                path,
+                offset,
+                size,
+                meta.sop_class_uid,
+                meta.sop_instance_uid,
                 meta.transfer_syntax_uid,
-            )  # fmt: skip
+            )
         )
     return found
 
@@ -104,8 +113,7 @@ async def send_ours(folders: Sequence[Sequence[Source]], port: int) -> float:
 async def test_p6_ct_slices_to_a_fast_receiver(tmp_path: Path, best: bool) -> None:
     count = 50 if QUICK else 500
     loads: dict[int, Load] = {
-        n: make_load(tmp_path / f"load{n}", objects=count, associations=n, side=512)
-        for n in (1, 4)
+        n: make_load(tmp_path / f"load{n}", objects=count, associations=n, side=512) for n in (1, 4)
     }
     prepared = {n: [sources_of(one) for one in load.folders] for n, load in loads.items()}
     how = "at its best" if best else "as shipped"
