@@ -225,3 +225,25 @@ async def test_an_exhausted_pool_is_told_and_no_job_is_lost(desk: Desk) -> None:
         job = await desk.job(second)
         assert job is not None
         assert job["tries"] == 0  # it says nothing about the destination
+
+
+async def test_a_peer_that_serves_one_association_at_a_time(desk: Desk, tmp_path: Path) -> None:
+    """What is idle in the pool must not keep out those who wait: it would for 30 seconds."""
+    directory = tmp_path / "dcmtk"
+    directory.mkdir()
+    port = free_port()
+    process = await asyncio.create_subprocess_exec(
+        "storescp", "+xa", "+B", "-od", str(directory), str(port), env=environment(best=True)
+    )
+    try:
+        study = await desk.study(64)
+        await desk.destination("OLD", port)
+        async with asyncio.timeout(25):
+            job = await desk.until(await desk.send("OLD", study), "SENT")
+            reply = await desk.ask(EchoDestination(name="OLD"))
+        assert reply.body["ok"], reply
+        assert job["attempts"] == 1
+    finally:
+        process.terminate()
+        await process.wait()
+    assert received(directory) == study.digests

@@ -6,6 +6,7 @@ It is used by threads. At most `limit` associations of a key are open; who waits
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -66,6 +67,7 @@ class AssociationPool:
     _idle: dict[PoolKey, list[_Idle]] = field(default_factory=dict)
     _used: dict[PoolKey, int] = field(default_factory=dict)
     _lent: set[Lent] = field(default_factory=set)
+    _opening: Counter[tuple[str, str, int]] = field(default_factory=Counter)
 
     def acquire(
         self, key: PoolKey, peer: Peer, proposals: Sequence[Proposal], *, fresh: bool = False
@@ -94,11 +96,22 @@ class AssociationPool:
             found.abort()
             self._forget(key)
         try:
-            association = self.open_association(peer, proposals)
+            association = self._open(key, peer, proposals)
         except BaseException:
             self._forget(key)
             raise
         return self._lend(Lent(key, association, reused=False))
+
+    def _open(self, key: PoolKey, peer: Peer, proposals: Sequence[Proposal]) -> Association:
+        with self._changed:
+            self._opening[key.address] += 1
+        try:
+            return self.open_association(peer, proposals)
+        finally:
+            with self._changed:
+                self._opening[key.address] -= 1
+                if not self._opening[key.address]:
+                    del self._opening[key.address]
 
     def _take(
         self,
@@ -154,11 +167,21 @@ class AssociationPool:
             self._changed.notify_all()
 
     def give_back(self, lent: Lent) -> None:
-        """Keep an association for the next who needs one."""
+        """Keep an association for the next who needs one.
+
+        While another one to the same peer is being opened it is released instead: a peer that
+        serves one association at a time lets the other wait for as long as this one is open.
+        """
         with self._changed:
             self._lent.discard(lent)
-            self._idle.setdefault(lent.key, []).append(_Idle(lent.association, time.monotonic()))
+            wanted = self._opening[lent.key.address] > 0
+            if not wanted:
+                idle = self._idle.setdefault(lent.key, [])
+                idle.append(_Idle(lent.association, time.monotonic()))
             self._show()
+        if wanted:
+            with suppress(PeerFault):
+                lent.association.release()
         self._forget(lent.key)
 
     def discard(self, lent: Lent) -> None:
@@ -177,7 +200,8 @@ class AssociationPool:
             for key in list(self._idle):
                 kept: list[_Idle] = []
                 for one in self._idle[key]:
-                    stale = everything or now - one.since >= self.idle_seconds
+                    in_the_way = self._opening[key.address] > 0
+                    stale = everything or in_the_way or now - one.since >= self.idle_seconds
                     (old if stale else kept).append(one)
                 if kept:
                     self._idle[key] = kept
@@ -189,6 +213,17 @@ class AssociationPool:
             with suppress(PeerFault):
                 one.association.release()
         return len(old)
+
+    def make_way(self, address: tuple[str, str, int]) -> None:
+        """Release what is idle with a peer: somebody calls it without the pool. It blocks."""
+        with self._changed:
+            there = [key for key in self._idle if key.address == address]
+            idle = [one for key in there for one in self._idle.pop(key)]
+            self._show()
+            self._changed.notify_all()
+        for one in idle:
+            with suppress(PeerFault):
+                one.association.release()
 
     def interrupt(self) -> None:
         """Make the threads that wait for peers stop."""

@@ -170,7 +170,11 @@ class DimseSender:
         """See `Sender.echo`."""
         peer = self.peer(destination)
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(executor, _echo, peer)
+        await loop.run_in_executor(executor, self._echo, peer)
+
+    def _echo(self, peer: Peer) -> None:
+        self.pool.make_way((peer.called_ae_title, peer.host, peer.port))
+        _echo(peer)
 
 
 def _echo(peer: Peer) -> None:
