@@ -14,8 +14,6 @@ from darkroom_local.process import unprivileged_account
 from tests.certificates import Authority
 from tests.services import prepare_database, role_url
 
-pytestmark = pytest.mark.req("MET-03")
-
 
 def authority(directory: Path) -> Authority:
     directory.mkdir()
@@ -66,6 +64,7 @@ async def in_use(address: str) -> bool:
         return bool(await db.fetchval("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"))
 
 
+@pytest.mark.req("MET-03")
 async def test_only_a_checked_certificate_is_good_enough(
     server: PrivatePostgres, tmp_path: Path
 ) -> None:
