@@ -136,7 +136,10 @@ async def test_every_route_for_every_role(api: Api) -> None:
             elif token is None:
                 assert answer.status_code == 401, (path, role)
             elif allows(access, ROLES[role]):
-                assert answer.status_code == 200, (path, role, answer.text)
+                # What needs a body, a name or transmit gets past the permission, and no further.
+                whole = method == "GET" and "{" not in url
+                good = {200} if whole or path.endswith("/logout") else {200, 404, 422, 503}
+                assert answer.status_code in good, (path, role, answer.text)
             else:
                 assert answer.status_code == 403, (path, role)
                 assert answer.json()["error"]["code"] == 1004

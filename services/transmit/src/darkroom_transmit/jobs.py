@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Literal
 
-from darkroom_common.messages.destinations import Backoff
+from darkroom_common.messages.destinations import DestinationSpec
 from darkroom_transmit.domain.backoff import delay
 from darkroom_transmit.domain.outcome import Outcome
 from darkroom_transmit.sources import Item
@@ -97,6 +97,7 @@ class Ending:
         outcome: of the attempt.
         wait: seconds to the next attempt, for a job that waits.
         counts: whether it counts as a failed attempt for the back-off.
+        commitment: whether the destination is to be asked to confirm what was sent.
     """
 
     state: Literal["SENT", "FAILED", "RETRYING", "PENDING"]
@@ -104,6 +105,7 @@ class Ending:
     reason: str = ""
     wait: float = 0.0
     counts: bool = False
+    commitment: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,19 +117,21 @@ class Progress:
     reason: str
 
 
-def conclude(claimed: Claimed, progress: Progress, backoff: Backoff, chance: float) -> Ending:
+def conclude(claimed: Claimed, progress: Progress, spec: DestinationSpec, chance: float) -> Ending:
     """Return how an attempt has ended that sends nothing more.
 
     Args:
         claimed: the job.
         progress: of all its instances.
-        backoff: of the destination.
+        spec: of the destination.
         chance: from 0 to 1, for the jitter.
     """
     if not progress.pending:
         if progress.failed:
             return Ending("FAILED", "failed", progress.reason)
-        return Ending("SENT", "sent")
+        commitment = spec.commitment.enabled and spec.kind == "dimse"
+        return Ending("SENT", "sent", commitment=commitment)
+    backoff = spec.backoff
     if claimed.exhausted:  # it says nothing about the destination
         return Ending("RETRYING", "retry", "PoolExhausted", wait=backoff.initial_seconds)
     reason = claimed.fault or progress.reason

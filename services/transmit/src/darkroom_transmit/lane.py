@@ -397,12 +397,12 @@ class Lane:
         """End an attempt: sent, failed, or to be tried again."""
         if self._runs.pop(claimed.id, None) is None:
             return  # somebody else has just done it
-        backoff = self.destination.spec.backoff
+        spec = self.destination.spec
         while True:
             try:
                 async with self.yard.database.transaction() as db:
                     progress = await self.yard.jobs.progress(db, claimed.id)
-                    ending = conclude(claimed, progress, backoff, self.yard.chance())
+                    ending = conclude(claimed, progress, spec, self.yard.chance())
                     mine = await self.yard.jobs.finish(db, claimed, ending, owner=self.yard.owner)
                 break
             except DependencyUnavailable as error:

@@ -219,9 +219,11 @@ class JobRepository:
             "UPDATE transmit.job SET state = $3, reason = $4, lease_owner = '', lease_until = NULL,"
             " tries = tries + $5, wait_seconds = $6,"
             " next_at = now() + make_interval(secs => $6), updated_at = now(),"
-            " finished_at = CASE WHEN $3 IN ('SENT', 'FAILED') THEN now() END"
+            " finished_at = CASE WHEN $3 IN ('SENT', 'FAILED') THEN now() END,"
+            " commitment = CASE WHEN $3 = 'SENT' AND $7 THEN 'wanted' ELSE '' END"
             " WHERE id = $1 AND lease_owner = $2 AND state = 'SENDING' RETURNING next_at",
             claimed.id, owner, ending.state, ending.reason, int(ending.counts), ending.wait,
+            ending.commitment,
         )  # fmt: skip
         if mine is None:
             return False

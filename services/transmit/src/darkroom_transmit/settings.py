@@ -29,6 +29,16 @@ class TransmitSettings(Settings):
     )
     pool_idle_seconds: float = Field(default=IDLE_SECONDS, gt=0)
     pool_acquire_seconds: float = Field(default=ACQUIRE_SECONDS, gt=0)
+    commitment_port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65535,
+        description="where destinations report storage commitment on associations of their own",
+    )
+    commitment_host: str = "0.0.0.0"  # noqa: S104 - destinations come from other machines
+    commitment_wait_seconds: float = Field(
+        default=5, ge=0, le=300, description="for a report on the association that has asked"
+    )
     database_connections: int = Field(default=10, ge=2, le=100)
 
     @model_validator(mode="after")

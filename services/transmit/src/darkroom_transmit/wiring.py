@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final
 
@@ -18,6 +19,8 @@ from darkroom_common.seal import Seal
 from darkroom_common.service import Service
 from darkroom_common.topology import TRANSMIT_JOBS, TRANSMIT_REQUESTS, TRANSMIT_ROUTE
 from darkroom_transmit.answers import Answers
+from darkroom_transmit.commitment import Commitments
+from darkroom_transmit.commitment_door import open_door
 from darkroom_transmit.configured import apply_file
 from darkroom_transmit.destinations import Configuration
 from darkroom_transmit.dispatcher import Dispatcher
@@ -33,6 +36,7 @@ from darkroom_transmit.sources import AsStored
 ROUTE_BATCH: Final = 200
 ROUTE_LINGER: Final = 0.2
 ASKED_AT_ONCE: Final = 8
+DOOR_SECONDS: Final = 2.0
 _SHARE_OF_DRAIN: Final = 0.6
 
 
@@ -42,6 +46,7 @@ async def run(service: Service, settings: TransmitSettings) -> None:
     keys = PhiKeys.parse(settings.phi_keys.get_secret_value())
     outbox = Outbox("transmit")
     async with (
+        AsyncExitStack() as stack,
         open_database(
             settings.postgres_url.get_secret_value(),
             service="transmit",
@@ -67,15 +72,20 @@ async def run(service: Service, settings: TransmitSettings) -> None:
         tls = ClientTls(
             settings.dicom_tls_ca, settings.dicom_tls_certificate, settings.dicom_tls_key
         )
+        sender = DimseSender(pool, tls)
+        threads = stack.enter_context(ThreadPoolExecutor(ASKED_AT_ONCE, thread_name_prefix="asked"))
+        commitments = Commitments(
+            database, configuration, outbox, sender, threads, settings.commitment_wait_seconds
+        )
         yard = Yard(
             database=database,
             jobs=jobs,
             outbox=outbox,
             preparer=AsStored(store),
-            senders={"dimse": DimseSender(pool, tls)},
+            senders={"dimse": sender},
             owner=uuid.uuid4().hex,
             lease_seconds=settings.lease_seconds,
-            sent=_nothing_more,
+            sent=commitments.sent,
             show_breaker=configuration.show_breaker,
         )
         dispatcher = Dispatcher(configuration, yard, pool)
@@ -91,26 +101,25 @@ async def run(service: Service, settings: TransmitSettings) -> None:
             jobs=jobs,
             wake=dispatcher.wake,
         )
-        with ThreadPoolExecutor(ASKED_AT_ONCE, thread_name_prefix="asked") as threads:
-            answers = Answers(
-                configuration, dispatcher, router, jobs, database, outbox, seal, threads
-            )
-            async with service.background(
-                broker.consume(TRANSMIT_JOBS, accept),
-                broker.consume_batches(
-                    TRANSMIT_ROUTE, router.route, size=ROUTE_BATCH, linger=ROUTE_LINGER
-                ),
-                broker.answer(TRANSMIT_REQUESTS, answers, concurrency=ASKED_AT_ONCE),
-                dispatcher.run(),
-                dispatcher.sweep(),
-                outbox.run(database, broker),
-            ):
-                await service.run_until_stopped()
-                # Objects under way are finished, but no peer keeps us from ending.
-                asyncio.get_running_loop().call_later(
-                    settings.drain_seconds * _SHARE_OF_DRAIN, pool.interrupt
+        answers = Answers(configuration, dispatcher, router, jobs, database, outbox, seal, threads)
+        async with service.background(
+            broker.consume(TRANSMIT_JOBS, accept),
+            broker.consume_batches(
+                TRANSMIT_ROUTE, router.route, size=ROUTE_BATCH, linger=ROUTE_LINGER
+            ),
+            broker.answer(TRANSMIT_REQUESTS, answers, concurrency=ASKED_AT_ONCE),
+            dispatcher.run(),
+            dispatcher.sweep(),
+            commitments.run(),
+            outbox.run(database, broker),
+        ):
+            if settings.commitment_port is not None:
+                door = open_door(
+                    settings.commitment_host, settings.commitment_port, commitments.settle_in_thread
                 )
-
-
-async def _nothing_more(_: str) -> None:
-    """Be done with a job that is sent."""
+                stack.callback(door.close, DOOR_SECONDS)
+            await service.run_until_stopped()
+            # Objects under way are finished, but no peer keeps us from ending.
+            asyncio.get_running_loop().call_later(
+                settings.drain_seconds * _SHARE_OF_DRAIN, pool.interrupt
+            )

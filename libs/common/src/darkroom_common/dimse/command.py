@@ -15,6 +15,7 @@ _ELEMENT: Final = struct.Struct("<HHL")
 _SHORT: Final = struct.Struct("<H")
 
 _AFFECTED_SOP_CLASS: Final = 0x0002
+_REQUESTED_SOP_CLASS: Final = 0x0003
 _COMMAND_FIELD: Final = 0x0100
 _MESSAGE_ID: Final = 0x0110
 _RESPONDED_TO: Final = 0x0120
@@ -22,6 +23,9 @@ _PRIORITY: Final = 0x0700
 _DATA_SET_TYPE: Final = 0x0800
 _STATUS: Final = 0x0900
 _AFFECTED_SOP_INSTANCE: Final = 0x1000
+_REQUESTED_SOP_INSTANCE: Final = 0x1001
+_EVENT_TYPE: Final = 0x1002
+_ACTION_TYPE: Final = 0x1008
 _RESPONSE: Final = 0x8000
 
 
@@ -168,3 +172,66 @@ def encode_store_request(
 def _request(*elements: bytes) -> bytes:
     body = b"".join(elements)
     return _element(0x0000, struct.pack("<L", len(body))) + body
+
+
+def has_data_set(data: bytes | bytearray) -> bool:
+    """Tell whether a data set follows a command set.
+
+    Raises:
+        ProtocolError: it is no whole command set.
+    """
+    return _short(_elements(data), _DATA_SET_TYPE) != _NO_DATA_SET
+
+
+def encode_action_request(
+    message_id: int, sop_class_uid: bytes, sop_instance_uid: bytes, action_type: int
+) -> bytes:
+    """Return an N-ACTION-RQ with a data set (PS3.7 section 10.3.4.1)."""
+    return _request(
+        _element(_REQUESTED_SOP_CLASS, sop_class_uid),
+        _element(_COMMAND_FIELD, _SHORT.pack(CommandField.N_ACTION)),
+        _element(_MESSAGE_ID, _SHORT.pack(message_id)),
+        _element(_DATA_SET_TYPE, _SHORT.pack(0)),
+        _element(_REQUESTED_SOP_INSTANCE, sop_instance_uid),
+        _element(_ACTION_TYPE, _SHORT.pack(action_type)),
+    )
+
+
+@dataclass(frozen=True)
+class EventReport:
+    """An N-EVENT-REPORT-RQ (PS3.7 section 10.3.1.1)."""
+
+    message_id: int
+    sop_class_uid: bytes
+    sop_instance_uid: bytes
+    event_type: int
+
+
+def decode_event_report(data: bytes) -> EventReport | None:
+    """Return an N-EVENT-REPORT-RQ; None when the command is another one.
+
+    Raises:
+        ProtocolError: it is no whole command set.
+    """
+    found = _elements(data)
+    if _short(found, _COMMAND_FIELD) != CommandField.N_EVENT_REPORT:
+        return None
+    return EventReport(
+        message_id=_short(found, _MESSAGE_ID),
+        sop_class_uid=found.get(_AFFECTED_SOP_CLASS, b"").strip(b"\x00 "),
+        sop_instance_uid=found.get(_AFFECTED_SOP_INSTANCE, b"").strip(b"\x00 "),
+        event_type=_short(found, _EVENT_TYPE),
+    )
+
+
+def encode_event_response(report: EventReport, status: int) -> bytes:
+    """Return the N-EVENT-REPORT-RSP (PS3.7 section 10.3.1.2)."""
+    return _request(
+        _optional_uid(_AFFECTED_SOP_CLASS, report.sop_class_uid),
+        _element(_COMMAND_FIELD, _SHORT.pack(CommandField.N_EVENT_REPORT | _RESPONSE)),
+        _element(_RESPONDED_TO, _SHORT.pack(report.message_id)),
+        _element(_DATA_SET_TYPE, _SHORT.pack(_NO_DATA_SET)),
+        _element(_STATUS, _SHORT.pack(status)),
+        _optional_uid(_AFFECTED_SOP_INSTANCE, report.sop_instance_uid),
+        _element(_EVENT_TYPE, _SHORT.pack(report.event_type)),
+    )

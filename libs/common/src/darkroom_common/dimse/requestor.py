@@ -20,12 +20,14 @@ from darkroom_common.dimse.command import (
     Response,
     decode_response,
     encode_echo_request,
+    has_data_set,
 )
 from darkroom_common.dimse.contexts import VERIFICATION
 from darkroom_common.dimse.negotiation import APPLICATION_CONTEXT
 from darkroom_common.dimse.pdu import (
     ASSOCIATE_LIMIT,
     HEAD,
+    AbortReason,
     ControlPdu,
     Fragment,
     PduKind,
@@ -90,6 +92,56 @@ class Proposal:
 
     abstract_syntax: str
     transfer_syntaxes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ReceivedMessage:
+    """A message as it came."""
+
+    context: int
+    command: bytes
+    data_set: bytes
+
+
+class MessageAssembler:
+    """Puts the fragments of messages together, one message after the other.
+
+    Args:
+        data_limit: bytes of a data set that are taken.
+    """
+
+    def __init__(self, data_limit: int) -> None:
+        self._data_limit = data_limit
+        self._command = bytearray()
+        self._data_set = bytearray()
+        self._owes_data = False
+
+    def take(self, event: Fragment) -> ReceivedMessage | None:
+        """Return the message that this fragment completes, if it does.
+
+        Raises:
+            ProtocolError: too long, or out of order.
+        """
+        if event.is_command is self._owes_data:
+            raise ProtocolError("fragment-out-of-order", AbortReason.UNEXPECTED_PDU)
+        into, limit = (
+            (self._command, COMMAND_LIMIT)
+            if event.is_command
+            else (self._data_set, self._data_limit)
+        )
+        if len(into) + len(event.data) > limit:
+            raise ProtocolError("message-too-long", AbortReason.INVALID_PARAMETER)
+        into += event.data
+        if not event.last:
+            return None
+        if event.is_command and has_data_set(self._command):
+            self._owes_data = True
+            return None
+        message = ReceivedMessage(event.context, bytes(self._command), bytes(self._data_set))
+        self._command.clear()
+        self._data_set.clear()
+        self._owes_data = False
+        return message
 
 
 def _item(kind: int, value: bytes) -> bytes:
@@ -248,7 +300,20 @@ class Association:
             PeerFault: silence, an abort, a release, or an answer to something else.
         """
         deadline = time.monotonic() + self.peer.answer_seconds
-        command = bytearray()
+        received = self.receive(deadline, data_limit=0)
+        return self._matched(received.command, message_id)
+
+    def receive(self, deadline: float, *, data_limit: int) -> ReceivedMessage:
+        """Wait for a whole message, with its data set if it has one.
+
+        Args:
+            deadline: on the monotonic clock.
+            data_limit: bytes of a data set that are read.
+
+        Raises:
+            PeerFault: silence, an abort, a release, or too much.
+        """
+        assembler = MessageAssembler(data_limit)
         while True:
             for event in self._receive(deadline):
                 if isinstance(event, ControlPdu):
@@ -256,16 +321,31 @@ class Association:
                         with suppress(PeerFault):
                             self.send(encode_release_response(), deadline=deadline)
                     raise _fault_of(event)
-                if not event.is_command:
-                    raise PeerFault("ProtocolError", "data where a response is owed")
-                command += event.data
-                if len(command) > COMMAND_LIMIT:
-                    raise PeerFault("ProtocolError", "an endless response")
-                if event.last:
-                    return self._matched(command, message_id)
+                try:
+                    message = assembler.take(event)
+                except ProtocolError as error:
+                    raise PeerFault("ProtocolError", error.code) from error
+                if message is not None:
+                    return message
+
+    def ask(self, context: int, command: bytes, data_set: bytes) -> None:
+        """Send a command and its data set.
+
+        Raises:
+            PeerFault: closed, reset, or the peer does not read.
+        """
+        deadline = self.deadline_for(len(data_set))
+        for is_command, data in ((True, command), (False, data_set)):
+            if data:
+                self.send(
+                    encode_data(
+                        context, is_command=is_command, data=data, max_length=self.max_length
+                    ),
+                    deadline=deadline,
+                )
 
     @staticmethod
-    def _matched(command: bytearray, message_id: int) -> Response:
+    def _matched(command: bytes, message_id: int) -> Response:
         try:
             response = decode_response(command)
         except ProtocolError as error:

@@ -1,0 +1,183 @@
+"""Storage commitment with pynetdicom and Orthanc as the destinations that keep, or do not."""
+
+import asyncio
+import json
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom.dataset import Dataset
+from pynetdicom import AE, build_role, evt
+from pynetdicom.events import Event
+
+from darkroom_local.ports import LOOPBACK, free_port
+from tests.builders import CT
+from tests.integration.transmit.desk import QUICK, Desk
+
+PUSH_MODEL = "1.2.840.10008.1.20.1"
+SYNTAXES = ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2"]
+
+
+@dataclass
+class Keeper:
+    """What the destination has got and how it reports."""
+
+    loses: int = 0
+    report: str = "same"  # same, new, never
+    report_port: int = 0
+    stored: list[str] = field(default_factory=list)
+    asked: list[list[str]] = field(default_factory=list)
+    port: int = 0
+
+    def on_store(self, event: Event) -> int:
+        request: Any = event.request
+        self.stored.append(str(request.AffectedSOPInstanceUID))
+        return 0
+
+    def on_action(self, event: Event) -> tuple[int, None]:
+        information = event.action_information
+        items = list(information.ReferencedSOPSequence)
+        self.asked.append([str(item.ReferencedSOPInstanceUID) for item in items])
+        if self.report != "never":
+            threading.Thread(
+                target=self._tell, args=(event.assoc, information), daemon=True
+            ).start()
+        return 0, None
+
+    def _tell(self, association: Any, information: Dataset) -> None:
+        time.sleep(0.1)
+        items = list(information.ReferencedSOPSequence)
+        lost, self.loses = items[: self.loses], 0
+        told = Dataset()
+        told.TransactionUID = information.TransactionUID
+        told.ReferencedSOPSequence = items[len(lost) :]
+        if lost:
+            for item in lost:
+                item.FailureReason = 0x0110
+            told.FailedSOPSequence = lost
+        kind = 2 if lost else 1
+        if self.report == "same":
+            association.send_n_event_report(told, kind, PUSH_MODEL, f"{PUSH_MODEL}.1")
+            return
+        caller = AE("PACS")
+        caller.add_requested_context(PUSH_MODEL, SYNTAXES)
+        role = build_role(PUSH_MODEL, scp_role=True)
+        opened = caller.associate(LOOPBACK, self.report_port, ae_title="DARKROOM", ext_neg=[role])
+        if opened.is_established:
+            opened.send_n_event_report(told, kind, PUSH_MODEL, f"{PUSH_MODEL}.1")
+            opened.release()
+
+
+@contextmanager
+def keeping(keeper: Keeper) -> Iterator[Keeper]:
+    ae = AE("PACS")
+    ae.add_supported_context(CT, SYNTAXES)
+    ae.add_supported_context(PUSH_MODEL, SYNTAXES)
+    handlers: Any = [(evt.EVT_C_STORE, keeper.on_store), (evt.EVT_N_ACTION, keeper.on_action)]
+    server = ae.start_server((LOOPBACK, 0), block=False, evt_handlers=handlers)
+    assert server is not None
+    keeper.port = server.server_address[1]
+    try:
+        yield keeper
+    finally:
+        server.shutdown()
+
+
+def commitment(**changes: Any) -> dict[str, Any]:
+    return {"commitment": {"enabled": True, "timeout_seconds": 30, **changes}}
+
+
+@pytest.mark.parametrize("report", ["same", "new"])
+async def test_what_is_sent_is_committed(desk: Desk, report: str) -> None:
+    port = free_port()
+    await desk.services.running["transmit"].stop()
+    desk.services.extra |= {"COMMITMENT_PORT": str(port), "COMMITMENT_HOST": LOOPBACK}
+    await desk.services.start("transmit")
+    study = await desk.study(5)
+    with keeping(Keeper(report=report, report_port=port)) as keeper:
+        await desk.destination("PACS", keeper.port, **commitment())
+        job_id = await desk.send("PACS", study)
+        await desk.until(job_id, "COMMITTED")
+        assert {row["state"] for row in (await desk.instances(job_id)).values()} == {"COMMITTED"}
+        assert [sorted(one) for one in keeper.asked] == [sorted(study.digests)]
+
+
+async def test_what_is_not_committed_is_sent_again(desk: Desk) -> None:
+    study = await desk.study(4)
+    with keeping(Keeper(loses=2)) as keeper:
+        await desk.destination("PACS", keeper.port, **commitment())
+        job_id = await desk.send("PACS", study)
+        job = await desk.until(job_id, "COMMITTED")
+        assert (job["sent"], job["total"]) == (4, 4)
+        assert len(keeper.stored) == 6
+        assert [len(one) for one in keeper.asked] == [4, 2]
+
+
+async def test_silence_is_told_and_comes_to_an_end(desk: Desk) -> None:
+    await desk.services.running["transmit"].stop()
+    desk.services.extra["COMMITMENT_WAIT_SECONDS"] = "0.2"
+    await desk.services.start("transmit")
+    study = await desk.study(2)
+    with keeping(Keeper(report="never")) as keeper:
+        silent = commitment(timeout_seconds=1, max_requests=2)
+        await desk.destination("PACS", keeper.port, **silent)
+        job = await desk.until(await desk.send("PACS", study), "FAILED")
+        assert job["reason"] == "CommitmentTimeout"
+        assert len(keeper.stored) == 4
+    assert len(desk.logged("commitment.expired")) == 2
+
+
+async def test_killed_before_the_report_it_asks_again(desk: Desk) -> None:
+    """F3: after N-ACTION, before N-EVENT-REPORT."""
+    study = await desk.study(2)
+    with keeping(Keeper(report="never")) as keeper:
+        await desk.destination("PACS", keeper.port, **commitment())
+        job_id = await desk.send("PACS", study)
+        await desk.until(job_id, "SENT", where=lambda row: row["commitment"] == "asked")
+        while not keeper.asked:
+            await asyncio.sleep(0.02)  # the peer lives in threads of this process
+        await desk.services.running["transmit"].kill()
+        keeper.report = "same"
+        await desk.services.start("transmit")
+        await desk.until(job_id, "COMMITTED")
+        assert len(keeper.stored) == 2
+        assert len(keeper.asked) == 2
+
+
+async def test_orthanc_commits(desk: Desk, tmp_path: Path) -> None:
+    """It reports on an association of its own, as storage commitment by DCMTK does."""
+    port, report_port, http_port = free_port(), free_port(), free_port()
+    await desk.services.running["transmit"].stop()
+    desk.services.extra |= {"COMMITMENT_PORT": str(report_port), "COMMITMENT_HOST": LOOPBACK}
+    desk.services.extra["COMMITMENT_WAIT_SECONDS"] = "0.2"
+    await desk.services.start("transmit")
+    config = tmp_path / "orthanc.json"
+    config.write_text(
+        json.dumps(
+            {
+                "StorageDirectory": str(tmp_path / "orthanc"),
+                "IndexDirectory": str(tmp_path / "orthanc"),
+                "DicomPort": port, "HttpPort": http_port, "DicomAet": "ORTHANC",
+                "RemoteAccessAllowed": False, "AuthenticationEnabled": False, "Plugins": [],
+                "DicomModalities": {"darkroom": ["DARKROOM", LOOPBACK, report_port]},
+            }
+        )
+    )  # fmt: skip
+    with (tmp_path / "orthanc.log").open("wb") as log:
+        process = subprocess.Popen(["Orthanc", str(config)], stdout=log, stderr=log, env=os.environ)  # noqa: ASYNC220
+    try:
+        study = await desk.study(6)
+        slow = QUICK | {"max_attempts": 200}
+        await desk.destination("ORTHANC", port, ae_title="ORTHANC", backoff=slow, **commitment())
+        job_id = await desk.send("ORTHANC", study)
+        await desk.until(job_id, "COMMITTED")
+    finally:
+        process.kill()  # it would wait for our idle association
+        process.wait(20)
