@@ -12,7 +12,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Final
 
-from darkroom_common.dimse.requestor import PeerFault
+from darkroom_common.dimse.requestor import Peer, PeerFault
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.messages.jobs import TransmitJobChanged
 from darkroom_common.postgres.outbox import Outbox
@@ -155,14 +155,23 @@ class Commitments:
         """Ask, and return why it could not be; empty when it was."""
         try:
             peer = self.sender.peer(destination)
-            work = partial(
-                ask, peer, transaction, references,
-                wait_seconds=self.wait_seconds, settle=self.settle_in_thread,
-            )  # fmt: skip
+            work = partial(self._ask_in_thread, peer, transaction, references)
             await asyncio.get_running_loop().run_in_executor(self.executor, work)
         except PeerFault as fault:
             return fault.reason
         return ""
+
+    def _ask_in_thread(
+        self, peer: Peer, transaction: str, references: Sequence[tuple[str, str]]
+    ) -> None:
+        self.sender.pool.make_way((peer.called_ae_title, peer.host, peer.port))
+        ask(
+            peer,
+            transaction,
+            references,
+            wait_seconds=self.wait_seconds,
+            settle=self.settle_in_thread,
+        )
 
     async def _give_up(self, db: Connection, job_id: str, destination: str, reason: str) -> None:
         """Fail a job whose images were sent, and are not known to be kept."""

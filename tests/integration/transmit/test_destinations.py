@@ -1,0 +1,129 @@
+"""How a destination wants it: over TLS, at its hours, at its pace, in its syntaxes."""
+
+import json
+import ssl
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from darkroom_common.messages.transmit import EchoDestination
+from darkroom_local.ports import LOOPBACK
+from tests.certificates import Authority
+from tests.integration.transmit.desk import QUICK, Desk
+from tests.scripted_peer import Script, ScriptedPeer
+
+
+def a_server(authority: Authority, *, clients: bool = False) -> ssl.SSLContext:
+    pair = authority.sign("peer")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.certificate, pair.key)
+    if clients:
+        context.load_verify_locations(authority.file)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def an_authority(directory: Path, name: str) -> Authority:
+    (directory / name).mkdir()
+    return Authority(directory / name)
+
+
+async def test_images_go_over_tls_to_whom_the_authority_knows(desk: Desk, tmp_path: Path) -> None:
+    ours, other = an_authority(tmp_path, "ours"), an_authority(tmp_path, "other")
+    client = ours.sign("darkroom")
+    await desk.services.running["transmit"].stop()
+    desk.services.extra |= {
+        "DICOM_TLS_CERTIFICATE": str(client.certificate), "DICOM_TLS_KEY": str(client.key),
+    }  # fmt: skip
+    await desk.services.start("transmit")
+    study = await desk.study(10, size=300_000)
+    trust = {"enabled": True, "ca": ours.file.read_text(), "server_name": "localhost"}
+    with (
+        ScriptedPeer(tls=a_server(ours, clients=True)) as mutual,
+        ScriptedPeer(tls=a_server(other)) as stranger,
+        ScriptedPeer() as plain,
+    ):
+        await desk.destination("MUTUAL", mutual.port, tls=trust)
+        await desk.until(await desk.send("MUTUAL", study), "SENT")
+        assert {one.sop_instance_uid: one.sha256 for one in mutual.stored} == study.digests
+        for name, port, changes, reason in (
+            ("STRANGER", stranger.port, trust, "CertificateRefused"),
+            ("MISNAMED", mutual.port, trust | {"server_name": "elsewhere"}, "CertificateRefused"),
+            ("PLAIN", plain.port, trust, "TlsFailed"),
+            ("BROKEN", plain.port, trust | {"ca": "no PEM"}, "BadCertificate"),
+        ):
+            await desk.destination(name, port, tls=changes, answer_seconds=2)
+            reply = await desk.ask(EchoDestination(name=name))
+            assert reply.body["reason"] == reason, (name, reply)
+        await desk.destination("ANONYMOUS", mutual.port, tls=trust | {"client_certificate": False})
+        assert not (await desk.ask(EchoDestination(name="ANONYMOUS"))).body["ok"]
+
+
+async def test_a_closed_window_and_a_disabled_destination_wait(desk: Desk) -> None:
+    study = await desk.study(2)
+    now = datetime.now(UTC)
+    later = (now + timedelta(hours=3)).strftime("%H:%M")
+    end = (now + timedelta(hours=5)).strftime("%H:%M")
+    with ScriptedPeer() as peer:
+        closed = {"windows": [{"start": later, "end": end}]}
+        await desk.destination("NIGHT", peer.port, **closed)
+        await desk.destination("OFF", peer.port, enabled=False)
+        await desk.destination("OPEN", peer.port)
+        jobs = [await desk.send(name, study) for name in ("NIGHT", "OFF", "OPEN")]
+        await desk.until(jobs[2], "SENT")
+        for job_id in jobs[:2]:
+            job = await desk.until(job_id, "PENDING")
+            assert job["attempts"] == 0
+        assert len(peer.stored) == 2
+        await desk.destination("NIGHT", peer.port)
+        await desk.destination("OFF", peer.port)
+        for job_id in jobs[:2]:
+            await desk.until(job_id, "SENT")
+
+
+async def test_a_throttle_is_shared_by_all_associations(desk: Desk) -> None:
+    study = await desk.study(40, size=50_000)
+    with ScriptedPeer() as peer:
+        await desk.destination("THIN", peer.port, throttle_bytes_per_second=1_000_000)
+        began = time.monotonic()
+        await desk.until(await desk.send("THIN", study), "SENT")
+        took = time.monotonic() - began
+    assert len(peer.stored) == 40
+    assert took > 1.3  # two megabytes, of which a quarter of a second's worth goes at once
+
+
+async def test_what_nobody_can_make_over_fails_and_the_rest_goes(desk: Desk) -> None:
+    implicit = "1.2.840.10008.1.2"
+    plain = await desk.study(3)
+    with ScriptedPeer(Script(refused_syntaxes=frozenset({implicit}))) as peer:
+        await desk.destination("PACS", peer.port)
+        await desk.until(await desk.send("PACS", plain), "SENT")
+        await desk.destination("SECRET", peer.port, deidentify="no such profile")
+        job = await desk.until(await desk.send("SECRET", plain), "FAILED")
+        assert job["reason"].startswith("Deidentif")
+        assert len(peer.stored) == 3  # nothing left the house
+
+
+async def test_destinations_and_rules_from_a_file(desk: Desk, tmp_path: Path) -> None:
+    study = await desk.study(2)
+    with ScriptedPeer() as peer:
+        file = tmp_path / "destinations.json"
+        spec = {"ae_title": "PACS", "host": LOOPBACK, "port": peer.port, "backoff": QUICK}
+        rules = {"everything": {"destinations": ["FILED"]}}
+        file.write_text(json.dumps({"destinations": {"FILED": spec}, "rules": rules}))
+        await desk.services.running["transmit"].stop()
+        desk.services.extra["DESTINATIONS_FILE"] = str(file)
+        await desk.services.start("transmit")
+        await desk.completed(study, revision=1)
+        await desk.jobs_are(1, "SENT")
+        await desk.services.running["transmit"].stop()
+        await desk.services.start("transmit")  # the same file again changes nothing
+        rows = await desk.prepared.fetch("SELECT version FROM transmit.destination")
+        assert [row["version"] for row in rows] == [1]
+    file.write_text('{"destinations": {"FILED": {"port": "x"}}}')
+    await desk.services.running["transmit"].stop()
+    process = desk.services.running["transmit"]
+    await process.start()
+    assert process.process is not None
+    assert await process.process.wait() == 1
+    assert "DESTINATIONS_FILE" in process.log.read_text()
