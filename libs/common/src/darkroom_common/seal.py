@@ -46,6 +46,10 @@ class Seal:
         closed = self._cipher(number, purpose).encrypt(nonce, orjson.dumps(value), purpose.encode())
         return f"{_VERSION}.{number}.{base64.urlsafe_b64encode(nonce + closed).decode()}"
 
+    def is_current(self, text: str) -> bool:
+        """Tell whether a value was sealed under the key for new values."""
+        return text.startswith(f"{_VERSION}.{self._keys.current}.")
+
     def open(self, text: str, *, purpose: str) -> Any:
         """Return what was sealed.
 

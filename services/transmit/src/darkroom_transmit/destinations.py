@@ -115,6 +115,28 @@ class Configuration:
             await db.execute("DELETE FROM transmit.destination WHERE name = $1", name)
             await self._log(db, by, "destination", name, before, None)
 
+    async def renew_secrets(self) -> int:
+        """Seal secrets under the current key that are not; return how many were."""
+        renewed = 0
+        async with self._database.transaction() as db:
+            rows = await db.fetch(
+                "SELECT name, secret FROM transmit.destination WHERE secret <> '' FOR UPDATE"
+            )
+            for row in rows:
+                if self._seal.is_current(row["secret"]):
+                    continue
+                try:
+                    opened = self._seal.open(row["secret"], purpose=SECRET_PURPOSE)
+                except Unsealable as error:
+                    log.error("secret.unreadable", destination=row["name"], error=str(error))
+                    continue
+                await db.execute(
+                    "UPDATE transmit.destination SET secret = $2 WHERE name = $1",
+                    row["name"], self._seal.seal(opened, purpose=SECRET_PURPOSE),
+                )  # fmt: skip
+                renewed += 1
+        return renewed
+
     async def show_breaker(self, name: str, state: State, reason: str, seconds: float) -> None:
         """Keep the state of a breaker where people can see it."""
         async with self._database.acquire() as db:

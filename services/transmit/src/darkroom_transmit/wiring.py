@@ -63,6 +63,7 @@ async def run(service: Service, settings: TransmitSettings) -> None:
         service.health.add("index", lambda: check_index(database))
         seal = Seal(keys)
         configuration = Configuration(database, seal)
+        await configuration.renew_secrets()
         if settings.destinations_file is not None:
             await apply_file(configuration, settings.destinations_file)
         jobs = JobRepository(outbox)
