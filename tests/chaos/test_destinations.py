@@ -31,9 +31,10 @@ async def rate(desk: Desk, names: list[str]) -> float:
     jobs = [await desk.send(name, study) for name, study in zip(names, studies, strict=True)]
     done = await asyncio.gather(*(desk.until(job, "SENT") for job in jobs))
     took = [(one["finished_at"] - one["created_at"]).total_seconds() for one in done]
-    return statistics.mean(OBJECTS / seconds for seconds in took)
+    return float(statistics.mean(OBJECTS / seconds for seconds in took))
 
 
+@pytest.mark.req("TRX-08")
 async def test_seven_of_ten_keep_their_rate(desk: Desk, report: Report) -> None:
     """One is dead, one slow, one rejects. The good ones are paced, so that cores do not decide."""
     with ExitStack() as stack:

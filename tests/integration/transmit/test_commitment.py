@@ -94,6 +94,7 @@ def commitment(**changes: Any) -> dict[str, Any]:
     return {"commitment": {"enabled": True, "timeout_seconds": 30, **changes}}
 
 
+@pytest.mark.req("TRX-06")
 @pytest.mark.parametrize("report", ["same", "new"])
 async def test_what_is_sent_is_committed(desk: Desk, report: str) -> None:
     port = free_port()
@@ -109,6 +110,7 @@ async def test_what_is_sent_is_committed(desk: Desk, report: str) -> None:
         assert [sorted(one) for one in keeper.asked] == [sorted(study.digests)]
 
 
+@pytest.mark.req("TRX-06")
 async def test_what_is_not_committed_is_sent_again(desk: Desk) -> None:
     study = await desk.study(4)
     with keeping(Keeper(loses=2)) as keeper:
@@ -120,6 +122,7 @@ async def test_what_is_not_committed_is_sent_again(desk: Desk) -> None:
         assert [len(one) for one in keeper.asked] == [4, 2]
 
 
+@pytest.mark.req("TRX-06")
 async def test_silence_is_told_and_comes_to_an_end(desk: Desk) -> None:
     await desk.services.running["transmit"].stop()
     desk.services.extra["COMMITMENT_WAIT_SECONDS"] = "0.2"
@@ -151,6 +154,7 @@ async def test_killed_before_the_report_it_asks_again(desk: Desk) -> None:
         assert len(keeper.asked) == 2
 
 
+@pytest.mark.req("TRX-06")
 async def test_orthanc_commits(desk: Desk, tmp_path: Path) -> None:
     """It reports on an association of its own, as storage commitment by DCMTK does."""
     port, report_port, http_port = free_port(), free_port(), free_port()

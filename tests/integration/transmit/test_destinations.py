@@ -6,6 +6,8 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from darkroom_common.messages.transmit import EchoDestination
 from darkroom_local.ports import LOOPBACK
 from tests.certificates import Authority
@@ -28,6 +30,7 @@ def an_authority(directory: Path, name: str) -> Authority:
     return Authority(directory / name)
 
 
+@pytest.mark.req("TRX-01")
 async def test_images_go_over_tls_to_whom_the_authority_knows(desk: Desk, tmp_path: Path) -> None:
     ours, other = an_authority(tmp_path, "ours"), an_authority(tmp_path, "other")
     client = ours.sign("darkroom")
@@ -59,6 +62,7 @@ async def test_images_go_over_tls_to_whom_the_authority_knows(desk: Desk, tmp_pa
         assert not (await desk.ask(EchoDestination(name="ANONYMOUS"))).body["ok"]
 
 
+@pytest.mark.req("TRX-08")
 async def test_a_closed_window_and_a_disabled_destination_wait(desk: Desk) -> None:
     study = await desk.study(2)
     now = datetime.now(UTC)
@@ -81,6 +85,7 @@ async def test_a_closed_window_and_a_disabled_destination_wait(desk: Desk) -> No
             await desk.until(job_id, "SENT")
 
 
+@pytest.mark.req("TRX-08")
 async def test_a_throttle_is_shared_by_all_associations(desk: Desk) -> None:
     study = await desk.study(40, size=50_000)
     with ScriptedPeer() as peer:

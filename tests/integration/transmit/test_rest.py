@@ -52,6 +52,7 @@ async def both(services: Services) -> AsyncIterator[Both]:
         yield made
 
 
+@pytest.mark.req("TRX-01")
 async def test_a_destination_is_added_tested_used_changed_and_removed(both: Both) -> None:
     call = both.call
     study = await both.desk.study(3)
@@ -152,6 +153,7 @@ async def test_who_may_do_what(both: Both) -> None:
         assert answer.status_code == 401
 
 
+@pytest.mark.req("TRX-07")
 async def test_rules_are_explained_and_then_send(both: Both) -> None:
     call = both.call
     with ScriptedPeer() as ct, ScriptedPeer(Script()) as rest:

@@ -4,6 +4,8 @@ import asyncio
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
+
 from darkroom_common.messages.transmit import EchoDestination
 from darkroom_local.ports import free_port
 from tests.bench.receivers import environment
@@ -15,6 +17,7 @@ def arrived(peer: ScriptedPeer) -> dict[str, str]:
     return {one.sop_instance_uid: one.sha256 for one in peer.stored}
 
 
+@pytest.mark.req("TRX-01")
 async def test_a_study_arrives_bit_for_bit_and_once(desk: Desk) -> None:
     study = await desk.study(40)
     with ScriptedPeer() as peer:
@@ -34,6 +37,7 @@ async def test_a_study_arrives_bit_for_bit_and_once(desk: Desk) -> None:
     assert await desk.services.running["transmit"].stop() == 0
 
 
+@pytest.mark.req("TRX-01")
 async def test_dcmtk_takes_what_we_send(desk: Desk, tmp_path: Path) -> None:
     directory = tmp_path / "dcmtk"
     directory.mkdir()
@@ -54,6 +58,7 @@ async def test_dcmtk_takes_what_we_send(desk: Desk, tmp_path: Path) -> None:
     assert received(directory) == study.digests
 
 
+@pytest.mark.req("TRX-02", "TRX-03")
 async def test_a_destination_that_is_down_gets_all_when_it_is_up(desk: Desk) -> None:
     study = await desk.study(5)
     port = free_port()
@@ -77,6 +82,7 @@ async def test_a_destination_that_is_down_gets_all_when_it_is_up(desk: Desk) -> 
     assert breaker[0]["breaker"] == "closed"
 
 
+@pytest.mark.req("TRX-02")
 async def test_what_fails_for_good_is_kept_until_an_operator_acts(desk: Desk) -> None:
     study = await desk.study(4)
     bad, warned, late, good = sorted(study.digests)
@@ -153,6 +159,7 @@ async def test_a_job_is_cancelled_and_sends_no_more(desk: Desk) -> None:
         assert set(arrived(peer)) == set(study.digests)
 
 
+@pytest.mark.req("TRX-02")
 async def test_killed_in_the_middle_it_goes_on_with_what_has_no_success(desk: Desk) -> None:
     """F3: killed while objects are under way; what was answered and kept is not sent again."""
     study = await desk.study(60, size=40_000)
@@ -192,6 +199,7 @@ async def test_sigterm_finishes_the_objects_under_way(desk: Desk) -> None:
         assert len(peer.stored) == 80
 
 
+@pytest.mark.req("TRX-08")
 async def test_a_slow_job_of_low_priority_lets_others_go_first(desk: Desk) -> None:
     many, urgent = await desk.study(150), await desk.study(2)
     with ScriptedPeer(Script(delay=0.03)) as peer:
@@ -205,6 +213,7 @@ async def test_a_slow_job_of_low_priority_lets_others_go_first(desk: Desk) -> No
         assert len(peer.stored) == 152
 
 
+@pytest.mark.req("TRX-04")
 async def test_an_exhausted_pool_is_told_and_no_job_is_lost(desk: Desk) -> None:
     """Two destinations that are one peer share its four associations."""
     await desk.services.running["transmit"].stop()
@@ -247,3 +256,21 @@ async def test_a_peer_that_serves_one_association_at_a_time(desk: Desk, tmp_path
         process.terminate()
         await process.wait()
     assert received(directory) == study.digests
+
+
+@pytest.mark.req("TRX-03")
+async def test_a_clock_that_was_set_back_holds_up_no_job(desk: Desk) -> None:
+    """F12: what waits until an hour from now was to wait a second at most."""
+    study = await desk.study(1)
+    with ScriptedPeer(Script(reject=(2, 3, 2))) as peer:
+        await desk.destination("PACS", peer.port)
+        job_id = await desk.send("PACS", study)
+        await desk.until(job_id, "RETRYING")
+        await desk.services.running["transmit"].kill()  # it would know by its monotonic clock
+        await desk.prepared.fetch(
+            "UPDATE transmit.job SET next_at = now() + interval '1 hour', state = 'RETRYING'"
+            " WHERE id = $1", job_id,
+        )  # fmt: skip
+        peer.script.reject = None
+        await desk.services.start("transmit")
+        await desk.until(job_id, "SENT")

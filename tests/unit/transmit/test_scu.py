@@ -235,6 +235,7 @@ def test_a_throttle_holds_its_rate(tmp_path: Path, peer: ScriptedPeer) -> None:
 KEY = PoolKey("PACS", LOOPBACK, 104, EXPLICIT)
 
 
+@pytest.mark.req("TRX-04")
 def test_the_pool_uses_associations_again_and_has_a_limit(peer: ScriptedPeer) -> None:
     pool = AssociationPool(acquire_seconds=0.2, idle_seconds=0)
     proposals = [Proposal(CT, (EXPLICIT,))]

@@ -32,6 +32,7 @@ from darkroom_transmit.router import Router
 from darkroom_transmit.sender import ClientTls, DimseSender
 from darkroom_transmit.settings import TransmitSettings
 from darkroom_transmit.sources import AsStored
+from darkroom_transmit.tidy import tidy
 
 ROUTE_BATCH: Final = 200
 ROUTE_LINGER: Final = 0.2
@@ -66,6 +67,8 @@ async def run(service: Service, settings: TransmitSettings) -> None:
         await configuration.renew_secrets()
         if settings.destinations_file is not None:
             await apply_file(configuration, settings.destinations_file)
+        events = Inbox("transmit", TRANSMIT_ROUTE.name)
+        requests = Inbox("transmit", TRANSMIT_JOBS.name)
         jobs = JobRepository(outbox)
         pool = AssociationPool(
             idle_seconds=settings.pool_idle_seconds, acquire_seconds=settings.pool_acquire_seconds
@@ -91,13 +94,13 @@ async def run(service: Service, settings: TransmitSettings) -> None:
         )
         dispatcher = Dispatcher(configuration, yard, pool)
         router = Router(
-            database, configuration, jobs, Inbox("transmit", TRANSMIT_ROUTE.name), outbox, keys,
+            database, configuration, jobs, events, outbox, keys,
             dispatcher.wake,
         )  # fmt: skip
         accept = partial(
             accept_job,
             database=database,
-            inbox=Inbox("transmit", TRANSMIT_JOBS.name),
+            inbox=requests,
             outbox=outbox,
             jobs=jobs,
             wake=dispatcher.wake,
@@ -112,6 +115,7 @@ async def run(service: Service, settings: TransmitSettings) -> None:
             dispatcher.run(),
             dispatcher.sweep(),
             commitments.run(),
+            tidy(database, (events, requests)),
             outbox.run(database, broker),
         ):
             if settings.commitment_port is not None:

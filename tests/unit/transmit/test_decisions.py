@@ -1,0 +1,122 @@
+"""Rules, back-off and breaker as pure decisions."""
+
+import datetime as dt
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from darkroom_common.messages.destinations import Backoff
+from darkroom_common.messages.rules import RuleSpec
+from darkroom_transmit.domain.backoff import delay
+from darkroom_transmit.domain.breaker import THRESHOLD, Breaker
+from darkroom_transmit.domain.routing import Facts, Rule, decide
+
+MONDAY_NOON = dt.datetime(2026, 11, 23, 12, 0, tzinfo=dt.UTC)
+FACTS = Facts(
+    at=MONDAY_NOON,
+    calling_ae_titles=("CT1", "WORKSTATION"),
+    called_ae_titles=("DARKROOM",),
+    modality="CT",
+    station_name="CT-ROOM-4",
+    study_description="CT Thorax",
+    series_description="Lung 1.0 (B70)",
+)
+
+
+def matched(conditions: dict[str, Any], facts: Facts = FACTS) -> bool:
+    spec = RuleSpec.model_validate({"destinations": ["X"], "conditions": conditions})
+    return decide([Rule("r", spec)], facts, when=None)[0].matched
+
+
+@pytest.mark.req("TRX-07")
+@pytest.mark.parametrize(
+    ("conditions", "expected"),
+    [
+        ({}, True),
+        ({"calling_ae_titles": ["CT?"]}, True),
+        ({"calling_ae_titles": ["MR*"]}, False),
+        ({"called_ae_titles": ["darkroom"]}, True),
+        ({"modalities": ["MR", "CT"]}, True),
+        ({"modalities": ["MR"]}, False),
+        ({"station_names": ["*room-4"]}, True),
+        ({"study_descriptions": ["*thorax*"], "series_descriptions": ["lung*(b70)"]}, True),
+        ({"study_descriptions": ["*thorax*"], "series_descriptions": ["bone*"]}, False),
+        ({"study_descriptions": ["CT.Thorax"]}, False),
+        ({"days": ["mon"]}, True),
+        ({"days": ["sat", "sun"]}, False),
+        ({"after": "08:00", "before": "17:00"}, True),
+        ({"after": "12:30"}, False),
+        ({"after": "12:30", "time_zone": "Europe/Berlin"}, True),
+        ({"after": "18:00", "before": "06:00"}, False),
+        ({"after": "11:00", "before": "06:00"}, True),
+    ],
+)
+def test_conditions(conditions: dict[str, Any], expected: bool) -> None:
+    assert matched(conditions) is expected
+
+
+@pytest.mark.req("TRX-07")
+def test_order_stop_and_moments() -> None:
+    def rule(name: str, **changes: Any) -> Rule:
+        return Rule(name, RuleSpec.model_validate({"destinations": ["X"], **changes}))
+
+    rules = [
+        rule("off", enabled=False),
+        rule("instant", when="instance"),
+        rule("no", conditions={"modalities": ["US"]}, stop=True),
+        rule("first", stop=True),
+        rule("second"),
+    ]
+    told = {one.rule.name: one for one in decide(rules, FACTS, when="study-complete")}
+    assert set(told) == {"off", "no", "first", "second"}
+    assert [name for name, one in told.items() if one.matched] == ["first"]
+    assert told["second"].skipped == "stopped by first"
+    assert [one.rule.name for one in decide(rules, FACTS, when="instance")] == ["instant"]
+    finding = told["no"].findings[0]
+    assert (finding.condition, finding.expected, finding.found) == ("modalities", "US", "CT")
+
+
+@pytest.mark.req("TRX-03")
+@given(
+    st.floats(0.1, 100),
+    st.floats(1, 10),
+    st.integers(0, 500),
+    st.floats(0, 1),
+)
+def test_the_back_off_follows_the_formula(
+    initial: float, multiplier: float, attempt: int, chance: float
+) -> None:
+    backoff = Backoff(initial_seconds=initial, multiplier=multiplier, ceiling_seconds=3600)
+    found = delay(backoff, attempt, chance)
+    try:
+        plain = min(3600.0, initial * multiplier**attempt)
+    except OverflowError:
+        plain = 3600.0
+    assert plain * 0.899 <= found <= min(3600.0, plain * 1.101)
+    assert found <= 3600
+
+
+@pytest.mark.req("TRX-08")
+def test_the_breaker_opens_probes_and_closes() -> None:
+    breaker = Breaker()
+    for now in range(THRESHOLD - 1):
+        breaker.failed("ConnectionRefused", now, 10)
+        assert breaker.wait(now) == 0
+    breaker.failed("ConnectionRefused", 5, 10)
+    assert breaker.state() == "open"
+    assert breaker.wait(6) == 9
+    assert breaker.wait(15) == 0
+    assert breaker.begin()
+    assert breaker.state() == "half-open"
+    assert breaker.wait(16) == float("inf")
+    breaker.nothing_learnt()
+    assert breaker.wait(16) == 0
+    assert breaker.begin()
+    breaker.failed("AnswerTimeout", 20, 40)
+    assert breaker.wait(20) == 40
+    breaker.begin()
+    breaker.succeeded()
+    assert (breaker.state(), breaker.wait(21), breaker.reason) == ("closed", 0, "")
+    assert not breaker.begin()
