@@ -142,6 +142,8 @@ async def test_unknown_destinations_and_objects_are_told(desk: Desk) -> None:
         await desk.destination("PACS", peer.port)
         gone = await desk.send("PACS", study, study_instance_uid="1.2.3.4")
         assert (await desk.until(gone, "FAILED"))["reason"] == "ObjectsNotFound"
+        assert (await desk.act(gone, "retry")).outcome == "done"  # there is still nothing to send
+        await desk.until(gone, "FAILED", where=lambda row: row["attempts"] == 1)
 
 
 async def test_a_job_is_cancelled_and_sends_no_more(desk: Desk) -> None:

@@ -178,7 +178,9 @@ class Commitments:
         await db.execute(
             "UPDATE transmit.job SET state = 'FAILED', reason = $2, commitment = 'failed',"
             " failed = (SELECT count(*) FROM transmit.job_instance"
-            "   WHERE job_id = $1 AND state <> 'COMMITTED'), updated_at = now() WHERE id = $1",
+            "   WHERE job_id = $1 AND state <> 'COMMITTED'),"
+            " sent = (SELECT count(*) FROM transmit.job_instance"
+            "   WHERE job_id = $1 AND state = 'COMMITTED'), updated_at = now() WHERE id = $1",
             job_id, reason,
         )  # fmt: skip
         await db.execute(

@@ -110,8 +110,9 @@ class Ending:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a job is: instances that wait or have failed, and the commonest reason."""
+    """How far a job is: instances in all, that wait, that have failed; the commonest reason."""
 
+    total: int
     pending: int
     failed: int
     reason: str
@@ -127,10 +128,7 @@ def conclude(claimed: Claimed, progress: Progress, spec: DestinationSpec, chance
         chance: from 0 to 1, for the jitter.
     """
     if not progress.pending:
-        if progress.failed:
-            return Ending("FAILED", "failed", progress.reason)
-        commitment = spec.commitment.enabled and spec.kind == "dimse"
-        return Ending("SENT", "sent", commitment=commitment)
+        return _all_answered(progress, spec)
     backoff = spec.backoff
     if claimed.exhausted:  # it says nothing about the destination
         return Ending("RETRYING", "retry", "PoolExhausted", wait=backoff.initial_seconds)
@@ -141,3 +139,12 @@ def conclude(claimed: Claimed, progress: Progress, spec: DestinationSpec, chance
         return Ending("FAILED", "failed", reason, counts=True)
     wait = delay(backoff, claimed.tries, chance)
     return Ending("RETRYING", "retry", reason, wait=wait, counts=True)
+
+
+def _all_answered(progress: Progress, spec: DestinationSpec) -> Ending:
+    if not progress.total:
+        return Ending("FAILED", "failed", "ObjectsNotFound")
+    if progress.failed:
+        return Ending("FAILED", "failed", progress.reason)
+    commitment = spec.commitment.enabled and spec.kind == "dimse"
+    return Ending("SENT", "sent", commitment=commitment)

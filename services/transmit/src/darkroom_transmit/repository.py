@@ -201,7 +201,7 @@ class JobRepository:
     async def progress(self, db: Connection, job_id: str) -> Progress:
         """Return how far a job is."""
         row = await db.fetchrow(
-            "SELECT count(*) FILTER (WHERE state = 'PENDING') AS pending,"
+            "SELECT count(*) AS total, count(*) FILTER (WHERE state = 'PENDING') AS pending,"
             " count(*) FILTER (WHERE state = 'FAILED') AS failed,"
             " mode() WITHIN GROUP (ORDER BY reason) FILTER (WHERE state = 'FAILED') AS why,"
             " mode() WITHIN GROUP (ORDER BY reason)"
@@ -210,8 +210,10 @@ class JobRepository:
             job_id,
         )
         if row is None:
-            return Progress(0, 0, "")
-        return Progress(row["pending"], row["failed"], row["why_pending"] or row["why"] or "")
+            return Progress(0, 0, 0, "")
+        return Progress(
+            row["total"], row["pending"], row["failed"], row["why_pending"] or row["why"] or ""
+        )
 
     async def finish(self, db: Connection, claimed: Claimed, ending: Ending, *, owner: str) -> bool:
         """End an attempt; return whether the job was still ours."""
