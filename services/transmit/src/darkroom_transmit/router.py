@@ -25,6 +25,7 @@ from darkroom_transmit.domain.routing import Decision, Facts, Rule, decide
 from darkroom_transmit.repository import JobRepository
 
 log = get_logger(__name__)
+tracer = traces.get_tracer(__name__)
 _SERIES: Final = (
     "SELECT e.series_instance_uid, e.modality,"
     " pgp_sym_decrypt_bytea(s.phi, ($1::text[])[s.phi_key]) AS study,"
@@ -75,6 +76,9 @@ class Router:
                 destinations |= await self._instances(db, rules, fresh)
             if "study-complete" in moments:
                 destinations |= await self._studies(db, rules, fresh)
+        for one in fresh:  # a batch joins many traces: each has its own line
+            with traces.span(tracer, "transmit.route", parent=traces.extract(one.trace)):
+                log.debug("event.routed", type=one.message.TYPE, destinations=len(destinations))
         if destinations:
             self.outbox.wake()
         for name in destinations:
@@ -181,9 +185,7 @@ class Router:
                 if decision.matched and instances:
                     wanted.setdefault(decision.rule, []).extend(instances)
         destinations: set[str] = set()
-        with traces.span(
-            traces.get_tracer(__name__), "route", parent=traces.extract(trace), rules=len(wanted)
-        ):
+        with traces.span(tracer, "transmit.route", parent=traces.extract(trace), rules=len(wanted)):
             for rule, uids in wanted.items():
                 for destination in rule.spec.destinations:
                     if await self._job(db, rule, destination, study, uids):
