@@ -55,7 +55,7 @@ metadata:
   keys: {PHI_KEYS: phiKeys, BLIND_INDEX_KEY: blindIndexKey}
   store: read
 transmit:
-  keys: {PHI_KEYS: phiKeys}
+  keys: {PHI_KEYS: phiKeys, PSEUDONYM_KEY: pseudonymKey}
   store: read
 print:
   store: read

@@ -21,7 +21,7 @@ _INHERITED: Final = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "
 _SECRETS: Final[Mapping[str, tuple[str, ...]]] = {
     "PHI_KEYS": ("metadata", "api", "transmit", "print"),
     "BLIND_INDEX_KEY": ("metadata", "api"),
-    "PSEUDONYM_KEY": ("ingest", "api"),
+    "PSEUDONYM_KEY": ("ingest", "api", "transmit"),
     "JWT_KEY": ("api",),
 }
 

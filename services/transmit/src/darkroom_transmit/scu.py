@@ -157,7 +157,7 @@ class StoreUser:
             tell(source, Outcome(Verdict.FAILED, self._association.why_not(*pair)))
             return None
         try:
-            descriptor = _open_file(source)
+            descriptor = open_file(source)
         except Unsendable as error:
             tell(source, error.outcome)
             return None
@@ -216,7 +216,7 @@ class StoreUser:
             self._association.send(piece, deadline=deadline)
 
 
-def _open_file(source: Source) -> int:
+def open_file(source: Source) -> int:
     """Return a descriptor of a source's file.
 
     Raises:

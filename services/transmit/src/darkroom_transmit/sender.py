@@ -75,6 +75,28 @@ class ClientTls:
     key: Path | None = None
 
 
+def tls_context(destination: Destination, files: ClientTls) -> ssl.SSLContext:
+    """Return what connections to a destination are checked by.
+
+    Raises:
+        PeerFault: certificates cannot be used.
+    """
+    asked = destination.spec.tls
+    shown = asked.client_certificate
+    try:
+        return client_context(
+            TlsTrust(
+                authorities=asked.ca,
+                ca=files.ca,
+                certificate=files.certificate if shown else None,
+                key=files.key if shown else None,
+                minimum=asked.minimum,
+            )
+        )
+    except BadCertificate as error:
+        raise PeerFault("BadCertificate", str(error), transient=False) from error
+
+
 @dataclass
 class DimseSender:
     """C-STORE over pooled associations, in threads."""
@@ -107,20 +129,7 @@ class DimseSender:
         known = destination.name, destination.version
         context = self._contexts.get(known)
         if context is None:
-            asked = destination.spec.tls
-            shown = asked.client_certificate
-            try:
-                context = client_context(
-                    TlsTrust(
-                        authorities=asked.ca,
-                        ca=self.tls.ca,
-                        certificate=self.tls.certificate if shown else None,
-                        key=self.tls.key if shown else None,
-                        minimum=asked.minimum,
-                    )
-                )
-            except BadCertificate as error:
-                raise PeerFault("BadCertificate", str(error), transient=False) from error
+            context = tls_context(destination, self.tls)
             for old in [key for key in self._contexts if key[0] == destination.name]:
                 del self._contexts[old]
             self._contexts[known] = context

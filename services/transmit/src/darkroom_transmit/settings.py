@@ -1,5 +1,6 @@
 """What transmit can be told."""
 
+import tempfile
 from pathlib import Path
 from typing import Self
 
@@ -14,6 +15,15 @@ class TransmitSettings(Settings):
 
     store_url: str
     phi_keys: SecretStr
+    pseudonym_key: SecretStr
+    scratch: Path = Field(
+        default=Path(tempfile.gettempdir()),
+        description="directory for objects that are made over while they are sent",
+    )
+    conversion_processes: int = Field(default=2, ge=1, le=64)
+    conversion_memory: int = Field(
+        default=2 << 30, ge=256 << 20, description="bytes of address space of each of them"
+    )
     destinations_file: Path | None = Field(
         default=None, description="JSON of destinations and rules to have, read at the start"
     )

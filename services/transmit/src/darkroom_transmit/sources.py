@@ -1,13 +1,11 @@
 """What is sent: the bytes of a data set in a file, as they are stored or as they were made over."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from darkroom_common.errors import PermanentError, TransientError
-from darkroom_common.objects.store import FileSystemStore
 from darkroom_transmit.domain.destination import Destination
 
 
@@ -78,24 +76,6 @@ class Preparer(Protocol):
             PreparationUnavailable: it may work later.
         """
         ...
-
-
-class AsStored:
-    """Hands out stored objects unchanged, and nothing where a change is asked for."""
-
-    def __init__(self, store: FileSystemStore) -> None:
-        self._path: Callable[[str], Path] = store.path
-
-    @asynccontextmanager
-    async def prepare(
-        self, item: Item, destination: Destination, wanted: tuple[str, ...]
-    ) -> AsyncIterator[Source]:
-        """See `Preparer.prepare`."""
-        if destination.spec.deidentify:
-            raise CannotPrepare("DeidentificationNotAvailable")
-        if wanted and item.transfer_syntax_uid not in wanted:
-            raise CannotPrepare("TransferSyntaxNotAccepted")
-        yield stored_source(item, self._path(item.object_key))
 
 
 def stored_source(item: Item, path: Path) -> Source:

@@ -13,7 +13,7 @@ from darkroom_common.objects.store import open_store
 from darkroom_common.postgres.inbox import Inbox
 from darkroom_common.postgres.migrate import wait_until_compatible
 from darkroom_common.postgres.outbox import Outbox
-from darkroom_common.postgres.phi import PhiKeys
+from darkroom_common.postgres.phi import PhiKeys, decode_key
 from darkroom_common.postgres.pool import open_database
 from darkroom_common.seal import Seal
 from darkroom_common.service import Service
@@ -22,16 +22,18 @@ from darkroom_transmit.answers import Answers
 from darkroom_transmit.commitment import Commitments
 from darkroom_transmit.commitment_door import open_door
 from darkroom_transmit.configured import apply_file
+from darkroom_transmit.converters import open_converters
 from darkroom_transmit.destinations import Configuration
 from darkroom_transmit.dispatcher import Dispatcher
 from darkroom_transmit.handlers import accept_job
 from darkroom_transmit.lane import Yard
 from darkroom_transmit.pool import AssociationPool
+from darkroom_transmit.preparation import ConvertingPreparer
 from darkroom_transmit.repository import JobRepository
 from darkroom_transmit.router import Router
 from darkroom_transmit.sender import ClientTls, DimseSender
 from darkroom_transmit.settings import TransmitSettings
-from darkroom_transmit.sources import AsStored
+from darkroom_transmit.stow import open_stow_sender
 from darkroom_transmit.tidy import tidy
 
 ROUTE_BATCH: Final = 200
@@ -45,9 +47,17 @@ async def run(service: Service, settings: TransmitSettings) -> None:
     """Keep what is asked for as jobs and send it, until stopped."""
     store = open_store(settings.store_url)
     keys = PhiKeys.parse(settings.phi_keys.get_secret_value())
+    tls = ClientTls(settings.dicom_tls_ca, settings.dicom_tls_certificate, settings.dicom_tls_key)
+    secret = decode_key(settings.pseudonym_key.get_secret_value(), setting="PSEUDONYM_KEY")
     outbox = Outbox("transmit")
     async with (
         AsyncExitStack() as stack,
+        open_converters(
+            settings.scratch,
+            processes=settings.conversion_processes,
+            memory=settings.conversion_memory,
+        ) as converters,
+        open_stow_sender(tls) as stow,
         open_database(
             settings.postgres_url.get_secret_value(),
             service="transmit",
@@ -73,9 +83,6 @@ async def run(service: Service, settings: TransmitSettings) -> None:
         pool = AssociationPool(
             idle_seconds=settings.pool_idle_seconds, acquire_seconds=settings.pool_acquire_seconds
         )
-        tls = ClientTls(
-            settings.dicom_tls_ca, settings.dicom_tls_certificate, settings.dicom_tls_key
-        )
         sender = DimseSender(pool, tls)
         threads = stack.enter_context(ThreadPoolExecutor(ASKED_AT_ONCE, thread_name_prefix="asked"))
         commitments = Commitments(
@@ -85,8 +92,8 @@ async def run(service: Service, settings: TransmitSettings) -> None:
             database=database,
             jobs=jobs,
             outbox=outbox,
-            preparer=AsStored(store),
-            senders={"dimse": sender},
+            preparer=ConvertingPreparer(store, converters, secret),
+            senders={"dimse": sender, "stow": stow},
             owner=uuid.uuid4().hex,
             lease_seconds=settings.lease_seconds,
             sent=commitments.sent,

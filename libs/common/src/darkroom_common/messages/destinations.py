@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from darkroom_common.messages.base import Uid
+from darkroom_common.messages.deidentification import parse_profile
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 ConfiguredAe = Annotated[
@@ -104,7 +105,10 @@ class DestinationSpec(_Part):
     backoff: Backoff = Backoff()
     commitment: Commitment = Commitment()
     deidentify: str = Field(
-        default="", max_length=64, description="name of a profile (PS3.15 annex E); empty: none"
+        default="",
+        max_length=512,
+        description="a profile of PS3.15 annex E: `basic`, with options after plus signs; empty:"
+        " none",
     )
     connect_seconds: float = Field(default=10.0, gt=0, le=300)
     answer_seconds: float = Field(
@@ -124,6 +128,10 @@ class DestinationSpec(_Part):
                 raise ValueError("a stow destination needs an http or https url")
             if parts.username or parts.password or parts.query or parts.fragment:
                 raise ValueError("url holds neither a login nor a query")
+        if self.deidentify:
+            options = parse_profile(self.deidentify)
+            if self.commitment.enabled and "retain-uids" not in options:
+                raise ValueError("commitment is about the stored UIDs, which deidentify replaces")
         try:
             ZoneInfo(self.time_zone)
         except (OSError, ValueError, KeyError) as error:

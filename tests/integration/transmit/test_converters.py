@@ -1,0 +1,93 @@
+"""The worker processes of conversion: what a hostile object does there is that object's loss."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from pydicom import dcmread
+
+from darkroom_transmit.conversion import EXPLICIT, Unconvertible
+from darkroom_transmit.converters import ConversionFailed, open_converters
+from tests.real_files import REAL_FILES
+
+J2K = "1.2.840.10008.1.2.4.90"
+CT = next(path for path in REAL_FILES if path.name == "CT_small.dcm")
+RLE = next(path for path in REAL_FILES if path.name == "MR_small_RLE.dcm")
+
+
+def workers() -> list[int]:
+    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+    return [
+        int(child)
+        for child in children
+        if b"conversion_worker" in Path(f"/proc/{child}/cmdline").read_bytes()
+    ]
+
+
+async def test_objects_are_converted_side_by_side(tmp_path: Path) -> None:
+    left = tmp_path / "conversion-of-a-run-that-died"
+    left.mkdir()
+    (left / "left.dcm").write_bytes(b"a patient's image")
+    async with open_converters(tmp_path, processes=2) as converters:
+        assert not left.exists()
+        assert (await converters.convert(RLE, [EXPLICIT])).size
+        made = await asyncio.gather(*(converters.convert(CT, [J2K]) for _ in range(6)))
+        assert len({one.path for one in made}) == 6
+        assert {one.transfer_syntax_uid for one in made} == {J2K}
+        assert len(workers()) == 2
+        with pytest.raises(Unconvertible, match="no transfer syntax"):
+            await converters.convert(CT, ["1.2.840.10008.1.2.4.100"])
+        async with open_converters(tmp_path) as others:
+            assert others.scratch != converters.scratch
+            assert converters.scratch.exists()
+    assert workers() == []
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_crash_costs_one_object(tmp_path: Path) -> None:
+    pipe = tmp_path / "object.fifo"
+    os.mkfifo(pipe)  # a reader of it waits for ever
+    async with open_converters(tmp_path / "scratch", processes=1) as converters:
+        await converters.convert(CT, [J2K])
+        (worker,) = workers()
+        stuck = asyncio.create_task(converters.convert(pipe, [J2K]))
+        waiting = asyncio.create_task(converters.convert(CT, [J2K]))
+        await asyncio.sleep(0)
+        os.kill(worker, signal.SIGSEGV)
+        with pytest.raises(Unconvertible, match="crashed"):
+            await stuck
+        assert (await waiting).transfer_syntax_uid == J2K
+        assert len(list(converters.scratch.iterdir())) == 2
+
+
+async def test_a_conversion_that_does_not_end_is_ended(tmp_path: Path) -> None:
+    pipe = tmp_path / "object.fifo"
+    os.mkfifo(pipe)
+    async with open_converters(tmp_path / "scratch", processes=1, limit=1.0) as converters:
+        with pytest.raises(Unconvertible, match="too long"):
+            await converters.convert(pipe, [J2K])
+        assert workers() == []
+
+
+async def test_greed_costs_one_object(tmp_path: Path) -> None:
+    bomb = dcmread(RLE)
+    bomb.Rows = bomb.Columns = 60_000
+    bomb.BitsAllocated = 8
+    bomb.save_as(tmp_path / "bomb.dcm")
+    bomb.Rows = bomb.Columns = 16_384
+    bomb.save_as(tmp_path / "large.dcm")
+    async with open_converters(tmp_path / "scratch", processes=1, memory=1 << 30) as converters:
+        with pytest.raises(Unconvertible, match="makes no sense"):
+            await converters.convert(tmp_path / "bomb.dcm", [J2K])
+        with pytest.raises(Unconvertible):
+            await converters.convert(tmp_path / "large.dcm", [J2K])
+        assert (await converters.convert(CT, [J2K])).size
+
+
+async def test_a_full_scratch_directory_is_no_fault_of_the_object(tmp_path: Path) -> None:
+    async with open_converters(tmp_path / "scratch", processes=1) as converters:
+        converters.scratch.rmdir()
+        with pytest.raises(ConversionFailed):
+            await converters.convert(CT, [J2K])

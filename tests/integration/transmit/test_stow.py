@@ -1,0 +1,310 @@
+"""STOW-RS to Orthanc, and to a server that answers as a script says."""
+
+import asyncio
+import json
+import ssl
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from email.parser import BytesParser
+from email.policy import HTTP
+from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from darkroom_common.dicom.part10 import decode_head
+from darkroom_common.messages.destinations import DestinationSpec
+from darkroom_common.messages.transmit import EchoDestination, PutDestination
+from darkroom_common.postgres.phi import PhiKeys
+from darkroom_common.seal import Seal
+from darkroom_local.ports import LOOPBACK, free_port
+from darkroom_transmit.destinations import WIRE_PURPOSE
+from tests.certificates import Authority
+from tests.integration.transmit.desk import QUICK, Desk
+
+PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+EXPLICIT = "1.2.840.10008.1.2.1"
+IMPLICIT = "1.2.840.10008.1.2"
+
+
+@asynccontextmanager
+async def orthanc(directory: Path) -> AsyncIterator[str]:
+    """Orthanc with its DICOMweb plugin and a login; its address."""
+    directory.mkdir()
+    port = free_port()
+    config = directory / "orthanc.json"
+    config.write_text(
+        json.dumps(
+            {
+                "StorageDirectory": str(directory / "storage"),
+                "IndexDirectory": str(directory / "storage"),
+                "DicomServerEnabled": False,
+                "HttpPort": port,
+                "RemoteAccessAllowed": False,
+                "AuthenticationEnabled": True,
+                "RegisteredUsers": {"darkroom": "open sesame"},
+                "Plugins": [str(PLUGIN)],
+                "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+            }
+        )
+    )
+    process = await asyncio.create_subprocess_exec(
+        "Orthanc", str(config), stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
+    )
+    url = f"http://{LOOPBACK}:{port}"
+    try:
+        async with asyncio.timeout(60), httpx.AsyncClient(trust_env=False) as client:
+            while True:
+                try:
+                    await client.get(f"{url}/system")
+                    break
+                except httpx.TransportError:
+                    await asyncio.sleep(0.1)
+        yield url
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def stow(desk: Desk, name: str, url: str, secret: str = "", **changes: Any) -> None:
+    given = {"kind": "stow", "url": url, "backoff": QUICK, "answer_seconds": 10.0}
+    sealed = ""
+    if secret:
+        keys = PhiKeys.parse(desk.services.secrets["PHI_KEYS"])
+        sealed = Seal(keys).seal(secret, purpose=WIRE_PURPOSE)
+    spec = DestinationSpec.model_validate(given | changes)
+    reply = await desk.ask(PutDestination(name=name, destination=spec, sealed=sealed))
+    assert reply.outcome in ("created", "done"), reply
+
+
+@pytest.mark.req("TRX-12")
+async def test_orthanc_takes_what_we_send(desk: Desk, tmp_path: Path) -> None:
+    study = await desk.study(30, size=60_000)
+    async with orthanc(tmp_path / "orthanc") as url:
+        login = {"kind": "basic", "username": "darkroom"}
+        await stow(desk, "WEB", f"{url}/dicom-web", "wrong", auth=login)
+        echo = await desk.ask(EchoDestination(name="WEB"))
+        assert (echo.body["ok"], echo.body["reason"]) == (False, "NotAuthenticated")
+        refused = await desk.until(await desk.send("WEB", study), "FAILED")
+        assert refused["reason"] == "NotAuthenticated"
+        await stow(desk, "WEB", f"{url}/dicom-web/", "open sesame", auth=login)
+        assert (await desk.ask(EchoDestination(name="WEB"))).body["ok"]
+        job_id = await desk.send("WEB", study)
+        job = await desk.until(job_id, "SENT")
+        assert (job["sent"], job["failed"]) == (30, 0)
+        async with httpx.AsyncClient(
+            trust_env=False, base_url=url, auth=("darkroom", "open sesame")
+        ) as there:
+            found = {}
+            for key in (await there.get("/instances")).json():
+                raw = (await there.get(f"/instances/{key}/file")).content
+                (length,) = (int.from_bytes(raw[140:144], "little"),)
+                tags = (await there.get(f"/instances/{key}/simplified-tags")).json()
+                found[tags["SOPInstanceUID"]] = sha256(raw[144 + length :]).hexdigest()
+    assert found == study.digests
+
+
+@dataclass
+class Server:
+    """An HTTP server that answers to a STOW-RS request what `script` returns."""
+
+    script: Callable[[list[str], int], tuple[int, Any]]
+    requests: list[list[str]] = field(default_factory=list)
+    stored: list[str] = field(default_factory=list)
+    syntaxes: set[str] = field(default_factory=set)
+    authorization: str | None = None
+    port: int = 0
+    discards: bool = False
+    length: int = 0
+
+
+def uids_of(raw: bytes, content_type: str) -> list[tuple[str, str]]:
+    """(SOP instance UID, transfer syntax) of the parts of a body, by an e-mail parser."""
+    head = f"MIME-Version: 1.0\r\nContent-Type: {content_type}\r\n\r\n".encode()
+    message = BytesParser(policy=HTTP).parsebytes(head + raw)
+    found = []
+    for part in message.iter_parts():
+        assert part.get_content_type() == "application/dicom"
+        data = part.get_payload(decode=True)
+        assert isinstance(data, bytes)
+        assert data[128:132] == b"DICM"
+        meta, _ = decode_head(data)
+        found.append((meta.sop_instance_uid, meta.transfer_syntax_uid))
+    return found
+
+
+@contextmanager
+def serving(server: Server, context: ssl.SSLContext | None = None) -> Iterator[Server]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the interface
+            """Say nothing."""
+
+        def do_POST(self) -> None:
+            assert self.path == "/dicom-web/studies"
+            left = int(self.headers["Content-Length"])
+            if server.discards:
+                while left:
+                    left -= len(self.rfile.read(min(left, 1 << 20)))
+                    server.length += 1 << 20
+                parts: list[tuple[str, str]] = []
+            else:
+                parts = uids_of(self.rfile.read(left), self.headers["Content-Type"])
+            server.authorization = self.headers["Authorization"]
+            uids = [uid for uid, _ in parts]
+            server.requests.append(uids)
+            status, answer = server.script(uids, len(server.requests))
+            if status < 300:
+                server.stored += uids
+                server.syntaxes |= {syntax for _, syntax in parts}
+            body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/dicom+json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    http = ThreadingHTTPServer((LOOPBACK, 0), Handler)
+    if context is not None:
+        http.socket = context.wrap_socket(http.socket, server_side=True)
+    server.port = int(http.server_address[1])
+    thread = threading.Thread(target=http.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        http.shutdown()
+        http.server_close()
+        thread.join(10)
+
+
+def sequences(
+    stored: list[str], failed: dict[str, int] | None = None, warned: dict[str, int] | None = None
+) -> dict[str, Any]:
+    def item(uid: str, tag: str, value: int | None) -> dict[str, Any]:
+        made: dict[str, Any] = {"00081155": {"vr": "UI", "Value": [uid]}}
+        return made if value is None else made | {tag: {"vr": "US", "Value": [value]}}
+
+    good = [item(uid, "00081196", (warned or {}).get(uid)) for uid in stored]
+    bad = [item(uid, "00081197", value) for uid, value in (failed or {}).items()]
+    return {
+        "00081199": {"vr": "SQ", "Value": good},
+        "00081198": {"vr": "SQ", "Value": bad},
+    }
+
+
+@pytest.mark.req("TRX-12")
+async def test_each_instance_has_an_outcome_of_its_own(desk: Desk) -> None:
+    study = await desk.study(5)
+    bad, late, warned, silent, good = sorted(study.digests)
+
+    def script(uids: list[str], number: int) -> tuple[int, Any]:
+        if number > 1:
+            return 200, sequences(uids)
+        return 202, sequences([warned, good], {bad: 0xC000, late: 0xA700}, {warned: 0xB000})
+
+    with serving(Server(script)) as server:
+        await stow(desk, "WEB", f"http://{LOOPBACK}:{server.port}/dicom-web")
+        job_id = await desk.send("WEB", study)
+        job = await desk.until(job_id, "FAILED")
+    rows = await desk.instances(job_id)
+    assert (job["sent"], job["failed"], job["warned"]) == (4, 1, 1)
+    assert (rows[bad]["state"], rows[bad]["status"]) == ("FAILED", 0xC000)
+    assert (rows[warned]["state"], rows[warned]["reason"]) == ("SENT", "WarningB000")
+    assert sorted(server.requests[1]) == [late, silent]
+    assert rows[good]["state"] == rows[late]["state"] == rows[silent]["state"] == "SENT"
+
+
+async def test_what_a_server_cannot_do_now_is_sent_later(desk: Desk) -> None:
+    study = await desk.study(3)
+    answers: dict[int, tuple[int, Any]] = {
+        1: (503, b"busy"), 2: (409, sequences([], dict.fromkeys(study.digests, 0x0110))),
+        3: (429, b""), 4: (202, b"not json"),
+    }  # fmt: skip
+    server = Server(lambda uids, number: answers.get(number, (200, sequences(uids))))
+    with serving(server):
+        await stow(desk, "WEB", f"http://{LOOPBACK}:{server.port}/dicom-web")
+        job_id = await desk.send("WEB", study)
+        job = await desk.until(job_id, "SENT")
+    assert job["attempts"] == 5
+    reasons = [one["reason"] for one in await desk.attempts(job_id)]
+    assert reasons[:4] == ["HttpStatus503", "ProcessingFailure", "HttpStatus429", "NotMentioned"]
+
+
+async def test_a_refused_syntax_is_converted_and_a_long_request_divided(desk: Desk) -> None:
+    study = await desk.study(4, size=4)
+
+    def script(uids: list[str], number: int) -> tuple[int, Any]:
+        if number == 1:
+            return 415, b""
+        if len(uids) > 1:
+            return 413, b""
+        return 200, sequences(uids)
+
+    with serving(Server(script)) as server:
+        await stow(
+            desk, "WEB", f"http://{LOOPBACK}:{server.port}/dicom-web", "a token",
+            auth={"kind": "bearer"},
+        )  # fmt: skip
+        await desk.until(await desk.send("WEB", study), "SENT")
+    assert server.authorization == "Bearer a token"
+    assert server.syntaxes == {IMPLICIT}
+    assert sorted(server.stored) == sorted(study.digests)
+
+
+async def test_only_the_server_that_is_meant_is_told(desk: Desk, tmp_path: Path) -> None:
+    study = await desk.study(1)
+    authority = Authority(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    pair = authority.sign("stow")
+    context.load_cert_chain(pair.certificate, pair.key)
+    server = Server(lambda uids, _: (200, sequences(uids)))
+    with serving(server, context) as one:
+        url = f"https://localhost:{one.port}/dicom-web"
+        await stow(desk, "WEB", url, tls={"enabled": True})
+        failed = await desk.send("WEB", study)
+        await desk.until(failed, "RETRYING", where=lambda row: row["attempts"] >= 2)
+        assert (await desk.attempts(failed))[0]["reason"] == "CertificateRefused"
+        assert server.requests == []
+        await stow(desk, "WEB", url, tls={"enabled": True, "ca": authority.file.read_text()})
+        await desk.until(failed, "SENT")
+    redirecting = Server(lambda *_: (307, b""))
+    with serving(redirecting) as one:
+        await stow(desk, "WEB", f"http://{LOOPBACK}:{one.port}/dicom-web")
+        job = await desk.until(await desk.send("WEB", study), "FAILED")
+    assert job["reason"] == "HttpStatus307"
+
+
+async def test_a_server_that_is_down_gets_all_when_it_is_up(desk: Desk) -> None:
+    study = await desk.study(2)
+    await stow(desk, "WEB", f"http://{LOOPBACK}:{free_port()}/dicom-web")
+    job_id = await desk.send("WEB", study)
+    await desk.until(job_id, "RETRYING", where=lambda row: row["attempts"] >= 2)
+    assert (await desk.attempts(job_id))[0]["reason"] == "ConnectionRefused"
+    with serving(Server(lambda uids, _: (200, sequences(uids)))) as server:
+        await stow(desk, "WEB", f"http://{LOOPBACK}:{server.port}/dicom-web")
+        await desk.until(job_id, "SENT")
+
+
+async def test_a_large_object_is_never_in_memory(desk: Desk) -> None:
+    size = 120 << 20
+    study = await desk.study(1, size=size)
+    process = desk.services.running["transmit"].process
+    assert process is not None
+
+    def peak() -> int:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) * 1024
+
+    before = peak()
+    with serving(Server(lambda *_: (200, sequences(list(study.digests))), discards=True)) as server:
+        await stow(desk, "WEB", f"http://{LOOPBACK}:{server.port}/dicom-web")
+        await desk.until(await desk.send("WEB", study), "SENT")
+    assert server.length >= size
+    assert peak() - before < size / 2
