@@ -12,7 +12,7 @@ from darkroom_common.messages.transmit import EchoDestination
 from darkroom_local.ports import LOOPBACK
 from tests.certificates import Authority
 from tests.integration.transmit.desk import QUICK, Desk
-from tests.scripted_peer import Script, ScriptedPeer
+from tests.scripted_peer import ScriptedPeer
 
 
 def a_server(authority: Authority, *, clients: bool = False) -> ssl.SSLContext:
@@ -98,15 +98,19 @@ async def test_a_throttle_is_shared_by_all_associations(desk: Desk) -> None:
 
 
 async def test_what_nobody_can_make_over_fails_and_the_rest_goes(desk: Desk) -> None:
-    implicit = "1.2.840.10008.1.2"
-    plain = await desk.study(3)
-    with ScriptedPeer(Script(refused_syntaxes=frozenset({implicit}))) as peer:
-        await desk.destination("PACS", peer.port)
-        await desk.until(await desk.send("PACS", plain), "SENT")
-        await desk.destination("SECRET", peer.port, deidentify="no such profile")
-        job = await desk.until(await desk.send("SECRET", plain), "FAILED")
-        assert job["reason"].startswith("Deidentif")
-        assert len(peer.stored) == 3  # nothing left the house
+    study = await desk.study(2)
+    study.changes["BurnedInAnnotation"] = "YES"
+    named = await desk.add_to(study, 1)
+    with ScriptedPeer() as peer:
+        await desk.destination("SECRET", peer.port, deidentify="basic")
+        job = await desk.until(await desk.send("SECRET", study), "FAILED")
+        assert (job["sent"], job["failed"]) == (2, 1)
+        rows = await desk.instances(job["id"])
+        (failed,) = [uid for uid, row in rows.items() if row["state"] == "FAILED"]
+        assert {failed} == named
+        assert "burned in" in rows[failed]["reason"]
+        assert len(peer.stored) == 2
+        assert not {one.sop_instance_uid for one in peer.stored} & set(rows)
 
 
 async def test_destinations_and_rules_from_a_file(desk: Desk, tmp_path: Path) -> None:

@@ -84,7 +84,6 @@ def deidentified(
 PLANTABLE = [path for path in WHOLE if path.name != "SC_rgb_jpeg.dcm"]
 
 
-@pytest.mark.req("TRX-13")
 @pytest.mark.parametrize("path", PLANTABLE, ids=lambda path: path.name)
 def test_nothing_planted_is_left_in_a_real_object(path: Path, tmp_path: Path) -> None:
     dataset = dcmread(path)
@@ -130,7 +129,6 @@ def test_an_object_stays_valid(name: str, profile: str, tmp_path: Path) -> None:
     assert findings(made.path) - findings(plain.path) == set()
 
 
-@pytest.mark.req("TRX-13")
 def test_a_study_stays_one_study_in_every_job(tmp_path: Path) -> None:
     study, series, patient = new_uid(), new_uid(), "PID-0815"
     made = []
