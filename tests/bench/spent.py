@@ -8,11 +8,11 @@ from pathlib import Path
 _TICK = os.sysconf("SC_CLK_TCK")
 SENDER = "storescu, ten senders"
 _KNOWN = (
+    ("postgres", "PostgreSQL"),  # before the services: a backend's name holds its role's
     ("darkroom_ingest.worker", "ingest, receiving"),
     ("darkroom_ingest", "ingest, relay"),
     ("darkroom_metadata", "metadata"),
     ("beam.smp", "RabbitMQ"),
-    ("postgres", "PostgreSQL"),
 )
 
 

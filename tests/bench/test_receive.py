@@ -25,7 +25,11 @@ NOTE = (
     f"Medians of {ROUNDS} interleaved rounds. *Best*: `TCP_NODELAY=1` on both ends, a thread for "
     "each association in Orthanc. *As shipped*: Debian's settings. Darkroom runs with one "
     "setting: fsync before each answer, all checks and limits, relay and RabbitMQ at work beside "
-    "it. Senders are DCMTK's storescu, one process an association, on the same cores."
+    "it. Senders are DCMTK's storescu, one process an association, on the same cores. Of what "
+    "receiving takes for a slice of 0.5 MB, 0.4 ms are SHA-256 and 0.25 ms Python (parser, header "
+    "walk, span, log line, receipt); the rest is the kernel's: copies from the socket into the "
+    "page cache, fdatasync, rename and the directory's fsync, for which storescp, which syncs "
+    "nothing, has no counterpart."
 )
 
 
