@@ -41,6 +41,7 @@ async def test_what_a_destination_refuses_is_made_over(desk: Desk) -> None:
     assert [row["state"] for row in rows] == ["SENT"]
 
 
+@pytest.mark.req("TRX-13")
 async def test_objects_leave_without_names_and_twice_alike(desk: Desk) -> None:
     study = await desk.study(3, **IMAGE)
     sent: list[dict[str, str]] = []

@@ -84,6 +84,7 @@ def deidentified(
 PLANTABLE = [path for path in WHOLE if path.name != "SC_rgb_jpeg.dcm"]
 
 
+@pytest.mark.req("TRX-13")
 @pytest.mark.parametrize("path", PLANTABLE, ids=lambda path: path.name)
 def test_nothing_planted_is_left_in_a_real_object(path: Path, tmp_path: Path) -> None:
     dataset = dcmread(path)
@@ -129,6 +130,7 @@ def test_an_object_stays_valid(name: str, profile: str, tmp_path: Path) -> None:
     assert findings(made.path) - findings(plain.path) == set()
 
 
+@pytest.mark.req("TRX-13")
 def test_a_study_stays_one_study_in_every_job(tmp_path: Path) -> None:
     study, series, patient = new_uid(), new_uid(), "PID-0815"
     made = []
@@ -159,6 +161,7 @@ def test_a_study_stays_one_study_in_every_job(tmp_path: Path) -> None:
     assert re.fullmatch(r"2\.25\.[1-9]\d{30,38}", keyed_uid(KEY, study))
 
 
+@pytest.mark.req("TRX-13")
 def test_options_keep_what_they_name(tmp_path: Path) -> None:
     source = named("CT_small.dcm")
     before = dcmread(source)
@@ -193,6 +196,7 @@ def test_options_keep_what_they_name(tmp_path: Path) -> None:
     assert device.StationName == before.StationName
 
 
+@pytest.mark.req("TRX-13")
 def test_descriptors_lose_names_and_numbers_only(tmp_path: Path) -> None:
     dataset = dcmread(named("CT_small.dcm"))
     plant(dataset)
@@ -202,6 +206,7 @@ def test_descriptors_lose_names_and_numbers_only(tmp_path: Path) -> None:
     assert (made.StudyDescription, made.SeriesDescription) == ("CT Thorax of", "axial lung")
 
 
+@pytest.mark.req("TRX-13")
 def test_safe_private_values_stay_when_they_are_to(tmp_path: Path) -> None:
     dataset = dcmread(named("CT_small.dcm"))
     for tag in [element.tag for element in dataset if element.tag.is_private]:
@@ -217,6 +222,7 @@ def test_safe_private_values_stay_when_they_are_to(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.req("TRX-13")
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
@@ -261,3 +267,14 @@ def test_a_profile_is_known_or_refused() -> None:
     assert kept.commitment.enabled
     with pytest.raises(ValueError, match="replaces"):
         DestinationSpec.model_validate(asking | {"deidentify": "basic"})
+
+
+def test_characteristics_in_words_are_cleaned(tmp_path: Path) -> None:
+    dataset = dcmread(named("CT_small.dcm"))
+    dataset.PatientName = "Grauert^Wilhelmine"
+    dataset.Allergies = "Penicillin, says Wilhelmine"
+    source = tmp_path / "allergic.dcm"
+    dataset.save_as(source)
+    kept = deidentified(source, tmp_path / "a.dcm", "basic+retain-patient-characteristics")
+    assert dcmread(kept.path).Allergies == "Penicillin, says"
+    assert "Allergies" not in dcmread(deidentified(source, tmp_path / "b.dcm", "basic").path)

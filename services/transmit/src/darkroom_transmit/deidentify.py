@@ -21,6 +21,7 @@ from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
 
 from darkroom_common.messages.deidentification import OPTIONS
+from darkroom_transmit import deidentification_options as options
 from darkroom_transmit.conversion import Unconvertible
 from darkroom_transmit.domain.annotation import burned_in
 
@@ -45,36 +46,15 @@ _IDENTIFIERS: Final = (
     0x00102154, 0x00321032, 0x00402016, 0x00402017,
 )  # fmt: skip
 """Whose values are looked for in every text that stays."""
-_DEVICE: Final = frozenset({
-    0x00081010, 0x00181000, 0x00181002, 0x00181004, 0x00181005, 0x00181007, 0x00181008,
-    0x0018700A, 0x00400001, 0x00400010, 0x00400241, 0x00400242, 0x00404028, 0x30080105,
-    0x300A00B2,
-})  # fmt: skip
-_INSTITUTION: Final = frozenset({0x00080080, 0x00080081, 0x00080082, 0x00081040, 0x00081041})
-_CHARACTERISTICS: Final = frozenset({
-    0x00100040, 0x00101010, 0x00101020, 0x00101030, 0x00102160, 0x001021A0, 0x001021C0,
-    0x00102203,
-})  # fmt: skip
-_DESCRIPTORS: Final = frozenset({
-    0x00081030, 0x0008103E, 0x00082111, 0x00180010, 0x00181030, 0x00189424, 0x00321060,
-    0x00400007, 0x00400254,
-})  # fmt: skip
 _KEPT: Final = {
-    "retain-device-identity": _DEVICE,
-    "retain-institution-identity": _INSTITUTION,
-    "retain-patient-characteristics": _CHARACTERISTICS,
+    "retain-device-identity": options.DEVICE,
+    "retain-institution-identity": options.INSTITUTION,
+    "retain-patient-characteristics": options.CHARACTERISTICS,
 }
-_SAFE_PRIVATE: Final[Mapping[tuple[int, str], frozenset[int]]] = {
-    (0x7053, "Philips PET Private Group"): frozenset({0x00, 0x09}),
-    (0x00E1, "ELSCINT1"): frozenset({0x21}),
-    (0x01E1, "ELSCINT1"): frozenset({0x26}),
-    (0x0019, "GEMS_ACQU_01"): frozenset({0x23, 0x24, 0x27, 0x9E}),
-    (0x0043, "GEMS_PARM_01"): frozenset({0x27}),
-    (0x0045, "GEMS_HELIOS_01"): frozenset({0x01, 0x02}),
-    (0x0019, "SIEMENS MR HEADER"): frozenset({0x0C, 0x0D, 0x0E, 0x27}),
-    (0x2001, "Philips Imaging DD 001"): frozenset({0x03, 0x04}),
+_CLEANED: Final = {
+    "clean-descriptors": options.DESCRIPTORS,
+    "retain-patient-characteristics": options.CHARACTERISTICS_IN_WORDS,
 }
-"""Of table E.3.10-1: numbers that say how a picture was taken."""
 _DOCUMENT: Final = 0x00420011
 _BIRTHS: Final = frozenset({0x00100030, 0x00100032})
 _TEMPORAL: Final = frozenset({"DA", "DT", "TM"})
@@ -136,6 +116,9 @@ class _Edit:
         self._dataset = dataset
         self._kept = frozenset[int]().union(
             *(tags for option, tags in _KEPT.items() if option in how.options)
+        )
+        self._cleaned = frozenset[int]().union(
+            *(tags for option, tags in _CLEANED.items() if option in how.options)
         )
         self._identifiers = frozenset(_identifiers(dataset))
         patient = b"\0".join(_raw(dataset, tag) for tag in (_PATIENT_ID, 0x00100021))
@@ -213,24 +196,23 @@ class _Edit:
             dataset[tag] = DataElement(tag, vr, _DUMMY)
 
     def _moment(self, action: str, vr: str) -> str:
-        options = self._how.options
-        if "retain-full-dates" in options:
+        chosen = self._how.options
+        if "retain-full-dates" in chosen:
             return "K"
-        if "retain-modified-dates" in options:
+        if "retain-modified-dates" in chosen:
             return "K" if vr == "TM" else "shift"
         return "D" if action == "K" and vr != "TM" else action
 
     def _action(self, tag: int, vr: str) -> str:
         """Return what to do; K to keep what tells no identifier."""
-        options = self._how.options
         action = _ACTIONS.get(tag, "K")
         if vr in _TEMPORAL and tag not in _BIRTHS:
             return self._moment(action, vr)
         if tag in self._kept:
             return "age" if vr == "AS" else "K"
-        if tag in _DESCRIPTORS and "clean-descriptors" in options:
+        if tag in self._cleaned and (vr in _TEXT or vr == "SQ"):
             return "clean"
-        if action == "U" and "retain-uids" in options:
+        if action == "U" and "retain-uids" in self._how.options:
             return "K"
         if action == "K" and vr == "PN":
             return "Z"
@@ -269,9 +251,9 @@ class _Edit:
             return False
         if tag.is_private_creator:
             return any(creator == _raw(dataset, tag).decode("latin-1").strip() and
-                       group == tag.group for group, creator in _SAFE_PRIVATE)  # fmt: skip
+                       group == tag.group for group, creator in options.SAFE_PRIVATE)  # fmt: skip
         creator = _raw(dataset, tag.group << 16 | tag.element >> 8).decode("latin-1").strip()
-        return tag.element & 0xFF in _SAFE_PRIVATE.get((tag.group, creator), ())
+        return tag.element & 0xFF in options.SAFE_PRIVATE.get((tag.group, creator), ())
 
 
 def _identifiers(dataset: Dataset) -> Iterator[bytes]:
