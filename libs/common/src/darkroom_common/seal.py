@@ -7,6 +7,7 @@ is authenticated, so that what was sealed for one place opens in no other.
 import base64
 import binascii
 import os
+import struct
 from typing import Any, Final
 
 import orjson
@@ -45,6 +46,26 @@ class Seal:
         number = self._keys.current
         closed = self._cipher(number, purpose).encrypt(nonce, orjson.dumps(value), purpose.encode())
         return f"{_VERSION}.{number}.{base64.urlsafe_b64encode(nonce + closed).decode()}"
+
+    def seal_bytes(self, value: bytes, *, purpose: str) -> bytes:
+        """Return bytes that only `open_bytes` for the same purpose can read."""
+        nonce = os.urandom(_NONCE)
+        number = self._keys.current
+        closed = self._cipher(number, purpose).encrypt(nonce, value, purpose.encode())
+        return struct.pack(">H", number) + nonce + closed
+
+    def open_bytes(self, sealed: bytes, *, purpose: str) -> bytes:
+        """Return the bytes that were sealed.
+
+        Raises:
+            Unsealable: see there.
+        """
+        body = sealed[2 + _NONCE :]
+        try:
+            cipher = self._cipher(struct.unpack_from(">H", sealed)[0], purpose)
+            return cipher.decrypt(sealed[2 : 2 + _NONCE], body, purpose.encode())
+        except (ValueError, struct.error, InvalidTag) as error:
+            raise Unsealable("sealed bytes cannot be opened") from error
 
     def is_current(self, text: str) -> bool:
         """Tell whether a value was sealed under the key for new values."""

@@ -21,6 +21,7 @@ from darkroom_common.messages.api import (
 from darkroom_common.messages.base import Exchange, Message
 from darkroom_common.messages.ingest import InstanceStored
 from darkroom_common.messages.metadata import InstanceIndexed, StudyCompleted
+from darkroom_common.messages.printing import PRINT_REQUESTS as ASKED_OF_PRINT
 from darkroom_common.messages.transmit import TRANSMIT_REQUESTS as ASKED_OF_TRANSMIT
 
 DEAD_EXCHANGE: Final = "darkroom.dead"
@@ -116,6 +117,7 @@ METADATA_STUDIES: Final = WorkQueue(
 TRANSMIT_ROUTE: Final = WorkQueue("transmit.route", (InstanceIndexed, StudyCompleted), prefetch=200)
 TRANSMIT_JOBS: Final = WorkQueue("transmit.jobs", (SendObjects,), prefetch=50)
 PRINT_JOBS: Final = WorkQueue("print.jobs", (PrintFilm,), prefetch=50)
+PRINT_RULES: Final = WorkQueue("print.rules", (StudyCompleted,), prefetch=50)
 LICENSING_REQUESTS: Final = WorkQueue("licensing.requests", (ValidateLicence,), prefetch=10)
 
 WORK_QUEUES: Final = (
@@ -124,11 +126,13 @@ WORK_QUEUES: Final = (
     TRANSMIT_ROUTE,
     TRANSMIT_JOBS,
     PRINT_JOBS,
+    PRINT_RULES,
     LICENSING_REQUESTS,
 )
 
 TRANSMIT_REQUESTS: Final = RequestQueue("transmit.requests", ASKED_OF_TRANSMIT)
-REQUEST_QUEUES: Final = (TRANSMIT_REQUESTS,)
+PRINT_REQUESTS: Final = RequestQueue("print.requests", ASKED_OF_PRINT)
+REQUEST_QUEUES: Final = (TRANSMIT_REQUESTS, PRINT_REQUESTS)
 BOUND: Final = frozenset(
     message.TYPE for queue in (*WORK_QUEUES, *REQUEST_QUEUES) for message in queue.binds
 )

@@ -30,7 +30,7 @@ class SendObjects(Command):
 class PrintFilm(Command):
     """Print images on film. Print keeps it as a job of its own.
 
-    `request` is the body of `POST /api/v1/print/jobs`; print validates it against the printer.
+    `sealed` is the `FilmOrder`, which may name a patient; without it, the other fields say it all.
     """
 
     TYPE: ClassVar[str] = "print.film.v1"
@@ -41,6 +41,8 @@ class PrintFilm(Command):
     sop_instance_uids: tuple[Uid, ...] = Field(min_length=1)
     copies: int = Field(default=1, ge=1, le=100)
     requested_by: str = Field(default="", max_length=64)
+    rule: str = Field(default="", max_length=64, description="that has made it, if one has")
+    sealed: str = Field(default="", max_length=4 << 20, description="a FilmOrder; see seal.py")
 
 
 class DeleteStudy(Command):
