@@ -24,7 +24,7 @@ CASES: dict[str, tuple[Message, str]] = {
             layout="STANDARD\\2,2",
             sop_instance_uids=(new_uid(),),
         ),
-        "SELECT count(*) FROM print.job WHERE state = 'QUEUED'",
+        "SELECT count(*) FROM print.job WHERE state = 'FAILED' AND printer = 'FILM'",
     ),
     "licensing": (ValidateLicence(), "SELECT count(*) FROM licensing.licence_check"),
 }

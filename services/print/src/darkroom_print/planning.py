@@ -7,7 +7,7 @@ from typing import Final
 from pydicom.dataset import Dataset
 
 from darkroom_common.errors import PermanentError
-from darkroom_common.messages.films import FilmImage, FilmOrder
+from darkroom_common.messages.films import FilmOrder
 from darkroom_print.domain.film import (
     Colour,
     Density,
@@ -18,6 +18,7 @@ from darkroom_print.domain.film import (
     Polarity,
     film_size,
 )
+from darkroom_print.domain.picture import Picture
 from darkroom_print.domain.presentation_lut import IDENTITY, LutShape, PresentationLut
 from darkroom_print.image_boxes import pages
 from darkroom_print.layout import parse_layout
@@ -194,6 +195,6 @@ def _image_box(printer: Profile) -> Dataset:
     return image
 
 
-def of_film(images: Sequence[FilmImage], number: int, boxes: int) -> Sequence[FilmImage]:
-    """Return the images of a film, from 1."""
-    return images[(number - 1) * boxes : number * boxes]
+def of_film(pictures: Sequence[Picture], number: int, boxes: int) -> Sequence[Picture]:
+    """Return the pictures of a film, from 1."""
+    return pictures[(number - 1) * boxes : number * boxes]

@@ -1,5 +1,11 @@
 """What print can be told."""
 
+import tempfile
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, SecretStr, model_validator
+
 from darkroom_common.settings import Settings
 
 
@@ -7,3 +13,28 @@ class PrintSettings(Settings):
     """Settings of print."""
 
     store_url: str
+    phi_keys: SecretStr
+    scratch: Path = Field(
+        default=Path(tempfile.gettempdir()), description="directory for films that are composed"
+    )
+    composing_processes: int = Field(default=2, ge=1, le=64)
+    composing_memory: int = Field(
+        default=2 << 30, ge=256 << 20, description="bytes of address space of each of them"
+    )
+    dicom_tls_ca: Path | None = Field(
+        default=None, description="PEM file of authorities of printers; unset: the system's"
+    )
+    dicom_tls_certificate: Path | None = Field(
+        default=None, description="PEM file, shown to printers that ask for a certificate"
+    )
+    dicom_tls_key: Path | None = None
+    lease_seconds: float = Field(
+        default=20, gt=0, description="until another process takes over the job of one that died"
+    )
+
+    @model_validator(mode="after")
+    def check_tls(self) -> Self:
+        """Refuse half of a certificate."""
+        if (self.dicom_tls_certificate is None) is not (self.dicom_tls_key is None):
+            raise ValueError("DICOM_TLS_CERTIFICATE and DICOM_TLS_KEY belong together")
+        return self

@@ -1,25 +1,47 @@
 """How print is put together."""
 
-from functools import partial
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from typing import Final
 
 from darkroom_common.amqp.rabbitmq import open_broker
+from darkroom_common.index.compatibility import check_index
 from darkroom_common.objects.store import open_store
 from darkroom_common.postgres.inbox import Inbox
 from darkroom_common.postgres.migrate import wait_until_compatible
 from darkroom_common.postgres.outbox import Outbox
+from darkroom_common.postgres.phi import PhiKeys
 from darkroom_common.postgres.pool import open_database
+from darkroom_common.seal import Seal
 from darkroom_common.service import Service
-from darkroom_common.topology import PRINT_JOBS
-from darkroom_print.handlers import accept_job
+from darkroom_common.topology import PRINT_JOBS, PRINT_REQUESTS, PRINT_RULES
+from darkroom_print.answers import Answers
+from darkroom_print.composer import open_composers
+from darkroom_print.dispatcher import Dispatcher
+from darkroom_print.handlers import Handlers
+from darkroom_print.lane import Tls, Workshop
+from darkroom_print.printers import Configuration
 from darkroom_print.repository import JobRepository
 from darkroom_print.settings import PrintSettings
 
+PRINTERS_AT_ONCE: Final = 32
+ASKED_AT_ONCE: Final = 4
+
 
 async def run(service: Service, settings: PrintSettings) -> None:
-    """Keep what is asked for as jobs, until stopped."""
+    """Keep what is asked for as jobs and print it, until stopped."""
     store = open_store(settings.store_url)
+    seal = Seal(PhiKeys.parse(settings.phi_keys.get_secret_value()))
+    tls = Tls(settings.dicom_tls_ca, settings.dicom_tls_certificate, settings.dicom_tls_key)
     outbox = Outbox("print")
     async with (
+        AsyncExitStack() as stack,
+        open_composers(
+            settings.scratch,
+            processes=settings.composing_processes,
+            memory=settings.composing_memory,
+        ) as composers,
         open_database(settings.postgres_url.get_secret_value(), service="print") as database,
         open_broker(settings.amqp_url.get_secret_value(), service="print") as broker,
     ):
@@ -29,14 +51,41 @@ async def run(service: Service, settings: PrintSettings) -> None:
         service.health.add("postgres", database.check)
         service.health.add("rabbitmq", broker.check)
         service.health.add("store", store.check)
-        accept = partial(
-            accept_job,
+        service.health.add("index", lambda: check_index(database))
+        threads = stack.enter_context(
+            ThreadPoolExecutor(PRINTERS_AT_ONCE, thread_name_prefix="printer")
+        )
+        configuration = Configuration(database)
+        jobs = JobRepository(outbox)
+        shop = Workshop(
             database=database,
-            inbox=Inbox("print", PRINT_JOBS.name),
+            jobs=jobs,
+            configuration=configuration,
             outbox=outbox,
-            jobs=JobRepository(),
+            composers=composers,
+            store=store,
+            seal=seal,
+            threads=threads,
+            tls=tls,
+            owner=uuid.uuid4().hex,
+            lease_seconds=settings.lease_seconds,
+        )
+        dispatcher = Dispatcher(shop)
+        handlers = Handlers(
+            database=database,
+            requests=Inbox("print", PRINT_JOBS.name),
+            events=Inbox("print", PRINT_RULES.name),
+            outbox=outbox,
+            jobs=jobs,
+            configuration=configuration,
+            seal=seal,
+            wake=dispatcher.wake,
         )
         async with service.background(
-            broker.consume(PRINT_JOBS, accept), outbox.run(database, broker)
+            broker.consume(PRINT_JOBS, handlers.accept_job),
+            broker.consume(PRINT_RULES, handlers.apply_rules),
+            broker.answer(PRINT_REQUESTS, Answers(shop, dispatcher), concurrency=ASKED_AT_ONCE),
+            dispatcher.run(),
+            outbox.run(database, broker),
         ):
             await service.run_until_stopped()

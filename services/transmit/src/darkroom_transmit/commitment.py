@@ -21,7 +21,7 @@ from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_transmit.commitment_dimse import Report, ask
 from darkroom_transmit.destinations import Configuration
-from darkroom_transmit.domain.backoff import delay
+from darkroom_common.backoff import delay
 from darkroom_transmit.domain.destination import Destination
 from darkroom_transmit.sender import DimseSender
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final, Literal
 
 from darkroom_common.messages.destinations import DestinationSpec
-from darkroom_transmit.domain.backoff import delay
+from darkroom_common.backoff import delay
 from darkroom_transmit.domain.outcome import Outcome
 from darkroom_transmit.sources import Item
 

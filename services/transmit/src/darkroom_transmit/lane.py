@@ -25,7 +25,7 @@ from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Database
 from darkroom_common.telemetry import metrics, traces
 from darkroom_common.telemetry.logs import get_logger
-from darkroom_transmit.domain.backoff import delay
+from darkroom_common.backoff import delay
 from darkroom_transmit.domain.breaker import Breaker, State
 from darkroom_transmit.domain.destination import Destination
 from darkroom_transmit.domain.outcome import Outcome, Verdict

@@ -169,3 +169,18 @@ HTTP_SECONDS: Final = Histogram(
 
 # --- licensing -------------------------------------------------------------------------------
 LICENCE_STATE: Final = Gauge("darkroom_licence_state", "1 for the state in force.", ["state"])
+
+# --- print -----------------------------------------------------------------------------------
+PRINT_JOBS: Final = Counter(
+    "darkroom_print_jobs_total", "Attempts that have ended in a state.", ["printer", "state"]
+)
+PRINT_WAITING: Final = Gauge(
+    "darkroom_print_jobs_now", "Jobs in a state now.", ["printer", "state"]
+)
+PRINT_FILMS: Final = Counter("darkroom_print_films_total", "Films printed.", ["printer"])
+PRINT_COMPOSING: Final = Histogram(
+    "darkroom_print_composing_seconds", "Time to compose a film.", buckets=_LATENCY
+)
+PRINT_FAULTS: Final = Counter(
+    "darkroom_print_faults_total", "Associations that failed.", ["printer", "reason"]
+)

@@ -1,0 +1,190 @@
+"""What print answers to requests: the real outcome, not a promise."""
+
+import asyncio
+import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+
+from darkroom_common.dimse.requestor import Peer, PeerFault
+from darkroom_common.errors import PermanentError
+from darkroom_common.messages.base import Reply, Request, new_message_id
+from darkroom_common.messages.films import FilmOrder
+from darkroom_common.messages.printing import (
+    ActOnPrintJob,
+    AskPrinter,
+    DeletePrinter,
+    DeletePrintRule,
+    DrawFilm,
+    PutPrinter,
+    PutPrintRule,
+)
+from darkroom_common.telemetry.logs import get_logger
+from darkroom_print.composer import ComposingFailed
+from darkroom_print.dispatcher import Dispatcher
+from darkroom_print.domain.bitmap import Film
+from darkroom_print.lane import Workshop, asked_of, digest, peer_of
+from darkroom_print.orders import find_pictures, open_order
+from darkroom_print.planning import of_film, plan
+from darkroom_print.preview import pdf, png
+from darkroom_print.print_scu import Capabilities, PrintAssociation, PrinterStatus, Refused
+from darkroom_print.printers import AlreadyThere, InUse, NotThere
+from darkroom_print.profiles import capabilities
+
+log = get_logger(__name__)
+MOST_PAGES = 50
+"""Of one PDF."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Answers the requests of the queue `print.requests`."""
+
+    shop: Workshop
+    dispatcher: Dispatcher
+
+    async def __call__(self, message: Request) -> Reply:
+        """Do what is asked and say what came of it."""
+        try:
+            return await self._answer(message)
+        except (AlreadyThere, InUse) as error:
+            return Reply(outcome="conflict", reason=str(error))
+        except NotThere as error:
+            return Reply(outcome="not-found", reason=str(error))
+        except ComposingFailed as error:
+            log.warning("film.not_drawn", reason=str(error))
+            return Reply(outcome="unavailable", reason="films cannot be composed for the moment")
+        except PermanentError as error:
+            return Reply(outcome="invalid", reason=str(error))
+
+    async def _answer(self, message: Request) -> Reply:  # noqa: PLR0911 - one for each request
+        configuration = self.shop.configuration
+        match message:
+            case PutPrinter():
+                new = await configuration.put_printer(
+                    message.name, message.printer,
+                    only_new=message.only_new, by=message.requested_by,
+                )  # fmt: skip
+                self.dispatcher.reload()
+                return Reply(outcome="created" if new else "done")
+            case DeletePrinter():
+                await configuration.delete_printer(message.name, by=message.requested_by)
+                self.dispatcher.reload()
+                return Reply(outcome="done")
+            case PutPrintRule():
+                new = await configuration.put_rule(
+                    message.name, message.rule, only_new=message.only_new, by=message.requested_by
+                )
+                return Reply(outcome="created" if new else "done")
+            case DeletePrintRule():
+                await configuration.delete_rule(message.name, by=message.requested_by)
+                return Reply(outcome="done")
+            case AskPrinter():
+                return await self._ask(message.name)
+            case ActOnPrintJob():
+                return await self._act(message)
+            case DrawFilm():
+                return await self._draw(message)
+            case _:
+                raise TypeError(f"print.requests got {message.TYPE}")
+
+    async def _ask(self, name: str) -> Reply:
+        printer = await self.shop.configuration.printer(name)
+        profile = capabilities(printer.spec)
+        began = time.monotonic()
+        reason, status = "", PrinterStatus("", "")
+        try:
+            peer = peer_of(printer, self.shop.tls)
+            asked = asked_of(profile, colour=profile.colour, annotated=False)
+            loop = asyncio.get_running_loop()
+            status = await loop.run_in_executor(
+                self.shop.threads,
+                partial(_status, peer, asked, silent="no-status" in profile.quirks),
+            )
+        except (PeerFault, Refused) as fault:
+            reason = str(fault)
+        shown = ("AWAY", reason[:200]) if reason else (status.status, status.info)
+        await self.shop.configuration.show_status(name, *shown)
+        log.info("printer.asked", printer=name, reason=reason or "well")
+        body = {
+            "ok": not reason, "reason": reason, "status": status.status, "info": status.info,
+            "seconds": round(time.monotonic() - began, 4),
+        }  # fmt: skip
+        return Reply(outcome="done", body=body)
+
+    async def _act(self, message: ActOnPrintJob) -> Reply:
+        async with self.shop.database.transaction() as db:
+            changed = await self.shop.jobs.act(db, message.job_id, message.action)
+            if changed is None:
+                raise NotThere("there is no such job")
+            before, after = changed
+            if not after:
+                return Reply(
+                    outcome="conflict",
+                    reason=f"{message.action}: a job that is {before} does not take this",
+                    body={"state": before},
+                )
+            await db.execute(
+                "INSERT INTO print.change (by, action, kind, name) VALUES ($1, $2, 'job', $3)",
+                message.requested_by, message.action, message.job_id,
+            )  # fmt: skip
+            job = await self.shop.jobs.find(db, message.job_id)
+        self.shop.outbox.wake()
+        if job is not None:
+            self.dispatcher.wake(job.printer)
+        log.info("job.acted", job=message.job_id, action=message.action, by=message.requested_by)
+        return Reply(outcome="done", body={"state": after})
+
+    async def _draw(self, message: DrawFilm) -> Reply:
+        shop = self.shop
+        known: bytes | None = None
+        async with shop.database.transaction() as db:
+            if message.job_id is None:
+                order = FilmOrder.model_validate(
+                    shop.seal.open(message.sealed, purpose=DrawFilm.TYPE)
+                )
+                name = message.printer or ""
+            else:
+                job = await shop.jobs.find(db, message.job_id)
+                if job is None:
+                    raise NotThere("there is no such job")
+                order, name = open_order(job, shop.seal), job.printer
+                known = await db.fetchval(
+                    "SELECT sha256 FROM print.film WHERE job_id = $1 AND number = $2",
+                    message.job_id, message.film,
+                )  # fmt: skip
+            pictures = await find_pictures(db, order, order.images, shop.store)
+        printer = await shop.configuration.printer(name)
+        planned = plan(order, capabilities(printer.spec), images=len(pictures))
+        numbers = [message.film] if message.film else list(range(1, planned.count + 1))
+        if numbers[-1] > planned.count:
+            raise NotThere(f"it has {planned.count} films")
+        if len(numbers) > MOST_PAGES:
+            return Reply(outcome="invalid", reason=f"a PDF has at most {MOST_PAGES} films")
+        async with AsyncExitStack() as stack:
+            films: list[Film] = []
+            for number in numbers:
+                chosen = of_film(pictures, number, planned.boxes)
+                composed = shop.composers.compose(planned.film, chosen)
+                films.append(await stack.enter_async_context(composed))
+            if message.form == "pdf":
+                made, media_type = await asyncio.to_thread(pdf, films), "application/pdf"
+            else:
+                made = await asyncio.to_thread(png, films[0], message.max_edge)
+                media_type = "image/png"
+            same = None if known is None else await asyncio.to_thread(digest, films[0]) == known
+        picture = new_message_id()
+        sealed = await asyncio.to_thread(shop.seal.seal_bytes, made, purpose=DrawFilm.TYPE)
+        async with shop.database.transaction() as db:
+            await shop.jobs.keep_picture(db, picture, media_type, sealed)
+        body = {"picture": picture, "films": planned.count, "as_printed": same}
+        return Reply(outcome="done", body=body)
+
+
+def _status(peer: Peer, asked: Capabilities, *, silent: bool) -> PrinterStatus:
+    """Return the status of a printer; nothing but that it answers when it is not to be asked."""
+    association = PrintAssociation(peer, asked)
+    try:
+        return PrinterStatus("", "") if silent else association.status()
+    finally:
+        association.release()
