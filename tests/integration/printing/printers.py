@@ -21,7 +21,7 @@ from pynetdicom.sop_class import (
     PrintJob,  # type: ignore[attr-defined]
 )
 
-from darkroom_local.ports import LOOPBACK, free_ports
+from darkroom_local.ports import LOOPBACK, free_port
 
 CONFIGURATION = """[[GENERAL]]
 [DATABASE]
@@ -85,7 +85,7 @@ class DcmtkPrinter:
 @asynccontextmanager
 async def dcmprscp(directory: Path) -> AsyncIterator[DcmtkPrinter]:
     """Run DCMTK's print SCP."""
-    (port,) = free_ports(1)
+    port = free_port()
     for part in ("db", "spool"):
         (directory / part).mkdir(parents=True)
     configuration = directory / "dcmprscp.cfg"

@@ -173,6 +173,7 @@ async def test_kill_after_the_order_to_print_makes_no_second_film(desk: PrintDes
 
         def kill(_: Any) -> None:
             process = desk.services.running["print"].process
+            assert process is not None
             os.kill(process.pid, signal.SIGKILL)
             time.sleep(0.2)
 
@@ -183,7 +184,7 @@ async def test_kill_after_the_order_to_print_makes_no_second_film(desk: PrintDes
             while not printer.films:
                 await asyncio.sleep(0.05)
         printer.acting = lambda _: None
-        await desk.services.stop("print")
+        await desk.services.running["print"].kill()
         await desk.services.start("print")
         job = await desk.until(job_id, "UNKNOWN", "DONE", "FAILED")
         assert job["state"] == "UNKNOWN"
@@ -203,7 +204,9 @@ async def test_kill_before_the_order_to_print_goes_on(desk: PrintDesk) -> None:
         def kill(_: Any) -> None:
             if not killed:
                 killed.append(1)
-                os.kill(desk.services.running["print"].process.pid, signal.SIGKILL)
+                process = desk.services.running["print"].process
+                assert process is not None
+                os.kill(process.pid, signal.SIGKILL)
                 time.sleep(0.2)
 
         printer.setting = kill
@@ -212,7 +215,7 @@ async def test_kill_before_the_order_to_print_goes_on(desk: PrintDesk) -> None:
         async with asyncio.timeout(30):
             while not killed:
                 await asyncio.sleep(0.05)
-        await desk.services.stop("print")
+        await desk.services.running["print"].kill()
         await desk.services.start("print")
         job = await desk.until(job_id, "UNKNOWN", "DONE", "FAILED")
     assert (job["state"], job["attempts"]) == ("DONE", 2)

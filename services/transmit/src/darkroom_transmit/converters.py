@@ -147,7 +147,7 @@ def _claim_directory(scratch: Path) -> tuple[Path, int]:
     for old in scratch.glob(f"{_PREFIX}*"):
         try:
             descriptor = os.open(old, os.O_RDONLY | os.O_DIRECTORY)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
