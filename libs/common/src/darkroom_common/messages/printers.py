@@ -53,7 +53,7 @@ class PrinterSpec(_Part):
     ae_title: ConfiguredAe
     calling_ae_title: ConfiguredAe = "DARKROOM"
     tls: Tls = Tls()
-    profile: Name = Field(default="generic", description="of GET /api/v1/printer-profiles")
+    profile: Name = Field(default="generic", description="see docs/print.md")
     film_sizes: tuple[CodeString, ...] | None = Field(default=None, min_length=1, max_length=32)
     media: tuple[CodeString, ...] | None = Field(default=None, max_length=16)
     film_destinations: tuple[CodeString, ...] | None = Field(default=None, max_length=32)

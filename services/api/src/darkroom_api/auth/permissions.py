@@ -21,6 +21,10 @@ class Permission(StrEnum):
     DESTINATIONS_WRITE = "destinations:write"
     TRANSMIT_READ = "transmit:read"
     TRANSMIT_SEND = "transmit:send"
+    PRINTERS_READ = "printers:read"
+    PRINTERS_WRITE = "printers:write"
+    PRINT_READ = "print:read"
+    PRINT_SEND = "print:send"
 
 
 class Open(Enum):
@@ -53,6 +57,10 @@ ROLES: Final[dict[str, frozenset[str]]] = {
             _P.DESTINATIONS_WRITE,
             _P.TRANSMIT_READ,
             _P.TRANSMIT_SEND,
+            _P.PRINTERS_READ,
+            _P.PRINTERS_WRITE,
+            _P.PRINT_READ,
+            _P.PRINT_SEND,
         }
     ),
     "radiologist": frozenset(
@@ -65,11 +73,22 @@ ROLES: Final[dict[str, frozenset[str]]] = {
             _P.DESTINATIONS_READ,
             _P.TRANSMIT_READ,
             _P.TRANSMIT_SEND,
+            _P.PRINTERS_READ,
+            _P.PRINT_READ,
+            _P.PRINT_SEND,
         }
     ),
-    # Makes and corrects studies; hands nothing out of the system.
+    # Makes and corrects studies, and prints; sends nothing out of the house.
     "technician": frozenset(
-        {_P.STUDIES_READ, _P.STUDIES_WRITE, _P.DESTINATIONS_READ, _P.TRANSMIT_READ}
+        {
+            _P.STUDIES_READ,
+            _P.STUDIES_WRITE,
+            _P.DESTINATIONS_READ,
+            _P.TRANSMIT_READ,
+            _P.PRINTERS_READ,
+            _P.PRINT_READ,
+            _P.PRINT_SEND,
+        }
     ),
     "viewer": frozenset({_P.STUDIES_READ, _P.EXPORTS_DOWNLOAD}),
 }
@@ -110,6 +129,26 @@ ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("GET", "/api/v1/transmit/jobs/{job}/instances"): _P.TRANSMIT_READ,
     ("POST", "/api/v1/transmit/jobs/{job}/retry"): _P.TRANSMIT_SEND,
     ("POST", "/api/v1/transmit/jobs/{job}/cancel"): _P.TRANSMIT_SEND,
+    ("GET", "/api/v1/printer-quirks"): _P.PRINTERS_READ,
+    ("GET", "/api/v1/printers"): _P.PRINTERS_READ,
+    ("POST", "/api/v1/printers"): _P.PRINTERS_WRITE,
+    ("GET", "/api/v1/printers/{name}"): _P.PRINTERS_READ,
+    ("PUT", "/api/v1/printers/{name}"): _P.PRINTERS_WRITE,
+    ("DELETE", "/api/v1/printers/{name}"): _P.PRINTERS_WRITE,
+    ("POST", "/api/v1/printers/{name}/status"): _P.PRINTERS_READ,
+    ("GET", "/api/v1/print/rules"): _P.PRINTERS_READ,
+    ("POST", "/api/v1/print/rules"): _P.PRINTERS_WRITE,
+    ("GET", "/api/v1/print/rules/{name}"): _P.PRINTERS_READ,
+    ("PUT", "/api/v1/print/rules/{name}"): _P.PRINTERS_WRITE,
+    ("DELETE", "/api/v1/print/rules/{name}"): _P.PRINTERS_WRITE,
+    ("GET", "/api/v1/print/jobs"): _P.PRINT_READ,
+    ("POST", "/api/v1/print/jobs"): _P.PRINT_SEND,
+    ("GET", "/api/v1/print/jobs/{job}"): _P.PRINT_READ,
+    ("GET", "/api/v1/print/jobs/{job}/films/{film}"): _P.PRINT_READ,
+    ("POST", "/api/v1/print/jobs/{job}/retry"): _P.PRINT_SEND,
+    ("POST", "/api/v1/print/jobs/{job}/cancel"): _P.PRINT_SEND,
+    ("POST", "/api/v1/print/jobs/{job}/confirm"): _P.PRINT_SEND,
+    ("POST", "/api/v1/print/preview"): _P.PRINT_SEND,
     # QIDO-RS
     ("GET", "/dicom-web/studies"): _P.STUDIES_READ,
     ("GET", "/dicom-web/series"): _P.STUDIES_READ,
