@@ -77,6 +77,10 @@ class DcmtkPrinter:
                 found[int(item.ImageBoxPosition)] = known[str(images[0].ReferencedSOPInstanceUID)]
         return found
 
+    def log(self) -> str:
+        """Return the end of what it has written."""
+        return (self.directory / "log").read_text(errors="replace")[-3000:]
+
     def _read(self) -> list[Dataset]:
         paths = sorted((self.directory / "db").glob("*.dcm"), key=lambda path: path.stat().st_mtime)
         return [dcmread(path, force=True) for path in paths]
