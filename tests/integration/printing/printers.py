@@ -12,17 +12,14 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 from pynetdicom import AE, evt
-from pynetdicom.sop_class import (
-    BasicAnnotationBox,  # type: ignore[attr-defined]
-    BasicColorPrintManagementMeta,  # type: ignore[attr-defined]
-    BasicGrayscalePrintManagementMeta,  # type: ignore[attr-defined]
-    PresentationLUT,  # type: ignore[attr-defined]
-    Printer,  # type: ignore[attr-defined]
-    PrintJob,  # type: ignore[attr-defined]
-)
 
 from darkroom_local.ports import LOOPBACK, free_port
 
+GRAYSCALE_META = "1.2.840.10008.5.1.1.9"
+COLOUR_META = "1.2.840.10008.5.1.1.18"
+PRINT_JOB = "1.2.840.10008.5.1.1.14"
+ANNOTATION_BOX = "1.2.840.10008.5.1.1.15"
+PRESENTATION_LUT = "1.2.840.10008.5.1.1.23"
 CONFIGURATION = """[[GENERAL]]
 [DATABASE]
 Directory = {directory}/db
@@ -164,7 +161,7 @@ class ScriptedPrinter:
         if kind.endswith("5.1.1.1"):
             self.sessions.append(given)
             return self._status("create session"), given
-        if kind == str(PresentationLUT):
+        if kind == PRESENTATION_LUT:
             self.luts.append(given)
             return self._status("create lut"), given
         status = self._status("create film")
@@ -186,7 +183,7 @@ class ScriptedPrinter:
             made.ReferencedBasicAnnotationBoxSequence = []
             for _ in range(self.annotations):
                 item = Dataset()
-                item.ReferencedSOPClassUID = str(BasicAnnotationBox)
+                item.ReferencedSOPClassUID = ANNOTATION_BOX
                 item.ReferencedSOPInstanceUID = generate_uid()
                 made.ReferencedBasicAnnotationBoxSequence.append(item)
         return status, made
@@ -194,7 +191,7 @@ class ScriptedPrinter:
     def set(self, event: Any) -> tuple[int, Dataset | None]:
         """N-SET."""
         self.setting(event)
-        if str(event.request.RequestedSOPClassUID) == str(BasicAnnotationBox):
+        if str(event.request.RequestedSOPClassUID) == ANNOTATION_BOX:
             self.notes[str(event.request.RequestedSOPInstanceUID)] = event.attribute_list
             return self._status("set annotation"), None
         state = event.assoc.__dict__["film_state"]
@@ -211,7 +208,7 @@ class ScriptedPrinter:
         self.acting(event)
         answer = Dataset()
         item = Dataset()
-        item.ReferencedSOPClassUID = str(PrintJob)
+        item.ReferencedSOPClassUID = PRINT_JOB
         item.ReferencedSOPInstanceUID = generate_uid()
         answer.ReferencedPrintJobSequence = [item]
         return status, answer
@@ -219,7 +216,7 @@ class ScriptedPrinter:
     def get(self, event: Any) -> tuple[int, Dataset | None]:
         """N-GET of the printer or of a print job."""
         answer = Dataset()
-        if str(event.request.RequestedSOPClassUID) == str(PrintJob):
+        if str(event.request.RequestedSOPClassUID) == PRINT_JOB:
             states = self.job_states
             answer.ExecutionStatus = states.pop(0) if len(states) > 1 else states[0]
             answer.ExecutionStatusInfo = "NORMAL" if states[0] != "FAILURE" else "FILM JAM"
@@ -237,11 +234,11 @@ def scripted(*, meta_only: bool = False, colour: bool = True) -> Iterator[Script
     """Run a scripted printer."""
     printer = ScriptedPrinter()
     ae = AE(ae_title="FILM")
-    ae.add_supported_context(BasicGrayscalePrintManagementMeta)
+    ae.add_supported_context(GRAYSCALE_META)
     if colour:
-        ae.add_supported_context(BasicColorPrintManagementMeta)
+        ae.add_supported_context(COLOUR_META)
     if not meta_only:
-        for context in (PresentationLUT, BasicAnnotationBox, PrintJob, Printer):
+        for context in (PRESENTATION_LUT, ANNOTATION_BOX, PRINT_JOB):
             ae.add_supported_context(context)
     server = ae.start_server(
         (LOOPBACK, 0), block=False,
@@ -251,6 +248,8 @@ def scripted(*, meta_only: bool = False, colour: bool = True) -> Iterator[Script
             (evt.EVT_N_DELETE, printer.delete),
         ],
     )  # fmt: skip
+    assert server is not None
+    assert server.socket is not None
     printer.port = server.socket.getsockname()[1]
     try:
         yield printer

@@ -2,10 +2,12 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom.dataset import Dataset
 
 from tests.integration.printing.desk import PrintDesk
 from tests.integration.printing.pictures import a_series, samples
@@ -51,7 +53,7 @@ async def test_every_layout_arrives_pixel_for_pixel(desk: PrintDesk, tmp_path: P
 
 
 async def _equal(  # noqa: PLR0913, PLR0917 - what is compared
-    desk: PrintDesk, boxes: dict, job_id: str, page: int, bits: int, layout: str
+    desk: PrintDesk, boxes: dict[int, Dataset], job_id: str, page: int, bits: int, layout: str
 ) -> None:
     png, said = await desk.draw(job_id=job_id, film=page)
     assert said["as_printed"] is True
@@ -68,7 +70,7 @@ async def _equal(  # noqa: PLR0913, PLR0917 - what is compared
         assert len(np.unique(got)) > (256 if bits == 12 and got.size > 5000 else 1)
 
 
-def _is_in(box: np.ndarray, sheet: np.ndarray) -> bool:
+def _is_in(box: np.ndarray[Any, Any], sheet: np.ndarray[Any, Any]) -> bool:
     """Tell whether a box's pixels stand somewhere in the sheet."""
     rows, columns = box.shape
     middle = box[rows // 2]
@@ -82,9 +84,7 @@ def _is_in(box: np.ndarray, sheet: np.ndarray) -> bool:
 
 
 @pytest.mark.req("PRN-03")
-async def test_presentation_lut_and_polarity_are_as_asked(
-    desk: PrintDesk, tmp_path: Path
-) -> None:
+async def test_presentation_lut_and_polarity_are_as_asked(desk: PrintDesk, tmp_path: Path) -> None:
     images = await desk.store(*a_series(1))
     async with dcmprscp(tmp_path / "printer") as printer:
         await desk.printer(printer.port, profile="dcmprscp", dpi=40)

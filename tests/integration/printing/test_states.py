@@ -133,7 +133,7 @@ def _report(told: Any) -> Any:
 @pytest.mark.req("PRN-05")
 async def test_an_abort_in_mid_image_is_tried_again(desk: PrintDesk) -> None:
     images = await desk.store(*a_series(4))
-    aborted = []
+    aborted: list[int] = []
 
     def abort(event: Any) -> None:
         if not aborted:
@@ -198,7 +198,7 @@ async def test_kill_after_the_order_to_print_makes_no_second_film(desk: PrintDes
 @pytest.mark.req("PRN-05")
 async def test_kill_before_the_order_to_print_goes_on(desk: PrintDesk) -> None:
     images = await desk.store(*a_series(1))
-    killed = []
+    killed: list[int] = []
     with scripted() as printer:
 
         def kill(_: Any) -> None:

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from darkroom_common.backoff import delay
 from darkroom_common.messages.destinations import Backoff
 from darkroom_common.messages.rules import RuleSpec
-from darkroom_common.backoff import delay
 from darkroom_transmit.domain.breaker import THRESHOLD, Breaker
 from darkroom_transmit.domain.routing import Facts, Rule, decide
 

@@ -58,6 +58,7 @@ transmit:
   keys: {PHI_KEYS: phiKeys, PSEUDONYM_KEY: pseudonymKey}
   store: read
 print:
+  keys: {PHI_KEYS: phiKeys}
   store: read
 api:
   keys: {PHI_KEYS: phiKeys, BLIND_INDEX_KEY: blindIndexKey, JWT_KEY: jwtKey, ADMIN_PASSWORD: adminPassword}

@@ -12,6 +12,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Final
 
+from darkroom_common.backoff import delay
 from darkroom_common.dimse.requestor import Peer, PeerFault
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.messages.jobs import TransmitJobChanged
@@ -21,7 +22,6 @@ from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_transmit.commitment_dimse import Report, ask
 from darkroom_transmit.destinations import Configuration
-from darkroom_common.backoff import delay
 from darkroom_transmit.domain.destination import Destination
 from darkroom_transmit.sender import DimseSender
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Literal
 
-from darkroom_common.messages.destinations import DestinationSpec
 from darkroom_common.backoff import delay
+from darkroom_common.messages.destinations import DestinationSpec
 from darkroom_transmit.domain.outcome import Outcome
 from darkroom_transmit.sources import Item
 

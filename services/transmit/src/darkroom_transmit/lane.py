@@ -19,13 +19,13 @@ from typing import Final
 
 from opentelemetry.trace import SpanKind
 
+from darkroom_common.backoff import delay
 from darkroom_common.dimse.requestor import PeerFault
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Database
 from darkroom_common.telemetry import metrics, traces
 from darkroom_common.telemetry.logs import get_logger
-from darkroom_common.backoff import delay
 from darkroom_transmit.domain.breaker import Breaker, State
 from darkroom_transmit.domain.destination import Destination
 from darkroom_transmit.domain.outcome import Outcome, Verdict
