@@ -1,0 +1,1 @@
+"""Films as values: nothing here reads, sends or decodes."""
