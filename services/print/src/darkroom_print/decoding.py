@@ -105,7 +105,8 @@ def stored_values(dataset: FileDataset, frame: int) -> tuple[Pixels, str]:
         raise
     except Exception as error:  # whatever pydicom and the codecs raise for a hostile frame
         raise Unrenderable("its pixels cannot be decoded") from error
-    return values, str(told["photometric_interpretation"])
+    native = values.astype(values.dtype.newbyteorder("="), copy=False)
+    return native, str(told["photometric_interpretation"])
 
 
 def _check(dataset: Dataset, frame: int) -> None:

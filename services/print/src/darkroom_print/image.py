@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 from pydicom import dcmread
-from pydicom.dataset import FileDataset
+from pydicom.dataset import Dataset, FileDataset
 from pydicom.pixels.processing import apply_color_lut
 
 from darkroom_print.composition import Unrenderable
@@ -17,6 +17,9 @@ from darkroom_print.frame import FrameHeader
 from darkroom_print.grayscale import displayed
 from darkroom_print.overlay import overlay_mask
 
+_TABLES: Final = frozenset(
+    {"LUTData", *(f"{colour}PaletteColorLookupTableData" for colour in ("Red", "Green", "Blue"))}
+)
 _LARGE: Final = 1 << 40
 _MAX_ASPECT: Final = 100.0
 
@@ -46,11 +49,21 @@ def read_dataset(picture: Picture) -> FileDataset:
         Unrenderable: it is no DICOM file.
     """
     try:
-        return dcmread(picture.path)
+        dataset = dcmread(picture.path)
+        if dataset.original_encoding[1] is False:
+            _swap_tables(dataset)
     except (OSError, MemoryError):
         raise
     except Exception as error:  # whatever pydicom raises for a hostile file
         raise Unrenderable("it cannot be read") from error
+    return dataset
+
+
+def _swap_tables(dataset: Dataset) -> None:
+    """Make the words of big-endian tables little endian, as all that read them take them to be."""
+    for element in dataset.iterall():
+        if element.VR == "OW" and element.keyword in _TABLES:
+            element.value = np.frombuffer(element.value, ">u2").astype("<u2").tobytes()
 
 
 def render(dataset: FileDataset, picture: Picture, *, overlays: bool = True) -> Image:
