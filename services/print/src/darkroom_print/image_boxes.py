@@ -36,6 +36,8 @@ def place_boxes(plan: FilmPlan, *, above: int = 0, below: int = 0) -> tuple[Imag
         InvalidLayout: there is no room for the boxes.
     """
     height = plan.rows - above - below
+    if height < 1:
+        raise InvalidLayout("the film has no room for these image boxes")
     if plan.mode is Mode.BOXES and plan.box_pixels and plan.layout.kind is LayoutKind.STANDARD:
         frames = _stated(plan)
     else:
