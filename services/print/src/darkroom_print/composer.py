@@ -55,6 +55,7 @@ class Composers:
     ) -> None:
         self.scratch = scratch
         self._limit = limit
+        self._processes = processes
         self._command = (sys.executable, "-m", module, str(memory))
         self._idle: list[Process] = []
         self._all: set[Process] = set()
@@ -92,7 +93,7 @@ class Composers:
         self, plan: FilmPlan, pictures: Sequence[Picture], positions: tuple[int, ...], path: Path
     ) -> int:
         page = PageTask(plan, path, pictures[0] if pictures else None, positions)
-        drawn = [await self._do(page, None)]
+        drawn = [await self._do(page, 0 if pictures else None)]
         tasks: list[asyncio.Task[Drawn]] = []
         try:
             async with asyncio.TaskGroup() as group:
@@ -114,7 +115,7 @@ class Composers:
         return answer
 
     async def _ask(self, task: BoxTask | PageTask, picture: int | None) -> Drawn:
-        worker = self._idle.pop() if self._idle else await self._start()
+        worker = await self._worker()
         done = False
         try:
             async with asyncio.timeout(self._limit):
@@ -136,6 +137,20 @@ class Composers:
                 self._idle.append(worker)
             else:
                 await self._end(worker)
+
+    async def _worker(self) -> Process:
+        """Return one that waits, or a new one; those that ended while they waited are left out."""
+        while self._idle:
+            worker = self._idle.pop()
+            if worker.returncode is None:
+                return worker
+            self._all.discard(worker)
+        return await self._start()
+
+    async def warm(self) -> None:
+        """Start the workers now; the first film then need not wait for them."""
+        while len(self._all) < self._processes:
+            self._idle.append(await self._start())
 
     async def _start(self) -> Process:
         worker = await asyncio.create_subprocess_exec(

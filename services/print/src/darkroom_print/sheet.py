@@ -1,18 +1,21 @@
 """The bitmap of a whole film, in memory or in a file, and which box gets which picture."""
 
+import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
 from darkroom_print.domain.bitmap import Bitmap, Film, Pixels
-from darkroom_print.domain.film import MM_PER_INCH, Colour, FilmPlan, Mode
+from darkroom_print.domain.film import Colour, FilmPlan, Mode
 from darkroom_print.domain.layout import ImageBox
 from darkroom_print.domain.picture import Picture
 from darkroom_print.image_boxes import place_boxes
 from darkroom_print.layout import InvalidLayout
 
-LINE_SPACING = 1.3
+LINE_SPACING: Final = 1.3
 
 
 def line_rows(plan: FilmPlan) -> int:
@@ -69,12 +72,18 @@ def sheet_type(plan: FilmPlan) -> str:
 
 
 def create_sheet(plan: FilmPlan, path: Path) -> Pixels:
-    """Make a file for a sheet and map it.
+    """Make a file for a sheet, with all the room that it needs, and map it.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be made: there is no space.
     """
-    return np.memmap(path, sheet_type(plan), "w+", shape=sheet_shape(plan))
+    size = math.prod(sheet_shape(plan)) * np.dtype(sheet_type(plan)).itemsize
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        os.posix_fallocate(descriptor, 0, size)  # else writing to a full disk is a SIGBUS
+    finally:
+        os.close(descriptor)
+    return open_sheet(plan, path)
 
 
 def open_sheet(plan: FilmPlan, path: Path) -> Pixels:
@@ -94,8 +103,3 @@ def open_film(plan: FilmPlan, path: Path, filled: tuple[int, ...]) -> Film:
     """
     pixels = np.memmap(path, sheet_type(plan), "r", shape=sheet_shape(plan))
     return Film(plan, Bitmap(1, pixels, plan.bits), places(plan), filled)
-
-
-def inches(plan: FilmPlan) -> tuple[float, float]:
-    """Return the width and height of the film in inches."""
-    return (plan.width_mm / MM_PER_INCH, plan.height_mm / MM_PER_INCH)
