@@ -1,3 +1,6 @@
+import random
+import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from darkroom_print.compose import compose
-from darkroom_print.composition import CannotCompose
+from darkroom_print.composing_worker import answer
+from darkroom_print.composition import BoxTask, CannotCompose, PageTask
 from darkroom_print.domain.film import (
     FILM_SIZES,
     Colour,
@@ -22,6 +26,7 @@ from darkroom_print.image import Image
 from darkroom_print.layout import InvalidLayout, parse_layout
 from darkroom_print.scaling import fit, scaled
 from darkroom_print.sheet import places
+from tests.real_files import REAL_FILES
 from tests.unit.film.images import a_file, a_ramp, an_image
 
 
@@ -252,3 +257,28 @@ def test_what_is_no_image_is_told_without_its_values(tmp_path: Path) -> None:
         compose(a_plan(), [plain(tmp_path / "a.dcm", 5), Picture(path)])
     assert told.value.picture == 1
     assert "Doe" not in str(told.value)
+    cut = tmp_path / "cut.dcm"
+    cut.write_bytes(plain(tmp_path / "a.dcm", 5).path.read_bytes()[:-100])
+    with pytest.raises(CannotCompose):
+        compose(a_plan(), [Picture(cut)])
+
+
+def test_no_mutant_of_a_real_file_raises_what_is_not_expected() -> None:
+    """A cut file is the image's fault: pydicom's OSError for it has no number."""
+    files = [path for path in REAL_FILES if path.stat().st_size < 100_000]
+    dice = random.Random(1)  # noqa: S311 - the same mutants each time
+    told = 0
+    with tempfile.TemporaryDirectory() as directory, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        path = Path(directory, "mutant.dcm")
+        sheet = Path(directory, "sheet")
+        answer(PageTask(a_plan("single"), sheet, None, (1,)))
+        for _ in range(150):
+            data = bytearray(dice.choice(files).read_bytes())
+            for _ in range(dice.choice((1, 5, 30))):
+                data[dice.randrange(min(len(data), 4000))] = dice.randrange(256)
+            path.write_bytes(data[: dice.choice((len(data), dice.randrange(len(data))))])
+            drawn = answer(BoxTask(a_plan("single"), sheet, Picture(path), 1))
+            told += drawn.error.startswith("it")
+            assert not drawn.transient
+    assert told > 50

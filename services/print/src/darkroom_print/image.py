@@ -52,9 +52,11 @@ def read_dataset(picture: Picture) -> FileDataset:
         dataset = dcmread(picture.path)
         if dataset.original_encoding[1] is False:
             _swap_tables(dataset)
-    except (OSError, MemoryError):
+    except MemoryError:
         raise
     except Exception as error:  # whatever pydicom raises for a hostile file
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the system; pydicom's own, for a file that is cut, have no number
         raise Unrenderable("it cannot be read") from error
     return dataset
 
