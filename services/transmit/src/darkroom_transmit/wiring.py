@@ -17,7 +17,12 @@ from darkroom_common.postgres.phi import PhiKeys, decode_key
 from darkroom_common.postgres.pool import open_database
 from darkroom_common.seal import Seal
 from darkroom_common.service import Service
-from darkroom_common.topology import TRANSMIT_JOBS, TRANSMIT_REQUESTS, TRANSMIT_ROUTE
+from darkroom_common.topology import (
+    TRANSMIT_JOBS,
+    TRANSMIT_REMOTE,
+    TRANSMIT_REQUESTS,
+    TRANSMIT_ROUTE,
+)
 from darkroom_transmit.answers import Answers
 from darkroom_transmit.commitment import Commitments
 from darkroom_transmit.commitment_door import open_door
@@ -29,6 +34,8 @@ from darkroom_transmit.handlers import accept_job
 from darkroom_transmit.lane import Yard
 from darkroom_transmit.pool import AssociationPool
 from darkroom_transmit.preparation import ConvertingPreparer
+from darkroom_transmit.remote import Remotes
+from darkroom_transmit.remote_answers import RemoteAnswers
 from darkroom_transmit.repository import JobRepository
 from darkroom_transmit.router import Router
 from darkroom_transmit.sender import ClientTls, DimseSender
@@ -39,6 +46,7 @@ from darkroom_transmit.tidy import tidy
 ROUTE_BATCH: Final = 200
 ROUTE_LINGER: Final = 0.2
 ASKED_AT_ONCE: Final = 8
+REMOTE_AT_ONCE: Final = 16
 DOOR_SECONDS: Final = 2.0
 _SHARE_OF_DRAIN: Final = 0.6
 
@@ -85,6 +93,10 @@ async def run(service: Service, settings: TransmitSettings) -> None:
         )
         sender = DimseSender(pool, tls)
         threads = stack.enter_context(ThreadPoolExecutor(ASKED_AT_ONCE, thread_name_prefix="asked"))
+        callers = stack.enter_context(
+            ThreadPoolExecutor(REMOTE_AT_ONCE, thread_name_prefix="remote")
+        )
+        remotes = Remotes(configuration, sender, callers)
         commitments = Commitments(
             database, configuration, outbox, sender, threads, settings.commitment_wait_seconds
         )
@@ -119,6 +131,9 @@ async def run(service: Service, settings: TransmitSettings) -> None:
                 TRANSMIT_ROUTE, router.route, size=ROUTE_BATCH, linger=ROUTE_LINGER
             ),
             broker.answer(TRANSMIT_REQUESTS, answers, concurrency=ASKED_AT_ONCE),
+            broker.answer(
+                TRANSMIT_REMOTE, RemoteAnswers(remotes, seal), concurrency=REMOTE_AT_ONCE
+            ),
             dispatcher.run(),
             dispatcher.sweep(),
             commitments.run(),

@@ -33,10 +33,15 @@ class CommandField(IntEnum):
     """The requests that are told apart, PS3.7 annex E."""
 
     C_STORE = 0x0001
+    C_GET = 0x0010
+    C_FIND = 0x0020
+    C_MOVE = 0x0021
     C_ECHO = 0x0030
     C_CANCEL = 0x0FFF
     N_EVENT_REPORT = 0x0100
+    N_SET = 0x0120
     N_ACTION = 0x0130
+    N_CREATE = 0x0140
 
 
 @dataclass(frozen=True)
@@ -56,17 +61,22 @@ def decode_command(data: bytes | bytearray) -> Command:
     Raises:
         ProtocolError: it is no whole command set, or lacks what every request has.
     """
-    found = _elements(data)
+    found = decode_elements(data)
     return Command(
-        field=_short(found, _COMMAND_FIELD),
-        message_id=_short(found, _MESSAGE_ID, 0),
-        has_data_set=_short(found, _DATA_SET_TYPE) != _NO_DATA_SET,
+        field=decode_short(found, _COMMAND_FIELD),
+        message_id=decode_short(found, _MESSAGE_ID, 0),
+        has_data_set=decode_short(found, _DATA_SET_TYPE) != _NO_DATA_SET,
         sop_class_uid=found.get(_AFFECTED_SOP_CLASS, b"").strip(b"\x00 "),
         sop_instance_uid=found.get(_AFFECTED_SOP_INSTANCE, b"").strip(b"\x00 "),
     )
 
 
-def _elements(data: bytes | bytearray) -> dict[int, bytes]:
+def decode_elements(data: bytes | bytearray) -> dict[int, bytes]:
+    """Return the elements of a command set: number to value.
+
+    Raises:
+        ProtocolError: it is no whole command set.
+    """
     found: dict[int, bytes] = {}
     at = 0
     while at < len(data):
@@ -81,7 +91,12 @@ def _elements(data: bytes | bytearray) -> dict[int, bytes]:
     return found
 
 
-def _short(found: dict[int, bytes], number: int, default: int | None = None) -> int:
+def decode_short(found: dict[int, bytes], number: int, default: int | None = None) -> int:
+    """Return the value of an element of VR US.
+
+    Raises:
+        ProtocolError: it is not there and has no default, or is no number of two bytes.
+    """
     value = found.get(number)
     if value is None and default is not None:
         return default
@@ -90,7 +105,8 @@ def _short(found: dict[int, bytes], number: int, default: int | None = None) -> 
     return int(_SHORT.unpack(value)[0])
 
 
-def _element(number: int, value: bytes) -> bytes:
+def encode_element(number: int, value: bytes) -> bytes:
+    """Return one element of a command set, padded."""
     value += b"\x00" * (len(value) % 2)
     return _ELEMENT.pack(0, number, len(value)) + value
 
@@ -103,18 +119,18 @@ def encode_response(request: Command, status: int) -> bytes:
     body = b"".join(
         [
             _optional_uid(_AFFECTED_SOP_CLASS, request.sop_class_uid),
-            _element(_COMMAND_FIELD, _SHORT.pack(request.field | _RESPONSE)),
-            _element(_RESPONDED_TO, _SHORT.pack(request.message_id)),
-            _element(_DATA_SET_TYPE, _SHORT.pack(_NO_DATA_SET)),
-            _element(_STATUS, _SHORT.pack(status)),
+            encode_element(_COMMAND_FIELD, _SHORT.pack(request.field | _RESPONSE)),
+            encode_element(_RESPONDED_TO, _SHORT.pack(request.message_id)),
+            encode_element(_DATA_SET_TYPE, _SHORT.pack(_NO_DATA_SET)),
+            encode_element(_STATUS, _SHORT.pack(status)),
             _optional_uid(_AFFECTED_SOP_INSTANCE, request.sop_instance_uid),
         ]
     )
-    return _element(0x0000, struct.pack("<L", len(body))) + body
+    return encode_element(0x0000, struct.pack("<L", len(body))) + body
 
 
 def _optional_uid(number: int, uid: bytes) -> bytes:
-    return _element(number, uid) if 0 < len(uid) <= _UID_LIMIT else b""
+    return encode_element(number, uid) if 0 < len(uid) <= _UID_LIMIT else b""
 
 
 @dataclass(frozen=True)
@@ -133,25 +149,25 @@ def decode_response(data: bytes | bytearray) -> Response:
     Raises:
         ProtocolError: it is no whole command set, or lacks what every response has.
     """
-    found = _elements(data)
-    field = _short(found, _COMMAND_FIELD)
+    found = decode_elements(data)
+    field = decode_short(found, _COMMAND_FIELD)
     if not field & _RESPONSE:
         raise ProtocolError("no-response", AbortReason.UNEXPECTED_PDU)
     return Response(
         field=field & ~_RESPONSE,
-        responded_to=_short(found, _RESPONDED_TO),
-        status=_short(found, _STATUS),
-        has_data_set=_short(found, _DATA_SET_TYPE) != _NO_DATA_SET,
+        responded_to=decode_short(found, _RESPONDED_TO),
+        status=decode_short(found, _STATUS),
+        has_data_set=decode_short(found, _DATA_SET_TYPE) != _NO_DATA_SET,
     )
 
 
 def encode_echo_request(message_id: int, sop_class_uid: bytes) -> bytes:
     """Return a C-ECHO-RQ (PS3.7 section 9.3.5.1)."""
-    return _request(
-        _element(_AFFECTED_SOP_CLASS, sop_class_uid),
-        _element(_COMMAND_FIELD, _SHORT.pack(CommandField.C_ECHO)),
-        _element(_MESSAGE_ID, _SHORT.pack(message_id)),
-        _element(_DATA_SET_TYPE, _SHORT.pack(_NO_DATA_SET)),
+    return encode_command_set(
+        encode_element(_AFFECTED_SOP_CLASS, sop_class_uid),
+        encode_element(_COMMAND_FIELD, _SHORT.pack(CommandField.C_ECHO)),
+        encode_element(_MESSAGE_ID, _SHORT.pack(message_id)),
+        encode_element(_DATA_SET_TYPE, _SHORT.pack(_NO_DATA_SET)),
     )
 
 
@@ -159,19 +175,20 @@ def encode_store_request(
     message_id: int, sop_class_uid: bytes, sop_instance_uid: bytes, *, priority: int = 0
 ) -> bytes:
     """Return a C-STORE-RQ (PS3.7 section 9.3.1.1). Priority: 0 medium, 1 high, 2 low."""
-    return _request(
-        _element(_AFFECTED_SOP_CLASS, sop_class_uid),
-        _element(_COMMAND_FIELD, _SHORT.pack(CommandField.C_STORE)),
-        _element(_MESSAGE_ID, _SHORT.pack(message_id)),
-        _element(_PRIORITY, _SHORT.pack(priority)),
-        _element(_DATA_SET_TYPE, _SHORT.pack(0)),
-        _element(_AFFECTED_SOP_INSTANCE, sop_instance_uid),
+    return encode_command_set(
+        encode_element(_AFFECTED_SOP_CLASS, sop_class_uid),
+        encode_element(_COMMAND_FIELD, _SHORT.pack(CommandField.C_STORE)),
+        encode_element(_MESSAGE_ID, _SHORT.pack(message_id)),
+        encode_element(_PRIORITY, _SHORT.pack(priority)),
+        encode_element(_DATA_SET_TYPE, _SHORT.pack(0)),
+        encode_element(_AFFECTED_SOP_INSTANCE, sop_instance_uid),
     )
 
 
-def _request(*elements: bytes) -> bytes:
+def encode_command_set(*elements: bytes) -> bytes:
+    """Return a command set with its group length."""
     body = b"".join(elements)
-    return _element(0x0000, struct.pack("<L", len(body))) + body
+    return encode_element(0x0000, struct.pack("<L", len(body))) + body
 
 
 def has_data_set(data: bytes | bytearray) -> bool:
@@ -180,20 +197,20 @@ def has_data_set(data: bytes | bytearray) -> bool:
     Raises:
         ProtocolError: it is no whole command set.
     """
-    return _short(_elements(data), _DATA_SET_TYPE) != _NO_DATA_SET
+    return decode_short(decode_elements(data), _DATA_SET_TYPE) != _NO_DATA_SET
 
 
 def encode_action_request(
     message_id: int, sop_class_uid: bytes, sop_instance_uid: bytes, action_type: int
 ) -> bytes:
     """Return an N-ACTION-RQ with a data set (PS3.7 section 10.3.4.1)."""
-    return _request(
-        _element(_REQUESTED_SOP_CLASS, sop_class_uid),
-        _element(_COMMAND_FIELD, _SHORT.pack(CommandField.N_ACTION)),
-        _element(_MESSAGE_ID, _SHORT.pack(message_id)),
-        _element(_DATA_SET_TYPE, _SHORT.pack(0)),
-        _element(_REQUESTED_SOP_INSTANCE, sop_instance_uid),
-        _element(_ACTION_TYPE, _SHORT.pack(action_type)),
+    return encode_command_set(
+        encode_element(_REQUESTED_SOP_CLASS, sop_class_uid),
+        encode_element(_COMMAND_FIELD, _SHORT.pack(CommandField.N_ACTION)),
+        encode_element(_MESSAGE_ID, _SHORT.pack(message_id)),
+        encode_element(_DATA_SET_TYPE, _SHORT.pack(0)),
+        encode_element(_REQUESTED_SOP_INSTANCE, sop_instance_uid),
+        encode_element(_ACTION_TYPE, _SHORT.pack(action_type)),
     )
 
 
@@ -213,25 +230,25 @@ def decode_event_report(data: bytes) -> EventReport | None:
     Raises:
         ProtocolError: it is no whole command set.
     """
-    found = _elements(data)
-    if _short(found, _COMMAND_FIELD) != CommandField.N_EVENT_REPORT:
+    found = decode_elements(data)
+    if decode_short(found, _COMMAND_FIELD) != CommandField.N_EVENT_REPORT:
         return None
     return EventReport(
-        message_id=_short(found, _MESSAGE_ID),
+        message_id=decode_short(found, _MESSAGE_ID),
         sop_class_uid=found.get(_AFFECTED_SOP_CLASS, b"").strip(b"\x00 "),
         sop_instance_uid=found.get(_AFFECTED_SOP_INSTANCE, b"").strip(b"\x00 "),
-        event_type=_short(found, _EVENT_TYPE),
+        event_type=decode_short(found, _EVENT_TYPE),
     )
 
 
 def encode_event_response(report: EventReport, status: int) -> bytes:
     """Return the N-EVENT-REPORT-RSP (PS3.7 section 10.3.1.2)."""
-    return _request(
+    return encode_command_set(
         _optional_uid(_AFFECTED_SOP_CLASS, report.sop_class_uid),
-        _element(_COMMAND_FIELD, _SHORT.pack(CommandField.N_EVENT_REPORT | _RESPONSE)),
-        _element(_RESPONDED_TO, _SHORT.pack(report.message_id)),
-        _element(_DATA_SET_TYPE, _SHORT.pack(_NO_DATA_SET)),
-        _element(_STATUS, _SHORT.pack(status)),
+        encode_element(_COMMAND_FIELD, _SHORT.pack(CommandField.N_EVENT_REPORT | _RESPONSE)),
+        encode_element(_RESPONDED_TO, _SHORT.pack(report.message_id)),
+        encode_element(_DATA_SET_TYPE, _SHORT.pack(_NO_DATA_SET)),
+        encode_element(_STATUS, _SHORT.pack(status)),
         _optional_uid(_AFFECTED_SOP_INSTANCE, report.sop_instance_uid),
-        _element(_EVENT_TYPE, _SHORT.pack(report.event_type)),
+        encode_element(_EVENT_TYPE, _SHORT.pack(report.event_type)),
     )

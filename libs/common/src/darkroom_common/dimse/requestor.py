@@ -9,6 +9,7 @@ import socket
 import ssl
 import struct
 import time
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -88,10 +89,15 @@ class Peer:
 
 @dataclass(frozen=True)
 class Proposal:
-    """One presentation context that is offered."""
+    """One presentation context that is offered.
+
+    Attributes:
+        as_scp: we want to serve this SOP class, as a C-GET needs it (PS3.7 annex D.3.3.4).
+    """
 
     abstract_syntax: str
     transfer_syntaxes: tuple[str, ...]
+    as_scp: bool = False
 
 
 @dataclass(frozen=True)
@@ -162,6 +168,10 @@ def encode_associate_request(peer: Peer, contexts: Mapping[int, Proposal]) -> by
     user = (
         _item(0x51, struct.pack(">L", MAX_PDU))
         + _item(0x52, IMPLEMENTATION_CLASS_UID.encode())
+        + b"".join(
+            _item(0x54, struct.pack(">H", len(uid)) + uid.encode() + b"\x00\x01")
+            for uid in dict.fromkeys(one.abstract_syntax for one in contexts.values() if one.as_scp)
+        )
         + _item(0x55, IMPLEMENTATION_VERSION_NAME.encode())
     )
     body = (
@@ -213,6 +223,7 @@ class Association:
 
     Attributes:
         accepted: context id by (abstract syntax, transfer syntax).
+        contexts: (abstract syntax, transfer syntax) by context id.
         max_length: of the P-DATA-TF that the peer takes.
     """
 
@@ -222,12 +233,14 @@ class Association:
         results, max_length = decode_associate_accept(answer)
         self.peer = peer
         self.accepted: dict[tuple[str, str], int] = {}
+        self.contexts: dict[int, tuple[str, str]] = {}
         self._refused: dict[tuple[str, str], str] = {}
         for number, proposal in contexts.items():
             result, chosen = results.get(number, (1, ""))
             for syntax in proposal.transfer_syntaxes:
                 if result == 0 and syntax == chosen:
                     self.accepted[proposal.abstract_syntax, syntax] = number
+                    self.contexts[number] = proposal.abstract_syntax, syntax
                 else:
                     word = "TransferSyntax" if result in (0, _NO_TRANSFER_SYNTAX) else "SopClass"
                     self._refused[proposal.abstract_syntax, syntax] = f"{word}NotAccepted"
@@ -235,6 +248,7 @@ class Association:
         self._socket = plain
         self._parser = PduParser(MAX_PDU)
         self._buffer = memoryview(bytearray(_BUFFER))
+        self._events: deque[Fragment | ControlPdu] = deque()  # come, and not yet looked at
         self._message = 0
         self._closed = False
 
@@ -315,18 +329,29 @@ class Association:
         """
         assembler = MessageAssembler(data_limit)
         while True:
-            for event in self._receive(deadline):
-                if isinstance(event, ControlPdu):
-                    if event.kind is PduKind.RELEASE_RQ:
-                        with suppress(PeerFault):
-                            self.send(encode_release_response(), deadline=deadline)
-                    raise _fault_of(event)
-                try:
-                    message = assembler.take(event)
-                except ProtocolError as error:
-                    raise PeerFault("ProtocolError", error.code) from error
-                if message is not None:
-                    return message
+            fragment = self.receive_fragment(deadline)
+            try:
+                message = assembler.take(fragment)
+            except ProtocolError as error:
+                raise PeerFault("ProtocolError", error.code) from error
+            if message is not None:
+                return message
+
+    def receive_fragment(self, deadline: float) -> Fragment:
+        """Wait for some bytes of a message. They hold until this is called again.
+
+        Raises:
+            PeerFault: silence, an abort, or a release.
+        """
+        while not self._events:
+            self._events.extend(self._receive(deadline))
+        event = self._events.popleft()
+        if not isinstance(event, ControlPdu):
+            return event
+        if event.kind is PduKind.RELEASE_RQ:
+            with suppress(PeerFault):
+                self.send(encode_release_response(), deadline=deadline)
+        raise _fault_of(event)
 
     def ask(self, context: int, command: bytes, data_set: bytes) -> None:
         """Send a command and its data set.
@@ -394,7 +419,7 @@ class Association:
 
     def alive(self) -> bool:
         """Tell whether an idle association can still be used: the peer has said nothing since."""
-        if self._closed:
+        if self._closed or self._events:
             return False
         with suppress(OSError, ValueError):
             return not select.select([self._socket], [], [], 0)[0]

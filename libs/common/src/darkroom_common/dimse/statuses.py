@@ -1,6 +1,7 @@
-"""Status codes that Darkroom answers, in one place (PS3.4 annex B.2.3, PS3.7 annex C)."""
+"""Status codes, in one place (PS3.4 annexes B.2.3, C.4 and F, PS3.7 annex C)."""
 
 from enum import IntEnum
+from typing import Final
 
 
 class StoreStatus(IntEnum):
@@ -21,3 +22,56 @@ class StoreStatus(IntEnum):
     def __str__(self) -> str:
         """Return the four hexadecimal digits that the standard writes."""
         return f"{self.value:04X}"
+
+
+SUCCESS: Final = 0x0000
+CANCELLED: Final = 0xFE00
+PENDING: Final = frozenset({0xFF00, 0xFF01})
+DUPLICATE_SOP_INSTANCE: Final = 0x0111
+SUB_OPERATIONS_FAILED: Final = 0xB000
+"""One or more C-STOREs of a C-MOVE or C-GET have failed or warned."""
+
+_MEANINGS: Final = {
+    0x0105: "no such attribute",
+    0x0106: "an attribute has a value that is not allowed",
+    0x0107: "some attributes were not taken",
+    0x0110: "processing failure",
+    0x0111: "there is such a SOP instance already",
+    0x0112: "there is no such SOP instance",
+    0x0115: "an argument is not allowed",
+    0x0116: "an attribute value is out of its range",
+    0x0117: "the SOP instance UID is not allowed",
+    0x0118: "no such SOP class",
+    0x0119: "the SOP instance is of another class",
+    0x0120: "an attribute is missing",
+    0x0121: "an attribute has no value",
+    0x0122: "the SOP class is not supported",
+    0x0124: "not authorised",
+    0x0210: "the invocation is a duplicate",
+    0x0211: "the operation is not known",
+    0x0212: "an argument has another type than expected",
+    0x0213: "resource limitation",
+    0xA700: "out of resources",
+    0xA701: "out of resources: the matches cannot be counted",
+    0xA702: "out of resources: the sub-operations cannot be done",
+    0xA801: "the move destination is not known there",
+    0xA900: "the identifier does not fit the SOP class",
+    0xFE00: "cancelled",
+}
+
+
+def is_pending(status: int) -> bool:
+    """Tell whether more responses follow."""
+    return status in PENDING
+
+
+def meaning(status: int) -> str:
+    """Return what a status of another node says, in words."""
+    known = _MEANINGS.get(status)
+    if known is not None:
+        return known
+    if status & 0xF000 == 0xC000:  # noqa: PLR2004 - the class of statuses
+        return "unable to process"
+    if status & 0xFF00 == 0xA700:  # noqa: PLR2004
+        return "out of resources"
+    return "a warning" if status & 0xF000 == 0xB000 else "refused"  # noqa: PLR2004

@@ -22,6 +22,7 @@ from darkroom_common.messages.metadata import (
     StudyCompleted,
     StudyStatusChanged,
 )
+from darkroom_common.messages.remote import REMOTE_REQUESTS
 from darkroom_common.messages.transmit import TRANSMIT_REQUESTS
 
 MESSAGE_TYPES: Final[Mapping[str, type[Message]]] = MappingProxyType(
@@ -44,6 +45,7 @@ MESSAGE_TYPES: Final[Mapping[str, type[Message]]] = MappingProxyType(
             PrintJobChanged,
             LicenceChecked,
             *TRANSMIT_REQUESTS,
+            *REMOTE_REQUESTS,
         )
     }
 )

@@ -21,6 +21,10 @@ class Permission(StrEnum):
     DESTINATIONS_WRITE = "destinations:write"
     TRANSMIT_READ = "transmit:read"
     TRANSMIT_SEND = "transmit:send"
+    REMOTE_QUERY = "remote:query"
+    REMOTE_RETRIEVE = "remote:retrieve"
+    STEPS_READ = "mpps:read"
+    STEPS_WRITE = "mpps:write"
 
 
 class Open(Enum):
@@ -53,6 +57,10 @@ ROLES: Final[dict[str, frozenset[str]]] = {
             _P.DESTINATIONS_WRITE,
             _P.TRANSMIT_READ,
             _P.TRANSMIT_SEND,
+            _P.REMOTE_QUERY,
+            _P.REMOTE_RETRIEVE,
+            _P.STEPS_READ,
+            _P.STEPS_WRITE,
         }
     ),
     "radiologist": frozenset(
@@ -65,11 +73,23 @@ ROLES: Final[dict[str, frozenset[str]]] = {
             _P.DESTINATIONS_READ,
             _P.TRANSMIT_READ,
             _P.TRANSMIT_SEND,
+            _P.REMOTE_QUERY,
+            _P.REMOTE_RETRIEVE,
+            _P.STEPS_READ,
+            _P.STEPS_WRITE,
         }
     ),
     # Makes and corrects studies; hands nothing out of the system.
     "technician": frozenset(
-        {_P.STUDIES_READ, _P.STUDIES_WRITE, _P.DESTINATIONS_READ, _P.TRANSMIT_READ}
+        {
+            _P.STUDIES_READ,
+            _P.STUDIES_WRITE,
+            _P.DESTINATIONS_READ,
+            _P.TRANSMIT_READ,
+            _P.REMOTE_QUERY,
+            _P.STEPS_READ,
+            _P.STEPS_WRITE,
+        }
     ),
     "viewer": frozenset({_P.STUDIES_READ, _P.EXPORTS_DOWNLOAD}),
 }
@@ -110,6 +130,8 @@ ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("GET", "/api/v1/transmit/jobs/{job}/instances"): _P.TRANSMIT_READ,
     ("POST", "/api/v1/transmit/jobs/{job}/retry"): _P.TRANSMIT_SEND,
     ("POST", "/api/v1/transmit/jobs/{job}/cancel"): _P.TRANSMIT_SEND,
+    ("POST", "/api/v1/remote/{name}/query"): _P.REMOTE_QUERY,
+    ("POST", "/api/v1/worklist/query"): _P.REMOTE_QUERY,
     # QIDO-RS
     ("GET", "/dicom-web/studies"): _P.STUDIES_READ,
     ("GET", "/dicom-web/series"): _P.STUDIES_READ,
