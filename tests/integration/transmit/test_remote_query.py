@@ -15,9 +15,9 @@ import pytest
 from pydicom.dataset import Dataset
 from pynetdicom import evt
 from pynetdicom.events import Event
+from pynetdicom.pdu_primitives import P_DATA
 
 from darkroom_common.dimse.command import encode_command_set, encode_element
-from darkroom_common.dimse.pdu import encode_data
 from darkroom_local.ports import LOOPBACK, free_port
 from tests.builders import a_data_set, encode, new_uid
 from tests.dicom_peer import send
@@ -283,10 +283,10 @@ async def test_an_identifier_that_is_not_whole_is_an_error(both: Both) -> None:
             )
         )  # fmt: skip
         data_set = struct.pack("<HHL", 0x0010, 0x0010, 500) + b"PLANTED-77"
-        context = event.context.context_id
-        sock: Any = event.assoc.dul.socket
-        for is_command, data in ((True, command), (False, data_set)):
-            sock.send(encode_data(context, is_command=is_command, data=data, max_length=16384))
+        for kind, data in ((b"\x03", command), (b"\x02", data_set)):
+            sent = P_DATA()
+            sent.presentation_data_value_list = [[event.context.context_id, kind + data]]
+            event.assoc.dul.send_pdu(sent)
         yield 0x0000, None
 
     with scripted([FIND], [(evt.EVT_C_FIND, on_find)]) as port:

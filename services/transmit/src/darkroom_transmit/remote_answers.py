@@ -17,12 +17,23 @@ from darkroom_common.dimse.find import (
 from darkroom_common.dimse.requestor import PeerFault
 from darkroom_common.errors import PermanentError
 from darkroom_common.messages.base import Reply, Request
-from darkroom_common.messages.remote import QueryRemote, QueryWorklist
-from darkroom_common.messages.remote_bodies import RemoteQuery, WorklistQuery
+from darkroom_common.messages.remote import (
+    CreateProcedureStep,
+    QueryRemote,
+    QueryWorklist,
+    SetProcedureStep,
+)
+from darkroom_common.messages.remote_bodies import (
+    NewProcedureStep,
+    ProcedureStepChange,
+    RemoteQuery,
+    WorklistQuery,
+)
 from darkroom_common.seal import Seal
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_transmit.destinations import NotThere
 from darkroom_transmit.domain.query_keys import study_root_identifier, worklist_identifier
+from darkroom_transmit.procedure_steps import ProcedureSteps
 from darkroom_transmit.remote import ANSWER_SECONDS, Remotes, reply_to
 
 log = get_logger(__name__)
@@ -38,6 +49,7 @@ class RemoteAnswers:
     """Answers the requests of the queue `transmit.remote`."""
 
     remotes: Remotes
+    steps: ProcedureSteps
     seal: Seal
 
     async def __call__(self, message: Request) -> Reply:
@@ -62,6 +74,10 @@ class RemoteAnswers:
                     message, "worklist", MODALITY_WORKLIST_FIND,
                     worklist_identifier(asked), asked.limit,
                 )  # fmt: skip
+            case CreateProcedureStep():
+                return await self.steps.create(message, self._opened(message, NewProcedureStep))
+            case SetProcedureStep():
+                return await self.steps.set(message, self._opened(message, ProcedureStepChange))
             case _:
                 raise TypeError(f"transmit.remote got {message.TYPE}")
 

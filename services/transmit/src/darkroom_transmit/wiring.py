@@ -34,6 +34,7 @@ from darkroom_transmit.handlers import accept_job
 from darkroom_transmit.lane import Yard
 from darkroom_transmit.pool import AssociationPool
 from darkroom_transmit.preparation import ConvertingPreparer
+from darkroom_transmit.procedure_steps import ProcedureSteps
 from darkroom_transmit.remote import Remotes
 from darkroom_transmit.remote_answers import RemoteAnswers
 from darkroom_transmit.repository import JobRepository
@@ -97,6 +98,8 @@ async def run(service: Service, settings: TransmitSettings) -> None:
             ThreadPoolExecutor(REMOTE_AT_ONCE, thread_name_prefix="remote")
         )
         remotes = Remotes(configuration, sender, callers)
+        steps = ProcedureSteps(database, seal, remotes)
+        await steps.renew()
         commitments = Commitments(
             database, configuration, outbox, sender, threads, settings.commitment_wait_seconds
         )
@@ -132,7 +135,7 @@ async def run(service: Service, settings: TransmitSettings) -> None:
             ),
             broker.answer(TRANSMIT_REQUESTS, answers, concurrency=ASKED_AT_ONCE),
             broker.answer(
-                TRANSMIT_REMOTE, RemoteAnswers(remotes, seal), concurrency=REMOTE_AT_ONCE
+                TRANSMIT_REMOTE, RemoteAnswers(remotes, steps, seal), concurrency=REMOTE_AT_ONCE
             ),
             dispatcher.run(),
             dispatcher.sweep(),

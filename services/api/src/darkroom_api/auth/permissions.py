@@ -132,6 +132,11 @@ ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("POST", "/api/v1/transmit/jobs/{job}/cancel"): _P.TRANSMIT_SEND,
     ("POST", "/api/v1/remote/{name}/query"): _P.REMOTE_QUERY,
     ("POST", "/api/v1/worklist/query"): _P.REMOTE_QUERY,
+    ("GET", "/api/v1/mpps"): _P.STEPS_READ,
+    ("POST", "/api/v1/mpps"): _P.STEPS_WRITE,
+    ("GET", "/api/v1/mpps/{step}"): _P.STEPS_READ,
+    ("PATCH", "/api/v1/mpps/{step}"): _P.STEPS_WRITE,
+    ("PUT", "/api/v1/mpps/{step}"): _P.STEPS_WRITE,
     # QIDO-RS
     ("GET", "/dicom-web/studies"): _P.STUDIES_READ,
     ("GET", "/dicom-web/series"): _P.STUDIES_READ,
