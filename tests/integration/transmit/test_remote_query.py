@@ -45,7 +45,13 @@ async def both(services: Services) -> AsyncIterator[Both]:
 
 async def add(both: Both, name: str, port: int, **changes: Any) -> None:
     given = a_destination(port, name=name, **{"ae_title": name, **changes})
-    await both.call("POST", "/destinations", 201, json=given)
+    async with asyncio.timeout(30):
+        while True:  # transmit is ready a moment before its queues are
+            answer = await both.api.client.post("/api/v1/destinations", json=given)
+            if answer.status_code != 503:
+                break
+            await asyncio.sleep(0.1)
+    assert answer.status_code == 201, answer.text
 
 
 def logs(both: Both) -> str:

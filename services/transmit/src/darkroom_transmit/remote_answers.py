@@ -18,9 +18,11 @@ from darkroom_common.dimse.requestor import PeerFault
 from darkroom_common.errors import PermanentError
 from darkroom_common.messages.base import Reply, Request
 from darkroom_common.messages.remote import (
+    ActOnRetrieve,
     CreateProcedureStep,
     QueryRemote,
     QueryWorklist,
+    RetrieveFromRemote,
     SetProcedureStep,
 )
 from darkroom_common.messages.remote_bodies import (
@@ -35,6 +37,7 @@ from darkroom_transmit.destinations import NotThere
 from darkroom_transmit.domain.query_keys import study_root_identifier, worklist_identifier
 from darkroom_transmit.procedure_steps import ProcedureSteps
 from darkroom_transmit.remote import ANSWER_SECONDS, Remotes, reply_to
+from darkroom_transmit.retrievals import Retrievals
 
 log = get_logger(__name__)
 Body = TypeVar("Body", bound=BaseModel)
@@ -50,6 +53,7 @@ class RemoteAnswers:
 
     remotes: Remotes
     steps: ProcedureSteps
+    retrievals: Retrievals
     seal: Seal
 
     async def __call__(self, message: Request) -> Reply:
@@ -78,6 +82,10 @@ class RemoteAnswers:
                 return await self.steps.create(message, self._opened(message, NewProcedureStep))
             case SetProcedureStep():
                 return await self.steps.set(message, self._opened(message, ProcedureStepChange))
+            case RetrieveFromRemote():
+                return await self.retrievals.start(message)
+            case ActOnRetrieve():
+                return await self.retrievals.act(message)
             case _:
                 raise TypeError(f"transmit.remote got {message.TYPE}")
 

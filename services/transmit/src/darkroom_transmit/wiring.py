@@ -38,6 +38,8 @@ from darkroom_transmit.procedure_steps import ProcedureSteps
 from darkroom_transmit.remote import Remotes
 from darkroom_transmit.remote_answers import RemoteAnswers
 from darkroom_transmit.repository import JobRepository
+from darkroom_transmit.retrievals import Receiver, Retrievals
+from darkroom_transmit.retrieve_repository import RetrieveRepository
 from darkroom_transmit.router import Router
 from darkroom_transmit.sender import ClientTls, DimseSender
 from darkroom_transmit.settings import TransmitSettings
@@ -100,6 +102,16 @@ async def run(service: Service, settings: TransmitSettings) -> None:
         remotes = Remotes(configuration, sender, callers)
         steps = ProcedureSteps(database, seal, remotes)
         await steps.renew()
+        retrievals = Retrievals(
+            RetrieveRepository(database),
+            remotes,
+            Receiver(
+                settings.ingest_dicom_host, settings.ingest_dicom_port, settings.ae_title,
+                settings.ingest_calling_ae_title, settings.retrieve_silence_seconds,
+            ),
+            owner=uuid.uuid4().hex,
+            lease_seconds=settings.lease_seconds,
+        )  # fmt: skip
         commitments = Commitments(
             database, configuration, outbox, sender, threads, settings.commitment_wait_seconds
         )
@@ -128,18 +140,18 @@ async def run(service: Service, settings: TransmitSettings) -> None:
             wake=dispatcher.wake,
         )
         answers = Answers(configuration, dispatcher, router, jobs, database, outbox, seal, threads)
+        asked = RemoteAnswers(remotes, steps, retrievals, seal)
         async with service.background(
             broker.consume(TRANSMIT_JOBS, accept),
             broker.consume_batches(
                 TRANSMIT_ROUTE, router.route, size=ROUTE_BATCH, linger=ROUTE_LINGER
             ),
             broker.answer(TRANSMIT_REQUESTS, answers, concurrency=ASKED_AT_ONCE),
-            broker.answer(
-                TRANSMIT_REMOTE, RemoteAnswers(remotes, steps, seal), concurrency=REMOTE_AT_ONCE
-            ),
+            broker.answer(TRANSMIT_REMOTE, asked, concurrency=REMOTE_AT_ONCE),
             dispatcher.run(),
             dispatcher.sweep(),
             commitments.run(),
+            retrievals.run(),
             tidy(database, (events, requests)),
             outbox.run(database, broker),
         ):

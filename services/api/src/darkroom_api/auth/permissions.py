@@ -137,6 +137,11 @@ ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("GET", "/api/v1/mpps/{step}"): _P.STEPS_READ,
     ("PATCH", "/api/v1/mpps/{step}"): _P.STEPS_WRITE,
     ("PUT", "/api/v1/mpps/{step}"): _P.STEPS_WRITE,
+    ("POST", "/api/v1/remote/{name}/retrieve"): _P.REMOTE_RETRIEVE,
+    ("GET", "/api/v1/retrieve/jobs"): _P.REMOTE_QUERY,
+    ("GET", "/api/v1/retrieve/jobs/{job}"): _P.REMOTE_QUERY,
+    ("POST", "/api/v1/retrieve/jobs/{job}/retry"): _P.REMOTE_RETRIEVE,
+    ("POST", "/api/v1/retrieve/jobs/{job}/cancel"): _P.REMOTE_RETRIEVE,
     # QIDO-RS
     ("GET", "/dicom-web/studies"): _P.STUDIES_READ,
     ("GET", "/dicom-web/series"): _P.STUDIES_READ,
