@@ -71,6 +71,11 @@ class Plan:
             }
             if open_to_all():
                 values |= {"REQUIRE_CALLED_AE_TITLE": "false", "UNKNOWN_AE": "accept"}
+        if name == "transmit":
+            values |= {
+                "AE_TITLE": self.settings.ae_title,
+                "INGEST_DICOM_PORT": str(self.settings.dicom_port),
+            }
         if name == "api":
             targets = {service: self.health_url(service) for service in SERVICES}
             values |= {

@@ -22,6 +22,7 @@ from darkroom_common.messages.base import Exchange, Message
 from darkroom_common.messages.ingest import InstanceStored
 from darkroom_common.messages.metadata import InstanceIndexed, StudyCompleted
 from darkroom_common.messages.printing import PRINT_REQUESTS as ASKED_OF_PRINT
+from darkroom_common.messages.remote import REMOTE_REQUESTS
 from darkroom_common.messages.transmit import TRANSMIT_REQUESTS as ASKED_OF_TRANSMIT
 
 DEAD_EXCHANGE: Final = "darkroom.dead"
@@ -132,7 +133,9 @@ WORK_QUEUES: Final = (
 
 TRANSMIT_REQUESTS: Final = RequestQueue("transmit.requests", ASKED_OF_TRANSMIT)
 PRINT_REQUESTS: Final = RequestQueue("print.requests", ASKED_OF_PRINT)
-REQUEST_QUEUES: Final = (TRANSMIT_REQUESTS, PRINT_REQUESTS)
+TRANSMIT_REMOTE: Final = RequestQueue("transmit.remote", REMOTE_REQUESTS)
+"""What waits for other DICOM nodes: it must not hold up what transmit answers by itself."""
+REQUEST_QUEUES: Final = (TRANSMIT_REQUESTS, TRANSMIT_REMOTE, PRINT_REQUESTS)
 BOUND: Final = frozenset(
     message.TYPE for queue in (*WORK_QUEUES, *REQUEST_QUEUES) for message in queue.binds
 )

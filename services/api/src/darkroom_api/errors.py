@@ -30,6 +30,7 @@ class Code(IntEnum):
     INTERNAL_ERROR = 5001
     BAD_GATEWAY = 5002
     SERVICE_AWAY = 5003
+    GATEWAY_TIMEOUT = 5004
 
 
 class ApiError(Exception):

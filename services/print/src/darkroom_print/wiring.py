@@ -81,6 +81,7 @@ async def run(service: Service, settings: PrintSettings) -> None:
             seal=seal,
             wake=dispatcher.wake,
         )
+        await composers.warm()
         async with service.background(
             broker.consume(PRINT_JOBS, handlers.accept_job),
             broker.consume(PRINT_RULES, handlers.apply_rules),

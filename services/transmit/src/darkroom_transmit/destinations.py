@@ -112,6 +112,11 @@ class Configuration:
                 " AND state IN ('PENDING', 'SENDING', 'RETRYING'))", name,
             ):  # fmt: skip
                 raise InUse("jobs wait for it")
+            if await db.fetchval(
+                "SELECT EXISTS (SELECT FROM transmit.retrieve WHERE remote = $1"
+                " AND state IN ('PENDING', 'RETRIEVING', 'RETRYING'))", name,
+            ):  # fmt: skip
+                raise InUse("jobs retrieve from it")
             await db.execute("DELETE FROM transmit.destination WHERE name = $1", name)
             await self._log(db, by, "destination", name, before, None)
 

@@ -49,6 +49,19 @@ class TransmitSettings(Settings):
     commitment_wait_seconds: float = Field(
         default=5, ge=0, le=300, description="for a report on the association that has asked"
     )
+    ae_title: str = Field(
+        default="DARKROOM", min_length=1, max_length=16, description="of ingest: where C-MOVE sends"
+    )
+    ingest_dicom_host: str = Field(
+        default="127.0.0.1", description="where ingest takes the objects of C-GET"
+    )
+    ingest_dicom_port: int = Field(default=11112, ge=1, le=65535)
+    ingest_calling_ae_title: str = Field(
+        default="", max_length=16, description="of C-GET's objects; empty: that of their source"
+    )
+    retrieve_silence_seconds: float = Field(
+        default=600, gt=0, description="that a node may be busy with C-MOVE or C-GET without a word"
+    )
     database_connections: int = Field(default=10, ge=2, le=100)
 
     @model_validator(mode="after")

@@ -17,7 +17,12 @@ from darkroom_common.postgres.phi import PhiKeys, decode_key
 from darkroom_common.postgres.pool import open_database
 from darkroom_common.seal import Seal
 from darkroom_common.service import Service
-from darkroom_common.topology import TRANSMIT_JOBS, TRANSMIT_REQUESTS, TRANSMIT_ROUTE
+from darkroom_common.topology import (
+    TRANSMIT_JOBS,
+    TRANSMIT_REMOTE,
+    TRANSMIT_REQUESTS,
+    TRANSMIT_ROUTE,
+)
 from darkroom_transmit.answers import Answers
 from darkroom_transmit.commitment import Commitments
 from darkroom_transmit.commitment_door import open_door
@@ -29,7 +34,12 @@ from darkroom_transmit.handlers import accept_job
 from darkroom_transmit.lane import Yard
 from darkroom_transmit.pool import AssociationPool
 from darkroom_transmit.preparation import ConvertingPreparer
+from darkroom_transmit.procedure_steps import ProcedureSteps
+from darkroom_transmit.remote import Remotes
+from darkroom_transmit.remote_answers import RemoteAnswers
 from darkroom_transmit.repository import JobRepository
+from darkroom_transmit.retrievals import Receiver, Retrievals
+from darkroom_transmit.retrieve_repository import RetrieveRepository
 from darkroom_transmit.router import Router
 from darkroom_transmit.sender import ClientTls, DimseSender
 from darkroom_transmit.settings import TransmitSettings
@@ -39,6 +49,7 @@ from darkroom_transmit.tidy import tidy
 ROUTE_BATCH: Final = 200
 ROUTE_LINGER: Final = 0.2
 ASKED_AT_ONCE: Final = 8
+REMOTE_AT_ONCE: Final = 16
 DOOR_SECONDS: Final = 2.0
 _SHARE_OF_DRAIN: Final = 0.6
 
@@ -85,6 +96,22 @@ async def run(service: Service, settings: TransmitSettings) -> None:
         )
         sender = DimseSender(pool, tls)
         threads = stack.enter_context(ThreadPoolExecutor(ASKED_AT_ONCE, thread_name_prefix="asked"))
+        callers = stack.enter_context(
+            ThreadPoolExecutor(REMOTE_AT_ONCE, thread_name_prefix="remote")
+        )
+        remotes = Remotes(configuration, sender, callers)
+        steps = ProcedureSteps(database, seal, remotes)
+        await steps.renew()
+        retrievals = Retrievals(
+            RetrieveRepository(database),
+            remotes,
+            Receiver(
+                settings.ingest_dicom_host, settings.ingest_dicom_port, settings.ae_title,
+                settings.ingest_calling_ae_title, settings.retrieve_silence_seconds,
+            ),
+            owner=uuid.uuid4().hex,
+            lease_seconds=settings.lease_seconds,
+        )  # fmt: skip
         commitments = Commitments(
             database, configuration, outbox, sender, threads, settings.commitment_wait_seconds
         )
@@ -113,15 +140,18 @@ async def run(service: Service, settings: TransmitSettings) -> None:
             wake=dispatcher.wake,
         )
         answers = Answers(configuration, dispatcher, router, jobs, database, outbox, seal, threads)
+        asked = RemoteAnswers(remotes, steps, retrievals, seal)
         async with service.background(
             broker.consume(TRANSMIT_JOBS, accept),
             broker.consume_batches(
                 TRANSMIT_ROUTE, router.route, size=ROUTE_BATCH, linger=ROUTE_LINGER
             ),
             broker.answer(TRANSMIT_REQUESTS, answers, concurrency=ASKED_AT_ONCE),
+            broker.answer(TRANSMIT_REMOTE, asked, concurrency=REMOTE_AT_ONCE),
             dispatcher.run(),
             dispatcher.sweep(),
             commitments.run(),
+            retrievals.run(),
             tidy(database, (events, requests)),
             outbox.run(database, broker),
         ):

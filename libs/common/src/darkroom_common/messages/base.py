@@ -102,7 +102,17 @@ class Reply(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
-    outcome: Literal["done", "created", "not-found", "conflict", "invalid", "unavailable", "failed"]
+    outcome: Literal[
+        "done",
+        "created",
+        "not-found",
+        "conflict",
+        "invalid",
+        "unavailable",
+        "failed",
+        "peer-failed",  # another DICOM node has refused or cannot be worked with
+        "peer-timeout",  # it does not answer in time
+    ]
     reason: str = Field(default="", description="a sentence for people, without PHI")
     body: dict[str, Any] = Field(default_factory=dict)
     sealed: str = ""

@@ -23,6 +23,7 @@ from darkroom_common.messages.metadata import (
     StudyStatusChanged,
 )
 from darkroom_common.messages.printing import PRINT_REQUESTS
+from darkroom_common.messages.remote import REMOTE_REQUESTS
 from darkroom_common.messages.transmit import TRANSMIT_REQUESTS
 
 MESSAGE_TYPES: Final[Mapping[str, type[Message]]] = MappingProxyType(
@@ -46,6 +47,7 @@ MESSAGE_TYPES: Final[Mapping[str, type[Message]]] = MappingProxyType(
             LicenceChecked,
             *TRANSMIT_REQUESTS,
             *PRINT_REQUESTS,
+            *REMOTE_REQUESTS,
         )
     }
 )

@@ -157,6 +157,23 @@ TRANSMIT_POOL_EXHAUSTED: Final = Counter(
 TRANSMIT_COMMITMENTS: Final = Counter(
     "darkroom_transmit_commitments_total", "Storage commitments.", ["destination", "outcome"]
 )  # outcome: asked, committed, partly, expired
+REMOTE_REQUESTS: Final = Counter(
+    "darkroom_remote_requests_total",
+    "Asked of other nodes.",
+    ["destination", "operation", "outcome"],
+)  # fmt: skip # operation: study, series, image, worklist, create, set
+REMOTE_SECONDS: Final = Histogram(
+    "darkroom_remote_seconds", "Until a node has answered.", ["destination", "operation"],
+    buckets=_LATENCY,
+)  # fmt: skip
+RETRIEVE_JOBS: Final = Counter(
+    "darkroom_retrieve_jobs_total", "Retrieve jobs that have entered a state.",
+    ["destination", "state"],
+)  # fmt: skip
+RETRIEVE_INSTANCES: Final = Counter(
+    "darkroom_retrieve_instances_total", "Sub-operations of retrieving.", ["destination", "outcome"]
+)  # outcome: completed, warned, failed
+PREFETCHED: Final = Counter("darkroom_prefetched_studies_total", "Priors asked for.", ["rule"])
 ROUTED: Final = Counter("darkroom_routed_instances_total", "Instances routed.", ["rule"])
 
 # --- api -------------------------------------------------------------------------------------

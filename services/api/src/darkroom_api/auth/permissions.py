@@ -25,6 +25,10 @@ class Permission(StrEnum):
     PRINTERS_WRITE = "printers:write"
     PRINT_READ = "print:read"
     PRINT_SEND = "print:send"
+    REMOTE_QUERY = "remote:query"
+    REMOTE_RETRIEVE = "remote:retrieve"
+    STEPS_READ = "mpps:read"
+    STEPS_WRITE = "mpps:write"
 
 
 class Open(Enum):
@@ -61,6 +65,10 @@ ROLES: Final[dict[str, frozenset[str]]] = {
             _P.PRINTERS_WRITE,
             _P.PRINT_READ,
             _P.PRINT_SEND,
+            _P.REMOTE_QUERY,
+            _P.REMOTE_RETRIEVE,
+            _P.STEPS_READ,
+            _P.STEPS_WRITE,
         }
     ),
     "radiologist": frozenset(
@@ -76,6 +84,10 @@ ROLES: Final[dict[str, frozenset[str]]] = {
             _P.PRINTERS_READ,
             _P.PRINT_READ,
             _P.PRINT_SEND,
+            _P.REMOTE_QUERY,
+            _P.REMOTE_RETRIEVE,
+            _P.STEPS_READ,
+            _P.STEPS_WRITE,
         }
     ),
     # Makes and corrects studies, and prints; sends nothing out of the house.
@@ -88,6 +100,9 @@ ROLES: Final[dict[str, frozenset[str]]] = {
             _P.PRINTERS_READ,
             _P.PRINT_READ,
             _P.PRINT_SEND,
+            _P.REMOTE_QUERY,
+            _P.STEPS_READ,
+            _P.STEPS_WRITE,
         }
     ),
     "viewer": frozenset({_P.STUDIES_READ, _P.EXPORTS_DOWNLOAD}),
@@ -149,6 +164,18 @@ ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("POST", "/api/v1/print/jobs/{job}/cancel"): _P.PRINT_SEND,
     ("POST", "/api/v1/print/jobs/{job}/confirm"): _P.PRINT_SEND,
     ("POST", "/api/v1/print/preview"): _P.PRINT_SEND,
+    ("POST", "/api/v1/remote/{name}/query"): _P.REMOTE_QUERY,
+    ("POST", "/api/v1/worklist/query"): _P.REMOTE_QUERY,
+    ("GET", "/api/v1/mpps"): _P.STEPS_READ,
+    ("POST", "/api/v1/mpps"): _P.STEPS_WRITE,
+    ("GET", "/api/v1/mpps/{step}"): _P.STEPS_READ,
+    ("PATCH", "/api/v1/mpps/{step}"): _P.STEPS_WRITE,
+    ("PUT", "/api/v1/mpps/{step}"): _P.STEPS_WRITE,
+    ("POST", "/api/v1/remote/{name}/retrieve"): _P.REMOTE_RETRIEVE,
+    ("GET", "/api/v1/retrieve/jobs"): _P.REMOTE_QUERY,
+    ("GET", "/api/v1/retrieve/jobs/{job}"): _P.REMOTE_QUERY,
+    ("POST", "/api/v1/retrieve/jobs/{job}/retry"): _P.REMOTE_RETRIEVE,
+    ("POST", "/api/v1/retrieve/jobs/{job}/cancel"): _P.REMOTE_RETRIEVE,
     # QIDO-RS
     ("GET", "/dicom-web/studies"): _P.STUDIES_READ,
     ("GET", "/dicom-web/series"): _P.STUDIES_READ,

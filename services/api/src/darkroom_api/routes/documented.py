@@ -38,8 +38,9 @@ _ERRORS: Final = {
     416: "The range lies outside of the value.",
     422: "Values are missing or wrong.",
     500: "Something went wrong; the log has it under the request id.",
-    502: "The service did not answer.",
+    502: "The service did not answer, or the other DICOM node refuses or fails; `reason` says why.",
     503: "The database, the store or another service is away; try again after Retry-After seconds.",
+    504: "The other DICOM node does not answer in time.",
 }
 
 
