@@ -181,7 +181,7 @@ def add(app: FastAPI) -> None:
     base, tags = "/api/v1/printers", ["print"]
     one = f"{base}/{{name}}"
     app.add_api_route(
-        "/api/v1/printer-quirks", list_quirks, tags=[*tags], responses=errors(401, 403)
+        "/api/v1/printer-quirks", list_quirks, tags=[*tags], responses=errors(401, 403, 503)
     )
     app.add_api_route(base, list_printers, tags=[*tags], responses=errors(401, 403, 503))
     app.add_api_route(
