@@ -22,6 +22,9 @@ _COMMON: Final = (  # what is compressed, the usual first: each gets a context o
     "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81", "1.2.840.10008.1.2.4.57",
     "1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202", "1.2.840.10008.1.2.4.203",
 )  # fmt: skip
+MOST_SYNTAXES: Final = 30
+"""Of one context: DCMTK refuses an association that has more than some 36."""
+_RETIRED: Final = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (*range(52, 57), *range(58, 67)))
 _COMMON_CLASSES: Final = (
     "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.1",
     "1.2.840.10008.5.1.4.1.1.1.1", "1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.5.1.4.1.1.6.1",
@@ -111,11 +114,12 @@ def storage_proposals(sop_classes: Sequence[str]) -> list[Proposal]:
     known = [uid for uid in sop_classes if uid in allowed or not uid.startswith("1.2.840.10008.")]
     classes = (known or list(_COMMON_CLASSES))[: MOST_CONTEXTS // 2]
     room = MOST_CONTEXTS // len(classes)
-    rest = tuple(uid for uid in transfer_syntaxes() if uid not in {*_PLAIN, *_COMMON})
+    others = [uid for uid in transfer_syntaxes() if uid not in {*_PLAIN, *_COMMON}]
+    rest = sorted(others, key=lambda uid: uid in _RETIRED)
     groups = [_PLAIN, *((one,) for one in _COMMON), *((one,) for one in rest)]
     if len(groups) > room:
         tail = tuple(uid for group in groups[room - 1 :] for uid in group)
-        groups = [*groups[: room - 1], tail]
+        groups = [*groups[: room - 1], tail[:MOST_SYNTAXES]]
     return [Proposal(uid, group, as_scp=True) for uid in classes for group in groups]
 
 

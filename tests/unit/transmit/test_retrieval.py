@@ -1,0 +1,67 @@
+"""What is asked for, what is offered, and what an end means, without a network (TRX-11)."""
+
+import pytest
+
+from darkroom_common.dimse.contexts import storage_sop_classes, transfer_syntaxes
+from darkroom_transmit.domain.retrieval import (
+    MOST_CONTEXTS,
+    MOST_SYNTAXES,
+    Contents,
+    End,
+    Order,
+    identifiers,
+    judge,
+    storage_proposals,
+)
+from tests.builders import CT
+
+
+@pytest.mark.req("TRX-11")
+def test_the_fewest_identifiers_ask_for_what_is_missing() -> None:
+    contents = Contents({"1.1": [("1.1.1", CT), ("1.1.2", CT)], "1.2": [("1.2.1", CT)]})
+    (study,) = identifiers(Order("1", None, (), (), "move"), contents)
+    assert (study.QueryRetrieveLevel, study.StudyInstanceUID) == ("STUDY", "1")
+    (series,) = identifiers(Order("1", "1.1", (), (), "move"), contents)
+    assert (series.QueryRetrieveLevel, series.SeriesInstanceUID) == ("SERIES", "1.1")
+    first, second = identifiers(Order("1", None, (), ("1.1.2", "1.2.1"), "get"), contents)
+    assert (first.SeriesInstanceUID, first.SOPInstanceUID) == ("1.1", "1.1.2")
+    assert (second.SeriesInstanceUID, second.SOPInstanceUID) == ("1.2", "1.2.1")
+    (whole,) = identifiers(Order("1", None, (), ("9.9",), "move"), Contents())
+    assert whole.QueryRetrieveLevel == "STUDY"
+    many = tuple(f"1.1.{n}" for n in range(450))
+    assert len(identifiers(Order("1", "1.1", many, (), "move"), Contents())) == 3
+
+
+@pytest.mark.req("TRX-11")
+@pytest.mark.parametrize("classes", [(), (CT,), tuple(storage_sop_classes()[:5])])
+def test_compressed_syntaxes_are_offered_apart_as_far_as_there_is_room(
+    classes: tuple[str, ...],
+) -> None:
+    offered = storage_proposals(classes)
+    assert len(offered) <= MOST_CONTEXTS
+    assert all(len(one.transfer_syntaxes) <= MOST_SYNTAXES and one.as_scp for one in offered)
+    assert {one.abstract_syntax for one in offered} >= set(classes)
+    if classes == (CT,):
+        assert {uid for one in offered for uid in one.transfer_syntaxes} == set(transfer_syntaxes())
+        assert max(len(one.transfer_syntaxes) for one in offered) == 2
+
+
+@pytest.mark.req("TRX-11")
+@pytest.mark.parametrize(
+    ("end", "state", "wanted"),
+    [
+        (End(0x0000, 5, 0, 0, ()), "DONE", ()),
+        (End(0x0000, 0, 0, 0, ()), "FAILED", ()),
+        (End(0xB000, 3, 2, 0, ("1.1", "1.2")), "RETRY", ("1.1", "1.2")),
+        (End(0xB000, 3, 0, 2, ()), "DONE", ()),
+        (End(0xA702, 0, 5, 0, ()), "RETRY", ()),
+        (End(0xA701, 0, 0, 0, ()), "RETRY", ()),
+        (End(0xA801, 0, 0, 0, ()), "FAILED", ()),
+        (End(0xA900, 0, 0, 0, ()), "FAILED", ()),
+        (End(0xC001, 0, 0, 0, ()), "RETRY", ()),
+        (End(0xFE00, 3, 0, 0, ()), "CANCELLED", ()),
+    ],
+)
+def test_what_an_end_means(end: End, state: str, wanted: tuple[str, ...]) -> None:
+    verdict = judge(end)
+    assert (verdict.state, verdict.wanted) == (state, wanted)
