@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from darkroom_common.dimse.pdu import Fragment, PduParser
-from darkroom_common.dimse.requestor import Peer, PeerFault, Proposal, associate
+from darkroom_common.dimse.proposal import Proposal
+from darkroom_common.dimse.requestor import Peer, PeerFault, associate
 from darkroom_local.ports import LOOPBACK, free_port
 from darkroom_transmit.domain.outcome import Outcome, Verdict, classify
 from darkroom_transmit.pool import AssociationPool, PoolExhausted, PoolKey

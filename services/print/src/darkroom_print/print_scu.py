@@ -10,7 +10,8 @@ from pydicom.dataset import Dataset
 
 from darkroom_common.dimse.identifiers import SYNTAXES
 from darkroom_common.dimse.normalized import NormalizedAnswer, NormalizedUser, Reported
-from darkroom_common.dimse.requestor import Peer, PeerFault, Proposal, associate
+from darkroom_common.dimse.proposal import Proposal
+from darkroom_common.dimse.requestor import Peer, PeerFault, associate
 from darkroom_common.errors import DarkroomError
 from darkroom_print.domain.bitmap import Bitmap
 from darkroom_print.domain.print_status import in_words, is_transient, is_warning

@@ -28,13 +28,13 @@ from darkroom_common.dimse.pdu import (
     encode_data,
     encode_release_response,
 )
+from darkroom_common.dimse.proposal import Proposal
 from darkroom_common.dimse.requestor import (
     IMPLICIT_VR_LITTLE_ENDIAN,
     Association,
     MessageAssembler,
     Peer,
     PeerFault,
-    Proposal,
     ReceivedMessage,
     associate,
 )

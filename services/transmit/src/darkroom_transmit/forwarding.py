@@ -9,7 +9,13 @@ from typing import Final
 
 from darkroom_common.dimse.command import Command, encode_store_request
 from darkroom_common.dimse.pdu import HEAD, encode_data, encode_data_head
-from darkroom_common.dimse.requestor import Association, Peer, PeerFault, Proposal, associate
+from darkroom_common.dimse.proposal import Proposal
+from darkroom_common.dimse.requestor import (
+    Association,
+    Peer,
+    PeerFault,
+    associate,
+)
 from darkroom_common.dimse.statuses import StoreStatus
 from darkroom_common.telemetry.logs import get_logger
 

@@ -8,7 +8,8 @@ from pydicom.dataset import Dataset
 from darkroom_common.dimse.find import Refused, context_for, read_answer
 from darkroom_common.dimse.identifiers import IDENTIFIER_LIMIT, SYNTAXES, encode_data_set
 from darkroom_common.dimse.operations import encode_create, encode_set
-from darkroom_common.dimse.requestor import Peer, Proposal, associate
+from darkroom_common.dimse.proposal import Proposal
+from darkroom_common.dimse.requestor import Peer, associate
 from darkroom_transmit.remote import ANSWER_SECONDS
 
 PROCEDURE_STEP: Final = "1.2.840.10008.3.1.2.3.3"

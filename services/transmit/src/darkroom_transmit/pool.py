@@ -12,7 +12,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from darkroom_common.dimse.requestor import Association, Peer, PeerFault, Proposal, associate
+from darkroom_common.dimse.proposal import Proposal
+from darkroom_common.dimse.requestor import (
+    Association,
+    Peer,
+    PeerFault,
+    associate,
+)
 from darkroom_common.errors import TransientError
 from darkroom_common.telemetry import metrics
 

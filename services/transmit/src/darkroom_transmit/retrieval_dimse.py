@@ -26,7 +26,13 @@ from darkroom_common.dimse.identifiers import (
 )
 from darkroom_common.dimse.operations import Answer, decode_answer, encode_cancel, encode_query
 from darkroom_common.dimse.pdu import Fragment, ProtocolError
-from darkroom_common.dimse.requestor import Association, Peer, PeerFault, Proposal, associate
+from darkroom_common.dimse.proposal import Proposal
+from darkroom_common.dimse.requestor import (
+    Association,
+    Peer,
+    PeerFault,
+    associate,
+)
 from darkroom_common.messages.remote_bodies import RemoteQuery
 from darkroom_transmit.domain.query_keys import study_root_identifier
 from darkroom_transmit.domain.retrieval import (

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Protocol
 
 from darkroom_common.dimse.contexts import VERIFICATION
+from darkroom_common.dimse.proposal import Proposal
 from darkroom_common.dimse.requestor import (
     IMPLICIT_VR_LITTLE_ENDIAN,
     Peer,
     PeerFault,
-    Proposal,
     associate,
 )
 from darkroom_common.dimse.tls import BadCertificate, TlsTrust, client_context

@@ -16,11 +16,11 @@ from darkroom_common.dimse.identifiers import (
 )
 from darkroom_common.dimse.operations import Answer, decode_answer, encode_cancel, encode_query
 from darkroom_common.dimse.pdu import ProtocolError
+from darkroom_common.dimse.proposal import Proposal
 from darkroom_common.dimse.requestor import (
     Association,
     Peer,
     PeerFault,
-    Proposal,
     ReceivedMessage,
     associate,
 )

@@ -39,6 +39,7 @@ from darkroom_common.dimse.pdu import (
     encode_release_response,
     encode_user_abort,
 )
+from darkroom_common.dimse.proposal import Proposal
 from darkroom_common.errors import DarkroomError
 
 MAX_PDU: Final = 131_072
@@ -85,19 +86,6 @@ class Peer:
     answer_seconds: float = 60.0
     tls: ssl.SSLContext | None = None
     server_name: str = ""
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """One presentation context that is offered.
-
-    Attributes:
-        as_scp: we want to serve this SOP class, as a C-GET needs it (PS3.7 annex D.3.3.4).
-    """
-
-    abstract_syntax: str
-    transfer_syntaxes: tuple[str, ...]
-    as_scp: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Final, Literal
 from pydicom.dataset import Dataset
 
 from darkroom_common.dimse.contexts import storage_sop_classes, transfer_syntaxes
-from darkroom_common.dimse.requestor import Proposal
+from darkroom_common.dimse.proposal import Proposal
 from darkroom_common.dimse.statuses import CANCELLED, SUB_OPERATIONS_FAILED, SUCCESS
 from darkroom_transmit.domain.query_keys import put
 
