@@ -11,12 +11,13 @@ from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
+from pydicom.uid import ImplicitVRLittleEndian
 
 from darkroom_common.dicom.limits import DEFAULT_LIMITS
 from darkroom_common.dicom.walk import Unreadable, Walker
 from darkroom_common.dimse.pdu import ProtocolError
-from darkroom_common.dimse.requestor import IMPLICIT_VR_LITTLE_ENDIAN
 
+IMPLICIT_VR_LITTLE_ENDIAN: Final = str(ImplicitVRLittleEndian)
 EXPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2.1"
 SYNTAXES: Final = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
 IDENTIFIER_LIMIT: Final = 1 << 20
