@@ -108,6 +108,11 @@ class Configuration:
             ):
                 raise InUse("a rule sends to it")
             if await db.fetchval(
+                "SELECT EXISTS (SELECT FROM transmit.rule"
+                " WHERE spec->'prefetch'->>'remote' = $1)", name,
+            ):  # fmt: skip
+                raise InUse("a rule retrieves priors from it")
+            if await db.fetchval(
                 "SELECT EXISTS (SELECT FROM transmit.job WHERE destination = $1"
                 " AND state IN ('PENDING', 'SENDING', 'RETRYING'))", name,
             ):  # fmt: skip
@@ -174,12 +179,15 @@ class Configuration:
             NotThere: it names a destination that there is not.
         """
         text = spec.model_dump_json()
+        named = set(spec.destinations)
+        if spec.prefetch is not None:
+            named.add(spec.prefetch.remote)
         async with self._database.transaction() as db:
             known = await db.fetch(
                 "SELECT name FROM transmit.destination WHERE name = ANY($1::text[]) FOR SHARE",
-                list(spec.destinations),
+                sorted(named),
             )
-            if {row["name"] for row in known} != set(spec.destinations):
+            if {row["name"] for row in known} != named:
                 raise NotThere("it names a destination that there is not")
             before = await db.fetchval(
                 "SELECT spec::text FROM transmit.rule WHERE name = $1 FOR UPDATE", name

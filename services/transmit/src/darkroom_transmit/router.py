@@ -22,6 +22,7 @@ from darkroom_common.telemetry import metrics, traces
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_transmit.destinations import Configuration
 from darkroom_transmit.domain.routing import Decision, Facts, Rule, decide
+from darkroom_transmit.prefetch import is_prior, want_priors
 from darkroom_transmit.repository import JobRepository
 
 log = get_logger(__name__)
@@ -187,6 +188,8 @@ class Router:
         destinations: set[str] = set()
         with traces.span(tracer, "transmit.route", parent=traces.extract(trace), rules=len(wanted)):
             for rule, uids in wanted.items():
+                if rule.spec.prefetch is not None:
+                    await want_priors(db, rule, study)
                 for destination in rule.spec.destinations:
                     if await self._job(db, rule, destination, study, uids):
                         destinations.add(destination)
@@ -230,6 +233,7 @@ class Router:
             series = await self.facts(db, study)
             if not series:
                 return None
+            prior = await is_prior(db, study)
             routed = {
                 (row["rule"], row["destination"]): row["instances"]
                 for row in await db.fetch(
@@ -254,6 +258,7 @@ class Router:
             )
         return {
             "study_instance_uid": study,
+            "is_prior": prior,
             "series": explained,
             "already_routed": [
                 {"rule": rule, "destination": destination, "instances": count}
@@ -270,6 +275,9 @@ def _told(decision: Decision) -> dict[str, Any]:
         "skipped": decision.skipped,
         "destinations": list(decision.rule.spec.destinations),
         "stop": decision.rule.spec.stop,
+        "prefetch": None
+        if decision.rule.spec.prefetch is None
+        else decision.rule.spec.prefetch.model_dump(mode="json"),
         "conditions": [
             {
                 "condition": finding.condition,

@@ -33,6 +33,7 @@ from darkroom_transmit.dispatcher import Dispatcher
 from darkroom_transmit.handlers import accept_job
 from darkroom_transmit.lane import Yard
 from darkroom_transmit.pool import AssociationPool
+from darkroom_transmit.prefetch import Prefetcher
 from darkroom_transmit.preparation import ConvertingPreparer
 from darkroom_transmit.procedure_steps import ProcedureSteps
 from darkroom_transmit.remote import Remotes
@@ -140,6 +141,9 @@ async def run(service: Service, settings: TransmitSettings) -> None:
             wake=dispatcher.wake,
         )
         answers = Answers(configuration, dispatcher, router, jobs, database, outbox, seal, threads)
+        prefetcher = Prefetcher(
+            database, remotes, RetrieveRepository(database), keys, retrievals.wake
+        )
         asked = RemoteAnswers(remotes, steps, retrievals, seal)
         async with service.background(
             broker.consume(TRANSMIT_JOBS, accept),
@@ -152,6 +156,7 @@ async def run(service: Service, settings: TransmitSettings) -> None:
             dispatcher.sweep(),
             commitments.run(),
             retrievals.run(),
+            prefetcher.run(),
             tidy(database, (events, requests)),
             outbox.run(database, broker),
         ):

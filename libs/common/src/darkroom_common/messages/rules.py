@@ -31,6 +31,17 @@ class Conditions(_Part):
     time_zone: str = Field(default="UTC", max_length=64)
 
 
+class Prefetch(_Part):
+    """Priors of the same patient that another node has are retrieved, each once."""
+
+    remote: Name
+    method: Literal["move", "get"] = "move"
+    same_modality: bool = Field(default=False, description="with one of the study's modalities")
+    same_body_part: bool = Field(default=False, description="with one of its body parts examined")
+    years: int | None = Field(default=None, ge=1, le=150, description="before the study at most")
+    max_studies: int = Field(default=5, ge=1, le=100, description="the newest")
+
+
 class RuleSpec(_Part):
     """Which images go where by themselves."""
 
@@ -43,12 +54,13 @@ class RuleSpec(_Part):
     conditions: Conditions = Conditions()
     destinations: tuple[Name, ...] = Field(default=(), max_length=100)
     priority: Literal["low", "medium", "high"] = "medium"
+    prefetch: Prefetch | None = Field(default=None, description="retrieve priors, too")
     stop: bool = Field(default=False, description="look at no later rule when this one matches")
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
-        if not self.destinations and not self.stop:
-            raise ValueError("a rule sends to destinations, or stops")
+        if not self.destinations and not self.stop and self.prefetch is None:
+            raise ValueError("a rule sends to destinations, retrieves priors, or stops")
         try:
             ZoneInfo(self.conditions.time_zone)
         except (OSError, ValueError, KeyError) as error:

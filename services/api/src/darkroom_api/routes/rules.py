@@ -15,7 +15,7 @@ from darkroom_api.parts import parts_of
 from darkroom_api.routes.documented import errors
 from darkroom_common.messages.base import Uid
 from darkroom_common.messages.destinations import Name
-from darkroom_common.messages.rules import RuleSpec
+from darkroom_common.messages.rules import Prefetch, RuleSpec
 from darkroom_common.messages.transmit import DeleteRule, DryRunRules, PutRule
 
 _COLUMNS: Final = "name, spec::text, version, created_at, updated_at"
@@ -69,6 +69,7 @@ class ExplainedRule(BaseModel):
     skipped: str = Field(description="why it was not looked at; empty when it was")
     destinations: list[str]
     stop: bool
+    prefetch: Prefetch | None = Field(description="which priors it has retrieved")
     conditions: list[ExplainedCondition]
 
 
@@ -93,6 +94,7 @@ class Explanation(BaseModel):
     """What the rules would do with a study as it is stored; nothing is sent."""
 
     study_instance_uid: str
+    is_prior: bool = Field(description="retrieved as a prior itself: no rule wants priors of it")
     series: list[ExplainedSeries]
     already_routed: list[AlreadyRouted]
 
