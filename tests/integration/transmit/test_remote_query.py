@@ -291,7 +291,7 @@ async def test_an_identifier_that_is_not_whole_is_an_error(both: Both) -> None:
         data_set = struct.pack("<HHL", 0x0010, 0x0010, 500) + b"PLANTED-77"
         for kind, data in ((b"\x03", command), (b"\x02", data_set)):
             sent: Any = P_DATA()
-            sent.presentation_data_value_list = [(event.context.context_id, kind + data)]
+            sent.presentation_data_value_list = [[event.context.context_id, kind + data]]
             event.assoc.dul.send_pdu(sent)
         yield 0x0000, None
 

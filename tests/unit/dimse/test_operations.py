@@ -8,8 +8,9 @@ import pytest
 from pydicom.dataset import Dataset
 from pynetdicom import dsutils
 
+from darkroom_common.dicom.charset import character_set
 from darkroom_common.dimse.command import CommandField
-from darkroom_common.dimse.identifiers import character_set, decode_data_set, encode_data_set
+from darkroom_common.dimse.identifiers import decode_data_set, encode_data_set
 from darkroom_common.dimse.operations import (
     SubOperations,
     decode_answer,

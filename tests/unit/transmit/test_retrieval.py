@@ -11,7 +11,7 @@ from darkroom_transmit.domain.retrieval import (
     Order,
     identifiers,
     judge,
-    storage_proposals,
+    storage_contexts,
 )
 from tests.builders import CT
 
@@ -37,13 +37,13 @@ def test_the_fewest_identifiers_ask_for_what_is_missing() -> None:
 def test_compressed_syntaxes_are_offered_apart_as_far_as_there_is_room(
     classes: tuple[str, ...],
 ) -> None:
-    offered = storage_proposals(classes)
+    offered = storage_contexts(classes)
     assert len(offered) <= MOST_CONTEXTS
-    assert all(len(one.transfer_syntaxes) <= MOST_SYNTAXES and one.as_scp for one in offered)
-    assert {one.abstract_syntax for one in offered} >= set(classes)
+    assert all(len(syntaxes) <= MOST_SYNTAXES for _, syntaxes in offered)
+    assert {uid for uid, _ in offered} >= set(classes)
     if classes == (CT,):
-        assert {uid for one in offered for uid in one.transfer_syntaxes} == set(transfer_syntaxes())
-        assert max(len(one.transfer_syntaxes) for one in offered) == 2
+        assert {one for _, syntaxes in offered for one in syntaxes} == set(transfer_syntaxes())
+        assert max(len(syntaxes) for _, syntaxes in offered) == 2
 
 
 @pytest.mark.req("TRX-11")

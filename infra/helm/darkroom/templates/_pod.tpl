@@ -192,8 +192,13 @@ DARKROOM_DICOM_TLS_CLIENT_CA: /run/secrets/dicom-tls/{{ $tls.clientCaKey }}
 DARKROOM_DICOM_TLS_CLIENTS: {{ $tls.clients }}
 {{- end }}
 {{- end }}
-{{- $own := (index .root.Values.services .service).settings -}}
-{{- range $setting, $value := merge (deepCopy $own) .root.Values.settings }}
+{{- $own := deepCopy (index .root.Values.services .service).settings -}}
+{{- if eq .service "transmit" }}
+{{- $ours := .root.Values.services.ingest.settings.AE_TITLE | default "DARKROOM" -}}
+{{- $host := printf "%s-dicom" (include "darkroom.fullname" .root) -}}
+{{- $own = merge $own (dict "AE_TITLE" $ours "INGEST_DICOM_HOST" $host "INGEST_DICOM_PORT" .root.Values.dicom.service.port) -}}
+{{- end }}
+{{- range $setting, $value := merge $own .root.Values.settings }}
 DARKROOM_{{ $setting }}: {{ if kindIs "string" $value }}{{ $value | quote }}{{ else }}{{ $value | toJson | quote }}{{ end }}
 {{- end }}
 {{- end -}}

@@ -40,7 +40,7 @@ from darkroom_transmit.domain.retrieval import (
     End,
     Order,
     identifiers,
-    storage_proposals,
+    storage_contexts,
 )
 from darkroom_transmit.forwarding import Forwarder
 
@@ -103,7 +103,10 @@ def retrieve(peer: Peer, order: Order, way: Way, handle: Handle) -> End:
         return _Retrieval(peer, way, handle, STUDY_ROOT_MOVE, None).run(asked, ())
     forwarder = way.forwarder()
     try:
-        offered = storage_proposals(contents.sop_classes)
+        offered = [
+            Proposal(uid, syntaxes, as_scp=True)
+            for uid, syntaxes in storage_contexts(contents.sop_classes)
+        ]
         return _Retrieval(peer, way, handle, STUDY_ROOT_GET, forwarder).run(asked, offered)
     finally:
         forwarder.close()

@@ -1,7 +1,6 @@
 """Identifiers and attribute lists: data sets that are small and stand in messages.
 
-Character sets: what we send is ASCII, Latin 1 or UTF-8, the simplest that holds all texts. What
-comes may be in any of PS3.3 C.12.1.1.2, with code extensions.
+What comes may be in any character set of PS3.3 C.12.1.1.2, with code extensions.
 """
 
 import io
@@ -22,18 +21,6 @@ EXPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2.1"
 SYNTAXES: Final = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
 IDENTIFIER_LIMIT: Final = 1 << 20
 """Bytes of an identifier that are read."""
-
-
-def character_set(*texts: str) -> str:
-    """Return the Specific Character Set for texts; empty for the default repertoire."""
-    joined = "".join(texts)
-    if joined.isascii():
-        return ""
-    try:
-        joined.encode("latin-1")
-    except UnicodeEncodeError:
-        return "ISO_IR 192"
-    return "ISO_IR 100"
 
 
 def encode_data_set(data_set: Dataset, transfer_syntax: str) -> bytes:

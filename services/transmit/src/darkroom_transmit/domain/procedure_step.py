@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from pydicom.dataset import Dataset
 
-from darkroom_common.dimse.identifiers import character_set
+from darkroom_common.dicom.charset import character_set
 from darkroom_common.messages.remote_bodies import (
     DiscontinuationReason,
     NewProcedureStep,

@@ -8,7 +8,7 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
-from darkroom_common.dimse.identifiers import character_set
+from darkroom_common.dicom.charset import character_set
 from darkroom_common.errors import PermanentError
 from darkroom_common.messages.remote_bodies import RemoteQuery, WorklistQuery, keyword_of
 

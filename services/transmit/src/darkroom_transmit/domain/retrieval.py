@@ -7,7 +7,6 @@ from typing import Final, Literal
 from pydicom.dataset import Dataset
 
 from darkroom_common.dimse.contexts import storage_sop_classes, transfer_syntaxes
-from darkroom_common.dimse.proposal import Proposal
 from darkroom_common.dimse.statuses import CANCELLED, SUB_OPERATIONS_FAILED, SUCCESS
 from darkroom_transmit.domain.query_keys import put
 
@@ -104,8 +103,8 @@ def _images(study: str, series: str, uids: Sequence[str]) -> list[Dataset]:
     return found
 
 
-def storage_proposals(sop_classes: Sequence[str]) -> list[Proposal]:
-    """Return what to offer for a C-GET, so that objects come as they are stored.
+def storage_contexts(sop_classes: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
+    """Return (SOP class, transfer syntaxes) to offer for a C-GET: objects come as they are stored.
 
     A context with several transfer syntaxes is answered with one of them, so that each compressed
     one has a context of its own, as far as there is room; the last context has the rest.
@@ -120,7 +119,7 @@ def storage_proposals(sop_classes: Sequence[str]) -> list[Proposal]:
     if len(groups) > room:
         tail = tuple(uid for group in groups[room - 1 :] for uid in group)
         groups = [*groups[: room - 1], tail[:MOST_SYNTAXES]]
-    return [Proposal(uid, group, as_scp=True) for uid in classes for group in groups]
+    return [(uid, group) for uid in classes for group in groups]
 
 
 @dataclass(frozen=True)
