@@ -1,6 +1,7 @@
 """One suite for RabbitMQ and for the broker in memory: what services may rely on."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -14,6 +15,7 @@ from darkroom_common.amqp.connection import broker_errors
 from darkroom_common.amqp.publisher import declare_exchanges
 from darkroom_common.amqp.rabbitmq import RabbitBroker
 from darkroom_common.errors import DependencyUnavailable, PermanentError
+from darkroom_common.health import Unhealthy
 from darkroom_common.messages.api import ValidateLicence
 from darkroom_common.messages.base import Message, Reply, Request
 from darkroom_common.messages.ingest import InstanceStored
@@ -402,6 +404,33 @@ async def test_a_request_gets_the_reply_of_its_own(bench: Bench) -> None:
         replies = await asyncio.gather(*(ask(bench.broker, EchoDestination(name=n)) for n in names))
     assert [reply.body["name"] for reply in replies] == names
     assert {reply.outcome for reply in replies} == {"done"}
+
+
+async def test_who_is_well_takes_requests_and_messages(bench: Bench) -> None:
+    handled = asyncio.Event()
+
+    async def answer(message: Request) -> Reply:
+        return Reply(outcome="done")
+
+    async def handle(message: Message) -> None:
+        assert isinstance(message, InstanceStored)
+        handled.set()
+
+    async with (
+        running(bench.broker.answer(ASKED, answer)),
+        running(bench.broker.consume(QUEUE, handle)),
+        asyncio.timeout(LIMIT),
+    ):
+        await asyncio.sleep(0)
+        while True:
+            with contextlib.suppress(Unhealthy):
+                await bench.broker.check()
+                break
+            await asyncio.sleep(0.002)
+        reply = await bench.broker.request(EchoDestination(name="A"), limit=LIMIT)
+        assert reply.outcome == "done"
+        await bench.broker.publish(an_instance_stored())
+        await handled.wait()
 
 
 async def test_what_a_request_handler_raises_is_a_reply(bench: Bench) -> None:

@@ -124,5 +124,13 @@ async def test_readiness_gives_a_reason_for_each_dependency() -> None:
     ready, report = await told.report()
     assert ready
     assert not report["checks"]["ill"]["ok"]
+    late = Health("test", "1")
+
+    async def starts_meanwhile() -> None:
+        late.started = True
+
+    late.add("before its consumers", starts_meanwhile)
+    assert not (await late.report())[0]
+    assert (await late.report())[0]
     draining = Health("test", "1", started=True, draining=True)
     assert not (await draining.report())[0]

@@ -55,11 +55,17 @@ class Health:
             self.only_told.add(dependency)
 
     async def report(self) -> tuple[bool, dict[str, Any]]:
-        """Return (ready, the body of `/readyz`)."""
+        """Return (ready, the body of `/readyz`).
+
+        What a check said before the service was started does not count as ready: its consumers may
+        not have been there yet.
+        """
+        reason = "draining" if self.draining else None if self.started else "starting"
         results = await asyncio.gather(*(self._run(name) for name in self.checks))
         checks = dict(zip(self.checks, results, strict=True))
-        if self.draining or not self.started:
-            reason = "draining" if self.draining else "starting"
+        if self.draining:
+            reason = "draining"
+        if reason is not None:
             checks["service"] = {"ok": False, "reason": reason}
         ready = all(result["ok"] for name, result in checks.items() if name not in self.only_told)
         metrics.READY.labels(self.service).set(ready)

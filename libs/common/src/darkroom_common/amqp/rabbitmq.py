@@ -222,8 +222,9 @@ class RabbitBroker:
             self._in_session[queue.name] = False
             channel = await self._consuming.channel()
             try:
-                self._in_session[queue.name] = True
-                await answer_session(channel, queue, bounded)
+                await answer_session(
+                    channel, queue, bounded, lambda: self._in_session.update({queue.name: True})
+                )
             finally:
                 self._in_session[queue.name] = False
                 await close_quietly(channel, seconds=2)

@@ -1,6 +1,7 @@
 """Request and reply by RabbitMQ's direct reply-to: no queue for replies is declared anywhere."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from typing import Final
@@ -130,9 +131,12 @@ class Requester:
 
 
 async def answer_session(
-    channel: AbstractChannel, queue: RequestQueue, handler: RequestHandler
+    channel: AbstractChannel,
+    queue: RequestQueue,
+    handler: RequestHandler,
+    answering: Callable[[], None],
 ) -> None:
-    """Answer requests on a channel until it is closed.
+    """Answer requests on a channel until it is closed; `answering` is called when that begins.
 
     Raises:
         BrokerUnavailable: it was closed; what was in hand may be asked again.
@@ -179,6 +183,7 @@ async def answer_session(
             await declared.bind(message.EXCHANGE.value, routing_key=message.TYPE)
         await channel.set_qos(prefetch_count=queue.prefetch)
         await declared.consume(on_message, no_ack=False, timeout=10)
+    answering()
     closed = asyncio.Event()
     channel.close_callbacks.add(lambda *_: closed.set())
     while not channel.is_closed and not closed.is_set():
