@@ -5,6 +5,7 @@ import asyncio
 import numpy as np
 import pytest
 
+from darkroom_common.messages.api import PrintFilm
 from darkroom_common.messages.metadata import StudyCompleted
 from darkroom_common.messages.printers import PrintRuleSpec
 from darkroom_common.messages.printing import AskPrinter, PutPrintRule
@@ -124,6 +125,27 @@ async def test_a_rule_prints_a_complete_study_once(desk: PrintDesk) -> None:
         job = await desk.until(rows[0]["id"], "DONE", "FAILED")
     assert (job["state"], job["rule"], job["films"]) == ("DONE", "films", 1), job["reason"]
     assert len(printer.films) == 1
+
+
+async def test_a_rule_makes_as_many_jobs_as_a_study_of_many_frames_needs(desk: PrintDesk) -> None:
+    (image,) = a_series(1, Modality="US")
+    image.NumberOfFrames = 4500
+    await desk.store(image)
+    await desk.printer(1, enabled=False)
+    film = {"layout": "2x2", "frames": "all", "every": 2}
+    rule = PrintRuleSpec.model_validate({"printer": "FILM", "modalities": ["US"], "film": film})
+    assert (await desk.ask(PutPrintRule(name="films", rule=rule))).outcome == "created"
+    study = str(image.StudyInstanceUID)
+    event = StudyCompleted(
+        study_instance_uid=study, revision=1, series=1, instances=1, modalities=("US",)
+    )
+    await desk.publish(event)
+    async with asyncio.timeout(30):
+        while len(rows := await desk.prepared.fetch("SELECT * FROM print.job")) < 2:
+            await asyncio.sleep(0.05)
+    orders = [desk.seal.open(row["sealed"], purpose=PrintFilm.TYPE)["images"] for row in rows]
+    frames = sorted([one["frame"] for one in images] for images in orders)
+    assert frames == [list(range(1, 4000, 2)), list(range(4001, 4500, 2))]
 
 
 @pytest.mark.req("PRN-04")

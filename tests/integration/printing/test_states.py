@@ -130,6 +130,62 @@ def _report(told: Any) -> Any:
     return message
 
 
+@pytest.mark.req("PRN-04")
+async def test_a_printer_that_does_not_tell_its_status_prints(desk: PrintDesk) -> None:
+    images = await desk.store(*a_series(1))
+    with scripted() as printer:
+        printer.statuses["get printer"] = 0x0110
+        await desk.printer(printer.port)
+        job = await desk.until(await desk.print(images), "DONE", "FAILED")
+    assert job["state"] == "DONE"
+    assert len(job["warnings"]) == 1
+    assert job["warnings"][0].startswith("printer status: 0110")
+
+
+@pytest.mark.req("PRN-05")
+async def test_a_slow_printer_is_waited_for_longer_than_a_lease(desk: PrintDesk) -> None:
+    images = await desk.store(*a_series(4))
+    with scripted() as printer:
+        printer.setting = lambda _: time.sleep(1)
+        printer.acting = lambda _: time.sleep(3)
+        await desk.printer(printer.port)
+        job = await desk.until(await desk.print(images, layout="2x2"), "DONE", "FAILED", "UNKNOWN")
+    assert (job["state"], job["attempts"], job["warnings"]) == ("DONE", 1, []), job["reason"]
+    assert len(printer.films) == 1
+
+
+@pytest.mark.req("PRN-05")
+async def test_silence_before_the_order_to_print_is_tried_again(desk: PrintDesk) -> None:
+    images = await desk.store(*a_series(1))
+    silent: list[int] = []
+
+    def wait(_: Any) -> None:
+        if not silent:
+            silent.append(1)
+            time.sleep(4)
+
+    with scripted() as printer:
+        printer.setting = wait
+        await desk.printer(printer.port, answer_seconds=1)
+        job_id = await desk.print(images)
+        assert (await desk.until(job_id, "RETRYING"))["reason"].startswith("AnswerTimeout")
+        job = await desk.until(job_id, "DONE", "FAILED", "UNKNOWN")
+    assert (job["state"], job["attempts"]) == ("DONE", 2), job["reason"]
+    assert len(printer.films) == 1
+
+
+@pytest.mark.req("PRN-05")
+async def test_silence_after_the_order_to_print_is_unknown(desk: PrintDesk) -> None:
+    images = await desk.store(*a_series(1))
+    with scripted() as printer:
+        printer.acting = lambda _: time.sleep(3)
+        await desk.printer(printer.port, answer_seconds=1)
+        job = await desk.until(await desk.print(images), "UNKNOWN", "DONE", "FAILED")
+        assert job["state"] == "UNKNOWN"
+        await asyncio.sleep(4)
+    assert len(printer.films) == 1
+
+
 @pytest.mark.req("PRN-05")
 async def test_an_abort_in_mid_image_is_tried_again(desk: PrintDesk) -> None:
     images = await desk.store(*a_series(4))

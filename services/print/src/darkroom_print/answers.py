@@ -21,9 +21,10 @@ from darkroom_common.messages.printing import (
 )
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_print.composer import ComposingFailed
+from darkroom_print.connecting import asked_of, peer_of
 from darkroom_print.dispatcher import Dispatcher
 from darkroom_print.domain.bitmap import Film
-from darkroom_print.lane import Workshop, asked_of, digest, peer_of
+from darkroom_print.lane import Workshop, digest
 from darkroom_print.orders import find_pictures, open_order
 from darkroom_print.planning import of_film, plan
 from darkroom_print.preview import pdf, png

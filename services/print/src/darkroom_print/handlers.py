@@ -21,8 +21,11 @@ from darkroom_print.printers import Configuration, PrintRule
 from darkroom_print.repository import JobRepository
 
 log = get_logger(__name__)
+_MOST: Final = 20 * MAX_IMAGES
+"""Images that a rule prints of one study."""
 _IMAGES: Final = (
-    "SELECT i.sop_instance_uid FROM index.study s JOIN index.series e ON e.study_id = s.id"
+    "SELECT i.sop_instance_uid, coalesce(i.number_of_frames, 1)"
+    " FROM index.study s JOIN index.series e ON e.study_id = s.id"
     " JOIN index.instance i ON i.series_id = e.id"
     " WHERE s.study_instance_uid = $1 AND s.status <> 'deleted' AND i.pixel_rows IS NOT NULL"
     " AND (cardinality($2::text[]) = 0 OR e.modality = ANY($2::text[]))"
@@ -65,33 +68,37 @@ class Handlers:
         """Make the jobs that the rules want of a complete study, each rule's once a study."""
         if not isinstance(message, StudyCompleted):
             raise TypeError(f"print.rules got {message.TYPE}")
-        made = []
+        made: list[PrintFilm] = []
         async with self.database.transaction() as db:
             if not await self.events.first_time(db, message.id):
                 return
             for rule in await self.configuration.rules(db):
                 if not rule.spec.enabled:
                     continue
-                request = await self._request(db, rule, message.study_instance_uid)
-                if request is not None and await self.jobs.add(db, request):
-                    made.append(request)
+                wanted = await self._requests(db, rule, message.study_instance_uid)
+                made += [request for request in wanted if await self.jobs.add(db, request)]
         for request in made:
             self._accepted(request)
 
-    async def _request(self, db: Connection, rule: PrintRule, study: str) -> PrintFilm | None:
+    async def _requests(self, db: Connection, rule: PrintRule, study: str) -> list[PrintFilm]:
+        """Return the jobs of a rule, each of at most `MAX_IMAGES` images."""
         spec: PrintRuleSpec = rule.spec
         rows = await db.fetch(_IMAGES, study, list(spec.modalities), list(spec.calling_ae_titles))
-        uids = tuple(row["sop_instance_uid"] for row in rows)[:: spec.film.every][:MAX_IMAGES]
-        if not uids:
-            return None
-        images = tuple(FilmImage(sop_instance_uid=uid, window=None) for uid in uids)
-        order = spec.film.model_copy(update={"images": images})
-        name = hashlib.sha256(f"{rule.name} {study}".encode()).hexdigest()[:32]
+        images = spec.film.choose(map(tuple, rows), _MOST + 1)
+        if len(images) > _MOST:
+            log.warning("rule.cut", rule=rule.name, printed=_MOST)
+            del images[_MOST:]
+        starts = range(0, len(images), MAX_IMAGES)
+        return [self._job(rule, study, images[at : at + MAX_IMAGES], at) for at in starts]
+
+    def _job(self, rule: PrintRule, study: str, images: list[FilmImage], at: int) -> PrintFilm:
+        order = rule.spec.film.model_copy(update={"images": tuple(images)})
+        name = f"{rule.name} {study}" + (f" {at}" if at else "")
         return PrintFilm(
-            job_id=name,
-            printer=spec.printer,
+            job_id=hashlib.sha256(name.encode()).hexdigest()[:32],
+            printer=rule.spec.printer,
             layout=order.layout,
-            sop_instance_uids=uids,
+            sop_instance_uids=tuple(image.sop_instance_uid for image in images),
             copies=order.copies,
             requested_by="rule",
             rule=rule.name,

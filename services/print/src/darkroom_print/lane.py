@@ -8,35 +8,28 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from opentelemetry.trace import SpanKind
 
 from darkroom_common.backoff import delay
-from darkroom_common.dimse.requestor import Peer, PeerFault
-from darkroom_common.dimse.tls import BadCertificate, TlsTrust, client_context
+from darkroom_common.dimse.requestor import PeerFault
 from darkroom_common.errors import DependencyUnavailable, PermanentError
-from darkroom_common.messages.jobs import PrintState
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Database
 from darkroom_common.seal import Seal
 from darkroom_common.telemetry import metrics, traces
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_print.composer import Composers, ComposingFailed
+from darkroom_print.connecting import Tls, asked_of, peer_of
 from darkroom_print.domain.bitmap import Film
 from darkroom_print.domain.film import Mode
 from darkroom_print.domain.picture import Picture
+from darkroom_print.ending import Ended, Lost, Stopping
 from darkroom_print.orders import Paths, find_pictures, open_order
 from darkroom_print.planning import Plan, of_film, plan
-from darkroom_print.print_scu import (
-    Capabilities,
-    FilmSheet,
-    PrintAssociation,
-    PrinterStatus,
-    Refused,
-)
+from darkroom_print.print_scu import FilmSheet, PrintAssociation, PrinterStatus, Refused
 from darkroom_print.printers import Configuration, Printer
 from darkroom_print.profiles import Profile, capabilities
 from darkroom_print.repository import JobRepository, PrintJob
@@ -46,15 +39,6 @@ tracer = traces.get_tracer(__name__)
 POLL_SECONDS: Final = 1.0
 STOP_SECONDS: Final = 15.0
 """How long a film that is being printed is waited for at the end."""
-
-
-@dataclass(frozen=True)
-class Tls:
-    """What all printers share of TLS: files of this host."""
-
-    ca: Path | None = None
-    certificate: Path | None = None
-    key: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -78,64 +62,6 @@ class Workshop:
     owner: str
     lease_seconds: float
     chance: Callable[[], float] = random.random
-
-
-class _Lost(Exception):
-    """The job is not ours any more: cancelled, or another process has it."""
-
-
-class _Stopping(Exception):
-    """The process ends; the job goes on in another."""
-
-
-class _Ended(Exception):
-    """The job ends here, for a reason in words."""
-
-    def __init__(self, state: PrintState, reason: str, *, transient: bool = False) -> None:
-        super().__init__(reason)
-        self.state = state
-        self.reason = reason
-        self.transient = transient
-
-
-def peer_of(printer: Printer, tls: Tls) -> Peer:
-    """Return whom to call.
-
-    Raises:
-        PeerFault: certificates cannot be used.
-    """
-    spec = printer.spec
-    context = None
-    if spec.tls.enabled:
-        shown = spec.tls.client_certificate
-        try:
-            context = client_context(
-                TlsTrust(
-                    authorities=spec.tls.ca,
-                    ca=tls.ca,
-                    certificate=tls.certificate if shown else None,
-                    key=tls.key if shown else None,
-                    minimum=spec.tls.minimum,
-                )
-            )
-        except BadCertificate as error:
-            raise PeerFault("BadCertificate", str(error), transient=False) from error
-    return Peer(
-        host=spec.host, port=spec.port,
-        called_ae_title=spec.ae_title, calling_ae_title=spec.calling_ae_title,
-        connect_seconds=spec.connect_seconds, answer_seconds=spec.answer_seconds,
-        tls=context, server_name=spec.tls.server_name,
-    )  # fmt: skip
-
-
-def asked_of(printer: Profile, *, colour: bool, annotated: bool) -> Capabilities:
-    """Return what an association with a printer offers."""
-    return Capabilities(
-        colour=colour,
-        meta_only="meta-only" in printer.quirks,
-        presentation_lut=printer.presentation_lut and "no-presentation-lut" not in printer.quirks,
-        annotation=annotated,
-    )
 
 
 def digest(film: Film) -> bytes:
@@ -220,33 +146,33 @@ class Lane:
 
     async def _work(  # noqa: PLR0911 - one for each way to end
         self, job: PrintJob
-    ) -> _Ended | None:
+    ) -> Ended | None:
         try:
             await self._films(job)
-        except _Ended as ended:
+        except Ended as ended:
             return ended
-        except _Stopping:
-            return _Ended("QUEUED", "")
-        except _Lost:
+        except Stopping:
+            return Ended("QUEUED", "")
+        except Lost:
             log.info("job.lost", job=job.id)
             return None
         except ComposingFailed as error:
-            return _Ended("RETRYING", str(error), transient=True)
+            return Ended("RETRYING", str(error), transient=True)
         except Refused as error:
-            return _Ended("FAILED", str(error), transient=error.transient)
+            return Ended("FAILED", str(error), transient=error.transient)
         except PeerFault as fault:
             metrics.PRINT_FAULTS.labels(self.printer.name, fault.reason).inc()
             await self._away(str(fault))
-            return _Ended("FAILED", str(fault), transient=fault.transient)
+            return Ended("FAILED", str(fault), transient=fault.transient)
         except (PermanentError, ValueError) as error:
             words = str(error) if isinstance(error, PermanentError) else "the order makes no sense"
-            return _Ended("FAILED", words)
-        return _Ended("DONE", "")
+            return Ended("FAILED", words)
+        return Ended("DONE", "")
 
     async def _away(self, reason: str) -> None:
         await self.shop.configuration.show_status(self.printer.name, "AWAY", reason[:200])
 
-    async def _finish(self, job: PrintJob, ended: _Ended) -> None:
+    async def _finish(self, job: PrintJob, ended: Ended) -> None:
         shop, backoff = self.shop, self.printer.spec.backoff
         state, wait = ended.state, 0.0
         if ended.transient:
@@ -306,7 +232,7 @@ class Lane:
         self, job: PrintJob, planned: Plan, profile: Profile
     ) -> AsyncIterator[PrintAssociation]:
         if self.stopping:
-            raise _Stopping
+            raise Stopping
         shop = self.shop
         loop = asyncio.get_running_loop()
         asked = asked_of(
@@ -337,15 +263,23 @@ class Lane:
     ) -> None:
         shop = self.shop
         if "no-status" not in profile.quirks:
-            status: PrinterStatus = await self._call(association.status)
-            if status.status == "FAILURE":
-                words = f"printer: FAILURE{', ' if status.info else ''}{status.info}"
-                raise _Ended("FAILED", words, transient=True)
+            await self._look(job, association)
         await self._call(association.begin, planned.session)
         async with shop.database.transaction() as db:
             if not await shop.jobs.printing(db, job, owner=shop.owner):
-                raise _Lost
+                raise Lost
         shop.outbox.wake()
+
+    async def _look(self, job: PrintJob, association: PrintAssociation) -> None:
+        """Do not begin while the printer says that it cannot print."""
+        try:
+            status: PrinterStatus = await self._call(association.status)
+        except Refused as error:  # some printers do not tell, and print all the same
+            job.warnings.append(str(error))
+            return
+        if status.status == "FAILURE":
+            words = f"printer: FAILURE{', ' if status.info else ''}{status.info}"
+            raise Ended("FAILED", words, transient=True)
 
     async def _tidy(self, function: Callable[..., None], *given: Any) -> None:
         """Do what the film does not need; a printer that refuses it has printed all the same."""
@@ -370,7 +304,7 @@ class Lane:
         film: Film,
     ) -> None:
         if self.stopping:
-            raise _Stopping
+            raise Stopping
         shop = self.shop
         boxes = film.boxes if planned.film.mode is Mode.BOXES else (film.sheet,)
         sheet = FilmSheet(
@@ -380,12 +314,12 @@ class Lane:
         if film.unprintable:
             job.warnings.append(f"film {number}: {film.unprintable} characters have no font")
         if planned.lut is not None and not association.applies_lut:
-            raise _Ended("FAILED", "the printer takes no Presentation LUT, as its profile says")
+            raise Ended("FAILED", "the printer takes no Presentation LUT, as its profile says")
         box = await self._call(association.prepare, sheet)
         known = await asyncio.to_thread(digest, film)
         async with shop.database.transaction() as db:
             if not await shop.jobs.acting(db, job.id, number, known, owner=shop.owner):
-                raise _Lost
+                raise Lost
         print_job = await self._act(job, profile, association, number, box)
         warnings = await self._await_end(job, association, number, print_job)
         async with shop.database.transaction() as db:
@@ -413,7 +347,7 @@ class Lane:
             async with shop.database.transaction() as db:
                 await shop.jobs.unknown(db, job.id, number)
             reason = f"film {number}: no answer after the order to print ({fault}); look for it"
-            raise _Ended("UNKNOWN", reason) from fault
+            raise Ended("UNKNOWN", reason) from fault
 
     async def _await_end(
         self, job: PrintJob, association: PrintAssociation, number: int, print_job: str
@@ -429,5 +363,5 @@ class Lane:
                 await self.shop.jobs.unknown(db, job.id, number)
             info = association.job_info(print_job)
             words = f"film {number}: the printer's job has failed{', ' if info else ''}{info}"
-            raise _Ended("FAILED", words)
+            raise Ended("FAILED", words)
         return [] if state == "DONE" else [f"film {number}: {state} after {seconds:g} s"]

@@ -9,6 +9,7 @@ from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Connection
 from darkroom_common.telemetry import traces
 
+_ONE_BY_ONE: Final = "SELECT pg_advisory_xact_lock(hashtextextended('print.' || $1, 0))"
 _CLAIM: Final = (
     "UPDATE print.job SET state = 'COMPOSING', attempts = attempts + 1, reason = '',"
     " lease_owner = $2, lease_until = now() + make_interval(secs => $3), updated_at = now()"
@@ -104,6 +105,7 @@ class JobRepository:
         A job of a process that died comes here, too. If its film may have been printed, it goes
         to UNKNOWN, and nobody prints it again but by an operator (PRN-05).
         """
+        await db.execute(_ONE_BY_ONE, printer)  # two processes must not claim two jobs at once
         row = await db.fetchrow(_CLAIM, printer, owner, lease)
         if row is None:
             return None

@@ -18,9 +18,10 @@ from darkroom_common.service import Service
 from darkroom_common.topology import PRINT_JOBS, PRINT_REQUESTS, PRINT_RULES
 from darkroom_print.answers import Answers
 from darkroom_print.composer import open_composers
+from darkroom_print.connecting import Tls
 from darkroom_print.dispatcher import Dispatcher
 from darkroom_print.handlers import Handlers
-from darkroom_print.lane import Tls, Workshop
+from darkroom_print.lane import Workshop
 from darkroom_print.printers import Configuration
 from darkroom_print.repository import JobRepository
 from darkroom_print.settings import PrintSettings

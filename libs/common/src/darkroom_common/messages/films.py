@@ -1,5 +1,7 @@
 """What is to be printed, as REST and the broker carry it (PS3.3 C.13). It may name a patient."""
 
+from collections.abc import Iterable
+from itertools import islice
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
@@ -67,6 +69,9 @@ class FilmOrder(_Part):
     study_instance_uid: Uid | None = Field(default=None, description="all images of it")
     series_instance_uid: Uid | None = Field(default=None, description="all images of it")
     every: int = Field(default=1, ge=1, le=1000, description="of a study or series: each n-th")
+    frames: Literal["first", "all"] = Field(
+        default="first", description="of a multi-frame image of a study or series"
+    )
     window: FilmWindow | None = Field(default=None, description="for images that name none")
     film_size: CodeString | None = Field(default=None, description="such as 14INX17IN")
     orientation: Orientation = "PORTRAIT"
@@ -110,6 +115,20 @@ class FilmOrder(_Part):
         if low is not None and high is not None and low >= high:
             raise ValueError("min_density is not below max_density")
         return self
+
+    def choose(self, found: Iterable[tuple[str, int]], most: int) -> list[FilmImage]:
+        """Return what is printed of a study or series.
+
+        Args:
+            found: SOP Instance UID and Number of Frames of its images, in their order.
+            most: how many are returned, whatever Number of Frames claims.
+        """
+        each = (
+            FilmImage(sop_instance_uid=uid, frame=frame)
+            for uid, frames in found
+            for frame in range(1, frames + 1 if self.frames == "all" else 2)
+        )
+        return list(islice(each, 0, most * self.every, self.every))
 
     @property
     def names_images(self) -> bool:

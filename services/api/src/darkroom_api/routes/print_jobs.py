@@ -16,14 +16,15 @@ from darkroom_api.routes.documented import errors
 from darkroom_common.messages.api import PrintFilm
 from darkroom_common.messages.base import MessageId, Reply, new_message_id
 from darkroom_common.messages.destinations import Name
-from darkroom_common.messages.films import MAX_IMAGES, FilmImage, FilmOrder
+from darkroom_common.messages.films import MAX_IMAGES, FilmOrder
 from darkroom_common.messages.jobs import PrintState
 from darkroom_common.messages.printing import ActOnPrintJob, DrawFilm
 
 MOST: Final = 200
 DRAW_LIMIT: Final = 120.0
 _IMAGES: Final = (
-    "SELECT i.sop_instance_uid FROM index.study s JOIN index.series e ON e.study_id = s.id"
+    "SELECT i.sop_instance_uid, coalesce(i.number_of_frames, 1)"
+    " FROM index.study s JOIN index.series e ON e.study_id = s.id"
     " JOIN index.instance i ON i.series_id = e.id"
     " WHERE s.status <> 'deleted' AND i.pixel_rows IS NOT NULL"
     " AND ($1::text IS NULL OR s.study_instance_uid = $1)"
@@ -157,10 +158,9 @@ async def _resolved(request: Request, given: NewPrintJob) -> FilmOrder:
         )  # fmt: skip
     if not rows:
         raise ApiError(404, Code.NOT_FOUND, "There are no images of this study or series.")
-    chosen = [row["sop_instance_uid"] for row in rows][:: named.every]
-    if len(chosen) > MAX_IMAGES:
+    images = tuple(named.choose(map(tuple, rows), MAX_IMAGES + 1))
+    if len(images) > MAX_IMAGES:
         raise ApiError(422, Code.INVALID_REQUEST, f"A job prints at most {MAX_IMAGES} images.")
-    images = tuple(FilmImage(sop_instance_uid=uid) for uid in chosen)
     nothing = {"study_instance_uid": None, "series_instance_uid": None}
     return named.model_copy(update={"images": images, **nothing})
 
