@@ -3,6 +3,9 @@
 import json
 import random
 import socket
+import sys
+import time
+from collections import deque
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +15,8 @@ LOOPBACK: Final = "127.0.0.1"
 # that none of those can take a port between our choice and the child's bind.
 _RANGE: Final = range(21000, 32000)
 _ATTEMPTS: Final = 200
+_CLAIM_SECONDS: Final = 60.0
+_claims: deque[tuple[float, socket.socket]] = deque()
 
 
 class NoFreePortError(OSError):
@@ -31,8 +36,31 @@ def is_free(port: int, host: str = LOOPBACK) -> bool:
         return True
 
 
+def _claim(port: int) -> bool:
+    """Keep a port for a minute; say whether no other process of this machine has done so.
+
+    A name of an abstract socket belongs to one process, and is free again when that ends: whoever
+    chooses a port for a child has it until the child listens. Only Linux has such names.
+    """
+    now = time.monotonic()
+    while _claims and _claims[0][0] < now:
+        _claims.popleft()[1].close()
+    if sys.platform != "linux":
+        return True
+    name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        name.bind(f"\0darkroom-port-{port}")
+    except OSError:
+        name.close()
+        return False
+    _claims.append((now + _CLAIM_SECONDS, name))
+    return True
+
+
 def free_port(taken: frozenset[int] = frozenset()) -> int:
     """Return a port of 127.0.0.1 that nobody listens on, and that is not among `taken`.
+
+    Nobody who asks here gets it again within a minute.
 
     Raises:
         NoFreePortError: after 200 random tries.
@@ -41,7 +69,7 @@ def free_port(taken: frozenset[int] = frozenset()) -> int:
     chooser = random.SystemRandom()
     for _ in range(_ATTEMPTS):
         port = chooser.choice(_RANGE)
-        if port not in taken and is_free(port):
+        if port not in taken and is_free(port) and _claim(port):
             return port
     raise NoFreePortError(f"no free port of {LOOPBACK} in {_RANGE.start}..{_RANGE.stop - 1}")
 
