@@ -51,6 +51,7 @@ Annotation = 2\\LABEL
 AnnotationDisplayFormatID = LABEL
 ImplicitOnly = false
 """
+OPTIONAL = ("BorderDensity", "EmptyImageDensity", "MagnificationType", "Annotation")
 
 
 @dataclass
@@ -84,13 +85,15 @@ class DcmtkPrinter:
 
 
 @asynccontextmanager
-async def dcmprscp(directory: Path) -> AsyncIterator[DcmtkPrinter]:
-    """Run DCMTK's print SCP."""
+async def dcmprscp(directory: Path, *, strict: bool = False) -> AsyncIterator[DcmtkPrinter]:
+    """Run DCMTK's print SCP; a strict one refuses what an SCP may refuse (PS3.4 H.4.2)."""
     port = free_port()
     for part in ("db", "spool"):
         (directory / part).mkdir(parents=True)
     configuration = directory / "dcmprscp.cfg"
-    configuration.write_text(CONFIGURATION.format(directory=directory, port=port))
+    lines = CONFIGURATION.format(directory=directory, port=port).splitlines(keepends=True)
+    kept = [line for line in lines if not (strict and line.startswith(OPTIONAL))]
+    configuration.write_text("".join(kept))
     with (directory / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             "dcmprscp", "-v", "-c", configuration, "-p", "FILM", stdout=log, stderr=log,

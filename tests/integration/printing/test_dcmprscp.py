@@ -124,3 +124,25 @@ async def test_the_session_is_as_asked(desk: PrintDesk, tmp_path: Path) -> None:
     assert (box.Trim, box.MagnificationType, box.BorderDensity) == ("YES", "REPLICATE", "WHITE")
     bad = await desk.print(images, medium="PAPER")
     assert (await desk.until(bad, "FAILED"))["reason"] == "medium: the printer has BLUE FILM"
+
+
+@pytest.mark.req("PRN-07")
+async def test_a_strict_printer_needs_no_profile(desk: PrintDesk, tmp_path: Path) -> None:
+    images = await desk.store(*a_series(9))
+    async with dcmprscp(tmp_path / "printer", strict=True) as printer:
+        await desk.printer(printer.port, dpi=40)
+        for layout, boxes in (("single", 1), ("2x2", 4), ("4x4", 16)):
+            job_id = await desk.print(images[:boxes], layout=layout)
+            job = await desk.until(job_id, "DONE", "FAILED", "RETRYING")
+            assert (job["state"], job["warnings"]) == ("DONE", []), (layout, job["reason"])
+        job_id = await desk.print(images, layout="3x4")  # of no format that it knows
+        job = await desk.until(job_id, "DONE", "FAILED", "RETRYING")
+        assert job["state"] == "DONE", (job["reason"], printer.log())
+        assert len(job["warnings"]) == 1
+        assert job["warnings"][0].endswith(": each film is sent as one bitmap")
+        await _equal(desk, printer.bitmaps(printer.stored()[-1]), job_id, 1, 8, "3x4")
+        job_id = await desk.print(images, layout="3x4", arrange="printer")
+        assert (await desk.until(job_id, "FAILED", "DONE"))["reason"].startswith("film box: 0106")
+        job_id = await desk.print(images[:1], border_density="WHITE")
+        job = await desk.until(job_id, "FAILED", "DONE")
+        assert "BorderDensity" in job["reason"]

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from collections import deque
+from socket import socket
 
 import pytest
 
@@ -9,6 +11,7 @@ from darkroom_local import ports
 
 CHOOSE = """
 import sys
+from collections import deque
 from darkroom_local import ports
 ports._RANGE = range(31900, 31940)
 print(*(ports.free_port() for _ in range(10)), flush=True)
@@ -33,5 +36,8 @@ def test_no_two_processes_get_one_port(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_claim_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ports, "_RANGE", range(31950, 31951))
+    claims: deque[tuple[float, socket]] = deque()
+    monkeypatch.setattr(ports, "_claims", claims)
     monkeypatch.setattr(ports, "_CLAIM_SECONDS", -1.0)
     assert [ports.free_port() for _ in range(3)] == [31950] * 3
+    claims.pop()[1].close()

@@ -16,6 +16,7 @@ from opentelemetry.trace import SpanKind
 from darkroom_common.backoff import delay
 from darkroom_common.dimse.requestor import PeerFault
 from darkroom_common.errors import DependencyUnavailable, PermanentError
+from darkroom_common.messages.films import FilmOrder
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Database
 from darkroom_common.seal import Seal
@@ -27,9 +28,15 @@ from darkroom_print.domain.bitmap import Film
 from darkroom_print.domain.film import Mode
 from darkroom_print.domain.picture import Picture
 from darkroom_print.ending import Ended, Lost, Stopping
-from darkroom_print.orders import Paths, find_pictures, open_order
+from darkroom_print.orders import PURPOSE, Paths, find_pictures, open_order
 from darkroom_print.planning import Plan, of_film, plan
-from darkroom_print.print_scu import FilmSheet, PrintAssociation, PrinterStatus, Refused
+from darkroom_print.print_scu import (
+    FilmSheet,
+    FormatRefused,
+    PrintAssociation,
+    PrinterStatus,
+    Refused,
+)
 from darkroom_print.printers import Configuration, Printer
 from darkroom_print.profiles import Profile, capabilities
 from darkroom_print.repository import JobRepository, PrintJob
@@ -158,6 +165,8 @@ class Lane:
             return None
         except ComposingFailed as error:
             return Ended("RETRYING", str(error), transient=True)
+        except FormatRefused as error:
+            return Ended("FAILED", str(error))
         except Refused as error:
             return Ended("FAILED", str(error), transient=error.transient)
         except PeerFault as fault:
@@ -190,9 +199,31 @@ class Lane:
                  reason=ended.reason)  # fmt: skip
 
     async def _films(self, job: PrintJob) -> None:
-        shop, profile = self.shop, capabilities(self.printer.spec)
-        order = open_order(job, shop.seal)
+        order, profile = open_order(job, self.shop.seal), capabilities(self.printer.spec)
         planned = plan(order, profile, images=len(order.images))
+        try:
+            await self._films_of(job, order, planned, profile)
+        except FormatRefused as error:
+            if order.arrange != "auto" or not planned.has_boxes:
+                raise
+            log.info("film.arranged", job=job.id, printer=self.printer.name, reason=str(error))
+            job.warnings.append(f"{error}: each film is sent as one bitmap")
+            order = await self._arrange_ourselves(job, order)
+            planned = plan(order, profile, images=len(order.images))
+            await self._films_of(job, order, planned, profile)
+
+    async def _arrange_ourselves(self, job: PrintJob, order: FilmOrder) -> FilmOrder:
+        """Keep that the printer does not know the layout of a job, so that previews show it."""
+        arranged = order.model_copy(update={"arrange": "sheet"})
+        sealed = self.shop.seal.seal(arranged.model_dump(mode="json"), purpose=PURPOSE)
+        async with self.shop.database.transaction() as db:
+            await self.shop.jobs.change_order(db, job, sealed)
+        return arranged
+
+    async def _films_of(
+        self, job: PrintJob, order: FilmOrder, planned: Plan, profile: Profile
+    ) -> None:
+        shop = self.shop
         async with shop.database.transaction() as db:
             pictures = await find_pictures(db, order, order.images, shop.store)
             waiting = await shop.jobs.waiting_films(db, job.id, planned.count)
@@ -251,6 +282,10 @@ class Lane:
             if "no-delete" not in profile.quirks:
                 await self._tidy(association.end_session)
             await self._call(association.release)
+        except (Refused, FormatRefused):
+            await self._tidy(association.end_session)
+            await self._tidy(association.release)
+            raise
         except BaseException:
             association.abort()
             raise

@@ -56,6 +56,11 @@ class Plan:
     lut: Dataset | None
     annotations: tuple[tuple[int, str], ...]
 
+    @property
+    def has_boxes(self) -> bool:
+        """Whether the printer is to arrange images in a format of its own."""
+        return str(self.film_box.ImageDisplayFormat) != _ONE_BOX
+
 
 def plan(order: FilmOrder, printer: Profile, *, images: int) -> Plan:
     """Plan the films.
@@ -100,9 +105,9 @@ def plan(order: FilmOrder, printer: Profile, *, images: int) -> Plan:
         bits=bits,
         colour=Colour.RGB if colour else Colour.MONOCHROME2,
         polarity=Polarity(order.polarity),
-        magnification=Magnification(order.magnification),
-        border_density=Density(order.border_density),
-        empty_image_density=Density(order.empty_image_density),
+        magnification=Magnification(order.magnification or "CUBIC"),
+        border_density=Density(order.border_density or "BLACK"),
+        empty_image_density=Density(order.empty_image_density or "BLACK"),
         trim=order.trim and not by_printer,
         true_size=order.true_size,
         header=order.header,
@@ -159,7 +164,8 @@ def _presentation_lut(order: FilmOrder, printer: Profile) -> tuple[Dataset | Non
 def _session(order: FilmOrder) -> Dataset:
     session = Dataset()
     session.NumberOfCopies = str(order.copies)
-    session.PrintPriority = order.print_priority
+    if order.print_priority:
+        session.PrintPriority = order.print_priority
     if order.medium:
         session.MediumType = order.medium
     if order.film_destination:
@@ -172,15 +178,18 @@ def _film_box(order: FilmOrder, printer: Profile, size: str, display_format: str
     box.ImageDisplayFormat = display_format
     box.FilmOrientation = order.orientation
     box.FilmSizeID = size
-    if "no-magnification" not in printer.quirks:
+    if order.magnification and "no-magnification" not in printer.quirks:
         box.MagnificationType = order.magnification
     if "no-densities" not in printer.quirks:
-        box.BorderDensity = order.border_density
-        box.EmptyImageDensity = order.empty_image_density
-        if order.min_density is not None:
-            box.MinDensity = order.min_density
-        if order.max_density is not None:
-            box.MaxDensity = order.max_density
+        densities = {
+            "BorderDensity": order.border_density,
+            "EmptyImageDensity": order.empty_image_density,
+            "MinDensity": order.min_density,
+            "MaxDensity": order.max_density,
+        }
+        for keyword, value in densities.items():
+            if value is not None:
+                setattr(box, keyword, value)
     if order.trim and "no-trim" not in printer.quirks:
         box.Trim = "YES"
     if order.annotations:

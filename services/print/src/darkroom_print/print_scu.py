@@ -28,6 +28,8 @@ PRINTER: Final = "1.2.840.10008.5.1.1.16"
 PRINTER_INSTANCE: Final = "1.2.840.10008.5.1.1.17"
 PRESENTATION_LUT: Final = "1.2.840.10008.5.1.1.23"
 _POLL_SECONDS: Final = 2.0
+_FORMAT_STATUSES: Final = frozenset({0x0105, 0x0106, 0x0115, 0x0120, 0x0121})
+"""An attribute, its value, an argument, or what is missing."""
 _TOLD_IN_EVENT: Final = {1: "NORMAL", 2: "WARNING", 3: "FAILURE"}
 _JOB_IN_EVENT: Final = {1: "PENDING", 2: "PRINTING", 3: "DONE", 4: "FAILURE"}
 
@@ -39,6 +41,10 @@ class Refused(DarkroomError):
         super().__init__(f"{what}: {in_words(status)}")
         self.status = status
         self.transient = is_transient(status)
+
+
+class FormatRefused(DarkroomError):
+    """The printer does not make the film box, or not its image boxes; another format may do."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +150,12 @@ class PrintAssociation:
         self._session = answer.instance
 
     def prepare(self, film: FilmSheet) -> str:
-        """Create a film box and fill it; return its UID. Nothing is printed yet."""
+        """Create a film box and fill it; return its UID. Nothing is printed yet.
+
+        Raises:
+            FormatRefused: there is no such film box.
+            Refused: of another service.
+        """
         box = Dataset(film.box)
         if film.lut is not None:
             lut = self._user.create(PRESENTATION_LUT, PRESENTATION_LUT, film.lut)
@@ -152,13 +163,14 @@ class PrintAssociation:
             box.ReferencedPresentationLUTSequence = [_reference(PRESENTATION_LUT, lut.instance)]
         box.ReferencedFilmSessionSequence = [_reference(FILM_SESSION, self._session)]
         made = self._user.create(self._meta, FILM_BOX, box)
+        if made.status in _FORMAT_STATUSES:
+            given = ", ".join(element.keyword for element in film.box)
+            raise FormatRefused(f"film box: {in_words(made.status)} (of {given})")
         self._check("film box", made)
         boxes = list(made.data_set.get("ReferencedImageBoxSequence", None) or [])
         for bitmap in film.bitmaps:
             if bitmap.position > len(boxes):
-                raise PeerFault(
-                    "FilmBoxTooSmall", f"it made {len(boxes)} image boxes", transient=False
-                )
+                raise FormatRefused(f"film box: it made {len(boxes)} image boxes")
             uid = str(boxes[bitmap.position - 1].ReferencedSOPInstanceUID)
             self._fill(uid, bitmap, film.image)
         places = list(made.data_set.get("ReferencedBasicAnnotationBoxSequence", None) or [])

@@ -146,6 +146,11 @@ class JobRepository:
         )
         return [row["number"] for row in rows]
 
+    async def change_order(self, db: Connection, job: PrintJob, sealed: str) -> None:
+        """Keep another order of a job none of whose films is printed."""
+        job.sealed = sealed
+        await db.execute("UPDATE print.job SET sealed = $2 WHERE id = $1", job.id, sealed)
+
     async def printing(self, db: Connection, job: PrintJob, *, owner: str) -> bool:
         """Say that the printer is being worked with; return whether the job is still ours."""
         mine = await db.fetchval(

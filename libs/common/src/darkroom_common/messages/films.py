@@ -60,8 +60,8 @@ class FilmLut(_Part):
 class FilmOrder(_Part):
     r"""One print job: which images, and how the films are to be.
 
-    What is left out is as the printer has it. `layout` is an Image Display Format such as
-    `STANDARD\2,2` (columns, rows), or a name: `single`, `2x2`, `1+3`, `4x4`.
+    What is left out is as the printer has it, and is not sent. `layout` is an Image Display Format
+    such as `STANDARD\2,2` (columns, rows), or a name: `single`, `2x2`, `1+3`, `4x4`.
     """
 
     layout: str = Field(default="single", min_length=1, max_length=128)
@@ -77,14 +77,16 @@ class FilmOrder(_Part):
     orientation: Orientation = "PORTRAIT"
     medium: CodeString | None = Field(default=None, description="such as BLUE FILM")
     film_destination: CodeString | None = None
-    print_priority: Literal["HIGH", "MED", "LOW"] = "MED"
+    print_priority: Literal["HIGH", "MED", "LOW"] | None = None
     copies: int = Field(default=1, ge=1, le=100)
     min_density: int | None = Field(default=None, ge=0, le=500, description="hundredths of OD")
     max_density: int | None = Field(default=None, ge=0, le=500, description="hundredths of OD")
-    border_density: Density = "BLACK"
-    empty_image_density: Density = "BLACK"
+    border_density: Density | None = Field(default=None, description="drawn BLACK without")
+    empty_image_density: Density | None = Field(default=None, description="drawn BLACK without")
     polarity: Literal["NORMAL", "REVERSE"] = "NORMAL"
-    magnification: Literal["NONE", "REPLICATE", "BILINEAR", "CUBIC"] = "CUBIC"
+    magnification: Literal["NONE", "REPLICATE", "BILINEAR", "CUBIC"] | None = Field(
+        default=None, description="CUBIC without, where we enlarge"
+    )
     trim: bool = False
     true_size: bool = Field(default=False, description="one millimetre stays one millimetre")
     presentation_lut: FilmLut = FilmLut()

@@ -8,6 +8,7 @@ _MEANINGS: Final = {
     0x0107: "it does not use an attribute",
     0x0110: "processing failure",
     0x0112: "it does not know the SOP instance",
+    0x0115: "it does not take an argument",
     0x0116: "a value is out of its range, it uses the nearest",
     0x0117: "it does not take the SOP instance UID",
     0x0118: "it does not know the SOP class",
