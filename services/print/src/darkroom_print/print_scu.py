@@ -28,8 +28,9 @@ PRINTER: Final = "1.2.840.10008.5.1.1.16"
 PRINTER_INSTANCE: Final = "1.2.840.10008.5.1.1.17"
 PRESENTATION_LUT: Final = "1.2.840.10008.5.1.1.23"
 _POLL_SECONDS: Final = 2.0
-_FORMAT_STATUSES: Final = frozenset({0x0105, 0x0106, 0x0115, 0x0120, 0x0121})
-"""An attribute, its value, an argument, or what is missing."""
+_NO_SUCH_ATTRIBUTE: Final = 0x0105
+_FORMAT_STATUSES: Final = frozenset({0x0106, 0x0115, 0x0120, 0x0121})
+"""The value of an attribute, an argument, or what is missing."""
 _TOLD_IN_EVENT: Final = {1: "NORMAL", 2: "WARNING", 3: "FAILURE"}
 _JOB_IN_EVENT: Final = {1: "PENDING", 2: "PRINTING", 3: "DONE", 4: "FAILURE"}
 
@@ -37,8 +38,8 @@ _JOB_IN_EVENT: Final = {1: "PENDING", 2: "PRINTING", 3: "DONE", 4: "FAILURE"}
 class Refused(DarkroomError):
     """The printer has answered a service with a failure. The text says which, and why."""
 
-    def __init__(self, what: str, status: int) -> None:
-        super().__init__(f"{what}: {in_words(status)}")
+    def __init__(self, what: str, status: int, given: str = "") -> None:
+        super().__init__(f"{what}: {in_words(status)}{given}")
         self.status = status
         self.transient = is_transient(status)
 
@@ -156,16 +157,18 @@ class PrintAssociation:
             FormatRefused: there is no such film box.
             Refused: of another service.
         """
-        box = Dataset(film.box)
+        box = _copy(film.box)
         if film.lut is not None:
             lut = self._user.create(PRESENTATION_LUT, PRESENTATION_LUT, film.lut)
             self._check("presentation LUT", lut)
             box.ReferencedPresentationLUTSequence = [_reference(PRESENTATION_LUT, lut.instance)]
         box.ReferencedFilmSessionSequence = [_reference(FILM_SESSION, self._session)]
         made = self._user.create(self._meta, FILM_BOX, box)
+        given = f" (of {', '.join(element.keyword for element in film.box)})"
         if made.status in _FORMAT_STATUSES:
-            given = ", ".join(element.keyword for element in film.box)
-            raise FormatRefused(f"film box: {in_words(made.status)} (of {given})")
+            raise FormatRefused(f"film box: {in_words(made.status)}{given}")
+        if made.status == _NO_SUCH_ATTRIBUTE:
+            raise Refused("film box", made.status, given)
         self._check("film box", made)
         boxes = list(made.data_set.get("ReferencedImageBoxSequence", None) or [])
         for bitmap in film.bitmaps:
@@ -186,7 +189,7 @@ class PrintAssociation:
         return made.instance
 
     def _fill(self, uid: str, bitmap: Bitmap, attributes: Dataset) -> None:
-        image = Dataset(attributes)
+        image = _copy(attributes)
         image.ImageBoxPosition = bitmap.position
         item = pixel_item(bitmap)
         if self._capabilities.colour:
@@ -312,6 +315,13 @@ def pixel_item(bitmap: Bitmap) -> Dataset:
     item.PixelData = raw + b"\0" * (len(raw) % 2)
     item["PixelData"].VR = "OW" if item.BitsAllocated == 16 else "OB"  # noqa: PLR2004
     return item
+
+
+def _copy(attributes: Dataset) -> Dataset:
+    """Return a data set of the same attributes; `Dataset(other)` would share their table."""
+    made = Dataset()
+    made.update(attributes)
+    return made
 
 
 def _reference(sop_class: str, instance: str) -> Dataset:
