@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+import asyncpg
+
 from darkroom_common.errors import DependencyUnavailable
+from darkroom_common.messages.base import Message
 from darkroom_common.messages.metadata import StudyCompleted
 from darkroom_common.postgres.inbox import Inbox
 from darkroom_common.postgres.outbox import Outbox
@@ -50,24 +53,11 @@ class Lifecycle:
                 "  AND last_instance_at < clock_timestamp() - $1::interval"
                 "  ORDER BY last_instance_at LIMIT $2 FOR UPDATE SKIP LOCKED)"
                 " RETURNING study_instance_uid, revision, series_count, instance_count,"
-                " modalities, calling_ae_titles",
+                " modalities, calling_ae_titles, traceparent",
                 self.quiet,
                 BATCH,
             )
-            await self.outbox.put(
-                db,
-                *(
-                    StudyCompleted(
-                        study_instance_uid=row["study_instance_uid"],
-                        revision=row["revision"],
-                        series=row["series_count"],
-                        instances=row["instance_count"],
-                        modalities=tuple(row["modalities"]),
-                        calling_ae_titles=tuple(row["calling_ae_titles"]),
-                    )
-                    for row in rows
-                ),
-            )
+            await self.outbox.put_traced(db, [_completed(row) for row in rows])
         for row in rows:
             log.info(
                 "study.completed", study_instance_uid=row["study_instance_uid"],
@@ -77,6 +67,19 @@ class Lifecycle:
         if rows:
             self.outbox.wake()
         return len(rows)
+
+
+def _completed(row: asyncpg.Record) -> tuple[Message, dict[str, str]]:
+    """Return the event, in the trace of the association that brought the first instance."""
+    event = StudyCompleted(
+        study_instance_uid=row["study_instance_uid"],
+        revision=row["revision"],
+        series=row["series_count"],
+        instances=row["instance_count"],
+        modalities=tuple(row["modalities"]),
+        calling_ae_titles=tuple(row["calling_ae_titles"]),
+    )
+    return event, {"traceparent": row["traceparent"]} if row["traceparent"] else {}
 
 
 async def clean_inbox(database: Database, inbox: Inbox) -> None:

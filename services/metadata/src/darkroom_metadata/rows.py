@@ -86,16 +86,16 @@ class RowWriter:
     async def _studies(
         self, db: Connection, items: Sequence[Item], patients: dict[bytes, int]
     ) -> dict[str, int]:
-        first = {item.event.study_instance_uid: item.found for item in reversed(items)}
+        first = {item.event.study_instance_uid: item for item in reversed(items)}
         ordered = sorted(first)
-        found = [first[uid] for uid in ordered]
+        found = [first[uid].found for uid in ordered]
         await db.execute(
             "INSERT INTO index.study (study_instance_uid, patient_id, study_date, study_time,"
-            " phi, phi_key, blind)"
+            " phi, phi_key, blind, traceparent)"
             " SELECT uid, patient, day, moment, pgp_sym_encrypt(phi, $7, $9), $8,"
-            " ARRAY(SELECT decode(h, 'hex') FROM unnest(string_to_array(blind, ',')) AS h)"
-            " FROM unnest($1::text[], $2::bigint[], $3::date[], $4::time[], $5::text[], $6::text[])"
-            " AS given (uid, patient, day, moment, phi, blind)"
+            " ARRAY(SELECT decode(h, 'hex') FROM unnest(string_to_array(blind, ',')) AS h), trace"
+            " FROM unnest($1::text[], $2::bigint[], $3::date[], $4::time[], $5::text[], $6::text[],"
+            " $10::text[]) AS given (uid, patient, day, moment, phi, blind, trace)"
             " ON CONFLICT (study_instance_uid) DO NOTHING",
             ordered,
             [patients[one.patient_key] for one in found],
@@ -106,6 +106,7 @@ class RowWriter:
             self.keys.current_key,
             self.keys.current,
             PGP_OPTIONS,
+            [first[uid].trace.get("traceparent", "") for uid in ordered],
         )
         rows = await db.fetch(
             "SELECT id, study_instance_uid FROM index.study"

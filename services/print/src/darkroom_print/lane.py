@@ -16,6 +16,7 @@ from opentelemetry.trace import SpanKind
 from darkroom_common.backoff import delay
 from darkroom_common.dimse.requestor import PeerFault
 from darkroom_common.errors import DependencyUnavailable, PermanentError
+from darkroom_common.index.origin import links_to_origin
 from darkroom_common.messages.films import FilmOrder
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Database
@@ -131,9 +132,11 @@ class Lane:
     async def _print(self, job: PrintJob) -> None:
         keeping = asyncio.create_task(self._keep(job))
         try:
+            async with self.shop.database.acquire() as db:
+                origin = await links_to_origin(db, job.sop_instance_uids[0])
             with traces.span(
                 tracer, "print", kind=SpanKind.CLIENT, parent=traces.extract(job.trace),
-                job=job.id, printer=self.printer.name,
+                links=origin, darkroom__job=job.id, printer=self.printer.name,
             ):  # fmt: skip
                 ended = await self._work(job)
             if ended is not None:

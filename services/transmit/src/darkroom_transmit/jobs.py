@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Literal
 
+from opentelemetry.trace import Link
+
 from darkroom_common.backoff import delay
 from darkroom_common.messages.destinations import DestinationSpec
 from darkroom_transmit.domain.outcome import Outcome
@@ -36,6 +38,7 @@ class Claimed:
     Attributes:
         number: of this attempt, from 1.
         tries: attempts before this one that count for the back-off.
+        origin: link to the association that brought the study of the first instance.
     """
 
     id: str
@@ -47,6 +50,7 @@ class Claimed:
     traceparent: str
     rank: float
     items: deque[Item] = field(default_factory=deque)
+    origin: list[Link] = field(default_factory=list)
     in_flight: int = 0
     unrecorded: int = 0
     arrived: int = 0

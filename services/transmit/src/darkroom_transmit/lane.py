@@ -236,6 +236,7 @@ class Lane:
                 f"C-STORE SCU {name}" if spec.kind == "dimse" else f"STOW-RS {name}",
                 kind=SpanKind.CLIENT,
                 parent=traces.extract(claimed.trace),
+                links=claimed.origin,
                 darkroom__job=claimed.id,
                 darkroom__instances=len(batch),
             ),

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
+from darkroom_common.index.origin import links_to_origin
 from darkroom_common.messages.api import SendObjects
 from darkroom_common.messages.jobs import TransmitJobChanged, TransmitState
 from darkroom_common.postgres.outbox import Outbox
@@ -146,6 +147,8 @@ class JobRepository:
             else:
                 items.append(Item(*item))
         claimed.items = items
+        if items:
+            claimed.origin = await links_to_origin(db, items[0].sop_instance_uid)
         if gone:
             await db.execute(
                 "UPDATE transmit.job_instance SET state = 'FAILED', reason = 'ObjectNotFound',"
