@@ -8,7 +8,7 @@ import pytest
 from darkroom_local.ports import LOOPBACK
 from tests.builders import a_data_set, encode
 from tests.dicom_peer import send
-from tests.e2e.user import DarkroomUp
+from tests.e2e.user import DarkroomUp, instances
 from tests.integration.transmit.test_commitment import Keeper, commitment, keeping
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -23,9 +23,7 @@ async def test_a_destination_reports_on_an_association_of_its_own(
     uid = str(image.SOPInstanceUID)
     assert await asyncio.to_thread(send, darkroom.dicom_port, [(uid, encode(image))]) == {uid: 0}
     async with asyncio.timeout(20):
-        while (
-            await client.get("/dicom-web/instances", params={"SOPInstanceUID": uid})
-        ).status_code != 200:
+        while not await instances(client, SOPInstanceUID=uid):
             await asyncio.sleep(0.05)
     with keeping(Keeper(report="new", report_port=darkroom.commitment_port)) as keeper:
         destination = {
