@@ -46,7 +46,7 @@ _CONTENT: Final[Mapping[str, str]] = {
     "role_passwords": json.dumps(dict.fromkeys(ROLES, "secret")),
 }
 
-_OWN_MEMORY: Final = {"transmit": 512 << 20, "print": 1 << 30}
+_OWN_MEMORY: Final = {"transmit": 512 << 20, "print": 1536 << 20}
 """Bytes of the service itself, beside its workers: print draws previews of films in memory."""
 
 
