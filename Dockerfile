@@ -46,7 +46,7 @@ RUN groupadd --gid 10001 darkroom \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent \
         --shell /usr/sbin/nologin darkroom \
     && install -d -o 10001 -g 10001 -m 0750 \
-        /var/lib/darkroom/spool /var/lib/darkroom/objects \
+        /var/lib/darkroom/spool /var/lib/darkroom/objects /var/lib/darkroom/scratch \
     && install -d -o 10001 -g 10001 -m 0755 /var/lib/darkroom /var/lib/darkroom/definitions
 COPY LICENSE /usr/share/doc/darkroom/LICENSE
 COPY --from=build /opt/darkroom /opt/darkroom
@@ -71,7 +71,7 @@ EXPOSE 9090
 ENTRYPOINT ["python", "-m", "darkroom_metadata"]
 
 FROM runtime AS service-transmit
-EXPOSE 9090
+EXPOSE 9090 11113
 ENTRYPOINT ["python", "-m", "darkroom_transmit"]
 
 FROM runtime AS service-print

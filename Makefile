@@ -69,7 +69,7 @@ chart: ## lint, render and check the Helm chart with each of its values files
 	$(HELM) lint --strict $(CHART)
 	set -e; for values in $(CHART)/values-*.yaml; do \
 		$(HELM) lint --strict $(CHART) --values $$values; done
-	DARKROOM_CHART=1 $(BIN)/pytest tests/contract/test_chart.py tests/contract/test_chart_files.py $(ARGS)
+	DARKROOM_CHART=1 $(BIN)/pytest tests/contract/test_chart*.py $(ARGS)
 
 policies: setup ## write the chart's copy of the broker's policies from topology.py
 	$(BIN)/python -c 'import json; from darkroom_common.topology import render_policies; \

@@ -46,6 +46,18 @@ _CONTENT: Final[Mapping[str, str]] = {
     "role_passwords": json.dumps(dict.fromkeys(ROLES, "secret")),
 }
 
+_OWN_MEMORY: Final = {"transmit": 512 << 20, "print": 1536 << 20}
+"""Bytes of the service itself, beside its workers: print draws previews of films in memory."""
+
+
+def memory_needed(settings: SettingsBase) -> int:
+    """Return the bytes that transmit or print must be able to have, its workers at their limit."""
+    if isinstance(settings, TransmitSettings):
+        workers = settings.conversion_processes * settings.conversion_memory
+        return _OWN_MEMORY["transmit"] + workers
+    assert isinstance(settings, PrintSettings)
+    return _OWN_MEMORY["print"] + settings.composing_processes * settings.composing_memory
+
 
 def command_settings(words: list[str]) -> type[SettingsBase]:
     """Return the settings class of a one-shot command; words may go on with a path."""
@@ -72,9 +84,10 @@ def check_environment(
     for variable, value in environment.items():
         assert variable.startswith(PREFIX), variable
         name = variable.removeprefix(PREFIX)
-        field = name.removesuffix("_FILE").lower()
+        is_file = name.endswith("_FILE") and name.lower() not in settings.model_fields
+        field = name.removesuffix("_FILE" if is_file else "").lower()
         assert field in settings.model_fields, f"{settings.__name__} has no {name}"
-        if not name.endswith("_FILE"):
+        if not is_file:
             assert not is_secret(settings, field), f"{name} is a secret in the environment"
             monkeypatch.setenv(variable, value)
             continue

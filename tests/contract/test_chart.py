@@ -1,12 +1,8 @@
 """The chart, rendered with each values file. `make chart` installs helm and runs these."""
 
 import json
-import os
-import shutil
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import kubernetes_validate
 import pytest
@@ -14,87 +10,27 @@ import yaml
 
 from darkroom_common.settings import Settings, SettingsBase
 from darkroom_common.topology import render_policies
-from tests.deployed import (
-    ROOT,
-    SERVICES,
-    SETTINGS,
-    WITH_SCHEMA,
-    check_environment,
-    command_settings,
+from tests.contract.rendered import (
+    CASES,
+    EVERYTHING,
+    Manifest,
+    component,
+    environment,
+    of_kind,
+    pods,
+    render,
+    run_helm,
+    selected,
+    settings_of,
 )
+from tests.deployed import SERVICES, SETTINGS, WITH_SCHEMA, check_environment, command_settings
 
-Manifest = dict[str, Any]
 POSTGRES_CA: Final = "/run/secrets/darkroom/postgres-ca.crt"
-CHART: Final = ROOT / "infra" / "helm" / "darkroom"
 CUSTOM: Final = {
     ("rabbitmq.com/v1beta1", "Policy"),
     ("monitoring.coreos.com/v1", "ServiceMonitor"),
     ("monitoring.coreos.com/v1", "PrometheusRule"),
 }
-EVERYTHING: Final = (
-    "--set=bootstrap.existingSecret=b,brokerPolicies.mode=job,serviceMonitor.enabled=true,"
-    "api.ingress.enabled=true,api.ingress.host=h.example,api.ingress.tlsSecret=t,"
-    "services.ingest.settings.PRIVATE_SOP_CLASSES={1.2.3},settings.OTLP_ENDPOINT=http://otlp:4318,"
-    "dicom.tls.existingSecret=t,dicom.tls.clientCaKey=ca.crt,dicom.tls.nodePort=30276,"
-    "services.ingest.settings.RESERVE_BYTES=10737418240,image.pullSecrets={pull}"
-)
-CASES: Final[dict[str, tuple[str, ...]]] = {
-    "default": (),
-    "small-clinic": (f"--values={CHART}/values-small-clinic.yaml",),
-    "hospital": (f"--values={CHART}/values-hospital.yaml",),
-    "everything": (EVERYTHING,),
-    "upgrade": (f"--values={CHART}/values-hospital.yaml", "--is-upgrade"),
-}
-
-
-@pytest.fixture(scope="session")
-def helm() -> str:
-    local = ROOT / ".tools" / "npm" / "node_modules" / ".bin" / "helm"
-    found = str(local) if local.exists() else shutil.which("helm")
-    if found is None:
-        if "DARKROOM_CHART" in os.environ:
-            pytest.fail("there is no helm: infra/local/bootstrap.sh chart")
-        pytest.skip("needs helm: make chart")
-    return found
-
-
-def run_helm(helm: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [helm, "template", "darkroom", CHART, "--namespace=darkroom", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-
-
-@pytest.fixture(scope="session", params=CASES)
-def manifests(request: pytest.FixtureRequest, helm: str) -> list[Manifest]:
-    rendered = run_helm(helm, *CASES[request.param])
-    assert rendered.returncode == 0, rendered.stderr
-    return [document for document in yaml.safe_load_all(rendered.stdout) if document]
-
-
-def of_kind(manifests: list[Manifest], *kinds: str) -> list[Manifest]:
-    return [manifest for manifest in manifests if manifest["kind"] in kinds]
-
-
-def pods(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
-    for manifest in of_kind(manifests, "Deployment", "StatefulSet", "Job"):
-        yield manifest["metadata"]["name"], manifest["spec"]["template"]
-
-
-def component(manifest: Manifest) -> str:
-    return str(manifest["metadata"]["labels"]["app.kubernetes.io/component"])
-
-
-def selected(selector: Manifest, labels: dict[str, str]) -> bool:
-    assert set(selector) <= {"matchLabels", "matchExpressions"}
-    for expression in selector.get("matchExpressions", []):
-        inside = labels.get(expression["key"]) in expression["values"]
-        if inside is not (expression["operator"] == "In"):
-            return False
-    return bool(selector["matchLabels"].items() <= labels.items())
 
 
 @pytest.mark.req("DEP-05")
@@ -152,16 +88,6 @@ def test_services_are_probed_and_have_time_to_drain(manifests: list[Manifest]) -
     assert (component(ingest), claim["metadata"]["name"]) == ("ingest", "spool")
 
 
-def settings_of(manifests: list[Manifest], service: str) -> dict[str, str]:
-    (found,) = [m for m in of_kind(manifests, "ConfigMap") if component(m) == service]
-    return dict(found["data"])
-
-
-def environment(container: Manifest) -> dict[str, str]:
-    assert all(set(variable) == {"name", "value"} for variable in container["env"])
-    return {variable["name"]: variable["value"] for variable in container["env"]}
-
-
 def test_settings_are_those_of_the_program(
     manifests: list[Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,8 +139,7 @@ def test_the_hospital_s_pods_have_the_authority_of_its_database(helm: str) -> No
 
 
 def test_large_numbers_and_lists_reach_the_service_whole(helm: str) -> None:
-    rendered = run_helm(helm, EVERYTHING)
-    manifests = [document for document in yaml.safe_load_all(rendered.stdout) if document]
+    manifests = render(helm, EVERYTHING)
     ingest = settings_of(manifests, "ingest")
     assert ingest["DARKROOM_RESERVE_BYTES"] == "10737418240"
     assert json.loads(ingest["DARKROOM_PRIVATE_SOP_CLASSES"]) == ["1.2.3"]
@@ -289,8 +214,7 @@ def test_migrations_run_before_an_installation_and_around_an_upgrade(helm: str) 
 
 @pytest.mark.req("DEP-05")
 def test_the_hospital_has_no_single_pod_and_the_topology_s_policies(helm: str) -> None:
-    rendered = run_helm(helm, *CASES["hospital"])
-    manifests = [document for document in yaml.safe_load_all(rendered.stdout) if document]
+    manifests = render(helm, *CASES["hospital"])
     workloads = of_kind(manifests, "Deployment", "StatefulSet")
     assert all(manifest["spec"]["replicas"] >= 2 for manifest in workloads)
     assert [
@@ -326,8 +250,7 @@ def test_wrong_values_are_refused_by_name(helm: str, wrong: str, said: str) -> N
 
 
 def test_tls_is_a_port_of_ingest_and_a_secret_that_is_read_again(helm: str) -> None:
-    rendered = run_helm(helm, EVERYTHING)
-    manifests = [document for document in yaml.safe_load_all(rendered.stdout) if document]
+    manifests = render(helm, EVERYTHING)
     told = settings_of(manifests, "ingest")
     files = {
         "CERTIFICATE": "/run/secrets/dicom-tls/tls.crt",

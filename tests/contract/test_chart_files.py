@@ -20,6 +20,8 @@ DECIDED: Final = {
     # by dicom.tls
     "dicom_tls_port", "dicom_tls_certificate", "dicom_tls_key", "dicom_tls_client_ca",
     "dicom_tls_clients", "dicom_tls_minimum",
+    # by commitment, and by tls, destinations and scratch of a service
+    "commitment_host", "commitment_port", "dicom_tls_ca", "destinations_file", "scratch",
 }  # fmt: skip
 REQUIRED_BY_SECURITY: Final = {
     "log_parameter_max_length": "0",

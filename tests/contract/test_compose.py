@@ -22,6 +22,7 @@ from tests.deployed import (
     WITH_SCHEMA,
     check_environment,
     command_settings,
+    memory_needed,
 )
 
 COMPOSE: Final[dict[str, Any]] = yaml.safe_load((ROOT / "compose.yaml").read_text())
@@ -63,13 +64,14 @@ def test_every_container_is_hardened(name: str) -> None:
     assert container.get("network_mode") is None
 
 
-def test_only_dicom_and_http_are_published() -> None:
+def test_only_dicom_reports_and_http_are_published() -> None:
     published = {name: c["ports"] for name, c in CONTAINERS.items() if "ports" in c}
     assert published == {
         "ingest": [
             "${DARKROOM_DICOM_BIND:-0.0.0.0}:${DARKROOM_DICOM_PORT:-11112}:11112",
             "${DARKROOM_DICOM_BIND:-0.0.0.0}:${DARKROOM_DICOM_TLS_PORT:-2762}:2762",
         ],
+        "transmit": ["${DARKROOM_DICOM_BIND:-0.0.0.0}:${DARKROOM_COMMITMENT_PORT:-11113}:11113"],
         "api": ["${DARKROOM_HTTP_BIND:-127.0.0.1}:${DARKROOM_HTTP_PORT:-8080}:8080"],
     }
 
@@ -147,6 +149,37 @@ def test_only_ingest_writes_objects() -> None:
     assert [name for name, volumes in mounts.items() if target in volumes] == ["ingest"]
     readers = {name for name, volumes in mounts.items() if f"{target}:ro" in volumes}
     assert readers == set(SERVICES) - {"ingest", "licensing"}
+
+
+@pytest.mark.parametrize("name", ["transmit", "print"])
+def test_scratch_is_a_volume_on_disk_of_its_own(name: str) -> None:
+    scratch = environment(name)["DARKROOM_SCRATCH"]
+    assert f"scratch-{name}:{scratch}" in CONTAINERS[name]["volumes"]
+    assert f"scratch-{name}" in COMPOSE["volumes"]
+    owned = re.search(r"install -d -o 10001 (.*\n){2}", (ROOT / "Dockerfile").read_text())
+    assert owned is not None
+    assert scratch in owned[0].split()  # whose owner a new volume takes
+
+
+@pytest.mark.parametrize("name", ["ingest", "transmit", "print"])
+def test_certificates_are_in_one_directory_that_is_only_read(name: str) -> None:
+    assert "${DARKROOM_TLS:-./tls}:/run/tls:ro" in CONTAINERS[name]["volumes"]
+    asked = CONTAINERS[name]["environment"]
+    assert {"DARKROOM_DICOM_TLS_CERTIFICATE", "DARKROOM_DICOM_TLS_KEY"} <= set(asked)
+
+
+@pytest.mark.parametrize("name", ["transmit", "print"])
+def test_workers_get_their_memory_error_before_the_container_is_killed(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = check_environment(SETTINGS[name], environment(name), tmp_path, monkeypatch)
+    variable = f"DARKROOM_{name.upper()}_MEMORY"
+    limit = re.fullmatch(rf"\$\{{{variable}:-(\d+)([mg])\}}", CONTAINERS[name]["mem_limit"])
+    assert limit is not None
+    (tmp,) = CONTAINERS[name]["tmpfs"]  # counted, too
+    assert tmp.endswith("size=256m")
+    given = int(limit[1]) << {"m": 20, "g": 30}[limit[2]]
+    assert given >= memory_needed(settings) + (256 << 20)
 
 
 def run_script(directory: Path) -> "subprocess.CompletedProcess[str]":

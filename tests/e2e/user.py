@@ -47,6 +47,7 @@ class DarkroomUp:
     data: Path
     dicom_port: int = field(default_factory=free_port)
     http_port: int = field(default_factory=free_port)
+    commitment_port: int = field(default_factory=free_port)
     process: asyncio.subprocess.Process | None = None
     output: list[str] = field(default_factory=list)
     _reader: asyncio.Task[None] | None = None
@@ -63,6 +64,7 @@ class DarkroomUp:
             "--data", str(self.data),
             "--dicom-port", str(self.dicom_port),
             "--http-port", str(self.http_port),
+            "--commitment-port", str(self.commitment_port),
             env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
         ready = asyncio.Event()

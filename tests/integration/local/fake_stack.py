@@ -21,7 +21,7 @@ class FakePrograms:
         return [("nothing", replace(plan.bootstrap(), arguments=[sys.executable, "-c", "pass"]))]
 
     def services(self, plan: Plan) -> Sequence[Command]:
-        kind = sys.argv[4:]
+        kind = sys.argv[5:]
         return [
             replace(plan.service(name), arguments=[sys.executable, str(FAKE), *kind])
             for name in SERVICES
@@ -29,8 +29,8 @@ class FakePrograms:
 
 
 async def main() -> None:
-    data, dicom_port, http_port = sys.argv[1:4]
-    settings = Settings.load(Path(data), int(dicom_port), int(http_port), "TEST")
+    dicom_port, http_port, commitment_port = map(int, sys.argv[2:5])
+    settings = Settings.load(Path(sys.argv[1]), dicom_port, http_port, commitment_port, "TEST")
     make_reachable(settings.data)
     with DirectoryLock(settings.data):
         await Stack(settings, SteadyConsole(), FakePrograms()).run()

@@ -32,7 +32,7 @@ class Running:
         self.data = data
         self._kind = kind
         self._environment = {**os.environ, **environment}
-        self._ports = [str(free_port()), str(free_port())]
+        self._ports = [str(free_port()), str(free_port()), str(free_port())]
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -188,13 +188,21 @@ async def test_no_secret_is_in_the_environment_of_a_child(
     assert await stack.end(signal.SIGTERM) == 0
 
 
-async def test_a_busy_port_is_named_before_anything_starts(engine_directory: Path) -> None:
+@pytest.mark.parametrize("what", ["DICOM", "commitment"])
+async def test_a_busy_port_is_named_before_anything_starts(
+    engine_directory: Path, what: str
+) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        settings = Settings(engine_directory / "data", dicom_port=port, http_port=free_port())
-        with pytest.raises(PortBusyError, match=f"DICOM port {port} is in use"):
+        settings = Settings(
+            engine_directory / "data",
+            dicom_port=port if what == "DICOM" else free_port(),
+            http_port=free_port(),
+            commitment_port=port if what == "commitment" else 0,
+        )
+        with pytest.raises(PortBusyError, match=f"{what} port {port} .* --{what.lower()}-port"):
             await Stack(settings, SteadyConsole(quiet=True)).run()
     assert not (engine_directory / "data" / "postgres").exists()
 
@@ -210,6 +218,7 @@ async def test_a_database_login_that_may_not_is_told(
     process = await asyncio.create_subprocess_exec(
         *[sys.executable, "-m", "darkroom_local", "up", "--data", str(engine_directory / "data")],
         *["--dicom-port", str(free_port()), "--http-port", str(free_port())],
+        *["--commitment-port", "0"],
         env={**os.environ, **urls},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -1,6 +1,7 @@
 """Settings of `darkroom up` and its secrets."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,17 +41,19 @@ def test_an_impossible_ae_title_is_refused(title: str, tmp_path: Path) -> None:
 
 
 def test_one_port_cannot_be_two(tmp_path: Path) -> None:
-    with pytest.raises(SettingError, match="the same"):
+    with pytest.raises(SettingError, match="DICOM_PORT and DARKROOM_HTTP_PORT are the same"):
         Settings(tmp_path, dicom_port=80, http_port=80)
+    with pytest.raises(SettingError, match="HTTP_PORT and DARKROOM_COMMITMENT_PORT are the same"):
+        Settings(tmp_path, http_port=81, commitment_port=81)
 
 
 def test_a_url_may_come_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "url").write_text("amqp://x\n")
     monkeypatch.setenv("DARKROOM_AMQP_URL_FILE", str(tmp_path / "url"))
-    assert Settings.load(tmp_path, 1, 2, "A").amqp_url == "amqp://x"
+    assert Settings.load(tmp_path, 1, 2, 3, "A").amqp_url == "amqp://x"
     monkeypatch.setenv("DARKROOM_AMQP_URL", "amqp://y")
     with pytest.raises(SettingError, match="both set"):
-        Settings.load(tmp_path, 1, 2, "A")
+        Settings.load(tmp_path, 1, 2, 3, "A")
 
 
 def test_secrets_are_made_once_and_closed_to_others(layout: Layout) -> None:
@@ -88,6 +91,27 @@ def test_a_service_gets_its_own_role_and_only_its_secrets(plan: Plan) -> None:
     assert "DARKROOM_PHI_KEYS_FILE" not in given
     assert given["DARKROOM_DICOM_PORT"] == "104"
     assert not [value for value in given.values() if "hush" in value]
+
+
+def test_reports_of_storage_commitment_have_a_port_unless_it_is_0(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert plan.service("transmit").environment["DARKROOM_COMMITMENT_PORT"] == "11113"
+    assert "DARKROOM_COMMITMENT_PORT" not in plan.service("print").environment
+    monkeypatch.setenv("DARKROOM_COMMITMENT_PORT", "0")
+    closed = replace(plan, settings=replace(plan.settings, commitment_port=0))
+    assert "DARKROOM_COMMITMENT_PORT" not in closed.service("transmit").environment
+
+
+@pytest.mark.parametrize("service", ["transmit", "print"])
+def test_scratch_is_beside_the_objects_unless_the_user_has_another(
+    plan: Plan, layout: Layout, service: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert plan.service(service).environment["DARKROOM_SCRATCH"] == str(layout.scratch)
+    assert layout.scratch.stat().st_mode & 0o777 == 0o700
+    assert "DARKROOM_SCRATCH" not in plan.service("api").environment
+    monkeypatch.setenv("DARKROOM_SCRATCH", "/elsewhere")
+    assert plan.service(service).environment["DARKROOM_SCRATCH"] == "/elsewhere"
 
 
 def test_the_api_knows_where_the_metrics_are(plan: Plan) -> None:

@@ -67,6 +67,39 @@ api:
 licensing: {}
 {{- end -}}
 
+{{/* The ports of a service by name: those that it always has and those of values. Takes root and service. */}}
+{{- define "darkroom.ports" -}}
+{{- with (index (include "darkroom.facts" .root | fromYaml) .service).ports -}}
+{{ toYaml . }}
+{{- end -}}
+{{- if and (eq .service "transmit") .root.Values.commitment.enabled -}}
+commitment: 11113
+{{- end -}}
+{{- end -}}
+
+{{/* The name of the secret with the certificate of a service, if there is one. Takes root and service. */}}
+{{- define "darkroom.tlsSecret" -}}
+{{- if eq .service "ingest" -}}
+{{ .root.Values.dicom.tls.existingSecret }}
+{{- else -}}
+{{- with (index .root.Values.services .service).tls -}}
+{{ .existingSecret }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* How a Service is reached from outside. Takes its values. */}}
+{{- define "darkroom.exposure" -}}
+type: {{ .type }}
+{{- if ne .type "ClusterIP" }}
+externalTrafficPolicy: {{ .externalTrafficPolicy }}
+{{- end }}
+{{- if and (eq .type "LoadBalancer") .loadBalancerSourceRanges }}
+loadBalancerSourceRanges:
+  {{- toYaml .loadBalancerSourceRanges | nindent 2 }}
+{{- end }}
+{{- end -}}
+
 {{/* Services with a schema to migrate. */}}
 {{- define "darkroom.schemas" -}}
 services: [ingest, metadata, transmit, print, api, licensing]

@@ -5,8 +5,9 @@
 {{- $values := index $root.Values.services $service -}}
 {{- $facts := index (include "darkroom.facts" $root | fromYaml) $service -}}
 {{- $name := printf "%s-%s" (include "darkroom.fullname" $root) $service -}}
-{{- $tls := and (hasKey $facts "spool") $root.Values.dicom.tls.existingSecret -}}
-{{- $preStop := ternary 5 0 (hasKey $facts "ports") -}}
+{{- $ports := include "darkroom.ports" . | fromYaml -}}
+{{- $tls := include "darkroom.tlsSecret" . -}}
+{{- $preStop := empty $ports | ternary 0 5 -}}
 metadata:
   labels:
     {{- include "darkroom.labels" $root | nindent 4 }}
@@ -74,11 +75,11 @@ spec:
       ports:
         - name: health
           containerPort: 9090
-        {{- range $port, $number := $facts.ports }}
+        {{- range $port, $number := $ports }}
         - name: {{ $port }}
           containerPort: {{ $number }}
         {{- end }}
-        {{- if $tls }}
+        {{- if and $tls (hasKey $facts "spool") }}
         - name: dicom-tls
           containerPort: 2762
         {{- end }}
@@ -125,6 +126,15 @@ spec:
           mountPath: /run/secrets/dicom-tls
           readOnly: true
         {{- end }}
+        {{- if ($values.destinations | default dict).existingSecret }}
+        - name: destinations
+          mountPath: /run/secrets/destinations
+          readOnly: true
+        {{- end }}
+        {{- if $values.scratch }}
+        - name: scratch
+          mountPath: /var/lib/darkroom/scratch
+        {{- end }}
   volumes:
     - name: tmp
       emptyDir:
@@ -159,6 +169,32 @@ spec:
         secretName: {{ $tls }}
         defaultMode: 0440
     {{- end }}
+    {{- with $values.destinations }}
+    {{- if .existingSecret }}
+    - name: destinations
+      secret:
+        secretName: {{ .existingSecret }}
+        defaultMode: 0440
+        items:
+          - {key: {{ .key }}, path: destinations.json}
+    {{- end }}
+    {{- end }}
+    {{- with $values.scratch }}
+    - name: scratch
+      {{- if .storageClass }}
+      ephemeral: # goes with the pod
+        volumeClaimTemplate:
+          spec:
+            accessModes: [ReadWriteOnce]
+            storageClassName: {{ .storageClass }}
+            resources:
+              requests:
+                storage: {{ .size }}
+      {{- else }}
+      emptyDir:
+        sizeLimit: {{ .size }}
+      {{- end }}
+    {{- end }}
     {{- if $facts.store }}
     - name: objects
       persistentVolumeClaim:
@@ -178,7 +214,7 @@ DARKROOM_STORE_URL: file:///var/lib/darkroom/objects
 {{- if $facts.spool }}
 DARKROOM_SPOOL: /var/lib/darkroom/spool
 {{- end }}
-{{- range $port, $number := $facts.ports }}
+{{- range $port, $number := include "darkroom.ports" . | fromYaml }}
 DARKROOM_{{ upper $port }}_PORT: {{ $number | quote }}
 {{- end }}
 {{- $tls := .root.Values.dicom.tls -}}
@@ -192,7 +228,25 @@ DARKROOM_DICOM_TLS_CLIENT_CA: /run/secrets/dicom-tls/{{ $tls.clientCaKey }}
 DARKROOM_DICOM_TLS_CLIENTS: {{ $tls.clients }}
 {{- end }}
 {{- end }}
-{{- $own := deepCopy (index .root.Values.services .service).settings -}}
+{{- $values := index .root.Values.services .service -}}
+{{- with $values.tls }}
+{{- if .existingSecret }}
+{{- if .certificate }}
+DARKROOM_DICOM_TLS_CERTIFICATE: /run/secrets/dicom-tls/tls.crt
+DARKROOM_DICOM_TLS_KEY: /run/secrets/dicom-tls/tls.key
+{{- end }}
+{{- if .caKey }}
+DARKROOM_DICOM_TLS_CA: /run/secrets/dicom-tls/{{ .caKey }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if ($values.destinations | default dict).existingSecret }}
+DARKROOM_DESTINATIONS_FILE: /run/secrets/destinations/destinations.json
+{{- end }}
+{{- if $values.scratch }}
+DARKROOM_SCRATCH: /var/lib/darkroom/scratch
+{{- end }}
+{{- $own := deepCopy $values.settings -}}
 {{- if eq .service "transmit" }}
 {{- $ours := .root.Values.services.ingest.settings.AE_TITLE | default "DARKROOM" -}}
 {{- $host := printf "%s-dicom" (include "darkroom.fullname" .root) -}}

@@ -52,6 +52,16 @@ HttpPort = Annotated[
         help="The port of REST, DICOMweb and the console.",
     ),
 ]
+CommitmentPort = Annotated[
+    int,
+    typer.Option(
+        "--commitment-port",
+        envvar="DARKROOM_COMMITMENT_PORT",
+        min=0,
+        max=65535,
+        help="The port that destinations report storage commitment to; 0: none.",
+    ),
+]
 AeTitle = Annotated[
     str, typer.Option("--ae-title", envvar="DARKROOM_AE_TITLE", help="Our application entity.")
 ]
@@ -76,6 +86,7 @@ def up(
     data: Data = _DATA,
     dicom_port: DicomPort = 11112,
     http_port: HttpPort = 8080,
+    commitment_port: CommitmentPort = 11113,
     ae_title: AeTitle = "DARKROOM",
 ) -> None:
     """Start everything and stay; Ctrl-C stops all of it.
@@ -85,7 +96,7 @@ def up(
     """
 
     async def run() -> None:
-        settings = Settings.load(data, dicom_port, http_port, ae_title)
+        settings = Settings.load(data, dicom_port, http_port, commitment_port, ae_title)
         make_reachable(settings.data)
         with DirectoryLock(settings.data):
             await Stack(settings, SteadyConsole()).run()
@@ -106,12 +117,18 @@ def status(data: Data = _DATA) -> None:
 
 
 @app.command()
-def doctor(data: Data = _DATA, dicom_port: DicomPort = 11112, http_port: HttpPort = 8080) -> None:
+def doctor(
+    data: Data = _DATA,
+    dicom_port: DicomPort = 11112,
+    http_port: HttpPort = 8080,
+    commitment_port: CommitmentPort = 11113,
+) -> None:
     """Say what this machine has and lacks, with the command that installs it; exit 1 if it does."""
     running = StackState.read(data.expanduser().resolve() / "run" / "state.json")
     findings = examination.examine(
         data.expanduser().resolve(),
-        {"DICOM": dicom_port, "HTTP": http_port},
+        {"DICOM": dicom_port, "HTTP": http_port}
+        | ({"Commitment": commitment_port} if commitment_port else {}),
         running_here=running is not None,
     )
     if not examination.show(findings, Console()):

@@ -11,7 +11,7 @@ from darkroom_local.process import make_reachable
 SERVICES: Final = ("ingest", "metadata", "transmit", "print", "api", "licensing")
 WITH_SCHEMA: Final = ("ingest", "metadata", "transmit", "print", "api", "licensing")
 
-_PRIVATE: Final = ("secrets", "objects", "spool", "run", "logs")
+_PRIVATE: Final = ("secrets", "objects", "spool", "scratch", "run", "logs")
 
 
 class SettingError(ValueError):
@@ -20,11 +20,16 @@ class SettingError(ValueError):
 
 @dataclass(frozen=True)
 class Settings:
-    """The table in docs/architecture.md; the URLs are secrets and None for the private engines."""
+    """The table in docs/architecture.md; the URLs are secrets and None for the private engines.
+
+    Attributes:
+        commitment_port: where destinations report storage commitment; 0: nowhere.
+    """
 
     data: Path
     dicom_port: int = 11112
     http_port: int = 8080
+    commitment_port: int = 11113
     ae_title: str = "DARKROOM"
     postgres_url: str | None = None
     amqp_url: str | None = None
@@ -33,16 +38,25 @@ class Settings:
         """Refuse what DICOM or TCP cannot express (PS3.5 6.2, VR AE)."""
         if not re.fullmatch(r"[ -\[\]-~]{1,16}", self.ae_title) or not self.ae_title.strip():
             raise SettingError("DARKROOM_AE_TITLE: 1 to 16 ASCII characters without backslash")
-        if self.dicom_port == self.http_port:
-            raise SettingError("DARKROOM_DICOM_PORT and DARKROOM_HTTP_PORT are the same")
+        names: dict[int, str] = {}
+        for name, port in (
+            ("DARKROOM_DICOM_PORT", self.dicom_port),
+            ("DARKROOM_HTTP_PORT", self.http_port),
+            ("DARKROOM_COMMITMENT_PORT", self.commitment_port),
+        ):
+            if port and names.setdefault(port, name) != name:
+                raise SettingError(f"{names[port]} and {name} are the same")
 
     @classmethod
-    def load(cls, data: Path, dicom_port: int, http_port: int, ae_title: str) -> Self:
+    def load(
+        cls, data: Path, dicom_port: int, http_port: int, commitment_port: int, ae_title: str
+    ) -> Self:
         """Add the URLs from the environment, or from the files that `..._FILE` names."""
         return cls(
             data=data.expanduser().resolve(),
             dicom_port=dicom_port,
             http_port=http_port,
+            commitment_port=commitment_port,
             ae_title=ae_title,
             postgres_url=_secret("DARKROOM_POSTGRES_URL"),
             amqp_url=_secret("DARKROOM_AMQP_URL"),
@@ -92,6 +106,11 @@ class Layout:
     def spool(self) -> Path:
         """What has been received and is not yet in the object store."""
         return self.data / "spool"
+
+    @property
+    def scratch(self) -> Path:
+        """What is made to be sent or printed, for so long."""
+        return self.data / "scratch"
 
     @property
     def admin_password(self) -> Path:

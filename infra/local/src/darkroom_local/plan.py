@@ -24,6 +24,7 @@ _SECRETS: Final[Mapping[str, tuple[str, ...]]] = {
     "PSEUDONYM_KEY": ("ingest", "api", "transmit"),
     "JWT_KEY": ("api",),
 }
+_WITH_SCRATCH: Final = ("transmit", "print")
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,10 @@ class Plan:
                 "AE_TITLE": self.settings.ae_title,
                 "INGEST_DICOM_PORT": str(self.settings.dicom_port),
             }
+            if self.settings.commitment_port:
+                values["COMMITMENT_PORT"] = str(self.settings.commitment_port)
+        if name in _WITH_SCRATCH and "DARKROOM_SCRATCH" not in os.environ:
+            values["SCRATCH"] = str(self.layout.scratch)
         if name == "api":
             targets = {service: self.health_url(service) for service in SERVICES}
             values |= {
@@ -167,6 +172,7 @@ def environment(ours: Mapping[str, str]) -> dict[str, str]:
     """
     decided = {name.removesuffix("_FILE") for name in ours}
     decided |= {"DARKROOM_POSTGRES_URL", "DARKROOM_AMQP_URL", "DARKROOM_DATA"}
+    decided |= {"DARKROOM_COMMITMENT_PORT"}  # 0 of it is the absence of the setting
     passed = {
         name: value
         for name, value in os.environ.items()

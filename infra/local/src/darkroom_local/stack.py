@@ -154,15 +154,16 @@ class Stack:
             self.view.say(f"ended {len(found)} processes that an earlier run had left")
 
     def _check_ports(self) -> None:
-        for what, variable, host, port in (
-            ("DICOM", "DARKROOM_DICOM_PORT", "DARKROOM_DICOM_HOST", self.settings.dicom_port),
-            ("HTTP", "DARKROOM_HTTP_PORT", "DARKROOM_HTTP_HOST", self.settings.http_port),
+        for what, name, port in (
+            ("DICOM", "DICOM", self.settings.dicom_port),
+            ("HTTP", "HTTP", self.settings.http_port),
+            ("commitment", "COMMITMENT", self.settings.commitment_port),
         ):
-            if not is_free(port, os.environ.get(host, "0.0.0.0")):  # noqa: S104 - as the services do
-                option = variable.removeprefix("DARKROOM_").lower().replace("_", "-")
+            host = os.environ.get(f"DARKROOM_{name}_HOST", "0.0.0.0")  # noqa: S104 - as the services do
+            if port and not is_free(port, host):
                 raise PortBusyError(
-                    f"{what} port {port} is in use: stop what listens there, "
-                    f"or choose another with --{option} or {variable}"
+                    f"{what} port {port} is in use: stop what listens there, or choose another "
+                    f"with --{name.lower()}-port or DARKROOM_{name}_PORT"
                 )
 
     def _plan(self) -> Plan:
@@ -285,6 +286,11 @@ class Stack:
             *(
                 [f"            TLS on port {os.environ.get('DARKROOM_DICOM_TLS_PORT', '2762')}"]
                 if os.environ.get("DARKROOM_DICOM_TLS_CERTIFICATE")
+                else []
+            ),
+            *(
+                [f"            reports of storage commitment on port {settings.commitment_port}"]
+                if settings.commitment_port
                 else []
             ),
             f"  REST      {http}/api/v1",

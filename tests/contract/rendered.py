@@ -1,0 +1,79 @@
+"""The chart as helm renders it."""
+
+import subprocess
+from collections.abc import Iterator
+from typing import Any, Final
+
+import yaml
+
+from tests.deployed import ROOT
+
+Manifest = dict[str, Any]
+CHART: Final = ROOT / "infra" / "helm" / "darkroom"
+EVERYTHING: Final = (
+    "--set=bootstrap.existingSecret=b,brokerPolicies.mode=job,serviceMonitor.enabled=true,"
+    "api.ingress.enabled=true,api.ingress.host=h.example,api.ingress.tlsSecret=t,"
+    "services.ingest.settings.PRIVATE_SOP_CLASSES={1.2.3},settings.OTLP_ENDPOINT=http://otlp:4318,"
+    "dicom.tls.existingSecret=t,dicom.tls.clientCaKey=ca.crt,dicom.tls.nodePort=30276,"
+    "commitment.enabled=true,commitment.service.nodePort=30113,"
+    "services.transmit.tls.existingSecret=shown,services.transmit.tls.caKey=ca.crt,"
+    "services.print.tls.existingSecret=shown,services.transmit.destinations.existingSecret=d,"
+    "services.transmit.scratch.storageClass=fast,"
+    "services.ingest.settings.RESERVE_BYTES=10737418240,image.pullSecrets={pull}"
+)
+CASES: Final[dict[str, tuple[str, ...]]] = {
+    "default": (),
+    "small-clinic": (f"--values={CHART}/values-small-clinic.yaml",),
+    "hospital": (f"--values={CHART}/values-hospital.yaml",),
+    "everything": (EVERYTHING,),
+    "upgrade": (f"--values={CHART}/values-hospital.yaml", "--is-upgrade"),
+}
+
+
+def run_helm(helm: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [helm, "template", "darkroom", CHART, "--namespace=darkroom", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def of_kind(manifests: list[Manifest], *kinds: str) -> list[Manifest]:
+    return [manifest for manifest in manifests if manifest["kind"] in kinds]
+
+
+def pods(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
+    for manifest in of_kind(manifests, "Deployment", "StatefulSet", "Job"):
+        yield manifest["metadata"]["name"], manifest["spec"]["template"]
+
+
+def component(manifest: Manifest) -> str:
+    return str(manifest["metadata"]["labels"]["app.kubernetes.io/component"])
+
+
+def selected(selector: Manifest, labels: dict[str, str]) -> bool:
+    assert set(selector) <= {"matchLabels", "matchExpressions"}
+    for expression in selector.get("matchExpressions", []):
+        inside = labels.get(expression["key"]) in expression["values"]
+        if inside is not (expression["operator"] == "In"):
+            return False
+    return bool(selector["matchLabels"].items() <= labels.items())
+
+
+def settings_of(manifests: list[Manifest], service: str) -> dict[str, str]:
+    (found,) = [m for m in of_kind(manifests, "ConfigMap") if component(m) == service]
+    return dict(found["data"])
+
+
+def environment(container: Manifest) -> dict[str, str]:
+    assert all(set(variable) == {"name", "value"} for variable in container["env"])
+    return {variable["name"]: variable["value"] for variable in container["env"]}
+
+
+def render(helm: str, *arguments: str) -> list[Manifest]:
+    """Return all manifests."""
+    rendered = run_helm(helm, *arguments)
+    assert rendered.returncode == 0, rendered.stderr
+    return [document for document in yaml.safe_load_all(rendered.stdout) if document]

@@ -1,0 +1,214 @@
+"""What transmit and print need of the chart: calls in and out, certificates, room and memory."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.contract.rendered import (
+    EVERYTHING,
+    Manifest,
+    component,
+    of_kind,
+    render,
+    selected,
+    settings_of,
+)
+from tests.deployed import SETTINGS, check_environment, memory_needed
+
+UNITS: Final = {"Mi": 1 << 20, "Gi": 1 << 30}
+CALLERS: Final = ("transmit", "print")
+CLINIC: Final = {"ipBlock": {"cidr": "10.0.0.0/8"}}
+ONLY_THE_CLINIC: Final = "--set-json=" + ",".join(
+    f"networkPolicy.{name}={json.dumps([CLINIC])}"
+    for name in ("dicomFrom", "commitmentFrom", "destinationsTo")
+)
+
+
+def workload(manifests: list[Manifest], service: str) -> Manifest:
+    (found,) = [
+        m for m in of_kind(manifests, "Deployment", "StatefulSet") if component(m) == service
+    ]
+    return found
+
+
+def pod_of(manifests: list[Manifest], service: str) -> Manifest:
+    return dict(workload(manifests, service)["spec"]["template"]["spec"])
+
+
+def mounted(manifests: list[Manifest], service: str, name: str) -> tuple[Manifest, Manifest]:
+    """Return the volume of a name and where it is mounted."""
+    pod = pod_of(manifests, service)
+    (volume,) = [v for v in pod["volumes"] if v["name"] == name]
+    (mount,) = [m for m in pod["containers"][0]["volumeMounts"] if m["name"] == name]
+    return volume, mount
+
+
+def size(quantity: str) -> int:
+    match = re.fullmatch(r"(\d+)(Mi|Gi)", quantity)
+    assert match, quantity
+    return int(match[1]) * UNITS[match[2]]
+
+
+def rules(manifests: list[Manifest], service: str, way: str) -> list[tuple[Any, Any]]:
+    """Return the pairs of peer and port that the policies let a service's pods talk to."""
+    labels = workload(manifests, service)["spec"]["template"]["metadata"]["labels"]
+    end = {"ingress": "from", "egress": "to"}[way]
+    return [
+        (peer, port)
+        for policy in of_kind(manifests, "NetworkPolicy")
+        if selected(policy["spec"]["podSelector"], labels)
+        for rule in policy["spec"].get(way, [])
+        for peer in rule[end]
+        for port in rule["ports"]
+    ]
+
+
+def test_the_port_of_storage_commitment_is_closed_unless_it_is_wanted(helm: str) -> None:
+    manifests = render(helm)
+    assert "DARKROOM_COMMITMENT_PORT" not in settings_of(manifests, "transmit")
+    names = {m["metadata"]["name"] for m in manifests}
+    assert "darkroom-commitment" not in names
+    (container,) = pod_of(manifests, "transmit")["containers"]
+    assert [port["name"] for port in container["ports"]] == ["health"]
+
+
+@pytest.mark.req("TRX-06")
+def test_destinations_can_report_storage_commitment(helm: str) -> None:
+    manifests = render(
+        helm, EVERYTHING, "--set=commitment.service.loadBalancerSourceRanges={10.0.0.0/8}",
+        "--set=commitment.service.annotations.of=clouds",
+    )  # fmt: skip
+    assert settings_of(manifests, "transmit")["DARKROOM_COMMITMENT_PORT"] == "11113"
+    pod = pod_of(manifests, "transmit")
+    assert {"name": "commitment", "containerPort": 11113} in pod["containers"][0]["ports"]
+    assert "preStop" in pod["containers"][0]["lifecycle"]
+    (service,) = [
+        m for m in of_kind(manifests, "Service") if m["metadata"]["name"] == "darkroom-commitment"
+    ]
+    assert service["metadata"]["annotations"] == {"of": "clouds"}
+    spec = service["spec"]
+    assert (spec["type"], spec["externalTrafficPolicy"]) == ("LoadBalancer", "Local")
+    assert spec["loadBalancerSourceRanges"] == ["10.0.0.0/8"]
+    assert spec["ports"] == [
+        {"name": "commitment", "port": 11113, "targetPort": "commitment", "nodePort": 30113}
+    ]
+    labels = workload(manifests, "transmit")["spec"]["template"]["metadata"]["labels"]
+    assert spec["selector"].items() <= labels.items()
+    allowed = [peer for peer, port in rules(manifests, "transmit", "ingress")
+               if port == {"protocol": "TCP", "port": "commitment"}]  # fmt: skip
+    assert {"ipBlock": {"cidr": "0.0.0.0/0"}} in allowed
+
+
+def test_a_closed_network_lets_in_and_out_what_is_named_and_what_c_get_brings(helm: str) -> None:
+    manifests = render(helm, ONLY_THE_CLINIC, "--set=commitment.enabled=true")
+    anywhere = {"protocol": "TCP", "port": 1, "endPort": 65535}
+    dicom = {"protocol": "TCP", "port": "dicom"}
+    pods = {
+        service: {"podSelector": {"matchLabels": {
+            "app.kubernetes.io/name": "darkroom", "app.kubernetes.io/instance": "darkroom",
+            "app.kubernetes.io/component": service,
+        }}}
+        for service in ("transmit", "ingest")
+    }  # fmt: skip
+    for service in CALLERS:
+        out = rules(manifests, service, "egress")
+        assert (CLINIC, anywhere) in out
+        assert ((pods["ingest"], dicom) in out) is (service == "transmit")
+    assert rules(manifests, "ingest", "ingress") == [(CLINIC, dicom), (pods["transmit"], dicom)]
+    assert rules(manifests, "transmit", "ingress") == [
+        (CLINIC, {"protocol": "TCP", "port": "commitment"})
+    ]
+    assert rules(manifests, "print", "ingress") == []
+
+
+@pytest.mark.parametrize("service", CALLERS)
+def test_nobody_is_shown_a_certificate_unless_a_secret_is_named(helm: str, service: str) -> None:
+    manifests = render(helm, "--set=dicom.tls.existingSecret=of-ingest")
+    assert not [name for name in settings_of(manifests, service) if "TLS" in name]
+    assert "dicom-tls" not in {v["name"] for v in pod_of(manifests, service)["volumes"]}
+
+
+@pytest.mark.parametrize("service", CALLERS)
+@pytest.mark.parametrize(
+    ("more", "files"),
+    [
+        ("", {"CERTIFICATE": "tls.crt", "KEY": "tls.key"}),
+        ("caKey=ca.crt", {"CERTIFICATE": "tls.crt", "KEY": "tls.key", "CA": "ca.crt"}),
+        ("caKey=ca.crt,certificate=false", {"CA": "ca.crt"}),
+    ],
+)
+def test_certificates_for_calls_are_files_of_a_secret(
+    helm: str, service: str, more: str, files: dict[str, str]
+) -> None:
+    values = ["existingSecret=own", *(more.split(",") if more else [])]
+    manifests = render(
+        helm, "--set=" + ",".join(f"services.{service}.tls.{value}" for value in values)
+    )
+    prefix = "DARKROOM_DICOM_TLS_"
+    told = {k: v for k, v in settings_of(manifests, service).items() if k.startswith(prefix)}
+    assert told == {f"{prefix}{k}": f"/run/secrets/dicom-tls/{v}" for k, v in files.items()}
+    volume, mount = mounted(manifests, service, "dicom-tls")
+    assert volume["secret"] == {"secretName": "own", "defaultMode": 0o440}
+    assert (mount["mountPath"], mount["readOnly"]) == ("/run/secrets/dicom-tls", True)
+    other = {"transmit": "print", "print": "transmit"}[service]
+    assert "dicom-tls" not in {v["name"] for v in pod_of(manifests, other)["volumes"]}
+    (container,) = pod_of(manifests, service)["containers"]
+    assert "dicom-tls" not in {port["name"] for port in container["ports"]}
+
+
+def test_destinations_may_come_from_a_secret(helm: str) -> None:
+    manifests = render(
+        helm, "--set=services.transmit.destinations.existingSecret=d,"
+        "services.transmit.destinations.key=all.json",
+    )  # fmt: skip
+    file = settings_of(manifests, "transmit")["DARKROOM_DESTINATIONS_FILE"]
+    volume, mount = mounted(manifests, "transmit", "destinations")
+    (item,) = volume["secret"]["items"]
+    assert item["key"] == "all.json"
+    assert (f"{mount['mountPath']}/{item['path']}", mount["readOnly"]) == (file, True)
+
+
+@pytest.mark.parametrize("service", CALLERS)
+def test_scratch_is_a_volume_of_its_own(manifests: list[Manifest], service: str) -> None:
+    volume, mount = mounted(manifests, service, "scratch")
+    assert mount == {"name": "scratch", "mountPath": "/var/lib/darkroom/scratch"}
+    assert settings_of(manifests, service)["DARKROOM_SCRATCH"] == mount["mountPath"]
+    if "emptyDir" in volume:
+        assert set(volume["emptyDir"]) == {"sizeLimit"}  # on disk, not in memory
+        room = volume["emptyDir"]["sizeLimit"]
+    else:
+        claim = volume["ephemeral"]["volumeClaimTemplate"]["spec"]
+        assert claim["storageClassName"] == "fast"
+        room = claim["resources"]["requests"]["storage"]
+    assert size(room) >= 5 << 30
+
+
+@pytest.mark.parametrize("service", CALLERS)
+def test_workers_get_their_memory_error_before_the_pod_is_killed(
+    manifests: list[Manifest], service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (container,) = pod_of(manifests, service)["containers"]
+    secrets = {v["name"]: v["value"] for v in container["env"]}
+    told = settings_of(manifests, service) | secrets
+    settings = check_environment(SETTINGS[service], told, tmp_path, monkeypatch)
+    limit = size(container["resources"]["limits"]["memory"])
+    assert limit >= memory_needed(settings)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "services.transmit.settings.COMMITMENT_PORT=11113",
+        "services.transmit.settings.SCRATCH=/tmp",
+        "services.print.settings.DICOM_TLS_CA=/ca",
+        "services.print.tls.caKey=ca.crt",
+        "services.print.scratch.size=much",
+        "services.print.scratch=null",
+    ],
+)
+def test_what_the_chart_decides_or_cannot_do_is_refused(helm: str, wrong: str) -> None:
+    with pytest.raises(AssertionError, match=wrong.split("=", maxsplit=1)[0].rpartition(".")[2]):
+        render(helm, f"--set={wrong}")
