@@ -46,14 +46,15 @@ class Collector:
             ]
 
     async def until(self, service: str, name: str, trace: bytes, *, linked: bool = False) -> None:
-        """Wait for a span of a trace, or one that links to it."""
+        """Wait for a span of a trace, or for one of another that links to it."""
         try:
             async with asyncio.timeout(40):
                 while not [
                     one
                     for one in list(self.spans)
                     if (service, name) == one[:2]
-                    and (trace in one[3] if linked else trace == one[2])
+                    and linked == (trace != one[2])
+                    and (trace in one[3] or not linked)
                 ]:
                     await asyncio.sleep(0.1)
         except TimeoutError:
