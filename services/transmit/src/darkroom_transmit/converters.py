@@ -21,7 +21,8 @@ from darkroom_transmit.conversion import Converted, Profile, Unconvertible
 
 log = get_logger(__name__)
 MEMORY: Final = 2 << 30  # bytes of address space of a worker
-LIMIT: Final = 120.0  # seconds for one object
+LIMIT: Final = 120.0  # seconds for one object, and
+SLOWEST: Final = 1_000_000  # bytes of it in each further second
 _PREFIX: Final = "conversion-"
 MODULE: Final = "darkroom_transmit.conversion_worker"
 
@@ -72,18 +73,19 @@ class Converters:
             "wanted": list(wanted),
             "profile": None if profile is None else [*profile],
         }
+        limit = self._limit + (await asyncio.to_thread(source.stat)).st_size / SLOWEST
         try:
             async with self._free:
-                return _converted(await self._ask(task), target)
+                return _converted(await self._ask(task, limit), target)
         except BaseException:
             target.unlink(missing_ok=True)
             raise
 
-    async def _ask(self, task: dict[str, Any]) -> dict[str, Any]:
+    async def _ask(self, task: dict[str, Any], limit: float) -> dict[str, Any]:
         worker = self._idle.pop() if self._idle else await self._start()
         done = False
         try:
-            async with asyncio.timeout(self._limit):
+            async with asyncio.timeout(limit):
                 line = await _exchange(worker, orjson.dumps(task) + b"\n")
             if not line:
                 log.warning("conversion.crashed", status=await worker.wait())
@@ -91,7 +93,7 @@ class Converters:
             done = True
             answer: dict[str, Any] = orjson.loads(line)
         except TimeoutError as error:
-            log.warning("conversion.too_long", seconds=self._limit)
+            log.warning("conversion.too_long", seconds=round(limit))
             raise Unconvertible("its conversion took too long") from error
         except (BrokenPipeError, ConnectionResetError) as error:
             raise ConversionFailed("a worker was gone") from error

@@ -5,6 +5,7 @@ where it is not the same the next syntax is tried. What was compressed with loss
 compressed again. The SOP instance UID stays, since nothing that a reader sees has changed.
 """
 
+import gc
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -69,7 +70,10 @@ def convert(
             return _write(dataset, stored, syntax, target)
         except Unconvertible as error:
             target.unlink(missing_ok=True)
-            why = error
+            why = error.with_traceback(None)  # its frames hold all the pixels
+            why.__cause__ = why.__context__ = None
+            del dataset
+            gc.collect()  # what has failed is in cycles, with all the pixels
             dataset = dcmread(source)  # the attempt has changed it
             if edit is not None:
                 edit(dataset)
@@ -84,12 +88,15 @@ def is_lossy(dataset: Dataset, stored: str) -> bool:
     return dataset.get("LossyImageCompression") == "01" or stored in codecs.PERHAPS_LOSSY
 
 
-def _possible(dataset: Dataset, stored: str, wanted: Sequence[str]) -> Iterator[str]:
+def _possible(dataset: Dataset, stored: str, wanted: Sequence[str]) -> list[str]:
     pictures = PIXEL_DATA in dataset and not is_lossy(dataset, stored)
-    for syntax in wanted:
-        as_it_is = syntax == stored and syntax not in (BIG, DEFLATED)
-        if as_it_is or syntax in NATIVE_TARGETS or (syntax in codecs.ENCODABLE and pictures):
-            yield syntax
+    return [
+        syntax
+        for syntax in wanted
+        if (syntax == stored and syntax not in (BIG, DEFLATED))
+        or syntax in NATIVE_TARGETS
+        or (syntax in codecs.ENCODABLE and pictures)
+    ]
 
 
 def _write(dataset: FileDataset, stored: str, syntax: str, target: Path) -> Converted:
