@@ -31,6 +31,12 @@ class PrintSettings(Settings):
     lease_seconds: float = Field(
         default=20, gt=0, description="until another process takes over the job of one that died"
     )
+    job_retention_days: int = Field(
+        default=90,
+        ge=0,
+        le=36_500,
+        description="for which jobs that were printed or cancelled are kept; 0: for ever",
+    )
 
     @model_validator(mode="after")
     def check_tls(self) -> Self:

@@ -25,6 +25,7 @@ from darkroom_print.lane import Workshop
 from darkroom_print.printers import Configuration
 from darkroom_print.repository import JobRepository
 from darkroom_print.settings import PrintSettings
+from darkroom_print.tidy import tidy
 
 PRINTERS_AT_ONCE: Final = 32
 ASKED_AT_ONCE: Final = 4
@@ -72,10 +73,11 @@ async def run(service: Service, settings: PrintSettings) -> None:
             lease_seconds=settings.lease_seconds,
         )
         dispatcher = Dispatcher(shop)
+        requests, events = Inbox("print", PRINT_JOBS.name), Inbox("print", PRINT_RULES.name)
         handlers = Handlers(
             database=database,
-            requests=Inbox("print", PRINT_JOBS.name),
-            events=Inbox("print", PRINT_RULES.name),
+            requests=requests,
+            events=events,
             outbox=outbox,
             jobs=jobs,
             configuration=configuration,
@@ -88,6 +90,7 @@ async def run(service: Service, settings: PrintSettings) -> None:
             broker.consume(PRINT_RULES, handlers.apply_rules),
             broker.answer(PRINT_REQUESTS, Answers(shop, dispatcher), concurrency=ASKED_AT_ONCE),
             dispatcher.run(),
+            tidy(database, (requests, events), job_days=settings.job_retention_days),
             outbox.run(database, broker),
         ):
             await service.run_until_stopped()
