@@ -1,8 +1,9 @@
-"""Senders with a ledger, and processes that are killed at named points (F1)."""
+"""Senders with a ledger, and processes that are killed at named points (F1 to F4)."""
 
 import asyncio
 import hashlib
 import os
+import signal
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -110,7 +111,7 @@ async def check(services: Services, answered: dict[str, str], limit: float = 120
 
 @dataclass
 class Killer:
-    """Kills ingest at points, while senders are at work."""
+    """Kills services at points, while they are at work."""
 
     services: Services
     plan: Path
@@ -123,23 +124,33 @@ class Killer:
         patch.setenv("CHAOS_PLAN", str(plan))
         return cls(services, plan)
 
-    async def kill(self, point: str) -> None:
-        """Have the next process that passes a point die there; return when all is up again."""
-        done = self.plan.with_name("plan.done")
-        done.unlink(missing_ok=True)
+    def arrange(self, point: str) -> None:
+        """Have the next process that passes a point die there; `point:3`: the third time."""
+        self.plan.with_name("plan.done").unlink(missing_ok=True)
         written = self.plan.with_name("plan.new")
         written.write_text(point, encoding="ascii")
         os.replace(written, self.plan)  # noqa: PTH105 - all of it at once
+
+    async def died(self, service: str) -> None:
+        """Return when the process of a service has died as planned."""
+        process = self.services.running[service].process
+        assert process is not None
+        async with asyncio.timeout(60):
+            assert await process.wait() == -signal.SIGKILL
+        assert self.plan.with_name("plan.done").exists()
+
+    async def kill(self, point: str) -> None:
+        """Have the next process that passes a point die there; return when all is up again."""
+        self.arrange(point)
+        done = self.plan.with_name("plan.done")
         async with asyncio.timeout(60):
             while not done.exists():
                 await asyncio.sleep(0.005)
         if point not in WORKER_POINTS:
-            victim = self.services.running["metadata" if point in INDEX_POINTS else "ingest"]
-            assert victim.process is not None
-            async with asyncio.timeout(10):
-                assert await victim.process.wait() == -9
-            await victim.start()
-            await victim.ready()
+            name = "metadata" if point in INDEX_POINTS else "ingest"
+            await self.died(name)
+            await self.services.running[name].start()
+            await self.services.running[name].ready()
 
     async def kill_often(self, point: str, rounds: int, ledger: Ledger) -> None:
         """Kill at a point so many times, each time when objects have been answered since."""

@@ -1,13 +1,14 @@
-"""Kills a process of ingest at a named point of the write path, from outside its code.
+"""Kills a process of a service at a named point of its work, from outside its code.
 
 Python imports this at the start of every process that has this directory in `PYTHONPATH`. When the
 file that `CHAOS_PLAN` names holds the name of a point, the first process that passes that point
-takes the file away and ends itself by SIGKILL, there and then.
+takes the file away and ends itself by SIGKILL, there and then. `point:3` is the third passage.
 """
 
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,35 @@ from typing import Any
 PLAN = os.environ.get("CHAOS_PLAN", "")
 
 
-def passes(point: str) -> None:
-    """Die here if it is planned."""
+_passed: Counter[str] = Counter()
+
+
+def is_next(point: str) -> bool:
+    """Count a passage; tell whether it is the one to die at."""
     try:
         with open(PLAN, encoding="ascii") as plan:  # noqa: PTH123 - few calls on the hot path
-            if plan.read() != point:
-                return
+            planned, _, number = plan.read().partition(":")
+    except FileNotFoundError:
+        return False
+    if planned != point:
+        return False
+    _passed[point] += 1
+    return _passed[point] >= int(number or 1)
+
+
+def die() -> None:
+    """Die here, unless another process just does."""
+    try:
         os.rename(PLAN, f"{PLAN}.done")  # noqa: PTH104 - one process wins
     except FileNotFoundError:
         return
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def passes(point: str) -> None:
+    """Die here if it is planned."""
+    if is_next(point):
+        die()
 
 
 def around(owner: Any, name: str, *, before: str = "", after: str = "") -> None:
@@ -42,13 +62,16 @@ def around(owner: Any, name: str, *, before: str = "", after: str = "") -> None:
     setattr(owner, name, passing)
 
 
-def around_coroutine(owner: Any, name: str, *, after: str) -> None:
-    """Have calls of a coroutine function pass a point when they have returned."""
+def around_coroutine(owner: Any, name: str, *, before: str = "", after: str = "") -> None:
+    """Have calls of a coroutine function pass points before, and when they have returned."""
     real: Callable[..., Any] = getattr(owner, name)
 
     async def passing(*arguments: Any, **named: Any) -> Any:
+        if before:
+            passes(before)
         result = await real(*arguments, **named)
-        passes(after)
+        if after:
+            passes(after)
         return result
 
     setattr(owner, name, passing)
@@ -89,9 +112,73 @@ def prepare_metadata() -> None:
     around_coroutine(indexer.Indexer, "index", after="index-before-acknowledge")
 
 
+def prepare_transmit() -> None:
+    """The points of sending and of storage commitment."""
+    from darkroom_common.dimse import requestor  # noqa: PLC0415
+    from darkroom_transmit import commitment, commitment_dimse, repository, scu  # noqa: PLC0415
+
+    user_class: Any = scu.StoreUser
+    put: Callable[..., Any] = user_class._put
+
+    def half_put(user: Any, command: bytes, chunk: memoryview, *, deadline: float) -> None:
+        if is_next("store-mid-pdu"):
+            put(user, command, chunk[: len(chunk) // 2], deadline=deadline)
+            die()
+            return
+        put(user, command, chunk, deadline=deadline)
+
+    user_class._put = half_put
+    around(
+        requestor.Association, "response",
+        before="store-before-response", after="store-after-response",
+    )  # fmt: skip
+    jobs, commitments = repository.JobRepository, commitment.Commitments
+    around_coroutine(jobs, "add", after="job-before-commit")
+    around_coroutine(jobs, "claim", after="claim-before-commit")
+    around_coroutine(jobs, "record", before="record-before", after="record-before-commit")
+    around_coroutine(jobs, "progress", before="finish-before")
+    around_coroutine(jobs, "finish", after="finish-before-commit")
+    around_coroutine(commitments, "sent", before="finish-after-commit")
+    around_coroutine(commitments, "_request", before="action-before-request")
+    around(
+        commitment_dimse, "_await_response",
+        before="action-after-request", after="action-after-response",
+    )  # fmt: skip
+    around(commitment_dimse, "_answer", before="report-before-settling")
+    around_coroutine(commitments, "_tell", before="report-before-commit")
+    around(commitment_dimse, "encode_event_response", before="report-before-answer")
+    around_coroutine(commitments, "_again", before="loss-before-commit")
+
+
+def prepare_print() -> None:
+    """The points around the N-ACTION that makes film."""
+    from darkroom_common.dimse import command, normalized  # noqa: PLC0415
+    from darkroom_print import print_scu, repository  # noqa: PLC0415
+
+    user_class: Any = normalized.NormalizedUser
+    answer: Callable[..., Any] = user_class._answer
+
+    def asked(user: Any, message_id: int, field: int, instance: str) -> Any:
+        if field == command.CommandField.N_ACTION:
+            passes("action-asked")
+        return answer(user, message_id, field, instance)
+
+    user_class._answer = asked
+    around(print_scu.PrintAssociation, "act", before="action-before", after="action-answered")
+    jobs = repository.JobRepository
+    around_coroutine(jobs, "acting", before="acting-before", after="acting-before-commit")
+    around_coroutine(jobs, "printed", before="printed-before", after="printed-before-commit")
+    around(print_scu.PrintAssociation, "forget", before="printed-after-commit")
+    around_coroutine(jobs, "finish", before="finish-before", after="finish-before-commit")
+
+
 if PLAN and "darkroom_ingest.worker" in sys.orig_argv:
     prepare_worker()
 elif PLAN and "darkroom_ingest" in sys.orig_argv:
     prepare_main()
 elif PLAN and "darkroom_metadata" in sys.orig_argv:
     prepare_metadata()
+elif PLAN and "darkroom_transmit" in sys.orig_argv:
+    prepare_transmit()
+elif PLAN and "darkroom_print" in sys.orig_argv:
+    prepare_print()

@@ -4,94 +4,13 @@ import asyncio
 import json
 import os
 import subprocess
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
-from pydicom.dataset import Dataset
-from pynetdicom import AE, build_role, evt
-from pynetdicom.events import Event
 
 from darkroom_local.ports import LOOPBACK, free_port
-from tests.builders import CT
 from tests.integration.transmit.desk import QUICK, Desk
-
-PUSH_MODEL = "1.2.840.10008.1.20.1"
-SYNTAXES = ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2"]
-
-
-@dataclass
-class Keeper:
-    """What the destination has got and how it reports."""
-
-    loses: int = 0
-    report: str = "same"  # same, new, never
-    report_port: int = 0
-    stored: list[str] = field(default_factory=list)
-    asked: list[list[str]] = field(default_factory=list)
-    port: int = 0
-
-    def on_store(self, event: Event) -> int:
-        request: Any = event.request
-        self.stored.append(str(request.AffectedSOPInstanceUID))
-        return 0
-
-    def on_action(self, event: Event) -> tuple[int, None]:
-        information = event.action_information
-        items = list(information.ReferencedSOPSequence)
-        self.asked.append([str(item.ReferencedSOPInstanceUID) for item in items])
-        if self.report != "never":
-            threading.Thread(
-                target=self._tell, args=(event.assoc, information), daemon=True
-            ).start()
-        return 0, None
-
-    def _tell(self, association: Any, information: Dataset) -> None:
-        time.sleep(0.1)
-        items = list(information.ReferencedSOPSequence)
-        lost, self.loses = items[: self.loses], 0
-        told = Dataset()
-        told.TransactionUID = information.TransactionUID
-        told.ReferencedSOPSequence = items[len(lost) :]
-        if lost:
-            for item in lost:
-                item.FailureReason = 0x0110
-            told.FailedSOPSequence = lost
-        kind = 2 if lost else 1
-        if self.report == "same":
-            association.send_n_event_report(told, kind, PUSH_MODEL, f"{PUSH_MODEL}.1")
-            return
-        caller = AE("PACS")
-        caller.add_requested_context(PUSH_MODEL, SYNTAXES)
-        role = build_role(PUSH_MODEL, scp_role=True)
-        opened = caller.associate(LOOPBACK, self.report_port, ae_title="DARKROOM", ext_neg=[role])
-        if opened.is_established:
-            opened.send_n_event_report(told, kind, PUSH_MODEL, f"{PUSH_MODEL}.1")
-            opened.release()
-
-
-@contextmanager
-def keeping(keeper: Keeper) -> Iterator[Keeper]:
-    ae = AE("PACS")
-    ae.add_supported_context(CT, SYNTAXES)
-    ae.add_supported_context(PUSH_MODEL, SYNTAXES)
-    handlers: Any = [(evt.EVT_C_STORE, keeper.on_store), (evt.EVT_N_ACTION, keeper.on_action)]
-    server = ae.start_server((LOOPBACK, 0), block=False, evt_handlers=handlers)
-    assert server is not None
-    keeper.port = server.server_address[1]
-    try:
-        yield keeper
-    finally:
-        server.shutdown()
-
-
-def commitment(**changes: Any) -> dict[str, Any]:
-    return {"commitment": {"enabled": True, "timeout_seconds": 30, **changes}}
+from tests.integration.transmit.keeper import Keeper, commitment, keeping
 
 
 @pytest.mark.req("TRX-06")
