@@ -120,7 +120,7 @@ class Killer:
     def prepare(cls, services: Services, patch: pytest.MonkeyPatch) -> "Killer":
         """Have the services that are started from now on be killable."""
         plan = services.directory / "plan"
-        patch.setenv("PYTHONPATH", str(POINTS))
+        patch.setenv("PYTHONPATH", str(POINTS), prepend=os.pathsep)
         patch.setenv("CHAOS_PLAN", str(plan))
         return cls(services, plan)
 

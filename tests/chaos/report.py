@@ -10,10 +10,10 @@ _HEAD = """# Faults, injected
 Written by `make chaos`: real processes, killed, stopped, starved and cut off while senders are at
 work. The faults are those of `design/reliability.md`. *Objects* were answered with 0x0000 and are
 the sender's ledger; *lost*: one of them is absent or altered in store or index; *doubled*: more
-than one row or object. F3: *objects* were to be sent; what a destination got twice, because the kill
-was between its storing and our writing that down, is told under *observed*. F4: *objects* are films,
-those after an operator's word included. A row that failed is not written: its test fails. Rounds by
-`DARKROOM_CHAOS_ROUNDS`; a row keeps the figures of its last run.
+than one row or object. F3: *objects* were to be sent; what a destination got twice, because the
+kill was between its storing and our writing that down, is under *observed*. F4: *objects* are
+films, with those after an operator's word. A row that failed is not written: its test fails.
+Rounds by `DARKROOM_CHAOS_ROUNDS`; a row keeps the figures of its last run.
 
 | fault | what was done | rounds | objects | lost | doubled | told by | observed | run |
 |---|---|---|---|---|---|---|---|---|
