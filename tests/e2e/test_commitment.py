@@ -9,7 +9,7 @@ from darkroom_local.ports import LOOPBACK
 from tests.builders import a_data_set, encode
 from tests.dicom_peer import send
 from tests.e2e.user import DarkroomUp, instances
-from tests.integration.transmit.test_commitment import Keeper, commitment, keeping
+from tests.integration.transmit.keeper import Keeper, commitment, keeping
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 IMPLICIT = "1.2.840.10008.1.2"
