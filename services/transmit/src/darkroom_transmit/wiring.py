@@ -157,7 +157,7 @@ async def run(service: Service, settings: TransmitSettings) -> None:
             commitments.run(),
             retrievals.run(),
             prefetcher.run(),
-            tidy(database, (events, requests)),
+            tidy(database, (events, requests), job_days=settings.job_retention_days),
             outbox.run(database, broker),
         ):
             if settings.commitment_port is not None:
