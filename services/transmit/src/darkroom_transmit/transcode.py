@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Final
 
 from pydicom import dcmread
 from pydicom.charset import convert_encodings, default_encoding
-from pydicom.dataelem import DataElement
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.encaps import generate_frames
 from pydicom.filebase import DicomFileLike
@@ -133,10 +133,32 @@ def _write_elements(
     for tag in sorted(dataset.keys()):
         if tag.element == 0:
             continue  # group lengths, retired
+        element: Any = dataset.get_item(tag)
         if tag == PIXEL_DATA and pixels is not None:
             pixels(file)
+        elif tag == PIXEL_DATA and _is_plain(element):
+            _write_header(file, element.VR, len(element.value), implicit=implicit)
+            file.write(element.value)
         else:
-            write_data_element(out, dataset.get_item(tag), charset)
+            write_data_element(out, element, charset)
+
+
+def _is_plain(element: Any) -> bool:
+    """Tell whether a value can be written as it is: pydicom would hold it twice meanwhile."""
+    return (
+        isinstance(element, RawDataElement)
+        and element.length != _UNDEFINED
+        and element.VR in ("OB", "OW")
+        and len(element.value or b"") % 2 == 0
+    )
+
+
+def _write_header(file: BinaryIO, vr: str, length: int, *, implicit: bool) -> None:
+    """Write tag, VR and length of the pixel data (PS3.5 7.1.2)."""
+    file.write(struct.pack("<HH", 0x7FE0, 0x0010))
+    if not implicit:
+        file.write(struct.pack("<2sH", vr.encode("ascii"), 0))
+    file.write(struct.pack("<L", length))
 
 
 def _pixels(dataset: Dataset, stored: str, syntax: str) -> Callable[[BinaryIO], None] | None:
@@ -244,10 +266,8 @@ def _write_native(
     padded = length + length % 2
     if padded >= _UNDEFINED:
         raise Unconvertible("uncompressed it is too long for one value")
-    file.write(struct.pack("<HH", 0x7FE0, 0x0010))
-    if not implicit:
-        file.write(b"OW\0\0" if pixels.bits_allocated > _WHOLE_OCTETS else b"OB\0\0")
-    file.write(struct.pack("<L", padded))
+    vr = "OW" if pixels.bits_allocated > _WHOLE_OCTETS else "OB"
+    _write_header(file, vr, padded, implicit=implicit)
     file.writelines(frame.tobytes() for frame in frames)
     file.write(bytes(padded - length))
 
