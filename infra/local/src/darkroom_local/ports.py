@@ -1,5 +1,6 @@
 """Ports on the loopback address: finding free ones, and keeping them from start to start."""
 
+import atexit
 import json
 import random
 import socket
@@ -34,6 +35,12 @@ def is_free(port: int, host: str = LOOPBACK) -> bool:
         except OSError:
             return False
         return True
+
+
+@atexit.register
+def _let_go() -> None:
+    while _claims:
+        _claims.popleft()[1].close()
 
 
 def _claim(port: int) -> bool:
