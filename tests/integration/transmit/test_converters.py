@@ -26,6 +26,12 @@ def workers() -> list[int]:
     ]
 
 
+def reads_a_pipe(worker: int) -> bool:
+    """Tell whether a process has come to opening a pipe that nobody writes to."""
+    waits = Path(f"/proc/{worker}/wchan").read_text()
+    return "fifo" in waits or "wait_for_partner" in waits
+
+
 async def test_objects_are_converted_side_by_side(tmp_path: Path) -> None:
     left = tmp_path / "conversion-of-a-run-that-died"
     left.mkdir()
@@ -54,12 +60,23 @@ async def test_a_crash_costs_one_object(tmp_path: Path) -> None:
         (worker,) = workers()
         stuck = asyncio.create_task(converters.convert(pipe, [J2K]))
         waiting = asyncio.create_task(converters.convert(CT, [J2K]))
-        await asyncio.sleep(0)
+        while not reads_a_pipe(worker):
+            await asyncio.sleep(0.01)
         os.kill(worker, signal.SIGSEGV)
         with pytest.raises(Unconvertible, match="crashed"):
             await stuck
         assert (await waiting).transfer_syntax_uid == J2K
         assert len(list(converters.scratch.iterdir())) == 2
+
+
+async def test_a_worker_that_ended_while_it_waited_is_replaced(tmp_path: Path) -> None:
+    async with open_converters(tmp_path / "scratch", processes=1) as converters:
+        for _ in range(3):
+            assert (await converters.convert(CT, [J2K])).size
+            (worker,) = workers()
+            os.kill(worker, signal.SIGKILL)
+            while workers():
+                await asyncio.sleep(0.01)
 
 
 async def test_a_conversion_that_does_not_end_is_ended(tmp_path: Path) -> None:

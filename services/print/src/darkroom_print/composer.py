@@ -1,13 +1,7 @@
 """Composes films in worker processes; a crash, a loop or greed costs that one film alone."""
 
 import asyncio
-import fcntl
-import os
-import shutil
-import sys
-import tempfile
 import uuid
-from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -15,7 +9,14 @@ from pathlib import Path
 from typing import Final
 
 from darkroom_common.errors import TransientError
-from darkroom_common.telemetry.logs import get_logger
+from darkroom_common.scratch import open_scratch
+from darkroom_common.workers import (
+    WorkerCrashed,
+    WorkerGone,
+    Workers,
+    WorkerTooSlow,
+    open_workers,
+)
 from darkroom_print.composition import (
     DRAWN,
     TASK,
@@ -29,10 +30,8 @@ from darkroom_print.domain.film import FilmPlan
 from darkroom_print.domain.picture import Picture
 from darkroom_print.sheet import arrange, open_film
 
-log = get_logger(__name__)
 MEMORY: Final = 2 << 30  # bytes of address space of a worker
 LIMIT: Final = 60.0  # seconds for one image
-LINE: Final = 4 << 20  # bytes of one answer
 _PREFIX: Final = "film-"
 MODULE: Final = "darkroom_print.composing_worker"
 
@@ -44,22 +43,10 @@ class ComposingFailed(TransientError):
 class Composers:
     """Worker processes, started when they are first needed."""
 
-    def __init__(
-        self,
-        scratch: Path,
-        *,
-        processes: int = 2,
-        memory: int = MEMORY,
-        limit: float = LIMIT,
-        module: str = MODULE,
-    ) -> None:
+    def __init__(self, scratch: Path, workers: Workers, *, limit: float = LIMIT) -> None:
         self.scratch = scratch
+        self._workers = workers
         self._limit = limit
-        self._processes = processes
-        self._command = (sys.executable, "-m", module, str(memory))
-        self._idle: list[Process] = []
-        self._all: set[Process] = set()
-        self._free = asyncio.Semaphore(processes)
 
     @asynccontextmanager
     async def compose(self, plan: FilmPlan, pictures: Sequence[Picture]) -> AsyncIterator[Film]:
@@ -106,103 +93,24 @@ class Composers:
         return sum(one.unprintable for one in drawn)
 
     async def _do(self, task: BoxTask | PageTask, picture: int | None) -> Drawn:
-        async with self._free:
-            answer = await self._ask(task, picture)
+        try:
+            line = await self._workers.ask(TASK.dump_json(task) + b"\n", self._limit)
+        except WorkerCrashed as error:
+            raise CannotCompose("drawing it crashed", picture) from error
+        except WorkerTooSlow as error:
+            raise CannotCompose("drawing it took too long", picture) from error
+        except WorkerGone as error:
+            raise ComposingFailed("a worker was gone") from error
+        answer = DRAWN.validate_json(line)
         if answer.transient:
             raise ComposingFailed(answer.error)
         if answer.error:
             raise CannotCompose(answer.error, picture)
         return answer
 
-    async def _ask(self, task: BoxTask | PageTask, picture: int | None) -> Drawn:
-        worker = await self._worker()
-        done = False
-        try:
-            async with asyncio.timeout(self._limit):
-                line = await _exchange(worker, TASK.dump_json(task) + b"\n")
-            if not line:
-                log.warning("composing.crashed", status=await worker.wait())
-                raise CannotCompose("drawing it crashed", picture)
-            answer = DRAWN.validate_json(line)
-            done = True
-        except TimeoutError as error:
-            log.warning("composing.too_long", seconds=self._limit)
-            raise CannotCompose("drawing it took too long", picture) from error
-        except (BrokenPipeError, ConnectionResetError) as error:
-            raise ComposingFailed("a worker was gone") from error
-        else:
-            return answer
-        finally:
-            if done:
-                self._idle.append(worker)
-            else:
-                await self._end(worker)
-
-    async def _worker(self) -> Process:
-        """Return one that waits, or a new one; those that ended while they waited are left out."""
-        while self._idle:
-            worker = self._idle.pop()
-            if worker.returncode is None:
-                return worker
-            self._all.discard(worker)
-        return await self._start()
-
     async def warm(self) -> None:
         """Start the workers now; the first film then need not wait for them."""
-        while len(self._all) < self._processes:
-            self._idle.append(await self._start())
-
-    async def _start(self) -> Process:
-        worker = await asyncio.create_subprocess_exec(
-            *self._command, stdin=PIPE, stdout=PIPE, limit=LINE
-        )
-        self._all.add(worker)
-        return worker
-
-    async def _end(self, worker: Process) -> None:
-        self._all.discard(worker)
-        if worker.returncode is None:
-            worker.kill()
-        await asyncio.shield(worker.wait())
-
-    async def close(self) -> None:
-        """End all workers."""
-        self._idle.clear()
-        for worker in list(self._all):
-            await self._end(worker)
-
-
-async def _exchange(worker: Process, line: bytes) -> bytes:
-    """Return the line that a worker answers; nothing when it has ended."""
-    if worker.stdin is None or worker.stdout is None:
-        raise ComposingFailed("a worker has no pipes")
-    worker.stdin.write(line)
-    await worker.stdin.drain()
-    return await worker.stdout.readline()
-
-
-def _claim_directory(scratch: Path) -> tuple[Path, int]:
-    """Return a directory of this process alone and the lock that says so.
-
-    Those of processes that died are removed: they hold patients' images.
-    """
-    scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for old in scratch.glob(f"{_PREFIX}*"):
-        try:
-            descriptor = os.open(old, os.O_RDONLY | os.O_DIRECTORY)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(old, ignore_errors=True)
-        except BlockingIOError:
-            log.debug("scratch.in_use", directory=old.name)
-        finally:
-            os.close(descriptor)
-    mine = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=scratch))
-    lock = os.open(mine, os.O_RDONLY | os.O_DIRECTORY)
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    return mine, lock
+        await self._workers.warm()
 
 
 @asynccontextmanager
@@ -215,11 +123,8 @@ async def open_composers(
     module: str = MODULE,
 ) -> AsyncIterator[Composers]:
     """Open the workers, with a directory of their own below `scratch`."""
-    mine, lock = await asyncio.to_thread(_claim_directory, scratch)
-    composers = Composers(mine, processes=processes, memory=memory, limit=limit, module=module)
-    try:
-        yield composers
-    finally:
-        await composers.close()
-        await asyncio.to_thread(shutil.rmtree, mine, ignore_errors=True)
-        os.close(lock)
+    async with (
+        open_scratch(scratch, prefix=_PREFIX) as mine,
+        open_workers(module, str(memory), processes=processes) as workers,
+    ):
+        yield Composers(mine, workers, limit=limit)
