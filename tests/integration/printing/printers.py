@@ -135,6 +135,7 @@ class ScriptedPrinter:
     Attributes:
         statuses: answer to a service, such as `N_CREATE film`; 0 without.
         acting: is called in the N-ACTION, before it is answered.
+        odd: attributes of answers that hold text where a sequence belongs.
         films: that came out.
     """
 
@@ -145,6 +146,8 @@ class ScriptedPrinter:
     printer: tuple[str, str] = ("NORMAL", "NORMAL")
     job_states: list[str] = field(default_factory=lambda: ["DONE"])
     annotations: int = 2
+    print_job_sequence: int = 0x21000500
+    odd: tuple[int, ...] = ()
     films: list[Printed] = field(default_factory=list)
     sessions: list[Dataset] = field(default_factory=list)
     luts: list[Dataset] = field(default_factory=list)
@@ -189,7 +192,13 @@ class ScriptedPrinter:
                 item.ReferencedSOPClassUID = ANNOTATION_BOX
                 item.ReferencedSOPInstanceUID = generate_uid()
                 made.ReferencedBasicAnnotationBoxSequence.append(item)
-        return status, made
+        return status, self._odd(made)
+
+    def _odd(self, answer: Dataset) -> Dataset:
+        for tag in self.odd:
+            if tag in answer:
+                answer.add_new(tag, "LO", "Planted^Name")
+        return answer
 
     def set(self, event: Any) -> tuple[int, Dataset | None]:
         """N-SET."""
@@ -213,8 +222,8 @@ class ScriptedPrinter:
         item = Dataset()
         item.ReferencedSOPClassUID = PRINT_JOB
         item.ReferencedSOPInstanceUID = generate_uid()
-        answer.ReferencedPrintJobSequence = [item]
-        return status, answer
+        answer.add_new(self.print_job_sequence, "SQ", [item])
+        return status, self._odd(answer)
 
     def get(self, event: Any) -> tuple[int, Dataset | None]:
         """N-GET of the printer or of a print job."""

@@ -80,13 +80,18 @@ async def test_warnings_are_kept_and_the_film_counts(desk: PrintDesk) -> None:
 
 
 @pytest.mark.req("PRN-04")
-async def test_the_end_of_the_printers_own_job_is_waited_for(desk: PrintDesk) -> None:
+@pytest.mark.parametrize("sequence", [0x21000500, 0x21200070], ids=["standard", "other"])
+async def test_the_end_of_the_printers_own_job_is_waited_for(
+    desk: PrintDesk, sequence: int
+) -> None:
     images = await desk.store(*a_series(1))
     with scripted() as printer:
+        printer.print_job_sequence = sequence
         printer.job_states = ["PENDING", "PRINTING", "DONE"]
         await desk.printer(printer.port, done_seconds=20)
         job = await desk.until(await desk.print(images), "DONE", "FAILED")
         assert (job["state"], job["warnings"]) == ("DONE", [])
+        assert printer.calls.count("get job") == 3
         printer.job_states = ["FAILURE"]
         job = await desk.until(await desk.print(images), "DONE", "FAILED")
     assert job["state"] == "FAILED"
@@ -184,6 +189,34 @@ async def test_silence_after_the_order_to_print_is_unknown(desk: PrintDesk) -> N
         assert job["state"] == "UNKNOWN"
         await asyncio.sleep(4)
     assert len(printer.films) == 1
+
+
+@pytest.mark.req("PRN-05")
+@pytest.mark.parametrize(
+    ("attribute", "state", "words", "films"),
+    [
+        (0x20100510, "FAILED", "not understood: AttributeError", 0),
+        (0x21000500, "DONE", "", 1),
+    ],
+)
+async def test_answers_that_make_no_sense_lose_and_double_no_film(
+    desk: PrintDesk, attribute: int, state: str, words: str, films: int
+) -> None:
+    images = await desk.store(*a_series(1))
+    with scripted() as printer:
+        printer.odd = (attribute,)
+        await desk.printer(printer.port)
+        job_id = await desk.print(images)
+        job = await desk.until(job_id, "FAILED", "UNKNOWN", "DONE")
+        assert (job["state"], job["attempts"]) == (state, 1 if films else 3)
+        assert job["reason"].startswith(words)
+        assert len(printer.films) == films
+        if state == "FAILED":
+            printer.odd = ()
+            await desk.act(job_id, "retry")
+            await desk.until(job_id, "DONE")
+            assert len(printer.films) == 1
+    assert "Planted" not in desk.services.running["print"].log.read_text()
 
 
 @pytest.mark.req("PRN-05")

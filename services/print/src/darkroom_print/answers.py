@@ -24,13 +24,14 @@ from darkroom_print.composer import ComposingFailed
 from darkroom_print.connecting import asked_of, peer_of
 from darkroom_print.dispatcher import Dispatcher
 from darkroom_print.domain.bitmap import Film
-from darkroom_print.lane import Workshop, digest
 from darkroom_print.orders import find_pictures, open_order
 from darkroom_print.planning import of_film, plan
 from darkroom_print.preview import pdf, png
 from darkroom_print.print_scu import Capabilities, PrintAssociation, PrinterStatus, Refused
 from darkroom_print.printers import AlreadyThere, InUse, NotThere
+from darkroom_print.printing import digest
 from darkroom_print.profiles import capabilities
+from darkroom_print.workshop import Workshop
 
 log = get_logger(__name__)
 MOST_PAGES = 50

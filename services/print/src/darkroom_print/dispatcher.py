@@ -8,7 +8,8 @@ from typing import Final
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
-from darkroom_print.lane import Lane, Workshop
+from darkroom_print.lane import Lane
+from darkroom_print.workshop import Workshop
 
 log = get_logger(__name__)
 RELOAD_SECONDS: Final = 5.0

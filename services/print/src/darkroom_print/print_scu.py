@@ -31,6 +31,8 @@ _POLL_SECONDS: Final = 2.0
 _NO_SUCH_ATTRIBUTE: Final = 0x0105
 _FORMAT_STATUSES: Final = frozenset({0x0106, 0x0115, 0x0120, 0x0121})
 """The value of an attribute, an argument, or what is missing."""
+_PRINT_JOBS: Final = (0x21000500, 0x21200070)
+"""Referenced Print Job Sequence of tables H.4-3 and H.4-8, and what the dictionary calls so."""
 _TOLD_IN_EVENT: Final = {1: "NORMAL", 2: "WARNING", 3: "FAILURE"}
 _JOB_IN_EVENT: Final = {1: "PENDING", 2: "PRINTING", 3: "DONE", 4: "FAILURE"}
 
@@ -209,9 +211,10 @@ class PrintAssociation:
         target = (FILM_SESSION, self._session) if on_session else (FILM_BOX, film_box)
         answer = self._user.action(self._meta, *target, 1)
         self._check("print", answer)
-        references = answer.data_set.get("ReferencedPrintJobSequence", None) or []
-        for reference in references:
-            return str(reference.get("ReferencedSOPInstanceUID", ""))
+        for tag in _PRINT_JOBS:
+            if tag in answer.data_set:
+                for reference in answer.data_set[tag].value or []:
+                    return str(reference.get("ReferencedSOPInstanceUID", ""))
         return ""
 
     def follow(self, print_job: str, seconds: float) -> str:

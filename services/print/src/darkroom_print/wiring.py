@@ -21,11 +21,11 @@ from darkroom_print.composer import open_composers
 from darkroom_print.connecting import Tls
 from darkroom_print.dispatcher import Dispatcher
 from darkroom_print.handlers import Handlers
-from darkroom_print.lane import Workshop
 from darkroom_print.printers import Configuration
 from darkroom_print.repository import JobRepository
 from darkroom_print.settings import PrintSettings
 from darkroom_print.tidy import tidy
+from darkroom_print.workshop import Workshop
 
 PRINTERS_AT_ONCE: Final = 32
 ASKED_AT_ONCE: Final = 4
