@@ -207,6 +207,26 @@ async def test_a_busy_port_is_named_before_anything_starts(
     assert not (engine_directory / "data" / "postgres").exists()
 
 
+def test_nobody_is_kept_from_starting_by_a_port_that_was_not_asked_for(
+    engine_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        monkeypatch.setattr("darkroom_local.stack.COMMITMENT_PORT", taken.getsockname()[1])
+        chosen = set()
+        for _ in range(2):
+            settings = Settings(
+                engine_directory / "data", dicom_port=free_port(), http_port=free_port()
+            )
+            stack = Stack(settings, SteadyConsole(quiet=True))
+            stack.layout.make()
+            stack._check_ports()
+            chosen.add(stack.settings.commitment_port)
+    assert len(chosen) == 1  # the same each time, while it is free
+    assert chosen.isdisjoint({None, 0, taken})
+
+
 async def test_a_database_login_that_may_not_is_told(
     engine_directory: Path, superuser_url: str, amqp_url: str
 ) -> None:

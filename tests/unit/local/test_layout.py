@@ -23,7 +23,7 @@ def plan(layout: Layout) -> Plan:
     keyring = Keyring(layout)
     keyring.make()
     return Plan(
-        settings=Settings(layout.data, dicom_port=104, ae_title="ONE"),
+        settings=Settings(layout.data, dicom_port=104, commitment_port=11113, ae_title="ONE"),
         layout=layout,
         keyring=keyring,
         superuser_url="postgresql://root:hush@db:5/darkroom?sslmode=require",
@@ -45,6 +45,7 @@ def test_one_port_cannot_be_two(tmp_path: Path) -> None:
         Settings(tmp_path, dicom_port=80, http_port=80)
     with pytest.raises(SettingError, match="HTTP_PORT and DARKROOM_COMMITMENT_PORT are the same"):
         Settings(tmp_path, http_port=81, commitment_port=81)
+    assert Settings(tmp_path, dicom_port=11113).commitment_port is None
 
 
 def test_a_url_may_come_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,13 @@ from darkroom_local import doctor as examination
 from darkroom_local import senders
 from darkroom_local import verify as verification
 from darkroom_local.keyring import KeysLostError
-from darkroom_local.layout import Layout, SettingError, Settings, default_data
+from darkroom_local.layout import (
+    COMMITMENT_PORT,
+    Layout,
+    SettingError,
+    Settings,
+    default_data,
+)
 from darkroom_local.lock import AlreadyRunningError, DirectoryLock
 from darkroom_local.plan import Plan
 from darkroom_local.ports import NoFreePortError
@@ -53,13 +59,14 @@ HttpPort = Annotated[
     ),
 ]
 CommitmentPort = Annotated[
-    int,
+    int | None,
     typer.Option(
         "--commitment-port",
         envvar="DARKROOM_COMMITMENT_PORT",
         min=0,
         max=65535,
-        help="The port that destinations report storage commitment to; 0: none.",
+        help="The port that destinations report storage commitment to; 0: none. Without it: "
+        f"{COMMITMENT_PORT}, or another when that is in use.",
     ),
 ]
 AeTitle = Annotated[
@@ -86,7 +93,7 @@ def up(
     data: Data = _DATA,
     dicom_port: DicomPort = 11112,
     http_port: HttpPort = 8080,
-    commitment_port: CommitmentPort = 11113,
+    commitment_port: CommitmentPort = None,
     ae_title: AeTitle = "DARKROOM",
 ) -> None:
     """Start everything and stay; Ctrl-C stops all of it.
@@ -121,7 +128,7 @@ def doctor(
     data: Data = _DATA,
     dicom_port: DicomPort = 11112,
     http_port: HttpPort = 8080,
-    commitment_port: CommitmentPort = 11113,
+    commitment_port: CommitmentPort = None,
 ) -> None:
     """Say what this machine has and lacks, with the command that installs it; exit 1 if it does."""
     running = StackState.read(data.expanduser().resolve() / "run" / "state.json")

@@ -14,6 +14,9 @@ WITH_SCHEMA: Final = ("ingest", "metadata", "transmit", "print", "api", "licensi
 _PRIVATE: Final = ("secrets", "objects", "spool", "scratch", "run", "logs")
 
 
+COMMITMENT_PORT: Final = 11113
+
+
 class SettingError(ValueError):
     """A setting of `darkroom up` that cannot be used; the text names it."""
 
@@ -23,13 +26,14 @@ class Settings:
     """The table in docs/architecture.md; the URLs are secrets and None for the private engines.
 
     Attributes:
-        commitment_port: where destinations report storage commitment; 0: nowhere.
+        commitment_port: where destinations report storage commitment; 0: nowhere, None:
+            `COMMITMENT_PORT`, or another when that is in use.
     """
 
     data: Path
     dicom_port: int = 11112
     http_port: int = 8080
-    commitment_port: int = 11113
+    commitment_port: int | None = None
     ae_title: str = "DARKROOM"
     postgres_url: str | None = None
     amqp_url: str | None = None
@@ -49,7 +53,12 @@ class Settings:
 
     @classmethod
     def load(
-        cls, data: Path, dicom_port: int, http_port: int, commitment_port: int, ae_title: str
+        cls,
+        data: Path,
+        dicom_port: int,
+        http_port: int,
+        commitment_port: int | None,
+        ae_title: str,
     ) -> Self:
         """Add the URLs from the environment, or from the files that `..._FILE` names."""
         return cls(

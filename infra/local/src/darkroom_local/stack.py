@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import unquote, urlsplit
@@ -16,7 +17,7 @@ import httpx
 
 from darkroom_common.topology import render_policies
 from darkroom_local.keyring import Keyring
-from darkroom_local.layout import SERVICES, WITH_SCHEMA, Layout, Settings
+from darkroom_local.layout import COMMITMENT_PORT, SERVICES, WITH_SCHEMA, Layout, Settings
 from darkroom_local.plan import Plan, open_to_all
 from darkroom_local.ports import PortBook, is_free
 from darkroom_local.postgres import PrivatePostgres
@@ -59,6 +60,10 @@ class RealPrograms:
     def services(self, plan: Plan) -> Sequence[Command]:
         """All of them."""
         return [plan.service(name) for name in SERVICES]
+
+
+def _host(name: str) -> str:
+    return os.environ.get(f"DARKROOM_{name}_HOST", "0.0.0.0")  # noqa: S104 - as the services do
 
 
 class Stack:
@@ -153,14 +158,25 @@ class Stack:
         if found:
             self.view.say(f"ended {len(found)} processes that an earlier run had left")
 
+    def _choose_commitment_port(self) -> None:
+        """Take the usual port unless somebody has it: nobody has asked for that one."""
+        if self.settings.commitment_port is not None:
+            return
+        port = COMMITMENT_PORT
+        ours = (self.settings.dicom_port, self.settings.http_port)
+        if port in ours or not is_free(port, _host("COMMITMENT")):
+            port = PortBook(self.layout.ports).port("commitment")
+            self.view.say(f"port {COMMITMENT_PORT} is in use: storage commitment is on {port}")
+        self.settings = replace(self.settings, commitment_port=port)
+
     def _check_ports(self) -> None:
+        self._choose_commitment_port()
         for what, name, port in (
             ("DICOM", "DICOM", self.settings.dicom_port),
             ("HTTP", "HTTP", self.settings.http_port),
             ("commitment", "COMMITMENT", self.settings.commitment_port),
         ):
-            host = os.environ.get(f"DARKROOM_{name}_HOST", "0.0.0.0")  # noqa: S104 - as the services do
-            if port and not is_free(port, host):
+            if port and not is_free(port, _host(name)):
                 raise PortBusyError(
                     f"{what} port {port} is in use: stop what listens there, or choose another "
                     f"with --{name.lower()}-port or DARKROOM_{name}_PORT"
