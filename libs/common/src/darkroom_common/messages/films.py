@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from itertools import islice
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
@@ -13,6 +13,12 @@ Density = Annotated[str, StringConstraints(pattern=r"^(BLACK|WHITE)$")]
 CodeString = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9_][A-Z0-9_ ]{0,15}$")]
 """A value of VR CS, PS3.5 table 6.2-1."""
 MAX_IMAGES = 2000
+_DENSITIES = {
+    "min": "min_density",
+    "max": "max_density",
+    "border": "border_density",
+    "empty": "empty_image_density",
+}
 
 
 class _Part(BaseModel):
@@ -105,6 +111,26 @@ class FilmOrder(_Part):
         description="who arranges images on the film: the printer in image boxes, or we in one"
         " bitmap; auto: the printer, where it knows the layout",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, given: Any) -> Any:
+        """Take `density` with `min`, `max`, `border` and `empty`, and annotations as mere texts."""
+        if not isinstance(given, dict):
+            return given
+        made = dict(given)
+        densities = made.get("density")
+        if isinstance(densities, dict) and densities.keys() <= _DENSITIES.keys():
+            del made["density"]
+            for name, value in densities.items():
+                made.setdefault(_DENSITIES[name], value)
+        notes = made.get("annotations")
+        if isinstance(notes, list | tuple):
+            made["annotations"] = [
+                {"position": position, "text": note} if isinstance(note, str) else note
+                for position, note in enumerate(notes, 1)
+            ]
+        return made
 
     @model_validator(mode="after")
     def _names_images(self) -> Self:
