@@ -143,6 +143,7 @@ class ScriptedPrinter:
     statuses: dict[str, int] = field(default_factory=dict)
     acting: Callable[[Any], None] = lambda _: None
     setting: Callable[[Any], None] = lambda _: None
+    deleting: Callable[[Any], None] = lambda _: None
     printer: tuple[str, str] = ("NORMAL", "NORMAL")
     job_states: list[str] = field(default_factory=lambda: ["DONE"])
     annotations: int = 2
@@ -236,8 +237,9 @@ class ScriptedPrinter:
         answer.PrinterStatus, answer.PrinterStatusInfo = self.printer
         return self._status("get printer"), answer
 
-    def delete(self, _: Any) -> int:
+    def delete(self, event: Any) -> int:
         """N-DELETE."""
+        self.deleting(event)
         return self._status("delete")
 
 

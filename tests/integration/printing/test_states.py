@@ -135,6 +135,30 @@ def _report(told: Any) -> Any:
     return message
 
 
+@pytest.mark.req("PRN-05")
+async def test_a_printer_that_aborts_after_the_last_film_has_printed(desk: PrintDesk) -> None:
+    images = await desk.store(*a_series(1))
+    with scripted() as printer:
+        printer.deleting = lambda event: event.assoc.abort()
+        await desk.printer(printer.port)
+        job = await desk.until(await desk.print(images), "DONE", "FAILED", "RETRYING")
+    assert (job["state"], job["attempts"]) == ("DONE", 1), job["reason"]
+    assert len(printer.films) == 1
+
+
+@pytest.mark.req("PRN-07")
+async def test_nothing_is_deleted_where_that_hangs_though_a_film_is_refused(
+    desk: PrintDesk,
+) -> None:
+    images = await desk.store(*a_series(1))
+    with scripted() as printer:
+        printer.statuses["create film"] = 0x0106
+        await desk.printer(printer.port, quirks=["no-delete"])
+        await desk.until(await desk.print(images), "FAILED")
+    assert "create film" in printer.calls
+    assert "delete" not in printer.calls
+
+
 @pytest.mark.req("PRN-04")
 async def test_a_printer_that_does_not_tell_its_status_prints(desk: PrintDesk) -> None:
     images = await desk.store(*a_series(1))

@@ -153,12 +153,9 @@ class Printing:
         try:
             await self._begin(planned, profile, association)
             yield association
-            if "no-delete" not in profile.quirks:
-                await self._tidy(association.end_session)
-            await self._call(association.release)
+            await self._leave(profile, association)
         except (Refused, FormatRefused):
-            await self._tidy(association.end_session)
-            await self._tidy(association.release)
+            await self._leave(profile, association)
             raise
         except BaseException:
             association.abort()
@@ -188,6 +185,12 @@ class Printing:
         if status.status == "FAILURE":
             words = f"printer: FAILURE{', ' if status.info else ''}{status.info}"
             raise Ended("FAILED", words, transient=True)
+
+    async def _leave(self, profile: Profile, association: PrintAssociation) -> None:
+        """End the session as the printer likes it; what it has printed is printed."""
+        if "no-delete" not in profile.quirks:
+            await self._tidy(association.end_session)
+        await self._tidy(association.release)
 
     async def _tidy(self, function: Callable[..., None], *given: Any) -> None:
         """Do what the film does not need; a printer that refuses it has printed all the same."""
