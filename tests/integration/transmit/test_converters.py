@@ -104,8 +104,10 @@ async def test_greed_costs_one_object(tmp_path: Path) -> None:
         assert (await converters.convert(CT, [J2K])).size
 
 
-async def test_a_full_scratch_directory_is_no_fault_of_the_object(tmp_path: Path) -> None:
+async def test_a_failing_store_or_scratch_is_no_fault_of_the_object(tmp_path: Path) -> None:
     async with open_converters(tmp_path / "scratch", processes=1) as converters:
+        with pytest.raises(ConversionFailed):
+            await converters.convert(tmp_path / "gone.dcm", [J2K])
         converters.scratch.rmdir()
         with pytest.raises(ConversionFailed):
             await converters.convert(CT, [J2K])

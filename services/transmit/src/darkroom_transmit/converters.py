@@ -1,6 +1,7 @@
 """Converts objects in worker processes; a crash, a loop or greed costs that one object alone."""
 
 import asyncio
+import os
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -28,7 +29,7 @@ MODULE: Final = "darkroom_transmit.conversion_worker"
 
 
 class ConversionFailed(TransientError):
-    """The scratch directory failed, not the object."""
+    """The store or the scratch directory failed, not the object."""
 
 
 class Converters:
@@ -62,7 +63,11 @@ class Converters:
             "wanted": list(wanted),
             "profile": None if profile is None else [*profile],
         }
-        limit = self._limit + (await asyncio.to_thread(source.stat)).st_size / SLOWEST
+        try:
+            size = (await asyncio.to_thread(source.stat)).st_size
+        except OSError as error:
+            raise ConversionFailed(f"file: {os.strerror(error.errno or 0)}") from error
+        limit = self._limit + size / SLOWEST
         try:
             return _converted(await self._ask(task, limit), target)
         except BaseException:
