@@ -52,7 +52,7 @@ messages: setup ## write the messages' schemas and docs/messages.md
 	$(BIN)/python -m darkroom_common.messages.contract docs/messages.md
 
 traceability: setup ## write docs/traceability.md from the tests' marks
-	$(BIN)/python -m tests.traceability
+	$(BIN)/python -m tests.support.traceability
 
 check: lint type imports test ## what must pass before a commit
 

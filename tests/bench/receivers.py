@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from darkroom_local.ports import LOOPBACK, free_port
-from tests.services import Services
+from darkroom_local.engines.ports import LOOPBACK, free_port
+from tests.support.services import Services
 
 START_LIMIT = 30.0
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from darkroom_common.dicom.part10 import FileMeta, encode_head
-from darkroom_local.ports import LOOPBACK
+from darkroom_local.engines.ports import LOOPBACK
 from tests.bench.receivers import environment
-from tests.builders import CT, a_data_set, encode, new_uid
+from tests.support.builders import CT, a_data_set, encode, new_uid
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 

@@ -9,7 +9,7 @@ _TICK = os.sysconf("SC_CLK_TCK")
 SENDER = "storescu, ten senders"
 _KNOWN = (
     ("postgres", "PostgreSQL"),  # before the services: a backend's name holds its role's
-    ("darkroom_ingest.worker", "ingest, receiving"),
+    ("darkroom_ingest.door.worker", "ingest, receiving"),
     ("darkroom_ingest", "ingest, relay"),
     ("darkroom_metadata", "metadata"),
     ("beam.smp", "RabbitMQ"),

@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from darkroom_print.composer import open_composers
-from darkroom_print.domain.film import FilmPlan, film_size
-from darkroom_print.domain.picture import Picture, Window
-from darkroom_print.image import read_dataset, render
-from darkroom_print.layout import parse_layout
+from darkroom_print.composing.composer import open_composers
+from darkroom_print.images.image import read_dataset, render
+from darkroom_print.images.picture import Picture, Window
+from darkroom_print.planning.film import FilmPlan, film_size
+from darkroom_print.planning.formats import parse_layout
 from darkroom_print.preview import pdf, png
 from tests.bench import report
 from tests.bench.report import QUICK, ROUNDS, Table
-from tests.unit.film.images import a_file, an_image
+from tests.unit.print.images import a_file, an_image
 
 EDGE = 512 if QUICK else 2048
 WINDOW = Window(2048, 3000)

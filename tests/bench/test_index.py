@@ -20,17 +20,17 @@ from darkroom_common.objects.store import FileSystemStore
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys, decode_key
 from darkroom_common.postgres.pool import open_database
-from darkroom_local.ports import LOOPBACK
-from darkroom_local.postgres import PrivatePostgres
-from darkroom_metadata.indexer import Indexer
-from darkroom_metadata.repository import IndexRepository
-from darkroom_metadata.rows import RowWriter
+from darkroom_local.engines.ports import LOOPBACK
+from darkroom_local.engines.postgres import PrivatePostgres
+from darkroom_metadata.indexing.indexer import Indexer
+from darkroom_metadata.indexing.repository import IndexRepository
+from darkroom_metadata.indexing.rows import RowWriter
 from tests.bench import report
 from tests.bench.report import QUICK, Table
-from tests.builders import CT, a_data_set, encode, new_uid
-from tests.dicom_peer import Association
 from tests.integration.metadata.test_indexer import Bench
-from tests.services import WITH_SCHEMA, Services, prepare_database, role_url
+from tests.support.builders import CT, a_data_set, encode, new_uid
+from tests.support.dicom_peer import Association
+from tests.support.services import WITH_SCHEMA, Services, prepare_database, role_url
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 EVERY = ("metadata", "transmit", "print", "api", "licensing", "ingest")

@@ -11,13 +11,13 @@ import asyncpg
 import pytest
 
 from darkroom_common.topology import render_policies
-from darkroom_local.postgres import PrivatePostgres
+from darkroom_local.engines.postgres import PrivatePostgres
 from tests.bench import report
 from tests.bench.receivers import Receiver, darkroom, orthanc, orthanc_instances, storescp
 from tests.bench.report import QUICK, ROUNDS, Table
 from tests.bench.senders import Load, make_load, send
 from tests.bench.spent import since, spent
-from tests.services import Services, declare_index_queue, prepare_database
+from tests.support.services import Services, declare_index_queue, prepare_database
 
 Opener = Callable[[], AbstractAsyncContextManager[Receiver]]
 TABLES: list[Table] = []

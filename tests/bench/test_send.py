@@ -12,12 +12,12 @@ import pytest
 
 from darkroom_common.dicom.part10 import decode_head
 from darkroom_common.dimse.requestor import Peer
-from darkroom_local.ports import LOOPBACK, free_port
-from darkroom_transmit.domain.outcome import Outcome
-from darkroom_transmit.pool import AssociationPool
-from darkroom_transmit.sender import ClientTls, DimseSender, Orders
-from darkroom_transmit.sources import Item, Source
-from darkroom_transmit.throttle import Throttle
+from darkroom_local.engines.ports import LOOPBACK, free_port
+from darkroom_transmit.sending.outcome import Outcome
+from darkroom_transmit.sending.pool import AssociationPool
+from darkroom_transmit.sending.sender import ClientTls, DimseSender, Orders
+from darkroom_transmit.sending.sources import Item, Source
+from darkroom_transmit.sending.throttle import Throttle
 from tests.bench import report
 from tests.bench.receivers import environment
 from tests.bench.report import QUICK, ROUNDS, Table

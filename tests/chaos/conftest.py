@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.report import Report
-from tests.services import Services
+from tests.support.services import Services
 
 ROUNDS = int(os.environ.get("DARKROOM_CHAOS_ROUNDS", "100"))
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import a_data_set, encode
-from tests.dicom_peer import Rejected, send
 from tests.integration.test_pipeline import rows, until
-from tests.services import Services
+from tests.support.builders import a_data_set, encode
+from tests.support.dicom_peer import Rejected, send
+from tests.support.services import Services
 
 CONGESTION = (2, 3, 1)
 POINTS = Path(__file__).parent / "points"

@@ -7,11 +7,11 @@ from hashlib import sha256
 
 from pydicom.dataset import Dataset
 
-from tests.builders import new_uid
 from tests.chaos.killing import Killer
-from tests.integration.printing.desk import PrintDesk
-from tests.integration.printing.pictures import an_image
-from tests.integration.printing.printers import Printed, ScriptedPrinter
+from tests.integration.print.desk import PrintDesk
+from tests.integration.print.pictures import an_image
+from tests.integration.print.printers import Printed, ScriptedPrinter
+from tests.support.builders import new_uid
 
 FILMS = 2
 RESUMED = (

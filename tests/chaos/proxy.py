@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from darkroom_local.ports import LOOPBACK
+from darkroom_local.engines.ports import LOOPBACK
 
 _LINGER = struct.pack("ii", 1, 0)
 

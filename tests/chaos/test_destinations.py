@@ -7,12 +7,12 @@ from contextlib import ExitStack
 
 import pytest
 
-from darkroom_local.ports import free_port
+from darkroom_local.engines.ports import free_port
 from tests.chaos.proxy import proxy_to
 from tests.chaos.report import Report, Row
 from tests.integration.transmit.desk import Desk, open_desk
-from tests.scripted_peer import Script, ScriptedPeer
-from tests.services import Services
+from tests.support.scripted_peer import Script, ScriptedPeer
+from tests.support.services import Services
 
 GOOD = 7
 OBJECTS = 320

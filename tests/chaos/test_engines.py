@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from darkroom_local.postgres import PrivatePostgres
-from darkroom_local.rabbitmq import PrivateRabbitMQ
+from darkroom_local.engines.postgres import PrivatePostgres
+from darkroom_local.engines.rabbitmq import PrivateRabbitMQ
 from tests.chaos.killing import Ledger, check
 from tests.chaos.proxy import Proxy, proxy_to
 from tests.chaos.report import Report, Row
 from tests.integration.test_pipeline import rows
-from tests.services import Services, prepare_database
+from tests.support.services import Services, prepare_database
 
 OUTAGE = float(os.environ.get("DARKROOM_CHAOS_OUTAGE", "60"))
 pytestmark = pytest.mark.timeout(900)

@@ -10,13 +10,13 @@ import random
 
 import pytest
 
-from tests.builders import a_data_set, encode
 from tests.chaos.conftest import ROUNDS
 from tests.chaos.killing import check
 from tests.chaos.report import Report, Row
-from tests.dicom_peer import send
 from tests.integration.test_pipeline import until
-from tests.services import Services, prepare_database
+from tests.support.builders import a_data_set, encode
+from tests.support.dicom_peer import send
+from tests.support.services import Services, prepare_database
 
 OBJECTS = 20  # a round
 

@@ -13,16 +13,16 @@ import pytest
 
 from darkroom_common.messages.ingest import InstanceStored
 from darkroom_common.topology import METADATA_INDEX
-from darkroom_local.postgres import PrivatePostgres
-from darkroom_local.process import StartError
-from darkroom_local.rabbitmq import PrivateRabbitMQ
-from tests.builders import a_data_set, encode
+from darkroom_local.engines.postgres import PrivatePostgres
+from darkroom_local.engines.process import StartError
+from darkroom_local.engines.rabbitmq import PrivateRabbitMQ
 from tests.chaos.killing import Ledger, check
 from tests.chaos.report import Report, Row
 from tests.chaos.test_engines import indexed, metric, pids, told, unharmed
-from tests.dicom_peer import send
 from tests.integration.test_pipeline import rows, until
-from tests.services import Services, declare_index_queue, prepare_database
+from tests.support.builders import a_data_set, encode
+from tests.support.dicom_peer import send
+from tests.support.services import Services, declare_index_queue, prepare_database
 
 pytestmark = pytest.mark.timeout(900)
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")

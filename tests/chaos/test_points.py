@@ -8,7 +8,7 @@ import pytest
 from tests.chaos.conftest import ROUNDS
 from tests.chaos.killing import INDEX_POINTS, RELAY_POINTS, WORKER_POINTS, Killer, Ledger, check
 from tests.chaos.report import Report, Row
-from tests.services import Services, prepare_database
+from tests.support.services import Services, prepare_database
 
 
 @pytest.mark.timeout(3600)

@@ -11,9 +11,9 @@ from tests.chaos.conftest import ROUNDS
 from tests.chaos.killing import Killer
 from tests.chaos.print_rounds import RESUMED, UNSURE, PrintRounds
 from tests.chaos.report import Report, Row
-from tests.integration.printing.desk import open_desk
-from tests.integration.printing.printers import scripted
-from tests.services import Services
+from tests.integration.print.desk import open_desk
+from tests.integration.print.printers import scripted
+from tests.support.services import Services
 
 
 @pytest.mark.timeout(3600)

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from darkroom_local.ports import LOOPBACK, free_port
-from tests.builders import CT, a_data_set, encode, new_uid
-from tests.certificates import Authority
+from darkroom_local.engines.ports import LOOPBACK, free_port
 from tests.chaos.report import Report, Row
-from tests.dicom_peer import Association
 from tests.integration.ingest.real import CONTEXTS, RealIngest, real_ingest, store_command, value
+from tests.support.builders import CT, a_data_set, encode, new_uid
+from tests.support.certificates import Authority
+from tests.support.dicom_peer import Association
 
 ROUNDS = 7
 SECONDS = 3.0

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from darkroom_local.ports import LOOPBACK, free_port
+from darkroom_local.engines.ports import LOOPBACK, free_port
 from tests.chaos.conftest import ROUNDS
 from tests.chaos.killing import Killer
 from tests.chaos.report import Report, Row
@@ -20,8 +20,8 @@ from tests.chaos.transmit_rounds import (
 )
 from tests.integration.transmit.desk import open_desk
 from tests.integration.transmit.keeper import Keeper, commitment, keeping
-from tests.scripted_peer import ScriptedPeer
-from tests.services import Services
+from tests.support.scripted_peer import ScriptedPeer
+from tests.support.services import Services
 
 
 @pytest.mark.timeout(3600)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from tests.chaos.killing import Killer
 from tests.integration.transmit.desk import Desk, Study
 from tests.integration.transmit.keeper import Keeper
-from tests.services import Services
+from tests.support.services import Services
 
 EACH_INSTANCE = ("store-mid-pdu", "store-before-response", "store-after-response")
 STORE_POINTS = (

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from tests.contract.rendered import CASES, Manifest, render
-from tests.deployed import ROOT
+from tests.support.deployed import ROOT
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import yaml
 
-from tests.deployed import ROOT
+from tests.support.deployed import ROOT
 
 Manifest = dict[str, Any]
 CHART: Final = ROOT / "infra" / "helm" / "darkroom"

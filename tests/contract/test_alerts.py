@@ -11,7 +11,7 @@ import yaml
 from prometheus_client import Counter, Histogram
 
 from darkroom_common.telemetry import metrics
-from tests.deployed import ROOT
+from tests.support.deployed import ROOT
 
 RULES: Final = ROOT / "infra" / "helm" / "darkroom" / "files" / "alerts.yaml"
 RUNBOOKS: Final = ROOT / "docs" / "runbooks"

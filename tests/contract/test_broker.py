@@ -24,7 +24,7 @@ from darkroom_common.messages.transmit import DeleteDestination, EchoDestination
 from darkroom_common.telemetry import traces
 from darkroom_common.testing.memory_broker import MemoryBroker
 from darkroom_common.topology import RETRY_TIERS, RequestQueue, WorkQueue
-from tests.builders import an_instance_stored
+from tests.support.builders import an_instance_stored
 
 QUICK = {tier: timedelta(milliseconds=80) for tier in RETRY_TIERS}
 QUEUE = WorkQueue("test.work", (InstanceStored,), prefetch=20, tiers=("5s", "30s"))

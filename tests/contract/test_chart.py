@@ -23,7 +23,13 @@ from tests.contract.rendered import (
     selected,
     settings_of,
 )
-from tests.deployed import SERVICES, SETTINGS, WITH_SCHEMA, check_environment, command_settings
+from tests.support.deployed import (
+    SERVICES,
+    SETTINGS,
+    WITH_SCHEMA,
+    check_environment,
+    command_settings,
+)
 
 POSTGRES_CA: Final = "/run/secrets/darkroom/postgres-ca.crt"
 CUSTOM: Final = {

@@ -16,7 +16,7 @@ from tests.contract.rendered import (
     selected,
     settings_of,
 )
-from tests.deployed import SETTINGS, check_environment, memory_needed
+from tests.support.deployed import SETTINGS, check_environment, memory_needed
 
 UNITS: Final = {"Mi": 1 << 20, "Gi": 1 << 30}
 CALLERS: Final = ("transmit", "print")

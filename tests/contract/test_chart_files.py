@@ -9,7 +9,7 @@ import yaml
 
 from darkroom_common.settings import PREFIX
 from darkroom_common.topology import render_policies
-from tests.deployed import ROOT, SERVICES, SETTINGS, is_secret
+from tests.support.deployed import ROOT, SERVICES, SETTINGS, is_secret
 
 CHART: Final = ROOT / "infra" / "helm" / "darkroom"
 SCHEMA: Final[dict[str, Any]] = json.loads((CHART / "values.schema.json").read_text())

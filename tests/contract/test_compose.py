@@ -15,7 +15,7 @@ from darkroom_common.amqp.definitions import render_definitions
 from darkroom_common.postgres.bootstrap import ROLES
 from darkroom_common.postgres.phi import PhiKeys, decode_key
 from darkroom_common.settings import Settings
-from tests.deployed import (
+from tests.support.deployed import (
     ROOT,
     SERVICES,
     SETTINGS,

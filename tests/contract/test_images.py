@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.deployed import ROOT, SERVICES
+from tests.support.deployed import ROOT, SERVICES
 
 DOCKERFILE: Final = (ROOT / "Dockerfile").read_text()
 LINES: Final = [

@@ -9,7 +9,7 @@ from darkroom_common.messages.base import InvalidMessage, Message
 from darkroom_common.messages.contract import breaks, render_page, schema_of, stored_schema
 from darkroom_common.messages.registry import MESSAGE_TYPES, decode
 from darkroom_common.topology import REQUEST_QUEUES, WORK_QUEUES, render_policies
-from tests.builders import an_instance_stored
+from tests.support.builders import an_instance_stored
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,6 +1,6 @@
 """The page of requirements and their tests is what the marks say."""
 
-from tests.traceability import PAGE, render
+from tests.support.traceability import PAGE, render
 
 
 def test_the_page_is_up_to_date() -> None:

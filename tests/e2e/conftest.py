@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from tests.e2e.user import DarkroomUp
-from tests.real_files import REAL_FILES
+from tests.support.real_files import REAL_FILES
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -5,11 +5,11 @@ import asyncio
 import httpx
 import pytest
 
-from darkroom_local.ports import LOOPBACK
-from tests.builders import a_data_set, encode
-from tests.dicom_peer import send
+from darkroom_local.engines.ports import LOOPBACK
 from tests.e2e.user import DarkroomUp, instances
 from tests.integration.transmit.keeper import Keeper, commitment, keeping
+from tests.support.builders import a_data_set, encode
+from tests.support.dicom_peer import send
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 IMPLICIT = "1.2.840.10008.1.2"

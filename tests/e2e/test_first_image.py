@@ -16,10 +16,10 @@ from dicomweb_client.api import DICOMwebClient
 from darkroom_common.dicom.identity import Identity, read_identity
 from darkroom_common.dicom.part10 import decode_head
 from darkroom_common.dicom.walk import Unreadable
-from darkroom_local.ports import LOOPBACK, free_port
-from tests.builders import CT, a_data_set, encode, new_uid
-from tests.dicom_peer import ECHO, Association, Rejected
+from darkroom_local.engines.ports import LOOPBACK, free_port
 from tests.e2e.user import DarkroomUp, data_set_of, digest, fetch, instances, value
+from tests.support.builders import CT, a_data_set, encode, new_uid
+from tests.support.dicom_peer import ECHO, Association, Rejected
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 EXPLICIT = "1.2.840.10008.1.2.1"

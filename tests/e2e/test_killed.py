@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.builders import CT, a_data_set, encode, new_uid
-from tests.dicom_peer import send
 from tests.e2e.user import DarkroomUp, data_set_of, digest, fetch, instances, value
+from tests.support.builders import CT, a_data_set, encode, new_uid
+from tests.support.dicom_peer import send
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(400)]
 OBJECTS = 500

@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.builders import a_data_set, encode, new_uid
-from tests.dicom_peer import send
 from tests.e2e.user import DarkroomUp, instances
+from tests.support.builders import a_data_set, encode, new_uid
+from tests.support.dicom_peer import send
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
 _OPEN = bytes.fromhex("40007502 53510000 ffffffff feff00e0 ffffffff")

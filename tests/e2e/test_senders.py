@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.dicom_peer import ECHO, Association, Rejected
 from tests.e2e.user import DarkroomUp
+from tests.support.dicom_peer import ECHO, Association, Rejected
 
 CONTEXTS = {1: (ECHO, "1.2.840.10008.1.2")}
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]

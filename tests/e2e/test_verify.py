@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from darkroom_common.dicom.part10 import FileMeta, encode_head
-from tests.builders import CT, a_data_set, encode, new_uid
-from tests.dicom_peer import send
 from tests.e2e.user import DarkroomUp, digest, instances, value
+from tests.support.builders import CT, a_data_set, encode, new_uid
+from tests.support.dicom_peer import send
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]

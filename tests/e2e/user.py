@@ -15,8 +15,8 @@ from typing import Any
 import httpx
 
 from darkroom_common.dicom.part10 import decode_head
-from darkroom_local.ports import LOOPBACK, free_port
-from darkroom_local.state import ProcessState, StackState
+from darkroom_local.engines.ports import LOOPBACK, free_port
+from darkroom_local.stack.state import ProcessState, StackState
 
 START_LIMIT = 90.0
 STOP_LIMIT = 40.0

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.services import Services
+from tests.support.services import Services
 
 
 @pytest.fixture

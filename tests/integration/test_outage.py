@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from darkroom_local.postgres import PrivatePostgres
-from darkroom_local.rabbitmq import PrivateRabbitMQ
-from tests.builders import a_data_set, encode
-from tests.dicom_peer import send
+from darkroom_local.engines.postgres import PrivatePostgres
+from darkroom_local.engines.rabbitmq import PrivateRabbitMQ
 from tests.integration.test_pipeline import rows, until
-from tests.services import Services, prepare_database
+from tests.support.builders import a_data_set, encode
+from tests.support.dicom_peer import send
+from tests.support.services import Services, prepare_database
 
 
 @pytest.mark.timeout(240)

@@ -6,9 +6,9 @@ import hashlib
 import asyncpg
 import pytest
 
-from tests.builders import a_data_set, encode
-from tests.dicom_peer import send
-from tests.services import Services, prepare_database
+from tests.support.builders import a_data_set, encode
+from tests.support.dicom_peer import send
+from tests.support.services import Services, prepare_database
 
 
 async def rows(services: Services, sql: str) -> list[asyncpg.Record]:

@@ -13,19 +13,19 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from darkroom_common.messages.api import PrintFilm, SendObjects
 from darkroom_common.messages.base import Message, Request, new_message_id
-from darkroom_common.messages.destinations import DestinationSpec
-from darkroom_common.messages.printers import PrinterSpec, PrintRuleSpec
 from darkroom_common.messages.printing import PutPrinter, PutPrintRule
-from darkroom_common.messages.rules import RuleSpec
 from darkroom_common.messages.transmit import PutDestination, PutRule
-from darkroom_local.ports import LOOPBACK
-from tests.builders import encode
-from tests.dicom_peer import send
-from tests.integration.printing.desk import open_desk
-from tests.integration.printing.pictures import a_series
-from tests.integration.printing.printers import scripted
-from tests.scripted_peer import ScriptedPeer
-from tests.services import Services, prepare_database
+from darkroom_common.specs.destinations import DestinationSpec
+from darkroom_common.specs.printers import PrinterSpec, PrintRuleSpec
+from darkroom_common.specs.rules import RuleSpec
+from darkroom_local.engines.ports import LOOPBACK
+from tests.integration.print.desk import open_desk
+from tests.integration.print.pictures import a_series
+from tests.integration.print.printers import scripted
+from tests.support.builders import encode
+from tests.support.dicom_peer import send
+from tests.support.scripted_peer import ScriptedPeer
+from tests.support.services import Services, prepare_database
 
 
 @dataclass

@@ -22,15 +22,15 @@ from darkroom_common.dicom.inflate import Inflater
 from darkroom_common.dicom.limits import ReadLimits
 from darkroom_common.dicom.part10 import decode_head
 from darkroom_common.dicom.walk import Unreadable
-from darkroom_common.dimse.command import decode_command
 from darkroom_common.dimse.negotiation import AssociationRequest, Supported
-from darkroom_common.dimse.pdu import ControlPdu, Fragment, PduParser, ProtocolError
+from darkroom_common.dimse.wire.command import decode_command
+from darkroom_common.dimse.wire.pdu import ControlPdu, Fragment, PduParser, ProtocolError
 from darkroom_common.objects.receipt import ReceiptReader
 from darkroom_common.postgres.phi import BlindIndex
-from darkroom_metadata.extract import extract, header_of
-from tests.builders import CT, a_data_set, an_instance_stored, encode
+from darkroom_metadata.indexing.extract import extract, header_of
 from tests.integration.ingest.real import store_command, value
-from tests.mutation import a_seed, mutated, real_files
+from tests.support.builders import CT, a_data_set, an_instance_stored, encode
+from tests.support.mutation import a_seed, mutated, real_files
 
 IMPLICIT, EXPLICIT, BIG, DEFLATED = (
     "1.2.840.10008.1.2",

@@ -80,7 +80,8 @@ def around_coroutine(owner: Any, name: str, *, before: str = "", after: str = ""
 def prepare_worker() -> None:
     """The points of receiving."""
     from darkroom_common.objects import spool  # noqa: PLC0415
-    from darkroom_ingest import association, receive, reports  # noqa: PLC0415
+    from darkroom_ingest.door import reports  # noqa: PLC0415
+    from darkroom_ingest.receiving import association, receive  # noqa: PLC0415
 
     around(spool.Spool, "begin", after="after-begin")
     around(spool.Spool, "write", after="mid-write")
@@ -96,7 +97,7 @@ def prepare_main() -> None:
     """The points of the relay; and no patience between two starts of a worker."""
     from darkroom_common.amqp import rabbitmq  # noqa: PLC0415
     from darkroom_common.objects import spool, store  # noqa: PLC0415
-    from darkroom_ingest import workers  # noqa: PLC0415
+    from darkroom_ingest.door import workers  # noqa: PLC0415
 
     around_coroutine(store.FileSystemStore, "put_files", after="relay-after-put")
     around_coroutine(rabbitmq.RabbitBroker, "publish_all", after="relay-after-publish")
@@ -106,7 +107,7 @@ def prepare_main() -> None:
 
 def prepare_metadata() -> None:
     """The points of the indexer."""
-    from darkroom_metadata import indexer, repository  # noqa: PLC0415
+    from darkroom_metadata.indexing import indexer, repository  # noqa: PLC0415
 
     around_coroutine(repository.IndexRepository, "add", after="index-before-commit")
     around_coroutine(indexer.Indexer, "index", after="index-before-acknowledge")
@@ -115,7 +116,9 @@ def prepare_metadata() -> None:
 def prepare_transmit() -> None:
     """The points of sending and of storage commitment."""
     from darkroom_common.dimse import requestor  # noqa: PLC0415
-    from darkroom_transmit import commitment, commitment_dimse, repository, scu  # noqa: PLC0415
+    from darkroom_transmit.commitment import commitments as commitment  # noqa: PLC0415
+    from darkroom_transmit.commitment import dimse as commitment_dimse  # noqa: PLC0415
+    from darkroom_transmit.sending import repository, scu  # noqa: PLC0415
 
     user_class: Any = scu.StoreUser
     put: Callable[..., Any] = user_class._put
@@ -152,8 +155,9 @@ def prepare_transmit() -> None:
 
 def prepare_print() -> None:
     """The points around the N-ACTION that makes film."""
-    from darkroom_common.dimse import command, normalized  # noqa: PLC0415
-    from darkroom_print import print_scu, repository  # noqa: PLC0415
+    from darkroom_common.dimse.users import normalized  # noqa: PLC0415
+    from darkroom_common.dimse.wire import command  # noqa: PLC0415
+    from darkroom_print.printing import print_scu, repository  # noqa: PLC0415
 
     user_class: Any = normalized.NormalizedUser
     answer: Callable[..., Any] = user_class._answer
@@ -172,7 +176,7 @@ def prepare_print() -> None:
     around_coroutine(jobs, "finish", before="finish-before", after="finish-before-commit")
 
 
-if PLAN and "darkroom_ingest.worker" in sys.orig_argv:
+if PLAN and "darkroom_ingest.door.worker" in sys.orig_argv:
     prepare_worker()
 elif PLAN and "darkroom_ingest" in sys.orig_argv:
     prepare_main()

@@ -11,7 +11,7 @@ import pytest
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys, decode_key
 from darkroom_common.postgres.pool import open_database
 from tests.integration.api.seed import Seed
-from tests.services import Services, prepare_database, role_url
+from tests.support.services import Services, prepare_database, role_url
 
 ADMIN = "admin"
 

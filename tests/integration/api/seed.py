@@ -11,10 +11,10 @@ from pydicom.uid import ExplicitVRLittleEndian
 from darkroom_common.dicom.json_model import to_json
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys
 from darkroom_common.postgres.pool import Database
-from darkroom_metadata.extract import extract, read_header
-from darkroom_metadata.repository import IndexRepository
-from darkroom_metadata.rows import Item, RowWriter
-from tests.builders import an_instance_stored, encode
+from darkroom_metadata.indexing.extract import extract, read_header
+from darkroom_metadata.indexing.repository import IndexRepository
+from darkroom_metadata.indexing.rows import Item, RowWriter
+from tests.support.builders import an_instance_stored, encode
 
 EXPLICIT = str(ExplicitVRLittleEndian)
 PREAMBLE = bytes(128) + b"DICM"

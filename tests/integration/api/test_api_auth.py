@@ -9,10 +9,10 @@ import httpx
 import pytest
 from argon2 import PasswordHasher
 
-from darkroom_api.auth.permissions import ACCESS, ROLES, Open, allows
-from tests.builders import a_data_set
+from darkroom_api.accounts.permissions import ACCESS, ROLES, Open, allows
 from tests.integration.api.conftest import Api
-from tests.services import role_url
+from tests.support.builders import a_data_set
+from tests.support.services import role_url
 
 PASSWORD = "a long enough password"
 

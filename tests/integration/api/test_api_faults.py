@@ -3,10 +3,10 @@
 import asyncio
 from pathlib import Path
 
-from darkroom_local.postgres import PrivatePostgres
-from tests.builders import a_data_set
+from darkroom_local.engines.postgres import PrivatePostgres
 from tests.integration.api.conftest import Api, running_api
-from tests.services import Services
+from tests.support.builders import a_data_set
+from tests.support.services import Services
 
 
 async def test_a_store_that_is_away_is_503_and_not_ready(api: Api) -> None:

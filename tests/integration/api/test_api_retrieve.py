@@ -14,8 +14,8 @@ from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.encaps import generate_frames
 
-from tests.builders import a_data_set, new_uid
 from tests.integration.api.conftest import Api
+from tests.support.builders import a_data_set, new_uid
 
 DICOM_PARTS = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 

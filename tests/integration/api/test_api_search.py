@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from tests.builders import a_data_set, new_uid
 from tests.integration.api.conftest import Api
+from tests.support.builders import a_data_set, new_uid
 
 
 def uids(answer: Any, tag: str = "0020000D") -> list[str]:

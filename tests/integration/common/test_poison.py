@@ -10,8 +10,8 @@ import pytest
 from darkroom_common.amqp.publisher import declare_exchanges
 from darkroom_common.amqp.rabbitmq import RabbitBroker, declare
 from darkroom_common.topology import CRASH_LIMIT
-from tests.builders import an_instance_stored
 from tests.integration.common.dying_consumer import QUEUE
+from tests.support.builders import an_instance_stored
 
 
 async def lines_of(process: asyncio.subprocess.Process, lines: list[str]) -> None:

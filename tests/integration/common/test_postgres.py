@@ -23,8 +23,8 @@ from darkroom_common.postgres.migrate import (
 )
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Database, open_database
-from tests.integration.database import Prepared
-from tests.services import ROLE_PASSWORD, WITH_SCHEMA
+from tests.support.database import Prepared
+from tests.support.services import ROLE_PASSWORD, WITH_SCHEMA
 
 
 @pytest.fixture

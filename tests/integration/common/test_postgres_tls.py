@@ -9,10 +9,10 @@ import pytest
 
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.postgres.pool import open_database
-from darkroom_local.postgres import PrivatePostgres
-from darkroom_local.process import unprivileged_account
-from tests.certificates import Authority
-from tests.services import prepare_database, role_url
+from darkroom_local.engines.postgres import PrivatePostgres
+from darkroom_local.engines.process import unprivileged_account
+from tests.support.certificates import Authority
+from tests.support.services import prepare_database, role_url
 
 
 def authority(directory: Path) -> Authority:

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from darkroom_common.topology import render_policies
-from darkroom_local.ports import LOOPBACK
-from tests.builders import CT
+from darkroom_local.engines.ports import LOOPBACK
 from tests.conftest import RabbitServer
-from tests.dicom_peer import ECHO, Association
-from tests.services import Services, declare_index_queue
+from tests.support.builders import CT
+from tests.support.dicom_peer import ECHO, Association
+from tests.support.services import Services, declare_index_queue
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 IMPLICIT = "1.2.840.10008.1.2"
@@ -33,7 +33,7 @@ def workers_of(pid: int) -> list[int]:
     return [
         int(child)
         for child in children
-        if b"darkroom_ingest.worker" in Path(f"/proc/{child}/cmdline").read_bytes()
+        if b"darkroom_ingest.door.worker" in Path(f"/proc/{child}/cmdline").read_bytes()
     ]
 
 

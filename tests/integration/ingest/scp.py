@@ -11,17 +11,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from darkroom_common.dimse.acceptor import Entrance
 from darkroom_common.dimse.bridge import Busy
 from darkroom_common.dimse.census import Census
-from darkroom_common.dimse.door import Entrance
 from darkroom_common.dimse.tls import TlsServer
 from darkroom_common.objects.receipt import Receipt
 from darkroom_common.objects.spool import Spool
-from darkroom_ingest.receive import Receiver
-from darkroom_ingest.roster import COPY_NAME, Gate, RosterCopy
-from darkroom_ingest.scp import StorageScp
+from darkroom_ingest.door.scp import StorageScp
+from darkroom_ingest.receiving.receive import Receiver
+from darkroom_ingest.senders.roster import COPY_NAME, Gate, RosterCopy
 from darkroom_ingest.settings import IngestSettings
-from darkroom_local.ports import LOOPBACK
+from darkroom_local.engines.ports import LOOPBACK
 
 
 @dataclass

@@ -14,9 +14,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from darkroom_common.dimse.negotiation import CONGESTION
-from tests.builders import CT, a_data_set, encode, new_uid
-from tests.dicom_peer import ECHO, Association, Rejected, send
 from tests.integration.ingest.scp import ABORTED, RunningScp, pdu, read_to_end, running_scp
+from tests.support.builders import CT, a_data_set, encode, new_uid
+from tests.support.dicom_peer import ECHO, Association, Rejected, send
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 IMPLICIT = "1.2.840.10008.1.2"

@@ -13,9 +13,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.builders import CT, a_data_set, encode, new_uid
 from tests.conftest import RabbitServer
-from tests.dicom_peer import Association, Rejected, send
 from tests.integration.ingest.real import (
     CONTEXTS,
     DEFLATED,
@@ -27,6 +25,8 @@ from tests.integration.ingest.real import (
     until_closed,
     value,
 )
+from tests.support.builders import CT, a_data_set, encode, new_uid
+from tests.support.dicom_peer import Association, Rejected, send
 
 MOST_RSS = 24 << 20
 """Bytes that an attack may cost both processes together; an association's buffer is 0.5 MB."""

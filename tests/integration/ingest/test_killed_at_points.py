@@ -5,7 +5,7 @@ design/reliability.md; `make chaos` does it a hundred times each).
 import pytest
 
 from tests.chaos.killing import RELAY_POINTS, WORKER_POINTS, Killer, Ledger, check
-from tests.services import Services, prepare_database
+from tests.support.services import Services, prepare_database
 
 ROUNDS = 2
 

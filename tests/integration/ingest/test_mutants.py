@@ -15,10 +15,8 @@ from contextlib import suppress
 import pytest
 import pytest_asyncio
 
-from darkroom_local.ports import LOOPBACK
-from tests.builders import CT, a_data_set, encode
+from darkroom_local.engines.ports import LOOPBACK
 from tests.conftest import RabbitServer
-from tests.dicom_peer import Association
 from tests.integration.ingest.real import (
     CONTEXTS,
     EXPLICIT,
@@ -28,7 +26,9 @@ from tests.integration.ingest.real import (
     until_closed,
     value,
 )
-from tests.mutation import a_seed, mutated
+from tests.support.builders import CT, a_data_set, encode
+from tests.support.dicom_peer import Association
+from tests.support.mutation import a_seed, mutated
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 STATUSES = {0x0000, 0x0122, 0x0124, 0xA700, 0xA900, 0xC000}

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from darkroom_common.dicom.part10 import FileMeta, decode_head, encode_head
-from tests.builders import CT, a_data_set, encode
-from tests.dicom_peer import Association, send
-from tests.services import Services, declare_index_queue
+from tests.support.builders import CT, a_data_set, encode
+from tests.support.dicom_peer import Association, send
+from tests.support.services import Services, declare_index_queue
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 
@@ -23,7 +23,7 @@ def workers_of(pid: int) -> list[int]:
     return [
         int(child)
         for child in children
-        if b"darkroom_ingest.worker" in Path(f"/proc/{child}/cmdline").read_bytes()
+        if b"darkroom_ingest.door.worker" in Path(f"/proc/{child}/cmdline").read_bytes()
     ]
 
 

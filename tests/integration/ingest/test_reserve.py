@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import CT, a_data_set, encode
-from tests.dicom_peer import Association
 from tests.integration.ingest.real import CONTEXTS
-from tests.services import Services, declare_index_queue
+from tests.support.builders import CT, a_data_set, encode
+from tests.support.dicom_peer import Association
+from tests.support.services import Services, declare_index_queue
 
 
 @pytest.mark.req("ING-07")

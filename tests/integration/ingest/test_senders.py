@@ -10,11 +10,11 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from darkroom_ingest.roster import COPY_NAME
-from darkroom_local.postgres import PrivatePostgres
-from tests.builders import CT, a_data_set, encode
-from tests.dicom_peer import ECHO, Association, Rejected
-from tests.services import Services, declare_index_queue, prepare_database, role_url
+from darkroom_ingest.senders.roster import COPY_NAME
+from darkroom_local.engines.postgres import PrivatePostgres
+from tests.support.builders import CT, a_data_set, encode
+from tests.support.dicom_peer import ECHO, Association, Rejected
+from tests.support.services import Services, declare_index_queue, prepare_database, role_url
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 MR = "1.2.840.10008.5.1.4.1.1.4"

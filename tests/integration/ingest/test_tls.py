@@ -20,15 +20,15 @@ from structlog.testing import capture_logs
 
 from darkroom_common.dicom.part10 import FileMeta, encode_head
 from darkroom_common.dimse.tls import TlsServer
-from darkroom_ingest.domain.admission import HostRule, Roster, Sender
-from darkroom_ingest.roster import COPY_NAME, RosterCopy
+from darkroom_ingest.senders.admission import HostRule, Roster, Sender
+from darkroom_ingest.senders.roster import COPY_NAME, RosterCopy
 from darkroom_ingest.settings import IngestSettings
-from darkroom_local.ports import LOOPBACK, free_port
-from tests.builders import CT, a_data_set, encode, new_uid
-from tests.certificates import Authority, Pair
-from tests.dicom_peer import ECHO, Association, Rejected, send
+from darkroom_local.engines.ports import LOOPBACK, free_port
 from tests.integration.ingest.scp import RunningScp, pdu, read_to_end, running_scp
-from tests.services import Services, declare_index_queue
+from tests.support.builders import CT, a_data_set, encode, new_uid
+from tests.support.certificates import Authority, Pair
+from tests.support.dicom_peer import ECHO, Association, Rejected, send
+from tests.support.services import Services, declare_index_queue
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 CONTEXTS = {1: (CT, EXPLICIT), 3: (ECHO, "1.2.840.10008.1.2")}

@@ -8,9 +8,9 @@ import pytest
 from darkroom_common.amqp.rabbitmq import RabbitBroker
 from darkroom_common.messages.api import PrintFilm, SendObjects, ValidateLicence
 from darkroom_common.messages.base import Message, new_message_id
-from tests.builders import new_uid
-from tests.integration.database import Prepared
-from tests.services import Services
+from tests.support.builders import new_uid
+from tests.support.database import Prepared
+from tests.support.services import Services
 
 CASES: dict[str, tuple[Message, str]] = {
     "transmit": (

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from darkroom_local.layout import SERVICES, Settings
-from darkroom_local.lock import DirectoryLock
-from darkroom_local.plan import Plan
-from darkroom_local.process import Command, make_reachable
-from darkroom_local.stack import Stack
-from darkroom_local.view import SteadyConsole
+from darkroom_local.engines.lock import DirectoryLock
+from darkroom_local.engines.process import Command, make_reachable
+from darkroom_local.stack.layout import SERVICES, Settings
+from darkroom_local.stack.plan import Plan
+from darkroom_local.stack.stack import Stack
+from darkroom_local.stack.view import SteadyConsole
 
 FAKE = Path(__file__).with_name("fake_service.py")
 

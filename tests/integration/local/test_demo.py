@@ -15,9 +15,9 @@ import pytest
 from pynetdicom import AE, StoragePresentationContexts, evt
 from typer.testing import CliRunner
 
-from darkroom_local.cli import app
-from darkroom_local.ports import free_port
-from darkroom_local.state import ProcessState, StackState
+from darkroom_local.commands.cli import app
+from darkroom_local.engines.ports import free_port
+from darkroom_local.stack.state import ProcessState, StackState
 
 TOKEN = "the-token"
 

@@ -11,11 +11,11 @@ import asyncpg
 import httpx
 import pytest
 
-from darkroom_local.lock import AlreadyRunningError
-from darkroom_local.ports import is_free
-from darkroom_local.postgres import PrivatePostgres, installations
-from darkroom_local.process import StartError, leftovers
-from darkroom_local.rabbitmq import PrivateRabbitMQ
+from darkroom_local.engines.lock import AlreadyRunningError
+from darkroom_local.engines.ports import is_free
+from darkroom_local.engines.postgres import PrivatePostgres, installations
+from darkroom_local.engines.process import StartError, leftovers
+from darkroom_local.engines.rabbitmq import PrivateRabbitMQ
 
 SECRET = "Phantom^Secret"
 

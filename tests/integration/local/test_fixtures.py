@@ -7,8 +7,8 @@ import aio_pika
 import asyncpg
 import pytest
 
-from darkroom_local.postgres import PrivatePostgres
-from darkroom_local.rabbitmq import PrivateRabbitMQ
+from darkroom_local.engines.postgres import PrivatePostgres
+from darkroom_local.engines.rabbitmq import PrivateRabbitMQ
 
 
 @pytest.mark.parametrize("time", [1, 2])

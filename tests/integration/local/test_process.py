@@ -8,9 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from darkroom_local.lock import AlreadyRunningError, DirectoryLock
-from darkroom_local.ports import PortBook, free_port, is_free
-from darkroom_local.process import Child, Command, StartError, leftovers, reclaim, rotate, tail
+from darkroom_local.engines.lock import AlreadyRunningError, DirectoryLock
+from darkroom_local.engines.ports import PortBook, free_port, is_free
+from darkroom_local.engines.process import (
+    Child,
+    Command,
+    StartError,
+    leftovers,
+    reclaim,
+    rotate,
+    tail,
+)
 
 
 def python(directory: Path, code: str) -> Command:

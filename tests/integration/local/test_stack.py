@@ -16,11 +16,11 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from darkroom_local.layout import SERVICES, Settings
-from darkroom_local.ports import free_port
-from darkroom_local.process import leftovers
-from darkroom_local.stack import PortBusyError, Stack
-from darkroom_local.view import SteadyConsole
+from darkroom_local.engines.ports import free_port
+from darkroom_local.engines.process import leftovers
+from darkroom_local.stack.layout import SERVICES, Settings
+from darkroom_local.stack.stack import PortBusyError, Stack
+from darkroom_local.stack.view import SteadyConsole
 
 FAKE_STACK = Path(__file__).with_name("fake_stack.py")
 
@@ -213,7 +213,7 @@ def test_nobody_is_kept_from_starting_by_a_port_that_was_not_asked_for(
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        monkeypatch.setattr("darkroom_local.stack.COMMITMENT_PORT", taken.getsockname()[1])
+        monkeypatch.setattr("darkroom_local.stack.stack.COMMITMENT_PORT", taken.getsockname()[1])
         chosen = set()
         for _ in range(2):
             settings = Settings(

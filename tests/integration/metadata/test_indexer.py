@@ -20,12 +20,12 @@ from darkroom_common.messages.ingest import InstanceStored
 from darkroom_common.objects.store import FileSystemStore, ObjectMissing
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys
-from darkroom_metadata.indexer import Indexer
-from darkroom_metadata.lifecycle import Lifecycle
-from darkroom_metadata.repository import IndexRepository
-from darkroom_metadata.rows import RowWriter
-from tests.builders import CT, a_data_set, an_instance_stored, encode, new_uid
-from tests.integration.database import Prepared
+from darkroom_metadata.indexing.indexer import Indexer
+from darkroom_metadata.indexing.repository import IndexRepository
+from darkroom_metadata.indexing.rows import RowWriter
+from darkroom_metadata.studies.lifecycle import Lifecycle
+from tests.support.builders import CT, a_data_set, an_instance_stored, encode, new_uid
+from tests.support.database import Prepared
 
 KEY = base64.b64encode(b"k" * 32).decode()
 KEYS = PhiKeys(1, {1: KEY})

@@ -19,13 +19,13 @@ from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.phi import PhiKeys
 from darkroom_common.postgres.pool import Database
 from darkroom_metadata import rekey
-from darkroom_metadata.indexer import Indexer
+from darkroom_metadata.indexing.indexer import Indexer
+from darkroom_metadata.indexing.repository import IndexRepository
+from darkroom_metadata.indexing.rows import RowWriter
 from darkroom_metadata.rekey import Rekeying, StillWritten
-from darkroom_metadata.repository import IndexRepository
-from darkroom_metadata.rows import RowWriter
-from tests.builders import a_data_set, new_uid
-from tests.integration.database import Prepared
 from tests.integration.metadata.test_indexer import BLIND, Bench
+from tests.support.builders import a_data_set, new_uid
+from tests.support.database import Prepared
 
 ONE, TWO = (base64.b64encode(letter * 32).decode() for letter in (b"1", b"2"))
 OLD = PhiKeys(1, {1: ONE})

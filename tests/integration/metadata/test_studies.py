@@ -14,14 +14,14 @@ from darkroom_common.messages.base import Message
 from darkroom_common.messages.registry import decode
 from darkroom_common.objects.store import FileSystemStore
 from darkroom_common.postgres.outbox import Outbox
-from darkroom_metadata.domain.verification import Check, Pace
-from darkroom_metadata.ledger import Ledger
-from darkroom_metadata.lifecycle import Lifecycle
-from darkroom_metadata.studies import Studies
-from darkroom_metadata.verification import Brake, Contents
-from tests.builders import a_data_set, new_uid
-from tests.integration.database import Prepared
+from darkroom_metadata.studies.changes import Studies
+from darkroom_metadata.studies.lifecycle import Lifecycle
+from darkroom_metadata.verification.judgement import Check, Pace
+from darkroom_metadata.verification.ledger import Ledger
+from darkroom_metadata.verification.verification import Brake, Contents
 from tests.integration.metadata.test_indexer import Bench, indexing
+from tests.support.builders import a_data_set, new_uid
+from tests.support.database import Prepared
 
 
 class Life(Bench):

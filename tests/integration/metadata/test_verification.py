@@ -16,15 +16,15 @@ import pytest
 from darkroom_common.messages.ingest import InstanceStored
 from darkroom_common.objects.store import FileSystemStore, StoreUnavailable
 from darkroom_common.postgres.outbox import Outbox
-from darkroom_metadata.domain.verification import Pace
-from darkroom_metadata.ledger import DUE, Ledger
-from darkroom_metadata.schedule import Planned, Schedule
 from darkroom_metadata.settings import MetadataSettings
-from darkroom_metadata.verification import Brake, Contents
-from darkroom_metadata.verify_command import Options, run_checks
-from tests.builders import a_data_set, new_uid
-from tests.integration.database import Prepared
+from darkroom_metadata.verification.command import Options, run_checks
+from darkroom_metadata.verification.judgement import Pace
+from darkroom_metadata.verification.ledger import DUE, Ledger
+from darkroom_metadata.verification.schedule import Planned, Schedule
+from darkroom_metadata.verification.verification import Brake, Contents
 from tests.integration.metadata.test_indexer import KEY, Bench, indexing
+from tests.support.builders import a_data_set, new_uid
+from tests.support.database import Prepared
 
 Lines = list[dict[str, Any]]
 

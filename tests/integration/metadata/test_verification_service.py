@@ -7,9 +7,9 @@ import asyncpg
 import pytest
 
 from darkroom_common.dicom.part10 import FileMeta, encode_head
-from tests.builders import CT, a_data_set, encode
 from tests.e2e.user import digest
-from tests.services import Services, prepare_database
+from tests.support.builders import CT, a_data_set, encode
+from tests.support.services import Services, prepare_database
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.integration.transmit.desk import Desk, open_desk
-from tests.services import Services
+from tests.support.services import Services
 
 
 @pytest.fixture

@@ -16,15 +16,15 @@ from darkroom_common.amqp.broker import NoReply, Unroutable
 from darkroom_common.amqp.rabbitmq import RabbitBroker
 from darkroom_common.messages.api import SendObjects
 from darkroom_common.messages.base import Message, Reply, Request, new_message_id
-from darkroom_common.messages.destinations import DestinationSpec
 from darkroom_common.messages.metadata import StudyCompleted
 from darkroom_common.messages.transmit import ActOnJob, PutDestination
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys, decode_key
-from darkroom_local.ports import LOOPBACK
-from tests.builders import a_data_set, new_uid
+from darkroom_common.specs.destinations import DestinationSpec
+from darkroom_local.engines.ports import LOOPBACK
 from tests.integration.api.seed import Seed
-from tests.integration.database import Prepared
-from tests.services import Services
+from tests.support.builders import a_data_set, new_uid
+from tests.support.database import Prepared
+from tests.support.services import Services
 
 LIMIT = 60.0
 QUICK = {"initial_seconds": 0.2, "multiplier": 1.5, "ceiling_seconds": 2.0, "max_attempts": 100}

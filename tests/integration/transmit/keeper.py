@@ -12,8 +12,8 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, build_role, evt
 from pynetdicom.events import Event
 
-from darkroom_local.ports import LOOPBACK
-from tests.builders import CT
+from darkroom_local.engines.ports import LOOPBACK
+from tests.support.builders import CT
 
 PUSH_MODEL = "1.2.840.10008.1.20.1"
 SYNTAXES = ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2"]

@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 from pynetdicom import AE
 
-from darkroom_local.ports import LOOPBACK, free_port
+from darkroom_local.engines.ports import LOOPBACK, free_port
 
 SYNTAXES = ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2"]
 STORE_SYNTAXES = [*SYNTAXES, "1.2.840.10008.1.2.4.90"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from darkroom_local.ports import LOOPBACK, free_port
+from darkroom_local.engines.ports import LOOPBACK, free_port
 from tests.integration.transmit.desk import QUICK, Desk
 from tests.integration.transmit.keeper import Keeper, commitment, keeping
 

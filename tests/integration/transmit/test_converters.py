@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 
-from darkroom_transmit.conversion import EXPLICIT, Unconvertible
-from darkroom_transmit.converters import ConversionFailed, open_converters
-from tests.real_files import REAL_FILES
+from darkroom_transmit.conversion.converters import ConversionFailed, open_converters
+from darkroom_transmit.conversion.exchange import EXPLICIT, Unconvertible
+from tests.support.real_files import REAL_FILES
 
 J2K = "1.2.840.10008.1.2.4.90"
 CT = next(path for path in REAL_FILES if path.name == "CT_small.dcm")

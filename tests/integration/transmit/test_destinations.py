@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from darkroom_common.messages.transmit import EchoDestination
-from darkroom_local.ports import LOOPBACK
-from tests.certificates import Authority
+from darkroom_local.engines.ports import LOOPBACK
 from tests.integration.transmit.desk import QUICK, Desk
-from tests.scripted_peer import ScriptedPeer
+from tests.support.certificates import Authority
+from tests.support.scripted_peer import ScriptedPeer
 
 
 def a_server(authority: Authority, *, clients: bool = False) -> ssl.SSLContext:

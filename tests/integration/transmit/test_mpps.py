@@ -11,12 +11,12 @@ from pydicom.dataset import Dataset
 from pynetdicom import evt
 from pynetdicom.events import Event
 
-from darkroom_local.ports import free_port
-from tests.builders import new_uid
+from darkroom_local.engines.ports import free_port
 from tests.integration.transmit.nodes import MPPS, scripted
 from tests.integration.transmit.test_remote_query import add, logs
 from tests.integration.transmit.test_rest import Both, both_of
-from tests.services import Services
+from tests.support.builders import new_uid
+from tests.support.services import Services
 
 STEP = {
     "remote": "PEER", "modality": "CT", "performed_procedure_step_id": "P1",

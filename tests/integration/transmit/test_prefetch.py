@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from tests.builders import a_data_set, encode, new_uid
-from tests.dicom_peer import send
 from tests.integration.transmit.nodes import archive_node
 from tests.integration.transmit.test_remote_query import add, logs
 from tests.integration.transmit.test_rest import Both
 from tests.integration.transmit.test_retrieve import EXPLICIT, LIMIT, indexed, stack
-from tests.services import Services
+from tests.support.builders import a_data_set, encode, new_uid
+from tests.support.dicom_peer import send
+from tests.support.services import Services
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from darkroom_transmit.codecs import JPEG_2000_LOSSLESS, JPEG_LOSSLESS_SV1
+from darkroom_transmit.conversion.codecs import JPEG_2000_LOSSLESS, JPEG_LOSSLESS_SV1
 from tests.integration.transmit.desk import Desk
-from tests.scripted_peer import Script, ScriptedPeer
+from tests.support.scripted_peer import Script, ScriptedPeer
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 IMPLICIT = "1.2.840.10008.1.2"

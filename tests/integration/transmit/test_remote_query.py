@@ -17,10 +17,8 @@ from pynetdicom import evt
 from pynetdicom.events import Event
 from pynetdicom.pdu_primitives import P_DATA
 
-from darkroom_common.dimse.command import encode_command_set, encode_element
-from darkroom_local.ports import LOOPBACK, free_port
-from tests.builders import a_data_set, encode, new_uid
-from tests.dicom_peer import send
+from darkroom_common.dimse.wire.command import encode_command_set, encode_element
+from darkroom_local.engines.ports import LOOPBACK, free_port
 from tests.integration.transmit.nodes import (
     FIND,
     STORE_SYNTAXES,
@@ -31,7 +29,9 @@ from tests.integration.transmit.nodes import (
     worklist_node,
 )
 from tests.integration.transmit.test_rest import Both, a_destination, both_of
-from tests.services import Services
+from tests.support.builders import a_data_set, encode, new_uid
+from tests.support.dicom_peer import send
+from tests.support.services import Services
 
 EXPLICIT = STORE_SYNTAXES[0]
 

@@ -10,11 +10,11 @@ from typing import Any
 import httpx
 import pytest
 
-from darkroom_local.ports import LOOPBACK, free_port
+from darkroom_local.engines.ports import LOOPBACK, free_port
 from tests.integration.api.conftest import Api, running_api
 from tests.integration.transmit.desk import QUICK, Desk, open_desk
-from tests.scripted_peer import Script, ScriptedPeer
-from tests.services import Services
+from tests.support.scripted_peer import Script, ScriptedPeer
+from tests.support.services import Services
 
 SECRET = "a-secret-of-a-destination"
 

@@ -16,9 +16,7 @@ from pydicom.uid import UID
 from pynetdicom import AE, evt
 from pynetdicom.events import Event
 
-from darkroom_local.ports import LOOPBACK
-from tests.builders import CT, a_data_set, encode, new_uid
-from tests.dicom_peer import send
+from darkroom_local.engines.ports import LOOPBACK
 from tests.integration.transmit.nodes import (
     FIND,
     GET,
@@ -30,7 +28,9 @@ from tests.integration.transmit.nodes import (
 )
 from tests.integration.transmit.test_remote_query import add
 from tests.integration.transmit.test_rest import Both, both_of
-from tests.services import Services, prepare_database
+from tests.support.builders import CT, a_data_set, encode, new_uid
+from tests.support.dicom_peer import send
+from tests.support.services import Services, prepare_database
 
 EXPLICIT = STORE_SYNTAXES[0]
 COMPRESSED = STORE_SYNTAXES[2]

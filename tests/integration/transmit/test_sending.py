@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from darkroom_common.messages.transmit import EchoDestination
-from darkroom_local.ports import free_port
+from darkroom_local.engines.ports import free_port
 from tests.bench.receivers import environment
 from tests.integration.transmit.desk import QUICK, Desk, received
-from tests.scripted_peer import ABORT, Script, ScriptedPeer
+from tests.support.scripted_peer import ABORT, Script, ScriptedPeer
 
 
 def arrived(peer: ScriptedPeer) -> dict[str, str]:

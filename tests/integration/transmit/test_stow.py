@@ -18,14 +18,14 @@ import httpx
 import pytest
 
 from darkroom_common.dicom.part10 import decode_head
-from darkroom_common.messages.destinations import DestinationSpec
 from darkroom_common.messages.transmit import EchoDestination, PutDestination
 from darkroom_common.postgres.phi import PhiKeys
 from darkroom_common.seal import Seal
-from darkroom_local.ports import LOOPBACK, free_port
-from darkroom_transmit.destinations import WIRE_PURPOSE
-from tests.certificates import Authority
+from darkroom_common.specs.destinations import DestinationSpec
+from darkroom_local.engines.ports import LOOPBACK, free_port
+from darkroom_transmit.destinations.configuration import WIRE_PURPOSE
 from tests.integration.transmit.desk import QUICK, Desk
+from tests.support.certificates import Authority
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 EXPLICIT = "1.2.840.10008.1.2.1"

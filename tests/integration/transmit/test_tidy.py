@@ -6,9 +6,9 @@ from datetime import timedelta
 import pytest
 
 from darkroom_transmit.tidy import forget_jobs
-from tests.integration.database import Prepared
 from tests.integration.transmit.desk import LIMIT, Desk
-from tests.services import Services
+from tests.support.database import Prepared
+from tests.support.services import Services
 
 STATES = ("SENT", "COMMITTED", "CANCELLED", "FAILED")
 

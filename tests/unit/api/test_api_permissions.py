@@ -8,8 +8,7 @@ from typing import Any, cast
 import pytest
 from fastapi import FastAPI
 
-from darkroom_api.app import create_app
-from darkroom_api.auth.permissions import (
+from darkroom_api.accounts.permissions import (
     ACCESS,
     EVERYTHING,
     ROLES,
@@ -18,9 +17,10 @@ from darkroom_api.auth.permissions import (
     access_of,
     allows,
 )
-from darkroom_api.guarded import GuardedRoute, require_listed
-from darkroom_api.openapi import openapi_document
-from darkroom_api.parts import Parts
+from darkroom_api.app import create_app
+from darkroom_api.http.guarded import GuardedRoute, require_listed
+from darkroom_api.http.openapi import openapi_document
+from darkroom_api.http.parts import Parts
 from darkroom_common.errors import ConfigurationError
 from darkroom_common.health import Health
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from darkroom_api.auth.tokens import ACCESS_LIFETIME, AccessTokens, InvalidToken
+from darkroom_api.accounts.tokens import ACCESS_LIFETIME, AccessTokens, InvalidToken
 
 KEY = b"k" * 32
 USER, SESSION = uuid.uuid4(), uuid.uuid4()

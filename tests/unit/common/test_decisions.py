@@ -15,7 +15,7 @@ from darkroom_common.objects.keys import DEFAULT_TEMPLATE, KeyTemplate, componen
 from darkroom_common.postgres.migrate import Migration, load_migrations
 from darkroom_common.postgres.migrate import decide as decide_schema
 from darkroom_common.topology import CRASH_LIMIT, METADATA_INDEX
-from darkroom_ingest.domain.acceptance import Offer, Room, admit, match
+from darkroom_ingest.receiving.acceptance import Offer, Room, admit, match
 
 PRE, POST = Migration(1, "pre", "0001_pre_a.sql", "a"), Migration(2, "post", "0002_post_b.sql", "b")
 

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from darkroom_common.messages.films import FilmOrder
+from darkroom_common.specs.films import FilmOrder
 
 
 def test_densities_and_annotations_have_short_forms() -> None:

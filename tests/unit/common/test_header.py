@@ -15,11 +15,11 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from darkroom_common.dicom import header
-from darkroom_common.dicom.header import Unusual, read_json
+from darkroom_common.dicom import headers as header
+from darkroom_common.dicom.headers import Unusual, read_json
 from darkroom_common.dicom.json_model import DEFER_LIMIT, JsonDataset, to_json
-from tests.builders import a_data_set
-from tests.real_files import REAL_FILES
+from tests.support.builders import a_data_set
+from tests.support.real_files import REAL_FILES
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 LITTLE = {"1.2.840.10008.1.2": True}

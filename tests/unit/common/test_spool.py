@@ -12,7 +12,7 @@ from darkroom_common.dicom.walk import Unreadable
 from darkroom_common.errors import ConfigurationError
 from darkroom_common.objects import spool as spool_module
 from darkroom_common.objects.spool import GroupSync, Spool, SpoolFailed
-from tests.builders import CT, a_data_set, encode
+from tests.support.builders import CT, a_data_set, encode
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 

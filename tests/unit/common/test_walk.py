@@ -16,8 +16,8 @@ from darkroom_common.dicom.identity import Identity, IdentityReader, derived_uid
 from darkroom_common.dicom.limits import DEFAULT_LIMITS, ReadLimits
 from darkroom_common.dicom.part10 import FileMeta, decode_head, encode_head
 from darkroom_common.dicom.walk import Element, Unreadable, Walker
-from tests.builders import a_data_set, encode
-from tests.real_files import REAL_FILES
+from tests.support.builders import a_data_set, encode
+from tests.support.real_files import REAL_FILES
 
 IMPLICIT = "1.2.840.10008.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darkroom_ingest.domain.admission import (
+from darkroom_ingest.senders.admission import (
     Absence,
     CalledTitle,
     Caller,
@@ -21,8 +21,15 @@ from darkroom_ingest.domain.admission import (
     Sender,
     decide,
 )
-from darkroom_ingest.roster import BrokenRoster, Gate, RosterCopy, Standing, as_json, parse_roster
-from tests.builders import CT
+from darkroom_ingest.senders.roster import (
+    BrokenRoster,
+    Gate,
+    RosterCopy,
+    Standing,
+    as_json,
+    parse_roster,
+)
+from tests.support.builders import CT
 
 LISTED = Policy("DARKROOM", require_called=True, accept_unknown=False)
 OPEN = Policy("DARKROOM", require_called=False, accept_unknown=True)

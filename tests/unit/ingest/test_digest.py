@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darkroom_ingest import digest as digest_module
-from darkroom_ingest.digest import Digest
+from darkroom_ingest.receiving import digest as digest_module
+from darkroom_ingest.receiving.digest import Digest
 
 
 def threads() -> list[threading.Thread]:

@@ -21,11 +21,11 @@ from darkroom_common.objects.quarantine import (
 )
 from darkroom_common.objects.spool import Spool
 from darkroom_common.objects.store import sync_directory
-from darkroom_ingest.domain.acceptance import Offer
-from darkroom_ingest.quarantine_command import NotDone, quarantine
-from darkroom_ingest.receive import Receiver
+from darkroom_ingest.quarantine.command import NotDone, quarantine
+from darkroom_ingest.receiving.acceptance import Offer
+from darkroom_ingest.receiving.receive import Receiver
 from darkroom_ingest.settings import IngestSettings
-from tests.builders import CT, a_data_set, encode, new_uid
+from tests.support.builders import CT, a_data_set, encode, new_uid
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 

@@ -14,9 +14,9 @@ from darkroom_common.objects.spool import Spool
 from darkroom_common.objects.store import FileSystemStore, ObjectMissing, StoreUnavailable
 from darkroom_common.testing.memory_broker import MemoryBroker
 from darkroom_common.topology import METADATA_INDEX
-from darkroom_ingest import relay as relay_module
-from darkroom_ingest.relay import Relay
-from tests.builders import CT, a_data_set, encode
+from darkroom_ingest.relaying import relay as relay_module
+from darkroom_ingest.relaying.relay import Relay
+from tests.support.builders import CT, a_data_set, encode
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 

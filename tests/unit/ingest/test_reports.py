@@ -6,9 +6,9 @@ import pytest
 
 from darkroom_common.dicom.part10 import FileMeta, encode_head
 from darkroom_common.objects.receipt import Receipt, ReceiptReader
-from darkroom_ingest.reports import decode, encode
-from tests.builders import CT, a_data_set
-from tests.builders import encode as encode_data_set
+from darkroom_ingest.door.reports import decode, encode
+from tests.support.builders import CT, a_data_set
+from tests.support.builders import encode as encode_data_set
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from darkroom_local.keyring import Keyring, KeysLostError
-from darkroom_local.layout import Layout, SettingError, Settings
-from darkroom_local.plan import Plan, environment
+from darkroom_local.stack.keyring import Keyring, KeysLostError
+from darkroom_local.stack.layout import Layout, SettingError, Settings
+from darkroom_local.stack.plan import Plan, environment
 
 
 @pytest.fixture

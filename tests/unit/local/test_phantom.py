@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from darkroom_local.phantom import shepp_logan, studies
+from darkroom_local.commands.phantom import shepp_logan, studies
 
 
 def test_every_object_is_new_and_complete() -> None:

@@ -7,12 +7,12 @@ from socket import socket
 
 import pytest
 
-from darkroom_local import ports
+from darkroom_local.engines import ports
 
 CHOOSE = """
 import sys
 from collections import deque
-from darkroom_local import ports
+from darkroom_local.engines import ports
 ports._RANGE = range(31900, 31940)
 print(*(ports.free_port() for _ in range(10)), flush=True)
 sys.stdin.read()

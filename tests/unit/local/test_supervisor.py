@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from darkroom_local import supervisor
-from darkroom_local.process import Child, StartError
-from darkroom_local.supervisor import Supervised
+from darkroom_local.engines import supervisor
+from darkroom_local.engines.process import Child, StartError
+from darkroom_local.engines.supervisor import Supervised
 
 
 class Fragile:

@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from darkroom_local.verify import Line, Live, Plain, Shown
+from darkroom_local.commands.verify import Line, Live, Plain, Shown
 
 LINES: list[Line] = [
     {"event": "waiting", "reason": "another verification is at work"},

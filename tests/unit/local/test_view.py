@@ -7,11 +7,11 @@ import time
 import httpx
 
 from darkroom_common.amqp.definitions import password_hash
-from darkroom_local.doctor import Finding
-from darkroom_local.doctor import show as show_findings
-from darkroom_local.probe import not_ready_reason
-from darkroom_local.state import ProcessState
-from darkroom_local.view import SteadyConsole, View, table
+from darkroom_local.commands.doctor import Finding
+from darkroom_local.commands.doctor import show as show_findings
+from darkroom_local.stack.probe import not_ready_reason
+from darkroom_local.stack.state import ProcessState
+from darkroom_local.stack.view import SteadyConsole, View, table
 
 
 def a_process(**changes: object) -> ProcessState:

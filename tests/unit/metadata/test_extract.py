@@ -14,8 +14,14 @@ from darkroom_common.dicom.identity import read_identity
 from darkroom_common.dicom.json_model import texts
 from darkroom_common.dicom.part10 import FileMeta, encode_head
 from darkroom_common.postgres.phi import BlindIndex
-from darkroom_metadata.extract import extract, header_of, parse_date, parse_time, read_header
-from tests.builders import CT, a_data_set, an_instance_stored, encode
+from darkroom_metadata.indexing.extract import (
+    extract,
+    header_of,
+    parse_date,
+    parse_time,
+    read_header,
+)
+from tests.support.builders import CT, a_data_set, an_instance_stored, encode
 
 BLIND = BlindIndex(b"k" * 32)
 OTHER_BLIND = BlindIndex(b"o" * 32)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from darkroom_common.dicom.part10 import FileMeta
-from darkroom_metadata.domain.verification import (
+from darkroom_metadata.verification.judgement import (
     Expected,
     FindingKind,
     Pace,

@@ -9,10 +9,10 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.errors import InvalidDicomError
 
 from darkroom_common.dicom.part10 import FileMeta, encode_head
-from darkroom_transmit.conversion import EXPLICIT, Converted
-from darkroom_transmit.transcode import convert
-from tests.builders import encode
-from tests.real_files import REAL_FILES
+from darkroom_transmit.conversion.exchange import EXPLICIT, Converted
+from darkroom_transmit.conversion.transcode import convert
+from tests.support.builders import encode
+from tests.support.real_files import REAL_FILES
 
 BROKEN = {"rtplan_truncated.dcm", "emri_small_jpeg_2k_lossless_too_short.dcm"}
 """Cut within a value: receiving would not have kept them."""

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from darkroom_common.backoff import delay
-from darkroom_common.messages.destinations import Backoff
-from darkroom_common.messages.rules import RuleSpec
-from darkroom_transmit.domain.breaker import THRESHOLD, Breaker
-from darkroom_transmit.domain.routing import Facts, Rule, decide
+from darkroom_common.specs.destinations import Backoff
+from darkroom_common.specs.rules import RuleSpec
+from darkroom_transmit.routing.decision import Facts, Rule, decide
+from darkroom_transmit.sending.breaker import THRESHOLD, Breaker
 
 MONDAY_NOON = dt.datetime(2026, 11, 23, 12, 0, tzinfo=dt.UTC)
 FACTS = Facts(

@@ -13,18 +13,18 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from darkroom_common.messages.deidentification import OPTIONS, parse_profile
-from darkroom_common.messages.destinations import DestinationSpec
-from darkroom_transmit.conversion import (
+from darkroom_common.specs.deidentification import OPTIONS, parse_profile
+from darkroom_common.specs.destinations import DestinationSpec
+from darkroom_transmit.conversion.deidentify import Deidentification, keyed_uid
+from darkroom_transmit.conversion.exchange import (
     EXPLICIT,
     IMPLICIT,
     Converted,
     Unconvertible,
     destination_key,
 )
-from darkroom_transmit.deidentify import Deidentification, keyed_uid
-from tests.builders import new_uid
-from tests.real_files import REAL_FILES
+from tests.support.builders import new_uid
+from tests.support.real_files import REAL_FILES
 from tests.unit.transmit.converting import WHOLE, a_file, convert_file
 
 KEY = destination_key(b"k" * 32, "RESEARCH")

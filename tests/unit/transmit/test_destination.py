@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from darkroom_common.messages.destinations import DestinationSpec
 from darkroom_common.postgres.phi import PhiKeys
 from darkroom_common.seal import Seal, Unsealable
-from darkroom_transmit.domain.destination import Destination
+from darkroom_common.specs.destinations import DestinationSpec
+from darkroom_transmit.destinations.destination import Destination
 
 PACS: dict[str, Any] = {"ae_title": "PACS", "host": "127.0.0.1", "port": 104}
 

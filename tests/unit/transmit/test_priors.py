@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from darkroom_common.messages.rules import Prefetch
-from darkroom_transmit.domain.priors import (
+from darkroom_common.specs.rules import Prefetch
+from darkroom_transmit.retrieval.priors import (
     Candidate,
     Current,
     can_be_asked_for,

@@ -3,7 +3,7 @@
 import pytest
 
 from darkroom_common.dimse.contexts import storage_sop_classes, transfer_syntaxes
-from darkroom_transmit.domain.retrieval import (
+from darkroom_transmit.retrieval.decision import (
     MOST_CONTEXTS,
     MOST_SYNTAXES,
     Contents,
@@ -13,7 +13,7 @@ from darkroom_transmit.domain.retrieval import (
     judge,
     storage_contexts,
 )
-from tests.builders import CT
+from tests.support.builders import CT
 
 
 @pytest.mark.req("TRX-11")

@@ -12,17 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from darkroom_common.dimse.pdu import Fragment, PduParser
 from darkroom_common.dimse.proposal import Proposal
 from darkroom_common.dimse.requestor import Peer, PeerFault, associate
-from darkroom_local.ports import LOOPBACK, free_port
-from darkroom_transmit.domain.outcome import Outcome, Verdict, classify
-from darkroom_transmit.pool import AssociationPool, PoolExhausted, PoolKey
-from darkroom_transmit.scu import Staging, StoreUser
-from darkroom_transmit.sources import Item, Source
-from darkroom_transmit.throttle import Throttle
-from tests.builders import CT, new_uid
-from tests.scripted_peer import ABORT, CLOSE, SILENT, Script, ScriptedPeer
+from darkroom_common.dimse.wire.pdu import Fragment, PduParser
+from darkroom_local.engines.ports import LOOPBACK, free_port
+from darkroom_transmit.sending.outcome import Outcome, Verdict, classify
+from darkroom_transmit.sending.pool import AssociationPool, PoolExhausted, PoolKey
+from darkroom_transmit.sending.scu import Staging, StoreUser
+from darkroom_transmit.sending.sources import Item, Source
+from darkroom_transmit.sending.throttle import Throttle
+from tests.support.builders import CT, new_uid
+from tests.support.scripted_peer import ABORT, CLOSE, SILENT, Script, ScriptedPeer
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 HEAD = b"what stands before the data set in the file"

@@ -13,12 +13,12 @@ from pydicom.encaps import generate_frames
 from pydicom.pixels.utils import pixel_array
 
 from darkroom_common.dicom.part10 import decode_head
-from darkroom_transmit import codecs
-from darkroom_transmit.codecs import Pixels
-from darkroom_transmit.conversion import EXPLICIT, IMPLICIT, Converted, Unconvertible
-from darkroom_transmit.encoding import swapped
-from darkroom_transmit.transcode import TARGETS, convert
-from tests.builders import a_data_set
+from darkroom_transmit.conversion import codecs
+from darkroom_transmit.conversion.codecs import Pixels
+from darkroom_transmit.conversion.encoding import swapped
+from darkroom_transmit.conversion.exchange import EXPLICIT, IMPLICIT, Converted, Unconvertible
+from darkroom_transmit.conversion.transcode import TARGETS, convert
+from tests.support.builders import a_data_set
 from tests.unit.transmit.converting import WHOLE, a_file
 
 J2K, SV1 = codecs.JPEG_2000_LOSSLESS, codecs.JPEG_LOSSLESS_SV1

@@ -1,6 +1,6 @@
 """`python -m darkroom_local` is `darkroom`."""
 
-from darkroom_local.cli import app
+from darkroom_local.commands.cli import app
 
 if __name__ == "__main__":
     app(prog_name="darkroom")

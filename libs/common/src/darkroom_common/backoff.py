@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from darkroom_common.messages.destinations import Backoff
+from darkroom_common.specs.destinations import Backoff
 
 JITTER: Final = 0.1
 """Share of the delay by which it may be shorter or longer: jobs of one outage spread."""

@@ -4,27 +4,18 @@ from typing import Final
 
 from fastapi import FastAPI
 
-from darkroom_api import handlers
-from darkroom_api.guarded import GuardedRoute, require_listed
-from darkroom_api.parts import Parts
-from darkroom_api.routes import (
-    auth,
-    destinations,
-    docs,
-    health,
-    mpps,
-    print_jobs,
-    print_rules,
-    printers,
-    remote,
-    retrieve,
-    retrieve_jobs,
-    rules,
-    search,
-    studies,
-    transmit_jobs,
-    values,
-)
+from darkroom_api.accounts import routes as auth
+from darkroom_api.dicomweb import retrieve, search, values
+from darkroom_api.http import docs, handlers, health
+from darkroom_api.http.guarded import GuardedRoute, require_listed
+from darkroom_api.http.parts import Parts
+from darkroom_api.jobs import print as print_jobs
+from darkroom_api.jobs import retrieve as retrieve_jobs
+from darkroom_api.jobs import transmit as transmit_jobs
+from darkroom_api.remote import procedure_steps as mpps
+from darkroom_api.remote import query as remote
+from darkroom_api.resources import destinations, print_rules, printers, rules
+from darkroom_api.studies import routes as studies
 
 _MODULES: Final = (
     health,

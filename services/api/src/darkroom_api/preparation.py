@@ -5,7 +5,7 @@ from typing import Final
 
 from pydantic import SecretStr
 
-from darkroom_api.auth.accounts import Accounts
+from darkroom_api.accounts.accounts import Accounts
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.health import Unhealthy
 from darkroom_common.postgres.migrate import require_compatible

@@ -7,13 +7,13 @@ from typing import Final
 
 import uvicorn
 
+from darkroom_api.accounts.accounts import Accounts
+from darkroom_api.accounts.guard import Guard
+from darkroom_api.accounts.passwords import Passwords
+from darkroom_api.accounts.tokens import AccessTokens
 from darkroom_api.app import create_app
-from darkroom_api.auth.accounts import Accounts
-from darkroom_api.auth.guard import Guard
-from darkroom_api.auth.passwords import Passwords
-from darkroom_api.auth.tokens import AccessTokens
-from darkroom_api.middleware import RequestScope
-from darkroom_api.parts import Parts
+from darkroom_api.http.middleware import RequestScope
+from darkroom_api.http.parts import Parts
 from darkroom_api.preparation import Preparation
 from darkroom_api.settings import ApiSettings
 from darkroom_common.amqp.rabbitmq import open_broker

@@ -3,9 +3,9 @@
 import sys
 
 from darkroom_common.service import Command, main
-from darkroom_ingest.ae_command import ae
-from darkroom_ingest.quarantine_command import quarantine
-from darkroom_ingest.repository import SCHEMA
+from darkroom_ingest.quarantine.command import quarantine
+from darkroom_ingest.senders.command import ae
+from darkroom_ingest.senders.repository import SCHEMA
 from darkroom_ingest.settings import IngestSettings
 from darkroom_ingest.wiring import run
 

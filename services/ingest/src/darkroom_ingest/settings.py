@@ -10,7 +10,7 @@ from darkroom_common.dicom.limits import DEFAULT_LIMITS, ReadLimits
 from darkroom_common.dimse.tls import TlsFiles
 from darkroom_common.objects.keys import DEFAULT_TEMPLATE
 from darkroom_common.settings import Settings
-from darkroom_ingest.domain.admission import Policy
+from darkroom_ingest.senders.admission import Policy
 
 
 class IngestSettings(Settings):

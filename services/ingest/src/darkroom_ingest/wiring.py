@@ -15,12 +15,12 @@ from darkroom_common.postgres.phi import decode_key
 from darkroom_common.postgres.pool import open_database
 from darkroom_common.service import Service
 from darkroom_common.telemetry import metrics
-from darkroom_ingest.refresh import Refresh
-from darkroom_ingest.relay import Relay
-from darkroom_ingest.roster import COPY_NAME, RosterCopy
-from darkroom_ingest.scp import listen_for_dicom
+from darkroom_ingest.door.scp import listen_for_dicom
+from darkroom_ingest.door.workers import Workers
+from darkroom_ingest.relaying.relay import Relay
+from darkroom_ingest.senders.refresh import Refresh
+from darkroom_ingest.senders.roster import COPY_NAME, RosterCopy
 from darkroom_ingest.settings import IngestSettings
-from darkroom_ingest.workers import Workers
 
 MEASURE_SECONDS = 5.0
 LOOK_SECONDS = 3.0

@@ -5,7 +5,7 @@ import sys
 from darkroom_common.service import Command, main
 from darkroom_metadata.rekey import rekey
 from darkroom_metadata.settings import MetadataSettings
-from darkroom_metadata.verify_command import verify
+from darkroom_metadata.verification.command import verify
 from darkroom_metadata.wiring import run
 
 if __name__ == "__main__":

@@ -11,17 +11,17 @@ from darkroom_common.postgres.phi import BlindIndex, PhiKeys, decode_key
 from darkroom_common.postgres.pool import Database, open_database
 from darkroom_common.service import Service
 from darkroom_common.topology import METADATA_INDEX, METADATA_STUDIES
-from darkroom_metadata.domain.verification import Pace
-from darkroom_metadata.indexer import Indexer
-from darkroom_metadata.ledger import Ledger
-from darkroom_metadata.lifecycle import Lifecycle, clean_inbox
-from darkroom_metadata.reconciler import Objects
-from darkroom_metadata.repository import IndexRepository
-from darkroom_metadata.rows import RowWriter
-from darkroom_metadata.schedule import Planned, Schedule
+from darkroom_metadata.indexing.indexer import Indexer
+from darkroom_metadata.indexing.repository import IndexRepository
+from darkroom_metadata.indexing.rows import RowWriter
 from darkroom_metadata.settings import MetadataSettings
-from darkroom_metadata.studies import Studies
-from darkroom_metadata.verification import Brake, Contents, Rows
+from darkroom_metadata.studies.changes import Studies
+from darkroom_metadata.studies.lifecycle import Lifecycle, clean_inbox
+from darkroom_metadata.verification.judgement import Pace
+from darkroom_metadata.verification.ledger import Ledger
+from darkroom_metadata.verification.reconciler import Objects
+from darkroom_metadata.verification.schedule import Planned, Schedule
+from darkroom_metadata.verification.verification import Brake, Contents, Rows
 
 
 async def run(service: Service, settings: MetadataSettings) -> None:

@@ -9,7 +9,6 @@ from functools import partial
 from darkroom_common.dimse.requestor import Peer, PeerFault
 from darkroom_common.errors import PermanentError
 from darkroom_common.messages.base import Reply, Request, new_message_id
-from darkroom_common.messages.films import FilmOrder
 from darkroom_common.messages.printing import (
     ActOnPrintJob,
     AskPrinter,
@@ -19,19 +18,20 @@ from darkroom_common.messages.printing import (
     PutPrinter,
     PutPrintRule,
 )
+from darkroom_common.specs.films import FilmOrder
 from darkroom_common.telemetry.logs import get_logger
-from darkroom_print.composer import ComposingFailed
-from darkroom_print.connecting import asked_of, peer_of
-from darkroom_print.dispatcher import Dispatcher
-from darkroom_print.domain.bitmap import Film
-from darkroom_print.orders import find_pictures, open_order
-from darkroom_print.planning import of_film, plan
+from darkroom_print.composing.bitmap import Film
+from darkroom_print.composing.composer import ComposingFailed
+from darkroom_print.planning.plan import of_film, plan
 from darkroom_print.preview import pdf, png
-from darkroom_print.print_scu import Capabilities, PrintAssociation, PrinterStatus, Refused
-from darkroom_print.printers import AlreadyThere, InUse, NotThere
-from darkroom_print.printing import digest
-from darkroom_print.profiles import capabilities
-from darkroom_print.workshop import Workshop
+from darkroom_print.printers.configuration import AlreadyThere, InUse, NotThere
+from darkroom_print.printers.connecting import asked_of, peer_of
+from darkroom_print.printers.profiles import capabilities
+from darkroom_print.printing.dispatcher import Dispatcher
+from darkroom_print.printing.orders import find_pictures, open_order
+from darkroom_print.printing.print_scu import Capabilities, PrintAssociation, PrinterStatus, Refused
+from darkroom_print.printing.printing import digest
+from darkroom_print.printing.workshop import Workshop
 
 log = get_logger(__name__)
 MOST_PAGES = 50

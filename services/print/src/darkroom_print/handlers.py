@@ -7,18 +7,18 @@ from typing import Final
 
 from darkroom_common.messages.api import PrintFilm
 from darkroom_common.messages.base import Message
-from darkroom_common.messages.films import MAX_IMAGES, FilmImage
 from darkroom_common.messages.metadata import StudyCompleted
-from darkroom_common.messages.printers import PrintRuleSpec
 from darkroom_common.postgres.inbox import Inbox
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Connection, Database
 from darkroom_common.seal import Seal
+from darkroom_common.specs.films import MAX_IMAGES, FilmImage
+from darkroom_common.specs.printers import PrintRuleSpec
 from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
-from darkroom_print.orders import PURPOSE
-from darkroom_print.printers import Configuration, PrintRule
-from darkroom_print.repository import JobRepository
+from darkroom_print.printers.configuration import Configuration, PrintRule
+from darkroom_print.printing.orders import PURPOSE
+from darkroom_print.printing.repository import JobRepository
 
 log = get_logger(__name__)
 _MOST: Final = 20 * MAX_IMAGES

@@ -17,15 +17,15 @@ from darkroom_common.seal import Seal
 from darkroom_common.service import Service
 from darkroom_common.topology import PRINT_JOBS, PRINT_REQUESTS, PRINT_RULES
 from darkroom_print.answers import Answers
-from darkroom_print.composer import open_composers
-from darkroom_print.connecting import Tls
-from darkroom_print.dispatcher import Dispatcher
+from darkroom_print.composing.composer import open_composers
 from darkroom_print.handlers import Handlers
-from darkroom_print.printers import Configuration
-from darkroom_print.repository import JobRepository
+from darkroom_print.printers.configuration import Configuration
+from darkroom_print.printers.connecting import Tls
+from darkroom_print.printing.dispatcher import Dispatcher
+from darkroom_print.printing.repository import JobRepository
+from darkroom_print.printing.workshop import Workshop
 from darkroom_print.settings import PrintSettings
 from darkroom_print.tidy import tidy
-from darkroom_print.workshop import Workshop
 
 PRINTERS_AT_ONCE: Final = 32
 ASKED_AT_ONCE: Final = 4

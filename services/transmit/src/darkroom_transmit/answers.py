@@ -20,16 +20,16 @@ from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Database
 from darkroom_common.seal import Seal
 from darkroom_common.telemetry.logs import get_logger
-from darkroom_transmit.destinations import (
+from darkroom_transmit.destinations.configuration import (
     WIRE_PURPOSE,
     AlreadyThere,
     Configuration,
     InUse,
     NotThere,
 )
-from darkroom_transmit.dispatcher import Dispatcher
-from darkroom_transmit.repository import JobRepository
-from darkroom_transmit.router import Router
+from darkroom_transmit.routing.router import Router
+from darkroom_transmit.sending.dispatcher import Dispatcher
+from darkroom_transmit.sending.repository import JobRepository
 
 log = get_logger(__name__)
 

@@ -9,7 +9,7 @@ from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Database
 from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
-from darkroom_transmit.repository import JobRepository
+from darkroom_transmit.sending.repository import JobRepository
 
 log = get_logger(__name__)
 

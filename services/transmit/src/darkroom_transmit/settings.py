@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import Field, SecretStr, model_validator
 
 from darkroom_common.settings import Settings
-from darkroom_transmit.pool import ACQUIRE_SECONDS, IDLE_SECONDS
+from darkroom_transmit.sending.pool import ACQUIRE_SECONDS, IDLE_SECONDS
 
 
 class TransmitSettings(Settings):

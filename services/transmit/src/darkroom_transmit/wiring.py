@@ -24,27 +24,27 @@ from darkroom_common.topology import (
     TRANSMIT_ROUTE,
 )
 from darkroom_transmit.answers import Answers
-from darkroom_transmit.commitment import Commitments
-from darkroom_transmit.commitment_door import open_door
-from darkroom_transmit.configured import apply_file
-from darkroom_transmit.converters import open_converters
-from darkroom_transmit.destinations import Configuration
-from darkroom_transmit.dispatcher import Dispatcher
+from darkroom_transmit.commitment.commitments import Commitments
+from darkroom_transmit.commitment.door import open_door
+from darkroom_transmit.conversion.converters import open_converters
+from darkroom_transmit.conversion.preparation import ConvertingPreparer
+from darkroom_transmit.destinations.configuration import Configuration
+from darkroom_transmit.destinations.from_file import apply_file
 from darkroom_transmit.handlers import accept_job
-from darkroom_transmit.lane import Yard
-from darkroom_transmit.pool import AssociationPool
-from darkroom_transmit.prefetch import Prefetcher
-from darkroom_transmit.preparation import ConvertingPreparer
-from darkroom_transmit.procedure_steps import ProcedureSteps
-from darkroom_transmit.remote import Remotes
-from darkroom_transmit.remote_answers import RemoteAnswers
-from darkroom_transmit.repository import JobRepository
-from darkroom_transmit.retrievals import Receiver, Retrievals
-from darkroom_transmit.retrieve_repository import RetrieveRepository
-from darkroom_transmit.router import Router
-from darkroom_transmit.sender import ClientTls, DimseSender
+from darkroom_transmit.remote.answers import RemoteAnswers
+from darkroom_transmit.remote.procedure_steps import ProcedureSteps
+from darkroom_transmit.remote.remotes import Remotes
+from darkroom_transmit.retrieval.prefetch import Prefetcher
+from darkroom_transmit.retrieval.repository import RetrieveRepository
+from darkroom_transmit.retrieval.retrievals import Receiver, Retrievals
+from darkroom_transmit.routing.router import Router
+from darkroom_transmit.sending.dispatcher import Dispatcher
+from darkroom_transmit.sending.lane import Yard
+from darkroom_transmit.sending.pool import AssociationPool
+from darkroom_transmit.sending.repository import JobRepository
+from darkroom_transmit.sending.sender import ClientTls, DimseSender
+from darkroom_transmit.sending.stow import open_stow_sender
 from darkroom_transmit.settings import TransmitSettings
-from darkroom_transmit.stow import open_stow_sender
 from darkroom_transmit.tidy import tidy
 
 ROUTE_BATCH: Final = 200

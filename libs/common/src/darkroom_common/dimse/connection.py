@@ -10,7 +10,7 @@ import time
 from contextlib import suppress
 from typing import Final
 
-from darkroom_common.dimse.pdu import ProtocolError
+from darkroom_common.dimse.wire.pdu import ProtocolError
 from darkroom_common.errors import DarkroomError
 
 BUFFER: Final = 512 * 1024

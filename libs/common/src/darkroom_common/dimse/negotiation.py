@@ -20,7 +20,7 @@ from pynetdicom.pdu_primitives import (
 from pynetdicom.presentation import PresentationContext, build_context, negotiate_as_acceptor
 
 from darkroom_common.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from darkroom_common.dimse.pdu import AbortReason, PduKind, ProtocolError
+from darkroom_common.dimse.wire.pdu import AbortReason, PduKind, ProtocolError
 
 APPLICATION_CONTEXT: Final = "1.2.840.10008.3.1.1.1"
 _FIXED: Final = 68  # bytes of the body before the variable items

@@ -16,16 +16,17 @@ from dataclasses import dataclass
 from typing import Final
 
 from darkroom_common.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from darkroom_common.dimse.command import (
+from darkroom_common.dimse.contexts import VERIFICATION
+from darkroom_common.dimse.negotiation import APPLICATION_CONTEXT
+from darkroom_common.dimse.proposal import Proposal
+from darkroom_common.dimse.wire.command import (
     COMMAND_LIMIT,
     Response,
     decode_response,
     encode_echo_request,
     has_data_set,
 )
-from darkroom_common.dimse.contexts import VERIFICATION
-from darkroom_common.dimse.negotiation import APPLICATION_CONTEXT
-from darkroom_common.dimse.pdu import (
+from darkroom_common.dimse.wire.pdu import (
     ASSOCIATE_LIMIT,
     HEAD,
     AbortReason,
@@ -39,7 +40,6 @@ from darkroom_common.dimse.pdu import (
     encode_release_response,
     encode_user_abort,
 )
-from darkroom_common.dimse.proposal import Proposal
 from darkroom_common.errors import DarkroomError
 
 MAX_PDU: Final = 131_072

@@ -5,8 +5,8 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from darkroom_common.messages.base import MessageId, Request
-from darkroom_common.messages.destinations import Name
-from darkroom_common.messages.printers import PrinterSpec, PrintRuleSpec
+from darkroom_common.specs.destinations import Name
+from darkroom_common.specs.printers import PrinterSpec, PrintRuleSpec
 
 By = Field(default="", max_length=64, description="user name")
 

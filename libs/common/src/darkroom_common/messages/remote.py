@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from darkroom_common.messages.base import MessageId, Request, Uid
-from darkroom_common.messages.destinations import Name
+from darkroom_common.specs.destinations import Name
 
 By = Field(default="", max_length=64, description="user name")
 Method = Literal["move", "get"]

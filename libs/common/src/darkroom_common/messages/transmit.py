@@ -5,8 +5,8 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from darkroom_common.messages.base import MessageId, Request, Uid
-from darkroom_common.messages.destinations import DestinationSpec, Name
-from darkroom_common.messages.rules import RuleSpec
+from darkroom_common.specs.destinations import DestinationSpec, Name
+from darkroom_common.specs.rules import RuleSpec
 
 By = Field(default="", max_length=64, description="user name")
 

@@ -7,8 +7,8 @@ from urllib.parse import urlencode
 
 from starlette.requests import Request
 
-from darkroom_api.errors import study_not_found
-from darkroom_api.parts import parts_of
+from darkroom_api.http.errors import study_not_found
+from darkroom_api.http.parts import parts_of
 
 MAX_UID: Final = 64
 _PROXY: Final = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto")

@@ -1,0 +1,1 @@
+"""A private PostgreSQL and RabbitMQ, and the processes that they are."""

@@ -1,0 +1,1 @@
+"""All of Darkroom on one machine, started and stopped as one."""

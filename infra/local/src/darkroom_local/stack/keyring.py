@@ -1,0 +1,77 @@
+"""The secrets of one installation: made on its first start, kept in files of mode 0600."""
+
+import base64
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Final
+
+from darkroom_local.stack.layout import SERVICES, Layout
+
+ROLES: Final = ("darkroom_migrate", *(f"darkroom_{name}" for name in SERVICES))
+
+_KEYS: Final = ("phi-keys", "blind-index-key", "pseudonym-key", "jwt-key")
+
+
+class KeysLostError(RuntimeError):
+    """Data are there, but keys that they need are not; making new ones would not help."""
+
+
+class Keyring:
+    """Reads and makes secrets of a `Layout`."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._directory = layout.secrets
+
+    def make(self) -> None:
+        """Make all secrets on the first start.
+
+        Raises:
+            KeysLostError: objects or a database are there, but not every key.
+        """
+        started = self._directory / "made"
+        missing = [name for name in _KEYS if not self.path(name).exists()]
+        if started.exists() or any(self._layout.objects.iterdir()):
+            if missing:
+                raise KeysLostError(
+                    f"{self._layout.data} holds data, but {', '.join(missing)} in "
+                    f"{self._directory} is gone: put it back from your backup"
+                )
+            return
+        phi = {"current": 1, "keys": {"1": _key()}}
+        self.write("phi-keys", json.dumps(phi))
+        for name in _KEYS[1:]:
+            self.write(name, _key())
+        self.write("role-passwords", json.dumps({r: secrets.token_urlsafe(24) for r in ROLES}))
+        write_secret(self._layout.admin_password, secrets.token_urlsafe(15) + "\n")
+        write_secret(started, "")
+
+    def path(self, name: str) -> Path:
+        """Return the file of a secret."""
+        return self._directory / name
+
+    def write(self, name: str, value: str) -> Path:
+        """Keep a secret and return its file."""
+        write_secret(self.path(name), value)
+        return self.path(name)
+
+    def role_password(self, role: str) -> str:
+        """Return the password of a database role."""
+        return str(json.loads(self.path("role-passwords").read_text())[role])
+
+
+def write_secret(path: Path, text: str) -> None:
+    """Write a file that only its owner can read, replacing it as a whole."""
+    draft = path.with_name(f"{path.name}.new")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+def _key() -> str:
+    return base64.b64encode(secrets.token_bytes(32)).decode()

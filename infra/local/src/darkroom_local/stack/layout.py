@@ -1,0 +1,153 @@
+"""What `darkroom up` is told, and where everything of one installation lies."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from darkroom_local.engines.process import make_reachable
+
+SERVICES: Final = ("ingest", "metadata", "transmit", "print", "api", "licensing")
+WITH_SCHEMA: Final = ("ingest", "metadata", "transmit", "print", "api", "licensing")
+
+_PRIVATE: Final = ("secrets", "objects", "spool", "scratch", "run", "logs")
+
+
+COMMITMENT_PORT: Final = 11113
+
+
+class SettingError(ValueError):
+    """A setting of `darkroom up` that cannot be used; the text names it."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The table in docs/architecture.md; the URLs are secrets and None for the private engines.
+
+    Attributes:
+        commitment_port: where destinations report storage commitment; 0: nowhere, None:
+            `COMMITMENT_PORT`, or another when that is in use.
+    """
+
+    data: Path
+    dicom_port: int = 11112
+    http_port: int = 8080
+    commitment_port: int | None = None
+    ae_title: str = "DARKROOM"
+    postgres_url: str | None = None
+    amqp_url: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what DICOM or TCP cannot express (PS3.5 6.2, VR AE)."""
+        if not re.fullmatch(r"[ -\[\]-~]{1,16}", self.ae_title) or not self.ae_title.strip():
+            raise SettingError("DARKROOM_AE_TITLE: 1 to 16 ASCII characters without backslash")
+        names: dict[int, str] = {}
+        for name, port in (
+            ("DARKROOM_DICOM_PORT", self.dicom_port),
+            ("DARKROOM_HTTP_PORT", self.http_port),
+            ("DARKROOM_COMMITMENT_PORT", self.commitment_port),
+        ):
+            if port and names.setdefault(port, name) != name:
+                raise SettingError(f"{names[port]} and {name} are the same")
+
+    @classmethod
+    def load(
+        cls,
+        data: Path,
+        dicom_port: int,
+        http_port: int,
+        commitment_port: int | None,
+        ae_title: str,
+    ) -> Self:
+        """Add the URLs from the environment, or from the files that `..._FILE` names."""
+        return cls(
+            data=data.expanduser().resolve(),
+            dicom_port=dicom_port,
+            http_port=http_port,
+            commitment_port=commitment_port,
+            ae_title=ae_title,
+            postgres_url=_secret("DARKROOM_POSTGRES_URL"),
+            amqp_url=_secret("DARKROOM_AMQP_URL"),
+        )
+
+
+def default_data() -> Path:
+    """Return the data directory; as root one that the user of PostgreSQL can reach."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/darkroom")
+    return Path("~/.local/share/darkroom").expanduser()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The directories and files under the data directory."""
+
+    data: Path
+
+    def make(self) -> None:
+        """Make the directories, closed to other users but for the way to the engines."""
+        make_reachable(self.data)
+        for name in _PRIVATE:
+            (self.data / name).mkdir(mode=0o700, exist_ok=True)
+
+    @property
+    def postgres(self) -> Path:
+        """The private PostgreSQL."""
+        return self.data / "postgres"
+
+    @property
+    def rabbitmq(self) -> Path:
+        """The private RabbitMQ."""
+        return self.data / "rabbitmq"
+
+    @property
+    def secrets(self) -> Path:
+        """Keys, passwords and URLs, one file each."""
+        return self.data / "secrets"
+
+    @property
+    def objects(self) -> Path:
+        """The object store."""
+        return self.data / "objects"
+
+    @property
+    def spool(self) -> Path:
+        """What has been received and is not yet in the object store."""
+        return self.data / "spool"
+
+    @property
+    def scratch(self) -> Path:
+        """What is made to be sent or printed, for so long."""
+        return self.data / "scratch"
+
+    @property
+    def admin_password(self) -> Path:
+        """The password of the first administrator."""
+        return self.data / "admin-password"
+
+    @property
+    def ports(self) -> Path:
+        """The ports of the last start."""
+        return self.data / "run" / "ports.json"
+
+    @property
+    def state(self) -> Path:
+        """What runs, for `darkroom status`."""
+        return self.data / "run" / "state.json"
+
+    def log(self, name: str) -> Path:
+        """Return the log of one process."""
+        return self.data / "logs" / f"{name}.log"
+
+
+def _secret(name: str) -> str | None:
+    value, file = os.environ.get(name), os.environ.get(f"{name}_FILE")
+    if value and file:
+        raise SettingError(f"{name} and {name}_FILE are both set")
+    if file:
+        try:
+            return Path(file).read_text().strip()
+        except OSError as error:
+            raise SettingError(f"{name}_FILE: cannot read {file}: {error.strerror}") from error
+    return value or None

@@ -1,0 +1,182 @@
+"""The settings of each service in the stack of one machine. Nothing here does I/O but secrets."""
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote, urlsplit
+
+from darkroom_local.engines.ports import LOOPBACK
+from darkroom_local.engines.process import Command
+from darkroom_local.stack.keyring import Keyring
+from darkroom_local.stack.layout import SERVICES, Layout, Settings
+
+DRAIN_SECONDS: Final = 20
+
+# Of our own environment children get these, and every DARKROOM_ setting that the plan leaves open.
+_INHERITED: Final = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE")
+_SECRETS: Final[Mapping[str, tuple[str, ...]]] = {
+    "PHI_KEYS": ("metadata", "api", "transmit", "print"),
+    "BLIND_INDEX_KEY": ("metadata", "api"),
+    "PSEUDONYM_KEY": ("ingest", "api", "transmit"),
+    "JWT_KEY": ("api",),
+}
+_WITH_SCRATCH: Final = ("transmit", "print")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to start each service, with its own role, port and secrets."""
+
+    settings: Settings
+    layout: Layout
+    keyring: Keyring
+    superuser_url: str  # of the database `darkroom`
+    amqp_url: str
+    health_ports: Mapping[str, int]
+
+    @classmethod
+    def of_running(cls, data: Path) -> "Plan":
+        """Return the plan of the stack that runs in a data directory, for work beside it."""
+        layout = Layout(data)
+        keyring = Keyring(layout)
+        return cls(
+            settings=Settings(data),
+            layout=layout,
+            keyring=keyring,
+            superuser_url=keyring.path("superuser-url").read_text(),
+            amqp_url=keyring.path("amqp-url").read_text(),
+            health_ports={},
+        )
+
+    def health_url(self, service: str) -> str:
+        """Return the base URL of a service's health server."""
+        return f"http://{LOOPBACK}:{self.health_ports[service]}"
+
+    def service(self, name: str) -> Command:
+        """Return the command that runs a service."""
+        values = {
+            "HEALTH_HOST": LOOPBACK,
+            "HEALTH_PORT": str(self.health_ports[name]),
+            "DRAIN_SECONDS": str(DRAIN_SECONDS),
+            **self._store(),
+        }
+        files = self._secret_files(name)
+        if name == "ingest":
+            values |= self._spool() | {
+                "DICOM_PORT": str(self.settings.dicom_port),
+                "AE_TITLE": self.settings.ae_title,
+            }
+            if open_to_all():
+                values |= {"REQUIRE_CALLED_AE_TITLE": "false", "UNKNOWN_AE": "accept"}
+        if name == "transmit":
+            values |= {
+                "AE_TITLE": self.settings.ae_title,
+                "INGEST_DICOM_PORT": str(self.settings.dicom_port),
+            }
+            if self.settings.commitment_port:
+                values["COMMITMENT_PORT"] = str(self.settings.commitment_port)
+        if name in _WITH_SCRATCH and "DARKROOM_SCRATCH" not in os.environ:
+            values["SCRATCH"] = str(self.layout.scratch)
+        if name == "api":
+            targets = {service: self.health_url(service) for service in SERVICES}
+            values |= {
+                "HTTP_PORT": str(self.settings.http_port),
+                "METRICS_TARGETS": json.dumps(targets),
+            }
+            if self.layout.admin_password.exists():  # whoever has read it may remove it
+                files["ADMIN_PASSWORD"] = str(self.layout.admin_password)
+        return self._command(name, ["-m", f"darkroom_{name}"], values, files)
+
+    def senders(self, arguments: Sequence[str]) -> Command:
+        """Return the command that shows or changes who may send."""
+        values = {"STORE_URL": self.layout.objects.as_uri(), "SPOOL": str(self.layout.spool)}
+        words = ["-m", "darkroom_ingest", "ae", *arguments]
+        return self._command("ae", words, values, self._secret_files("ingest"))
+
+    def verification(self, arguments: Sequence[str]) -> Command:
+        """Return the command that verifies; it tells JSON lines on its standard output."""
+        words = ["-m", "darkroom_metadata", "verify", "--json", *arguments]
+        return self._command("verify", words, self._store(), self._secret_files("metadata"))
+
+    def quarantine(self, arguments: Sequence[str]) -> Command:
+        """Return the command that looks after refused objects; ingest need not run."""
+        words = ["-m", "darkroom_ingest", "quarantine", *arguments]
+        values = self._store() | self._spool()
+        return self._command("quarantine", words, values, self._secret_files("ingest"))
+
+    def _store(self) -> dict[str, str]:
+        return {"STORE_URL": self.layout.objects.as_uri()}
+
+    def _spool(self) -> dict[str, str]:
+        return {"SPOOL": str(self.layout.spool)}
+
+    def migration(self, name: str) -> Command:
+        """Return the command that brings a service's schema up to date."""
+        files = {"MIGRATION_URL": self._url_file("darkroom_migrate")}
+        return self._command("migrate", ["-m", f"darkroom_{name}", "migrate"], {}, files)
+
+    def bootstrap(self) -> Command:
+        """Return the command that makes extensions, schemas and roles."""
+        files = {
+            "SUPERUSER_URL": str(self.keyring.write("superuser-url", self.superuser_url)),
+            "ROLE_PASSWORDS": str(self.keyring.path("role-passwords")),
+        }
+        module = "darkroom_common.postgres.bootstrap"
+        return self._command("migrate", ["-m", module], {}, files)
+
+    def _command(
+        self, log: str, arguments: list[str], values: dict[str, str], files: dict[str, str]
+    ) -> Command:
+        ours = {f"DARKROOM_{name}": value for name, value in values.items()}
+        ours |= {f"DARKROOM_{name}_FILE": path for name, path in files.items()}
+        return Command(
+            name=log,
+            arguments=[sys.executable, *arguments],
+            directory=self.layout.data,
+            log=self.layout.log(log),
+            environment=environment(ours),
+        )
+
+    def _secret_files(self, name: str) -> dict[str, str]:
+        files = {
+            "POSTGRES_URL": self._url_file(f"darkroom_{name}"),
+            "AMQP_URL": str(self.keyring.write("amqp-url", self.amqp_url)),
+        }
+        for setting, readers in _SECRETS.items():
+            if name in readers:
+                files[setting] = str(self.keyring.path(setting.lower().replace("_", "-")))
+        return files
+
+    def _url_file(self, role: str) -> str:
+        parts = urlsplit(self.superuser_url)
+        host = parts.netloc.rpartition("@")[2]
+        password = quote(self.keyring.role_password(role), safe="")
+        url = parts._replace(netloc=f"{role}:{password}@{host}").geturl()
+        return str(self.keyring.write(f"postgres-url-{role}", url))
+
+
+def open_to_all() -> bool:
+    """Return whether any AE may send: so on one machine, unless DARKROOM_UNKNOWN_AE is set."""
+    return "DARKROOM_UNKNOWN_AE" not in os.environ
+
+
+def environment(ours: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a child: `ours`, over what it may have of this process's.
+
+    A `DARKROOM_` setting is passed on unless `ours` sets it, as a value or as a file; those that
+    hold the engines' credentials never are.
+    """
+    decided = {name.removesuffix("_FILE") for name in ours}
+    decided |= {"DARKROOM_POSTGRES_URL", "DARKROOM_AMQP_URL", "DARKROOM_DATA"}
+    decided |= {"DARKROOM_COMMITMENT_PORT"}  # 0 of it is the absence of the setting
+    passed = {
+        name: value
+        for name, value in os.environ.items()
+        if name in _INHERITED
+        or (name.startswith("DARKROOM_") and name.removesuffix("_FILE") not in decided)
+    }
+    return {**passed, "PYTHONUNBUFFERED": "1", **ours}

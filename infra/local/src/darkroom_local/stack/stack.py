@@ -1,0 +1,386 @@
+"""Everything of Darkroom on one machine: started in order, kept running, stopped in order."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final, Protocol
+from urllib.parse import unquote, urlsplit
+
+import asyncpg
+import httpx
+
+from darkroom_common.topology import render_policies
+from darkroom_local.engines.ports import PortBook, is_free
+from darkroom_local.engines.postgres import PrivatePostgres
+from darkroom_local.engines.process import Child, Command, StartError, reclaim, rotate
+from darkroom_local.engines.rabbitmq import PrivateRabbitMQ, RabbitPorts
+from darkroom_local.engines.supervisor import Program, Runnable, Supervised
+from darkroom_local.stack.keyring import Keyring
+from darkroom_local.stack.layout import COMMITMENT_PORT, SERVICES, WITH_SCHEMA, Layout, Settings
+from darkroom_local.stack.plan import Plan, open_to_all
+from darkroom_local.stack.probe import not_ready_reason
+from darkroom_local.stack.state import ProcessState, StackState, states
+from darkroom_local.stack.view import SteadyConsole, View
+
+DATABASE: Final = "darkroom"
+_PREPARATION_SECONDS: Final = 300
+_STOP_SECONDS: Final = 25  # five more than a service takes at most for its drain
+_HURRY_SECONDS: Final = 0.5
+_PATIENCE_SECONDS: Final = 45
+
+
+class PortBusyError(RuntimeError):
+    """A port that people were promised is in use; the text names it."""
+
+
+class Programs(Protocol):
+    """What runs beside the engines; tests have small ones."""
+
+    def preparations(self, plan: Plan) -> Sequence[tuple[str, Command]]:
+        """Return what has to end well before the services start, in order, with its name."""
+
+    def services(self, plan: Plan) -> Sequence[Command]:
+        """Return the services."""
+
+
+class RealPrograms:
+    """The six services, their migrations and the bootstrap of the database."""
+
+    def preparations(self, plan: Plan) -> Sequence[tuple[str, Command]]:
+        """Bootstrap, then the schema that others may refer to, then theirs."""
+        migrations = [(f"the migration of {name}", plan.migration(name)) for name in WITH_SCHEMA]
+        return [("the bootstrap of the database", plan.bootstrap()), *migrations]
+
+    def services(self, plan: Plan) -> Sequence[Command]:
+        """All of them."""
+        return [plan.service(name) for name in SERVICES]
+
+
+def _host(name: str) -> str:
+    return os.environ.get(f"DARKROOM_{name}_HOST", "0.0.0.0")  # noqa: S104 - as the services do
+
+
+class Stack:
+    """One run of the stack. The caller holds the lock of the data directory."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        console: SteadyConsole,
+        programs: Programs | None = None,
+    ) -> None:
+        self.settings = settings
+        self.layout = Layout(settings.data)
+        self.keyring = Keyring(self.layout)
+        self.processes: list[Supervised] = []
+        self.view = View(console, self._states)
+        self.postgres: PrivatePostgres | None = None
+        self.rabbitmq: PrivateRabbitMQ | None = None
+        self._programs = programs or RealPrograms()
+        self._services: list[Supervised] = []
+        self._health: dict[str, str] = {}
+        self._began = time.monotonic()
+        self._started = time.time()
+        self._announced = False
+        self._impatient = False
+        self._stopping = asyncio.Event()
+        self._hurry = asyncio.Event()
+
+    def stop(self) -> None:
+        """Ask for an orderly stop; asked twice, for a quick one."""
+        if self._stopping.is_set():
+            self._hurry.set()
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Start everything, keep it running until `stop`, and stop it.
+
+        Raises:
+            StartError: an engine, the bootstrap or a migration failed.
+            PortBusyError: a port is in use.
+            KeysLostError: the data cannot be read any more.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, self.stop)
+        try:
+            await self._until_stopped(self._start_and_keep())
+        finally:
+            await self._stop_all()
+            self.layout.state.unlink(missing_ok=True)
+
+    async def _until_stopped(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` until it fails or `stop` is called."""
+        working = asyncio.ensure_future(work)
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                working.result()
+        finally:
+            for task in (working, stopping):
+                task.cancel()
+            await asyncio.gather(working, stopping, return_exceptions=True)
+
+    async def _start_and_keep(self) -> None:
+        self.layout.make()
+        self.keyring.make()
+        await self._reclaim()
+        self._check_ports()
+        plan = self._plan()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.view.refresh())
+            async with asyncio.TaskGroup() as starting:
+                starting.create_task(self._prepare_database(plan))
+                starting.create_task(self._prepare_broker(plan))
+            for process in self.processes:
+                tasks.create_task(process.keep())
+            for command in self._programs.services(plan):
+                rotate(command.log)
+                service = self._supervise(command.name, Program(command))
+                self._health[command.name] = plan.health_url(command.name)
+                self._services.append(service)
+                await service.start()
+                tasks.create_task(service.keep())
+            tasks.create_task(self._check_health())
+
+    async def _reclaim(self) -> None:
+        """End what a killed predecessor left, so that the ports of last time are free."""
+        found = []
+        for directory in (self.layout.data, self.layout.rabbitmq, self.layout.postgres):
+            found += await reclaim(directory, gently=signal.SIGTERM, seconds=2)
+        if found:
+            self.view.say(f"ended {len(found)} processes that an earlier run had left")
+
+    def _choose_commitment_port(self) -> None:
+        """Take the usual port unless somebody has it: nobody has asked for that one."""
+        if self.settings.commitment_port is not None:
+            return
+        port = COMMITMENT_PORT
+        ours = (self.settings.dicom_port, self.settings.http_port)
+        if port in ours or not is_free(port, _host("COMMITMENT")):
+            port = PortBook(self.layout.ports).port("commitment")
+            self.view.say(f"port {COMMITMENT_PORT} is in use: storage commitment is on {port}")
+        self.settings = replace(self.settings, commitment_port=port)
+
+    def _check_ports(self) -> None:
+        self._choose_commitment_port()
+        for what, name, port in (
+            ("DICOM", "DICOM", self.settings.dicom_port),
+            ("HTTP", "HTTP", self.settings.http_port),
+            ("commitment", "COMMITMENT", self.settings.commitment_port),
+        ):
+            if port and not is_free(port, _host(name)):
+                raise PortBusyError(
+                    f"{what} port {port} is in use: stop what listens there, or choose another "
+                    f"with --{name.lower()}-port or DARKROOM_{name}_PORT"
+                )
+
+    def _plan(self) -> Plan:
+        ports = PortBook(self.layout.ports)
+        if self.settings.postgres_url is None:
+            self.postgres = PrivatePostgres(
+                self.layout.postgres, port=ports.port("postgres"), log=self.layout.log("postgres")
+            )
+        if self.settings.amqp_url is None:
+            self.rabbitmq = PrivateRabbitMQ(
+                self.layout.rabbitmq,
+                ports=RabbitPorts(
+                    amqp=ports.port("amqp"),
+                    epmd=ports.port("epmd"),
+                    distribution=ports.port("distribution"),
+                ),
+                policies=render_policies("/"),
+                log=self.layout.log("rabbitmq"),
+            )
+        return Plan(
+            settings=self.settings,
+            layout=self.layout,
+            keyring=self.keyring,
+            superuser_url=self.settings.postgres_url
+            or (self.postgres and self.postgres.superuser_url(DATABASE))
+            or "",
+            amqp_url=self.settings.amqp_url or (self.rabbitmq and self.rabbitmq.url()) or "",
+            health_ports={name: ports.port(f"health-{name}") for name in SERVICES},
+        )
+
+    async def _prepare_database(self, plan: Plan) -> None:
+        if self.postgres:
+            await self._supervise("postgres", self.postgres).start()
+            await _create_database(self.postgres.superuser_url())
+        else:
+            where = urlsplit(plan.superuser_url)
+            self.view.say(f"using the PostgreSQL of DARKROOM_POSTGRES_URL at {where.hostname}")
+        rotate(self.layout.log("migrate"))
+        self.view.say("preparing the database")
+        for what, command in self._programs.preparations(plan):
+            await self._finish(command, what)
+
+    async def _prepare_broker(self, plan: Plan) -> None:
+        if self.rabbitmq:
+            await self._supervise("rabbitmq", self.rabbitmq).start()
+        else:
+            where = urlsplit(plan.amqp_url)
+            vhost = unquote(where.path.removeprefix("/")) or "/"
+            rendered = self.layout.data / "run" / "policies.json"
+            rendered.write_text(json.dumps({"policies": render_policies(vhost)}, indent=1))
+            self.view.say(
+                f"using the RabbitMQ of DARKROOM_AMQP_URL at {where.hostname}; give it the "
+                f"policies once: rabbitmqctl import_definitions {rendered}"
+            )
+
+    async def _finish(self, command: Command, what: str) -> None:
+        """Run a command to its end."""
+        child = await Child.start(command)
+        try:
+            async with asyncio.timeout(_PREPARATION_SECONDS):
+                code = await child.wait()
+        except TimeoutError:
+            raise child.failure(f"({what}) took over {_PREPARATION_SECONDS} s") from None
+        finally:
+            await child.stop(seconds=5)
+        if code != 0:
+            hint = ""
+            if self.postgres is None:
+                hint = (
+                    "DARKROOM_POSTGRES_URL must name a role that may create extensions, roles "
+                    "and schemas. "
+                )
+            raise StartError(f"{hint}{child.failure(f'({what}) failed with code {code}')}")
+
+    async def _check_health(self) -> None:
+        """Ask every service how it is, more often until all are ready."""
+        async with httpx.AsyncClient(timeout=3, trust_env=False) as client:
+            while True:
+                await asyncio.gather(*(self._ask(client, one) for one in self._services))
+                for engine in self.processes:
+                    if engine not in self._services:
+                        engine.checked(ready=engine.pid is not None)
+                if not self._announced:
+                    self._announce()
+                await asyncio.sleep(2 if self._announced else 0.2)
+
+    def _announce(self) -> None:
+        """Say that all is ready, or, once, for what it takes so long."""
+        waiting = [one for one in self.processes if not one.ready]
+        if not waiting:
+            self._announced = True
+            self.view.banner(self._announcement())
+        elif not self._impatient and time.monotonic() - self._began > _PATIENCE_SECONDS:
+            self._impatient = True
+            for one in waiting:
+                why = one.reason or "does not answer yet"
+                self.view.say(f"still waiting for {one.name}: {why}; {self.layout.log(one.name)}")
+
+    async def _ask(self, client: httpx.AsyncClient, service: Supervised) -> None:
+        try:
+            response = await client.get(f"{self._health[service.name]}/readyz")
+            service.checked(
+                ready=response.status_code == httpx.codes.OK, reason=not_ready_reason(response)
+            )
+        except httpx.HTTPError:
+            # Before the first answer that is what starting looks like, and no news.
+            service.checked(ready=False, reason="does not answer" if self._announced else "")
+
+    def _announcement(self) -> list[str]:
+        settings = self.settings
+        http = f"http://127.0.0.1:{settings.http_port}"
+        host = f"{socket.gethostname()} (127.0.0.1)"
+        return [
+            "Darkroom is ready",
+            f"  after     {time.monotonic() - self._began:.1f} s",
+            f"  DICOM     AE title {settings.ae_title}, port {settings.dicom_port} of {host}",
+            "            OPEN: any sender, any called AE title (docs/security.md)"
+            if open_to_all()
+            else "            unknown senders: " + os.environ["DARKROOM_UNKNOWN_AE"],
+            *(
+                [f"            TLS on port {os.environ.get('DARKROOM_DICOM_TLS_PORT', '2762')}"]
+                if os.environ.get("DARKROOM_DICOM_TLS_CERTIFICATE")
+                else []
+            ),
+            *(
+                [f"            reports of storage commitment on port {settings.commitment_port}"]
+                if settings.commitment_port
+                else []
+            ),
+            f"  REST      {http}/api/v1",
+            f"  DICOMweb  {http}/dicom-web",
+            f"  OpenAPI   {http}/docs",
+            f"  log in    user admin, password in {self.layout.admin_password}",
+            "  stop      Ctrl-C",
+        ]
+
+    async def _stop_all(self) -> None:
+        """Services first, which finish what they are at; then the engines they work with."""
+        self.view.say("stopping (Ctrl-C again to hurry)")
+        await self._or_hurry(
+            self._stop_services(_STOP_SECONDS), lambda: self._stop_services(_HURRY_SECONDS)
+        )
+        if self.rabbitmq:
+            await self._or_hurry(self.rabbitmq.stop(), self.rabbitmq.kill)
+        if self.postgres:
+            await self.postgres.stop("immediate" if self._hurry.is_set() else "fast")
+        for directory in (self.layout.data, self.layout.rabbitmq, self.layout.postgres):
+            await reclaim(directory, gently=signal.SIGKILL)
+        self.view.say("stopped")
+
+    async def _or_hurry(
+        self, orderly: Coroutine[Any, Any, None], quick: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Run `orderly`; when asked to hurry, cancel it and run `quick`."""
+        working = asyncio.ensure_future(orderly)
+        hurrying = asyncio.ensure_future(self._hurry.wait())
+        await asyncio.wait({working, hurrying}, return_when=asyncio.FIRST_COMPLETED)
+        hurrying.cancel()
+        if not working.done():
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+            await quick()
+        else:
+            working.result()
+
+    async def _stop_services(self, seconds: float) -> None:
+        async def stop(service: Supervised) -> None:
+            service.set("stopping")
+            if isinstance(service.runnable, Program):
+                await service.runnable.stop(seconds=seconds)
+            service.set("stopped")
+
+        await asyncio.gather(*(stop(service) for service in self._services))
+
+    def _supervise(self, name: str, runnable: Runnable) -> Supervised:
+        process = Supervised(name, runnable, self._changed)
+        self.processes.append(process)
+        return process
+
+    def _states(self) -> list[ProcessState]:
+        logs: dict[str, Path] = {one.name: self.layout.log(one.name) for one in self.processes}
+        return states(self.processes, logs, self._health)
+
+    def _changed(self, process: Supervised) -> None:
+        now = self._states()
+        StackState(
+            pid=os.getpid(),
+            started=self._started,
+            ae_title=self.settings.ae_title,
+            dicom_port=self.settings.dicom_port,
+            http_port=self.settings.http_port,
+            processes=now,
+        ).write(self.layout.state)
+        self.view.changed(next(one for one in now if one.name == process.name))
+
+
+async def _create_database(superuser_url: str) -> None:
+    connection = await asyncpg.connect(superuser_url, timeout=10)
+    try:
+        known = "SELECT 1 FROM pg_database WHERE datname = $1"
+        if await connection.fetchval(known, DATABASE) is None:
+            await connection.execute(f'CREATE DATABASE "{DATABASE}"')
+    finally:
+        await connection.close()

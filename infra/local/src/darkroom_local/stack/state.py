@@ -1,0 +1,111 @@
+"""`run/state.json`: what `darkroom up` tells `darkroom status` and `darkroom demo`."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from darkroom_local.engines.supervisor import Supervised
+
+
+@dataclass(frozen=True)
+class ProcessState:
+    """One process as it was at the last change."""
+
+    name: str
+    pid: int | None
+    state: str
+    ready: bool
+    reason: str
+    restarts: int
+    since: float  # seconds since the epoch
+    log: str
+    health_url: str | None
+
+
+@dataclass(frozen=True)
+class StackState:
+    """A running stack."""
+
+    pid: int
+    started: float
+    ae_title: str
+    dicom_port: int
+    http_port: int
+    processes: list[ProcessState] = field(default_factory=list)
+
+    @property
+    def base_url(self) -> str:
+        """The base URL of the API."""
+        return f"http://127.0.0.1:{self.http_port}"
+
+    def write(self, path: Path) -> None:
+        """Replace the file as a whole."""
+        draft = path.with_suffix(".new")
+        draft.write_text(json.dumps(asdict(self), indent=1))
+        draft.replace(path)
+
+    @classmethod
+    def read(cls, path: Path) -> Self | None:
+        """Return the state, or None when nothing has been started or it has been stopped."""
+        try:
+            content: dict[str, Any] = json.loads(path.read_text())
+        except FileNotFoundError:
+            return None
+        processes = [ProcessState(**process) for process in content.pop("processes")]
+        state = cls(**content, processes=processes)
+        return state if _is_up(state.pid) else None
+
+
+def states(
+    processes: Iterable[Supervised], logs: Mapping[str, Path], health: Mapping[str, str]
+) -> list[ProcessState]:
+    """Return what is known of each process."""
+    return [
+        ProcessState(
+            name=one.name,
+            pid=one.pid,
+            state=one.state,
+            ready=one.ready,
+            reason=one.reason,
+            restarts=one.restarts,
+            since=one.since,
+            log=str(logs[one.name]),
+            health_url=health.get(one.name),
+        )
+        for one in processes
+    ]
+
+
+def memory_bytes(pid: int | None) -> int:
+    """Return the memory of a process and its descendants, what they share counted once.
+
+    0 when it is gone; of a process that is not ours to look into, its resident memory.
+    """
+    if pid is None:
+        return 0
+    total = 0
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        try:
+            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
+                    total = int(line.split()[1]) << 10
+        except PermissionError:
+            pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+            total = pages * os.sysconf("SC_PAGE_SIZE")
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return total + sum(memory_bytes(int(child)) for child in children)
+
+
+def _is_up(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

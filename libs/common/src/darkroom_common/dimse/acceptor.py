@@ -1,0 +1,309 @@
+"""The front door of a DICOM port: takes connections, reads association requests, keeps the limits.
+
+A thread accepts; each connection has a thread of its own, so that a silent peer holds up nobody.
+Nothing of a peer is believed before its A-ASSOCIATE-RQ is whole, which has 30 s and 1 MiB.
+
+The seam for other services: `serve` is a function of an `Accepted` association and blocks until it
+has ended. A door that offers more than storage gets a `serve` that looks at
+`request.abstract_syntaxes` and hands the association to whoever serves them; pynetdicom, for the
+services that stay with it, sits behind that function and never sees an unchecked byte.
+"""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from selectors import EVENT_READ, DefaultSelector
+from typing import Final
+
+from darkroom_common.dimse.census import Census, Counts
+from darkroom_common.dimse.connection import Connection, PeerGone
+from darkroom_common.dimse.negotiation import (
+    AE_LIMIT_REACHED,
+    CONGESTION,
+    HOST_LIMIT_REACHED,
+    LIMIT_REACHED,
+    AssociationRequest,
+    Context,
+    Rejection,
+    Supported,
+)
+from darkroom_common.dimse.tls import HandshakeFailed, TlsConnection, TlsServer
+from darkroom_common.dimse.wire.pdu import (
+    ASSOCIATE_LIMIT,
+    HEAD,
+    AbortReason,
+    PduKind,
+    ProtocolError,
+    encode_abort,
+)
+from darkroom_common.telemetry import metrics
+from darkroom_common.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+STRANGERS: Final = 200
+"""Connections beyond the associations, that have not yet said who they are."""
+_ACCEPT_PAUSE: Final = 0.2  # seconds, when the process has no descriptor left
+
+
+@dataclass(frozen=True)
+class DoorLimits:
+    """Limits of one door."""
+
+    associations: int
+    per_host: int
+    request_seconds: float = 30.0
+
+
+@dataclass(frozen=True)
+class Entrance:
+    """A listening socket, for plain DICOM or for DICOM over TLS."""
+
+    listener: socket.socket
+    tls: TlsServer | None = None
+
+
+@dataclass(frozen=True)
+class Admission:
+    """A caller may come in."""
+
+    max_associations: int | None = None
+    """That this calling AE may have at a time."""
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """An open association."""
+
+    connection: Connection
+    request: AssociationRequest
+    contexts: dict[int, Context]
+
+
+@dataclass
+class Door:
+    """Admits associations on listening sockets.
+
+    Args:
+        entrances: listening sockets; other processes may accept on them too.
+        limits: how many, from whom, how fast.
+        supported: what is offered.
+        census: counts associations, here and in the other processes.
+        admit: says whether and how a request is admitted.
+        serve: serves one association to its end, in a thread; it closes the connection.
+    """
+
+    entrances: Sequence[Entrance]
+    limits: DoorLimits
+    supported: Supported
+    census: Census
+    admit: Callable[[AssociationRequest, Connection], Rejection | Admission]
+    serve: Callable[[Accepted], None]
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _threads: dict[threading.Thread, Connection] = field(default_factory=dict)
+    _closing: bool = False
+
+    def start(self) -> None:
+        """Accept from now on."""
+        for entrance in self.entrances:
+            entrance.listener.settimeout(0)
+        self._wake, self._woken = socket.socketpair()
+        self._acceptor = threading.Thread(target=self._accept, name="door", daemon=True)
+        self._acceptor.start()
+
+    def refuse_new(self) -> None:
+        """Reject who comes from now on with "congestion": try again later."""
+        self._closing = True
+
+    def close(self, limit: float) -> None:
+        """Accept nobody, end every association, wait at most `limit` seconds for the threads."""
+        self._closing = True
+        self._wake.close()
+        self._acceptor.join(limit)
+        deadline = time.monotonic() + limit
+        with self._lock:
+            left = dict(self._threads)
+        for connection in left.values():
+            connection.interrupt()
+        for thread in left:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _accept(self) -> None:
+        with ExitStack() as stack, self._woken, DefaultSelector() as selector:
+            selector.register(self._woken, EVENT_READ)
+            for entrance in self.entrances:
+                stack.enter_context(entrance.listener)
+                selector.register(entrance.listener, EVENT_READ, entrance)
+            while True:
+                ready = [key.data for key, _ in selector.select()]
+                if None in ready:
+                    return
+                for entrance in ready:
+                    self._accept_at(entrance)
+
+    def _accept_at(self, entrance: Entrance) -> None:
+        try:
+            plain, address = entrance.listener.accept()
+        except BlockingIOError:
+            return  # another process was faster, or the peer has gone again
+        except OSError as error:
+            log.error("door.accept_failed", reason=error.strerror)
+            time.sleep(_ACCEPT_PAUSE)
+            return
+        self._begin(plain, str(address[0]), entrance.tls)
+
+    def _begin(self, plain: socket.socket, host: str, tls: TlsServer | None) -> None:
+        try:
+            connection = Connection(plain, host) if tls is None else TlsConnection(plain, host)
+        except OSError:
+            plain.close()  # gone before it was looked at
+            return
+        thread = threading.Thread(target=self._run, args=(connection, tls), daemon=True)
+        with self._lock:
+            crowded = len(self._threads) >= self.limits.associations + STRANGERS
+            if not crowded:
+                self._threads[thread] = connection
+        if crowded:
+            log.warning("association.rejected", peer=host, reason="connections")
+            metrics.ASSOCIATIONS.labels("rejected").inc()
+            if tls is None:
+                with suppress(PeerGone):
+                    connection.send(CONGESTION.encode())
+            connection.close()
+            return
+        thread.start()
+
+    def _run(self, connection: Connection, tls: TlsServer | None) -> None:
+        deadline = time.monotonic() + self.limits.request_seconds
+        try:
+            if (
+                tls is None
+                or not isinstance(connection, TlsConnection)
+                or self._shake_hands(connection, tls, deadline)
+            ):
+                self._welcome(connection, deadline)
+        except Exception:
+            log.exception("association.failed", peer=connection.host)
+        finally:
+            connection.close()
+            with self._lock:
+                del self._threads[threading.current_thread()]
+
+    @staticmethod
+    def _shake_hands(connection: TlsConnection, tls: TlsServer, deadline: float) -> bool:
+        """Return whether the connection is within TLS now."""
+        context = tls.context
+        if context is None:
+            log.error("tls.no_certificate", peer=connection.host)
+            return False
+        try:
+            connection.open(context, deadline)
+        except HandshakeFailed as error:
+            metrics.TLS_HANDSHAKES.labels("refused").inc()
+            log.warning("tls.refused", peer=connection.host, reason=error.code)
+            connection.hang_up()
+        except (PeerGone, ProtocolError) as error:
+            metrics.TLS_HANDSHAKES.labels("ended").inc()
+            log.info("connection.ended", peer=connection.host, reason=error.code)
+        else:
+            metrics.TLS_HANDSHAKES.labels("done").inc()
+            return True
+        return False
+
+    def _welcome(self, connection: Connection, deadline: float) -> None:
+        try:
+            request = self._read_request(connection, deadline)
+            if request is None:
+                return
+        except PeerGone as error:
+            log.info("connection.ended", peer=connection.host, reason=error.code)
+            return
+        except ProtocolError as error:
+            log.warning("association.unreadable", peer=connection.host, reason=error.code)
+            metrics.ASSOCIATIONS.labels("aborted").inc()
+            connection.hang_up(encode_abort(error.reason))
+            return
+        admission = self.admit(request, connection)
+        if isinstance(admission, Rejection):
+            self._reject(connection, request, admission)
+            return
+        host, ae_title = connection.host, request.calling_ae_title
+        try:
+            counts = self.census.enter(host, ae_title)
+            rejection = self._look_at(counts, admission)
+            if rejection is None:
+                self._open_association(connection, request)
+        finally:
+            self.census.leave(host, ae_title)
+        if rejection is not None:
+            self._reject(connection, request, rejection)
+
+    @staticmethod
+    def _read_request(connection: Connection, deadline: float) -> AssociationRequest | None:
+        head = connection.read_exactly(HEAD, deadline)
+        length = int.from_bytes(head[2:], "big")
+        if head[0] != PduKind.ASSOCIATE_RQ:
+            if head[0] in PduKind.__members__.values():
+                raise ProtocolError("unexpected-pdu", AbortReason.UNEXPECTED_PDU)
+            log.warning("connection.not_dicom", peer=connection.host)
+            connection.hang_up()
+            return None
+        if length > ASSOCIATE_LIMIT:
+            raise ProtocolError("request-too-long", AbortReason.INVALID_PARAMETER)
+        return AssociationRequest(head + connection.read_exactly(length, deadline))
+
+    def _look_at(self, counts: Counts, admission: Admission) -> Rejection | None:
+        if self._closing:
+            return CONGESTION
+        if counts.in_all > self.limits.associations:
+            return LIMIT_REACHED
+        if counts.of_host > self.limits.per_host:
+            return HOST_LIMIT_REACHED
+        if counts.of_ae > (admission.max_associations or counts.of_ae):
+            return AE_LIMIT_REACHED
+        return None
+
+    def _reject(
+        self, connection: Connection, request: AssociationRequest, rejection: Rejection
+    ) -> None:
+        metrics.ASSOCIATIONS.labels("rejected").inc()
+        log.warning(
+            "association.rejected", peer=connection.host, ae=request.calling_ae_title,
+            called_ae=request.called_ae_title, reason=rejection.word,
+        )  # fmt: skip
+        connection.hang_up(rejection.encode())
+
+    def _open_association(self, connection: Connection, request: AssociationRequest) -> None:
+        try:
+            contexts, answer = request.negotiate(self.supported)
+            connection.send(answer)
+        except PeerGone as error:
+            log.info("connection.ended", peer=connection.host, reason=error.code)
+            return
+        except ProtocolError as error:
+            log.warning("association.unreadable", peer=connection.host, reason=error.code)
+            metrics.ASSOCIATIONS.labels("aborted").inc()
+            connection.hang_up(encode_abort(error.reason))
+            return
+        metrics.ASSOCIATIONS.labels("accepted").inc()
+        metrics.ASSOCIATIONS_OPEN.inc()
+        log.info(
+            "association.accepted", ae=request.calling_ae_title, peer=connection.host,
+            protection=connection.protection or "none",
+        )  # fmt: skip
+        try:
+            self.serve(Accepted(connection, request, contexts))
+        finally:
+            metrics.ASSOCIATIONS_OPEN.dec()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening TCP socket with a long queue.
+
+    Raises:
+        OSError: the address is taken, or is not one of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=512)

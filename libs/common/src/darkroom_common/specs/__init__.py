@@ -1,0 +1,1 @@
+"""What is stored and sent of destinations, printers, rules and films."""

@@ -1,0 +1,139 @@
+"""What a destination is, as REST and the broker carry it. Secrets travel beside it, sealed."""
+
+import datetime as dt
+import re
+from typing import Annotated, Final, Literal, Self
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from darkroom_common.messages.base import Uid
+from darkroom_common.specs.deidentification import parse_profile
+
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+ConfiguredAe = Annotated[
+    str, StringConstraints(pattern=r"^[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?$")
+]
+"""1 to 16 printable characters without backslash, PS3.5 table 6.2-1."""
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._\-]{0,63}$")]
+"""The name of a destination or of a rule: it is a part of paths and of labels of metrics."""
+_HOST: Final = re.compile(r"^[A-Za-z0-9][A-Za-z0-9.\-:_]{0,252}$")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class Backoff(_Part):
+    """When a job is tried again: `last + initial * multiplier ** attempt`, with jitter."""
+
+    initial_seconds: float = Field(default=5.0, gt=0, le=86_400)
+    multiplier: float = Field(default=2.0, ge=1, le=10)
+    ceiling_seconds: float = Field(default=3600.0, gt=0, le=604_800)
+    max_attempts: int = Field(default=20, ge=1, le=10_000)
+
+    @model_validator(mode="after")
+    def _ceiling_is_above(self) -> Self:
+        if self.ceiling_seconds < self.initial_seconds:
+            raise ValueError("ceiling_seconds is below initial_seconds")
+        return self
+
+
+class Window(_Part):
+    """Days and hours in which is sent; `end` before `start` goes on over midnight."""
+
+    days: tuple[Day, ...] = Field(default=(), description="of the start; none: every day")
+    start: dt.time
+    end: dt.time
+
+
+class Tls(_Part):
+    """DICOM over TLS, or what an https URL is checked against."""
+
+    enabled: bool = False
+    ca: str = Field(
+        default="",
+        max_length=65_536,
+        description="PEM of the authorities that its certificate must lead to; empty: those of"
+        " DICOM_TLS_CA, or the system's",
+    )
+    server_name: str = Field(default="", max_length=253, description="empty: the host")
+    minimum: Literal["1.2", "1.3"] = "1.2"
+    client_certificate: bool = Field(
+        default=True, description="show the certificate of DICOM_TLS_CERTIFICATE when asked"
+    )
+
+
+class Commitment(_Part):
+    """Storage commitment: whether the destination is asked to confirm what it keeps."""
+
+    enabled: bool = False
+    timeout_seconds: float = Field(default=3600.0, ge=1, le=604_800)
+    max_requests: int = Field(default=3, ge=1, le=100, description="before the job fails")
+
+
+class StowAuth(_Part):
+    """How to sign in to a DICOMweb server. The secret is write-only."""
+
+    kind: Literal["none", "basic", "bearer"] = "none"
+    username: str = Field(default="", max_length=255)
+
+
+class DestinationSpec(_Part):
+    """Where images are sent, and how."""
+
+    kind: Literal["dimse", "stow"] = "dimse"
+    enabled: bool = True
+    description: str = Field(default="", max_length=256)
+    ae_title: ConfiguredAe | None = Field(default=None, description="called AE title")
+    calling_ae_title: ConfiguredAe = Field(default="DARKROOM", description="ours")
+    host: str | None = None
+    port: int | None = Field(default=None, ge=1, le=65_535)
+    url: str | None = Field(
+        default=None, max_length=1024, description="of the DICOMweb service: .../dicom-web"
+    )
+    auth: StowAuth = StowAuth()
+    tls: Tls = Tls()
+    transfer_syntaxes: tuple[Uid, ...] = Field(
+        default=(), max_length=64, description="that it takes, the best first; none: as stored"
+    )
+    max_associations: int = Field(default=4, ge=1, le=4)
+    throttle_bytes_per_second: int | None = Field(default=None, ge=1024)
+    windows: tuple[Window, ...] = Field(default=(), max_length=50, description="none: always")
+    time_zone: str = Field(default="UTC", max_length=64, description="of the windows, IANA name")
+    backoff: Backoff = Backoff()
+    commitment: Commitment = Commitment()
+    deidentify: str = Field(
+        default="",
+        max_length=512,
+        description="a profile of PS3.15 annex E: `basic`, with options after plus signs; empty:"
+        " none",
+    )
+    connect_seconds: float = Field(default=10.0, gt=0, le=300)
+    answer_seconds: float = Field(
+        default=60.0, gt=0, le=3600, description="without a byte while an answer is owed"
+    )
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.kind == "dimse":
+            if self.ae_title is None or self.host is None or self.port is None:
+                raise ValueError("a dimse destination needs ae_title, host and port")
+            if not _HOST.match(self.host):
+                raise ValueError("host is a name or an address")
+        else:
+            parts = urlsplit(self.url or "")
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                raise ValueError("a stow destination needs an http or https url")
+            if parts.username or parts.password or parts.query or parts.fragment:
+                raise ValueError("url holds neither a login nor a query")
+        if self.deidentify:
+            options = parse_profile(self.deidentify)
+            if self.commitment.enabled and "retain-uids" not in options:
+                raise ValueError("commitment is about the stored UIDs, which deidentify replaces")
+        try:
+            ZoneInfo(self.time_zone)
+        except (OSError, ValueError, KeyError) as error:
+            raise ValueError("time_zone is not known") from error
+        return self

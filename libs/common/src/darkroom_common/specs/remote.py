@@ -1,0 +1,189 @@
+"""What REST takes and the requests to transmit seal: keys of queries, attributes of steps."""
+
+import datetime as dt
+import re
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
+
+from darkroom_common.messages.base import Uid
+from darkroom_common.specs.destinations import ConfiguredAe
+
+MOST_MATCHES: Final = 1000
+Text = Annotated[str, StringConstraints(max_length=256, pattern=r"^[^\x00-\x1f\x7f\\]*$")]
+"""A value or a pattern with the wildcards * and ?."""
+Values = Annotated[str, StringConstraints(max_length=4096, pattern=r"^[^\x00-\x1f\x7f]*$")]
+"""One value, or a list of UIDs with backslashes between them."""
+ShortText = Annotated[str, StringConstraints(max_length=16, pattern=r"^[^\x00-\x1f\x7f\\]*$")]
+LongText = Annotated[str, StringConstraints(max_length=64, pattern=r"^[^\x00-\x1f\x7f\\]*$")]
+Code = Annotated[str, StringConstraints(max_length=16, pattern=r"^[A-Z0-9_ ]*$")]
+_TAG: Final = re.compile(r"^[0-9A-Fa-f]{8}$")
+_BULK: Final = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN", "SQ"})
+_NUMBERS: Final = frozenset({"AT", "FL", "FD", "SL", "SS", "UL", "US"})
+_OURS: Final = frozenset({"QueryRetrieveLevel", "SpecificCharacterSet"})
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+def keyword_of(name: str, *, matched: bool = False) -> str:
+    """Return the keyword of an attribute that is named by keyword or by its eight digits.
+
+    Args:
+        name: of the attribute.
+        matched: it is to have a value, and not only to be told.
+
+    Raises:
+        ValueError: there is none that can be a key of a query.
+    """
+    keyword = keyword_for_tag(int(name, 16)) if _TAG.match(name) else name
+    tag = tag_for_keyword(keyword) if keyword else None
+    if tag is None or tag >> 16 < 8 or keyword in _OURS:  # noqa: PLR2004 - groups 0000 to 0007
+        raise ValueError("a key is the keyword or the tag of an attribute")
+    vr = dictionary_VR(tag)[:2]  # "OB or OW"
+    if vr in _BULK or (matched and vr in _NUMBERS):
+        raise ValueError("a key is an attribute of text, a number, a date or a UID")
+    return keyword
+
+
+class RemoteQuery(_Part):
+    """Keys of a study root query, as PS3.4 section C.6.2.1 has them."""
+
+    level: Literal["study", "series", "image"] = "study"
+    keys: dict[str, Values] = Field(
+        default_factory=dict,
+        max_length=50,
+        description="value or pattern by keyword or tag; dates as 20240101-20241231",
+    )
+    include: tuple[str, ...] = Field(
+        default=(), max_length=50, description="keywords or tags to be told besides the usual ones"
+    )
+    limit: int = Field(default=200, ge=1, le=MOST_MATCHES)
+
+    @model_validator(mode="after")
+    def _asks_for_what_is(self) -> Self:
+        for name in self.include:
+            keyword_of(name)
+        keywords = {keyword_of(name, matched=True) for name in self.keys}
+        if len(keywords) != len(self.keys):
+            raise ValueError("a key is given twice")
+        if self.level != "study" and "StudyInstanceUID" not in keywords:
+            raise ValueError("series and images are asked for with a StudyInstanceUID")
+        if self.level == "image" and "SeriesInstanceUID" not in keywords:
+            raise ValueError("images are asked for with a SeriesInstanceUID")
+        return self
+
+
+class WorklistQuery(_Part):
+    """Which scheduled procedure steps to list (PS3.4 section K.6.1.2)."""
+
+    patient_name: Text = ""
+    patient_id: Text = ""
+    accession_number: Text = ""
+    requested_procedure_id: Text = ""
+    modality: Code = ""
+    scheduled_station_ae_title: ConfiguredAe | Literal[""] = ""
+    scheduled_station_name: Text = ""
+    date: dt.date | None = Field(default=None, description="of the start; this day alone")
+    date_from: dt.date | None = None
+    date_to: dt.date | None = None
+    limit: int = Field(default=200, ge=1, le=MOST_MATCHES)
+
+    @model_validator(mode="after")
+    def _one_way_to_say_when(self) -> Self:
+        if self.date and (self.date_from or self.date_to):
+            raise ValueError("date, or date_from and date_to")
+        if self.date_from and self.date_to and self.date_from > self.date_to:
+            raise ValueError("date_from is after date_to")
+        return self
+
+
+class NewProcedureStep(_Part):
+    """A performed procedure step that begins (PS3.4 section F.7.2.1)."""
+
+    modality: Annotated[Code, StringConstraints(min_length=1)]
+    performed_procedure_step_id: Annotated[ShortText, StringConstraints(min_length=1)]
+    study_instance_uid: Uid
+    performed_station_ae_title: ConfiguredAe | None = Field(
+        default=None, description="left out: our calling AE title"
+    )
+    performed_station_name: ShortText = ""
+    performed_location: ShortText = ""
+    started_at: dt.datetime | None = Field(
+        default=None, description="left out: now, in the time zone of the destination"
+    )
+    description: LongText = ""
+    type_description: LongText = ""
+    patient_name: LongText = ""
+    patient_id: LongText = ""
+    issuer_of_patient_id: LongText = ""
+    patient_birth_date: dt.date | None = None
+    patient_sex: Literal["", "M", "F", "O"] = ""
+    study_id: ShortText = ""
+    accession_number: ShortText = ""
+    requested_procedure_id: ShortText = ""
+    requested_procedure_description: LongText = ""
+    scheduled_procedure_step_id: ShortText = ""
+    scheduled_procedure_step_description: LongText = ""
+
+
+class Reference(_Part):
+    """An instance that a step has made."""
+
+    sop_class_uid: Uid
+    sop_instance_uid: Uid
+
+
+class PerformedSeries(_Part):
+    """A series that a step has made."""
+
+    series_instance_uid: Uid
+    protocol_name: Annotated[LongText, StringConstraints(min_length=1)]
+    description: LongText = ""
+    performing_physician_name: LongText = ""
+    operators_name: LongText = ""
+    retrieve_ae_title: ConfiguredAe | Literal[""] = ""
+    images: tuple[Reference, ...] | None = Field(
+        default=None, max_length=10_000, description="left out: those that are stored here"
+    )
+
+
+class DiscontinuationReason(_Part):
+    """Why a step was discontinued, by the codes of CID 9300."""
+
+    code: Annotated[ShortText, StringConstraints(min_length=1)]
+    scheme: Annotated[ShortText, StringConstraints(min_length=1)] = "DCM"
+    meaning: Annotated[LongText, StringConstraints(min_length=1)]
+
+
+class ProcedureStepChange(_Part):
+    """What became of a procedure step (PS3.4 section F.7.2.2)."""
+
+    status: Literal["IN PROGRESS", "COMPLETED", "DISCONTINUED"]
+    ended_at: dt.datetime | None = Field(
+        default=None, description="left out: now, when the step is over"
+    )
+    description: LongText | None = None
+    series: tuple[PerformedSeries, ...] = Field(default=(), max_length=500)
+    discontinuation_reason: DiscontinuationReason | None = None
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.status == "COMPLETED" and not self.series:
+            raise ValueError("a completed step names its series")
+        if self.status != "DISCONTINUED" and self.discontinuation_reason is not None:
+            raise ValueError("a reason belongs to a step that is discontinued")
+        if self.status == "IN PROGRESS" and self.ended_at is not None:
+            raise ValueError("a step in progress has not ended")
+        return self
+
+
+class RetrieveOrder(_Part):
+    """What to retrieve: a study, one of its series, or instances of it."""
+
+    study_instance_uid: Uid
+    series_instance_uid: Uid | None = None
+    sop_instance_uids: tuple[Uid, ...] = Field(default=(), max_length=500)
+    method: Literal["move", "get"] = "move"

@@ -1,0 +1,141 @@
+"""Sign in, continue, sign out (API-01)."""
+
+from typing import Annotated
+
+from fastapi import FastAPI
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from starlette.requests import Request
+
+from darkroom_api.accounts.accounts import Session, User
+from darkroom_api.accounts.tokens import ACCESS_LIFETIME
+from darkroom_api.http.documented import errors
+from darkroom_api.http.errors import invalid_credentials, token_invalid
+from darkroom_api.http.guarded import principal_of
+from darkroom_api.http.parts import Parts, parts_of
+
+
+class Credentials(BaseModel):
+    """A user name and a password."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    username: Annotated[str, Field(min_length=1, max_length=150)]
+    password: Annotated[SecretStr, Field(min_length=1, max_length=1024)]
+
+
+class RefreshRequest(BaseModel):
+    """A refresh token."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    refresh_token: Annotated[SecretStr, Field(min_length=1, max_length=256)]
+
+
+class UserInfo(BaseModel):
+    """Somebody who may sign in."""
+
+    user_id: str
+    username: str
+    full_name: str
+    email: str
+    roles: list[str]
+
+
+class TokenPair(BaseModel):
+    """An access token, and the refresh token that is good for the next pair, once."""
+
+    access_token: str
+    token_type: str = "Bearer"  # noqa: S105 - the scheme
+    expires_in: int = Field(description="seconds")
+    refresh_token: str
+    user: UserInfo
+
+
+class Me(UserInfo):
+    """Who asks, and what they may do; `*` is everything."""
+
+    permissions: list[str]
+
+
+class Message(BaseModel):
+    """A line for a person."""
+
+    message: str
+
+
+def _info(user: User) -> UserInfo:
+    return UserInfo(
+        user_id=str(user.id),
+        username=user.username,
+        full_name=user.full_name,
+        email=user.email,
+        roles=user.roles,
+    )
+
+
+def _pair(parts: Parts, session: Session) -> TokenPair:
+    user = session.user
+    return TokenPair(
+        access_token=parts.tokens.issue(
+            user_id=user.id, username=user.username, roles=user.roles, session_id=session.id
+        ),
+        expires_in=int(ACCESS_LIFETIME.total_seconds()),
+        refresh_token=session.refresh_token,
+        user=_info(user),
+    )
+
+
+async def login(request: Request, credentials: Credentials) -> TokenPair:
+    """Sign in with user name and password. After five failures the name is locked for 15 min."""
+    parts = parts_of(request.scope)
+    password = credentials.password.get_secret_value()
+    session = await parts.accounts.login(credentials.username, password)
+    if session is None:
+        raise invalid_credentials()
+    return _pair(parts, session)
+
+
+async def refresh(request: Request, given: RefreshRequest) -> TokenPair:
+    """Exchange a refresh token. Using one a second time ends the whole session."""
+    parts = parts_of(request.scope)
+    session = await parts.accounts.refresh(given.refresh_token.get_secret_value())
+    if session is None:
+        parts.guard.forget()
+        raise token_invalid()
+    return _pair(parts, session)
+
+
+async def logout(request: Request) -> Message:
+    """End the session of the access token in hand."""
+    parts, principal = parts_of(request.scope), principal_of(request.scope)
+    await parts.accounts.logout(
+        session_id=principal.session_id, jti=principal.jti, expires_at=principal.expires_at
+    )
+    parts.guard.forget()
+    return Message(message="Successfully logged out")
+
+
+async def me(request: Request) -> Me:
+    """Tell who asks."""
+    parts, principal = parts_of(request.scope), principal_of(request.scope)
+    user = await parts.accounts.user(principal.user_id)
+    if user is None:
+        raise token_invalid()
+    return Me(**_info(user).model_dump(), permissions=sorted(principal.permissions))
+
+
+def add(app: FastAPI) -> None:
+    """Add the routes."""
+    base, tags = "/api/v1/auth", ["authentication"]
+    for path, endpoint in (("/login", login), ("/refresh", refresh)):
+        app.add_api_route(
+            base + path,
+            endpoint,
+            methods=["POST"],
+            tags=[*tags],
+            responses=errors(400, 401, 413, 422, 503),
+        )
+    app.add_api_route(
+        f"{base}/logout", logout, methods=["POST"], tags=[*tags], responses=errors(401, 503)
+    )
+    app.add_api_route(f"{base}/me", me, methods=["GET"], tags=[*tags], responses=errors(401, 503))

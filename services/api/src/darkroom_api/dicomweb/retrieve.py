@@ -1,0 +1,134 @@
+"""WADO-RS: studies, series, instances and their metadata (PS3.18 section 10.4).
+
+Objects are answered as they are stored. A client that names transfer syntaxes gets 406 unless the
+stored one is among them; a client that names none gets the stored one, where PS3.18 section 8.7.3
+has Explicit VR Little Endian as the default (docs/adr says why).
+"""
+
+from typing import Final
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from darkroom_api.dicomweb.accept import MULTIPART, MediaRange, parse_accept
+from darkroom_api.dicomweb.address import dicomweb_url, uids_of
+from darkroom_api.dicomweb.multipart import Framing
+from darkroom_api.dicomweb.retrieval import (
+    DICOM,
+    dicom_type,
+    metadata_array,
+    object_chunks,
+    object_parts,
+    parts_length,
+)
+from darkroom_api.dicomweb.search import in_path, require_json
+from darkroom_api.http.documented import body, errors
+from darkroom_api.http.errors import not_acceptable, study_not_found
+from darkroom_api.http.parts import parts_of
+from darkroom_api.http.responses import DICOM_JSON, begin, streamed_json
+from darkroom_common.index.rows import StoredInstance
+
+MULTIPART_DICOM: Final = f'{MULTIPART}; type="{DICOM}"'
+MULTIPART_TYPE: Final = "multipart/related"
+
+
+def accepted(request: Request) -> list[MediaRange]:
+    """Return the forms that the client accepts, best first."""
+    return parse_accept(request.headers.getlist("accept"), request.query_params.getlist("accept"))
+
+
+async def stored(request: Request) -> list[StoredInstance]:
+    """Return the instances that the path names.
+
+    Raises:
+        ApiError: 404, there are none.
+    """
+    found = await parts_of(request.scope).reader.stored(*uids_of(request))
+    if not found:
+        raise study_not_found()
+    return found
+
+
+def _choose(ranges: list[MediaRange], instances: list[StoredInstance], *, single: bool) -> bool:
+    """Return whether the answer is multipart.
+
+    Raises:
+        ApiError: 406.
+    """
+    syntaxes = {one.transfer_syntax_uid for one in instances}
+    for wanted in ranges:
+        multipart = wanted.takes_parts(DICOM)
+        if not multipart and not (single and wanted.takes(DICOM)):
+            continue
+        # All ranges of the same kind together say which syntaxes are welcome.
+        alike = [
+            one for one in ranges
+            if (one.takes_parts(DICOM) if multipart else one.takes(DICOM))
+        ]  # fmt: skip
+        if all(any(one.takes_syntax(syntax) for one in alike) for syntax in syntaxes):
+            return multipart
+    offered = [f"{MULTIPART_DICOM}; transfer-syntax={syntax}" for syntax in sorted(syntaxes)]
+    raise not_acceptable(offered)
+
+
+async def retrieve(request: Request) -> Response:
+    """Retrieve the objects of a study, a series or one instance as they are stored."""
+    instances = await stored(request)
+    store = parts_of(request.scope).store
+    single = "instance" in request.path_params
+    if _choose(accepted(request), instances, single=single):
+        framing = Framing(DICOM)
+        chunks = await begin(object_parts(store, instances, framing), parts=2)
+        content_type = framing.content_type
+        length = parts_length(instances, framing)
+    else:
+        chunks = await begin(object_chunks(store, instances[0]))
+        content_type = dicom_type(instances[0])
+        length = instances[0].object_size
+    headers = {"content-type": content_type, "content-length": str(length)}
+    return StreamingResponse(chunks, headers=headers)
+
+
+async def metadata(request: Request) -> Response:
+    """Retrieve the attributes of every instance, bulk data by reference."""
+    require_json(request)
+    instances = await stored(request)
+    reader = parts_of(request.scope).reader
+    return await streamed_json(request, metadata_array(reader, instances, dicomweb_url(request)))
+
+
+_STUDY: Final = "/dicom-web/studies/{study}"
+
+
+def add(app: FastAPI) -> None:
+    """Add the routes."""
+    statuses = (401, 403, 404, 406, 503)
+    for path, names in (
+        (_STUDY, ["study"]),
+        (_STUDY + "/series/{series}", ["study", "series"]),
+        (_STUDY + "/series/{series}/instances/{instance}", ["study", "series", "instance"]),
+    ):
+        parameters = {"parameters": [in_path(name) for name in names]}
+        kinds = [MULTIPART_TYPE, DICOM] if "instance" in names else [MULTIPART_TYPE]
+        app.add_api_route(
+            path,
+            retrieve,
+            name=f"retrieve_{names[-1]}",
+            tags=["WADO-RS"],
+            response_class=Response,
+            responses={**body("The objects as they are stored.", *kinds), **errors(*statuses)},
+            openapi_extra=parameters,
+        )
+        app.add_api_route(
+            f"{path}/metadata",
+            metadata,
+            name=f"metadata_{names[-1]}",
+            tags=["WADO-RS"],
+            response_class=Response,
+            responses={
+                **body("DICOM JSON, one object an instance.", DICOM_JSON),
+                **errors(*statuses),
+            },
+            openapi_extra=parameters,
+        )

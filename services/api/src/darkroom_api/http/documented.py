@@ -1,0 +1,77 @@
+"""What the OpenAPI document says of errors, and how a module adds its routes."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from fastapi import FastAPI
+from pydantic import BaseModel, Field
+
+from darkroom_api.http.errors import Code
+
+JSON_KINDS: Final = ("application/dicom+json",)
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong."""
+
+    code: int = Field(description=", ".join(f"{code.value} {code.name}" for code in Code))
+    name: str
+    message: str
+    request_id: str
+    details: dict[str, Any]
+
+
+class ErrorBody(BaseModel):
+    """The body of every answer that is an error."""
+
+    error: ErrorDetail
+
+
+_ERRORS: Final = {
+    400: "The request makes no sense; the message says what of it.",
+    401: "No valid access token.",
+    403: "A permission is missing.",
+    404: "There is no such study, series, instance, frame or other thing.",
+    406: "None of the accepted media types can be answered.",
+    409: "It is there already, is still in use, or its state does not allow this.",
+    413: "The body is too large.",
+    416: "The range lies outside of the value.",
+    422: "Values are missing or wrong.",
+    500: "Something went wrong; the log has it under the request id.",
+    502: "The service did not answer, or the other DICOM node refuses or fails; `reason` says why.",
+    503: "The database, the store or another service is away; try again after Retry-After seconds.",
+    504: "The other DICOM node does not answer in time.",
+}
+
+
+def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the error answers of a route for its OpenAPI entry."""
+    return {status: {"description": _ERRORS[status], "model": ErrorBody} for status in statuses}
+
+
+def body(description: str, *kinds: str) -> dict[int | str, dict[str, Any]]:
+    """Return the answer 200 with a body of one of these media types."""
+    schema = {"type": "string", "format": "binary"}
+    content = {
+        kind: {"schema": {"type": "array", "items": {"type": "object"}}}
+        if kind in JSON_KINDS
+        else {"schema": schema}
+        for kind in kinds
+    }
+    return {200: {"description": description, "content": content}}
+
+
+def parameter(
+    name: str, description: str, *, kind: str = "string", place: str = "query"
+) -> dict[str, Any]:
+    """Return an optional parameter that the route reads by itself."""
+    return {
+        "name": name,
+        "in": place,
+        "required": False,
+        "description": description,
+        "schema": {"type": kind},
+    }
+
+
+Add = Callable[[FastAPI], None]

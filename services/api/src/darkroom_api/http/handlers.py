@@ -1,0 +1,113 @@
+"""Turns every exception of a route into the error body."""
+
+import re
+from typing import Any, Final
+
+import orjson
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from darkroom_api.http.errors import ApiError, Code, bad_request, error_body, internal_error
+from darkroom_common.errors import DependencyUnavailable
+from darkroom_common.index.query import BadKey
+from darkroom_common.objects.store import StoreUnavailable
+from darkroom_common.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+RETRY_AFTER: Final = "5"
+_NAME: Final = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")
+_BY_STATUS: Final = {
+    400: Code.INVALID_REQUEST,
+    404: Code.NOT_FOUND,
+    405: Code.METHOD_NOT_ALLOWED,
+    413: Code.TOO_LARGE,
+    415: Code.UNSUPPORTED_MEDIA_TYPE,
+}
+_TEXT: Final = {
+    Code.INVALID_REQUEST: "The request makes no sense.",
+    Code.NOT_FOUND: "There is nothing here.",
+    Code.METHOD_NOT_ALLOWED: "This method is not offered here.",
+    Code.TOO_LARGE: "The request is too large.",
+    Code.UNSUPPORTED_MEDIA_TYPE: "This content type is not understood.",
+}
+
+
+def answer(request: Request, error: ApiError) -> Response:
+    """Return the response to an error."""
+    body = error_body(error, request.scope["state"]["request_id"])
+    return Response(
+        orjson.dumps(body), error.status, headers=error.headers, media_type="application/json"
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Register the handlers."""
+    app.add_exception_handler(ApiError, _api_error)
+    app.add_exception_handler(BadKey, _bad_key)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(DependencyUnavailable, _unavailable)
+    app.add_exception_handler(Exception, _defect)
+
+
+async def _api_error(request: Request, error: Exception) -> Response:
+    if not isinstance(error, ApiError):
+        raise error
+    return answer(request, error)
+
+
+async def _bad_key(request: Request, error: Exception) -> Response:
+    if not isinstance(error, BadKey):
+        raise error
+    return answer(request, bad_request(f"{error.key} {error.reason}.", key=error.key))
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    fields = [
+        {
+            "field": ".".join(_place(part) for part in item["loc"]),
+            "problem": item["type"],
+            **({"message": item["msg"]} if item["type"] == "value_error" else {}),  # our own words
+        }
+        for item in error.errors()[:20]
+    ]
+    fault = ApiError(
+        422, Code.INVALID_REQUEST, "Some values are missing or wrong.", details={"fields": fields}
+    )
+    return answer(request, fault)
+
+
+def _place(part: Any) -> str:
+    """Return a part of a field's place, unless the client could have made it up."""
+    text = str(part)
+    return text if isinstance(part, int) or _NAME.match(text) else "?"
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    code = _BY_STATUS.get(error.status_code, Code.INVALID_REQUEST)
+    headers = dict(error.headers or {})
+    return answer(request, ApiError(error.status_code, code, _TEXT[code], headers=headers))
+
+
+async def _unavailable(request: Request, error: Exception) -> Response:
+    store = isinstance(error, StoreUnavailable)
+    log.warning("http.unavailable", dependency="store" if store else "postgres")
+    fault = ApiError(
+        503,
+        Code.STORE_ERROR if store else Code.DATABASE_ERROR,
+        "Something that this needs is away for the moment.",
+        headers={"Retry-After": RETRY_AFTER},
+    )
+    return answer(request, fault)
+
+
+async def _defect(request: Request, _: Exception) -> Response:
+    """Answer; the middleware around the application logs where it happened."""
+    return answer(request, internal_error())

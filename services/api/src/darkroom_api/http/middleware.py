@@ -1,0 +1,139 @@
+"""What surrounds every request: its id, a span, metrics, headers, and the answer to a defect.
+
+Nothing here touches the query string or a body: they hold names.
+"""
+
+import logging
+import re
+import time
+import traceback
+import uuid
+from typing import Any, Final
+
+import orjson
+import structlog
+from opentelemetry.trace import SpanKind, StatusCode
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from darkroom_api.http.errors import error_body, internal_error
+from darkroom_common.telemetry import metrics, traces
+from darkroom_common.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+_tracer = traces.get_tracer(__name__)
+_debug: Final = logging.getLogger(__name__)
+_REQUEST_ID: Final = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_HEADERS: Final = {
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+}
+UNROUTED: Final = "(none)"
+SERVER_ERROR: Final = 500
+
+
+class RequestScope:
+    """The outermost ASGI application."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = {
+            key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]
+        }
+        request_id = headers.get("x-request-id", "")
+        if not _REQUEST_ID.match(request_id):
+            request_id = uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id
+        method = scope["method"] if scope["method"] in _METHODS else "OTHER"
+        answer = _Answer(send, request_id)
+        started = time.perf_counter()
+        with (
+            structlog.contextvars.bound_contextvars(request_id=request_id),
+            traces.span(
+                _tracer,
+                method,
+                kind=SpanKind.SERVER,
+                parent=traces.extract(headers),
+                http__request__method=method,
+            ) as span,
+        ):
+            try:
+                await self._app(scope, receive, answer.send)
+            except Exception as error:  # noqa: BLE001 - the last place that can answer
+                await self._defect(error, answer)
+            route = str(getattr(scope.get("route"), "path", UNROUTED))
+            seconds = time.perf_counter() - started
+            span.update_name(f"{method} {route}")
+            span.set_attribute("http.route", route)
+            span.set_attribute("http.response.status_code", answer.status)
+            if answer.status >= SERVER_ERROR:
+                span.set_status(StatusCode.ERROR)
+            metrics.HTTP_REQUESTS.labels(method, route, str(answer.status)).inc()
+            metrics.HTTP_SECONDS.labels(method, route).observe(seconds)
+            if _debug.isEnabledFor(logging.DEBUG):
+                log.debug(
+                    "http.answered",
+                    method=method, route=route, status=answer.status, seconds=round(seconds, 4),
+                )  # fmt: skip
+
+    @staticmethod
+    async def _defect(error: Exception, answer: "_Answer") -> None:
+        """Log where it happened, not its text, which may hold PHI, and answer 500 if possible.
+
+        When the answer has begun it stays unfinished, which the client sees as a broken transfer.
+        """
+        frames = traceback.extract_tb(error.__traceback__)
+        log.error(
+            "http.failed",
+            error=type(error).__name__,
+            cause=type(error.__cause__).__name__ if error.__cause__ else None,
+            begun=answer.begun,
+            at=[f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames[-8:]],
+        )
+        if answer.begun:
+            return
+        fault = internal_error()
+        body = orjson.dumps(error_body(fault, answer.request_id))
+        await answer.send(
+            {
+                "type": "http.response.start",
+                "status": fault.status,
+                "headers": [
+                    (b"content-type", b"application/json"),
+                    (b"content-length", str(len(body)).encode()),
+                ],
+            }
+        )
+        await answer.send({"type": "http.response.body", "body": body})
+
+
+class _Answer:
+    """Sees what is sent."""
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send = send
+        self.request_id = request_id
+        self.begun = False
+        self.status = SERVER_ERROR
+
+    async def send(self, message: Message) -> None:
+        """Add the headers of every answer."""
+        if message["type"] == "http.response.start":
+            self.begun = True
+            self.status = message["status"]
+            raw: list[Any] = message.setdefault("headers", [])
+            message["headers"] = raw = list(raw)
+            headers = MutableHeaders(raw=raw)
+            headers["x-request-id"] = self.request_id
+            for name, value in _HEADERS.items():
+                headers.setdefault(name, value)
+            headers.setdefault("cache-control", "no-store")
+        await self._send(message)

@@ -1,0 +1,41 @@
+"""What the routes work with, made once by the wiring."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from starlette.types import Scope
+
+from darkroom_api.accounts.accounts import Accounts
+from darkroom_api.accounts.guard import Guard
+from darkroom_api.accounts.tokens import AccessTokens
+from darkroom_api.settings import ApiSettings
+from darkroom_common.amqp.broker import Broker
+from darkroom_common.health import Health
+from darkroom_common.index.reader import IndexReader
+from darkroom_common.objects.store import ObjectStore
+from darkroom_common.postgres.pool import Database
+from darkroom_common.seal import Seal
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of a running api."""
+
+    settings: ApiSettings
+    health: Health
+    reader: IndexReader
+    store: ObjectStore
+    accounts: Accounts
+    tokens: AccessTokens
+    guard: Guard
+    broker: Broker
+    database: Database
+    seal: Seal
+    parsers: ThreadPoolExecutor
+    """Where pydicom parses; its threads wait for the store, so they are not the store's own."""
+
+
+def parts_of(scope: Scope) -> Parts:
+    """Return the parts of the application that serves a request."""
+    parts: Parts = scope["app"].state.parts
+    return parts

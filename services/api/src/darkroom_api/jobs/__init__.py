@@ -1,0 +1,1 @@
+"""Jobs of transmit and print, over REST."""

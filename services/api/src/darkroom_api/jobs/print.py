@@ -1,0 +1,320 @@
+"""Print jobs: ask for films, look at them before and after, act on them (PRN-05, PRN-06)."""
+
+import datetime as dt
+from typing import Annotated, Any, Final, Literal
+
+from fastapi import FastAPI, Path, Query
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from darkroom_api.http.asking import ask, command
+from darkroom_api.http.documented import errors
+from darkroom_api.http.errors import ApiError, Code
+from darkroom_api.http.guarded import principal_of
+from darkroom_api.http.parts import parts_of
+from darkroom_common.messages.api import PrintFilm
+from darkroom_common.messages.base import MessageId, Reply, new_message_id
+from darkroom_common.messages.jobs import PrintState
+from darkroom_common.messages.printing import ActOnPrintJob, DrawFilm
+from darkroom_common.specs.destinations import Name
+from darkroom_common.specs.films import MAX_IMAGES, FilmOrder
+
+MOST: Final = 200
+DRAW_LIMIT: Final = 120.0
+_IMAGES: Final = (
+    "SELECT i.sop_instance_uid, coalesce(i.number_of_frames, 1)"
+    " FROM index.study s JOIN index.series e ON e.study_id = s.id"
+    " JOIN index.instance i ON i.series_id = e.id"
+    " WHERE s.status <> 'deleted' AND i.pixel_rows IS NOT NULL"
+    " AND ($1::text IS NULL OR s.study_instance_uid = $1)"
+    " AND ($2::text IS NULL OR e.series_instance_uid = $2)"
+    " ORDER BY e.series_number, e.id, i.instance_number, i.id LIMIT $3"
+)
+_KNOWN: Final = (
+    "SELECT count(DISTINCT i.sop_instance_uid) FROM index.instance i"
+    " JOIN index.series e ON e.id = i.series_id JOIN index.study s ON s.id = e.study_id"
+    " WHERE i.sop_instance_uid = ANY($1::text[]) AND s.status <> 'deleted'"
+)
+_COLUMNS: Final = (
+    "id AS job_id, printer, layout, state, reason, warnings, requested_by, rule, copies, films,"
+    " films_done, cardinality(sop_instance_uids) AS images, attempts,"
+    " CASE WHEN state IN ('QUEUED', 'RETRYING') THEN next_at END AS next_at, created_at,"
+    " updated_at, finished_at"
+)
+
+
+class NewPrintJob(FilmOrder):
+    """Films to print: images by name, or all of a series or study."""
+
+    printer: Name
+
+
+class PreviewOrder(NewPrintJob):
+    """A film to look at before it is printed."""
+
+    film: int = Field(default=1, ge=0, le=10_000, description="0: all; a PDF only")
+    form: Literal["png", "pdf"] = "png"
+    max_edge: int | None = Field(
+        default=2048, ge=64, le=20_000, description="pixels of a PNG; null: those of the film"
+    )
+
+
+class PrintAccepted(BaseModel):
+    """A job was asked for."""
+
+    job_id: str
+    status_url: str
+
+
+class PrintJob(BaseModel):
+    """A job as it is."""
+
+    job_id: str
+    printer: str
+    layout: str
+    state: PrintState
+    reason: str = Field(description="in words; empty when all is well")
+    warnings: list[str] = Field(description="what the printer had to say")
+    requested_by: str
+    rule: str = Field(description="the rule that has made it; empty when somebody has asked")
+    copies: int
+    images: int
+    films: int = Field(description="pages; 0 until the first attempt")
+    films_done: int
+    attempts: int
+    next_at: dt.datetime | None = Field(description="when it is tried next")
+    created_at: dt.datetime
+    updated_at: dt.datetime
+    finished_at: dt.datetime | None
+
+
+class PrintedFilm(BaseModel):
+    """One film of a job."""
+
+    number: int
+    state: Literal["WAITING", "ACTING", "DONE", "UNKNOWN"]
+    warnings: list[str]
+    updated_at: dt.datetime
+
+
+class PrintJobDetail(PrintJob):
+    """A job with its films."""
+
+    film_list: list[PrintedFilm]
+
+
+class PrintJobPage(BaseModel):
+    """A page of jobs, newest first."""
+
+    items: list[PrintJob]
+    page: int
+    limit: int
+    has_more: bool
+
+
+class PrintJobSearch(BaseModel):
+    """What the list is narrowed by."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    state: PrintState | None = None
+    printer: Name | None = None
+    page: int = Field(default=1, ge=1, le=1_000_000)
+    limit: int = Field(default=50, ge=1, description=f"more than {MOST} counts as {MOST}")
+
+
+class PrintChanged(BaseModel):
+    """The state of a job after somebody has acted."""
+
+    job_id: str
+    state: PrintState
+
+
+def _no_job() -> ApiError:
+    return ApiError(404, Code.NOT_FOUND, "There is no such job.")
+
+
+async def _resolved(request: Request, given: NewPrintJob) -> FilmOrder:
+    """Return the order with its images named.
+
+    Raises:
+        ApiError: 404 without printer or images, 422 when there is nothing to print.
+    """
+    named = FilmOrder.model_validate(given.model_dump(include=set(FilmOrder.model_fields)))
+    if not named.names_images:
+        raise ApiError(422, Code.INVALID_REQUEST, "Name images, a series or a study.")
+    async with parts_of(request.scope).database.acquire() as db:
+        if not await db.fetchval("SELECT true FROM print.printer WHERE name = $1", given.printer):
+            raise ApiError(404, Code.NOT_FOUND, "There is no printer of this name.")
+        if named.images:
+            uids = list({one.sop_instance_uid for one in named.images})
+            if await db.fetchval(_KNOWN, uids) != len(uids):
+                raise ApiError(404, Code.NOT_FOUND, "An image is not stored here.")
+            return named
+        rows = await db.fetch(
+            _IMAGES, named.study_instance_uid, named.series_instance_uid,
+            MAX_IMAGES * named.every + 1,
+        )  # fmt: skip
+    if not rows:
+        raise ApiError(404, Code.NOT_FOUND, "There are no images of this study or series.")
+    images = tuple(named.choose(map(tuple, rows), MAX_IMAGES + 1))
+    if len(images) > MAX_IMAGES:
+        raise ApiError(422, Code.INVALID_REQUEST, f"A job prints at most {MAX_IMAGES} images.")
+    nothing = {"study_instance_uid": None, "series_instance_uid": None}
+    return named.model_copy(update={"images": images, **nothing})
+
+
+async def add_print_job(request: Request, response: Response, given: NewPrintJob) -> PrintAccepted:
+    """Have stored images printed on film. The job is kept first: ask for its state."""
+    order = await _resolved(request, given)
+    job_id = new_message_id()
+    seal = parts_of(request.scope).seal
+    await command(
+        request.scope,
+        PrintFilm(
+            job_id=job_id,
+            printer=given.printer,
+            layout=order.layout,
+            sop_instance_uids=tuple(one.sop_instance_uid for one in order.images),
+            copies=order.copies,
+            requested_by=principal_of(request.scope).username[:64],
+            sealed=seal.seal(order.model_dump(mode="json"), purpose=PrintFilm.TYPE),
+        ),
+    )
+    url = f"/api/v1/print/jobs/{job_id}"
+    response.headers["location"] = url
+    return PrintAccepted(job_id=job_id, status_url=url)
+
+
+async def list_print_jobs(
+    request: Request, asked: Annotated[PrintJobSearch, Query()]
+) -> PrintJobPage:
+    """List jobs, newest first."""
+    limit = min(asked.limit, MOST)
+    async with parts_of(request.scope).database.acquire() as db:
+        rows = await db.fetch(
+            f"SELECT {_COLUMNS} FROM print.job"  # noqa: S608 - our own words
+            " WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR printer = $2)"
+            " ORDER BY created_at DESC, id LIMIT $3 OFFSET $4",
+            asked.state, asked.printer, limit + 1, (asked.page - 1) * limit,
+        )  # fmt: skip
+    items = [PrintJob.model_validate(dict(row)) for row in rows[:limit]]
+    return PrintJobPage(items=items, page=asked.page, limit=limit, has_more=len(rows) > limit)
+
+
+async def show_print_job(request: Request, job: MessageId) -> PrintJobDetail:
+    """Show a job with its films."""
+    async with parts_of(request.scope).database.acquire() as db:
+        row = await db.fetchrow(f"SELECT {_COLUMNS} FROM print.job WHERE id = $1", job)  # noqa: S608 - our own words
+        if row is None:
+            raise _no_job()
+        films = await db.fetch(
+            "SELECT number, state, warnings, updated_at FROM print.film WHERE job_id = $1"
+            " ORDER BY number LIMIT 2000",
+            job,
+        )
+    return PrintJobDetail.model_validate({**dict(row), "film_list": [dict(one) for one in films]})
+
+
+async def _act(
+    request: Request, job: str, action: Literal["retry", "cancel", "confirm"]
+) -> PrintChanged:
+    by = principal_of(request.scope).username[:64]
+    reply = await ask(request.scope, ActOnPrintJob(job_id=job, action=action, requested_by=by))
+    return PrintChanged(job_id=job, state=reply.body["state"])
+
+
+async def retry(request: Request, job: MessageId) -> PrintChanged:
+    """Print what has failed, was cancelled or is unknown; an unknown film is printed again."""
+    return await _act(request, job, "retry")
+
+
+async def cancel(request: Request, job: MessageId) -> PrintChanged:
+    """Print no more of a job; a job that is being printed cannot be stopped."""
+    return await _act(request, job, "cancel")
+
+
+async def confirm(request: Request, job: MessageId) -> PrintChanged:
+    """Say that the film of an unknown job has come out: the rest goes on."""
+    return await _act(request, job, "confirm")
+
+
+async def _picture(request: Request, reply: Reply) -> Response:
+    parts = parts_of(request.scope)
+    async with parts.database.acquire() as db:
+        row = await db.fetchrow(
+            "SELECT media_type, sealed FROM print.picture WHERE id = $1", reply.body["picture"]
+        )
+    if row is None:
+        raise ApiError(404, Code.NOT_FOUND, "The picture is gone; ask again.")
+    headers = {"x-darkroom-films": str(reply.body["films"]), "cache-control": "no-store"}
+    if reply.body["as_printed"] is not None:
+        headers["x-darkroom-as-printed"] = str(reply.body["as_printed"]).lower()
+    opened = parts.seal.open_bytes(row["sealed"], purpose=DrawFilm.TYPE)
+    return Response(opened, media_type=row["media_type"], headers=headers)
+
+
+async def preview(request: Request, given: PreviewOrder) -> Response:
+    """Show a film before it is printed: the bitmap that would be sent, as PNG or PDF."""
+    order = await _resolved(request, given)
+    if given.film == 0 and given.form == "png":
+        raise ApiError(422, Code.INVALID_REQUEST, "All films come as a PDF.")
+    seal = parts_of(request.scope).seal
+    drawn = DrawFilm(
+        printer=given.printer,
+        film=given.film,
+        form=given.form,
+        max_edge=given.max_edge,
+        sealed=seal.seal(order.model_dump(mode="json"), purpose=DrawFilm.TYPE),
+    )
+    return await _picture(request, await ask(request.scope, drawn, limit=DRAW_LIMIT))
+
+
+async def show_film(
+    request: Request,
+    job: MessageId,
+    film: Annotated[str, Path(pattern=r"^\d{1,4}\.(png|pdf)$", description="3.png; 0.pdf: all")],
+    max_edge: Annotated[int | None, Query(ge=64, le=20_000)] = None,
+) -> Response:
+    """Show a film of a job: the very bitmap that was or is to be sent.
+
+    `x-darkroom-as-printed` says of a film that was printed whether these are its samples.
+    """
+    number, _, form = film.partition(".")
+    if number.strip("0") == "" and form == "png":
+        raise ApiError(422, Code.INVALID_REQUEST, "All films come as a PDF.")
+    drawn = DrawFilm.model_validate(
+        {"job_id": job, "film": int(number), "form": form, "max_edge": max_edge}
+    )
+    return await _picture(request, await ask(request.scope, drawn, limit=DRAW_LIMIT))
+
+
+_PICTURE: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"description": "The film.", "content": {"image/png": {}, "application/pdf": {}}}
+}
+
+
+def add(app: FastAPI) -> None:
+    """Add the routes."""
+    base, tags = "/api/v1/print/jobs", ["print"]
+    one = f"{base}/{{job}}"
+    app.add_api_route(base, list_print_jobs, tags=[*tags], responses=errors(401, 403, 422, 503))
+    app.add_api_route(
+        base, add_print_job, methods=["POST"], status_code=202, tags=[*tags],
+        responses=errors(400, 401, 403, 404, 413, 422, 503),
+    )  # fmt: skip
+    app.add_api_route(one, show_print_job, tags=[*tags], responses=errors(401, 403, 404, 422, 503))
+    for name, endpoint in (("retry", retry), ("cancel", cancel), ("confirm", confirm)):
+        app.add_api_route(
+            f"{one}/{name}", endpoint, methods=["POST"], tags=[*tags],
+            responses=errors(401, 403, 404, 409, 422, 500, 503),
+        )  # fmt: skip
+    app.add_api_route(
+        f"{one}/films/{{film}}", show_film, tags=[*tags], response_class=Response,
+        responses={**_PICTURE, **errors(401, 403, 404, 422, 500, 503)},
+    )  # fmt: skip
+    app.add_api_route(
+        "/api/v1/print/preview", preview, methods=["POST"], tags=[*tags], response_class=Response,
+        responses={**_PICTURE, **errors(400, 401, 403, 404, 413, 422, 500, 503)},
+    )  # fmt: skip

@@ -1,0 +1,291 @@
+"""Jobs of transmit: ask for one, list, show, send again, cancel (TRX-02)."""
+
+import datetime as dt
+from typing import Annotated, Any, Final, Literal, Self
+
+from fastapi import FastAPI
+from fastapi import Query as Parameter
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from starlette.requests import Request
+from starlette.responses import Response
+
+from darkroom_api.http.asking import ask, command
+from darkroom_api.http.documented import errors
+from darkroom_api.http.errors import ApiError, Code, study_not_found
+from darkroom_api.http.guarded import principal_of
+from darkroom_api.http.parts import parts_of
+from darkroom_common.messages.api import SendObjects
+from darkroom_common.messages.base import MessageId, Uid, new_message_id
+from darkroom_common.messages.jobs import TransmitState
+from darkroom_common.messages.transmit import ActOnJob
+from darkroom_common.specs.destinations import Name
+
+MOST: Final = 200
+MOST_INSTANCES: Final = 1000
+_COLUMNS: Final = (
+    "id AS job_id, destination, state, reason, priority, study_instance_uid, series_instance_uid,"
+    " requested_by, rule, total, sent, failed, warned, attempts,"
+    " CASE WHEN state IN ('PENDING', 'RETRYING') THEN next_at END AS next_at,"
+    " created_at, updated_at, finished_at"
+)
+_EXISTS: Final = (
+    "SELECT EXISTS (SELECT FROM index.study s JOIN index.series e ON e.study_id = s.id"
+    " JOIN index.instance i ON i.series_id = e.id WHERE s.status <> 'deleted'"
+    " AND ($1::text IS NULL OR s.study_instance_uid = $1)"
+    " AND ($2::text IS NULL OR e.series_instance_uid = $2)"
+    " AND (cardinality($3::text[]) = 0 OR i.sop_instance_uid = ANY($3::text[])))"
+)
+
+
+class NewJob(BaseModel):
+    """What to send where: a study, a series, or instances; several of them narrow each other."""
+
+    model_config = ConfigDict(hide_input_in_errors=True, extra="forbid")
+
+    destination: Name
+    study_instance_uid: Uid | None = None
+    series_instance_uid: Uid | None = None
+    sop_instance_uids: list[Uid] = Field(default_factory=list, max_length=500)
+    priority: Literal["low", "medium", "high"] = "medium"
+
+    @model_validator(mode="after")
+    def _names_objects(self) -> Self:
+        if not (self.study_instance_uid or self.series_instance_uid or self.sop_instance_uids):
+            raise ValueError("name a study, a series or instances")
+        return self
+
+
+class Accepted(BaseModel):
+    """A job was asked for."""
+
+    job_id: str
+    status_url: str
+
+
+class Job(BaseModel):
+    """A job as it is."""
+
+    job_id: str
+    destination: str
+    state: TransmitState
+    reason: str = Field(description="a word of docs/transmit.md; empty when all is well")
+    priority: str
+    study_instance_uid: str | None
+    series_instance_uid: str | None
+    requested_by: str
+    rule: str = Field(description="the rule that has made it; empty when somebody has asked")
+    total: int = Field(description="instances")
+    sent: int
+    failed: int
+    warned: int = Field(description="of those sent: the destination had something to say")
+    attempts: int
+    next_at: dt.datetime | None = Field(description="when it is tried next")
+    created_at: dt.datetime
+    updated_at: dt.datetime
+    finished_at: dt.datetime | None
+
+
+class Attempt(BaseModel):
+    """One attempt of a job."""
+
+    number: int
+    began_at: dt.datetime
+    ended_at: dt.datetime | None = Field(description="null while it goes on, or when it was cut")
+    outcome: str
+    reason: str
+    sent: int
+    failed: int
+    next_at: dt.datetime | None
+
+
+class JobDetail(Job):
+    """A job with its attempts, the newest 100."""
+
+    attempt_list: list[Attempt]
+
+
+class JobPage(BaseModel):
+    """A page of jobs, newest first."""
+
+    items: list[Job]
+    page: int
+    limit: int
+    has_more: bool
+
+
+class JobInstance(BaseModel):
+    """What became of one instance."""
+
+    sop_instance_uid: str
+    state: str
+    status: str | None = Field(description="the last answer, four hexadecimal digits")
+    reason: str
+    tries: int
+    transfer_syntax_uid: str = Field(description="in which it was sent")
+    updated_at: dt.datetime
+
+
+class InstancePage(BaseModel):
+    """A page of instances, in the order of the job."""
+
+    items: list[JobInstance]
+    page: int
+    limit: int
+    has_more: bool
+
+
+class JobSearch(BaseModel):
+    """What the list is narrowed by."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    state: TransmitState | None = None
+    destination: Name | None = None
+    study_instance_uid: Uid | None = None
+    page: int = Field(default=1, ge=1, le=1_000_000)
+    limit: int = Field(default=50, ge=1, description=f"more than {MOST} counts as {MOST}")
+
+
+class InstanceSearch(BaseModel):
+    """Which instances to list."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    state: Literal["PENDING", "SENT", "COMMITTED", "FAILED", "CANCELLED"] | None = None
+    page: int = Field(default=1, ge=1, le=1_000_000)
+    limit: int = Field(default=200, ge=1, description=f"at most {MOST_INSTANCES}")
+
+
+class Changed(BaseModel):
+    """The state of a job after somebody has acted."""
+
+    job_id: str
+    state: TransmitState
+
+
+def _no_job() -> ApiError:
+    return ApiError(404, Code.NOT_FOUND, "There is no such job.")
+
+
+async def add_job(request: Request, response: Response, given: NewJob) -> Accepted:
+    """Have stored objects sent. The job is kept before it is looked at: ask for its state."""
+    async with parts_of(request.scope).database.acquire() as db:
+        known = await db.fetchval(
+            "SELECT true FROM transmit.destination WHERE name = $1", given.destination
+        )
+        if not known:
+            raise ApiError(404, Code.NOT_FOUND, "There is no destination of this name.")
+        if not await db.fetchval(
+            _EXISTS, given.study_instance_uid, given.series_instance_uid, given.sop_instance_uids
+        ):
+            raise study_not_found()
+    job_id = new_message_id()
+    await command(
+        request.scope,
+        SendObjects(
+            job_id=job_id,
+            destination=given.destination,
+            study_instance_uid=given.study_instance_uid,
+            series_instance_uid=given.series_instance_uid,
+            sop_instance_uids=tuple(given.sop_instance_uids),
+            priority=given.priority,
+            requested_by=principal_of(request.scope).username[:64],
+        ),
+    )
+    url = f"/api/v1/transmit/jobs/{job_id}"
+    response.headers["location"] = url
+    return Accepted(job_id=job_id, status_url=url)
+
+
+async def list_jobs(request: Request, asked: Annotated[JobSearch, Parameter()]) -> JobPage:
+    """List jobs, newest first."""
+    limit = min(asked.limit, MOST)
+    async with parts_of(request.scope).database.acquire() as db:
+        rows = await db.fetch(
+            f"SELECT {_COLUMNS} FROM transmit.job"  # noqa: S608 - our own words
+            " WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR destination = $2)"
+            " AND ($3::text IS NULL OR study_instance_uid = $3)"
+            " ORDER BY created_at DESC, id LIMIT $4 OFFSET $5",
+            asked.state, asked.destination, asked.study_instance_uid,
+            limit + 1, (asked.page - 1) * limit,
+        )  # fmt: skip
+    items = [Job.model_validate(dict(row)) for row in rows[:limit]]
+    return JobPage(items=items, page=asked.page, limit=limit, has_more=len(rows) > limit)
+
+
+async def show_job(request: Request, job: MessageId) -> JobDetail:
+    """Show a job with its attempts."""
+    async with parts_of(request.scope).database.acquire() as db:
+        row = await db.fetchrow(f"SELECT {_COLUMNS} FROM transmit.job WHERE id = $1", job)  # noqa: S608 - our own words
+        if row is None:
+            raise _no_job()
+        attempts = await db.fetch(
+            "SELECT number, began_at, ended_at, outcome, reason, sent, failed, next_at"
+            " FROM transmit.attempt WHERE job_id = $1 ORDER BY number DESC LIMIT 100",
+            job,
+        )
+    listed = [dict(attempt) for attempt in reversed(attempts)]
+    return JobDetail.model_validate({**dict(row), "attempt_list": listed})
+
+
+def _instance(row: Any) -> JobInstance:
+    given = dict(row)
+    status = given["status"]
+    return JobInstance.model_validate(
+        given | {"status": None if status is None else f"{status:04X}"}
+    )
+
+
+async def list_instances(
+    request: Request, job: MessageId, asked: Annotated[InstanceSearch, Parameter()]
+) -> InstancePage:
+    """List what became of each instance of a job."""
+    limit = min(asked.limit, MOST_INSTANCES)
+    async with parts_of(request.scope).database.acquire() as db:
+        if not await db.fetchval("SELECT true FROM transmit.job WHERE id = $1", job):
+            raise _no_job()
+        rows = await db.fetch(
+            "SELECT sop_instance_uid, state, status, reason, tries, transfer_syntax_uid, updated_at"
+            " FROM transmit.job_instance WHERE job_id = $1 AND ($2::text IS NULL OR state = $2)"
+            " ORDER BY position LIMIT $3 OFFSET $4",
+            job, asked.state, limit + 1, (asked.page - 1) * limit,
+        )  # fmt: skip
+    items = [_instance(row) for row in rows[:limit]]
+    return InstancePage(items=items, page=asked.page, limit=limit, has_more=len(rows) > limit)
+
+
+async def _act(request: Request, job: str, action: Literal["retry", "cancel"]) -> Changed:
+    by = principal_of(request.scope).username[:64]
+    reply = await ask(request.scope, ActOnJob(job_id=job, action=action, requested_by=by))
+    return Changed(job_id=job, state=reply.body["state"])
+
+
+async def retry(request: Request, job: MessageId) -> Changed:
+    """Send what has failed of a job, or was cancelled, again from now on."""
+    return await _act(request, job, "retry")
+
+
+async def cancel(request: Request, job: MessageId) -> Changed:
+    """Send no more of a job; what has arrived stays where it is."""
+    return await _act(request, job, "cancel")
+
+
+def add(app: FastAPI) -> None:
+    """Add the routes."""
+    base, tags = "/api/v1/transmit/jobs", ["transmit"]
+    one = f"{base}/{{job}}"
+    app.add_api_route(base, list_jobs, tags=[*tags], responses=errors(401, 403, 422, 503))
+    app.add_api_route(
+        base, add_job, methods=["POST"], status_code=202, tags=[*tags],
+        responses=errors(400, 401, 403, 404, 413, 422, 503),
+    )  # fmt: skip
+    app.add_api_route(one, show_job, tags=[*tags], responses=errors(401, 403, 404, 422, 503))
+    app.add_api_route(
+        f"{one}/instances", list_instances, tags=[*tags],
+        responses=errors(401, 403, 404, 422, 503),
+    )  # fmt: skip
+    for name, endpoint in (("retry", retry), ("cancel", cancel)):
+        app.add_api_route(
+            f"{one}/{name}", endpoint, methods=["POST"], tags=[*tags],
+            responses=errors(401, 403, 404, 409, 422, 500, 503),
+        )  # fmt: skip

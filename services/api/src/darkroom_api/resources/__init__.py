@@ -1,0 +1,1 @@
+"""Destinations, printers and rules, over REST."""

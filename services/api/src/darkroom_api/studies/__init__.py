@@ -1,0 +1,1 @@
+"""Studies for people and programs that do not speak DICOM."""

@@ -1,1 +1,0 @@
-"""Decisions of ingest, without I/O."""

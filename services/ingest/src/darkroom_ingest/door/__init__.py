@@ -1,0 +1,1 @@
+"""The DICOM port: processes, associations, and what they report."""

@@ -1,0 +1,156 @@
+"""A receiving process: `python -m darkroom_ingest.door.worker`, started by the main process only.
+
+It takes associations from the listening socket that it inherits, and writes to the one spool, each
+worker to a `tmp` of its own. It reports to the main process, which relays. It dies with the main
+process, and it is started again by it when it is killed.
+"""
+
+import ctypes
+import faulthandler
+import mmap
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from darkroom_common.dimse.acceptor import Entrance
+from darkroom_common.dimse.bridge import Busy
+from darkroom_common.dimse.census import Census
+from darkroom_common.dimse.tls import TlsServer
+from darkroom_common.objects.spool import Spool
+from darkroom_common.telemetry.logs import configure_logs, get_logger
+from darkroom_common.telemetry.merged import snapshot
+from darkroom_common.telemetry.traces import configure_traces
+from darkroom_ingest.door.reports import PACKET, Counted, Drain, Failed, Reporter, Started, decode
+from darkroom_ingest.door.scp import StorageScp
+from darkroom_ingest.receiving.receive import Receiver
+from darkroom_ingest.senders.roster import COPY_NAME, Gate, RosterCopy
+from darkroom_ingest.settings import IngestSettings
+
+log = get_logger(__name__)
+REPORT_SECONDS: Final = 1.0
+_PR_SET_PDEATHSIG: Final = 1
+
+
+@dataclass(frozen=True)
+class Inherited:
+    """What a worker gets from the main process: its number and some open files."""
+
+    number: int
+    main_pid: int
+    listener: int
+    tls_listener: int
+    """-1 without TLS."""
+    control: int
+    census: int
+
+    def arguments(self) -> list[str]:
+        """Return this as arguments of the command."""
+        return [
+            str(n)
+            for n in (
+                self.number, self.main_pid, self.listener, self.tls_listener, self.control,
+                self.census,
+            )
+        ]  # fmt: skip
+
+    def files(self) -> tuple[int, ...]:
+        """Return the open files."""
+        files = (self.listener, self.tls_listener, self.control, self.census)
+        return tuple(number for number in files if number >= 0)
+
+
+def die_with(parent: int) -> None:
+    """Be killed when the parent ends, however it ends."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it has ended before we could say so
+        os._exit(1)
+
+
+def report(
+    reporter: Reporter,
+    spool: Spool,
+    stop: threading.Event,
+    looks: Sequence[Callable[[], object]],
+) -> None:
+    """Tell the main process how things are, and see what is new for us, until stopped."""
+    told_failure = False
+    while True:
+        stopped = stop.wait(REPORT_SECONDS)
+        for look in looks:
+            look()
+        reporter.make_up()
+        reporter.tell(Counted(snapshot()))
+        if spool.failed and not told_failure:
+            reporter.tell(Failed(spool.failed))
+            told_failure = True
+        if stopped:
+            return
+
+
+def serve(inherited: Inherited, settings: IngestSettings) -> None:
+    """Receive until the main process says that it is enough."""
+    control = socket.socket(fileno=inherited.control)
+    entrances = [Entrance(socket.socket(fileno=inherited.listener))]
+    if settings.tls is not None:
+        listener = socket.socket(fileno=inherited.tls_listener)
+        entrances.append(Entrance(listener, TlsServer(settings.tls)))
+    memory = memoryview(mmap.mmap(inherited.census, 0))
+    spool = Spool(
+        settings.spool,
+        worker=str(inherited.number),
+        quarantine_limit=settings.quarantine_bytes,
+    )
+    reporter = Reporter(control)
+    receiver = Receiver(
+        spool,
+        settings.reserve_bytes,
+        settings.max_object_bytes,
+        reporter.tell,
+        limits=settings.read_limits,
+        strict_uids=settings.strict_uids,
+    )
+    gate = Gate(RosterCopy(settings.spool / COPY_NAME), settings.policy)
+    scp = StorageScp(settings, receiver, Busy(), Census(memory, inherited.number), gate)
+    scp.start(*entrances)
+    reporter.tell(Started())
+    stop = threading.Event()
+    looks = [gate.look, *(one.tls.look for one in entrances if one.tls is not None)]
+    reporting = threading.Thread(target=report, args=(reporter, spool, stop, looks), daemon=True)
+    reporting.start()
+    while message := control.recv(PACKET):
+        match decode(message):
+            case Failed(reason):
+                spool.fail(reason)
+            case Drain(limit):
+                scp.drain(limit)
+                break
+            case _:
+                pass  # nothing else is said in this direction
+    stop.set()
+    reporting.join(REPORT_SECONDS)
+
+
+def main(argv: list[str]) -> int:
+    """Be the command."""
+    faulthandler.enable()
+    inherited = Inherited(*map(int, argv))
+    die_with(inherited.main_pid)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)  # the main process says when
+    settings = IngestSettings.load()
+    configure_logs(service="ingest", level=settings.log_level, style=settings.log_format)
+    provider = configure_traces(service="ingest", endpoint=settings.otlp_endpoint)
+    try:
+        serve(inherited, settings)
+    finally:
+        provider.shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""What could not be accepted, and what an operator does about it."""

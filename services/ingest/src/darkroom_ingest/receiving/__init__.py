@@ -1,0 +1,1 @@
+"""The write path of the guarantee: from a C-STORE to its answer."""

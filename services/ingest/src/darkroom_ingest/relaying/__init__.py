@@ -1,0 +1,1 @@
+"""From the spool to the object store and the broker."""

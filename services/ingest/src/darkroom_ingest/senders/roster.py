@@ -1,0 +1,153 @@
+"""The list of senders as a process has it: the copy beside the spool, and the gate that uses it.
+
+The main process writes the copy from the database; the workers look at it each second. Whatever
+happens to either, the last good list stays in force.
+"""
+
+import os
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import TypeAdapter
+
+from darkroom_common.objects.store import sync_directory
+from darkroom_common.telemetry import metrics
+from darkroom_common.telemetry.logs import get_logger
+from darkroom_ingest.senders.admission import (
+    Absence,
+    Caller,
+    Denied,
+    Permit,
+    Policy,
+    Roster,
+    Sender,
+    decide,
+)
+
+log = get_logger(__name__)
+COPY_NAME: Final = "senders.json"
+_ROSTER: Final = TypeAdapter(Roster)
+_SENDER: Final = TypeAdapter(Sender)
+
+
+class BrokenRoster(ValueError):
+    """What should be a list of senders is none."""
+
+
+def parse_roster(text: str | bytes) -> Roster:
+    """Return the list that a JSON text says.
+
+    Raises:
+        BrokenRoster: it says none.
+    """
+    try:
+        return _ROSTER.validate_json(text)
+    except ValueError as error:
+        raise BrokenRoster(type(error).__name__) from error
+
+
+def as_json(sender: Sender) -> dict[str, Any]:
+    """Return a sender as JSON values."""
+    found: dict[str, Any] = _SENDER.dump_python(sender, mode="json")
+    return found
+
+
+class RosterCopy:
+    """The copy of the list in a file, and the list that is in force in this process."""
+
+    def __init__(self, path: Path) -> None:
+        self.roster: Roster | Absence = Absence.NEVER_READ
+        self._path = path
+        self._stamp: tuple[int, int, int] | None = None
+        self.look()
+
+    def look(self) -> None:
+        """Read the file if it is another one than at the last look."""
+        try:
+            stamp = self._look_at()
+            if stamp in {None, self._stamp}:
+                return
+            self._stamp = stamp
+            self.roster = parse_roster(self._path.read_bytes())
+        except (OSError, BrokenRoster) as error:
+            metrics.SENDERS_NOT_READ.labels("copy").inc()
+            log.error("senders.copy_unreadable", reason=_reason(error))
+            if isinstance(self.roster, Absence):
+                self.roster = Absence.UNREADABLE
+        else:
+            log.info("senders.read", senders=len(self.roster.senders))
+
+    def put(self, roster: Roster) -> None:
+        """Put another list in force, in this process and by the file in every other.
+
+        Raises:
+            OSError: the file could not be written, so that the old list stays.
+        """
+        fresh = self._path.with_suffix(".new")
+        with fresh.open("wb") as file:
+            file.write(_ROSTER.dump_json(roster, indent=1))
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.rename(self._path)
+        sync_directory(self._path.parent)
+        self._stamp = self._look_at()
+        self.roster = roster
+
+    def keep(self) -> None:
+        """Write the file again if it is gone or is not the one that was read or written.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        if not isinstance(self.roster, Absence) and self._look_at() != self._stamp:
+            log.warning("senders.copy_written_again")
+            self.put(self.roster)
+
+    def _look_at(self) -> tuple[int, int, int] | None:
+        try:
+            state = self._path.stat()
+        except FileNotFoundError:
+            return None
+        return state.st_ino, state.st_mtime_ns, state.st_size
+
+
+def _reason(error: Exception) -> str:
+    return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+
+
+class Gate:
+    """Decides by the list that is in force now."""
+
+    def __init__(self, copy: RosterCopy, policy: Policy) -> None:
+        self._copy = copy
+        self._policy = policy
+
+    @property
+    def roster(self) -> Roster | Absence:
+        """The list that is in force."""
+        return self._copy.roster
+
+    def look(self) -> None:
+        """Take a changed list."""
+        self._copy.look()
+
+    def decide(self, caller: Caller) -> Permit | Denied:
+        """Return what a caller may do, or why it is rejected."""
+        return decide(caller, self._policy, self._copy.roster)
+
+
+class Standing:
+    """What the caller of an open association may store; it follows changes of the list."""
+
+    def __init__(self, gate: Gate, caller: Caller) -> None:
+        self._gate = gate
+        self._caller = caller
+        self._roster = gate.roster
+        self._verdict = gate.decide(caller)
+
+    def may_store(self, sop_class_uid: str) -> bool:
+        """Return whether an object of a SOP class may be stored now."""
+        if self._gate.roster is not self._roster:
+            self._roster = self._gate.roster
+            self._verdict = self._gate.decide(self._caller)
+        return isinstance(self._verdict, Permit) and self._verdict.allows(sop_class_uid)

@@ -1,1 +1,0 @@
-"""Decisions of metadata, made without I/O."""

@@ -1,0 +1,1 @@
+"""Stored objects become rows of the index."""

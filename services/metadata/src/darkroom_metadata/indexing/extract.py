@@ -1,0 +1,202 @@
+"""What the index keeps of one object, read from its header."""
+
+import re
+from dataclasses import dataclass, field
+from datetime import date, time
+from functools import lru_cache
+from typing import Any, BinaryIO, Final
+
+import orjson
+from pydicom import config, dcmread
+from pydicom.dataset import Dataset
+
+from darkroom_common.dicom.headers import Unusual, read_json
+from darkroom_common.dicom.json_model import DEFER_LIMIT, JsonDataset, texts, to_json
+from darkroom_common.dicom.walk import DEFLATED, EXPLICIT_BIG, IMPLICIT_LITTLE
+from darkroom_common.index.fields import (
+    PATIENT_JSON,
+    PATIENT_SEARCHABLE,
+    SERIES_JSON,
+    SERIES_SEARCHABLE,
+    STUDY_JSON,
+    STUDY_SEARCHABLE,
+    Field,
+    search_text,
+    search_tokens,
+)
+from darkroom_common.messages.ingest import InstanceStored
+from darkroom_common.postgres.phi import BlindIndex
+
+config.settings.reading_validation_mode = config.IGNORE
+_NOT_LITTLE_ENDIAN: Final = DEFLATED | {EXPLICIT_BIG}
+_DATE: Final = re.compile(r"^(\d{4})[.\-]?(\d{2})[.\-]?(\d{2})$")
+_TIME: Final = re.compile(r"^(\d{2}):?(\d{2})?:?(\d{2})?(?:\.(\d{1,6}))?$")
+_INT4: Final = 2**31 - 1
+_INT8: Final = 2**63 - 1
+_REMEMBERED_LIMIT: Final = 16384  # bytes
+
+
+@dataclass(frozen=True)
+class Protected:
+    """One row's share of PHI: the JSON to encrypt and the tokens to find it by."""
+
+    json: str
+    tokens: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """Everything that the index keeps of one object."""
+
+    header: str
+    patient_key: bytes
+    patient: Protected
+    study: Protected
+    series: Protected
+    study_date: date | None = None
+    study_time: time | None = None
+    modality: str | None = None
+    series_number: int | None = None
+    performed_date: date | None = None
+    performed_time: time | None = None
+    instance_number: int | None = None
+    rows: int | None = None
+    columns: int | None = None
+    bits_allocated: int | None = None
+    number_of_frames: int | None = None
+    flags: tuple[str, ...] = field(default=())
+    head_sha256: bytes | None = None
+    """Of the object's bytes before its data set."""
+
+
+def header_of(event: InstanceStored, file: BinaryIO) -> JsonDataset:
+    """Return the header of a stored object, the fast way where that is sure to be right.
+
+    Raises:
+        Exception: pydicom cannot read it; the kinds are many.
+    """
+
+    def read(at: int, count: int) -> bytes:
+        file.seek(event.data_set_offset + at)
+        return file.read(count)
+
+    syntax = event.transfer_syntax_uid
+    if syntax not in _NOT_LITTLE_ENDIAN:
+        try:
+            return read_json(read, event.size, implicit=syntax == IMPLICIT_LITTLE)
+        except Unusual:
+            file.seek(0)
+    return read_header(file)
+
+
+def read_header(file: BinaryIO) -> JsonDataset:
+    """Return the header of a DICOM file as DICOM JSON; values over a limit are not read.
+
+    Raises:
+        Exception: pydicom cannot read it; the kinds are many.
+    """
+    dataset: Dataset = dcmread(file, defer_size=DEFER_LIMIT, force=True)
+    return to_json(dataset)
+
+
+def extract(
+    header: JsonDataset, *, study_instance_uid: str, blind: BlindIndex, flags: tuple[str, ...] = ()
+) -> Extracted:
+    """Return what the index keeps, from the header alone.
+
+    Args:
+        header: as `read_header` made it; empty for an object that cannot be read.
+        study_instance_uid: the study's, derived or received: it stands for the patient when the
+            data set has no patient id.
+        blind: makes the tokens.
+        flags: kept with the instance.
+    """
+    patient_id = _first(header, "00100020")
+    issuer = _first(header, "00100021")
+    identity = f"{issuer}\x1f{patient_id}" if patient_id else f"study\x1f{study_instance_uid}"
+    return Extracted(
+        header=orjson.dumps(header).decode(),
+        patient_key=blind.token("patient", "value", identity),
+        patient=_protect(header, PATIENT_JSON, PATIENT_SEARCHABLE, blind),
+        study=_protect(header, STUDY_JSON, STUDY_SEARCHABLE, blind),
+        series=_protect(header, SERIES_JSON, SERIES_SEARCHABLE, blind),
+        study_date=parse_date(_first(header, "00080020")),
+        study_time=parse_time(_first(header, "00080030")),
+        modality=_first(header, "00080060")[:16] or None,
+        series_number=_integer(header, "00200011", _INT8),
+        performed_date=parse_date(_first(header, "00400244")),
+        performed_time=parse_time(_first(header, "00400245")),
+        instance_number=_integer(header, "00200013", _INT8),
+        rows=_integer(header, "00280010", _INT4),
+        columns=_integer(header, "00280011", _INT4),
+        bits_allocated=_integer(header, "00280100", _INT4),
+        number_of_frames=_integer(header, "00280008", _INT4),
+        flags=flags,
+    )
+
+
+def _protect(
+    header: JsonDataset, kept: tuple[Field, ...], searched: tuple[Field, ...], blind: BlindIndex
+) -> Protected:
+    attributes = orjson.dumps({item.tag: header[item.tag] for item in kept if item.tag in header})
+    work = _protected if len(attributes) <= _REMEMBERED_LIMIT else _protected.__wrapped__
+    return work(attributes, searched, blind)
+
+
+@lru_cache(maxsize=256)
+def _protected(attributes: bytes, searched: tuple[Field, ...], blind: BlindIndex) -> Protected:
+    """Remembered: the objects of a series share what is kept of patient, study and series."""
+    header = orjson.loads(attributes)
+    normal: dict[str, str] = {}
+    tokens: set[bytes] = set()
+    for item in searched:
+        values = _values(header, item.tag)
+        text = search_text(item, values)
+        if text:
+            normal[item.keyword] = text
+            tokens |= search_tokens(blind, item, values)
+    document = b'{"j":%b,"n":%b}' % (attributes, orjson.dumps(normal))
+    return Protected(document.decode(), tuple(sorted(tokens)))
+
+
+def _values(header: JsonDataset, path: str) -> list[str]:
+    head, _, rest = path.partition(".")
+    if not rest:
+        return texts(header.get(head))
+    items: list[Any] = header.get(head, {}).get("Value", [])
+    return [text for item in items if isinstance(item, dict) for text in _values(item, rest)]
+
+
+def _first(header: JsonDataset, tag: str) -> str:
+    return next(iter(_values(header, tag)), "").strip()
+
+
+def _integer(header: JsonDataset, tag: str, limit: int) -> int | None:
+    try:
+        number = int(_first(header, tag))
+    except ValueError:
+        return None
+    return number if -limit <= number <= limit else None
+
+
+def parse_date(text: str) -> date | None:
+    """Return a DA value (PS3.5 section 6.2), the forms of ACR-NEMA too; None when it is none."""
+    match = _DATE.match(text)
+    if match is None:
+        return None
+    try:
+        return date(int(match[1]), int(match[2]), int(match[3]))
+    except ValueError:
+        return None
+
+
+def parse_time(text: str) -> time | None:
+    """Return a TM value (PS3.5 section 6.2), whole or cut, with or without colons."""
+    match = _TIME.match(text)
+    if match is None:
+        return None
+    fraction = (match[4] or "").ljust(6, "0")
+    try:
+        return time(int(match[1]), int(match[2] or 0), min(int(match[3] or 0), 59), int(fraction))
+    except ValueError:
+        return None

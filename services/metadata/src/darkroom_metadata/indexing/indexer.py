@@ -1,0 +1,136 @@
+"""The indexer: batches of stored objects become rows, each exactly once."""
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from darkroom_common.amqp.broker import Received
+from darkroom_common.clock import SYSTEM_CLOCK, Clock
+from darkroom_common.errors import DependencyUnavailable, PermanentError
+from darkroom_common.messages.ingest import InstanceStored
+from darkroom_common.objects.receipt import HEAD_LIMIT
+from darkroom_common.objects.store import ObjectStore
+from darkroom_common.postgres.inbox import Inbox
+from darkroom_common.postgres.outbox import Outbox
+from darkroom_common.postgres.phi import BlindIndex
+from darkroom_common.postgres.pool import CLASH_ATTEMPTS, Database, is_clash
+from darkroom_common.telemetry import metrics
+from darkroom_common.telemetry.logs import get_logger
+from darkroom_metadata.indexing.extract import Extracted, extract, header_of
+from darkroom_metadata.indexing.repository import IndexRepository
+from darkroom_metadata.indexing.rows import Item, LostRace
+
+log = get_logger(__name__)
+CONSUMER: Final = "metadata.index"
+SHARE: Final = 50
+"""Headers that a thread reads at a time."""
+BEHIND_LAG_SECONDS: Final = 10.0
+BEHIND_FOR_SECONDS: Final = 5.0
+
+
+@dataclass
+class Indexer:
+    """Writes the index. Any number of them may run side by side."""
+
+    database: Database
+    store: ObjectStore
+    repository: IndexRepository
+    blind: BlindIndex
+    outbox: Outbox
+    executor: Executor
+    inbox: Inbox = field(default_factory=lambda: Inbox("index", CONSUMER))
+    clock: Clock = SYSTEM_CLOCK
+    _last_batch: float = float("-inf")
+    _last_lag: float = 0.0
+
+    @property
+    def behind(self) -> bool:
+        """Whether the last batch, a moment ago, had waited long: other work should wait."""
+        recent = self.clock.monotonic() - self._last_batch < BEHIND_FOR_SECONDS
+        return recent and self._last_lag > BEHIND_LAG_SECONDS
+
+    async def index(self, received: Sequence[Received]) -> None:
+        """Index a batch in one transaction: inbox, rows and outbox, or nothing.
+
+        Raises:
+            DependencyUnavailable: the database or the store is away.
+            ObjectMissing: an object is not where its message says.
+        """
+        events = [(r.message, r.trace) for r in received]
+        stored = [(m, t) for m, t in events if isinstance(m, InstanceStored)]
+        if len(stored) != len(events):
+            raise PermanentError(f"{CONSUMER} takes {InstanceStored.TYPE} only")
+        loop = asyncio.get_running_loop()
+        # A few shares a batch: reading waits for the store, and a future costs more than a header.
+        shares = [stored[at : at + SHARE] for at in range(0, len(stored), SHARE)]
+        extracted = await asyncio.gather(
+            *(loop.run_in_executor(self.executor, self._extract_all, share) for share in shares)
+        )
+        found = [one for share in extracted for one in share]
+        items = [Item(event, trace, one) for (event, trace), one in zip(stored, found, strict=True)]
+        await self._write(items)
+        self.outbox.wake()
+
+    def _extract_all(
+        self, stored: Sequence[tuple[InstanceStored, dict[str, str]]]
+    ) -> list[Extracted]:
+        """Read headers, in a thread."""
+        return [self._extract(event) for event, _ in stored]
+
+    def _extract(self, event: InstanceStored) -> Extracted:
+        flags = event.flags
+        with self.store.open_now(event.object_key) as file:
+            head = hashlib.sha256(file.read(min(event.data_set_offset, HEAD_LIMIT))).digest()
+            try:
+                header = header_of(event, file)
+            except OSError:
+                raise
+            except Exception as error:  # noqa: BLE001 - accepted is accepted: index what is known
+                log.warning("header.unreadable", receipt=event.receipt, reason=type(error).__name__)
+                header, flags = {}, (*flags, "header-unreadable")
+        found = extract(
+            header, study_instance_uid=event.study_instance_uid, blind=self.blind, flags=flags
+        )
+        return replace(found, head_sha256=head)
+
+    async def _write(self, items: Sequence[Item]) -> None:
+        for attempt in range(CLASH_ATTEMPTS):
+            try:
+                async with self.database.transaction() as db:
+                    fresh = await self.inbox.first_times(db, [item.event.id for item in items])
+                    seen: set[str] = set()
+                    batch: list[Item] = []
+                    for item in items:
+                        if item.event.id in fresh and item.event.id not in seen:
+                            seen.add(item.event.id)
+                            batch.append(item)
+                    outcome = await self.repository.add(db, batch)
+                    await self.outbox.put_traced(db, outcome.messages)
+            except LostRace:
+                await asyncio.sleep(0.01 * 2**attempt)
+            except Exception as error:
+                if not is_clash(error):
+                    raise
+                await asyncio.sleep(0.01 * 2**attempt)
+            else:
+                self._tell(items, outcome.added, outcome.duplicates, outcome.conflicts)
+                return
+        raise DependencyUnavailable("the index is too busy: lost against other writers each time")
+
+    def _tell(self, items: Sequence[Item], added: int, duplicates: int, conflicts: int) -> None:
+        metrics.INDEX_BATCH.observe(len(items))
+        metrics.INDEXED.labels("added").inc(added)
+        metrics.INDEXED.labels("duplicate").inc(duplicates)
+        metrics.INDEXED.labels("conflict").inc(conflicts)
+        now = self.clock.now()
+        lags = [(now - item.event.received_at).total_seconds() for item in items]
+        for lag in lags:
+            metrics.INDEX_LAG.observe(lag)
+        self._last_batch, self._last_lag = self.clock.monotonic(), min(lags, default=0.0)
+        log.info(
+            "batch.indexed", size=len(items), added=added, duplicates=duplicates,
+            conflicts=conflicts,
+        )  # fmt: skip

@@ -1,0 +1,1 @@
+"""The life of a study (MET-04)."""

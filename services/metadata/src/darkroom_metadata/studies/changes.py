@@ -1,0 +1,136 @@
+"""Changes of a study's state, each with the event that tells it, in the caller's transaction."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import asyncpg
+
+from darkroom_common.errors import PermanentError
+from darkroom_common.messages.api import ChangeStudyStatus, DeleteStudy
+from darkroom_common.messages.base import Message
+from darkroom_common.messages.metadata import StudyStatusChanged
+from darkroom_common.postgres.inbox import Inbox
+from darkroom_common.postgres.outbox import Outbox
+from darkroom_common.postgres.pool import Connection, Database
+from darkroom_common.telemetry.logs import get_logger
+from darkroom_metadata.studies.status import StudyStatus, may_change
+
+log = get_logger(__name__)
+CONSUMER: Final = "metadata.studies"
+
+# Whether every instance of study s was read back well since it came.
+_ALL_WELL: Final = (
+    " NOT EXISTS (SELECT FROM index.series e JOIN index.instance i ON i.series_id = e.id"
+    "  WHERE e.study_id = s.id AND (i.verified_at IS NULL OR EXISTS"
+    "   (SELECT FROM index.verification_finding f"
+    "    WHERE f.object_key = i.object_key AND f.resolved_at IS NULL)))"
+)
+_OF_INSTANCES: Final = (
+    "(SELECT e.study_id FROM index.series e JOIN index.instance i ON i.series_id = e.id"
+    " WHERE i.id = ANY($1::bigint[]))"
+)
+
+
+def told(row: asyncpg.Record, new: StudyStatus, *, by: str = "") -> StudyStatusChanged:
+    """Return the event of a change, of a row with uid, old, revision and version."""
+    return StudyStatusChanged(
+        study_instance_uid=row["study_instance_uid"],
+        old=row["old"],
+        new=new.value,
+        revision=row["revision"],
+        version=row["version"],
+        requested_by=by,
+    )
+
+
+async def set_status(
+    db: Connection, uid: str, old: Sequence[StudyStatus], new: StudyStatus
+) -> asyncpg.Record | None:
+    """Take a study from one of some states to another; return the row, None when it is in none."""
+    return await db.fetchrow(
+        "UPDATE index.study s SET status = $3, version = s.version + 1"
+        " FROM (SELECT id, status FROM index.study WHERE study_instance_uid = $1"
+        "  AND status = ANY($2::text[]) FOR UPDATE) AS o WHERE s.id = o.id"
+        " RETURNING s.study_instance_uid, o.status AS old, s.revision, s.version",
+        uid,
+        [one.value for one in old],
+        new.value,
+    )
+
+
+async def judge_verified(db: Connection, instance_ids: Sequence[int]) -> list[StudyStatusChanged]:
+    """Verify the complete studies of these instances when all is well; take it back when not."""
+    changes = (
+        (StudyStatus.COMPLETE, StudyStatus.VERIFIED, _ALL_WELL),
+        (StudyStatus.VERIFIED, StudyStatus.COMPLETE, f" NOT ({_ALL_WELL})"),
+    )
+    events = []
+    for old, new, condition in changes:
+        rows = await db.fetch(
+            f"UPDATE index.study s SET status = '{new}', version = s.version + 1"  # noqa: S608
+            " WHERE s.id IN (SELECT id FROM index.study WHERE id IN"
+            f" {_OF_INSTANCES} AND status = '{old}' FOR NO KEY UPDATE SKIP LOCKED)"
+            f" AND s.status = '{old}' AND {condition}"
+            f" RETURNING s.study_instance_uid, '{old}' AS old, s.revision, s.version",
+            list(instance_ids),
+        )
+        events += [told(row, new) for row in rows]
+    return events
+
+
+async def revive_deleted(db: Connection, instance_ids: Sequence[int]) -> list[StudyStatusChanged]:
+    """Take back the deletion of studies whose instances have come again."""
+    rows = await db.fetch(
+        "UPDATE index.study s SET status = 'receiving', last_instance_at = clock_timestamp(),"  # noqa: S608
+        f" version = s.version + 1 WHERE s.id IN {_OF_INSTANCES} AND s.status = 'deleted'"
+        " RETURNING s.study_instance_uid, 'deleted' AS old, s.revision, s.version",
+        list(instance_ids),
+    )
+    return [told(row, StudyStatus.RECEIVING) for row in rows]
+
+
+@dataclass
+class Studies:
+    """Does what is asked for with whole studies: at most once for each command."""
+
+    database: Database
+    outbox: Outbox
+    inbox: Inbox = field(default_factory=lambda: Inbox("index", CONSUMER))
+
+    async def handle(self, message: Message) -> None:
+        """Change a study's state.
+
+        Raises:
+            PermanentError: there is no such study, or no command may do that to it.
+            DependencyUnavailable: the database is away.
+        """
+        match message:
+            case DeleteStudy():
+                new = StudyStatus.DELETED
+            case ChangeStudyStatus():
+                new = StudyStatus(message.status)
+            case _:
+                raise PermanentError(f"{CONSUMER} does not take {message.TYPE}")
+        async with self.database.transaction() as db:
+            if not await self.inbox.first_time(db, message.id):
+                return
+            found = await db.fetchval(
+                "SELECT status FROM index.study WHERE study_instance_uid = $1 FOR UPDATE",
+                message.study_instance_uid,
+            )
+            if found is None:
+                raise PermanentError("there is no such study")
+            old = StudyStatus(found)
+            if old is new:
+                return
+            if not may_change(old, new):
+                raise PermanentError(f"a study that is {old} cannot become {new} by a command")
+            row = await set_status(db, message.study_instance_uid, [old], new)
+            assert row is not None  # noqa: S101 - it is locked
+            await self.outbox.put(db, told(row, new, by=message.requested_by))
+        self.outbox.wake()
+        log.info(
+            "study.status_changed", study_instance_uid=message.study_instance_uid, old=old.value,
+            new=new.value, by=message.requested_by,
+        )  # fmt: skip

@@ -1,0 +1,93 @@
+"""Verification as the service does it by itself: a slice at a time, while nothing is pressing."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from darkroom_common.clock import SYSTEM_CLOCK, Clock
+from darkroom_common.errors import DependencyUnavailable
+from darkroom_common.postgres.pool import Connection, Database
+from darkroom_common.telemetry import metrics
+from darkroom_common.telemetry.logs import get_logger
+from darkroom_metadata.verification.ledger import DUE, Ledger
+from darkroom_metadata.verification.verification import Step
+
+log = get_logger(__name__)
+SLICE_SECONDS: Final = 10.0
+"""After so long the lock is free for a moment: an operator's run gets in between."""
+BREATH_SECONDS: Final = 1.0
+BUSY_SECONDS: Final = 5.0
+"""After so long it is asked again whether the index is still behind."""
+IDLE_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One check and how often it runs."""
+
+    step: Step
+    every: timedelta
+    age: timedelta
+    """Contents: what was read back within so long is left out."""
+
+
+@dataclass
+class Schedule:
+    """Runs what is planned. Any number of services may: the lock lets one at a time work."""
+
+    database: Database
+    ledger: Ledger
+    planned: Sequence[Planned]
+    behind: Callable[[], bool]
+    """Whether the index is behind: then verification waits."""
+    clock: Clock = SYSTEM_CLOCK
+
+    async def run(self) -> None:
+        """Verify for ever; cancel to stop. A store or a database that is away is waited for."""
+        while True:
+            pause = BUSY_SECONDS
+            if not self.behind():
+                pause = IDLE_SECONDS
+                try:
+                    if await self.slice():
+                        pause = BREATH_SECONDS
+                except DependencyUnavailable as error:
+                    log.warning("verification.waits", reason=str(error))
+                except Exception:  # it must not take indexing down with it
+                    log.exception("verification.failed")
+            await asyncio.sleep(pause)
+
+    async def slice(self) -> bool:
+        """Do some of what is due; tell whether there was any.
+
+        Raises:
+            DependencyUnavailable: the database or the store is away; the run goes on later.
+        """
+        async with self.database.acquire() as db:
+            await self._measure(db)
+            if not await self.ledger.lock(db):
+                return False
+            for planned in self.planned:
+                if await self.ledger.is_time(db, planned.step.check, planned.every):
+                    await self._advance(db, planned)
+                    await self._measure(db)
+                    return True
+        return False
+
+    async def _advance(self, db: Connection, planned: Planned) -> None:
+        ends = self.clock.monotonic() + SLICE_SECONDS
+        run = await self.ledger.open(db, planned.step.check, DUE, age=planned.age)
+        while not run.finished and self.clock.monotonic() < ends and not self.behind():
+            run, _ = await planned.step.advance(db, run)
+        if run.finished:
+            log.info(
+                "verification.finished", check=run.check.value, checked=run.checked,
+                bytes=run.bytes, findings=run.findings,
+            )  # fmt: skip
+
+    async def _measure(self, db: Connection) -> None:
+        for kind, count in (await self.ledger.open_findings(db)).items():
+            metrics.FINDINGS_OPEN.labels(kind.value).set(count)
+        metrics.VERIFIED_OLDEST.set((await self.ledger.oldest(db)).total_seconds())

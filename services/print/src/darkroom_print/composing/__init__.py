@@ -1,0 +1,1 @@
+"""Films as bitmaps, composed in worker processes."""

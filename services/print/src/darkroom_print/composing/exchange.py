@@ -1,0 +1,77 @@
+"""What the service and its composing workers say to each other; nothing here reads images."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pydantic import TypeAdapter
+
+from darkroom_common.errors import PermanentError
+from darkroom_print.images.picture import Picture
+from darkroom_print.planning.film import FilmPlan
+
+
+class CannotCompose(PermanentError):
+    """A film cannot be made of these images, and never will. The text has no PHI.
+
+    Attributes:
+        picture: index of the image that is at fault; None when it is none.
+    """
+
+    def __init__(self, reason: str, picture: int | None = None) -> None:
+        super().__init__(reason if picture is None else f"image {picture + 1}: {reason}")
+        self.picture = picture
+
+
+class Unrenderable(PermanentError):
+    """An image cannot be shown. The text says why and has no PHI."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoxTask:
+    """Draw one picture into its box of a sheet.
+
+    Attributes:
+        sheet: a file of the sheet's samples, rows by columns, little endian.
+        position: of the box.
+    """
+
+    plan: FilmPlan
+    sheet: Path
+    picture: Picture
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class PageTask:
+    """Draw all of a sheet but the pictures: border, empty boxes, header and footer.
+
+    Attributes:
+        sheet: a file that is made.
+        first: the picture of which header and footer speak.
+        filled: positions that get a picture.
+    """
+
+    plan: FilmPlan
+    sheet: Path
+    first: Picture | None
+    filled: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What a worker answers.
+
+    Attributes:
+        unprintable: characters that no font has.
+        error: why it could not be done; empty when it was.
+        transient: whether the error is of the machine, not of the image.
+    """
+
+    unprintable: int = 0
+    error: str = ""
+    transient: bool = False
+
+
+TASK: Final[TypeAdapter[BoxTask | PageTask]] = TypeAdapter(BoxTask | PageTask)
+DRAWN: Final = TypeAdapter(Drawn)

@@ -1,0 +1,57 @@
+"""`python -m darkroom_print.composing.worker`: draws pages and boxes, one after the other.
+
+A process of its own, since a decoder that meets a hostile frame may crash, loop or want all memory
+there is. Tasks come as lines of JSON on standard input and answers go as lines to standard output;
+the process ends with its input.
+"""
+
+import logging
+import os
+import resource
+import sys
+import warnings
+
+from darkroom_common.errors import ConfigurationError, PermanentError
+from darkroom_print.composing.compose import draw_box, draw_page
+from darkroom_print.composing.exchange import DRAWN, TASK, BoxTask, Drawn, PageTask
+from darkroom_print.composing.sheet import create_sheet, open_sheet
+
+
+def answer(task: BoxTask | PageTask) -> Drawn:
+    """Do one task and return its answer: it is done, or why it is not."""
+    try:
+        return Drawn(_draw(task))
+    except ConfigurationError as error:  # no fonts: another day there may be
+        return Drawn(error=str(error), transient=True)
+    except PermanentError as error:
+        return Drawn(error=str(error))
+    except MemoryError:
+        return Drawn(error="it needs more memory than composing may use")
+    except OSError as error:
+        return Drawn(error=f"file: {os.strerror(error.errno or 0)}", transient=True)
+    except Exception as error:  # noqa: BLE001 - whatever a library raises for a hostile object; its text may hold values
+        return Drawn(error=f"it cannot be drawn ({type(error).__name__})")
+
+
+def _draw(task: BoxTask | PageTask) -> int:
+    if isinstance(task, PageTask):
+        sheet = create_sheet(task.plan, task.sheet)
+        return draw_page(task.plan, sheet, task.first, task.filled)
+    return draw_box(task.plan, open_sheet(task.plan, task.sheet), task.picture, task.position)
+
+
+def main() -> None:
+    """Answer tasks until the input ends; the first argument is the limit of memory in bytes."""
+    limit = int(sys.argv[1])
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    warnings.simplefilter("ignore")  # pydicom's quote values, as do its logs
+    logging.disable(logging.CRITICAL)
+    for line in sys.stdin.buffer:
+        done = answer(TASK.validate_json(line))
+        sys.stdout.buffer.write(DRAWN.dump_json(done) + b"\n")
+        sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    main()

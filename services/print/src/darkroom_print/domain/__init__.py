@@ -1,1 +1,0 @@
-"""Films as values: nothing here reads, sends or decodes."""

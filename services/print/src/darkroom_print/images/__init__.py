@@ -1,0 +1,1 @@
+"""One frame of an object as it is to be seen."""

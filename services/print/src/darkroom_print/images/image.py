@@ -1,0 +1,135 @@
+"""One frame as it is to be seen."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from pydicom import dcmread
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.pixels.processing import apply_color_lut
+
+from darkroom_print.composing.bitmap import Pixels
+from darkroom_print.composing.exchange import Unrenderable
+from darkroom_print.images.decoding import stored_values
+from darkroom_print.images.frame import FrameHeader
+from darkroom_print.images.grayscale import displayed
+from darkroom_print.images.overlay import overlay_mask
+from darkroom_print.images.picture import Picture
+
+_TABLES: Final = frozenset(
+    {"LUTData", *(f"{colour}PaletteColorLookupTableData" for colour in ("Red", "Green", "Blue"))}
+)
+_LARGE: Final = 1 << 40
+_MAX_ASPECT: Final = 100.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Image:
+    """A frame, ready to be scaled.
+
+    Attributes:
+        pixels: (rows, columns) or (rows, columns, 3), float32, 0 black and 1 white.
+        spacing: millimetres between rows and between columns; None when it is not known.
+        detector: whether the spacing is that of the detector, not of the patient.
+        aspect: height of a pixel by its width.
+    """
+
+    pixels: npt.NDArray[np.float32]
+    spacing: tuple[float, float] | None
+    detector: bool
+    aspect: float
+
+
+def read_dataset(picture: Picture) -> FileDataset:
+    """Return the data set of a picture's file.
+
+    Raises:
+        OSError: the file cannot be read.
+        Unrenderable: it is no DICOM file.
+    """
+    try:
+        dataset = dcmread(picture.path)
+        if dataset.original_encoding[1] is False:
+            _swap_tables(dataset)
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever pydicom raises for a hostile file
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the system; pydicom's own, for a file that is cut, have no number
+        raise Unrenderable("it cannot be read") from error
+    return dataset
+
+
+def _swap_tables(dataset: Dataset) -> None:
+    """Make the words of big-endian tables little endian, as all that read them take them to be."""
+    for element in dataset.iterall():
+        if element.VR == "OW" and element.keyword in _TABLES:
+            element.value = np.frombuffer(element.value, ">u2").astype("<u2").tobytes()
+
+
+def render(dataset: FileDataset, picture: Picture, *, overlays: bool = True) -> Image:
+    """Return a frame as its header, or the user's window, wants it seen.
+
+    Raises:
+        Unrenderable: it cannot be shown.
+    """
+    stored, photometric = stored_values(dataset, picture.frame)
+    header = FrameHeader(dataset, picture.frame)
+    if photometric in ("MONOCHROME1", "MONOCHROME2"):
+        pixels = displayed(stored, header, picture.window)
+    elif photometric == "PALETTE COLOR":
+        pixels = _palette(stored, dataset)
+    elif photometric == "RGB" and stored.ndim == 3:  # noqa: PLR2004 - rows, columns, samples
+        bits = int(dataset.get("BitsStored") or 8 * stored.dtype.itemsize)
+        pixels = _scaled(stored, (1 << bits) - 1)
+    else:
+        raise Unrenderable("its photometric interpretation cannot be shown")
+    if overlays:
+        mask = overlay_mask(dataset, picture.frame, pixels.shape[:2])
+        if mask is not None:
+            pixels[mask] = 1.0
+    spacing, detector = _spacing(header)
+    return Image(pixels, spacing, detector, _aspect(header, spacing))
+
+
+def _palette(stored: Pixels, dataset: FileDataset) -> npt.NDArray[np.float32]:
+    """Look colours up (C.7.9)."""
+    try:
+        colours = apply_color_lut(stored, dataset)
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
+        raise Unrenderable("its palette is not whole") from error
+    return _scaled(colours, np.iinfo(colours.dtype).max)
+
+
+def _scaled(values: Pixels, white: int) -> npt.NDArray[np.float32]:
+    scaled: npt.NDArray[np.float32] = values.astype(np.float32)
+    scaled /= np.float32(white)
+    return np.clip(scaled, 0.0, 1.0, out=scaled)
+
+
+def _spacing(header: FrameHeader) -> tuple[tuple[float, float] | None, bool]:
+    """Return the spacing of rows and of columns, and whether it is the detector's (10.7.1.3)."""
+    if pair := _pair(header, "PixelSpacing"):
+        return pair, False
+    if pair := _pair(header, "ImagerPixelSpacing"):
+        factor = header.numbers("EstimatedRadiographicMagnificationFactor")
+        if factor and factor[0] > 0:
+            return (pair[0] / factor[0], pair[1] / factor[0]), False
+        return pair, True
+    return _pair(header, "NominalScannedPixelSpacing"), False
+
+
+def _pair(header: FrameHeader, keyword: str) -> tuple[float, float] | None:
+    values = header.numbers(keyword)
+    if len(values) != 2 or not all(0 < value < _LARGE for value in values):  # noqa: PLR2004
+        return None
+    return (values[0], values[1])
+
+
+def _aspect(header: FrameHeader, spacing: tuple[float, float] | None) -> float:
+    pair = spacing or _pair(header, "PixelAspectRatio") or (1.0, 1.0)
+    aspect = pair[0] / pair[1]
+    if not 1 / _MAX_ASPECT <= aspect <= _MAX_ASPECT:
+        raise Unrenderable("its pixel aspect ratio makes no sense")
+    return aspect

@@ -1,0 +1,1 @@
+"""From an order to films as values: nothing here reads, sends or decodes."""

@@ -1,0 +1,1 @@
+"""Printers: what they are, what they can do, how they are called."""

@@ -1,0 +1,1 @@
+"""Printing: jobs, lanes, and the Basic Print SCU."""

@@ -1,0 +1,84 @@
+"""What a job asks for: its order, and the stored objects behind it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, Protocol
+
+from darkroom_common.errors import PermanentError
+from darkroom_common.messages.api import PrintFilm
+from darkroom_common.postgres.pool import Connection
+from darkroom_common.seal import Seal
+from darkroom_common.specs.films import FilmImage, FilmOrder
+from darkroom_print.images.picture import Picture, Window
+
+PURPOSE: Final = PrintFilm.TYPE
+
+
+class ImageMissing(PermanentError):
+    """An image is not in the index (any more)."""
+
+
+class Paths(Protocol):
+    """Where objects are files."""
+
+    def path(self, key: str) -> Path:
+        """Return the file of an object."""
+        ...
+
+
+class Asked(Protocol):
+    """A job or a message of one."""
+
+    sealed: str
+    layout: str
+    copies: int
+    sop_instance_uids: tuple[str, ...]
+
+
+def open_order(asked: Asked, seal: Seal) -> FilmOrder:
+    """Return the order of a job.
+
+    Raises:
+        Unsealable: it was sealed under a key that is gone.
+        ValueError: it makes no sense.
+    """
+    if asked.sealed:
+        return FilmOrder.model_validate(seal.open(asked.sealed, purpose=PURPOSE))
+    images = tuple(FilmImage(sop_instance_uid=uid) for uid in asked.sop_instance_uids)
+    return FilmOrder(layout=asked.layout, copies=asked.copies, images=images)
+
+
+async def find_pictures(
+    db: Connection, order: FilmOrder, images: Sequence[FilmImage], store: Paths
+) -> list[Picture]:
+    """Return where the images are and how they are shown.
+
+    Raises:
+        ImageMissing: one is not there.
+    """
+    rows = await db.fetch(
+        "SELECT i.sop_instance_uid, i.object_key, i.pixel_rows, i.number_of_frames"
+        " FROM index.instance i JOIN index.series e ON e.id = i.series_id"
+        " JOIN index.study s ON s.id = e.study_id"
+        " WHERE i.sop_instance_uid = ANY($1::text[]) AND s.status <> 'deleted'",
+        [image.sop_instance_uid for image in images],
+    )
+    known = {row["sop_instance_uid"]: row for row in rows}
+    found = []
+    for number, image in enumerate(images, 1):
+        row = known.get(image.sop_instance_uid)
+        if row is None:
+            raise ImageMissing(f"image {number}: there is no such instance")
+        if row["pixel_rows"] is None:
+            raise ImageMissing(f"image {number}: the instance has no pixels")
+        if image.frame > (row["number_of_frames"] or 1):
+            raise ImageMissing(f"image {number}: it has {row['number_of_frames'] or 1} frames")
+        window = image.window or order.window
+        found.append(
+            Picture(
+                store.path(row["object_key"]),
+                image.frame,
+                None if window is None else Window(window.center, window.width),
+            )
+        )
+    return found

@@ -1,0 +1,38 @@
+"""What the lanes of all printers work with."""
+
+import random
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from darkroom_common.postgres.outbox import Outbox
+from darkroom_common.postgres.pool import Database
+from darkroom_common.seal import Seal
+from darkroom_print.composing.composer import Composers
+from darkroom_print.printers.configuration import Configuration
+from darkroom_print.printers.connecting import Tls
+from darkroom_print.printing.orders import Paths
+from darkroom_print.printing.repository import JobRepository
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What lanes work with.
+
+    Attributes:
+        owner: this process.
+        lease_seconds: until another process takes over a job of one that died.
+    """
+
+    database: Database
+    jobs: JobRepository
+    configuration: Configuration
+    outbox: Outbox
+    composers: Composers
+    store: Paths
+    seal: Seal
+    threads: Executor
+    tls: Tls
+    owner: str
+    lease_seconds: float
+    chance: Callable[[], float] = random.random

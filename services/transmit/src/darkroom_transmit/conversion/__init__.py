@@ -1,0 +1,1 @@
+"""Objects made over into what a destination takes."""

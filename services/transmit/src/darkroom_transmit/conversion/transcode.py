@@ -1,0 +1,292 @@
+"""An object in another transfer syntax (PS3.5 chapter 10): what differs is the pixel data alone.
+
+Lossless means proved: each frame is decoded again and compared before the file is handed out, and
+where it is not the same the next syntax is tried. What was compressed with loss is never
+compressed again. The SOP instance UID stays, since nothing that a reader sees has changed.
+"""
+
+import gc
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from pydicom import dcmread
+from pydicom.charset import convert_encodings, default_encoding
+from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.encaps import generate_frames
+from pydicom.filebase import DicomFileLike
+from pydicom.filewriter import write_data_element
+
+from darkroom_common.dicom.part10 import FileMeta, encode_head
+from darkroom_transmit.conversion import codecs
+from darkroom_transmit.conversion.codecs import Pixels
+from darkroom_transmit.conversion.encoding import PIXEL_DATA, reencode
+from darkroom_transmit.conversion.exchange import (
+    EXPLICIT,
+    IMPLICIT,
+    NATIVE_TARGETS,
+    Converted,
+    Unconvertible,
+)
+
+BIG: Final = "1.2.840.10008.1.2.2"
+DEFLATED: Final = "1.2.840.10008.1.2.1.99"
+TARGETS: Final = (codecs.JPEG_2000_LOSSLESS, codecs.JPEG_LOSSLESS_SV1, *NATIVE_TARGETS)
+"""What can be made, the best first."""
+_NATIVE: Final = frozenset({IMPLICIT, EXPLICIT, BIG, DEFLATED})
+_TABLES: Final = (0x7FE00001, 0x7FE00002, 0x7FE00003)
+"""Extended offset table, its lengths, and the encapsulated total length."""
+_UNDEFINED: Final = 0xFFFFFFFF
+_WHOLE_OCTETS: Final = 8
+
+
+def convert(
+    source: Path,
+    target: Path,
+    wanted: Sequence[str],
+    *,
+    edit: Callable[[FileDataset], None] | None = None,
+) -> Converted:
+    """Write the object of a file in the first wanted syntax that it can be said in.
+
+    Args:
+        source: a DICOM file.
+        target: the file to write; there is none afterwards when it fails.
+        wanted: transfer syntaxes that the destination takes, the best first.
+        edit: what else is to change, before anything is written.
+
+    Raises:
+        Unconvertible: none of them can be made; the text says why for the last one tried.
+    """
+    dataset = dcmread(source)
+    stored = str(dataset.file_meta.TransferSyntaxUID)
+    if edit is not None:
+        edit(dataset)
+    why = Unconvertible("the destination takes no transfer syntax that can be made")
+    for syntax in _possible(dataset, stored, wanted):
+        try:
+            return _write(dataset, stored, syntax, target)
+        except Unconvertible as error:
+            target.unlink(missing_ok=True)
+            why = error.with_traceback(None)  # its frames hold all the pixels
+            why.__cause__ = why.__context__ = None
+            del dataset
+            gc.collect()  # what has failed is in cycles, with all the pixels
+            dataset = dcmread(source)  # the attempt has changed it
+            if edit is not None:
+                edit(dataset)
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise
+    raise why
+
+
+def is_lossy(dataset: Dataset, stored: str) -> bool:
+    """Whether pixels were, or may have been, compressed with loss."""
+    return dataset.get("LossyImageCompression") == "01" or stored in codecs.PERHAPS_LOSSY
+
+
+def _possible(dataset: Dataset, stored: str, wanted: Sequence[str]) -> list[str]:
+    pictures = PIXEL_DATA in dataset and not is_lossy(dataset, stored)
+    return [
+        syntax
+        for syntax in wanted
+        if (syntax == stored and syntax not in (BIG, DEFLATED))
+        or syntax in NATIVE_TARGETS
+        or (syntax in codecs.ENCODABLE and pictures)
+    ]
+
+
+def _write(dataset: FileDataset, stored: str, syntax: str, target: Path) -> Converted:
+    meta = FileMeta(
+        str(dataset.SOPClassUID),
+        str(dataset.SOPInstanceUID),
+        syntax,
+        str(dataset.file_meta.get("SendingApplicationEntityTitle") or ""),
+        str(dataset.file_meta.get("ReceivingApplicationEntityTitle") or ""),
+    )
+    head = encode_head(meta)
+    reencode(dataset, implicit=syntax == IMPLICIT)
+    with target.open("wb") as file:
+        file.write(head)
+        if syntax == stored:
+            _write_elements(file, dataset, implicit=syntax == IMPLICIT, pixels=None)
+        else:
+            make = _pixels(dataset, stored, syntax)
+            _write_elements(file, dataset, implicit=syntax == IMPLICIT, pixels=make)
+        size = file.tell()
+    return Converted(target, syntax, meta.sop_class_uid, meta.sop_instance_uid, len(head), size)
+
+
+def _write_elements(
+    file: BinaryIO,
+    dataset: Dataset,
+    *,
+    implicit: bool,
+    pixels: Callable[[BinaryIO], None] | None,
+) -> None:
+    out = DicomFileLike(file)
+    out.is_implicit_VR, out.is_little_endian = implicit, True
+    charset = convert_encodings(dataset.get("SpecificCharacterSet", default_encoding))
+    for tag in sorted(dataset.keys()):
+        if tag.element == 0:
+            continue  # group lengths, retired
+        element: Any = dataset.get_item(tag)
+        if tag == PIXEL_DATA and pixels is not None:
+            pixels(file)
+        elif tag == PIXEL_DATA and _is_plain(element):
+            _write_header(file, element.VR, len(element.value), implicit=implicit)
+            file.write(element.value)
+        else:
+            write_data_element(out, element, charset)
+
+
+def _is_plain(element: Any) -> bool:
+    """Tell whether a value can be written as it is: pydicom would hold it twice meanwhile."""
+    return (
+        isinstance(element, RawDataElement)
+        and element.length != _UNDEFINED
+        and element.VR in ("OB", "OW")
+        and len(element.value or b"") % 2 == 0
+    )
+
+
+def _write_header(file: BinaryIO, vr: str, length: int, *, implicit: bool) -> None:
+    """Write tag, VR and length of the pixel data (PS3.5 7.1.2)."""
+    file.write(struct.pack("<HH", 0x7FE0, 0x0010))
+    if not implicit:
+        file.write(struct.pack("<2sH", vr.encode("ascii"), 0))
+    file.write(struct.pack("<L", length))
+
+
+def _pixels(dataset: Dataset, stored: str, syntax: str) -> Callable[[BinaryIO], None] | None:
+    """Return what writes the pixel data, after describing it in the data set.
+
+    None when the value that is there already is right.
+    """
+    compressed = stored not in _NATIVE
+    if compressed:
+        _decode_nested(dataset, stored)
+    if PIXEL_DATA not in dataset:
+        return None
+    if not compressed and syntax in NATIVE_TARGETS:
+        return None
+    if compressed and stored not in codecs.DECODABLE:
+        raise Unconvertible("its transfer syntax cannot be decoded")
+    pixels = Pixels.of(dataset)
+    plain = codecs.decoded_pixels(pixels, stored) if compressed else pixels
+    frames = _decoded(dataset, stored, pixels) if compressed else _native(dataset, pixels)
+    for tag in _TABLES:
+        dataset.pop(tag, None)
+    if stored in codecs.ALWAYS_LOSSY and "LossyImageCompression" not in dataset:
+        dataset.LossyImageCompression = "01"
+    if syntax in NATIVE_TARGETS:
+        _describe(dataset, pixels, plain)
+        return lambda file: _write_native(file, frames, plain, implicit=syntax == IMPLICIT)
+    if not codecs.compressible(plain):
+        raise Unconvertible("pixels of this kind cannot be compressed without loss")
+    _describe(dataset, pixels, codecs.encoded_pixels(plain, syntax))
+    coded = (codecs.encode_frame(frame, syntax, plain) for frame in frames)
+    return lambda file: _write_encapsulated(file, coded, plain.frames)
+
+
+def _describe(dataset: Dataset, before: Pixels, after: Pixels) -> None:
+    if before.photometric != after.photometric:
+        dataset.PhotometricInterpretation = after.photometric
+    if after.samples > 1 and before.planar != after.planar:
+        dataset.PlanarConfiguration = after.planar
+
+
+def _native(dataset: Dataset, pixels: Pixels) -> Iterator[codecs.Frame]:
+    if not codecs.compressible(pixels):
+        raise Unconvertible("pixels of this kind cannot be compressed without loss")
+    value = memoryview(_value(dataset))
+    size = pixels.frame_bytes
+    if len(value) < size * pixels.frames:
+        raise Unconvertible("its pixel data is shorter than its frames")
+    if len(value) > size * pixels.frames + 1:
+        raise Unconvertible("its pixel data is longer than its frames")
+    return (
+        codecs.native_frame(value[at * size : (at + 1) * size], pixels)
+        for at in range(pixels.frames)
+    )
+
+
+def _decoded(dataset: Dataset, stored: str, pixels: Pixels) -> Iterator[codecs.Frame]:
+    table = dataset.get("ExtendedOffsetTable"), dataset.get("ExtendedOffsetTableLengths")
+    offsets = (bytes(table[0]), bytes(table[1])) if table[0] and table[1] else None
+    value = _value(dataset)
+
+    def frames() -> Iterator[codecs.Frame]:
+        count = 0
+        try:
+            for data in generate_frames(
+                value, number_of_frames=pixels.frames, extended_offsets=offsets
+            ):
+                count += 1
+                yield codecs.decode_frame(data, stored, pixels)
+        except (ValueError, EOFError, IndexError, struct.error) as error:
+            raise Unconvertible("its fragments cannot be read") from error
+        if count != pixels.frames:
+            raise Unconvertible("it has another number of frames than it says")
+
+    return frames()
+
+
+def _value(dataset: Dataset) -> bytes:
+    element: Any = dataset.get_item(PIXEL_DATA)
+    return element.value or b""
+
+
+def _decode_nested(dataset: Dataset, stored: str) -> None:
+    """Decode icons: compressed ones may not stand in a native object, nor in another syntax."""
+    for tag in list(dataset.keys()):
+        element: Any = dataset.get_item(tag)  # a value that is not decoded stays as it is
+        if element.VR != "SQ":
+            continue
+        for item in element.value:
+            _decode_nested(item, stored)
+            nested: Any = item.get_item(PIXEL_DATA) if PIXEL_DATA in item else None
+            if nested is None or nested.length != _UNDEFINED:
+                continue
+            pixels = Pixels.of(item)
+            plain = codecs.decoded_pixels(pixels, stored)
+            value = b"".join(frame.tobytes() for frame in _decoded(item, stored, pixels))
+            _describe(item, pixels, plain)
+            vr = "OW" if plain.bits_allocated > _WHOLE_OCTETS else "OB"
+            item[PIXEL_DATA] = DataElement(PIXEL_DATA, vr, value + bytes(len(value) % 2))
+
+
+def _write_native(
+    file: BinaryIO, frames: Iterator[codecs.Frame], pixels: Pixels, *, implicit: bool
+) -> None:
+    length = pixels.frame_bytes * pixels.frames
+    padded = length + length % 2
+    if padded >= _UNDEFINED:
+        raise Unconvertible("uncompressed it is too long for one value")
+    vr = "OW" if pixels.bits_allocated > _WHOLE_OCTETS else "OB"
+    _write_header(file, vr, padded, implicit=implicit)
+    file.writelines(frame.tobytes() for frame in frames)
+    file.write(bytes(padded - length))
+
+
+def _write_encapsulated(file: BinaryIO, frames: Iterator[bytes], count: int) -> None:
+    file.write(struct.pack("<HH4sL", 0x7FE0, 0x0010, b"OB\0\0", _UNDEFINED))
+    file.write(struct.pack("<HHL", 0xFFFE, 0xE000, 4 * count))
+    table = file.tell()
+    file.write(bytes(4 * count))
+    first = file.tell()
+    offsets = []
+    for data in frames:
+        offsets.append(file.tell() - first)
+        padded = data + bytes(len(data) % 2)
+        file.write(struct.pack("<HHL", 0xFFFE, 0xE000, len(padded)) + padded)
+    file.write(struct.pack("<HHL", 0xFFFE, 0xE0DD, 0))
+    if offsets[-1] > _UNDEFINED:
+        raise Unconvertible("compressed it is too long for a table of offsets")
+    end = file.tell()
+    file.seek(table)
+    file.write(struct.pack(f"<{count}L", *offsets))
+    file.seek(end)

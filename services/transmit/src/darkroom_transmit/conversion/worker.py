@@ -1,0 +1,59 @@
+"""`python -m darkroom_transmit.conversion.worker`: converts objects, one after the other.
+
+A process of its own, since a decoder that meets a hostile frame may crash, loop or want all memory
+there is. Tasks come as lines of JSON on standard input and answers go as lines to standard output;
+the process ends with its input.
+"""
+
+import os
+import resource
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from darkroom_transmit.conversion.deidentify import Deidentification
+from darkroom_transmit.conversion.exchange import Unconvertible
+from darkroom_transmit.conversion.transcode import convert
+
+
+def answer(task: dict[str, Any]) -> dict[str, Any]:
+    """Do one task and return its answer: the converted file, or why there is none."""
+    edit = None
+    if task["profile"] is not None:
+        options, key = task["profile"]
+        edit = Deidentification(frozenset(options), bytes.fromhex(key)).edit
+    try:
+        made = convert(Path(task["source"]), Path(task["target"]), task["wanted"], edit=edit)
+    except Unconvertible as error:
+        return {"error": str(error)}
+    except MemoryError:
+        return {"error": "it needs more memory than a conversion may use"}
+    except OSError as error:
+        return {"error": f"file: {os.strerror(error.errno or 0)}", "transient": True}
+    except Exception as error:  # noqa: BLE001 - whatever pydicom raises for a hostile object; its text may hold values
+        return {"error": f"it cannot be read ({type(error).__name__})"}
+    return {
+        "transfer_syntax_uid": made.transfer_syntax_uid,
+        "sop_class_uid": made.sop_class_uid,
+        "sop_instance_uid": made.sop_instance_uid,
+        "offset": made.offset,
+        "size": made.size,
+    }
+
+
+def main() -> None:
+    """Answer tasks until the input ends; the first argument is the limit of memory in bytes."""
+    limit = int(sys.argv[1])
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    warnings.simplefilter("ignore")  # pydicom's quote values
+    for line in sys.stdin.buffer:
+        sys.stdout.buffer.write(orjson.dumps(answer(orjson.loads(line))) + b"\n")
+        sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    main()

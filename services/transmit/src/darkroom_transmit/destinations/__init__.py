@@ -1,0 +1,1 @@
+"""Destinations: what they are, and where they are kept."""

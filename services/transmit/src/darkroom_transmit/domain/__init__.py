@@ -1,1 +1,0 @@
-"""Decisions of transmit, without I/O."""

@@ -1,0 +1,1 @@
+"""Questions to other nodes: queries, worklists, procedure steps."""

@@ -1,0 +1,1 @@
+"""Objects of other nodes, retrieved by C-MOVE and C-GET, and priors by rule."""

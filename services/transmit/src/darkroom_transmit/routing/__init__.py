@@ -1,0 +1,1 @@
+"""Routing rules: which instances go where by themselves."""

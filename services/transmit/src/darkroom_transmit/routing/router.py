@@ -1,0 +1,299 @@
+"""Routing rules at work: events become jobs, each instance once a rule and destination (TRX-07)."""
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from darkroom_common.amqp.broker import Received
+from darkroom_common.dicom.json_model import texts
+from darkroom_common.index.fields import BY_KEYWORD
+from darkroom_common.messages.api import SendObjects
+from darkroom_common.messages.base import new_message_id
+from darkroom_common.messages.metadata import InstanceIndexed, StudyCompleted
+from darkroom_common.postgres.inbox import Inbox
+from darkroom_common.postgres.outbox import Outbox
+from darkroom_common.postgres.phi import PhiKeys
+from darkroom_common.postgres.pool import Connection, Database
+from darkroom_common.telemetry import metrics, traces
+from darkroom_common.telemetry.logs import get_logger
+from darkroom_transmit.destinations.configuration import Configuration
+from darkroom_transmit.retrieval.prefetch import is_prior, want_priors
+from darkroom_transmit.routing.decision import Decision, Facts, Rule, decide
+from darkroom_transmit.sending.repository import JobRepository
+
+log = get_logger(__name__)
+tracer = traces.get_tracer(__name__)
+_SERIES: Final = (
+    "SELECT e.series_instance_uid, e.modality,"
+    " pgp_sym_decrypt_bytea(s.phi, ($1::text[])[s.phi_key]) AS study,"
+    " pgp_sym_decrypt_bytea(e.phi, ($1::text[])[e.phi_key]) AS series,"
+    " ARRAY(SELECT i.sop_instance_uid FROM index.instance i WHERE i.series_id = e.id"
+    "   ORDER BY i.instance_number, i.id) AS instances"
+    " FROM index.study s JOIN index.series e ON e.study_id = s.id"
+    " WHERE s.study_instance_uid = $2 AND s.status <> 'deleted'"
+    " ORDER BY e.series_number, e.id"
+)
+
+
+@dataclass(frozen=True)
+class SeriesFacts:
+    """A series of the index, as rules look at it."""
+
+    series_instance_uid: str
+    facts: Facts
+    instances: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Router:
+    """Looks at events and makes jobs."""
+
+    database: Database
+    configuration: Configuration
+    jobs: JobRepository
+    inbox: Inbox
+    outbox: Outbox
+    keys: PhiKeys
+    wake: Callable[[str], None]
+    now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
+
+    async def route(self, received: Sequence[Received]) -> None:
+        """Look at events; with their inbox rows and jobs in one transaction."""
+        rules = await self.configuration.rules()
+        destinations: set[str] = set()
+        async with self.database.transaction() as db:
+            new = await self.inbox.first_times(db, [one.message.id for one in received])
+            fresh = [one for one in received if one.message.id in new]
+            for one in fresh:
+                if not isinstance(one.message, InstanceIndexed | StudyCompleted):
+                    raise TypeError(f"transmit.route got {one.message.TYPE}")
+            await self._remember(db, fresh)
+            moments = {rule.spec.when for rule in rules if rule.spec.enabled}
+            if "instance" in moments:
+                destinations |= await self._instances(db, rules, fresh)
+            if "study-complete" in moments:
+                destinations |= await self._studies(db, rules, fresh)
+        for one in fresh:  # a batch joins many traces: each has its own line
+            with traces.span(tracer, "transmit.route", parent=traces.extract(one.trace)):
+                log.debug("event.routed", type=one.message.TYPE, destinations=len(destinations))
+        if destinations:
+            self.outbox.wake()
+        for name in destinations:
+            self.wake(name)
+
+    async def _instances(
+        self, db: Connection, rules: Sequence[Rule], received: Sequence[Received]
+    ) -> set[str]:
+        """Send the new instances of each study; return the destinations."""
+        destinations: set[str] = set()
+        indexed: dict[str, set[str]] = defaultdict(set)
+        traced: dict[str, dict[str, str]] = {}
+        for one in received:
+            if isinstance(one.message, InstanceIndexed):
+                study = one.message.study_instance_uid
+                indexed[study].add(one.message.sop_instance_uid)
+                traced.setdefault(study, one.trace)
+        for study in sorted(indexed):
+            destinations |= await self._send(
+                db, rules, study, "instance", traced[study], only=indexed[study]
+            )
+        return destinations
+
+    async def _studies(
+        self, db: Connection, rules: Sequence[Rule], received: Sequence[Received]
+    ) -> set[str]:
+        """Send the studies that are complete; return the destinations."""
+        destinations: set[str] = set()
+        for one in received:
+            if isinstance(one.message, StudyCompleted):
+                study = one.message.study_instance_uid
+                trace = await self._first_trace(db, study) or one.trace
+                destinations |= await self._send(db, rules, study, "study-complete", trace)
+        return destinations
+
+    @staticmethod
+    async def _remember(db: Connection, received: Sequence[Received]) -> None:
+        """Keep how studies came; the first trace is the one that a delivery belongs to."""
+        rows: dict[tuple[str, str, str], str] = {}
+        for one in received:
+            message = one.message
+            if isinstance(message, InstanceIndexed):
+                way = message.calling_ae_title, message.called_ae_title
+                key = message.study_instance_uid, *way
+                rows.setdefault(key, one.trace.get("traceparent", ""))
+        if rows:
+            ordered = sorted(rows)
+            await db.execute(
+                "INSERT INTO transmit.arrival (study_instance_uid, calling_ae_title,"
+                " called_ae_title, traceparent)"
+                " SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])"
+                " ON CONFLICT DO NOTHING",
+                [key[0] for key in ordered], [key[1] for key in ordered],
+                [key[2] for key in ordered], [rows[key] for key in ordered],
+            )  # fmt: skip
+
+    @staticmethod
+    async def _first_trace(db: Connection, study: str) -> dict[str, str]:
+        found = await db.fetchval(
+            "SELECT traceparent FROM transmit.arrival WHERE study_instance_uid = $1"
+            " AND traceparent <> '' ORDER BY first_at LIMIT 1",
+            study,
+        )
+        return {"traceparent": found} if found else {}
+
+    async def facts(self, db: Connection, study: str) -> list[SeriesFacts]:
+        """Return what rules see of a study, a series each; nothing when it is not there."""
+        ways = await db.fetch(
+            "SELECT calling_ae_title, called_ae_title FROM transmit.arrival"
+            " WHERE study_instance_uid = $1",
+            study,
+        )
+        calling = tuple(sorted({row["calling_ae_title"] for row in ways}))
+        called = tuple(sorted({row["called_ae_title"] for row in ways}))
+        found = []
+        for row in await db.fetch(_SERIES, self.keys.by_id(), study):
+            of_study, of_series = _attributes(row["study"]), _attributes(row["series"])
+            facts = Facts(
+                at=self.now(),
+                calling_ae_titles=calling,
+                called_ae_titles=called,
+                modality=row["modality"] or "",
+                station_name=_text(of_series, "StationName"),
+                study_description=_text(of_study, "StudyDescription"),
+                series_description=_text(of_series, "SeriesDescription"),
+            )
+            found.append(SeriesFacts(row["series_instance_uid"], facts, tuple(row["instances"])))
+        return found
+
+    async def _send(  # noqa: PLR0913, PLR0917 - one call, two moments
+        self,
+        db: Connection,
+        rules: Sequence[Rule],
+        study: str,
+        when: str,
+        trace: dict[str, str],
+        only: set[str] | None = None,
+    ) -> set[str]:
+        """Make the jobs of the rules that match; return their destinations."""
+        wanted: dict[Rule, list[str]] = {}
+        for series in await self.facts(db, study):
+            instances = [uid for uid in series.instances if only is None or uid in only]
+            for decision in decide(rules, series.facts, when=when):
+                if decision.matched and instances:
+                    wanted.setdefault(decision.rule, []).extend(instances)
+        destinations: set[str] = set()
+        with traces.span(tracer, "transmit.route", parent=traces.extract(trace), rules=len(wanted)):
+            for rule, uids in wanted.items():
+                if rule.spec.prefetch is not None:
+                    await want_priors(db, rule, study)
+                for destination in rule.spec.destinations:
+                    if await self._job(db, rule, destination, study, uids):
+                        destinations.add(destination)
+        return destinations
+
+    async def _job(
+        self, db: Connection, rule: Rule, destination: str, study: str, uids: Sequence[str]
+    ) -> bool:
+        job_id = new_message_id()
+        rows = await db.fetch(
+            "INSERT INTO transmit.routed (rule, destination, sop_instance_uid, job_id)"
+            " SELECT $1, $2, uid, $4 FROM unnest($3::text[]) AS given (uid) ORDER BY uid"
+            " ON CONFLICT DO NOTHING RETURNING sop_instance_uid",
+            rule.name, destination, list(uids), job_id,
+        )  # fmt: skip
+        new = {row["sop_instance_uid"] for row in rows}
+        if not new:
+            return False
+        await self.jobs.add(
+            db,
+            SendObjects(
+                job_id=job_id,
+                destination=destination,
+                study_instance_uid=study,
+                sop_instance_uids=tuple(uid for uid in uids if uid in new),
+                priority=rule.spec.priority,
+                requested_by=rule.name,
+            ),
+            rule=rule.name,
+        )
+        metrics.JOBS.labels("transmit").inc()
+        metrics.ROUTED.labels(rule.name).inc(len(new))
+        log.info("study.routed", rule=rule.name, destination=destination, job=job_id,
+                 study_instance_uid=study, instances=len(new))  # fmt: skip
+        return True
+
+    async def explain(self, study: str) -> dict[str, Any] | None:
+        """Return what the rules would do with a study and why; None when it is not there."""
+        rules = await self.configuration.rules()
+        async with self.database.acquire() as db:
+            series = await self.facts(db, study)
+            if not series:
+                return None
+            prior = await is_prior(db, study)
+            routed = {
+                (row["rule"], row["destination"]): row["instances"]
+                for row in await db.fetch(
+                    "SELECT rule, destination, count(*) AS instances FROM transmit.routed"
+                    " WHERE sop_instance_uid = ANY($1::text[]) GROUP BY 1, 2",
+                    [uid for one in series for uid in one.instances],
+                )
+            }
+        explained = []
+        for one in series:
+            decisions = []
+            for when in ("instance", "study-complete"):
+                decisions += decide(rules, one.facts, when=when)
+            decisions.sort(key=lambda decision: rules.index(decision.rule))
+            explained.append(
+                {
+                    "series_instance_uid": one.series_instance_uid,
+                    "modality": one.facts.modality,
+                    "instances": len(one.instances),
+                    "rules": [_told(decision) for decision in decisions],
+                }
+            )
+        return {
+            "study_instance_uid": study,
+            "is_prior": prior,
+            "series": explained,
+            "already_routed": [
+                {"rule": rule, "destination": destination, "instances": count}
+                for (rule, destination), count in sorted(routed.items())
+            ],
+        }
+
+
+def _told(decision: Decision) -> dict[str, Any]:
+    return {
+        "rule": decision.rule.name,
+        "when": decision.rule.spec.when,
+        "matched": decision.matched,
+        "skipped": decision.skipped,
+        "destinations": list(decision.rule.spec.destinations),
+        "stop": decision.rule.spec.stop,
+        "prefetch": None
+        if decision.rule.spec.prefetch is None
+        else decision.rule.spec.prefetch.model_dump(mode="json"),
+        "conditions": [
+            {
+                "condition": finding.condition,
+                "matched": finding.matched,
+                "expected": finding.expected,
+                "found": finding.found,
+            }
+            for finding in decision.findings
+        ],
+    }
+
+
+def _attributes(decrypted: bytes | None) -> dict[str, Any]:
+    found: dict[str, Any] = orjson.loads(decrypted or b"{}").get("j", {})
+    return found
+
+
+def _text(attributes: dict[str, Any], keyword: str) -> str:
+    return next(iter(texts(attributes.get(BY_KEYWORD[keyword].tag))), "")

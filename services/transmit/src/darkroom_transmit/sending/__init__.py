@@ -1,0 +1,1 @@
+"""Sending: jobs, lanes, and the senders of each protocol."""

@@ -1,0 +1,198 @@
+"""How a batch of data sets gets to a destination: one sender for each kind of destination."""
+
+import asyncio
+import ssl
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from darkroom_common.dimse.contexts import VERIFICATION
+from darkroom_common.dimse.proposal import Proposal
+from darkroom_common.dimse.requestor import (
+    IMPLICIT_VR_LITTLE_ENDIAN,
+    Peer,
+    PeerFault,
+    associate,
+)
+from darkroom_common.dimse.tls import BadCertificate, TlsTrust, client_context
+from darkroom_transmit.destinations.destination import Destination
+from darkroom_transmit.sending.outcome import Outcome
+from darkroom_transmit.sending.pool import AssociationPool, PoolKey
+from darkroom_transmit.sending.scu import StoreUser, Tell
+from darkroom_transmit.sending.sources import Source
+from darkroom_transmit.sending.throttle import Throttle
+
+
+@dataclass(frozen=True)
+class Orders:
+    """How a batch is sent.
+
+    Attributes:
+        tell: is called for each data set whose fate is known, from any thread.
+        stop: set when no further data set is to be begun.
+        priority: of the C-STORE, PS3.7 section 9.3.1.1.
+    """
+
+    tell: Tell
+    stop: threading.Event
+    throttle: Throttle
+    executor: Executor
+    priority: int = 0
+
+
+class Sender(Protocol):
+    """Sends to one kind of destination."""
+
+    async def send(
+        self, destination: Destination, sources: Sequence[Source], orders: Orders
+    ) -> None:
+        """Send data sets that have one transfer syntax.
+
+        Raises:
+            PeerFault: what was not told until then is not known to have arrived.
+            PoolExhausted: nothing was sent.
+        """
+        ...
+
+    async def echo(self, destination: Destination, executor: Executor) -> None:
+        """Test that the destination answers.
+
+        Raises:
+            PeerFault: it does not; the reason says why.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class ClientTls:
+    """What all destinations share of TLS: files of this host."""
+
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+
+def tls_context(destination: Destination, files: ClientTls) -> ssl.SSLContext:
+    """Return what connections to a destination are checked by.
+
+    Raises:
+        PeerFault: certificates cannot be used.
+    """
+    asked = destination.spec.tls
+    shown = asked.client_certificate
+    try:
+        return client_context(
+            TlsTrust(
+                authorities=asked.ca,
+                ca=files.ca,
+                certificate=files.certificate if shown else None,
+                key=files.key if shown else None,
+                minimum=asked.minimum,
+            )
+        )
+    except BadCertificate as error:
+        raise PeerFault("BadCertificate", str(error), transient=False) from error
+
+
+@dataclass
+class DimseSender:
+    """C-STORE over pooled associations, in threads."""
+
+    pool: AssociationPool
+    tls: ClientTls
+    _contexts: dict[tuple[str, int], ssl.SSLContext] = field(default_factory=dict)
+
+    def peer(self, destination: Destination) -> Peer:
+        """Return whom to call.
+
+        Raises:
+            PeerFault: certificates cannot be used.
+        """
+        spec = destination.spec
+        if spec.ae_title is None or spec.host is None or spec.port is None:
+            raise PeerFault("Misconfigured", transient=False)
+        return Peer(
+            host=spec.host,
+            port=spec.port,
+            called_ae_title=spec.ae_title,
+            calling_ae_title=spec.calling_ae_title,
+            connect_seconds=spec.connect_seconds,
+            answer_seconds=spec.answer_seconds,
+            tls=self._tls(destination) if spec.tls.enabled else None,
+            server_name=spec.tls.server_name,
+        )
+
+    def _tls(self, destination: Destination) -> ssl.SSLContext:
+        known = destination.name, destination.version
+        context = self._contexts.get(known)
+        if context is None:
+            context = tls_context(destination, self.tls)
+            for old in [key for key in self._contexts if key[0] == destination.name]:
+                del self._contexts[old]
+            self._contexts[known] = context
+        return context
+
+    async def send(
+        self, destination: Destination, sources: Sequence[Source], orders: Orders
+    ) -> None:
+        """See `Sender.send`."""
+        peer = self.peer(destination)
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(orders.executor, self.deliver, peer, sources, orders)
+
+    def deliver(self, peer: Peer, sources: Sequence[Source], orders: Orders) -> None:
+        """Send in the calling thread; see `send`."""
+        syntax = sources[0].transfer_syntax_uid
+        classes = dict.fromkeys(source.sop_class_uid for source in sources)
+        proposals = [Proposal(uid, (syntax,)) for uid in classes]
+        key = PoolKey(peer.called_ae_title, peer.host, peer.port, syntax)
+        told = 0
+
+        def tell(source: Source, outcome: Outcome) -> None:
+            nonlocal told
+            told += 1
+            orders.tell(source, outcome)
+
+        fresh = False
+        while True:
+            lent = self.pool.acquire(key, peer, proposals, fresh=fresh)
+            user = StoreUser(lent.association, orders.throttle, priority=orders.priority)
+            try:
+                user.send(sources, tell, orders.stop)
+            except PeerFault as fault:
+                self.pool.discard(lent)
+                # An idle association may have been closed by the peer at that very moment.
+                if lent.reused and not told and fault.reason in ("ConnectionLost", "Released"):
+                    fresh = True
+                    continue
+                raise
+            except BaseException:
+                self.pool.discard(lent)
+                raise
+            self.pool.give_back(lent)
+            return
+
+    async def echo(self, destination: Destination, executor: Executor) -> None:
+        """See `Sender.echo`."""
+        peer = self.peer(destination)
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(executor, self._echo, peer)
+
+    def _echo(self, peer: Peer) -> None:
+        self.pool.make_way((peer.called_ae_title, peer.host, peer.port))
+        _echo(peer)
+
+
+def _echo(peer: Peer) -> None:
+    association = associate(peer, [Proposal(VERIFICATION, (IMPLICIT_VR_LITTLE_ENDIAN,))])
+    try:
+        status = association.echo()
+    except BaseException:
+        association.abort()
+        raise
+    association.release()
+    if status:
+        raise PeerFault(f"EchoStatus{status:04X}")

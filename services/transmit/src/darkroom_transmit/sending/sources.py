@@ -1,0 +1,86 @@
+"""What is sent: the bytes of a data set in a file, as they are stored or as they were made over."""
+
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from darkroom_common.errors import PermanentError, TransientError
+from darkroom_transmit.destinations.destination import Destination
+
+
+class CannotPrepare(PermanentError):
+    """An instance cannot be made into what the destination takes. `reason` is a word for jobs."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class PreparationUnavailable(TransientError):
+    """Preparing failed for a reason that may pass."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One instance of a job, and where it is stored."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    object_key: str
+    size: int
+    data_set_offset: int
+    tries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The data set to send, in a file.
+
+    Attributes:
+        item: the instance as it is stored.
+        sop_instance_uid: under which it is sent: another one than stored when de-identified.
+        offset: where the data set begins.
+        size: its bytes.
+    """
+
+    item: Item
+    path: Path
+    offset: int
+    size: int
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+
+
+class Preparer(Protocol):
+    """Makes what a destination takes: transcoded, de-identified, or just as it is stored."""
+
+    def prepare(
+        self, item: Item, destination: Destination, wanted: tuple[str, ...]
+    ) -> AbstractAsyncContextManager[Source]:
+        """Hold the data set ready for the length of a block.
+
+        Args:
+            item: the instance.
+            destination: whom it is for; its `deidentify` names a profile.
+            wanted: transfer syntaxes of which it must have one, the best first; none: as stored.
+
+        Raises:
+            CannotPrepare: nothing that is there can do this.
+            PreparationUnavailable: it may work later.
+        """
+        ...
+
+
+def stored_source(item: Item, path: Path) -> Source:
+    """Return an instance as it is stored."""
+    return Source(
+        item, path, item.data_set_offset, item.size,
+        item.sop_class_uid, item.sop_instance_uid, item.transfer_syntax_uid,
+    )  # fmt: skip

@@ -1,0 +1,16 @@
+"""Fixtures of print's tests."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.integration.print.desk import PrintDesk, open_desk
+from tests.support.services import Services
+
+
+@pytest.fixture
+async def desk(services: Services) -> AsyncIterator[PrintDesk]:
+    """An index, a store and a running print."""
+    async with open_desk(services) as made:
+        await services.start("print")
+        yield made

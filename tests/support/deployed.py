@@ -1,0 +1,103 @@
+"""What compose and the chart hand to a service, tried on the service's own settings class."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import pytest
+from pydantic import SecretStr
+
+from darkroom_api.settings import ApiSettings
+from darkroom_common.amqp.definitions import ApplySettings, RenderSettings
+from darkroom_common.postgres.bootstrap import ROLES, BootstrapSettings
+from darkroom_common.settings import PREFIX, MigrationSettings, Settings, SettingsBase
+from darkroom_ingest.settings import IngestSettings
+from darkroom_licensing.settings import LicensingSettings
+from darkroom_metadata.settings import MetadataSettings
+from darkroom_print.settings import PrintSettings
+from darkroom_transmit.settings import TransmitSettings
+
+ROOT: Final = Path(__file__).parents[2]
+SETTINGS: Final[Mapping[str, type[Settings]]] = {
+    "ingest": IngestSettings,
+    "metadata": MetadataSettings,
+    "transmit": TransmitSettings,
+    "print": PrintSettings,
+    "api": ApiSettings,
+    "licensing": LicensingSettings,
+}
+SERVICES: Final = tuple(SETTINGS)
+WITH_SCHEMA: Final = tuple(
+    name
+    for name in SERVICES
+    if (ROOT / "services" / name / "src" / f"darkroom_{name}" / "migrations").is_dir()
+)
+_COMMANDS: Final[Mapping[tuple[str, ...], type[SettingsBase]]] = {
+    ("migrate",): MigrationSettings,
+    ("migrate", "pre"): MigrationSettings,
+    ("migrate", "post"): MigrationSettings,
+    ("-m", "darkroom_common.postgres.bootstrap"): BootstrapSettings,
+    ("-m", "darkroom_common.amqp.definitions", "apply"): ApplySettings,
+    ("-m", "darkroom_common.amqp.definitions", "render"): RenderSettings,
+}
+# What is not a password or a URL has to be of the right form.
+_CONTENT: Final[Mapping[str, str]] = {
+    "role_passwords": json.dumps(dict.fromkeys(ROLES, "secret")),
+}
+
+_OWN_MEMORY: Final = {"transmit": 512 << 20, "print": 1536 << 20}
+"""Bytes of the service itself, beside its workers: print draws previews of films in memory."""
+
+
+def memory_needed(settings: SettingsBase) -> int:
+    """Return the bytes that transmit or print must be able to have, its workers at their limit."""
+    if isinstance(settings, TransmitSettings):
+        workers = settings.conversion_processes * settings.conversion_memory
+        return _OWN_MEMORY["transmit"] + workers
+    assert isinstance(settings, PrintSettings)
+    return _OWN_MEMORY["print"] + settings.composing_processes * settings.composing_memory
+
+
+def command_settings(words: list[str]) -> type[SettingsBase]:
+    """Return the settings class of a one-shot command; words may go on with a path."""
+    return next(_COMMANDS[tuple(words[:n])] for n in (3, 2, 1) if tuple(words[:n]) in _COMMANDS)
+
+
+def is_secret(settings: type[SettingsBase], field: str) -> bool:
+    """Whether a field must not stand in an environment."""
+    return "SecretStr" in str(settings.model_fields[field].annotation) or (
+        settings.model_fields[field].annotation is SecretStr
+    )
+
+
+def check_environment(
+    settings: type[SettingsBase],
+    environment: Mapping[str, str],
+    directory: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> SettingsBase:
+    """Load the settings from this environment, with a content of our own in each file.
+
+    Fails when a name is unknown, a secret is a value, or anything required is missing or wrong.
+    """
+    for variable, value in environment.items():
+        assert variable.startswith(PREFIX), variable
+        name = variable.removeprefix(PREFIX)
+        is_file = name.endswith("_FILE") and name.lower() not in settings.model_fields
+        field = name.removesuffix("_FILE" if is_file else "").lower()
+        assert field in settings.model_fields, f"{settings.__name__} has no {name}"
+        if not is_file:
+            assert not is_secret(settings, field), f"{name} is a secret in the environment"
+            monkeypatch.setenv(variable, value)
+            continue
+        assert is_secret(settings, field), f"{name}: not a secret, so it needs no file"
+        directory.mkdir(exist_ok=True)
+        file = directory / field
+        file.write_text(_CONTENT.get(field, "a-secret-of-the-test"))
+        monkeypatch.setenv(variable, str(file))
+    try:
+        return settings.load()
+    finally:
+        for variable in environment:
+            monkeypatch.delenv(variable)

@@ -1,0 +1,172 @@
+"""Real services as processes, on the engines of the test run: to send to, to kill, to restart."""
+
+import asyncio
+import base64
+import json
+import os
+import secrets
+import signal
+import sys
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import aio_pika
+
+from darkroom_common.amqp.rabbitmq import declare
+from darkroom_common.postgres.bootstrap import ROLES, bootstrap
+from darkroom_common.postgres.migrate import migrate
+from darkroom_common.topology import METADATA_INDEX
+from darkroom_local.engines.ports import LOOPBACK, free_port
+
+ROLE_PASSWORD = "test-only"
+WITH_SCHEMA = {
+    "ingest": "ingest",
+    "metadata": "index",
+    "transmit": "transmit",
+    "print": "print",
+    "api": "api",
+    "licensing": "licensing",
+}
+READY_LIMIT = 40.0
+
+
+def _key() -> str:
+    return base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+def role_url(superuser_url: str, role: str) -> str:
+    """The URL of one of Darkroom's roles in the database of `superuser_url`."""
+    parts = urlsplit(superuser_url)
+    return parts._replace(netloc=f"{role}:{ROLE_PASSWORD}@{parts.hostname}:{parts.port}").geturl()
+
+
+async def prepare_database(superuser_url: str, *names: str) -> None:
+    """Bootstrap a database and migrate the schemas of the given services."""
+    await bootstrap(superuser_url, dict.fromkeys(ROLES, ROLE_PASSWORD))
+    url = role_url(superuser_url, "darkroom_migrate")
+    for name in names:
+        await migrate(url, schema=WITH_SCHEMA[name], package=f"darkroom_{name}")
+
+
+async def declare_index_queue(amqp_url: str) -> None:
+    """Make the queue that the index consumes, for tests that run ingest without the index."""
+    async with await aio_pika.connect(amqp_url) as connection:
+        await declare(await connection.channel(), METADATA_INDEX)
+
+
+@dataclass
+class ServiceProcess:
+    """One service; its output goes to a file."""
+
+    name: str
+    environment: dict[str, str]
+    log: Path
+    health_port: int
+    process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        with self.log.open("ab") as output:
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", f"darkroom_{self.name}",
+                env=self.environment, stdout=output, stderr=output,
+            )  # fmt: skip
+
+    def probe(self, path: str) -> tuple[int, str]:
+        try:
+            url = f"http://{LOOPBACK}:{self.health_port}{path}"
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+    async def ready(self) -> None:
+        async with asyncio.timeout(READY_LIMIT):
+            while (await asyncio.to_thread(self.probe, "/readyz"))[0] != 200:
+                if self.process is not None and self.process.returncode is not None:
+                    raise AssertionError(f"{self.name} ended:\n{self.log.read_text()[-3000:]}")
+                await asyncio.sleep(0.1)
+
+    async def kill(self) -> None:
+        assert self.process is not None
+        if self.process.returncode is None:
+            self.process.kill()
+        await self.process.wait()
+
+    async def stop(self, limit: float = 30.0) -> int:
+        assert self.process is not None
+        if self.process.returncode is None:
+            self.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(limit):
+            return await self.process.wait()
+
+
+@dataclass
+class Services:
+    """Some of the six services on one database, one virtual host and one directory."""
+
+    directory: Path
+    superuser_url: str
+    amqp_url: str
+    extra: dict[str, str] = field(default_factory=dict)
+    running: dict[str, ServiceProcess] = field(default_factory=dict)
+    dicom_port: int = field(default_factory=free_port)
+    http_port: int = field(default_factory=free_port)
+    admin_password: str = field(default_factory=lambda: secrets.token_urlsafe(16))
+
+    def __post_init__(self) -> None:
+        self.secrets = {
+            "PHI_KEYS": json.dumps({"current": 1, "keys": {"1": _key()}}),
+            "BLIND_INDEX_KEY": _key(),
+            "PSEUDONYM_KEY": _key(),
+            "JWT_KEY": _key(),
+        }
+
+    @property
+    def store(self) -> Path:
+        return self.directory / "objects"
+
+    @property
+    def spool(self) -> Path:
+        return self.directory / "spool"
+
+    def environment(self, name: str, health_port: int) -> dict[str, str]:
+        given = {
+            "POSTGRES_URL": role_url(self.superuser_url, f"darkroom_{name}"),
+            "AMQP_URL": self.amqp_url,
+            "HEALTH_PORT": str(health_port),
+            "STORE_URL": self.store.as_uri(),
+            "SPOOL": str(self.spool),
+            "DICOM_HOST": LOOPBACK,
+            "DICOM_PORT": str(self.dicom_port),
+            "HTTP_HOST": LOOPBACK,
+            "HTTP_PORT": str(self.http_port),
+            "ADMIN_PASSWORD": self.admin_password,
+            "RESERVE_BYTES": "0",
+            "UNKNOWN_AE": "accept",
+            "QUIET_SECONDS": "1",
+            "LOG_LEVEL": "DEBUG",
+            **self.secrets,
+            **self.extra,
+        }
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("DARKROOM_")}
+        return kept | {f"DARKROOM_{k}": v for k, v in given.items()}
+
+    async def start(self, *names: str) -> None:
+        for name in names:
+            port = free_port()
+            log = self.directory / f"{name}.log"
+            service = ServiceProcess(name, self.environment(name, port), log, port)
+            self.running[name] = service
+            await service.start()
+        for name in names:
+            await self.running[name].ready()
+
+    async def stop(self) -> None:
+        for service in self.running.values():
+            await service.kill()

@@ -1,0 +1,92 @@
+"""Command sets, on bytes annotated from PS3.7 chapters 6.3 and 9.3."""
+
+import io
+import random
+
+import pydicom
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from darkroom_common.dimse.wire.command import Command, decode_command, encode_response
+from darkroom_common.dimse.wire.pdu import ProtocolError
+
+ELEMENTS = [
+    "0000 0000 04000000 38000000",  # group length
+    "0000 0200 06000000 312e322e3300",  # affected SOP class UID 1.2.3
+    "0000 0001 02000000 0100",  # command field: C-STORE-RQ
+    "0000 1001 02000000 0700",  # message id 7
+    "0000 0007 02000000 0000",  # priority: medium
+    "0000 0008 02000000 0000",  # there is a data set
+    "0000 0010 08000000 312e322e332e3400",  # affected SOP instance UID 1.2.3.4
+]
+STORE = Command(1, 7, has_data_set=True, sop_class_uid=b"1.2.3", sop_instance_uid=b"1.2.3.4")
+
+
+def test_a_store_request_in_any_order() -> None:
+    elements = [bytes.fromhex(one) for one in ELEMENTS]
+    assert decode_command(b"".join(elements)) == STORE
+    shuffler = random.Random(1)  # noqa: S311 - an order, not a secret
+    for _ in range(20):
+        shuffler.shuffle(elements)
+        assert decode_command(b"".join(elements)) == STORE
+
+
+def test_unknown_elements_are_passed_over() -> None:
+    more = bytes.fromhex("0000 3010 04000000 41424344")  # move originator AE title
+    assert decode_command(b"".join(map(bytes.fromhex, ELEMENTS)) + more) == STORE
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        bytes.fromhex("0000 0001 02000000"),  # cut
+        bytes.fromhex("0000 0001 FFFFFFFF 0100"),
+        bytes.fromhex("0800 0001 02000000 0100"),  # not group 0000
+        bytes.fromhex("0000 0001 02000000 0100"),  # does not say whether a data set follows
+        bytes.fromhex("0000 0001 04000000 01000000 0000 0008 02000000 0101"),
+    ],
+)
+def test_what_is_no_request_is_refused(data: bytes) -> None:
+    with pytest.raises(ProtocolError, match="bad-command"):
+        decode_command(data)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_decoded_or_refused(data: bytes) -> None:
+    try:
+        decode_command(data)
+    except ProtocolError as error:
+        assert error.code == "bad-command"  # noqa: PT017 - a crash is not right, both of these are
+
+
+def test_an_independent_decoder_reads_the_response() -> None:
+    encoded = encode_response(STORE, 0xA700)
+    found = pydicom.filereader.read_dataset(io.BytesIO(encoded), is_implicit_VR=True,
+                                            is_little_endian=True)  # fmt: skip
+    assert found.CommandGroupLength == len(encoded) - 12
+    assert found.CommandField == 0x8001
+    assert found.MessageIDBeingRespondedTo == 7
+    assert found.CommandDataSetType == 0x0101
+    assert found.Status == 0xA700
+    assert found.AffectedSOPClassUID == "1.2.3"
+    assert found.AffectedSOPInstanceUID == "1.2.3.4"
+    assert [element.tag for element in found] == sorted(element.tag for element in found)
+
+
+def test_an_echo_response_byte_for_byte() -> None:
+    echo = Command(0x30, 1, has_data_set=False, sop_class_uid=b"1.2.840.10008.1.1")
+    assert encode_response(echo, 0) == bytes.fromhex(
+        "0000 0000 04000000 42000000"  # 66 bytes follow
+        "0000 0200 12000000 312e322e3834302e31303030382e312e3100"
+        "0000 0001 02000000 3080"  # C-ECHO-RSP
+        "0000 2001 02000000 0100"  # to message 1
+        "0000 0008 02000000 0101"  # no data set
+        "0000 0009 02000000 0000"  # success
+    )
+
+
+def test_a_uid_that_can_be_none_is_not_repeated() -> None:
+    long = Command(1, 7, has_data_set=True, sop_instance_uid=b"1" * 65)
+    assert b"1111" not in encode_response(long, 0xC000)
