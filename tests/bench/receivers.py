@@ -33,9 +33,12 @@ def environment(*, best: bool) -> dict[str, str]:
 @asynccontextmanager
 async def _process(*command: str, env: dict[str, str], cwd: Path) -> AsyncIterator[None]:
     process = await asyncio.create_subprocess_exec(
-        *command, env=env, cwd=cwd,
-        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
+        *command,
+        env=env,
+        cwd=cwd,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
     try:
         yield
     finally:

@@ -32,10 +32,16 @@ def make_load(directory: Path, *, objects: int, associations: int, side: int) ->
         folder.mkdir(parents=True)
     for number in range(objects):
         one = a_data_set(
-            StudyInstanceUID=study, SeriesInstanceUID=series, InstanceNumber=number,
-            Rows=side, Columns=side, BitsAllocated=16, BitsStored=12, HighBit=11,
+            StudyInstanceUID=study,
+            SeriesInstanceUID=series,
+            InstanceNumber=number,
+            Rows=side,
+            Columns=side,
+            BitsAllocated=16,
+            BitsStored=12,
+            HighBit=11,
             PixelData=os.urandom(side * side * 2),
-        )  # fmt: skip
+        )
         head = encode_head(FileMeta(CT, str(one.SOPInstanceUID), EXPLICIT, "SCANNER", "DARKROOM"))
         content = head + encode(one)
         total += len(content)
@@ -48,11 +54,19 @@ async def send(load: Load, port: int, *, best: bool) -> float:
     began = time.perf_counter()
     processes = [
         await asyncio.create_subprocess_exec(
-            "storescu", "-R", "-aec", "DARKROOM", "+sd", LOOPBACK, str(port), str(folder),
-            env=environment(best=best), stdout=asyncio.subprocess.DEVNULL,
+            "storescu",
+            "-R",
+            "-aec",
+            "DARKROOM",
+            "+sd",
+            LOOPBACK,
+            str(port),
+            str(folder),
+            env=environment(best=best),
+            stdout=asyncio.subprocess.DEVNULL,
         )
         for folder in load.folders
-    ]  # fmt: skip
+    ]
     codes = await asyncio.gather(*(process.wait() for process in processes))
     took = time.perf_counter() - began
     assert set(codes) == {0}, codes

@@ -22,10 +22,16 @@ from tests.unit.print.images import a_file, an_image
 EDGE = 512 if QUICK else 2048
 WINDOW = Window(2048, 3000)
 PLAN = FilmPlan(
-    film_size("14INX17IN"), parse_layout("4x4"), dpi=320, bits=12, gap_mm=2, trim=True,
-    header="{PatientName} {PatientID}\n{StudyDate}", patient_box="{InstanceNumber}",
+    film_size("14INX17IN"),
+    parse_layout("4x4"),
+    dpi=320,
+    bits=12,
+    gap_mm=2,
+    trim=True,
+    header="{PatientName} {PatientID}\n{StudyDate}",
+    patient_box="{InstanceNumber}",
     scale_bar=True,
-)  # fmt: skip
+)
 TABLES: list[Table] = []
 NOTE = (
     f"16 images of {EDGE} x {EDGE}, 12 bits, uncompressed, onto 14 x 17 inches of"
@@ -58,10 +64,15 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Picture]:
         noise = np.random.default_rng(number).integers(0, 200, (EDGE, EDGE))
         ramp = np.linspace(0, 3895, EDGE)
         ds = an_image(
-            (ramp + noise).astype(np.uint16), InstanceNumber=number, PatientName="Bench^Film",
-            PatientID="1", StudyDate="20240101", PixelSpacing=[0.1, 0.1],
-            WindowCenter=WINDOW.center, WindowWidth=WINDOW.width,
-        )  # fmt: skip
+            (ramp + noise).astype(np.uint16),
+            InstanceNumber=number,
+            PatientName="Bench^Film",
+            PatientID="1",
+            StudyDate="20240101",
+            PixelSpacing=[0.1, 0.1],
+            WindowCenter=WINDOW.center,
+            WindowWidth=WINDOW.width,
+        )
         found.append(Picture(a_file(directory / f"{number}.dcm", ds)))
     return found
 

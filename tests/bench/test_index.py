@@ -210,14 +210,15 @@ async def test_p8_growth(services: Services, postgres: PrivatePostgres) -> None:
     connection = await asyncpg.connect(postgres.superuser_url())
     url = role_url(postgres.superuser_url(), "darkroom_metadata")
     with ThreadPoolExecutor(2) as executor:
-        async with (
-            open_database(url, service="bench") as database,
-            logged_in(services) as client,
-        ):
+        async with open_database(url, service="bench") as database, logged_in(services) as client:
             indexer = Indexer(
-                database, FileSystemStore(services.store), IndexRepository(RowWriter(keys)),
-                blind, Outbox("index"), executor,
-            )  # fmt: skip
+                database,
+                FileSystemStore(services.store),
+                IndexRepository(RowWriter(keys)),
+                blind,
+                Outbox("index"),
+                executor,
+            )
             bench = Bench(None, indexer, services.store)  # type: ignore[arg-type]
             growing = Growing(bench, url)
             template = a_data_set(PatientID="TEMPLATE")

@@ -42,9 +42,15 @@ async def sink(*, best: bool) -> AsyncIterator[int]:
     """DCMTK's storescp that reads and forgets: the fastest receiver at hand that is not ours."""
     port = free_port()
     process = await asyncio.create_subprocess_exec(
-        "storescp", "--fork", "--ignore", "+xa", "--max-pdu", "131072", str(port),
+        "storescp",
+        "--fork",
+        "--ignore",
+        "+xa",
+        "--max-pdu",
+        "131072",
+        str(port),
         env=environment(best=best),
-    )  # fmt: skip
+    )
     try:
         async with asyncio.timeout(30):
             while True:
@@ -68,9 +74,13 @@ def sources_of(folder: Path) -> list[Source]:
             meta, offset = decode_head(file.read(4096))
         size = path.stat().st_size - offset
         item = Item(
-            meta.sop_instance_uid, meta.sop_class_uid, meta.transfer_syntax_uid, path.name,
-            size, offset,
-        )  # fmt: skip
+            meta.sop_instance_uid,
+            meta.sop_class_uid,
+            meta.transfer_syntax_uid,
+            path.name,
+            size,
+            offset,
+        )
         found.append(
             Source(
                 item,
@@ -118,9 +128,10 @@ async def test_p6_ct_slices_to_a_fast_receiver(tmp_path: Path, best: bool) -> No
     prepared = {n: [sources_of(one) for one in load.folders] for n, load in loads.items()}
     how = "at its best" if best else "as shipped"
     found = Table(
-        f"P6: send CT slices of 0.5 MB to storescp --ignore, DCMTK {how}", "objects/s",
+        f"P6: send CT slices of 0.5 MB to storescp --ignore, DCMTK {how}",
+        "objects/s",
         against="DCMTK storescu",
-    )  # fmt: skip
+    )
     TABLES.append(found)
     for _ in range(ROUNDS if best else min(ROUNDS, 2)):
         for n, load in loads.items():

@@ -19,13 +19,23 @@ from tests.support.services import Services
 CONGESTION = (2, 3, 1)
 POINTS = Path(__file__).parent / "points"
 WORKER_POINTS = (
-    "after-begin", "mid-write", "before-fsync", "after-fsync", "after-rename",
-    "before-directory-fsync", "after-directory-fsync", "before-report", "before-answer",
+    "after-begin",
+    "mid-write",
+    "before-fsync",
+    "after-fsync",
+    "after-rename",
+    "before-directory-fsync",
+    "after-directory-fsync",
+    "before-report",
+    "before-answer",
     "after-answer",
-)  # fmt: skip
+)
 RELAY_POINTS = (
-    "relay-after-put", "relay-after-publish", "relay-before-remove", "relay-after-remove",
-)  # fmt: skip
+    "relay-after-put",
+    "relay-after-publish",
+    "relay-before-remove",
+    "relay-after-remove",
+)
 
 INDEX_POINTS = ("index-before-commit", "index-before-acknowledge")
 

@@ -15,13 +15,20 @@ from tests.support.builders import new_uid
 
 FILMS = 2
 RESUMED = (
-    "acting-before", "acting-before-commit", "printed-after-commit", "finish-before",
+    "acting-before",
+    "acting-before-commit",
+    "printed-after-commit",
+    "finish-before",
     "finish-before-commit",
-)  # fmt: skip
+)
 """Points where it is known which films have come out: the job goes on by itself."""
 UNSURE = (
-    "action-before", "action-asked", "action-answered", "printed-before", "printed-before-commit",
-)  # fmt: skip
+    "action-before",
+    "action-asked",
+    "action-answered",
+    "printed-before",
+    "printed-before-commit",
+)
 """Points between the word that a film is about to be printed and the word that it was."""
 _OF_A_JOB = ("finish-before", "finish-before-commit")
 

@@ -34,9 +34,16 @@ class Row:
     def render(self) -> str:
         """Return the line of the table."""
         cells = (
-            self.fault, self.what, self.rounds, self.objects, 0, 0, self.told, self.observed,
+            self.fault,
+            self.what,
+            self.rounds,
+            self.objects,
+            0,
+            0,
+            self.told,
+            self.observed,
             f"{datetime.now(UTC):%Y-%m-%d}",
-        )  # fmt: skip
+        )
         return f"| {' | '.join(str(cell) for cell in cells)} |"
 
 

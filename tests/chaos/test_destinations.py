@@ -47,8 +47,12 @@ async def test_seven_of_ten_keep_their_rate(desk: Desk, report: Report) -> None:
             await desk.destination(name, peer.port)
         await rate(desk, names)  # associations are open from now on, in both measurements
         alone = await rate(desk, names)
-        bad = {"DEAD": free_port(), "SLOW": slow.port, "REJECTING": rejecting.port,
-               "SILENT": silent.port}  # fmt: skip
+        bad = {
+            "DEAD": free_port(),
+            "SLOW": slow.port,
+            "REJECTING": rejecting.port,
+            "SILENT": silent.port,
+        }
         for name, port in bad.items():
             await desk.destination(name, port)
             for _ in range(5):
@@ -63,18 +67,22 @@ async def test_seven_of_ten_keep_their_rate(desk: Desk, report: Report) -> None:
         }
         lost = await desk.prepared.fetch(
             "SELECT id FROM transmit.job WHERE destination = ANY($1::text[])"
-            " AND state NOT IN ('PENDING', 'SENDING', 'RETRYING')", list(bad),
-        )  # fmt: skip
+            " AND state NOT IN ('PENDING', 'SENDING', 'RETRYING')",
+            list(bad),
+        )
     assert lost == []
     assert {states["DEAD"], states["REJECTING"]} <= {"open", "half-open"}
     assert beside >= 0.9 * alone
     report.add(
         Row(
-            "F10", "a dead, a slow, a silent and a rejecting destination beside seven good ones",
-            1, GOOD * OBJECTS, "breaker, faults by reason",
+            "F10",
+            "a dead, a slow, a silent and a rejecting destination beside seven good ones",
+            1,
+            GOOD * OBJECTS,
+            "breaker, faults by reason",
             f"the good ones keep {beside / alone:.0%} of their rate",
         )
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("fault", ["slow", "cut", "reset", "drip"])
@@ -92,14 +100,20 @@ async def test_a_bad_network_delays_and_loses_nothing(
             if fault in ("cut", "reset"):
                 for enough in (3, 9):
                     await desk.until(
-                        job_id, "SENDING", "RETRYING",
+                        job_id,
+                        "SENDING",
+                        "RETRYING",
                         where=lambda row: row["sent"] >= enough,  # noqa: B023
-                    )  # fmt: skip
+                    )
                     proxy.cut(reset=fault == "reset")
             await desk.until(job_id, "SENT")
     assert {one.sop_instance_uid: one.sha256 for one in peer.stored} == study.digests
     twice = len(peer.stored) - count
     assert twice <= 4  # what was under way at a cut
-    what = {"slow": "300 ms each way", "cut": "connections cut", "reset": "connections reset",
-            "drip": "one byte at a time"}[fault]  # fmt: skip
+    what = {
+        "slow": "300 ms each way",
+        "cut": "connections cut",
+        "reset": "connections reset",
+        "drip": "one byte at a time",
+    }[fault]
     report.add(Row("F11", f"transmit to a destination: {what}", 1, count, "job rows", ""))

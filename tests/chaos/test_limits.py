@@ -35,8 +35,9 @@ def small_volume(directory: Path, megabytes: int = 64) -> Iterator[None]:
     options = f"size={megabytes}m,mode=0711"
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(directory)],
-        check=False, capture_output=True,
-    )  # fmt: skip
+        check=False,
+        capture_output=True,
+    )
     if mounted.returncode != 0:
         pytest.skip("this machine does not let us mount a file system")
     try:
@@ -251,9 +252,11 @@ async def test_f13_ten_thousand_times_the_same(services: Services, report: Repor
 
     await asyncio.gather(*(asyncio.to_thread(sender) for _ in range(50)))
     await until(
-        services, "SELECT coalesce(sum(duplicates + 1), 0)::int FROM index.instance", 10_000,
+        services,
+        "SELECT coalesce(sum(duplicates + 1), 0)::int FROM index.instance",
+        10_000,
         limit=300,
-    )  # fmt: skip
+    )
     assert await indexed(services) == 1
     assert len(list(services.store.rglob("*.dcm"))) == 1
     report.add(Row("F13", "the same C-STORE 50 x 200 times", 1, 1, "`duplicates`", "one row"))
@@ -275,10 +278,13 @@ async def test_f13_every_message_five_times(services: Services, report: Report) 
             message = await queue.get(timeout=10)
             assert message is not None
             again = aio_pika.Message(
-                message.body, headers=message.headers, content_type=message.content_type,
-                delivery_mode=message.delivery_mode, message_id=message.message_id,
+                message.body,
+                headers=message.headers,
+                content_type=message.content_type,
+                delivery_mode=message.delivery_mode,
+                message_id=message.message_id,
                 type=message.type,
-            )  # fmt: skip
+            )
             for _ in range(5):
                 await channel.default_exchange.publish(again, METADATA_INDEX.name)
             await message.ack()

@@ -11,13 +11,7 @@ from darkroom_local.engines.ports import LOOPBACK, free_port
 from tests.chaos.conftest import ROUNDS
 from tests.chaos.killing import Killer
 from tests.chaos.report import Report, Row
-from tests.chaos.transmit_rounds import (
-    ASK_POINTS,
-    REPORT_POINTS,
-    STORE_POINTS,
-    Rounds,
-    prepare,
-)
+from tests.chaos.transmit_rounds import ASK_POINTS, REPORT_POINTS, STORE_POINTS, Rounds, prepare
 from tests.integration.transmit.desk import open_desk
 from tests.integration.transmit.keeper import Keeper, commitment, keeping
 from tests.support.scripted_peer import ScriptedPeer
@@ -38,9 +32,11 @@ async def test_killed_while_it_sends_every_instance_arrives(
             await services.start("transmit")
             await desk.destination("PACS", peer.port)
             rounds = Rounds(
-                desk, killer, "PACS",
+                desk,
+                killer,
+                "PACS",
                 lambda: [(one.sop_instance_uid, one.sha256) for one in peer.stored],
-            )  # fmt: skip
+            )
             for _ in range(ROUNDS):
                 await rounds.store(point)
     seconds = time.monotonic() - began

@@ -13,22 +13,34 @@ from tests.support.services import Services
 
 EACH_INSTANCE = ("store-mid-pdu", "store-before-response", "store-after-response")
 STORE_POINTS = (
-    "job-before-commit", "claim-before-commit", *EACH_INSTANCE, "record-before",
-    "record-before-commit", "finish-before", "finish-before-commit",
-)  # fmt: skip
+    "job-before-commit",
+    "claim-before-commit",
+    *EACH_INSTANCE,
+    "record-before",
+    "record-before-commit",
+    "finish-before",
+    "finish-before-commit",
+)
 ALL_WRITTEN = ("finish-before", "finish-before-commit")
 """Points where each instance's result is in the database: nothing is sent again."""
 ASK_POINTS = (
-    "finish-after-commit", "action-before-request", "action-after-request",
+    "finish-after-commit",
+    "action-before-request",
+    "action-after-request",
     "action-after-response",
-)  # fmt: skip
+)
 REPORT_POINTS = (
-    "report-before-settling", "report-before-commit", "loss-before-commit", "report-before-answer",
-)  # fmt: skip
+    "report-before-settling",
+    "report-before-commit",
+    "loss-before-commit",
+    "report-before-answer",
+)
 ASKED: dict[str, set[int]] = {
-    "finish-after-commit": {1}, "action-before-request": {1}, "action-after-request": {1, 2},
+    "finish-after-commit": {1},
+    "action-before-request": {1},
+    "action-after-request": {1, 2},
     "report-before-answer": {1},
-}  # fmt: skip
+}
 """How many N-ACTIONs the destination gets in a round; 2 where nothing is said."""
 INSTANCES = 24
 SIZE = 60_000

@@ -78,9 +78,11 @@ def test_the_port_of_storage_commitment_is_closed_unless_it_is_wanted(helm: str)
 @pytest.mark.req("TRX-06")
 def test_destinations_can_report_storage_commitment(helm: str) -> None:
     manifests = render(
-        helm, EVERYTHING, "--set=commitment.service.loadBalancerSourceRanges={10.0.0.0/8}",
+        helm,
+        EVERYTHING,
+        "--set=commitment.service.loadBalancerSourceRanges={10.0.0.0/8}",
         "--set=commitment.service.annotations.of=clouds",
-    )  # fmt: skip
+    )
     assert settings_of(manifests, "transmit")["DARKROOM_COMMITMENT_PORT"] == "11113"
     pod = pod_of(manifests, "transmit")
     assert {"name": "commitment", "containerPort": 11113} in pod["containers"][0]["ports"]
@@ -97,8 +99,11 @@ def test_destinations_can_report_storage_commitment(helm: str) -> None:
     ]
     labels = workload(manifests, "transmit")["spec"]["template"]["metadata"]["labels"]
     assert spec["selector"].items() <= labels.items()
-    allowed = [peer for peer, port in rules(manifests, "transmit", "ingress")
-               if port == {"protocol": "TCP", "port": "commitment"}]  # fmt: skip
+    allowed = [
+        peer
+        for peer, port in rules(manifests, "transmit", "ingress")
+        if port == {"protocol": "TCP", "port": "commitment"}
+    ]
     assert {"ipBlock": {"cidr": "0.0.0.0/0"}} in allowed
 
 
@@ -107,12 +112,17 @@ def test_a_closed_network_lets_in_and_out_what_is_named_and_what_c_get_brings(he
     anywhere = {"protocol": "TCP", "port": 1, "endPort": 65535}
     dicom = {"protocol": "TCP", "port": "dicom"}
     pods = {
-        service: {"podSelector": {"matchLabels": {
-            "app.kubernetes.io/name": "darkroom", "app.kubernetes.io/instance": "darkroom",
-            "app.kubernetes.io/component": service,
-        }}}
+        service: {
+            "podSelector": {
+                "matchLabels": {
+                    "app.kubernetes.io/name": "darkroom",
+                    "app.kubernetes.io/instance": "darkroom",
+                    "app.kubernetes.io/component": service,
+                }
+            }
+        }
         for service in ("transmit", "ingest")
-    }  # fmt: skip
+    }
     for service in CALLERS:
         out = rules(manifests, service, "egress")
         assert (CLINIC, anywhere) in out
@@ -161,9 +171,10 @@ def test_certificates_for_calls_are_files_of_a_secret(
 
 def test_destinations_may_come_from_a_secret(helm: str) -> None:
     manifests = render(
-        helm, "--set=services.transmit.destinations.existingSecret=d,"
+        helm,
+        "--set=services.transmit.destinations.existingSecret=d,"
         "services.transmit.destinations.key=all.json",
-    )  # fmt: skip
+    )
     file = settings_of(manifests, "transmit")["DARKROOM_DESTINATIONS_FILE"]
     volume, mount = mounted(manifests, "transmit", "destinations")
     (item,) = volume["secret"]["items"]

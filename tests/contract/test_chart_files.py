@@ -15,14 +15,30 @@ CHART: Final = ROOT / "infra" / "helm" / "darkroom"
 SCHEMA: Final[dict[str, Any]] = json.loads((CHART / "values.schema.json").read_text())
 # What the chart itself decides, in templates/_pod.tpl.
 DECIDED: Final = {
-    "health_host", "health_port", "drain_seconds", "store_url", "spool",
-    "dicom_host", "dicom_port", "http_host", "http_port", "metrics_targets",
+    "health_host",
+    "health_port",
+    "drain_seconds",
+    "store_url",
+    "spool",
+    "dicom_host",
+    "dicom_port",
+    "http_host",
+    "http_port",
+    "metrics_targets",
     # by dicom.tls
-    "dicom_tls_port", "dicom_tls_certificate", "dicom_tls_key", "dicom_tls_client_ca",
-    "dicom_tls_clients", "dicom_tls_minimum",
+    "dicom_tls_port",
+    "dicom_tls_certificate",
+    "dicom_tls_key",
+    "dicom_tls_client_ca",
+    "dicom_tls_clients",
+    "dicom_tls_minimum",
     # by commitment, and by tls, destinations and scratch of a service
-    "commitment_host", "commitment_port", "dicom_tls_ca", "destinations_file", "scratch",
-}  # fmt: skip
+    "commitment_host",
+    "commitment_port",
+    "dicom_tls_ca",
+    "destinations_file",
+    "scratch",
+}
 REQUIRED_BY_SECURITY: Final = {
     "log_parameter_max_length": "0",
     "log_parameter_max_length_on_error": "0",

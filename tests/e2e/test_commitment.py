@@ -27,9 +27,13 @@ async def test_a_destination_reports_on_an_association_of_its_own(
             await asyncio.sleep(0.05)
     with keeping(Keeper(report="new", report_port=darkroom.commitment_port)) as keeper:
         destination = {
-            "name": "PACS", "ae_title": "PACS", "host": LOOPBACK, "port": keeper.port,
-            "transfer_syntaxes": [IMPLICIT], **commitment(),
-        }  # fmt: skip
+            "name": "PACS",
+            "ae_title": "PACS",
+            "host": LOOPBACK,
+            "port": keeper.port,
+            "transfer_syntaxes": [IMPLICIT],
+            **commitment(),
+        }
         (await client.post("/api/v1/destinations", json=destination)).raise_for_status()
         asked = {"destination": "PACS", "study_instance_uid": str(image.StudyInstanceUID)}
         answer = await client.post("/api/v1/transmit/jobs", json=asked)

@@ -117,9 +117,13 @@ async def test_an_object_of_50_mb_is_stored_found_and_fetched_within_ten_seconds
 ) -> None:
     """Ten seconds are the specification's; docs/benchmarks.md says how long it takes."""
     image = a_data_set(
-        Rows=5000, Columns=5000, BitsAllocated=16, BitsStored=16, HighBit=15,
+        Rows=5000,
+        Columns=5000,
+        BitsAllocated=16,
+        BitsStored=16,
+        HighBit=15,
         PixelData=bytes(50_000_000),
-    )  # fmt: skip
+    )
     data = encode(image)
     uid = str(image.SOPInstanceUID)
 
@@ -323,9 +327,8 @@ async def pg_dump(darkroom: DarkroomUp) -> bytes:
     """A dump of the database, as an operator makes it."""
     url = (darkroom.data / "secrets" / "superuser-url").read_text().strip()
     process = await asyncio.create_subprocess_exec(
-        tool("pg_dump"), "--dbname", url,
-        stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
+        tool("pg_dump"), "--dbname", url, stdout=asyncio.subprocess.PIPE
+    )
     output, _ = await process.communicate()
     assert process.returncode == 0
     return output
@@ -359,9 +362,12 @@ async def test_one_trace_runs_from_the_association_to_the_routing(
 
 async def test_the_demo_is_found_and_its_lines_can_be_pasted(darkroom: DarkroomUp) -> None:
     demo = await asyncio.create_subprocess_exec(
-        str(Path(sys.executable).with_name("darkroom")), "demo", "--data", str(darkroom.data),
+        str(Path(sys.executable).with_name("darkroom")),
+        "demo",
+        "--data",
+        str(darkroom.data),
         stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
+    )
     output, _ = await demo.communicate()
     text = output.decode()
     assert demo.returncode == 0, text

@@ -22,11 +22,16 @@ _CLOSE = bytes.fromhex("feff0de0 00000000 feffdde0 00000000")
 async def quarantine(data: Path, *words: str, **settings: str) -> tuple[int, str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("DARKROOM_")}
     process = await asyncio.create_subprocess_exec(
-        str(Path(sys.executable).with_name("darkroom")), "quarantine", "--data", str(data), *words,
+        str(Path(sys.executable).with_name("darkroom")),
+        "quarantine",
+        "--data",
+        str(data),
+        *words,
         env=environment | {f"DARKROOM_{k}": v for k, v in settings.items()},
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
+    )
     output, _ = await process.communicate()
     assert process.returncode is not None
     return process.returncode, output.decode()

@@ -18,9 +18,15 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)
 async def ae(data: Path, *arguments: str) -> tuple[int, str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("DARKROOM_")}
     process = await asyncio.create_subprocess_exec(
-        str(Path(sys.executable).with_name("darkroom")), "ae", "--data", str(data), *arguments,
-        env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
+        str(Path(sys.executable).with_name("darkroom")),
+        "ae",
+        "--data",
+        str(data),
+        *arguments,
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
     output, _ = await process.communicate()
     assert process.returncode is not None
     return process.returncode, output.decode()

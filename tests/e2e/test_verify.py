@@ -21,10 +21,15 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)
 async def verify(data: Path, *arguments: str) -> tuple[int, str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("DARKROOM_")}
     process = await asyncio.create_subprocess_exec(
-        str(Path(sys.executable).with_name("darkroom")), "verify", "--data", str(data), *arguments,
+        str(Path(sys.executable).with_name("darkroom")),
+        "verify",
+        "--data",
+        str(data),
+        *arguments,
         env=environment | {"DARKROOM_VERIFY_GRACE_SECONDS": "0", "COLUMNS": "200"},
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
     output, _ = await process.communicate()
     assert process.returncode is not None
     return process.returncode, output.decode()

@@ -60,13 +60,20 @@ class DarkroomUp:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("DARKROOM_")}
         environment["DARKROOM_LOG_LEVEL"] = "DEBUG"  # more to look through for planted names
         self.process = await asyncio.create_subprocess_exec(
-            str(Path(sys.executable).with_name("darkroom")), "up",
-            "--data", str(self.data),
-            "--dicom-port", str(self.dicom_port),
-            "--http-port", str(self.http_port),
-            "--commitment-port", str(self.commitment_port),
-            env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-        )  # fmt: skip
+            str(Path(sys.executable).with_name("darkroom")),
+            "up",
+            "--data",
+            str(self.data),
+            "--dicom-port",
+            str(self.dicom_port),
+            "--http-port",
+            str(self.http_port),
+            "--commitment-port",
+            str(self.commitment_port),
+            env=environment,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
         ready = asyncio.Event()
         self._reader = asyncio.create_task(self._read(ready))
         async with asyncio.timeout(START_LIMIT):

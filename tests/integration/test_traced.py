@@ -90,9 +90,7 @@ def collecting() -> Iterator[Collector]:
 
 
 @pytest.mark.req("OBS-02")
-async def test_one_trace_runs_from_the_association_to_delivery_and_film(
-    services: Services,
-) -> None:
+async def test_one_trace_runs_from_the_association_to_delivery_and_film(services: Services) -> None:
     await prepare_database(services.superuser_url, "metadata", "transmit", "print")
     (image,) = a_series(1)
     uid = str(image.SOPInstanceUID)
@@ -120,14 +118,14 @@ async def test_one_trace_runs_from_the_association_to_delivery_and_film(
             await collector.until("darkroom-transmit", "C-STORE SCU PACS", trace)
             await collector.until("darkroom-print", "print", trace)
             by_hand: list[Message] = [
-                SendObjects(
-                    job_id=new_message_id(), destination="PACS", sop_instance_uids=(uid,)
-                ),
+                SendObjects(job_id=new_message_id(), destination="PACS", sop_instance_uids=(uid,)),
                 PrintFilm(
-                    job_id=new_message_id(), printer="FILM", layout="single",
+                    job_id=new_message_id(),
+                    printer="FILM",
+                    layout="single",
                     sop_instance_uids=(uid,),
                 ),
-            ]  # fmt: skip
+            ]
             for message in by_hand:
                 await desk.publish(message)
             await collector.until("darkroom-transmit", "C-STORE SCU PACS", trace, linked=True)

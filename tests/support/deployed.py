@@ -42,9 +42,7 @@ _COMMANDS: Final[Mapping[tuple[str, ...], type[SettingsBase]]] = {
     ("-m", "darkroom_common.amqp.definitions", "render"): RenderSettings,
 }
 # What is not a password or a URL has to be of the right form.
-_CONTENT: Final[Mapping[str, str]] = {
-    "role_passwords": json.dumps(dict.fromkeys(ROLES, "secret")),
-}
+_CONTENT: Final[Mapping[str, str]] = {"role_passwords": json.dumps(dict.fromkeys(ROLES, "secret"))}
 
 _OWN_MEMORY: Final = {"transmit": 512 << 20, "print": 1536 << 20}
 """Bytes of the service itself, beside its workers: print draws previews of films in memory."""

@@ -34,8 +34,11 @@ INVENTED: Final = {
     "AccessionNumber": "",
 }
 SOFT_TISSUE, BONE, LUNG, WIDE = (
-    Window(40, 400), Window(400, 1800), Window(-500, 1500), Window(0, 3000),
-)  # fmt: skip
+    Window(40, 400),
+    Window(400, 1800),
+    Window(-500, 1500),
+    Window(0, 3000),
+)
 
 
 @dataclass(frozen=True)
@@ -85,12 +88,15 @@ FILMS: Final[dict[str, tuple[str, FilmOrder, Sequence[Shown]]]] = {
     "mr-reverse-true-size": (
         "MR of the shoulder",
         FilmOrder(
-            film_size="10INX12IN", polarity="REVERSE", true_size=True, scale_bar=True,
+            film_size="10INX12IN",
+            polarity="REVERSE",
+            true_size=True,
+            scale_bar=True,
             patient_box="{PatientName}  {PatientID}  {StudyDate}",
         ),
         MR[:1],
     ),
-}  # fmt: skip
+}
 
 
 def _pictures(shown: Sequence[Shown], study: str, folder: Path) -> list[Picture]:

@@ -70,9 +70,13 @@ class ServiceProcess:
     async def start(self) -> None:
         with self.log.open("ab") as output:
             self.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", f"darkroom_{self.name}",
-                env=self.environment, stdout=output, stderr=output,
-            )  # fmt: skip
+                sys.executable,
+                "-m",
+                f"darkroom_{self.name}",
+                env=self.environment,
+                stdout=output,
+                stderr=output,
+            )
 
     def probe(self, path: str) -> tuple[int, str]:
         try:

@@ -132,9 +132,11 @@ def prepare_transmit() -> None:
 
     user_class._put = half_put
     around(
-        requestor.Association, "response",
-        before="store-before-response", after="store-after-response",
-    )  # fmt: skip
+        requestor.Association,
+        "response",
+        before="store-before-response",
+        after="store-after-response",
+    )
     jobs, commitments = repository.JobRepository, commitment.Commitments
     around_coroutine(jobs, "add", after="job-before-commit")
     around_coroutine(jobs, "claim", after="claim-before-commit")
@@ -144,9 +146,11 @@ def prepare_transmit() -> None:
     around_coroutine(commitments, "sent", before="finish-after-commit")
     around_coroutine(commitments, "_request", before="action-before-request")
     around(
-        commitment_dimse, "_await_response",
-        before="action-after-request", after="action-after-response",
-    )  # fmt: skip
+        commitment_dimse,
+        "_await_response",
+        before="action-after-request",
+        after="action-after-response",
+    )
     around(commitment_dimse, "_answer", before="report-before-settling")
     around_coroutine(commitments, "_tell", before="report-before-commit")
     around(commitment_dimse, "encode_event_response", before="report-before-answer")

@@ -24,8 +24,9 @@ async def add_user(api: Api, username: str, role: str) -> UUID:
         user: UUID = await connection.fetchval(
             "INSERT INTO api.app_user (username, username_key, password_hash)"
             " VALUES ($1, $1, $2) RETURNING id",
-            username, PasswordHasher(time_cost=1, memory_cost=8192).hash(PASSWORD),
-        )  # fmt: skip
+            username,
+            PasswordHasher(time_cost=1, memory_cost=8192).hash(PASSWORD),
+        )
         await connection.execute(
             "INSERT INTO api.user_role (user_id, role) VALUES ($1, $2)", user, role
         )
@@ -113,10 +114,14 @@ async def test_every_route_for_every_role(api: Api) -> None:
     data_set = a_data_set()
     await api.seed.add(data_set)
     values = {
-        "{study}": data_set.StudyInstanceUID, "{series}": data_set.SeriesInstanceUID,
-        "{instance}": data_set.SOPInstanceUID, "{frames}": "1", "{path:path}": "7FE00010",
-        "{service}": "api", "{asset}": "docs.js",
-    }  # fmt: skip
+        "{study}": data_set.StudyInstanceUID,
+        "{series}": data_set.SeriesInstanceUID,
+        "{instance}": data_set.SOPInstanceUID,
+        "{frames}": "1",
+        "{path:path}": "7FE00010",
+        "{service}": "api",
+        "{asset}": "docs.js",
+    }
     tokens: dict[str, str | None] = {"nobody": None}
     for role in ROLES:
         await add_user(api, f"user-{role}", role)
@@ -149,10 +154,16 @@ async def test_token_faults_all_look_the_same(api: Api) -> None:
     good = api.tokens["access_token"]
     bodies = set()
     for header in (
-        {}, {"authorization": "Bearer"}, {"authorization": "Basic YTpi"}, bearer("x"),
-        bearer(good[:-4] + "AAAA"), bearer("a.b.c"), bearer(good + "."), bearer("ü" * 10),
+        {},
+        {"authorization": "Bearer"},
+        {"authorization": "Basic YTpi"},
+        bearer("x"),
+        bearer(good[:-4] + "AAAA"),
+        bearer("a.b.c"),
+        bearer(good + "."),
+        bearer("ü" * 10),
         bearer("A" * 60000),
-    ):  # fmt: skip
+    ):
         encoded = [(name.encode(), value.encode()) for name, value in header.items()]
         answer = await api.anonymous.get("/dicom-web/studies", headers=encoded)
         assert answer.status_code == 401, header

@@ -54,9 +54,7 @@ async def test_objects_come_back_byte_for_byte_at_each_level(api: Api) -> None:
     )
     two.PixelData = bytes(3_000_000)  # more than a chunk
     stored = await api.seed.add(one, two, other)
-    for level, expected in (
-        ("study", {0, 1, 2}), ("series", {1, 0}), ("instance", {0}),
-    ):  # fmt: skip
+    for level, expected in (("study", {0, 1, 2}), ("series", {1, 0}), ("instance", {0})):
         answer = await api.client.get(url_of(one, level), headers={"accept": DICOM_PARTS})
         assert answer.status_code == 200
         assert int(answer.headers["content-length"]) == len(answer.content)
@@ -106,11 +104,13 @@ async def test_metadata_is_complete_sorted_and_refers_to_bulk_data(api: Api) -> 
     study, series = new_uid(), new_uid()
     many = [
         a_data_set(
-            StudyInstanceUID=study, SeriesInstanceUID=series, InstanceNumber=number,
+            StudyInstanceUID=study,
+            SeriesInstanceUID=series,
+            InstanceNumber=number,
             ImageComments='a "BulkDataURI":"bulkdata/ in a text',
         )
         for number in range(1, 131)
-    ]  # fmt: skip
+    ]
     await api.seed.add(*many)
     for level, count in (("study", 130), ("series", 130), ("instance", 1)):
         answer = await api.client.get(url_of(many[0], level) + "/metadata")
@@ -154,10 +154,13 @@ async def test_what_is_not_there_is_404_in_one_way(api: Api) -> None:
     base = url_of(data_set)
     bodies = []
     for path in (
-        "/dicom-web/studies/1.2.3", "/dicom-web/studies/1.2.3/metadata",
-        f"/dicom-web/studies/{'1' * 65}", "/dicom-web/studies/a%00b", base + "9",
+        "/dicom-web/studies/1.2.3",
+        "/dicom-web/studies/1.2.3/metadata",
+        f"/dicom-web/studies/{'1' * 65}",
+        "/dicom-web/studies/a%00b",
+        base + "9",
         base.replace("/series/", "/series/9"),
-    ):  # fmt: skip
+    ):
         answer = await api.client.get(path)
         assert answer.status_code == 404, path
         error = answer.json()["error"]
@@ -168,12 +171,24 @@ async def test_what_is_not_there_is_404_in_one_way(api: Api) -> None:
 
 
 REAL = [
-    "CT_small.dcm", "MR_small_bigendian.dcm", "MR_small_implicit.dcm", "image_dfl.dcm",
-    "MR_small_RLE.dcm", "JPEG2000.dcm", "JPEG-lossy.dcm", "liver_1frame.dcm",
+    "CT_small.dcm",
+    "MR_small_bigendian.dcm",
+    "MR_small_implicit.dcm",
+    "image_dfl.dcm",
+    "MR_small_RLE.dcm",
+    "JPEG2000.dcm",
+    "JPEG-lossy.dcm",
+    "liver_1frame.dcm",
     "SC_rgb_rle_2frame.dcm",
-    "SC_rgb_2frame.dcm", "examples_ybr_color.dcm", "MR_small_jpeg_ls_lossless.dcm", "rtdose.dcm",
-    "liver.dcm", "693_J2KI.dcm", "bad_sequence.dcm", "SC_ybr_full_422_uncompressed.dcm",
-]  # fmt: skip
+    "SC_rgb_2frame.dcm",
+    "examples_ybr_color.dcm",
+    "MR_small_jpeg_ls_lossless.dcm",
+    "rtdose.dcm",
+    "liver.dcm",
+    "693_J2KI.dcm",
+    "bad_sequence.dcm",
+    "SC_ybr_full_422_uncompressed.dcm",
+]
 
 
 def bytes_of(path: str) -> bytes:

@@ -13,15 +13,24 @@ def uids(answer: Any, tag: str = "0020000D") -> list[str]:
 async def test_a_study_is_found_by_each_kind_of_matching(api: Api) -> None:
     mine = a_data_set(
         SpecificCharacterSet="ISO_IR 192",
-        PatientName="Müller^Hans Peter=山田^太郎", PatientID="P-17", AccessionNumber="ACC1",
-        StudyDate="20240131", StudyTime="101500", PatientBirthDate="19700203",
+        PatientName="Müller^Hans Peter=山田^太郎",
+        PatientID="P-17",
+        AccessionNumber="ACC1",
+        StudyDate="20240131",
+        StudyTime="101500",
+        PatientBirthDate="19700203",
         StudyDescription="Thorax 100% [a_b]",
-    )  # fmt: skip
+    )
     other = a_data_set(
-        PatientName="Muster^Erika", PatientID="P-18", AccessionNumber="ACC2",
-        StudyDate="20230101", StudyTime="230000", PatientBirthDate="19800101", Modality="MR",
+        PatientName="Muster^Erika",
+        PatientID="P-18",
+        AccessionNumber="ACC2",
+        StudyDate="20230101",
+        StudyTime="230000",
+        PatientBirthDate="19800101",
+        Modality="MR",
         StudyDescription="Thorax 1000 [axb]",
-    )  # fmt: skip
+    )
     await api.seed.add(mine, other)
     wanted = str(mine.StudyInstanceUID)
     found_by = [
@@ -89,9 +98,12 @@ async def test_a_range_of_moments_combines_date_and_time(api: Api) -> None:
 
 async def test_a_study_answer_has_the_required_attributes(api: Api) -> None:
     data_set = a_data_set(StudyID="S1", ReferringPhysicianName="Ref^Doc", PatientSex="O")
-    await api.seed.add(data_set, a_data_set(
-        StudyInstanceUID=data_set.StudyInstanceUID, SeriesInstanceUID=new_uid(), Modality="SR"
-    ))  # fmt: skip
+    await api.seed.add(
+        data_set,
+        a_data_set(
+            StudyInstanceUID=data_set.StudyInstanceUID, SeriesInstanceUID=new_uid(), Modality="SR"
+        ),
+    )
     (one,) = (await api.client.get("/dicom-web/studies")).json()
     assert one["00100010"] == {"vr": "PN", "Value": [{"Alphabetic": "Planted^Name"}]}
     assert one["00080061"]["Value"] == ["CT", "SR"]
@@ -114,34 +126,50 @@ async def test_every_path_of_every_level(api: Api) -> None:
     study, series = one.StudyInstanceUID, one.SeriesInstanceUID
     base = "/dicom-web"
     for path, count in (
-        ("/studies", 2), ("/series", 2), ("/instances", 2), (f"/studies/{study}/series", 1),
-        (f"/studies/{study}/instances", 1), (f"/studies/{study}/series/{series}/instances", 1),
+        ("/studies", 2),
+        ("/series", 2),
+        ("/instances", 2),
+        (f"/studies/{study}/series", 1),
+        (f"/studies/{study}/instances", 1),
+        (f"/studies/{study}/series/{series}/instances", 1),
         ("/studies/1.2.3/series", 0),
-    ):  # fmt: skip
+    ):
         answer = await api.client.get(base + path)
         assert (answer.status_code, len(answer.json())) == (200, count), path
-    (found,) = (await api.client.get(
-        f"{base}/series", params={"RequestAttributesSequence.ScheduledProcedureStepID": "SPS1"}
-    )).json()  # fmt: skip
+    (found,) = (
+        await api.client.get(
+            f"{base}/series", params={"RequestAttributesSequence.ScheduledProcedureStepID": "SPS1"}
+        )
+    ).json()
     assert found["0020000E"]["Value"] == [series]
     assert found["00100020"]["Value"] == ["PLANTED-1"]  # no study in the path: its attributes too
     assert found["00400275"]["Value"][0]["00400009"]["Value"] == ["SPS1"]
-    (found,) = (await api.client.get(
-        f"{base}/series", params={"00400275.00401001": "RP1", "SeriesDescription": "ax*"}
-    )).json()  # fmt: skip
+    (found,) = (
+        await api.client.get(
+            f"{base}/series", params={"00400275.00401001": "RP1", "SeriesDescription": "ax*"}
+        )
+    ).json()
     assert found["00201209"]["Value"] == [1]
-    (found,) = (await api.client.get(
-        f"{base}/studies/{study}/instances",
-        params={"SOPClassUID": one.SOPClassUID, "InstanceNumber": "7", "includefield": "HighBit"},
-    )).json()  # fmt: skip
+    (found,) = (
+        await api.client.get(
+            f"{base}/studies/{study}/instances",
+            params={
+                "SOPClassUID": one.SOPClassUID,
+                "InstanceNumber": "7",
+                "includefield": "HighBit",
+            },
+        )
+    ).json()
     assert found["00080018"]["Value"] == [one.SOPInstanceUID]
     assert (found["00280010"]["Value"], found["00280100"]["Value"]) == ([2], [8])
     assert found["00083002"]["Value"] == ["1.2.840.10008.1.2.1"]
     assert found["00280102"]["Value"] == [7]
     assert "00100010" not in found
-    (found,) = (await api.client.get(
-        f"{base}/instances", params={"PatientID": "PLANTED-1", "Modality": "MR", "Rows": "2"}
-    )).json()  # fmt: skip
+    (found,) = (
+        await api.client.get(
+            f"{base}/instances", params={"PatientID": "PLANTED-1", "Modality": "MR", "Rows": "2"}
+        )
+    ).json()
     assert found["00080018"]["Value"] == [two.SOPInstanceUID]
 
 

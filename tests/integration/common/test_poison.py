@@ -34,9 +34,14 @@ async def test_only_the_message_that_kills_its_consumer_is_dead(amqp_url: str) -
         deaths, found = 0, None
         while found is None:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "tests.integration.common.dying_consumer", amqp_url, poison,
-                stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[3],
-            )  # fmt: skip
+                sys.executable,
+                "-m",
+                "tests.integration.common.dying_consumer",
+                amqp_url,
+                poison,
+                stdout=asyncio.subprocess.PIPE,
+                cwd=Path(__file__).parents[3],
+            )
             reading = asyncio.create_task(lines_of(process, handled))
             while process.returncode is None and found is None:
                 found = await dead.get(no_ack=True, fail=False)

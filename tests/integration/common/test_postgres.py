@@ -163,9 +163,7 @@ async def put(database: Database, outbox: Outbox, *messages: Message) -> None:
         await outbox.put_traced(db, [(m, {"traceparent": m.id}) for m in messages])
 
 
-async def test_the_outbox_publishes_what_was_committed_and_nothing_else(
-    prepared: Prepared,
-) -> None:
+async def test_the_outbox_publishes_what_was_committed_and_nothing_else(prepared: Prepared) -> None:
     outbox, recorder = Outbox("index"), Recorder()
     messages = [LicenceChecked(state="valid") for _ in range(3)]
     async with prepared.login("metadata") as database:

@@ -52,8 +52,10 @@ async def test_an_object_arrives_byte_for_byte(scp: RunningScp) -> None:
     for receipt in scp.receipts:
         again = scp.spool.read_receipt(receipt.id)
         assert (again.identity, again.sha256, again.size) == (
-            receipt.identity, receipt.sha256, receipt.size,
-        )  # fmt: skip
+            receipt.identity,
+            receipt.sha256,
+            receipt.size,
+        )
         assert receipt.trace == {} or "traceparent" in receipt.trace
 
 
@@ -326,9 +328,7 @@ async def test_idle_connections_hold_up_nobody(scp: RunningScp) -> None:
     assert await asyncio.to_thread(crowd) < 1
 
 
-async def test_http_is_closed_with_one_line(
-    scp: RunningScp,
-) -> None:
+async def test_http_is_closed_with_one_line(scp: RunningScp) -> None:
     def ask() -> bytes:
         with scp.connect() as peer:
             peer.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -35,10 +35,15 @@ async def ingest(services: Services) -> Services:
 async def ae(services: Services, *arguments: str, code: int = 0) -> str:
     """Run `python -m darkroom_ingest ae`; return what it says."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "darkroom_ingest", "ae", *arguments,
+        sys.executable,
+        "-m",
+        "darkroom_ingest",
+        "ae",
+        *arguments,
         env=services.environment("ingest", 0),
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
     out, err = await process.communicate()
     assert process.returncode == code, err.decode()
     return (out + err).decode()
@@ -147,9 +152,13 @@ async def test_patterns_and_mistakes_of_the_command(ingest: Services) -> None:
 
 async def echoscu(services: Services, *arguments: str) -> str:
     process = await asyncio.create_subprocess_exec(
-        "echoscu", *arguments, "127.0.0.1", str(services.dicom_port),
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
+        "echoscu",
+        *arguments,
+        "127.0.0.1",
+        str(services.dicom_port),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
     out, _ = await process.communicate()
     return out.decode()
 

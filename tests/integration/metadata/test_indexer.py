@@ -171,9 +171,13 @@ async def test_many_indexers_at_once_index_each_object_once(
         events = [one.stored(data_set) for data_set in sets]
         again = [one.stored(data_set) for data_set in sets]  # sent twice, other receipts
         batches = [
-            (one, events[:30]), (two, list(reversed(again[:40]))), (one, events[30:]),
-            (two, again[40:]), (two, list(reversed(events))), (one, again),
-        ]  # fmt: skip
+            (one, events[:30]),
+            (two, list(reversed(again[:40]))),
+            (one, events[30:]),
+            (two, again[40:]),
+            (two, list(reversed(events))),
+            (one, again),
+        ]
         await asyncio.gather(*(bench.index(*part) for bench, part in batches))
         assert await one.counts() == (2, 3, 60, 60, 0)
         assert len(await one.told()) == 60

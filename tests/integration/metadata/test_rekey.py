@@ -129,10 +129,7 @@ async def test_an_interrupted_run_is_gone_on_with(
 
 
 async def test_a_key_that_is_missing_is_named(prepared: Prepared, tmp_path: Path) -> None:
-    async with (
-        indexing(prepared, tmp_path, OLD) as old,
-        prepared.login("metadata") as database,
-    ):
+    async with indexing(prepared, tmp_path, OLD) as old, prepared.login("metadata") as database:
         await add(old, 1)
         with pytest.raises(ConfigurationError, match="encrypted with: 1"):
             await Rekeying(database, NEW, 0, lambda _: None).run()
@@ -142,10 +139,7 @@ async def test_a_writer_that_keeps_the_old_key_is_told(
     prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rekey, "PASSES", 1)
-    async with (
-        indexing(prepared, tmp_path, OLD) as old,
-        prepared.login("metadata") as database,
-    ):
+    async with indexing(prepared, tmp_path, OLD) as old, prepared.login("metadata") as database:
         await add(old, 1)
         with pytest.raises(StillWritten, match="every service"):
             await Rekeying(database, BOTH, 0, lambda _: None).run()

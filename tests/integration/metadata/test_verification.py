@@ -67,17 +67,24 @@ class Archive:
 
     def settings(self) -> MetadataSettings:
         return MetadataSettings(
-            postgres_url=self.bench.prepared.url("metadata"), amqp_url="amqp://unused",
-            store_url=self.root.as_uri(), phi_keys="{}", blind_index_key=KEY,
-            verify_grace_seconds=0, verify_bytes_per_second=0,
-        )  # fmt: skip
+            postgres_url=self.bench.prepared.url("metadata"),
+            amqp_url="amqp://unused",
+            store_url=self.root.as_uri(),
+            phi_keys="{}",
+            blind_index_key=KEY,
+            verify_grace_seconds=0,
+            verify_bytes_per_second=0,
+        )
 
     async def verify(self, **options: Any) -> tuple[int, Lines]:
         lines: Lines = []
         code = await run_checks(
-            self.bench.indexer.database, FileSystemStore(self.root), self.settings(),
-            Options(**options), lines.append,
-        )  # fmt: skip
+            self.bench.indexer.database,
+            FileSystemStore(self.root),
+            self.settings(),
+            Options(**options),
+            lines.append,
+        )
         return code, lines
 
     async def open_findings(self) -> set[tuple[str, str]]:
@@ -221,8 +228,9 @@ async def test_a_key_that_can_be_none_is_unreadable_and_stops_nothing(archive: A
     )
     code, lines = await archive.verify(read_all=True)
     assert (code, found(lines)) == (
-        1, {("../elsewhere", "unreadable"), (event.object_key, "orphan-object")},
-    )  # fmt: skip
+        1,
+        {("../elsewhere", "unreadable"), (event.object_key, "orphan-object")},
+    )
     assert (await archive.verify())[0] == 1
 
 
@@ -231,9 +239,12 @@ async def test_a_young_object_may_still_be_without_a_row(archive: Archive) -> No
     lines: Lines = []
     settings = archive.settings().model_copy(update={"verify_grace_seconds": 3600.0})
     code = await run_checks(
-        archive.bench.indexer.database, FileSystemStore(archive.root), settings, Options(),
+        archive.bench.indexer.database,
+        FileSystemStore(archive.root),
+        settings,
+        Options(),
         lines.append,
-    )  # fmt: skip
+    )
     assert (code, found(lines)) == (0, set())
 
 
@@ -241,9 +252,11 @@ async def test_a_young_object_may_still_be_without_a_row(archive: Archive) -> No
 async def test_the_object_of_a_conflict_is_known_and_read_back_too(archive: Archive) -> None:
     first = a_data_set()
     other = a_data_set(
-        SOPInstanceUID=first.SOPInstanceUID, StudyInstanceUID=first.StudyInstanceUID,
-        SeriesInstanceUID=first.SeriesInstanceUID, InstanceNumber=99,
-    )  # fmt: skip
+        SOPInstanceUID=first.SOPInstanceUID,
+        StudyInstanceUID=first.StudyInstanceUID,
+        SeriesInstanceUID=first.SeriesInstanceUID,
+        InstanceNumber=99,
+    )
     conflict = archive.bench.stored(other)
     await archive.bench.index(archive.bench.stored(first), conflict)
     assert (await archive.verify(read_all=True))[0] == 0
@@ -291,9 +304,16 @@ async def test_a_run_that_was_killed_goes_on_where_it_was(archive: Archive) -> N
 
     async def command(*more: str) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "darkroom_metadata", "verify", "--all", "--json", *more,
-            env=environment, stdout=asyncio.subprocess.PIPE,
-        )  # fmt: skip
+            sys.executable,
+            "-m",
+            "darkroom_metadata",
+            "verify",
+            "--all",
+            "--json",
+            *more,
+            env=environment,
+            stdout=asyncio.subprocess.PIPE,
+        )
 
     # Slow enough that the second of three steps is never finished.
     killed = await command("--bytes-per-second", str((size + 70 * 4096) // 6))
@@ -315,14 +335,13 @@ async def test_a_run_that_was_killed_goes_on_where_it_was(archive: Archive) -> N
     assert (started["checked"], started["objects"]) == (done[0][0], 70 - done[0][0])
     finished = [one for one in lines if one["event"] == "finished"]
     assert [(one["check"], one["checked"]) for one in finished] == [
-        ("contents", 70), ("objects", 70),
-    ]  # fmt: skip
+        ("contents", 70),
+        ("objects", 70),
+    ]
     rows = await archive.bench.prepared.fetch(
         "SELECT kind, state, count(*)::int FROM index.verification_run GROUP BY 1, 2 ORDER BY 1"
     )
-    assert [tuple(row) for row in rows] == [
-        ("contents", "finished", 1), ("objects", "finished", 1),
-    ]  # fmt: skip
+    assert [tuple(row) for row in rows] == [("contents", "finished", 1), ("objects", "finished", 1)]
 
 
 @pytest.mark.req("ING-09")

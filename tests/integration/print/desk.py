@@ -58,9 +58,15 @@ class PrintDesk:
 
     async def printer(self, port: int, **changes: Any) -> None:
         given = {
-            "host": LOOPBACK, "port": port, "ae_title": "FILM", "backoff": QUICK, "dpi": 50,
-            "connect_seconds": 2, "answer_seconds": 5, "done_seconds": 5,
-        }  # fmt: skip
+            "host": LOOPBACK,
+            "port": port,
+            "ae_title": "FILM",
+            "backoff": QUICK,
+            "dpi": 50,
+            "connect_seconds": 2,
+            "answer_seconds": 5,
+            "done_seconds": 5,
+        }
         spec = PrinterSpec.model_validate(given | changes)
         reply = await self.ask(PutPrinter(name="FILM", printer=spec, requested_by="test"))
         assert reply.outcome in ("created", "done"), reply
@@ -70,12 +76,14 @@ class PrintDesk:
         job_id = new_message_id()
         await self.publish(
             PrintFilm(
-                job_id=job_id, printer="FILM", layout=order.layout,
+                job_id=job_id,
+                printer="FILM",
+                layout=order.layout,
                 sop_instance_uids=tuple(one.sop_instance_uid for one in images),
                 copies=order.copies,
                 sealed=self.seal.seal(order.model_dump(mode="json"), purpose=PrintFilm.TYPE),
             )
-        )  # fmt: skip
+        )
         return job_id
 
     async def act(self, job_id: str, action: str) -> Reply:

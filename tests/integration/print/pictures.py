@@ -13,12 +13,20 @@ def an_image(number: int = 1, *, rows: int = 64, columns: int = 80, **changes: A
     y, x = np.mgrid[0:rows, 0:columns]
     pixels = ((x * 37 + y * 11 + number * 501) % 4096).astype("<u2")
     given: dict[str, Any] = {
-        "Rows": rows, "Columns": columns, "BitsAllocated": 16, "BitsStored": 12, "HighBit": 11,
-        "PixelRepresentation": 0, "SamplesPerPixel": 1,
-        "PhotometricInterpretation": "MONOCHROME2", "PixelSpacing": [0.5, 0.5],
-        "WindowCenter": 2048, "WindowWidth": 4096, "InstanceNumber": number,
+        "Rows": rows,
+        "Columns": columns,
+        "BitsAllocated": 16,
+        "BitsStored": 12,
+        "HighBit": 11,
+        "PixelRepresentation": 0,
+        "SamplesPerPixel": 1,
+        "PhotometricInterpretation": "MONOCHROME2",
+        "PixelSpacing": [0.5, 0.5],
+        "WindowCenter": 2048,
+        "WindowWidth": 4096,
+        "InstanceNumber": number,
         "PixelData": pixels.tobytes(),
-    }  # fmt: skip
+    }
     return a_data_set(**(given | changes))
 
 

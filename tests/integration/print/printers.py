@@ -96,9 +96,16 @@ async def dcmprscp(directory: Path, *, strict: bool = False) -> AsyncIterator[Dc
     configuration.write_text("".join(kept))
     with (directory / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            "dcmprscp", "-v", "-c", configuration, "-p", "FILM", stdout=log, stderr=log,
+            "dcmprscp",
+            "-v",
+            "-c",
+            configuration,
+            "-p",
+            "FILM",
+            stdout=log,
+            stderr=log,
             cwd=directory,
-        )  # fmt: skip
+        )
         try:
             async with asyncio.timeout(20):
                 while not await _answers(port):
@@ -255,13 +262,16 @@ def scripted(*, meta_only: bool = False, colour: bool = True) -> Iterator[Script
         for context in (PRESENTATION_LUT, ANNOTATION_BOX, PRINT_JOB):
             ae.add_supported_context(context)
     server = ae.start_server(
-        (LOOPBACK, 0), block=False,
+        (LOOPBACK, 0),
+        block=False,
         evt_handlers=[
-            (evt.EVT_N_CREATE, printer.create), (evt.EVT_N_SET, printer.set),
-            (evt.EVT_N_ACTION, printer.act), (evt.EVT_N_GET, printer.get),
+            (evt.EVT_N_CREATE, printer.create),
+            (evt.EVT_N_SET, printer.set),
+            (evt.EVT_N_ACTION, printer.act),
+            (evt.EVT_N_GET, printer.get),
             (evt.EVT_N_DELETE, printer.delete),
         ],
-    )  # fmt: skip
+    )
     assert server is not None
     assert server.socket is not None
     printer.port = server.socket.getsockname()[1]

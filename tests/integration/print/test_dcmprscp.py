@@ -113,10 +113,14 @@ async def test_the_session_is_as_asked(desk: PrintDesk, tmp_path: Path) -> None:
     async with dcmprscp(tmp_path / "printer") as printer:
         await desk.printer(printer.port, profile="dcmprscp", dpi=40, media=["BLUE FILM"])
         order = {
-            "copies": 3, "medium": "BLUE FILM", "film_destination": "BIN_1",
-            "print_priority": "HIGH", "trim": True, "magnification": "REPLICATE",
+            "copies": 3,
+            "medium": "BLUE FILM",
+            "film_destination": "BIN_1",
+            "print_priority": "HIGH",
+            "trim": True,
+            "magnification": "REPLICATE",
             "border_density": "WHITE",
-        }  # fmt: skip
+        }
         job = await desk.until(await desk.print(images, **order), "DONE", "FAILED", "RETRYING")
         assert job["state"] == "DONE", (job["reason"], printer.log())
         stored = printer.stored()[-1]

@@ -62,9 +62,16 @@ async def test_colour_is_printed_by_the_colour_meta_class(desk: PrintDesk) -> No
     pixels[:, 20:40, 1] = 255
     pixels[:, 40:, 2] = 255
     red_green_blue = an_image(
-        rows=rows, columns=columns, BitsAllocated=8, BitsStored=8, HighBit=7, SamplesPerPixel=3,
-        PhotometricInterpretation="RGB", PlanarConfiguration=0, PixelData=pixels.tobytes(),
-    )  # fmt: skip
+        rows=rows,
+        columns=columns,
+        BitsAllocated=8,
+        BitsStored=8,
+        HighBit=7,
+        SamplesPerPixel=3,
+        PhotometricInterpretation="RGB",
+        PlanarConfiguration=0,
+        PixelData=pixels.tobytes(),
+    )
     images = await desk.store(red_green_blue)
     with scripted() as printer:
         await desk.printer(printer.port, profile="colour-paper")
@@ -75,8 +82,10 @@ async def test_colour_is_printed_by_the_colour_meta_class(desk: PrintDesk) -> No
     shown = samples(item)
     middle = shown[shown.shape[0] // 2]
     assert {tuple(int(v) for v in middle[round(len(middle) * at)]) for at in (0.2, 0.5, 0.8)} == {
-        (255, 0, 0), (0, 255, 0), (0, 0, 255),
-    }  # fmt: skip
+        (255, 0, 0),
+        (0, 255, 0),
+        (0, 0, 255),
+    }
 
 
 @pytest.mark.req("PRN-02")
@@ -86,9 +95,12 @@ async def test_densities_and_annotations_are_as_asked(desk: PrintDesk) -> None:
     with scripted() as printer:
         await desk.printer(printer.port, annotation_format="LABEL", annotation_boxes=2)
         order = {
-            "min_density": 25, "max_density": 290, "border_density": "WHITE", "copies": 2,
+            "min_density": 25,
+            "max_density": 290,
+            "border_density": "WHITE",
+            "copies": 2,
             "annotations": [{"position": 1, "text": "Thorax"}, {"position": 3, "text": "lost"}],
-        }  # fmt: skip
+        }
         job = await desk.until(await desk.print(images, **order), "DONE", "FAILED")
     assert job["state"] == "DONE", job["reason"]
     box = printer.films[0].film_box
@@ -115,10 +127,13 @@ async def test_a_rule_prints_a_complete_study_once(desk: PrintDesk) -> None:
         for revision in (1, 2):
             await desk.publish(
                 StudyCompleted(
-                    study_instance_uid=study, revision=revision, series=1, instances=3,
+                    study_instance_uid=study,
+                    revision=revision,
+                    series=1,
+                    instances=3,
                     modalities=("CR",),
                 )
-            )  # fmt: skip
+            )
         async with asyncio.timeout(30):
             while not (rows := await desk.prepared.fetch("SELECT * FROM print.job")):
                 await asyncio.sleep(0.05)

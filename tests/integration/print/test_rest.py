@@ -67,10 +67,14 @@ class Ward:
         answer = await self.admin.post(
             "/api/v1/printers",
             json={
-                "name": "FILM", "host": LOOPBACK, "port": port, "ae_title": "FILM",
-                "profile": "dcmprscp", "dpi": 40,
+                "name": "FILM",
+                "host": LOOPBACK,
+                "port": port,
+                "ae_title": "FILM",
+                "profile": "dcmprscp",
+                "dpi": 40,
             },
-        )  # fmt: skip
+        )
         assert answer.status_code == 201, answer.text
 
     async def until(self, job: str, *states: str) -> dict[str, Any]:
@@ -185,9 +189,12 @@ async def test_films_name_the_patient_and_nothing_else_does(ward: Ward, tmp_path
         await ward.add_printer(printer.port)
         series = await ward.send(*a_series(2, **PLANTED))
         order = {
-            "printer": "FILM", "layout": "1x2", "series_instance_uid": series,
-            "header": f"{{PatientName}} {{PatientID}} {TYPED}", "footer": TYPED,
-        }  # fmt: skip
+            "printer": "FILM",
+            "layout": "1x2",
+            "series_instance_uid": series,
+            "header": f"{{PatientName}} {{PatientID}} {TYPED}",
+            "footer": TYPED,
+        }
         drawn = await ward.technician.post(f"{BASE}/preview", json=order)
         assert drawn.status_code == 200
         bare = await ward.technician.post(

@@ -218,10 +218,7 @@ async def test_silence_after_the_order_to_print_is_unknown(desk: PrintDesk) -> N
 @pytest.mark.req("PRN-05")
 @pytest.mark.parametrize(
     ("attribute", "state", "words", "films"),
-    [
-        (0x20100510, "FAILED", "not understood: AttributeError", 0),
-        (0x21000500, "DONE", "", 1),
-    ],
+    [(0x20100510, "FAILED", "not understood: AttributeError", 0), (0x21000500, "DONE", "", 1)],
 )
 async def test_answers_that_make_no_sense_lose_and_double_no_film(
     desk: PrintDesk, attribute: int, state: str, words: str, films: int

@@ -62,11 +62,13 @@ class Desk:
     ) -> set[str]:
         data_sets: list[Dataset] = [
             a_data_set(
-                StudyInstanceUID=made.uid, SeriesInstanceUID=made.series, InstanceNumber=number + 1,
+                StudyInstanceUID=made.uid,
+                SeriesInstanceUID=made.series,
+                InstanceNumber=number + 1,
                 **{"PixelData": bytes([number % 256]) * size, **made.changes},
             )
             for number in range(count)
-        ]  # fmt: skip
+        ]
         given: dict[str, Any] = (
             {} if transfer_syntax is None else {"transfer_syntax": transfer_syntax}
         )
@@ -77,9 +79,12 @@ class Desk:
 
     async def completed(self, study: Study, *, revision: int, times: int = 1) -> None:
         event = StudyCompleted(
-            study_instance_uid=study.uid, revision=revision, series=1,
-            instances=len(study.digests), modalities=("CT",),
-        )  # fmt: skip
+            study_instance_uid=study.uid,
+            revision=revision,
+            series=1,
+            instances=len(study.digests),
+            modalities=("CT",),
+        )
         for _ in range(times):
             await self.publish(event)
 
@@ -100,9 +105,13 @@ class Desk:
 
     async def destination(self, name: str, port: int, **changes: Any) -> None:
         given = {
-            "ae_title": "PACS", "host": LOOPBACK, "port": port, "backoff": QUICK,
-            "connect_seconds": 2.0, "answer_seconds": 5.0,
-        }  # fmt: skip
+            "ae_title": "PACS",
+            "host": LOOPBACK,
+            "port": port,
+            "backoff": QUICK,
+            "connect_seconds": 2.0,
+            "answer_seconds": 5.0,
+        }
         spec = DestinationSpec.model_validate(given | changes)
         reply = await self.ask(PutDestination(name=name, destination=spec, requested_by="test"))
         assert reply.outcome in ("created", "done"), reply

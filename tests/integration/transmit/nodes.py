@@ -114,14 +114,20 @@ def orthanc_node(directory: Path, *, move_to: tuple[str, int]) -> Iterator[tuple
             {
                 "StorageDirectory": str(directory / "orthanc"),
                 "IndexDirectory": str(directory / "orthanc"),
-                "DicomPort": port, "HttpPort": http_port, "DicomAet": "ORTHANC",
-                "RemoteAccessAllowed": False, "AuthenticationEnabled": False, "Plugins": [],
-                "DicomAlwaysAllowFind": True, "DicomAlwaysAllowGet": True,
-                "DicomAlwaysAllowMove": True, "DicomAlwaysAllowStore": True,
+                "DicomPort": port,
+                "HttpPort": http_port,
+                "DicomAet": "ORTHANC",
+                "RemoteAccessAllowed": False,
+                "AuthenticationEnabled": False,
+                "Plugins": [],
+                "DicomAlwaysAllowFind": True,
+                "DicomAlwaysAllowGet": True,
+                "DicomAlwaysAllowMove": True,
+                "DicomAlwaysAllowStore": True,
                 "DicomModalities": {"darkroom": [move_to[0], LOOPBACK, move_to[1]]},
             }
         )
-    )  # fmt: skip
+    )
     with node(port, directory / "orthanc.log", "Orthanc", str(config)):
         yield port, http_port
 

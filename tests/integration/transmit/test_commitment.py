@@ -87,12 +87,16 @@ async def test_orthanc_commits(desk: Desk, tmp_path: Path) -> None:
             {
                 "StorageDirectory": str(tmp_path / "orthanc"),
                 "IndexDirectory": str(tmp_path / "orthanc"),
-                "DicomPort": port, "HttpPort": http_port, "DicomAet": "ORTHANC",
-                "RemoteAccessAllowed": False, "AuthenticationEnabled": False, "Plugins": [],
+                "DicomPort": port,
+                "HttpPort": http_port,
+                "DicomAet": "ORTHANC",
+                "RemoteAccessAllowed": False,
+                "AuthenticationEnabled": False,
+                "Plugins": [],
                 "DicomModalities": {"darkroom": ["DARKROOM", LOOPBACK, report_port]},
             }
         )
-    )  # fmt: skip
+    )
     with (tmp_path / "orthanc.log").open("wb") as log:
         process = subprocess.Popen(["Orthanc", str(config)], stdout=log, stderr=log, env=os.environ)  # noqa: ASYNC220
     try:

@@ -36,8 +36,9 @@ async def test_images_go_over_tls_to_whom_the_authority_knows(desk: Desk, tmp_pa
     client = ours.sign("darkroom")
     await desk.services.running["transmit"].stop()
     desk.services.extra |= {
-        "DICOM_TLS_CERTIFICATE": str(client.certificate), "DICOM_TLS_KEY": str(client.key),
-    }  # fmt: skip
+        "DICOM_TLS_CERTIFICATE": str(client.certificate),
+        "DICOM_TLS_KEY": str(client.key),
+    }
     await desk.services.start("transmit")
     study = await desk.study(10, size=300_000)
     trust = {"enabled": True, "ca": ours.file.read_text(), "server_name": "localhost"}

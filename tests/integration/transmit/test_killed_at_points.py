@@ -4,13 +4,7 @@ import pytest
 
 from darkroom_local.engines.ports import LOOPBACK, free_port
 from tests.chaos.killing import Killer
-from tests.chaos.transmit_rounds import (
-    ASK_POINTS,
-    REPORT_POINTS,
-    STORE_POINTS,
-    Rounds,
-    prepare,
-)
+from tests.chaos.transmit_rounds import ASK_POINTS, REPORT_POINTS, STORE_POINTS, Rounds, prepare
 from tests.integration.transmit.desk import open_desk
 from tests.integration.transmit.keeper import Keeper, commitment, keeping
 from tests.support.scripted_peer import ScriptedPeer
@@ -29,9 +23,11 @@ async def test_killed_while_it_sends_every_instance_arrives(
             await services.start("transmit")
             await desk.destination("PACS", peer.port)
             rounds = Rounds(
-                desk, killer, "PACS",
+                desk,
+                killer,
+                "PACS",
                 lambda: [(one.sop_instance_uid, one.sha256) for one in peer.stored],
-            )  # fmt: skip
+            )
             for point in STORE_POINTS:
                 await rounds.store(point)
 

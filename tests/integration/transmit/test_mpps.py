@@ -19,20 +19,41 @@ from tests.support.builders import new_uid
 from tests.support.services import Services
 
 STEP = {
-    "remote": "PEER", "modality": "CT", "performed_procedure_step_id": "P1",
-    "study_instance_uid": "1.2.826.1", "patient_name": "Planted^Müller", "patient_id": "PLANTED-1",
-    "patient_birth_date": "1970-01-02", "patient_sex": "F", "accession_number": "PLANTEDA",
+    "remote": "PEER",
+    "modality": "CT",
+    "performed_procedure_step_id": "P1",
+    "study_instance_uid": "1.2.826.1",
+    "patient_name": "Planted^Müller",
+    "patient_id": "PLANTED-1",
+    "patient_birth_date": "1970-01-02",
+    "patient_sex": "F",
+    "accession_number": "PLANTEDA",
     "scheduled_procedure_step_id": "S1",
-}  # fmt: skip
+}
 TYPE_1_OR_2 = {
-    "ScheduledStepAttributesSequence", "PatientName", "PatientID", "PatientBirthDate", "PatientSex",
-    "ReferencedPatientSequence", "PerformedProcedureStepID", "PerformedStationAETitle",
-    "PerformedStationName", "PerformedLocation", "PerformedProcedureStepStartDate",
-    "PerformedProcedureStepStartTime", "PerformedProcedureStepStatus",
-    "PerformedProcedureStepDescription", "PerformedProcedureTypeDescription",
-    "ProcedureCodeSequence", "PerformedProcedureStepEndDate", "PerformedProcedureStepEndTime",
-    "Modality", "StudyID", "PerformedProtocolCodeSequence", "PerformedSeriesSequence",
-}  # fmt: skip
+    "ScheduledStepAttributesSequence",
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "ReferencedPatientSequence",
+    "PerformedProcedureStepID",
+    "PerformedStationAETitle",
+    "PerformedStationName",
+    "PerformedLocation",
+    "PerformedProcedureStepStartDate",
+    "PerformedProcedureStepStartTime",
+    "PerformedProcedureStepStatus",
+    "PerformedProcedureStepDescription",
+    "PerformedProcedureTypeDescription",
+    "ProcedureCodeSequence",
+    "PerformedProcedureStepEndDate",
+    "PerformedProcedureStepEndTime",
+    "Modality",
+    "StudyID",
+    "PerformedProtocolCodeSequence",
+    "PerformedSeriesSequence",
+}
 
 
 @dataclass
@@ -109,8 +130,9 @@ async def test_a_step_begins_goes_on_and_is_completed(both: Both) -> None:
         assert {element.keyword for element in step} >= TYPE_1_OR_2
         assert step.PerformedProcedureStepStatus == "IN PROGRESS"
         assert (step.PerformedProcedureStepStartDate, step.PerformedProcedureStepStartTime) == (
-            "20260301", "101500",
-        )  # fmt: skip
+            "20260301",
+            "101500",
+        )
         assert step.PerformedStationAETitle == "DARKROOM"
         assert str(step.PatientName) == "Planted^Müller"
         scheduled = step.ScheduledStepAttributesSequence[0]
@@ -209,9 +231,13 @@ async def test_what_makes_no_sense_is_refused(both: Both) -> None:
     await call("POST", "/mpps", 404, json=STEP)
     await add(both, "PEER", free_port())
     for wrong in (
-        {"modality": ""}, {"performed_procedure_step_id": None}, {"patient_sex": "X"},
-        {"patient_birth_date": "yesterday"}, {"accession_number": "x" * 17}, {"unknown": 1},
-    ):  # fmt: skip
+        {"modality": ""},
+        {"performed_procedure_step_id": None},
+        {"patient_sex": "X"},
+        {"patient_birth_date": "yesterday"},
+        {"accession_number": "x" * 17},
+        {"unknown": 1},
+    ):
         told = await call("POST", "/mpps", 422, json={**STEP, **wrong})
         assert "lanted" not in json.dumps(told)
     await call("POST", "/mpps", 502, json=STEP)

@@ -24,9 +24,11 @@ async def both(services: Services) -> AsyncIterator[Both]:
 
 def a_study(date: str, **changes: Any) -> Any:
     return a_data_set(
-        StudyInstanceUID=new_uid(), SeriesInstanceUID=new_uid(), StudyDate=date,
+        StudyInstanceUID=new_uid(),
+        SeriesInstanceUID=new_uid(),
+        StudyDate=date,
         **{"PatientID": "PLANTED-7", **changes},
-    )  # fmt: skip
+    )
 
 
 async def prefetches(both: Both, count: int, state: str = "DONE") -> list[Any]:
@@ -45,9 +47,11 @@ async def test_priors_come_by_rule_once_and_want_none_themselves(
     current = a_study("20240131")
     prior, older = a_study("20230101"), a_study("20220101")
     others = [
-        a_study("20150101"), a_study("20230601", Modality="MR"), a_study("20250101"),
+        a_study("20150101"),
+        a_study("20230601", Modality="MR"),
+        a_study("20250101"),
         a_study("20230701", PatientID="PLANTED-8"),
-    ]  # fmt: skip
+    ]
     files = [(one, EXPLICIT) for one in (current, prior, older, *others)]
     ours = ("DARKROOM", both.desk.services.dicom_port)
     with archive_node(tmp_path, files, move_to=ours) as port:
@@ -66,8 +70,9 @@ async def test_priors_come_by_rule_once_and_want_none_themselves(
         assert row["asked_for"] == 2
         jobs = (await both.call("GET", "/retrieve/jobs", 200))["items"]
         assert {one["study_instance_uid"] for one in jobs} == {
-            str(prior.StudyInstanceUID), str(older.StudyInstanceUID),
-        }  # fmt: skip
+            str(prior.StudyInstanceUID),
+            str(older.StudyInstanceUID),
+        }
         assert {one["rule"] for one in jobs} == {"priors"}
         assert {one["prior_of"] for one in jobs} == {str(current.StudyInstanceUID)}
         # The priors are complete, too, and match the rule: they want none.
@@ -92,6 +97,7 @@ async def test_priors_come_by_rule_once_and_want_none_themselves(
         await asyncio.to_thread(send, both.desk.services.dicom_port, given)
         rows = await prefetches(both, 2)
         assert {one["study_instance_uid"] for one in rows} == {
-            str(current.StudyInstanceUID), str(later.StudyInstanceUID),
-        }  # fmt: skip
+            str(current.StudyInstanceUID),
+            str(later.StudyInstanceUID),
+        }
     assert "PLANTED" not in logs(both)

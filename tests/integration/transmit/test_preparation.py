@@ -13,9 +13,13 @@ EXPLICIT = "1.2.840.10008.1.2.1"
 IMPLICIT = "1.2.840.10008.1.2"
 PIXELS = np.arange(32 * 32, dtype="<u2") % 4096
 IMAGE: dict[str, Any] = {
-    "Rows": 32, "Columns": 32, "BitsAllocated": 16, "BitsStored": 12, "HighBit": 11,
+    "Rows": 32,
+    "Columns": 32,
+    "BitsAllocated": 16,
+    "BitsStored": 12,
+    "HighBit": 11,
     "PixelData": PIXELS.tobytes(),
-}  # fmt: skip
+}
 
 
 @pytest.mark.req("TRX-05")

@@ -114,9 +114,12 @@ async def test_a_worklist_of_200_items_is_listed(both: Both, tmp_path: Path) -> 
             found = await both.call("POST", "/worklist/query", 200, json=given)
             assert [value(one, "00080050") for one in found] == [expected]
         for keys in (
-            {"modality": "CT"}, {"scheduled_station_ae_title": "CT1"}, {"date": "2026-03-01"},
-            {"date_from": "2026-02-01", "date_to": "2026-03-01"}, {"date_to": "2026-03-01"},
-        ):  # fmt: skip
+            {"modality": "CT"},
+            {"scheduled_station_ae_title": "CT1"},
+            {"date": "2026-03-01"},
+            {"date_from": "2026-02-01", "date_to": "2026-03-01"},
+            {"date_to": "2026-03-01"},
+        ):
             given = {"remote": "RIS", **keys}
             found = await both.call("POST", "/worklist/query", 200, json=given)
             assert {value(one, "00080050") for one in found} == {
@@ -183,9 +186,10 @@ async def asked_at_three_levels(both: Both, name: str, study: list[Dataset]) -> 
     (one,) = await both.call("POST", path, 200, json=given)
     assert (value(one, "0020000E"), value(one, "00080060")) == (series, "CT")
     given = {
-        "level": "image", "keys": {"StudyInstanceUID": uid, "SeriesInstanceUID": series},
+        "level": "image",
+        "keys": {"StudyInstanceUID": uid, "SeriesInstanceUID": series},
         "include": ["Rows"],
-    }  # fmt: skip
+    }
     found = await both.call("POST", path, 200, json=given)
     assert {value(one, "00080018") for one in found} == {str(d.SOPInstanceUID) for d in study}
     answer = await both.api.client.post(f"/api/v1{path}", json={**given, "limit": 3})
@@ -262,11 +266,18 @@ async def test_what_goes_wrong_is_told_in_words(both: Both) -> None:
         told = await ask("POST", "/remote/ABORTS/query", 502, json={})
         assert told["error"]["details"]["fault"] == "Aborted"
     for wrong in (
-        {"level": "frame"}, {"keys": {"Nonsense": "1"}}, {"keys": {"PixelData": "1"}},
-        {"keys": {"PatientID": "a\r\nb"}}, {"level": "series"}, {"limit": 0}, {"limit": 100_000},
-        {"level": "image", "keys": {"StudyInstanceUID": "1.2"}}, {"unknown": 1},
-        {"keys": {"PatientID": "1", "00100020": "2"}}, {"keys": {"InstanceNumber": "Planted"}},
-    ):  # fmt: skip
+        {"level": "frame"},
+        {"keys": {"Nonsense": "1"}},
+        {"keys": {"PixelData": "1"}},
+        {"keys": {"PatientID": "a\r\nb"}},
+        {"level": "series"},
+        {"limit": 0},
+        {"limit": 100_000},
+        {"level": "image", "keys": {"StudyInstanceUID": "1.2"}},
+        {"unknown": 1},
+        {"keys": {"PatientID": "1", "00100020": "2"}},
+        {"keys": {"InstanceNumber": "Planted"}},
+    ):
         told = await ask("POST", "/remote/AWAY/query", 422, json=wrong)
         assert "Planted" not in json.dumps(told)
     wrong = {"remote": "AWAY", "date": "2026-01-01", "date_to": "2026-01-02"}
@@ -284,10 +295,13 @@ async def test_an_identifier_that_is_not_whole_is_an_error(both: Both) -> None:
             *(
                 encode_element(number, struct.pack("<H", short))
                 for number, short in (
-                    (0x0100, 0x8020), (0x0120, request.MessageID), (0x0800, 0), (0x0900, 0xFF00),
+                    (0x0100, 0x8020),
+                    (0x0120, request.MessageID),
+                    (0x0800, 0),
+                    (0x0900, 0xFF00),
                 )
             )
-        )  # fmt: skip
+        )
         data_set = struct.pack("<HHL", 0x0010, 0x0010, 500) + b"PLANTED-77"
         for kind, data in ((b"\x03", command), (b"\x02", data_set)):
             sent: Any = P_DATA()

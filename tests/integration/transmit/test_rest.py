@@ -34,9 +34,14 @@ class Both:
 
 def a_destination(port: int, **changes: Any) -> dict[str, Any]:
     return {
-        "ae_title": "PACS", "host": LOOPBACK, "port": port, "backoff": QUICK,
-        "connect_seconds": 2, "answer_seconds": 5, **changes,
-    }  # fmt: skip
+        "ae_title": "PACS",
+        "host": LOOPBACK,
+        "port": port,
+        "backoff": QUICK,
+        "connect_seconds": 2,
+        "answer_seconds": 5,
+        **changes,
+    }
 
 
 @asynccontextmanager
@@ -160,9 +165,13 @@ async def test_rules_are_explained_and_then_send(both: Both) -> None:
         for name, port in (("CT", ct.port), ("REST", rest.port)):
             await call("POST", "/destinations", 201, json={"name": name, **a_destination(port)})
         rule = {
-            "name": "ct-first", "position": 1, "destinations": ["CT"], "priority": "high",
-            "conditions": {"modalities": ["ct"], "study_descriptions": ["*thorax*"]}, "stop": True,
-        }  # fmt: skip
+            "name": "ct-first",
+            "position": 1,
+            "destinations": ["CT"],
+            "priority": "high",
+            "conditions": {"modalities": ["ct"], "study_descriptions": ["*thorax*"]},
+            "stop": True,
+        }
         await call("POST", "/rules", 201, json=rule)
         everything = {"position": 2, "destinations": ["REST"], "description": "what is left"}
         await call("PUT", "/rules/everything-else", 201, json=everything)
@@ -180,10 +189,12 @@ async def test_rules_are_explained_and_then_send(both: Both) -> None:
         assert second["conditions"] == [
             {"condition": "modalities", "matched": True, "expected": "ct", "found": "CT"},
             {
-                "condition": "study_descriptions", "matched": True,
-                "expected": "*thorax*", "found": "CT Thorax nativ",
+                "condition": "study_descriptions",
+                "matched": True,
+                "expected": "*thorax*",
+                "found": "CT Thorax nativ",
             },
-        ]  # fmt: skip
+        ]
         assert third["skipped"] == "stopped by ct-first"
         told = await call("POST", "/rules/dry-run", 200, json={"study_instance_uid": other.uid})
         assert [one["matched"] for one in told["series"][0]["rules"]] == [False, False, True]

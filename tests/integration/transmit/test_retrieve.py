@@ -40,8 +40,9 @@ LIMIT = 60.0
 @asynccontextmanager
 async def stack(services: Services, *, ingest: bool = True) -> AsyncIterator[Both]:
     services.extra |= {
-        "INGEST_DICOM_PORT": str(services.dicom_port), "RETRIEVE_SILENCE_SECONDS": "3",
-    }  # fmt: skip
+        "INGEST_DICOM_PORT": str(services.dicom_port),
+        "RETRIEVE_SILENCE_SECONDS": "3",
+    }
     async with both_of(services) as both:
         await prepare_database(services.superuser_url, "ingest")
         started = ["transmit", "ingest", "metadata"] if ingest else ["transmit"]
@@ -240,9 +241,10 @@ async def serving(both: Both, source: Source, **changes: Any) -> AsyncIterator[N
     for one in source.study:
         one.file_meta = _meta(one)
     handlers: Any = [
-        (evt.EVT_C_FIND, source.on_find), (evt.EVT_C_GET, source.on_get),
+        (evt.EVT_C_FIND, source.on_find),
+        (evt.EVT_C_GET, source.on_get),
         (evt.EVT_C_MOVE, source.on_move),
-    ]  # fmt: skip
+    ]
     with scripted([FIND, GET, MOVE, CT], handlers) as port:
         await add(both, "PEER", port, **changes)
         yield

@@ -43,9 +43,15 @@ async def test_dcmtk_takes_what_we_send(desk: Desk, tmp_path: Path) -> None:
     directory.mkdir()
     port = free_port()
     process = await asyncio.create_subprocess_exec(
-        "storescp", "--fork", "+xa", "+B", "-od", str(directory), str(port),
+        "storescp",
+        "--fork",
+        "+xa",
+        "+B",
+        "-od",
+        str(directory),
+        str(port),
         env=environment(best=False),
-    )  # fmt: skip
+    )
     try:
         study = await desk.study(30, size=60_000)
         # Not yet there, or not yet ready: the job waits for it.
@@ -271,8 +277,9 @@ async def test_a_clock_that_was_set_back_holds_up_no_job(desk: Desk) -> None:
         await desk.services.running["transmit"].kill()  # it would know by its monotonic clock
         await desk.prepared.fetch(
             "UPDATE transmit.job SET next_at = now() + interval '1 hour', state = 'RETRYING'"
-            " WHERE id = $1", job_id,
-        )  # fmt: skip
+            " WHERE id = $1",
+            job_id,
+        )
         peer.script.reject = None
         await desk.services.start("transmit")
         await desk.until(job_id, "SENT")

@@ -193,10 +193,7 @@ def sequences(
 
     good = [item(uid, "00081196", (warned or {}).get(uid)) for uid in stored]
     bad = [item(uid, "00081197", value) for uid, value in (failed or {}).items()]
-    return {
-        "00081199": {"vr": "SQ", "Value": good},
-        "00081198": {"vr": "SQ", "Value": bad},
-    }
+    return {"00081199": {"vr": "SQ", "Value": good}, "00081198": {"vr": "SQ", "Value": bad}}
 
 
 @pytest.mark.req("TRX-12")
@@ -224,9 +221,11 @@ async def test_each_instance_has_an_outcome_of_its_own(desk: Desk) -> None:
 async def test_what_a_server_cannot_do_now_is_sent_later(desk: Desk) -> None:
     study = await desk.study(3)
     answers: dict[int, tuple[int, Any]] = {
-        1: (503, b"busy"), 2: (409, sequences([], dict.fromkeys(study.digests, 0x0110))),
-        3: (429, b""), 4: (202, b"not json"),
-    }  # fmt: skip
+        1: (503, b"busy"),
+        2: (409, sequences([], dict.fromkeys(study.digests, 0x0110))),
+        3: (429, b""),
+        4: (202, b"not json"),
+    }
     server = Server(lambda uids, number: answers.get(number, (200, sequences(uids))))
     with serving(server):
         await stow(desk, "WEB", f"http://{LOOPBACK}:{server.port}/dicom-web")
@@ -249,9 +248,12 @@ async def test_a_refused_syntax_is_converted_and_a_long_request_divided(desk: De
 
     with serving(Server(script)) as server:
         await stow(
-            desk, "WEB", f"http://{LOOPBACK}:{server.port}/dicom-web", "a token",
+            desk,
+            "WEB",
+            f"http://{LOOPBACK}:{server.port}/dicom-web",
+            "a token",
             auth={"kind": "bearer"},
-        )  # fmt: skip
+        )
         await desk.until(await desk.send("WEB", study), "SENT")
     assert server.authorization == "Bearer a token"
     assert server.syntaxes == {IMPLICIT}

@@ -33,8 +33,12 @@ async def add_jobs(
             " INSERT INTO transmit.commitment (transaction_uid, job_id, destination,"
             " sop_instance_uids, deadline, state) SELECT '2.25.' || id, id, 'PACS', '{}', now(),"
             " 'COMMITTED' FROM made",
-            f"{days}{commitment}-{state}", state, commitment, days, count,
-        )  # fmt: skip
+            f"{days}{commitment}-{state}",
+            state,
+            commitment,
+            days,
+            count,
+        )
 
 
 async def left(prepared: Prepared) -> dict[str, int]:

@@ -12,9 +12,11 @@ from darkroom_common.index.rows import StoredInstance
 
 ONE = StoredInstance(1, "1.2", "1.3", "1.4", "1.5", "1.2.840.10008.1.2.1", "k", 10, 5, b"")
 UIDS = {
-    "00080016": {"vr": "UI", "Value": ["1.5"]}, "00080018": {"vr": "UI", "Value": ["1.4"]},
-    "0020000D": {"vr": "UI", "Value": ["1.2"]}, "0020000E": {"vr": "UI", "Value": ["1.3"]},
-}  # fmt: skip
+    "00080016": {"vr": "UI", "Value": ["1.5"]},
+    "00080018": {"vr": "UI", "Value": ["1.4"]},
+    "0020000D": {"vr": "UI", "Value": ["1.2"]},
+    "0020000E": {"vr": "UI", "Value": ["1.3"]},
+}
 
 
 def test_ranges_are_read_with_their_parameters() -> None:
@@ -57,18 +59,34 @@ def test_framing_is_that_of_rfc_2046() -> None:
         {**UIDS, "00080020": {"vr": "DA", "Value": ["20240101"]}, "00100010": {"vr": "PN"}},
         UIDS,
         {},
-        {**UIDS, "00081140": {"vr": "SQ", "Value": [
-            {"00081150": {"vr": "UI", "Value": ["1"]}, "00100010": {"vr": "PN"},
-             "00200010": {"vr": "SH"}}
-        ]}, "00090010": {"vr": "LO", "Value": ["x"]}},
-        {**UIDS, "00081030": {"vr": "LO", "Value": ['}},"00100010":{"vr" {{{ \\" \\\\']},
-         "00081140": {"vr": "SQ", "Value": [{"00100010": {"vr": "PN"}, "00200010": {"vr": "SH"}}]},
-         "00090010": {"vr": "LO", "Value": ["}"]}},
+        {
+            **UIDS,
+            "00081140": {
+                "vr": "SQ",
+                "Value": [
+                    {
+                        "00081150": {"vr": "UI", "Value": ["1"]},
+                        "00100010": {"vr": "PN"},
+                        "00200010": {"vr": "SH"},
+                    }
+                ],
+            },
+            "00090010": {"vr": "LO", "Value": ["x"]},
+        },
+        {
+            **UIDS,
+            "00081030": {"vr": "LO", "Value": ['}},"00100010":{"vr" {{{ \\" \\\\']},
+            "00081140": {
+                "vr": "SQ",
+                "Value": [{"00100010": {"vr": "PN"}, "00200010": {"vr": "SH"}}],
+            },
+            "00090010": {"vr": "LO", "Value": ["}"]},
+        },
         {**UIDS, "00083002": {"vr": "UI", "Value": ["9"]}, "FFFAFFFA": {"vr": "SQ"}},
         {**UIDS, "7FE00010": {"vr": "OW", "BulkDataURI": "bulkdata/7FE00010"}},
         {"00083010": {"vr": "UI", "Value": ["1"]}},
     ],
-)  # fmt: skip
+)
 def test_metadata_gets_its_url_and_syntax_in_order(header: dict[str, dict[str, object]]) -> None:
     stored = orjson.dumps({tag: header[tag] for tag in sorted(header)})
     answer = metadata_of(ONE, stored if header else b"", "http://x/dicom-web")

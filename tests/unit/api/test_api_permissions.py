@@ -31,11 +31,19 @@ def an_app() -> FastAPI:
     with ThreadPoolExecutor(1) as parsers:
         return create_app(
             Parts(
-                settings=missing, health=Health("api", "1"), reader=missing, store=missing,
-                accounts=missing, tokens=missing, guard=missing, parsers=parsers,
-                broker=missing, database=missing, seal=missing,
+                settings=missing,
+                health=Health("api", "1"),
+                reader=missing,
+                store=missing,
+                accounts=missing,
+                tokens=missing,
+                guard=missing,
+                parsers=parsers,
+                broker=missing,
+                database=missing,
+                seal=missing,
             )
-        )  # fmt: skip
+        )
 
 
 def test_the_roles_of_code_and_database_are_the_same() -> None:

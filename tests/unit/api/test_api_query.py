@@ -82,13 +82,22 @@ def test_groups_of_a_name_are_conditions_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("keyword", "text"),
     [
-        ("StudyDate", "2024"), ("StudyDate", "20241301"), ("StudyDate", "-"),
-        ("StudyDate", "20240102-20240101"), ("StudyTime", "25"), ("StudyTime", "1060"),
-        ("StudyTime", "11-10"), ("SeriesNumber", "x"), ("SeriesNumber", "9999999999"),
-        ("StudyInstanceUID", "1.*"), ("Modality", "C*,MR"), ("PatientID", "a\0b"),
-        ("PatientID", "x" * 5000), ("PatientBirthDate", "soon"),
+        ("StudyDate", "2024"),
+        ("StudyDate", "20241301"),
+        ("StudyDate", "-"),
+        ("StudyDate", "20240102-20240101"),
+        ("StudyTime", "25"),
+        ("StudyTime", "1060"),
+        ("StudyTime", "11-10"),
+        ("SeriesNumber", "x"),
+        ("SeriesNumber", "9999999999"),
+        ("StudyInstanceUID", "1.*"),
+        ("Modality", "C*,MR"),
+        ("PatientID", "a\0b"),
+        ("PatientID", "x" * 5000),
+        ("PatientBirthDate", "soon"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_value_is_refused_without_being_repeated(keyword: str, text: str) -> None:
     with pytest.raises(BadKey) as caught:
         parse_match(BY_KEYWORD[keyword], text)
@@ -110,8 +119,9 @@ def test_no_value_ever_stands_in_the_text_of_a_statement(
         if one is not field:
             continue
         try:
-            found = conditions(one, marked if one.vr in ("PN", "LO", "SH", "CS") else text,
-                               fuzzy=fuzzy)  # fmt: skip
+            found = conditions(
+                one, marked if one.vr in ("PN", "LO", "SH", "CS") else text, fuzzy=fuzzy
+            )
         except BadKey:
             return
         query = Query(level, study_uid="zq7.1", conditions=found)
@@ -131,10 +141,16 @@ def test_wildcards_become_like_patterns_with_everything_else_literal() -> None:
 @pytest.mark.parametrize(
     ("pattern", "prefixes"),
     [
-        ("doe^jo*", ["doe", "jo"]), ("*smith", []), ("*smith^j*", ["j"]), ("d?e", ["d"]),
-        ("?oe^jane", ["jane"]), ("doe", ["doe"]), ("a*b", ["a"]), ("a *b^c", ["a", "c"]),
+        ("doe^jo*", ["doe", "jo"]),
+        ("*smith", []),
+        ("*smith^j*", ["j"]),
+        ("d?e", ["d"]),
+        ("?oe^jane", ["jane"]),
+        ("doe", ["doe"]),
+        ("a*b", ["a"]),
+        ("a *b^c", ["a", "c"]),
     ],
-)  # fmt: skip
+)
 def test_prefixes_that_every_match_has(pattern: str, prefixes: list[str]) -> None:
     assert certain_prefixes(pattern) == prefixes
 
@@ -154,13 +170,18 @@ def test_what_is_written_is_found_by_its_beginning(name: str, cut: int) -> None:
 def test_a_request_becomes_a_query() -> None:
     search = parse_search(
         [
-            ("0020000D", "1.2"), ("StudyInstanceUID", "1.3"), ("includefield", "00081030,all"),
+            ("0020000D", "1.2"),
+            ("StudyInstanceUID", "1.3"),
+            ("includefield", "00081030,all"),
             ("includefield", "RequestAttributesSequence.RequestedProcedureID"),
-            ("fuzzymatching", "TRUE"), ("PatientName", "doe"), ("limit", "5"), ("offset", "10"),
+            ("fuzzymatching", "TRUE"),
+            ("PatientName", "doe"),
+            ("limit", "5"),
+            ("offset", "10"),
         ][1:],
         Level.STUDY,
         most=100,
-    )  # fmt: skip
+    )
     query = search.query
     assert (query.limit, query.offset, query.include_all, search.capped) == (5, 10, True, False)
     assert query.include == {"00081030", "00400275"}

@@ -31,7 +31,10 @@ def test_all_frames_or_the_first_of_each_image_are_chosen() -> None:
     found = [("1.2", 3), ("1.3", 1)]
     every = FilmOrder(frames="all").choose(found, 10)
     assert [(one.sop_instance_uid, one.frame) for one in every] == [
-        ("1.2", 1), ("1.2", 2), ("1.2", 3), ("1.3", 1),
-    ]  # fmt: skip
+        ("1.2", 1),
+        ("1.2", 2),
+        ("1.2", 3),
+        ("1.3", 1),
+    ]
     assert len(FilmOrder().choose(found, 10)) == 2
     assert len(FilmOrder(frames="all", every=2).choose([("1.2", 1 << 31)], 5)) == 5

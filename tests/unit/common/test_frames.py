@@ -85,13 +85,17 @@ def test_it_is_what_pamqp_would_have_sent() -> None:
             ContentHeader(
                 body_size=2,
                 properties=Basic.Properties(
-                    content_type="application/json", headers={"a": "b"}, delivery_mode=2,
-                    message_id="id", timestamp=datetime.fromtimestamp(5, UTC), message_type="t",
+                    content_type="application/json",
+                    headers={"a": "b"},
+                    delivery_mode=2,
+                    message_id="id",
+                    timestamp=datetime.fromtimestamp(5, UTC),
+                    message_type="t",
                     app_id="me",
                 ),
             ),
             ContentBody(b"{}"),
         )
-    )  # fmt: skip
+    )
     assert encode(outgoing, channel=1, app_id="me", frame_max=4096) == expected
     assert expected.count(struct.pack(">B", 0xCE)) >= 3

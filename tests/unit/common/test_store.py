@@ -36,9 +36,15 @@ async def listed(store: FileSystemStore, prefix: str = "", after: str = "") -> l
 
 async def test_a_listing_has_every_object_and_goes_on_behind_any_of_them(tmp_path: Path) -> None:
     keys = [
-        "a/b/1.dcm", "a/b/2.dcm", "a/b.c/1.dcm", "a/c.dcm", "a.dcm", "b/1.dcm", "b/a/1.dcm",
+        "a/b/1.dcm",
+        "a/b/2.dcm",
+        "a/b.c/1.dcm",
+        "a/c.dcm",
+        "a.dcm",
+        "b/1.dcm",
+        "b/a/1.dcm",
         "c.dcm",
-    ]  # fmt: skip
+    ]
     keys += [f"many/{n:04}.dcm" for n in range(600)]
     for key in keys:
         (tmp_path / key).parent.mkdir(parents=True, exist_ok=True)

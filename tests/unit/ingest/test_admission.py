@@ -57,18 +57,25 @@ def hosts(*networks: str, digest: str | None = None) -> dict[str, Any]:
 
 
 def verdict(  # noqa: PLR0913 - all have a default
-    roster: Roster | Absence, calling: str = "CT1", called: str = "DARKROOM", *,
-    policy: Policy = LISTED, host: str = "10.0.0.5", digest: str = "",
-) -> Permit | Denied:  # fmt: skip
+    roster: Roster | Absence,
+    calling: str = "CT1",
+    called: str = "DARKROOM",
+    *,
+    policy: Policy = LISTED,
+    host: str = "10.0.0.5",
+    digest: str = "",
+) -> Permit | Denied:
     return decide(Caller(calling, called, host, digest), policy, roster)
 
 
 def test_only_who_is_listed_and_only_who_calls_us() -> None:
     roster = Roster(
-        (CalledTitle("ARCHIVE", enabled=True, description=""),
-         CalledTitle("OLD", enabled=False, description="")),
+        (
+            CalledTitle("ARCHIVE", enabled=True, description=""),
+            CalledTitle("OLD", enabled=False, description=""),
+        ),
         (a_sender(), a_sender("CT2", enabled=False)),
-    )  # fmt: skip
+    )
     assert verdict(roster) == Permit()
     assert verdict(roster, called="ARCHIVE") == Permit()
     for called in ("OLD", "OTHER", "darkroom", "DARKROOM\n", ""):
@@ -135,8 +142,13 @@ def test_the_most_precise_rule_decides() -> None:
     )
     found = {title: verdict(roster, title) for title in ("MR", "CT", "CT2", "CT22", "CTABX", "CT1")}
     assert {t: p.max_associations if isinstance(p, Permit) else p for t, p in found.items()} == {
-        "MR": 1, "CT": 2, "CT2": 3, "CT22": 2, "CTABX": 4, "CT1": Denied.DISABLED,
-    }  # fmt: skip
+        "MR": 1,
+        "CT": 2,
+        "CT2": 3,
+        "CT22": 2,
+        "CTABX": 4,
+        "CT1": Denied.DISABLED,
+    }
 
 
 @given(st.text(st.sampled_from("AB[].+^$|(){}"), min_size=1, max_size=16))
@@ -179,9 +191,14 @@ def test_what_is_not_whole_is_no_list() -> None:
     whole = as_json(a_sender(**hosts("10.0.0.0/8")))
     assert whole["hosts"] == [{"network": "10.0.0.0/8", "certificate_sha256": None}]
     for broken in (
-        "", "{", "[]", "null", '{"called": [], "senders": [{}]}', '{"called": []}x',
+        "",
+        "{",
+        "[]",
+        "null",
+        '{"called": [], "senders": [{}]}',
+        '{"called": []}x',
         '{"called": [], "senders": [{"ae_title": "CT1"}]}',
-    ):  # fmt: skip
+    ):
         with pytest.raises(BrokenRoster):
             parse_roster(broken)
 

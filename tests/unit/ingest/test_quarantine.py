@@ -92,8 +92,10 @@ def test_what_is_refused_is_listed_and_shown_without_phi(
     assert do(tmp_path, "list", "--json") == 0
     (listed,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert (listed["reason"], listed["status"], listed["size"]) == (
-        "truncated", "C000", len(data) - 3,
-    )  # fmt: skip
+        "truncated",
+        "C000",
+        len(data) - 3,
+    )
     assert do(tmp_path, "list") == 0
     assert do(tmp_path, "show", listed["id"]) == 0
     out = capsys.readouterr().out
@@ -109,8 +111,11 @@ def test_what_is_refused_is_listed_and_shown_without_phi(
     assert do(tmp_path, "show", "--json", listed["id"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown["today"] == {
-        "readable": False, "reason": "truncated", "position": len(data) - 3, "can_be_forced": True,
-    }  # fmt: skip
+        "readable": False,
+        "reason": "truncated",
+        "position": len(data) - 3,
+        "can_be_forced": True,
+    }
     assert {e["tag"]: e["value"] for e in shown["elements"]}["0028,0010"] == 2
     assert do(tmp_path, "list", "--reason", "bad-uid", "--json") == 0
     assert do(tmp_path, "list", "--since", "2100-01-01", "--json") == 0

@@ -8,19 +8,53 @@ from darkroom_local.commands.verify import Line, Live, Plain, Shown
 
 LINES: list[Line] = [
     {"event": "waiting", "reason": "another verification is at work"},
-    {"event": "started", "check": "contents", "checked": 0, "bytes": 0, "findings": 0,
-     "objects": 4, "total_bytes": 4096},
-    {"event": "finding", "check": "contents", "kind": "altered-object", "object_key": "a/[b].dcm",
-     "receipt": "0" * 32, "sop_instance_uid": "1.2"},
+    {
+        "event": "started",
+        "check": "contents",
+        "checked": 0,
+        "bytes": 0,
+        "findings": 0,
+        "objects": 4,
+        "total_bytes": 4096,
+    },
+    {
+        "event": "finding",
+        "check": "contents",
+        "kind": "altered-object",
+        "object_key": "a/[b].dcm",
+        "receipt": "0" * 32,
+        "sop_instance_uid": "1.2",
+    },
     {"event": "progress", "check": "contents", "checked": 2, "bytes": 2048, "findings": 1},
-    {"event": "finished", "check": "contents", "checked": 4, "bytes": 4096, "findings": 1,
-     "seconds": 1.5, "untold": 0},
-    {"event": "started", "check": "objects", "checked": 2, "bytes": 0, "findings": 0,
-     "objects": 3, "total_bytes": 0},
+    {
+        "event": "finished",
+        "check": "contents",
+        "checked": 4,
+        "bytes": 4096,
+        "findings": 1,
+        "seconds": 1.5,
+        "untold": 0,
+    },
+    {
+        "event": "started",
+        "check": "objects",
+        "checked": 2,
+        "bytes": 0,
+        "findings": 0,
+        "objects": 3,
+        "total_bytes": 0,
+    },
     {"event": "progress", "check": "objects", "checked": 5, "bytes": 0, "findings": 0},
-    {"event": "finished", "check": "objects", "checked": 5, "bytes": 0, "findings": 0,
-     "seconds": 0.1, "untold": 0},
-]  # fmt: skip
+    {
+        "event": "finished",
+        "check": "objects",
+        "checked": 5,
+        "bytes": 0,
+        "findings": 0,
+        "seconds": 0.1,
+        "untold": 0,
+    },
+]
 
 
 def shown(kind: type[Shown], *, terminal: bool) -> tuple[str, Shown]:

@@ -48,10 +48,7 @@ def test_columns_and_protected_parts() -> None:
     assert study["j"]["00100010"] == {"vr": "PN", "Value": [{"Alphabetic": "Planted^Name"}]}
     assert BLIND.exact("PatientID", "planted-1") in found.study.tokens
     assert "PatientName" not in json.loads(found.series.json)["n"]
-    assert json.loads(found.header)["7FE00010"] == {
-        "vr": "OW",
-        "BulkDataURI": "bulkdata/7FE00010",
-    }
+    assert json.loads(found.header)["7FE00010"] == {"vr": "OW", "BulkDataURI": "bulkdata/7FE00010"}
 
 
 def test_bulk_data_in_a_sequence_is_referred_to_by_its_path() -> None:

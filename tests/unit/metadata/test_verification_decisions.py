@@ -19,17 +19,31 @@ from darkroom_metadata.verification.judgement import (
 )
 
 EXPECTED = Expected(
-    row_id=1, is_conflict=False, instance_id=1, object_key="p/s/e/i.aa.dcm", sha256="a" * 64,
-    size=1000, data_set_offset=300, receipt="0" * 32, study_instance_uid="1.2",
-    series_instance_uid="1.3", sop_instance_uid="1.4", sop_class_uid="1.5",
-    transfer_syntax_uid="1.6", head_sha256="b" * 64,
-)  # fmt: skip
+    row_id=1,
+    is_conflict=False,
+    instance_id=1,
+    object_key="p/s/e/i.aa.dcm",
+    sha256="a" * 64,
+    size=1000,
+    data_set_offset=300,
+    receipt="0" * 32,
+    study_instance_uid="1.2",
+    series_instance_uid="1.3",
+    sop_instance_uid="1.4",
+    sop_class_uid="1.5",
+    transfer_syntax_uid="1.6",
+    head_sha256="b" * 64,
+)
 HEAD = FileMeta("1.5", "1.4", "1.6", "SCANNER", "DARKROOM")
 WELL = Seen(1300, head=HEAD, data_set_offset=300, sha256="a" * 64, head_sha256="b" * 64)
 CONFLICT = replace(
-    EXPECTED, is_conflict=True, data_set_offset=None, sop_class_uid=None,
-    transfer_syntax_uid=None, head_sha256=None,
-)  # fmt: skip
+    EXPECTED,
+    is_conflict=True,
+    data_set_offset=None,
+    sop_class_uid=None,
+    transfer_syntax_uid=None,
+    head_sha256=None,
+)
 OLD = replace(EXPECTED, head_sha256=None)
 
 

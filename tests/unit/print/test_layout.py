@@ -80,9 +80,24 @@ def test_a_layout_of_ones_own_is_boxes_in_fractions() -> None:
 @pytest.mark.req("PRN-02")
 @pytest.mark.parametrize(
     "text",
-    ["", "STANDARD", "STANDARD\\2", "STANDARD\\0,1", "STANDARD\\2,2,2", "ROW\\", "ROW\\1,x",
-     "COL\\-1", "SLIDE\\2", "CUSTOM\\9", "0x3", "1+", "STANDARD\\99,99", "ROW\\400,1", "grid"],
-)  # fmt: skip
+    [
+        "",
+        "STANDARD",
+        "STANDARD\\2",
+        "STANDARD\\0,1",
+        "STANDARD\\2,2,2",
+        "ROW\\",
+        "ROW\\1,x",
+        "COL\\-1",
+        "SLIDE\\2",
+        "CUSTOM\\9",
+        "0x3",
+        "1+",
+        "STANDARD\\99,99",
+        "ROW\\400,1",
+        "grid",
+    ],
+)
 def test_what_is_no_layout_is_refused(text: str) -> None:
     with pytest.raises(InvalidLayout):
         parse_layout(text)
@@ -90,9 +105,14 @@ def test_what_is_no_layout_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize(
     "areas",
-    [(), (Area(0, 0, 1.1, 1),), (Area(-0.1, 0, 0.5, 1),), (Area(0, 0, 0, 1),),
-     (Area(0, 0, 0.6, 1), Area(0.5, 0, 0.5, 1))],
-)  # fmt: skip
+    [
+        (),
+        (Area(0, 0, 1.1, 1),),
+        (Area(-0.1, 0, 0.5, 1),),
+        (Area(0, 0, 0, 1),),
+        (Area(0, 0, 0.6, 1), Area(0.5, 0, 0.5, 1)),
+    ],
+)
 def test_boxes_that_leave_the_film_or_overlap_are_refused(areas: tuple[Area, ...]) -> None:
     with pytest.raises(InvalidLayout):
         parse_layout("own", {"own": areas})
@@ -127,9 +147,16 @@ def test_sizes_are_the_standards() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"bits": 9}, {"bits": 17}, {"dpi": 0}, {"dpi": 2400}, {"printable": (0, 5)},
-     {"min_density": 300, "max_density": 20}, {"text_mm": 0}],
-)  # fmt: skip
+    [
+        {"bits": 9},
+        {"bits": 17},
+        {"dpi": 0},
+        {"dpi": 2400},
+        {"printable": (0, 5)},
+        {"min_density": 300, "max_density": 20},
+        {"text_mm": 0},
+    ],
+)
 def test_a_plan_that_makes_no_sense_is_refused(options: dict[str, object]) -> None:
     with pytest.raises(InvalidFilm):
         FilmPlan(FILM_SIZES["14INX17IN"], parse_layout("single"), **options)  # type: ignore[arg-type] # what a test says

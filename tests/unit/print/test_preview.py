@@ -21,9 +21,14 @@ def a_film(
 ) -> Film:
     picture = Picture(a_file(tmp_path / "ramp.dcm", an_image(a_ramp())))
     plan = FilmPlan(
-        FILM_SIZES[size], parse_layout("2x1"), dpi=40, bits=bits, colour=colour,
-        orientation=Orientation.LANDSCAPE, header="A film",
-    )  # fmt: skip
+        FILM_SIZES[size],
+        parse_layout("2x1"),
+        dpi=40,
+        bits=bits,
+        colour=colour,
+        orientation=Orientation.LANDSCAPE,
+        header="A film",
+    )
     return compose(plan, [picture, picture])
 
 

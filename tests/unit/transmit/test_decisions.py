@@ -79,12 +79,7 @@ def test_order_stop_and_moments() -> None:
 
 
 @pytest.mark.req("TRX-03")
-@given(
-    st.floats(0.1, 100),
-    st.floats(1, 10),
-    st.integers(0, 500),
-    st.floats(0, 1),
-)
+@given(st.floats(0.1, 100), st.floats(1, 10), st.integers(0, 500), st.floats(0, 1))
 def test_the_back_off_follows_the_formula(
     initial: float, multiplier: float, attempt: int, chance: float
 ) -> None:

@@ -68,9 +68,21 @@ def plant(dataset: Dataset, depth: int = 0) -> None:
 
 DATES = ("StudyDate", "SeriesDate")
 SECRETS = (
-    PLANTED, "Marzipan", "ZQ7788", "QX-47", "ACC5544332", "19610723", "Referrano", "Operatova",
-    "555-0199", "STUDY99887", "20240229", "Hospitalia", "STATIONX1", "NOBODYS",
-)  # fmt: skip
+    PLANTED,
+    "Marzipan",
+    "ZQ7788",
+    "QX-47",
+    "ACC5544332",
+    "19610723",
+    "Referrano",
+    "Operatova",
+    "555-0199",
+    "STUDY99887",
+    "20240229",
+    "Hospitalia",
+    "STATIONX1",
+    "NOBODYS",
+)
 
 
 def deidentified(
@@ -117,9 +129,18 @@ def findings(path: Path) -> set[str]:
 
 
 VERIFIED = (
-    "CT_small.dcm", "MR_small.dcm", "693_UNCR.dcm", "emri_small.dcm", "test-SR.dcm", "liver.dcm",
-    "examples_overlay.dcm", "rtplan.dcm", "waveform_ecg.dcm", "RG1_UNCR.dcm", "US1_UNCR.dcm",
-)  # fmt: skip
+    "CT_small.dcm",
+    "MR_small.dcm",
+    "693_UNCR.dcm",
+    "emri_small.dcm",
+    "test-SR.dcm",
+    "liver.dcm",
+    "examples_overlay.dcm",
+    "rtplan.dcm",
+    "waveform_ecg.dcm",
+    "RG1_UNCR.dcm",
+    "US1_UNCR.dcm",
+)
 
 
 @pytest.mark.parametrize("name", VERIFIED)
@@ -182,8 +203,10 @@ def test_options_keep_what_they_name(tmp_path: Path) -> None:
     assert kept.InstitutionName == before.InstitutionName
     assert kept.PatientID != before.PatientID
     assert [item.CodeValue for item in kept.DeidentificationMethodCodeSequence] == [
-        "113100", "113108", "113112",
-    ]  # fmt: skip
+        "113100",
+        "113108",
+        "113112",
+    ]
     full = after("basic+retain-full-dates")
     assert (full.StudyDate, full.StudyTime) == (before.StudyDate, before.StudyTime)
     moved = after("basic+retain-modified-dates")
@@ -218,8 +241,9 @@ def test_safe_private_values_stay_when_they_are_to(tmp_path: Path) -> None:
     dataset.save_as(source)
     made = dcmread(deidentified(source, tmp_path / "made.dcm", "basic+retain-safe-private").path)
     assert [element.value for element in made if element.tag.is_private] == [
-        "GEMS_PARM_01", "1.375:1",
-    ]  # fmt: skip
+        "GEMS_PARM_01",
+        "1.375:1",
+    ]
 
 
 @pytest.mark.req("TRX-13")
@@ -257,10 +281,7 @@ def test_a_profile_is_known_or_refused() -> None:
     for good in ("", "basic", everything):
         assert DestinationSpec.model_validate(pacs | {"deidentify": good}).deidentify == good
     for bad in ("none", "basic+", "retain-uids", "basic+retain-full-dates+retain-modified-dates"):
-        with (
-            warnings.catch_warnings(),
-            pytest.raises(ValueError, match="deidentify"),
-        ):
+        with warnings.catch_warnings(), pytest.raises(ValueError, match="deidentify"):
             DestinationSpec.model_validate(pacs | {"deidentify": bad})
     asking = pacs | {"commitment": {"enabled": True}}
     kept = DestinationSpec.model_validate(asking | {"deidentify": "basic+retain-uids"})

@@ -35,9 +35,14 @@ def a_source(directory: Path, size: int, **changes: Any) -> Source:
     path.write_bytes(HEAD + content)
     item = Item(uid, CT, EXPLICIT, uid, size, len(HEAD))
     values: dict[str, Any] = {
-        "item": item, "path": path, "offset": len(HEAD), "size": size, "sop_class_uid": CT,
-        "sop_instance_uid": uid, "transfer_syntax_uid": EXPLICIT,
-    }  # fmt: skip
+        "item": item,
+        "path": path,
+        "offset": len(HEAD),
+        "size": size,
+        "sop_class_uid": CT,
+        "sop_instance_uid": uid,
+        "transfer_syntax_uid": EXPLICIT,
+    }
     return Source(**(values | changes))
 
 
@@ -148,8 +153,10 @@ def test_a_failed_instance_stops_no_other_and_out_of_resources_does(
     told, fault = store(a_peer(peer.port), sources)
     assert fault is None
     assert [told[uid].verdict for uid in uids[:3]] == [
-        Verdict.FAILED, Verdict.WARNED, Verdict.RETRY,
-    ]  # fmt: skip
+        Verdict.FAILED,
+        Verdict.WARNED,
+        Verdict.RETRY,
+    ]
     assert uids[3] not in told
 
 

@@ -22,16 +22,30 @@ from tests.support.builders import a_data_set
 from tests.unit.transmit.converting import WHOLE, a_file
 
 J2K, SV1 = codecs.JPEG_2000_LOSSLESS, codecs.JPEG_LOSSLESS_SV1
-DCMTK = {"50": "dcmdjpeg", "51": "dcmdjpeg", "57": "dcmdjpeg", "70": "dcmdjpeg",
-         "80": "dcmdjpls", "81": "dcmdjpls"}  # fmt: skip
+DCMTK = {
+    "50": "dcmdjpeg",
+    "51": "dcmdjpeg",
+    "57": "dcmdjpeg",
+    "70": "dcmdjpeg",
+    "80": "dcmdjpls",
+    "81": "dcmdjpls",
+}
 UNREAD = {"MR_truncated.dcm", "SC_rgb_jpeg.dcm"}
 """No reader beside ours reads their pixels."""
 CUT = {"JPEG2000-embedded-sequence-delimiter.dcm"}
 """pydicom reads its pixel data up to a delimiter within a frame."""
 ODD = {"mlut_18.dcm", "MR_small_padded.dcm", "MR_truncated.dcm", "badVR.dcm"}
 """Bits beyond the stored ones in use, trailing bytes, missing bytes, NumberOfFrames of `1A`."""
-IMAGE = ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
-         "SamplesPerPixel", "PhotometricInterpretation")  # fmt: skip
+IMAGE = (
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+)
 WIDTHS = {"US": 2, "SS": 2, "OW": 2, "AT": 2, "UL": 4, "SL": 4, "FL": 4, "FD": 8, "OF": 4}
 CHANGED = {0x00280004, 0x00280006, 0x00282110, 0x7FE00010, 0x7FE00001, 0x7FE00002, 0x7FE00003}
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -151,9 +165,15 @@ def test_every_depth_comes_back(tmp_path: Path, syntax: str, bits: int, signed: 
     low = -(1 << (bits - 1)) if signed else 0
     values = noise(f"<i{allocated // 8}", low, low + (1 << bits), (3, 32, 18))
     dataset = a_data_set(
-        Rows=32, Columns=18, NumberOfFrames=3, BitsAllocated=allocated, BitsStored=bits,
-        HighBit=bits - 1, PixelRepresentation=signed, PixelData=values.tobytes(),
-    )  # fmt: skip
+        Rows=32,
+        Columns=18,
+        NumberOfFrames=3,
+        BitsAllocated=allocated,
+        BitsStored=bits,
+        HighBit=bits - 1,
+        PixelRepresentation=signed,
+        PixelData=values.tobytes(),
+    )
     made = convert(a_file(dataset, tmp_path), tmp_path / "made.dcm", [syntax])
     assert made.transfer_syntax_uid == syntax
     after = dcmread(made.path)
@@ -167,9 +187,14 @@ def test_every_depth_comes_back(tmp_path: Path, syntax: str, bits: int, signed: 
 def test_colours_are_described_as_they_are(tmp_path: Path, planar: int, photometric: str) -> None:
     values = noise("u1", 0, 256, (2, 3, 16, 10) if planar else (2, 16, 10, 3))
     dataset = a_data_set(
-        Rows=16, Columns=10, NumberOfFrames=2, SamplesPerPixel=3, PlanarConfiguration=planar,
-        PhotometricInterpretation=photometric, PixelData=values.tobytes(),
-    )  # fmt: skip
+        Rows=16,
+        Columns=10,
+        NumberOfFrames=2,
+        SamplesPerPixel=3,
+        PlanarConfiguration=planar,
+        PhotometricInterpretation=photometric,
+        PixelData=values.tobytes(),
+    )
     by_pixel = values.transpose(0, 2, 3, 1) if planar else values
     for syntax in (J2K, SV1):
         made = convert(a_file(dataset, tmp_path), tmp_path / "made.dcm", [syntax])

@@ -10,11 +10,5 @@ from darkroom_common.service import main
 
 if __name__ == "__main__":
     sys.exit(
-        main(
-            "api",
-            settings=ApiSettings,
-            run=run,
-            schema="api",
-            loop_factory=uvloop.new_event_loop,
-        )
+        main("api", settings=ApiSettings, run=run, schema="api", loop_factory=uvloop.new_event_loop)
     )

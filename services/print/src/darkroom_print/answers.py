@@ -64,9 +64,11 @@ class Answers:
         match message:
             case PutPrinter():
                 new = await configuration.put_printer(
-                    message.name, message.printer,
-                    only_new=message.only_new, by=message.requested_by,
-                )  # fmt: skip
+                    message.name,
+                    message.printer,
+                    only_new=message.only_new,
+                    by=message.requested_by,
+                )
                 self.dispatcher.reload()
                 return Reply(outcome="created" if new else "done")
             case DeletePrinter():
@@ -109,9 +111,12 @@ class Answers:
         await self.shop.configuration.show_status(name, *shown)
         log.info("printer.asked", printer=name, reason=reason or "well")
         body = {
-            "ok": not reason, "reason": reason, "status": status.status, "info": status.info,
+            "ok": not reason,
+            "reason": reason,
+            "status": status.status,
+            "info": status.info,
             "seconds": round(time.monotonic() - began, 4),
-        }  # fmt: skip
+        }
         return Reply(outcome="done", body=body)
 
     async def _act(self, message: ActOnPrintJob) -> Reply:
@@ -128,8 +133,10 @@ class Answers:
                 )
             await db.execute(
                 "INSERT INTO print.change (by, action, kind, name) VALUES ($1, $2, 'job', $3)",
-                message.requested_by, message.action, message.job_id,
-            )  # fmt: skip
+                message.requested_by,
+                message.action,
+                message.job_id,
+            )
             job = await self.shop.jobs.find(db, message.job_id)
         self.shop.outbox.wake()
         if job is not None:
@@ -153,8 +160,9 @@ class Answers:
                 order, name = open_order(job, shop.seal), job.printer
                 known = await db.fetchval(
                     "SELECT sha256 FROM print.film WHERE job_id = $1 AND number = $2",
-                    message.job_id, message.film,
-                )  # fmt: skip
+                    message.job_id,
+                    message.film,
+                )
             pictures = await find_pictures(db, order, order.images, shop.store)
         printer = await shop.configuration.printer(name)
         planned = plan(order, capabilities(printer.spec), images=len(pictures))

@@ -142,8 +142,10 @@ class Answers:
                 )
             await db.execute(
                 "INSERT INTO transmit.change (by, action, kind, name) VALUES ($1, $2, 'job', $3)",
-                message.requested_by, message.action, message.job_id,
-            )  # fmt: skip
+                message.requested_by,
+                message.action,
+                message.job_id,
+            )
         self.outbox.wake()
         lane = self.dispatcher.lane(row["destination"])
         if lane is not None:

@@ -63,9 +63,11 @@ class TransmitSettings(Settings):
         default=600, gt=0, description="that a node may be busy with C-MOVE or C-GET without a word"
     )
     job_retention_days: int = Field(
-        default=90, ge=0, le=36_500,
+        default=90,
+        ge=0,
+        le=36_500,
         description="for which jobs that were sent or cancelled are kept; 0: for ever",
-    )  # fmt: skip
+    )
     database_connections: int = Field(default=10, ge=2, le=100)
 
     @model_validator(mode="after")

@@ -107,12 +107,15 @@ async def run(service: Service, settings: TransmitSettings) -> None:
             RetrieveRepository(database),
             remotes,
             Receiver(
-                settings.ingest_dicom_host, settings.ingest_dicom_port, settings.ae_title,
-                settings.ingest_calling_ae_title, settings.retrieve_silence_seconds,
+                settings.ingest_dicom_host,
+                settings.ingest_dicom_port,
+                settings.ae_title,
+                settings.ingest_calling_ae_title,
+                settings.retrieve_silence_seconds,
             ),
             owner=uuid.uuid4().hex,
             lease_seconds=settings.lease_seconds,
-        )  # fmt: skip
+        )
         commitments = Commitments(
             database, configuration, outbox, sender, threads, settings.commitment_wait_seconds
         )
@@ -128,10 +131,7 @@ async def run(service: Service, settings: TransmitSettings) -> None:
             show_breaker=configuration.show_breaker,
         )
         dispatcher = Dispatcher(configuration, yard, pool)
-        router = Router(
-            database, configuration, jobs, events, outbox, keys,
-            dispatcher.wake,
-        )  # fmt: skip
+        router = Router(database, configuration, jobs, events, outbox, keys, dispatcher.wake)
         accept = partial(
             accept_job,
             database=database,

@@ -42,16 +42,20 @@ async def test_a_film_of_workers_is_the_film_of_one_process(tmp_path: Path, mode
     left = tmp_path / "film-of-a-run-that-died"
     left.mkdir()
     (left / "left.sheet").write_bytes(b"a patient's image")
-    pictures = [
-        Picture(CT, window=Window(40, 400)),
-        Picture(LOSSLESS),
-        Picture(COLOUR),
-    ]
+    pictures = [Picture(CT, window=Window(40, 400)), Picture(LOSSLESS), Picture(COLOUR)]
     lut = PresentationLut(LutShape.TABLE, tuple(range(0, 65536, 257)), 16)
     plan = FilmPlan(
-        PLAN.size, PLAN.layout, mode, dpi=60, bits=12, header="{PatientName}", footer="x",
-        patient_box="{Modality}", scale_bar=True, presentation_lut=lut,
-    )  # fmt: skip
+        PLAN.size,
+        PLAN.layout,
+        mode,
+        dpi=60,
+        bits=12,
+        header="{PatientName}",
+        footer="x",
+        patient_box="{Modality}",
+        scale_bar=True,
+        presentation_lut=lut,
+    )
     here = compose(plan, pictures)
     async with open_composers(tmp_path, processes=2) as composers:
         assert not left.exists()

@@ -63,8 +63,9 @@ def test_any_bytes_are_decoded_or_refused(data: bytes) -> None:
 
 def test_an_independent_decoder_reads_the_response() -> None:
     encoded = encode_response(STORE, 0xA700)
-    found = pydicom.filereader.read_dataset(io.BytesIO(encoded), is_implicit_VR=True,
-                                            is_little_endian=True)  # fmt: skip
+    found = pydicom.filereader.read_dataset(
+        io.BytesIO(encoded), is_implicit_VR=True, is_little_endian=True
+    )
     assert found.CommandGroupLength == len(encoded) - 12
     assert found.CommandField == 0x8001
     assert found.MessageIDBeingRespondedTo == 7

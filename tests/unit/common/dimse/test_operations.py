@@ -56,10 +56,14 @@ def test_requests_are_as_others_read_them() -> None:
 @pytest.mark.req("TRX-11")
 def test_answers_tell_counts_and_attributes() -> None:
     given = {
-        "CommandField": 0x8021, "MessageIDBeingRespondedTo": 7, "CommandDataSetType": 0x0101,
-        "Status": 0xFF00, "NumberOfRemainingSuboperations": 5,
-        "NumberOfCompletedSuboperations": 4, "NumberOfFailedSuboperations": 1,
-    }  # fmt: skip
+        "CommandField": 0x8021,
+        "MessageIDBeingRespondedTo": 7,
+        "CommandDataSetType": 0x0101,
+        "Status": 0xFF00,
+        "NumberOfRemainingSuboperations": 5,
+        "NumberOfCompletedSuboperations": 4,
+        "NumberOfFailedSuboperations": 1,
+    }
     answer = decode_answer(written(**given), 7)
     assert answer.pending
     assert answer.sub_operations == SubOperations(5, 4, 1, None)

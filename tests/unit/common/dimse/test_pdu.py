@@ -102,15 +102,21 @@ def test_any_cut_gives_the_same(cut: int) -> None:
         (b"\x04\x00\x00\x00\x00\x00", "pdu-without-value", AbortReason.INVALID_PARAMETER),
         (b"\x04\x00\x00\x00\x00\x05", "pdu-without-value", AbortReason.INVALID_PARAMETER),
         (P_DATA, "bad-value-length", AbortReason.INVALID_PARAMETER),
-        (LAST_EMPTY[:6] + b"\x00\x00\x00\x01\x01\x02", "bad-value-length",
-         AbortReason.INVALID_PARAMETER),
-        (LAST_EMPTY[:6] + b"\xff\xff\xff\xff\x01\x02", "bad-value-length",
-         AbortReason.INVALID_PARAMETER),
+        (
+            LAST_EMPTY[:6] + b"\x00\x00\x00\x01\x01\x02",
+            "bad-value-length",
+            AbortReason.INVALID_PARAMETER,
+        ),
+        (
+            LAST_EMPTY[:6] + b"\xff\xff\xff\xff\x01\x02",
+            "bad-value-length",
+            AbortReason.INVALID_PARAMETER,
+        ),
         (b"\x01\x00\x00\x00\x00\x44", "unexpected-pdu", AbortReason.UNEXPECTED_PDU),
         (b"GET / ", "unknown-pdu", AbortReason.UNRECOGNISED_PDU),
         (b"\x08\x00\x00\x00\x00\x04", "unknown-pdu", AbortReason.UNRECOGNISED_PDU),
     ],
-)  # fmt: skip
+)
 def test_what_is_forbidden_is_told(data: bytes, code: str, reason: AbortReason) -> None:
     with pytest.raises(ProtocolError) as caught:
         parse(data)

@@ -26,9 +26,12 @@ async def run(data: Path, arguments: list[str]) -> int:
     command = Plan.of_running(data).senders(arguments)
     with command.log.open("ab") as log:
         process = await asyncio.create_subprocess_exec(
-            *command.arguments, env=dict(command.environment), cwd=command.directory,
-            stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
+            *command.arguments,
+            env=dict(command.environment),
+            cwd=command.directory,
+            stdin=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
         _, told = await process.communicate()
         log.write(told)
     if process.returncode:

@@ -79,10 +79,15 @@ async def _child(command: Command) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run the child; when we are cancelled it is asked to end, and what it has done is kept."""
     with command.log.open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            *command.arguments, env=dict(command.environment), cwd=command.directory,
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=log,
-            start_new_session=True, limit=_LINE_LIMIT,
-        )  # fmt: skip
+            *command.arguments,
+            env=dict(command.environment),
+            cwd=command.directory,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,
+            limit=_LINE_LIMIT,
+        )
     try:
         yield process
     finally:
@@ -146,13 +151,20 @@ class Live(Shown):
     def __init__(self, console: Console) -> None:
         super().__init__(console)
         self._objects = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-            TimeRemainingColumn(), console=console,
-        )  # fmt: skip
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console,
+        )
         self._bytes = Progress(
-            TextColumn("{task.description}"), BarColumn(), DownloadColumn(binary_units=True),
-            TransferSpeedColumn(), TimeRemainingColumn(), console=console,
-        )  # fmt: skip
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(binary_units=True),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+        )
         self._progress = self._objects
         self._task: TaskID | None = None
         self._before = 0
@@ -193,9 +205,12 @@ def _table(finished: list[Line]) -> Table:
         drawn.add_column(title, justify="right")
     for line in finished:
         drawn.add_row(
-            _TITLES[line["check"]], str(line["checked"]), f"{line['bytes'] / 1e6:.1f}",
-            str(line["findings"]), f"{line['seconds']:.1f}",
-        )  # fmt: skip
+            _TITLES[line["check"]],
+            str(line["checked"]),
+            f"{line['bytes'] / 1e6:.1f}",
+            str(line["findings"]),
+            f"{line['seconds']:.1f}",
+        )
     return drawn
 
 

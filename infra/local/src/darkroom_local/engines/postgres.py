@@ -33,11 +33,7 @@ from darkroom_local.engines.process import (
 SUPERUSER: Final = "postgres"
 
 _DEBIAN: Final = Path("/usr/lib/postgresql")
-_STOP_SIGNALS: Final = {
-    "smart": signal.SIGTERM,
-    "fast": signal.SIGINT,
-    "immediate": signal.SIGQUIT,
-}
+_STOP_SIGNALS: Final = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 _SETTINGS: Final = {
     "listen_addresses": LOOPBACK,
     "unix_socket_directories": "",

@@ -53,12 +53,7 @@ class Settings:
 
     @classmethod
     def load(
-        cls,
-        data: Path,
-        dicom_port: int,
-        http_port: int,
-        commitment_port: int | None,
-        ae_title: str,
+        cls, data: Path, dicom_port: int, http_port: int, commitment_port: int | None, ae_title: str
     ) -> Self:
         """Add the URLs from the environment, or from the files that `..._FILE` names."""
         return cls(

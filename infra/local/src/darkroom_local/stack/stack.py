@@ -70,10 +70,7 @@ class Stack:
     """One run of the stack. The caller holds the lock of the data directory."""
 
     def __init__(
-        self,
-        settings: Settings,
-        console: SteadyConsole,
-        programs: Programs | None = None,
+        self, settings: Settings, console: SteadyConsole, programs: Programs | None = None
     ) -> None:
         self.settings = settings
         self.layout = Layout(settings.data)

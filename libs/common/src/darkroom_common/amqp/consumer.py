@@ -140,9 +140,11 @@ class Consumer:
             crashes = crashes_in(delivery.headers)
             if crashes >= CAREFUL_FROM:
                 log.warning(
-                    "consumer.careful", queue=self.queue.name, message=delivery.message_id,
+                    "consumer.careful",
+                    queue=self.queue.name,
+                    message=delivery.message_id,
                     crashes=crashes,
-                )  # fmt: skip
+                )
             await self._handle(source, [delivery])
             if crashes < CAREFUL_FROM:
                 return
@@ -238,19 +240,26 @@ class Consumer:
                 await self._bury(source, delivery, dead)
             case Retry() as retry:
                 log.warning(
-                    "message.retried", queue=self.queue.name, message=delivery.message_id,
-                    type=delivery.type, attempt=retry.attempt, tier=retry.tier,
+                    "message.retried",
+                    queue=self.queue.name,
+                    message=delivery.message_id,
+                    type=delivery.type,
+                    attempt=retry.attempt,
+                    tier=retry.tier,
                     reason=reason_of(error),
-                )  # fmt: skip
+                )
                 await source.defer(delivery, retry)
                 await source.ack([delivery])
                 metrics.CONSUMED.labels(self.queue.name, "retry").inc()
 
     async def _bury(self, source: Source, delivery: Delivery, dead: Dead) -> None:
         log.error(
-            "message.dead", queue=self.queue.name, message=delivery.message_id,
-            type=delivery.type, reason=dead.reason,
-        )  # fmt: skip
+            "message.dead",
+            queue=self.queue.name,
+            message=delivery.message_id,
+            type=delivery.type,
+            reason=dead.reason,
+        )
         await source.bury(delivery, dead)
         await source.ack([delivery])
         metrics.CONSUMED.labels(self.queue.name, "dead").inc()

@@ -109,12 +109,7 @@ class Publisher:
             raise
 
     async def send(
-        self,
-        message: aio_pika.Message,
-        *,
-        exchange: str,
-        routing_key: str,
-        mandatory: bool = True,
+        self, message: aio_pika.Message, *, exchange: str, routing_key: str, mandatory: bool = True
     ) -> None:
         """Publish a message as it is.
 

@@ -149,11 +149,7 @@ class RabbitSource:
 
     async def bury(self, delivery: Delivery, dead: Dead) -> None:
         """Publish a copy to the dead-letter queue with the reason."""
-        told = {
-            REASON: dead.reason,
-            QUEUE: self.queue.name,
-            DEAD_AT: datetime.now(UTC).isoformat(),
-        }
+        told = {REASON: dead.reason, QUEUE: self.queue.name, DEAD_AT: datetime.now(UTC).isoformat()}
         copy = copy_for(
             delivery.body,
             message_id=delivery.message_id,

@@ -149,10 +149,7 @@ async def answer_session(
         with (
             metrics.HANDLE_SECONDS.labels(queue.name).time(),
             traces.span(
-                tracer,
-                f"{queue.name} answer",
-                kind=SpanKind.SERVER,
-                parent=traces.extract(carried),
+                tracer, f"{queue.name} answer", kind=SpanKind.SERVER, parent=traces.extract(carried)
             ),
         ):
             reply = await answered(handler, message.type, message.body)

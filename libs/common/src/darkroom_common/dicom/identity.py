@@ -9,13 +9,7 @@ from pydantic import Base64Bytes
 
 from darkroom_common.dicom.inflate import Inflater
 from darkroom_common.dicom.limits import DEFAULT_LIMITS, ReadLimits
-from darkroom_common.dicom.walk import (
-    DEFLATED,
-    EXPLICIT_BIG,
-    IMPLICIT_LITTLE,
-    Unreadable,
-    Walker,
-)
+from darkroom_common.dicom.walk import DEFLATED, EXPLICIT_BIG, IMPLICIT_LITTLE, Unreadable, Walker
 
 _SOP_CLASS: Final = 0x00080016
 _SOP_INSTANCE: Final = 0x00080018

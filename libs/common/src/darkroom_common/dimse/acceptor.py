@@ -270,9 +270,12 @@ class Door:
     ) -> None:
         metrics.ASSOCIATIONS.labels("rejected").inc()
         log.warning(
-            "association.rejected", peer=connection.host, ae=request.calling_ae_title,
-            called_ae=request.called_ae_title, reason=rejection.word,
-        )  # fmt: skip
+            "association.rejected",
+            peer=connection.host,
+            ae=request.calling_ae_title,
+            called_ae=request.called_ae_title,
+            reason=rejection.word,
+        )
         connection.hang_up(rejection.encode())
 
     def _open_association(self, connection: Connection, request: AssociationRequest) -> None:
@@ -290,9 +293,11 @@ class Door:
         metrics.ASSOCIATIONS.labels("accepted").inc()
         metrics.ASSOCIATIONS_OPEN.inc()
         log.info(
-            "association.accepted", ae=request.calling_ae_title, peer=connection.host,
+            "association.accepted",
+            ae=request.calling_ae_title,
+            peer=connection.host,
             protection=connection.protection or "none",
-        )  # fmt: skip
+        )
         try:
             self.serve(Accepted(connection, request, contexts))
         finally:

@@ -2,10 +2,7 @@
 
 from typing import Final
 
-from pydicom.uid import (  # type: ignore[attr-defined] # documented, not re-exported
-    UID_dictionary,
-    UncompressedTransferSyntaxes,
-)
+from pydicom.uid import UID_dictionary, UncompressedTransferSyntaxes  # type: ignore[attr-defined] # documented, not re-exported
 
 VERIFICATION: Final = "1.2.840.10008.1.1"
 _NOT_STORED: Final = ("Storage Commitment", "Storage Management")

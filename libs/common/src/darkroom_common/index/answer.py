@@ -15,16 +15,31 @@ def _tags(*keywords: str) -> frozenset[str]:
 
 
 STUDY_DEFAULT: Final = _tags(
-    "StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName",
-    "TimezoneOffsetFromUTC", "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate",
-    "PatientSex", "StudyInstanceUID", "StudyID", "StudyDescription",
-)  # fmt: skip
+    "StudyDate",
+    "StudyTime",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+    "TimezoneOffsetFromUTC",
+    "PatientName",
+    "PatientID",
+    "IssuerOfPatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyInstanceUID",
+    "StudyID",
+    "StudyDescription",
+)
 """PS3.18 table 10.6.3-3; the issuer and the description besides, which every client asks for."""
 SERIES_DEFAULT: Final = _tags(
-    "Modality", "TimezoneOffsetFromUTC", "SeriesDescription", "SeriesInstanceUID", "SeriesNumber",
-    "PerformedProcedureStepStartDate", "PerformedProcedureStepStartTime",
+    "Modality",
+    "TimezoneOffsetFromUTC",
+    "SeriesDescription",
+    "SeriesInstanceUID",
+    "SeriesNumber",
+    "PerformedProcedureStepStartDate",
+    "PerformedProcedureStepStartTime",
     "RequestAttributesSequence",
-)  # fmt: skip
+)
 """PS3.18 table 10.6.3-4."""
 
 
@@ -35,10 +50,7 @@ def element(vr: str, *values: object) -> Json:
 
 def result_json(query: Query, found: Found) -> Json:
     """Return the attributes of one result, without URLs, which only the server knows."""
-    answer: Json = {
-        "00080005": element("CS", "ISO_IR 192"),
-        "00080056": element("CS", "ONLINE"),
-    }
+    answer: Json = {"00080005": element("CS", "ISO_IR 192"), "00080056": element("CS", "ONLINE")}
     whole_study = query.level is Level.STUDY or query.study_uid is None
     answer |= _picked(found.study.attributes, STUDY_DEFAULT, query, whole=whole_study)
     if whole_study or _asks(query, Level.STUDY):

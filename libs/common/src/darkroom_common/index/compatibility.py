@@ -25,8 +25,9 @@ async def check_index(database: Database) -> None:
             row = await db.fetchrow(
                 "SELECT bool_or(version >= $1) AS enough,"
                 " bool_or(version > $2 AND phase = 'post') AS newer FROM index.schema_migration",
-                NEEDED, KNOWN,
-            )  # fmt: skip
+                NEEDED,
+                KNOWN,
+            )
     except (asyncpg.UndefinedTableError, asyncpg.InsufficientPrivilegeError) as error:
         raise Unhealthy("schema index was not migrated yet") from error
     if row is None or not row["enough"]:

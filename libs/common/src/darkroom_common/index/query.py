@@ -234,9 +234,11 @@ def _time(field: Field, text: str) -> tuple[dt.time, dt.time]:
         raise BadKey(field.keyword, "takes times as HHMMSS.FFFFFF, or a range of two")
     hour, minute, second, fraction = found.groups()
     start = dt.time(
-        int(hour), int(minute or 0), min(int(second or 0), 59),  # 60 is a leap second
+        int(hour),
+        int(minute or 0),
+        min(int(second or 0), 59),  # 60 is a leap second
         int((fraction or "").ljust(6, "0")),
-    )  # fmt: skip
+    )
     if minute is None:
         return start, start.replace(minute=59, second=59, microsecond=999999)
     if second is None:

@@ -26,12 +26,7 @@ from darkroom_common.postgres.phi import PREFIX_LIMIT, BlindIndex, PhiKeys
 COUNT_CAP: Final = 10_000
 """Matches are counted up to here; beyond it a total is not told."""
 
-_ALIAS: Final = {
-    Level.PATIENT: "s",
-    Level.STUDY: "s",
-    Level.SERIES: "e",
-    Level.INSTANCE: "i",
-}
+_ALIAS: Final = {Level.PATIENT: "s", Level.STUDY: "s", Level.SERIES: "e", Level.INSTANCE: "i"}
 _FROM: Final = {
     Level.STUDY: "index.study s",
     Level.SERIES: "index.study s JOIN index.series e ON e.study_id = s.id",

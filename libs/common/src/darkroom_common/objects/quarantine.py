@@ -251,9 +251,14 @@ class Quarantine:
     def record(self, action: str, entry: Entry, **more: object) -> None:
         """Write down what an operator does, before it is done."""
         line = {
-            "at": datetime.now(UTC).isoformat(), "action": action, "receipt": entry.id,
-            "reason": entry.reason, "size": entry.size, "user": os.getuid(), **more,
-        }  # fmt: skip
+            "at": datetime.now(UTC).isoformat(),
+            "action": action,
+            "receipt": entry.id,
+            "reason": entry.reason,
+            "size": entry.size,
+            "user": os.getuid(),
+            **more,
+        }
         with (self.directory / _ACTIONS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
             file.flush()

@@ -99,8 +99,10 @@ async def _make(
         statement = await connection.fetchval(
             "SELECT format('%s ROLE %I LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD %L',"
             " $1::text, $2::text, $3::text)",
-            verb, role, passwords[role],
-        )  # fmt: skip
+            verb,
+            role,
+            passwords[role],
+        )
         await connection.execute(statement)
     await connection.execute(f"GRANT {OWNER} TO CURRENT_USER")
     database = await connection.fetchval("SELECT quote_ident(current_database())")

@@ -28,8 +28,9 @@ class Inbox:
             f"INSERT INTO {self.schema}.inbox (consumer, message_id)"  # noqa: S608 - our own name
             " SELECT $1, id FROM unnest($2::text[]) AS given (id) ORDER BY id"
             " ON CONFLICT DO NOTHING RETURNING message_id",
-            self.consumer, sorted(set(message_ids)),
-        )  # fmt: skip
+            self.consumer,
+            sorted(set(message_ids)),
+        )
         return {row["message_id"] for row in rows}
 
     async def forget(self, db: Connection, *, older_than: timedelta) -> None:
@@ -37,5 +38,6 @@ class Inbox:
         await db.execute(
             f"DELETE FROM {self.schema}.inbox"  # noqa: S608 - our own name
             " WHERE consumer = $1 AND received_at < now() - $2::interval",
-            self.consumer, older_than,
-        )  # fmt: skip
+            self.consumer,
+            older_than,
+        )

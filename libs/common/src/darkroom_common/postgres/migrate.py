@@ -189,8 +189,11 @@ async def migrate(url: str, *, schema: str, package: str, phase: str = "all") ->
                 await connection.execute(
                     f"INSERT INTO {schema}.schema_migration (version, name, phase, checksum)"  # noqa: S608 - checked name
                     " VALUES ($1, $2, $3, $4)",
-                    migration.version, migration.name, migration.phase, migration.checksum,
-                )  # fmt: skip
+                    migration.version,
+                    migration.name,
+                    migration.phase,
+                    migration.checksum,
+                )
             log.info("migration.applied", schema=schema, file=migration.name)
             done.append(migration.name)
     finally:

@@ -6,10 +6,7 @@ from typing import Final
 BASIC: Final = "basic"
 OPTIONS: Final[Mapping[str, tuple[str, str] | tuple[()]]] = {
     "clean-descriptors": ("113105", "Clean Descriptors Option"),
-    "retain-full-dates": (
-        "113106",
-        "Retain Longitudinal Temporal Information Full Dates Option",
-    ),
+    "retain-full-dates": ("113106", "Retain Longitudinal Temporal Information Full Dates Option"),
     "retain-modified-dates": (
         "113107",
         "Retain Longitudinal Temporal Information Modified Dates Option",

@@ -9,8 +9,21 @@ from typing import Final
 from prometheus_client import Counter, Gauge, Histogram
 
 _LATENCY: Final = (
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
-)  # fmt: skip
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+)
 _BYTES: Final = tuple(float(4**n * 1024) for n in range(12))
 
 # --- every service ---------------------------------------------------------------------------
@@ -163,13 +176,16 @@ REMOTE_REQUESTS: Final = Counter(
     ["destination", "operation", "outcome"],
 )  # fmt: skip # operation: study, series, image, worklist, create, set
 REMOTE_SECONDS: Final = Histogram(
-    "darkroom_remote_seconds", "Until a node has answered.", ["destination", "operation"],
+    "darkroom_remote_seconds",
+    "Until a node has answered.",
+    ["destination", "operation"],
     buckets=_LATENCY,
-)  # fmt: skip
+)
 RETRIEVE_JOBS: Final = Counter(
-    "darkroom_retrieve_jobs_total", "Retrieve jobs that have entered a state.",
+    "darkroom_retrieve_jobs_total",
+    "Retrieve jobs that have entered a state.",
     ["destination", "state"],
-)  # fmt: skip
+)
 RETRIEVE_INSTANCES: Final = Counter(
     "darkroom_retrieve_instances_total", "Sub-operations of retrieving.", ["destination", "outcome"]
 )  # outcome: completed, warned, failed

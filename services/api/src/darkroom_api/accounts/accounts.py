@@ -114,8 +114,9 @@ class Accounts:
             session_id = await db.fetchval(
                 "INSERT INTO api.session (user_id, expires_at) VALUES ($1, now() + $2::interval)"
                 " RETURNING id",
-                row["id"], REFRESH_LIFETIME,
-            )  # fmt: skip
+                row["id"],
+                REFRESH_LIFETIME,
+            )
             token = await self._add_refresh_token(db, session_id)
         log.info("login.accepted", user_id=str(row["id"]), session=str(session_id))
         user = User(row["id"], row["username"], row["full_name"], row["email"], row["roles"])
@@ -135,8 +136,10 @@ class Accounts:
             " last_at = CASE WHEN a.last_at >= now() - $2::interval AND a.failures >= $3::integer"
             "   THEN a.last_at ELSE now() END"
             " RETURNING failures",
-            _digest(key), LOCK_TIME, ALLOWED_FAILURES,
-        )  # fmt: skip
+            _digest(key),
+            LOCK_TIME,
+            ALLOWED_FAILURES,
+        )
         return attempts > ALLOWED_FAILURES
 
     @staticmethod
@@ -145,8 +148,10 @@ class Accounts:
         await db.execute(
             "INSERT INTO api.refresh_token (token_hash, session_id, expires_at)"
             " VALUES ($1, $2, now() + $3::interval)",
-            _digest(token), session_id, REFRESH_LIFETIME,
-        )  # fmt: skip
+            _digest(token),
+            session_id,
+            REFRESH_LIFETIME,
+        )
         return token
 
     async def refresh(self, refresh_token: str) -> Session | None:
@@ -180,8 +185,9 @@ class Accounts:
             )
             await db.execute(
                 "UPDATE api.session SET expires_at = now() + $2::interval WHERE id = $1",
-                session_id, REFRESH_LIFETIME,
-            )  # fmt: skip
+                session_id,
+                REFRESH_LIFETIME,
+            )
             token = await self._add_refresh_token(db, session_id)
         found = User(user["id"], user["username"], user["full_name"], user["email"], user["roles"])
         return Session(session_id, found, token)
@@ -196,8 +202,9 @@ class Accounts:
             await db.execute(
                 "INSERT INTO api.revoked_token (jti, expires_at) VALUES ($1, $2)"
                 " ON CONFLICT DO NOTHING",
-                jti, expires_at,
-            )  # fmt: skip
+                jti,
+                expires_at,
+            )
         log.info("session.ended", session=str(session_id))
 
     async def state(
@@ -215,8 +222,10 @@ class Accounts:
                 " FROM api.app_user u JOIN api.session s ON s.user_id = u.id"
                 " WHERE u.id = $1 AND s.id = $2 AND u.active AND s.revoked_at IS NULL"
                 " AND NOT EXISTS (SELECT FROM api.revoked_token t WHERE t.jti = $3)",
-                user_id, session_id, jti,
-            )  # fmt: skip
+                user_id,
+                session_id,
+                jti,
+            )
         if row is None:
             return None
         return SessionState(row["username"], row["roles"], frozenset(row["permissions"]))

@@ -72,9 +72,14 @@ class Guard:
             log.info("access.refused", reason="revoked", session=str(claims.session_id))
             raise token_invalid()
         principal = Principal(
-            claims.user_id, state.username, tuple(state.roles), state.permissions,
-            claims.session_id, claims.jti, claims.expires_at,
-        )  # fmt: skip
+            claims.user_id,
+            state.username,
+            tuple(state.roles),
+            state.permissions,
+            claims.session_id,
+            claims.jti,
+            claims.expires_at,
+        )
         if len(self._known) >= REMEMBERED:
             self._known.clear()
         self._known[digest] = (principal, self._clock.monotonic() + TRUST_SECONDS)

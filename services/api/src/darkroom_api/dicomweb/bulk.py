@@ -75,8 +75,18 @@ def read_value(file: BinaryIO, path: BulkPath) -> BulkValue:
         return _read_value(file, path)
     except NoSuchValue:
         raise
-    except (InvalidDicomError, ValueError, KeyError, IndexError, AttributeError, TypeError,
-            struct.error, EOFError, NotImplementedError, RecursionError) as error:  # fmt: skip
+    except (
+        InvalidDicomError,
+        ValueError,
+        KeyError,
+        IndexError,
+        AttributeError,
+        TypeError,
+        struct.error,
+        EOFError,
+        NotImplementedError,
+        RecursionError,
+    ) as error:
         raise NoSuchValue("the object cannot be read to there") from error
 
 

@@ -59,11 +59,7 @@ class ObjectFile(io.RawIOBase):
 
 
 async def parse(
-    executor: Executor,
-    store: ObjectStore,
-    key: str,
-    size: int,
-    work: Callable[[BinaryIO], _T],
+    executor: Executor, store: ObjectStore, key: str, size: int, work: Callable[[BinaryIO], _T]
 ) -> _T:
     """Run a parser over an object in a thread of `executor`, which is not the store's own.
 

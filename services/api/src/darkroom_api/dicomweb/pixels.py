@@ -84,8 +84,17 @@ def read_layout(file: BinaryIO) -> PixelLayout:
         return _layout(dataset, file)
     except NoPixels:
         raise
-    except (InvalidDicomError, ValueError, KeyError, AttributeError, TypeError, struct.error,
-            EOFError, NotImplementedError, OverflowError) as error:  # fmt: skip
+    except (
+        InvalidDicomError,
+        ValueError,
+        KeyError,
+        AttributeError,
+        TypeError,
+        struct.error,
+        EOFError,
+        NotImplementedError,
+        OverflowError,
+    ) as error:
         raise NoPixels("the pixel data cannot be read") from error
 
 
@@ -100,17 +109,21 @@ def _layout(dataset: FileDataset, file: BinaryIO) -> PixelLayout:
         table = dataset.get("ExtendedOffsetTable"), dataset.get("ExtendedOffsetTableLengths")
         offsets = (bytes(table[0]), bytes(table[1])) if table[0] and table[1] else None
         return PixelLayout(
-            str(syntax), str(syntax), encapsulated=True, frames=frames, start=start,
-            offsets=offsets,
-        )  # fmt: skip
+            str(syntax), str(syntax), encapsulated=True, frames=frames, start=start, offsets=offsets
+        )
     bits = _frame_bits(dataset)
     if length * 8 < bits * frames:
         raise NoPixels("the pixel data is shorter than its frames")
     swap = SWAPPED.get(int(dataset.BitsAllocated), 0) if little is False else 0
     return PixelLayout(
-        EXPLICIT_LITTLE, str(syntax), encapsulated=False, frames=frames, start=start,
-        frame_bits=bits, swap=swap,
-    )  # fmt: skip
+        EXPLICIT_LITTLE,
+        str(syntax),
+        encapsulated=False,
+        frames=frames,
+        start=start,
+        frame_bits=bits,
+        swap=swap,
+    )
 
 
 def _deflated(file: BinaryIO, frames: int) -> PixelLayout:
@@ -123,9 +136,14 @@ def _deflated(file: BinaryIO, frames: int) -> PixelLayout:
     if len(element.value) * 8 < bits * frames:
         raise NoPixels("the pixel data is shorter than its frames")
     return PixelLayout(
-        EXPLICIT_LITTLE, str(DeflatedExplicitVRLittleEndian), encapsulated=False, frames=frames,
-        start=0, frame_bits=bits, inflated=bytes(element.value),
-    )  # fmt: skip
+        EXPLICIT_LITTLE,
+        str(DeflatedExplicitVRLittleEndian),
+        encapsulated=False,
+        frames=frames,
+        start=0,
+        frame_bits=bits,
+        inflated=bytes(element.value),
+    )
 
 
 def _frame_bits(dataset: Dataset) -> int:

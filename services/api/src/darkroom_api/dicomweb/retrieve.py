@@ -63,9 +63,8 @@ def _choose(ranges: list[MediaRange], instances: list[StoredInstance], *, single
             continue
         # All ranges of the same kind together say which syntaxes are welcome.
         alike = [
-            one for one in ranges
-            if (one.takes_parts(DICOM) if multipart else one.takes(DICOM))
-        ]  # fmt: skip
+            one for one in ranges if (one.takes_parts(DICOM) if multipart else one.takes(DICOM))
+        ]
         if all(any(one.takes_syntax(syntax) for one in alike) for syntax in syntaxes):
             return multipart
     offered = [f"{MULTIPART_DICOM}; transfer-syntax={syntax}" for syntax in sorted(syntaxes)]

@@ -154,9 +154,11 @@ async def _ranged(
         last = min(int(high), size - 1) if low and high else size - 1
         if (high and low and int(high) < int(low)) or first >= size or (not low and int(high) == 0):
             raise ApiError(
-                416, Code.RANGE_NOT_SATISFIABLE, "The range lies outside of the value.",
+                416,
+                Code.RANGE_NOT_SATISFIABLE,
+                "The range lies outside of the value.",
                 headers={"Content-Range": f"bytes */{size}"},
-            )  # fmt: skip
+            )
         status = 206
         headers["content-range"] = f"bytes {first}-{last}/{size}"
     length = last - first + 1

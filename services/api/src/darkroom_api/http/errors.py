@@ -89,9 +89,11 @@ def invalid_credentials() -> ApiError:
 def permission_denied(permission: str) -> ApiError:
     """Return the answer to somebody who may not do this."""
     return ApiError(
-        403, Code.PERMISSION_DENIED, "This needs a permission that you do not have.",
+        403,
+        Code.PERMISSION_DENIED,
+        "This needs a permission that you do not have.",
         details={"permission": permission},
-    )  # fmt: skip
+    )
 
 
 def study_not_found() -> ApiError:
@@ -107,9 +109,11 @@ def bad_request(message: str, **details: object) -> ApiError:
 def not_acceptable(offered: list[str]) -> ApiError:
     """Return the answer to an Accept header that nothing offered suits."""
     return ApiError(
-        406, Code.NOT_ACCEPTABLE, "None of the accepted media types can be answered.",
+        406,
+        Code.NOT_ACCEPTABLE,
+        "None of the accepted media types can be answered.",
         details={"offered": offered},
-    )  # fmt: skip
+    )
 
 
 def internal_error() -> ApiError:

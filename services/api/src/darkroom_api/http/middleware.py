@@ -81,8 +81,11 @@ class RequestScope:
             if _debug.isEnabledFor(logging.DEBUG):
                 log.debug(
                     "http.answered",
-                    method=method, route=route, status=answer.status, seconds=round(seconds, 4),
-                )  # fmt: skip
+                    method=method,
+                    route=route,
+                    status=answer.status,
+                    seconds=round(seconds, 4),
+                )
 
     @staticmethod
     async def _defect(error: Exception, answer: "_Answer") -> None:

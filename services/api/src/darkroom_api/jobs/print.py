@@ -153,9 +153,11 @@ async def _resolved(request: Request, given: NewPrintJob) -> FilmOrder:
                 raise ApiError(404, Code.NOT_FOUND, "An image is not stored here.")
             return named
         rows = await db.fetch(
-            _IMAGES, named.study_instance_uid, named.series_instance_uid,
+            _IMAGES,
+            named.study_instance_uid,
+            named.series_instance_uid,
             MAX_IMAGES * named.every + 1,
-        )  # fmt: skip
+        )
     if not rows:
         raise ApiError(404, Code.NOT_FOUND, "There are no images of this study or series.")
     images = tuple(named.choose(map(tuple, rows), MAX_IMAGES + 1))
@@ -197,8 +199,11 @@ async def list_print_jobs(
             f"SELECT {_COLUMNS} FROM print.job"  # noqa: S608 - our own words
             " WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR printer = $2)"
             " ORDER BY created_at DESC, id LIMIT $3 OFFSET $4",
-            asked.state, asked.printer, limit + 1, (asked.page - 1) * limit,
-        )  # fmt: skip
+            asked.state,
+            asked.printer,
+            limit + 1,
+            (asked.page - 1) * limit,
+        )
     items = [PrintJob.model_validate(dict(row)) for row in rows[:limit]]
     return PrintJobPage(items=items, page=asked.page, limit=limit, has_more=len(rows) > limit)
 
@@ -301,20 +306,34 @@ def add(app: FastAPI) -> None:
     one = f"{base}/{{job}}"
     app.add_api_route(base, list_print_jobs, tags=[*tags], responses=errors(401, 403, 422, 503))
     app.add_api_route(
-        base, add_print_job, methods=["POST"], status_code=202, tags=[*tags],
+        base,
+        add_print_job,
+        methods=["POST"],
+        status_code=202,
+        tags=[*tags],
         responses=errors(400, 401, 403, 404, 413, 422, 503),
-    )  # fmt: skip
+    )
     app.add_api_route(one, show_print_job, tags=[*tags], responses=errors(401, 403, 404, 422, 503))
     for name, endpoint in (("retry", retry), ("cancel", cancel), ("confirm", confirm)):
         app.add_api_route(
-            f"{one}/{name}", endpoint, methods=["POST"], tags=[*tags],
+            f"{one}/{name}",
+            endpoint,
+            methods=["POST"],
+            tags=[*tags],
             responses=errors(401, 403, 404, 409, 422, 500, 503),
-        )  # fmt: skip
+        )
     app.add_api_route(
-        f"{one}/films/{{film}}", show_film, tags=[*tags], response_class=Response,
+        f"{one}/films/{{film}}",
+        show_film,
+        tags=[*tags],
+        response_class=Response,
         responses={**_PICTURE, **errors(401, 403, 404, 422, 500, 503)},
-    )  # fmt: skip
+    )
     app.add_api_route(
-        "/api/v1/print/preview", preview, methods=["POST"], tags=[*tags], response_class=Response,
+        "/api/v1/print/preview",
+        preview,
+        methods=["POST"],
+        tags=[*tags],
+        response_class=Response,
         responses={**_PICTURE, **errors(400, 401, 403, 404, 413, 422, 500, 503)},
-    )  # fmt: skip
+    )

@@ -126,9 +126,12 @@ async def list_retrieves(
             " WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR remote = $2)"
             " AND ($3::text IS NULL OR study_instance_uid = $3)"
             " ORDER BY created_at DESC, id LIMIT $4 OFFSET $5",
-            given.state, given.remote, given.study_instance_uid,
-            limit + 1, (given.page - 1) * limit,
-        )  # fmt: skip
+            given.state,
+            given.remote,
+            given.study_instance_uid,
+            limit + 1,
+            (given.page - 1) * limit,
+        )
     items = [_shown(row) for row in rows[:limit]]
     return RetrievePage(items=items, page=given.page, limit=limit, has_more=len(rows) > limit)
 
@@ -163,13 +166,20 @@ def add(app: FastAPI) -> None:
     base, tags = "/api/v1/retrieve/jobs", ["remote"]
     one = f"{base}/{{job}}"
     app.add_api_route(
-        "/api/v1/remote/{name}/retrieve", retrieve, methods=["POST"], status_code=202,
-        tags=[*tags], responses=errors(400, 401, 403, 404, 413, 422, 500, 502, 503),
-    )  # fmt: skip
+        "/api/v1/remote/{name}/retrieve",
+        retrieve,
+        methods=["POST"],
+        status_code=202,
+        tags=[*tags],
+        responses=errors(400, 401, 403, 404, 413, 422, 500, 502, 503),
+    )
     app.add_api_route(base, list_retrieves, tags=[*tags], responses=errors(401, 403, 422, 503))
     app.add_api_route(one, show_retrieve, tags=[*tags], responses=errors(401, 403, 404, 422, 503))
     for name, endpoint in (("retry", retry_retrieve), ("cancel", cancel_retrieve)):
         app.add_api_route(
-            f"{one}/{name}", endpoint, methods=["POST"], tags=[*tags],
+            f"{one}/{name}",
+            endpoint,
+            methods=["POST"],
+            tags=[*tags],
             responses=errors(401, 403, 404, 409, 422, 500, 503),
-        )  # fmt: skip
+        )

@@ -206,9 +206,12 @@ async def list_jobs(request: Request, asked: Annotated[JobSearch, Parameter()]) 
             " WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR destination = $2)"
             " AND ($3::text IS NULL OR study_instance_uid = $3)"
             " ORDER BY created_at DESC, id LIMIT $4 OFFSET $5",
-            asked.state, asked.destination, asked.study_instance_uid,
-            limit + 1, (asked.page - 1) * limit,
-        )  # fmt: skip
+            asked.state,
+            asked.destination,
+            asked.study_instance_uid,
+            limit + 1,
+            (asked.page - 1) * limit,
+        )
     items = [Job.model_validate(dict(row)) for row in rows[:limit]]
     return JobPage(items=items, page=asked.page, limit=limit, has_more=len(rows) > limit)
 
@@ -248,8 +251,11 @@ async def list_instances(
             "SELECT sop_instance_uid, state, status, reason, tries, transfer_syntax_uid, updated_at"
             " FROM transmit.job_instance WHERE job_id = $1 AND ($2::text IS NULL OR state = $2)"
             " ORDER BY position LIMIT $3 OFFSET $4",
-            job, asked.state, limit + 1, (asked.page - 1) * limit,
-        )  # fmt: skip
+            job,
+            asked.state,
+            limit + 1,
+            (asked.page - 1) * limit,
+        )
     items = [_instance(row) for row in rows[:limit]]
     return InstancePage(items=items, page=asked.page, limit=limit, has_more=len(rows) > limit)
 
@@ -276,16 +282,22 @@ def add(app: FastAPI) -> None:
     one = f"{base}/{{job}}"
     app.add_api_route(base, list_jobs, tags=[*tags], responses=errors(401, 403, 422, 503))
     app.add_api_route(
-        base, add_job, methods=["POST"], status_code=202, tags=[*tags],
+        base,
+        add_job,
+        methods=["POST"],
+        status_code=202,
+        tags=[*tags],
         responses=errors(400, 401, 403, 404, 413, 422, 503),
-    )  # fmt: skip
+    )
     app.add_api_route(one, show_job, tags=[*tags], responses=errors(401, 403, 404, 422, 503))
     app.add_api_route(
-        f"{one}/instances", list_instances, tags=[*tags],
-        responses=errors(401, 403, 404, 422, 503),
-    )  # fmt: skip
+        f"{one}/instances", list_instances, tags=[*tags], responses=errors(401, 403, 404, 422, 503)
+    )
     for name, endpoint in (("retry", retry), ("cancel", cancel)):
         app.add_api_route(
-            f"{one}/{name}", endpoint, methods=["POST"], tags=[*tags],
+            f"{one}/{name}",
+            endpoint,
+            methods=["POST"],
+            tags=[*tags],
             responses=errors(401, 403, 404, 409, 422, 500, 503),
-        )  # fmt: skip
+        )

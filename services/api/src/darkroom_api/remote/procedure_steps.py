@@ -89,8 +89,10 @@ async def list_steps(request: Request, given: Annotated[StepSearch, Parameter()]
             f"SELECT {_COLUMNS} FROM transmit.procedure_step"  # noqa: S608 - our own words
             " WHERE ($1::text IS NULL OR remote = $1)"
             " ORDER BY created_at DESC, sop_instance_uid LIMIT $2 OFFSET $3",
-            given.remote, limit + 1, (given.page - 1) * limit,
-        )  # fmt: skip
+            given.remote,
+            limit + 1,
+            (given.page - 1) * limit,
+        )
     items = [Step.model_validate(_given(row)) for row in rows[:limit]]
     return StepPage(items=items, page=given.page, limit=limit, has_more=len(rows) > limit)
 
@@ -138,12 +140,20 @@ def add(app: FastAPI) -> None:
     failures = errors(400, 401, 403, 404, 409, 413, 422, 500, 502, 503, 504)
     app.add_api_route(base, list_steps, tags=[*tags], responses=errors(401, 403, 422, 503))
     app.add_api_route(
-        base, begin_step, methods=["POST"], status_code=201, tags=[*tags],
+        base,
+        begin_step,
+        methods=["POST"],
+        status_code=201,
+        tags=[*tags],
         responses={200: {"description": "It had begun before.", "model": StepDetail}, **failures},
-    )  # fmt: skip
+    )
     app.add_api_route(one, show_step, tags=[*tags], responses=errors(401, 403, 404, 422, 503))
     for method in ("PATCH", "PUT"):
         app.add_api_route(
-            one, change_step, methods=[method], tags=[*tags], responses=failures,
+            one,
+            change_step,
+            methods=[method],
+            tags=[*tags],
+            responses=failures,
             operation_id=f"change_step_{method.lower()}",
-        )  # fmt: skip
+        )

@@ -76,6 +76,10 @@ def add(app: FastAPI) -> None:
         ("/api/v1/worklist/query", worklist, "Scheduled procedure steps."),
     ):
         app.add_api_route(
-            path, endpoint, methods=["POST"], tags=["remote"], response_class=Response,
+            path,
+            endpoint,
+            methods=["POST"],
+            tags=["remote"],
+            response_class=Response,
             responses={**body(text, DICOM_JSON), **failures},
-        )  # fmt: skip
+        )

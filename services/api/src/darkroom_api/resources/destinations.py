@@ -147,24 +147,39 @@ def add(app: FastAPI) -> None:
     one = f"{base}/{{name}}"
     app.add_api_route(base, list_destinations, tags=[*tags], responses=errors(401, 403, 503))
     app.add_api_route(
-        base, add_destination, methods=["POST"], status_code=201, tags=[*tags],
+        base,
+        add_destination,
+        methods=["POST"],
+        status_code=201,
+        tags=[*tags],
         responses=errors(400, 401, 403, 409, 413, 422, 500, 503),
-    )  # fmt: skip
+    )
     app.add_api_route(
         one, show_destination, tags=[*tags], responses=errors(401, 403, 404, 422, 503)
     )
     app.add_api_route(
-        one, change_destination, methods=["PUT"], tags=[*tags],
+        one,
+        change_destination,
+        methods=["PUT"],
+        tags=[*tags],
         responses={
             201: {"description": "It was added.", "model": Destination},
             **errors(400, 401, 403, 413, 422, 500, 503),
         },
-    )  # fmt: skip
+    )
     app.add_api_route(
-        one, remove_destination, methods=["DELETE"], status_code=204, tags=[*tags],
-        response_class=Response, responses=errors(401, 403, 404, 409, 422, 500, 503),
-    )  # fmt: skip
+        one,
+        remove_destination,
+        methods=["DELETE"],
+        status_code=204,
+        tags=[*tags],
+        response_class=Response,
+        responses=errors(401, 403, 404, 409, 422, 500, 503),
+    )
     app.add_api_route(
-        f"{one}/echo", echo, methods=["POST"], tags=[*tags],
+        f"{one}/echo",
+        echo,
+        methods=["POST"],
+        tags=[*tags],
         responses=errors(401, 403, 404, 422, 500, 503),
-    )  # fmt: skip
+    )

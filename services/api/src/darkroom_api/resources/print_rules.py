@@ -101,18 +101,30 @@ def add(app: FastAPI) -> None:
     one = f"{base}/{{name}}"
     app.add_api_route(base, list_print_rules, tags=[*tags], responses=errors(401, 403, 503))
     app.add_api_route(
-        base, add_print_rule, methods=["POST"], status_code=201, tags=[*tags],
+        base,
+        add_print_rule,
+        methods=["POST"],
+        status_code=201,
+        tags=[*tags],
         responses=errors(400, 401, 403, 404, 409, 413, 422, 500, 503),
-    )  # fmt: skip
+    )
     app.add_api_route(one, show_print_rule, tags=[*tags], responses=errors(401, 403, 404, 422, 503))
     app.add_api_route(
-        one, change_print_rule, methods=["PUT"], tags=[*tags],
+        one,
+        change_print_rule,
+        methods=["PUT"],
+        tags=[*tags],
         responses={
             201: {"description": "It was added.", "model": PrintRule},
             **errors(400, 401, 403, 404, 413, 422, 500, 503),
         },
-    )  # fmt: skip
+    )
     app.add_api_route(
-        one, remove_print_rule, methods=["DELETE"], status_code=204, tags=[*tags],
-        response_class=Response, responses=errors(401, 403, 404, 422, 500, 503),
-    )  # fmt: skip
+        one,
+        remove_print_rule,
+        methods=["DELETE"],
+        status_code=204,
+        tags=[*tags],
+        response_class=Response,
+        responses=errors(401, 403, 404, 422, 500, 503),
+    )

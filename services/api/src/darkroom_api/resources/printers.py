@@ -185,22 +185,37 @@ def add(app: FastAPI) -> None:
     )
     app.add_api_route(base, list_printers, tags=[*tags], responses=errors(401, 403, 503))
     app.add_api_route(
-        base, add_printer, methods=["POST"], status_code=201, tags=[*tags],
+        base,
+        add_printer,
+        methods=["POST"],
+        status_code=201,
+        tags=[*tags],
         responses=errors(400, 401, 403, 409, 413, 422, 500, 503),
-    )  # fmt: skip
+    )
     app.add_api_route(one, show_printer, tags=[*tags], responses=errors(401, 403, 404, 422, 503))
     app.add_api_route(
-        one, change_printer, methods=["PUT"], tags=[*tags],
+        one,
+        change_printer,
+        methods=["PUT"],
+        tags=[*tags],
         responses={
             201: {"description": "It was added.", "model": Printer},
             **errors(400, 401, 403, 413, 422, 500, 503),
         },
-    )  # fmt: skip
+    )
     app.add_api_route(
-        one, remove_printer, methods=["DELETE"], status_code=204, tags=[*tags],
-        response_class=Response, responses=errors(401, 403, 404, 409, 422, 500, 503),
-    )  # fmt: skip
+        one,
+        remove_printer,
+        methods=["DELETE"],
+        status_code=204,
+        tags=[*tags],
+        response_class=Response,
+        responses=errors(401, 403, 404, 409, 422, 500, 503),
+    )
     app.add_api_route(
-        f"{one}/status", ask_status, methods=["POST"], tags=[*tags],
+        f"{one}/status",
+        ask_status,
+        methods=["POST"],
+        tags=[*tags],
         responses=errors(401, 403, 404, 422, 500, 503),
-    )  # fmt: skip
+    )

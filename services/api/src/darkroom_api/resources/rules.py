@@ -165,22 +165,37 @@ def add(app: FastAPI) -> None:
     one = f"{base}/{{name}}"
     app.add_api_route(base, list_rules, tags=[*tags], responses=errors(401, 403, 503))
     app.add_api_route(
-        base, add_rule, methods=["POST"], status_code=201, tags=[*tags],
+        base,
+        add_rule,
+        methods=["POST"],
+        status_code=201,
+        tags=[*tags],
         responses=errors(400, 401, 403, 404, 409, 413, 422, 500, 503),
-    )  # fmt: skip
+    )
     app.add_api_route(
-        f"{base}/dry-run", dry_run, methods=["POST"], tags=[*tags],
+        f"{base}/dry-run",
+        dry_run,
+        methods=["POST"],
+        tags=[*tags],
         responses=errors(400, 401, 403, 404, 413, 422, 500, 503),
-    )  # fmt: skip
+    )
     app.add_api_route(one, show_rule, tags=[*tags], responses=errors(401, 403, 404, 422, 503))
     app.add_api_route(
-        one, change_rule, methods=["PUT"], tags=[*tags],
+        one,
+        change_rule,
+        methods=["PUT"],
+        tags=[*tags],
         responses={
             201: {"description": "It was added.", "model": Rule},
             **errors(400, 401, 403, 404, 413, 422, 500, 503),
         },
-    )  # fmt: skip
+    )
     app.add_api_route(
-        one, remove_rule, methods=["DELETE"], status_code=204, tags=[*tags],
-        response_class=Response, responses=errors(401, 403, 404, 422, 500, 503),
-    )  # fmt: skip
+        one,
+        remove_rule,
+        methods=["DELETE"],
+        status_code=204,
+        tags=[*tags],
+        response_class=Response,
+        responses=errors(401, 403, 404, 422, 500, 503),
+    )

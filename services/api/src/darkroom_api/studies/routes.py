@@ -216,10 +216,7 @@ async def study_detail(request: Request) -> StudyDetail:
 def add(app: FastAPI) -> None:
     """Add the routes."""
     app.add_api_route(
-        "/api/v1/studies",
-        list_studies,
-        tags=["studies"],
-        responses=errors(400, 401, 403, 422, 503),
+        "/api/v1/studies", list_studies, tags=["studies"], responses=errors(400, 401, 403, 422, 503)
     )
     app.add_api_route(
         "/api/v1/studies/{study}",

@@ -39,12 +39,7 @@ class StorageScp:
     """Serves the DICOM port from one process."""
 
     def __init__(
-        self,
-        settings: IngestSettings,
-        receiver: Receiver,
-        busy: Busy,
-        census: Census,
-        gate: Gate,
+        self, settings: IngestSettings, receiver: Receiver, busy: Busy, census: Census, gate: Gate
     ) -> None:
         # pynetdicom's decoder logs what a peer offers, as sentences.
         logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)

@@ -53,10 +53,14 @@ class Inherited:
         return [
             str(n)
             for n in (
-                self.number, self.main_pid, self.listener, self.tls_listener, self.control,
+                self.number,
+                self.main_pid,
+                self.listener,
+                self.tls_listener,
+                self.control,
                 self.census,
             )
-        ]  # fmt: skip
+        ]
 
     def files(self) -> tuple[int, ...]:
         """Return the open files."""
@@ -72,10 +76,7 @@ def die_with(parent: int) -> None:
 
 
 def report(
-    reporter: Reporter,
-    spool: Spool,
-    stop: threading.Event,
-    looks: Sequence[Callable[[], object]],
+    reporter: Reporter, spool: Spool, stop: threading.Event, looks: Sequence[Callable[[], object]]
 ) -> None:
     """Tell the main process how things are, and see what is new for us, until stopped."""
     told_failure = False
@@ -101,9 +102,7 @@ def serve(inherited: Inherited, settings: IngestSettings) -> None:
         entrances.append(Entrance(listener, TlsServer(settings.tls)))
     memory = memoryview(mmap.mmap(inherited.census, 0))
     spool = Spool(
-        settings.spool,
-        worker=str(inherited.number),
-        quarantine_limit=settings.quarantine_bytes,
+        settings.spool, worker=str(inherited.number), quarantine_limit=settings.quarantine_bytes
     )
     reporter = Reporter(control)
     receiver = Receiver(

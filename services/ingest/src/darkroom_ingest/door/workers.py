@@ -50,11 +50,7 @@ class Workers:
     """The receiving processes of one ingest."""
 
     def __init__(
-        self,
-        count: int,
-        listener: socket.socket,
-        tls_listener: socket.socket | None,
-        relay: Relay,
+        self, count: int, listener: socket.socket, tls_listener: socket.socket | None, relay: Relay
     ) -> None:
         self.metrics = MergedMetrics()
         self._listener = listener
@@ -114,10 +110,13 @@ class Workers:
                 self._census,
             )
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "darkroom_ingest.door.worker", *inherited.arguments(),
+                sys.executable,
+                "-m",
+                "darkroom_ingest.door.worker",
+                *inherited.arguments(),
                 stdin=asyncio.subprocess.DEVNULL,
                 pass_fds=inherited.files(),
-            )  # fmt: skip
+            )
         ours.settimeout(0)
         worker = self._workers[number] = Worker(process, ours)
         asyncio.get_running_loop().add_reader(ours, self._hear, number, worker)

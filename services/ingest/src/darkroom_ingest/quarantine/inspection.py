@@ -80,9 +80,12 @@ def inspect(path: Path, entry: Entry, limits: ReadLimits, *, strict_uids: bool) 
         problem = Problem(INCOMPLETE, entry.size - offset)
     if problem is None and identity is not None:
         offer = Offer(
-            meta.sop_class_uid, meta.sop_instance_uid, meta.transfer_syntax_uid,
-            meta.calling_ae_title, meta.called_ae_title,
-        )  # fmt: skip
+            meta.sop_class_uid,
+            meta.sop_instance_uid,
+            meta.transfer_syntax_uid,
+            meta.calling_ae_title,
+            meta.called_ae_title,
+        )
         aside = match(offer, identity, strict_uids=strict_uids)
         problem = Problem(aside.reason) if aside else None
     return Inspection(meta, offset, identity, problem)

@@ -203,9 +203,12 @@ class Reception:
             trace=traces.inject(),
         )
         log.info(
-            "instance.received", receipt=receipt.id, ae=receipt.calling_ae_title, size=self.size,
+            "instance.received",
+            receipt=receipt.id,
+            ae=receipt.calling_ae_title,
+            size=self.size,
             sop_instance_uid=identity.sop_instance_uid,
-        )  # fmt: skip
+        )
         self._receiver.on_ready(receipt)
 
     def _drop(self) -> None:
@@ -216,9 +219,12 @@ class Reception:
     def _refuse(self, refused: Refuse) -> None:
         self._refused = refused.status
         log.warning(
-            "store.refused", ae=self._offer.calling_ae_title, reason=refused.reason,
-            status=str(refused.status), size=self.size,
-        )  # fmt: skip
+            "store.refused",
+            ae=self._offer.calling_ae_title,
+            reason=refused.reason,
+            status=str(refused.status),
+            size=self.size,
+        )
         self._drop()
 
     def _fail(self, error: Exception) -> StoreStatus:
@@ -247,14 +253,22 @@ class Reception:
         except QuarantineFull:
             metrics.QUARANTINE_REFUSED.labels(aside.reason).inc()
             log.error(
-                "instance.not_quarantined", receipt=incoming.receipt_id, reason=aside.reason,
-                ae=self._offer.calling_ae_title, status=str(aside.status), size=self.size,
-            )  # fmt: skip
+                "instance.not_quarantined",
+                receipt=incoming.receipt_id,
+                reason=aside.reason,
+                ae=self._offer.calling_ae_title,
+                status=str(aside.status),
+                size=self.size,
+            )
             self._drop()
             return aside.status
         metrics.QUARANTINED.labels(aside.reason).inc()
         log.warning(
-            "instance.quarantined", receipt=incoming.receipt_id, reason=aside.reason,
-            ae=self._offer.calling_ae_title, status=str(aside.status), size=self.size,
-        )  # fmt: skip
+            "instance.quarantined",
+            receipt=incoming.receipt_id,
+            reason=aside.reason,
+            ae=self._offer.calling_ae_title,
+            status=str(aside.status),
+            size=self.size,
+        )
         return aside.status

@@ -183,9 +183,15 @@ async def _add(database: Database, given: argparse.Namespace, by: str) -> None:
         if not given.host and not given.any_host:
             raise Wrong("say where it may come from: --host, or --any-host")
         fresh = Sender(
-            given.ae_title, enabled=True, description="", host_rule="any", hosts=(),
-            sop_class_rule="any", sop_class_uids=(), max_associations=None,
-        )  # fmt: skip
+            given.ae_title,
+            enabled=True,
+            description="",
+            host_rule="any",
+            hosts=(),
+            sop_class_rule="any",
+            sop_class_uids=(),
+            max_associations=None,
+        )
         await add_sender(database, _changed(given, fresh), by=by)
     _say(f"{given.ae_title} is listed")
 

@@ -118,8 +118,10 @@ async def put_called(database: Database, title: CalledTitle, *, by: str, new: bo
             "INSERT INTO ingest.called_ae (ae_title, enabled, description) VALUES ($1, $2, $3)"
             " ON CONFLICT (ae_title) DO UPDATE"
             " SET enabled = excluded.enabled, description = excluded.description",
-            title.ae_title, title.enabled, title.description,
-        )  # fmt: skip
+            title.ae_title,
+            title.enabled,
+            title.description,
+        )
         action: Action = "added" if new else "changed"
         await _record(db, action, "called", title.ae_title, by, before, after)
     _told(action, "called", title.ae_title, by)
@@ -167,9 +169,13 @@ async def _write(db: Connection, sender: Sender) -> None:
         " enabled = excluded.enabled, description = excluded.description,"
         " host_rule = excluded.host_rule, sop_class_rule = excluded.sop_class_rule,"
         " max_associations = excluded.max_associations",
-        sender.ae_title, sender.enabled, sender.description, sender.host_rule,
-        sender.sop_class_rule, sender.max_associations,
-    )  # fmt: skip
+        sender.ae_title,
+        sender.enabled,
+        sender.description,
+        sender.host_rule,
+        sender.sop_class_rule,
+        sender.max_associations,
+    )
     await db.execute("DELETE FROM ingest.calling_ae_host WHERE ae_title = $1", sender.ae_title)
     await db.executemany(
         "INSERT INTO ingest.calling_ae_host (ae_title, network, certificate_sha256)"
@@ -195,9 +201,12 @@ async def _record(  # noqa: PLR0913, PLR0917 - one for each column
     await db.execute(
         "INSERT INTO ingest.ae_change (by, action, kind, ae_title, before, after)"
         " VALUES ($1, $2, $3, $4, $5::jsonb, $6::jsonb)",
-        by, action, kind, ae_title,
+        by,
+        action,
+        kind,
+        ae_title,
         *(one and json.dumps(one) for one in (before, after)),
-    )  # fmt: skip
+    )
 
 
 def _told(action: Action, kind: Kind, ae_title: str, by: str) -> None:

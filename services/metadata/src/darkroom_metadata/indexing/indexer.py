@@ -131,6 +131,9 @@ class Indexer:
             metrics.INDEX_LAG.observe(lag)
         self._last_batch, self._last_lag = self.clock.monotonic(), min(lags, default=0.0)
         log.info(
-            "batch.indexed", size=len(items), added=added, duplicates=duplicates,
+            "batch.indexed",
+            size=len(items),
+            added=added,
+            duplicates=duplicates,
             conflicts=conflicts,
-        )  # fmt: skip
+        )

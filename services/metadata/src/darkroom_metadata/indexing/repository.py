@@ -113,10 +113,18 @@ class IndexRepository:
                 " data_set_offset, head_sha256)"
                 " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
                 " ON CONFLICT DO NOTHING RETURNING id",
-                have.id, event.study_instance_uid, event.series_instance_uid, event.object_key,
-                bytes.fromhex(event.sha256), event.size, event.receipt, event.calling_ae_title,
-                event.received_at, event.data_set_offset, item.found.head_sha256,
-            )  # fmt: skip
+                have.id,
+                event.study_instance_uid,
+                event.series_instance_uid,
+                event.object_key,
+                bytes.fromhex(event.sha256),
+                event.size,
+                event.receipt,
+                event.calling_ae_title,
+                event.received_at,
+                event.data_set_offset,
+                item.found.head_sha256,
+            )
             if added is None:
                 outcome.duplicates += 1
             else:

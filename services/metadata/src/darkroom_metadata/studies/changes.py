@@ -131,6 +131,9 @@ class Studies:
             await self.outbox.put(db, told(row, new, by=message.requested_by))
         self.outbox.wake()
         log.info(
-            "study.status_changed", study_instance_uid=message.study_instance_uid, old=old.value,
-            new=new.value, by=message.requested_by,
-        )  # fmt: skip
+            "study.status_changed",
+            study_instance_uid=message.study_instance_uid,
+            old=old.value,
+            new=new.value,
+            by=message.requested_by,
+        )

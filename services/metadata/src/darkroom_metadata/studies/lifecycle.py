@@ -60,9 +60,11 @@ class Lifecycle:
             await self.outbox.put_traced(db, [_completed(row) for row in rows])
         for row in rows:
             log.info(
-                "study.completed", study_instance_uid=row["study_instance_uid"],
-                revision=row["revision"], instances=row["instance_count"],
-            )  # fmt: skip
+                "study.completed",
+                study_instance_uid=row["study_instance_uid"],
+                revision=row["revision"],
+                instances=row["instance_count"],
+            )
         metrics.STUDIES_COMPLETED.inc(len(rows))
         if rows:
             self.outbox.wake()

@@ -29,12 +29,7 @@ BY_COMMAND: Final[Mapping[StudyStatus, frozenset[StudyStatus]]] = {
     StudyStatus.VERIFIED: frozenset({StudyStatus.COMPLETE}),
     StudyStatus.ARCHIVED: frozenset({StudyStatus.COMPLETE, StudyStatus.VERIFIED}),
     StudyStatus.DELETED: frozenset(
-        {
-            StudyStatus.RECEIVING,
-            StudyStatus.COMPLETE,
-            StudyStatus.VERIFIED,
-            StudyStatus.ARCHIVED,
-        }
+        {StudyStatus.RECEIVING, StudyStatus.COMPLETE, StudyStatus.VERIFIED, StudyStatus.ARCHIVED}
     ),
 }
 """From which states a command may take a study to each; what is not here no command may do."""

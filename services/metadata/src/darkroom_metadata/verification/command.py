@@ -93,11 +93,7 @@ async def verify(settings: MetadataSettings, arguments: Sequence[str]) -> int:
 
 
 async def run_checks(
-    database: Database,
-    store: ObjectStore,
-    settings: MetadataSettings,
-    options: Options,
-    tell: Tell,
+    database: Database, store: ObjectStore, settings: MetadataSettings, options: Options, tell: Tell
 ) -> int:
     """Run the checks that `options` ask for, one after the other.
 

@@ -48,10 +48,18 @@ class Run:
     def of(cls, row: asyncpg.Record) -> "Run":
         """Read a row of `verification_run`."""
         return cls(
-            row["id"], Check(row["kind"]), row["scope"], row["started"], row["due"], row["since"],
-            row["cursor"], row["checked"], row["bytes"], row["findings"],
+            row["id"],
+            Check(row["kind"]),
+            row["scope"],
+            row["started"],
+            row["due"],
+            row["since"],
+            row["cursor"],
+            row["checked"],
+            row["bytes"],
+            row["findings"],
             row["state"] != "running",
-        )  # fmt: skip
+        )
 
 
 async def total(db: Connection, run: Run) -> tuple[int, int]:
@@ -64,8 +72,10 @@ async def total(db: Connection, run: Run) -> tuple[int, int]:
         " SELECT size, coalesce(verified_at, received_at), received_at FROM index.conflict)"
         " AS every WHERE NOT $1 OR (seen < $2 AND ($3::timestamptz IS NULL"
         " OR received_at >= $3))",
-        by_contents, run.due, run.since,
-    )  # fmt: skip
+        by_contents,
+        run.due,
+        run.since,
+    )
     assert row is not None  # noqa: S101 - an aggregate has a row
     if by_contents:
         return row["objects"], row["bytes"]
@@ -79,16 +89,20 @@ async def next_contents(db: Connection, run: Run, limit: int) -> list[Expected]:
         f"{_INSTANCES} WHERE coalesce(i.verified_at, i.indexed_at) < $1"
         " AND ($2::timestamptz IS NULL OR i.received_at >= $2)"
         " ORDER BY coalesce(i.verified_at, i.indexed_at), i.id LIMIT $3",
-        run.due, run.since, limit,
-    )  # fmt: skip
+        run.due,
+        run.since,
+        limit,
+    )
     if not rows:
         rows = await db.fetch(
             # conflict_verification
             f"{_CONFLICTS} WHERE coalesce(c.verified_at, c.received_at) < $1"
             " AND ($2::timestamptz IS NULL OR c.received_at >= $2)"
             " ORDER BY coalesce(c.verified_at, c.received_at), c.id LIMIT $3",
-            run.due, run.since, limit,
-        )  # fmt: skip
+            run.due,
+            run.since,
+            limit,
+        )
     return [_expected(row) for row in rows]
 
 

@@ -62,8 +62,10 @@ class Ledger:
             " OR NOT EXISTS (SELECT FROM index.verification_run"
             "  WHERE kind = $1 AND state = 'finished' AND scope IN ($2, 'all')"
             "  AND started > clock_timestamp() - $3::interval)",
-            check.value, DUE, every,
-        )  # fmt: skip
+            check.value,
+            DUE,
+            every,
+        )
         return due
 
     @staticmethod
@@ -88,8 +90,11 @@ class Ledger:
             " VALUES ($1, $2, clock_timestamp() - $3::interval, $4)"
             " ON CONFLICT (kind, scope) WHERE state = 'running'"
             " DO UPDATE SET scope = excluded.scope RETURNING *",
-            check.value, scope, age, since,
-        )  # fmt: skip
+            check.value,
+            scope,
+            age,
+            since,
+        )
         assert row is not None  # noqa: S101 - DO UPDATE returns a row in either case
         return Run.of(row)
 
@@ -99,8 +104,10 @@ class Ledger:
         await db.execute(
             "UPDATE index.verification_run SET state = 'abandoned', finished = clock_timestamp()"
             " WHERE kind = $1 AND scope NOT IN ($2, $3) AND state = 'running'",
-            run.check.value, run.scope, DUE,
-        )  # fmt: skip
+            run.check.value,
+            run.scope,
+            DUE,
+        )
 
     async def save(self, db: Connection, run: Run, looked: Looked) -> tuple[Run, list[Finding]]:
         """Keep what was seen, with the events that tell it; return the run and what is new."""
@@ -129,8 +136,12 @@ class Ledger:
             row = await db.fetchrow(
                 "UPDATE index.verification_run SET cursor = $2, checked = checked + $3,"
                 " bytes = bytes + $4, findings = findings + $5 WHERE id = $1 RETURNING *",
-                run.id, looked.cursor, looked.checked, looked.bytes, len(findings),
-            )  # fmt: skip
+                run.id,
+                looked.cursor,
+                looked.checked,
+                looked.bytes,
+                len(findings),
+            )
         assert row is not None  # noqa: S101 - it is never deleted while it runs
         return Run.of(row), fresh
 

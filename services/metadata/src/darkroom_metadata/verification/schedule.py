@@ -83,9 +83,12 @@ class Schedule:
             run, _ = await planned.step.advance(db, run)
         if run.finished:
             log.info(
-                "verification.finished", check=run.check.value, checked=run.checked,
-                bytes=run.bytes, findings=run.findings,
-            )  # fmt: skip
+                "verification.finished",
+                check=run.check.value,
+                checked=run.checked,
+                bytes=run.bytes,
+                findings=run.findings,
+            )
 
     async def _measure(self, db: Connection) -> None:
         for kind, count in (await self.ledger.open_findings(db)).items():

@@ -10,22 +10,9 @@ from typing import Final
 
 from darkroom_common.errors import TransientError
 from darkroom_common.scratch import open_scratch
-from darkroom_common.workers import (
-    WorkerCrashed,
-    WorkerGone,
-    Workers,
-    WorkerTooSlow,
-    open_workers,
-)
+from darkroom_common.workers import WorkerCrashed, WorkerGone, Workers, WorkerTooSlow, open_workers
 from darkroom_print.composing.bitmap import Film
-from darkroom_print.composing.exchange import (
-    DRAWN,
-    TASK,
-    BoxTask,
-    CannotCompose,
-    Drawn,
-    PageTask,
-)
+from darkroom_print.composing.exchange import DRAWN, TASK, BoxTask, CannotCompose, Drawn, PageTask
 from darkroom_print.composing.sheet import arrange, open_film
 from darkroom_print.images.picture import Picture
 from darkroom_print.planning.film import FilmPlan

@@ -60,10 +60,7 @@ def fit(image: Image, plan: FilmPlan, columns: int, rows: int) -> Fit:
         scale = true
     elif plan.magnification is Magnification.NONE:
         scale = min(scale, 1.0)
-    fitted = (
-        max(1, min(columns, round(width * scale))),
-        max(1, min(rows, round(height * scale))),
-    )
+    fitted = (max(1, min(columns, round(width * scale))), max(1, min(rows, round(height * scale))))
     spacing = None if image.spacing is None else image.spacing[1] * width / fitted[0]
     return Fit(*fitted, spacing)
 

@@ -51,10 +51,14 @@ def place_boxes(plan: FilmPlan, *, above: int = 0, below: int = 0) -> tuple[Imag
             raise InvalidLayout("the film has no room for these image boxes")
         boxes.append(
             ImageBox(
-                position, *inner,
-                inner[0] / across, inner[1] / down, inner[2] / across, inner[3] / down,
+                position,
+                *inner,
+                inner[0] / across,
+                inner[1] / down,
+                inner[2] / across,
+                inner[3] / down,
             )
-        )  # fmt: skip
+        )
     if not boxes:
         raise InvalidLayout("the film has no room for these image boxes")
     return tuple(boxes)

@@ -91,8 +91,9 @@ class Configuration:
                 "INSERT INTO print.printer (name, spec) VALUES ($1, $2::text::jsonb)"
                 " ON CONFLICT (name) DO UPDATE SET spec = excluded.spec,"
                 " version = printer.version + 1, updated_at = now()",
-                name, text,
-            )  # fmt: skip
+                name,
+                text,
+            )
             await log_change(db, by, "printer", name, before, text)
         return before is None
 
@@ -128,8 +129,10 @@ class Configuration:
             await db.execute(
                 "UPDATE print.printer SET status = $2, status_info = $3, status_at = now()"
                 " WHERE name = $1",
-                name, status, info,
-            )  # fmt: skip
+                name,
+                status,
+                info,
+            )
 
     async def rules(self, db: Connection) -> list[PrintRule]:
         """Return the rules; one that cannot be read is passed over and told."""
@@ -165,8 +168,9 @@ class Configuration:
                 "INSERT INTO print.rule (name, spec) VALUES ($1, $2::text::jsonb)"
                 " ON CONFLICT (name) DO UPDATE SET spec = excluded.spec,"
                 " version = rule.version + 1, updated_at = now()",
-                name, text,
-            )  # fmt: skip
+                name,
+                text,
+            )
             await log_change(db, by, "rule", name, before, text)
         return before is None
 
@@ -198,6 +202,11 @@ async def log_change(  # noqa: PLR0913, PLR0917 - the columns of a change
     await db.execute(
         "INSERT INTO print.change (by, action, kind, name, before, after)"
         " VALUES ($1, $2, $3, $4, $5::text::jsonb, $6::text::jsonb)",
-        by, action, kind, name, before, after,
-    )  # fmt: skip
+        by,
+        action,
+        kind,
+        name,
+        before,
+        after,
+    )
     log.info("configuration.changed", kind=kind, action=action, name=name, by=by)

@@ -42,11 +42,15 @@ def peer_of(printer: Printer, tls: Tls) -> Peer:
         except BadCertificate as error:
             raise PeerFault("BadCertificate", str(error), transient=False) from error
     return Peer(
-        host=spec.host, port=spec.port,
-        called_ae_title=spec.ae_title, calling_ae_title=spec.calling_ae_title,
-        connect_seconds=spec.connect_seconds, answer_seconds=spec.answer_seconds,
-        tls=context, server_name=spec.tls.server_name,
-    )  # fmt: skip
+        host=spec.host,
+        port=spec.port,
+        called_ae_title=spec.ae_title,
+        calling_ae_title=spec.calling_ae_title,
+        connect_seconds=spec.connect_seconds,
+        answer_seconds=spec.answer_seconds,
+        tls=context,
+        server_name=spec.tls.server_name,
+    )
 
 
 def asked_of(printer: Profile, *, colour: bool, annotated: bool) -> Capabilities:

@@ -10,10 +10,21 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from darkroom_common.errors import ConfigurationError, PermanentError
 from darkroom_common.specs.printers import PrinterSpec, Quirk
 
-_FIELDS: Final = frozenset({
-    "film_sizes", "media", "film_destinations", "dpi", "bits", "colour", "display_formats",
-    "annotation_format", "annotation_boxes", "presentation_lut", "quirks",
-})  # fmt: skip
+_FIELDS: Final = frozenset(
+    {
+        "film_sizes",
+        "media",
+        "film_destinations",
+        "dpi",
+        "bits",
+        "colour",
+        "display_formats",
+        "annotation_format",
+        "annotation_boxes",
+        "presentation_lut",
+        "quirks",
+    }
+)
 
 
 class UnknownProfile(PermanentError):

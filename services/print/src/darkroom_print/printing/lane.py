@@ -89,9 +89,14 @@ class Lane:
             async with self.shop.database.acquire() as db:
                 origin = await links_to_origin(db, job.sop_instance_uids[0])
             with traces.span(
-                tracer, "print", kind=SpanKind.CLIENT, parent=traces.extract(job.trace),
-                links=origin, darkroom__job=job.id, printer=self.printer.name,
-            ):  # fmt: skip
+                tracer,
+                "print",
+                kind=SpanKind.CLIENT,
+                parent=traces.extract(job.trace),
+                links=origin,
+                darkroom__job=job.id,
+                printer=self.printer.name,
+            ):
                 ended = await self._work(job)
             if ended is not None:
                 await self._finish(job, ended)
@@ -146,8 +151,9 @@ class Lane:
             )
         shop.outbox.wake()
         metrics.PRINT_JOBS.labels(self.printer.name, state).inc()
-        log.info("job.ended", job=job.id, printer=self.printer.name, state=state,
-                 reason=ended.reason)  # fmt: skip
+        log.info(
+            "job.ended", job=job.id, printer=self.printer.name, state=state, reason=ended.reason
+        )
 
 
 def _ended_by(error: Exception) -> Ended:

@@ -218,9 +218,12 @@ class Printing:
         shop, job = self.shop, self.job
         boxes = film.boxes if planned.film.mode is Mode.BOXES else (film.sheet,)
         sheet = FilmSheet(
-            planned.film_box, boxes, planned.image_box,
-            planned.lut if association.applies_lut else None, planned.annotations,
-        )  # fmt: skip
+            planned.film_box,
+            boxes,
+            planned.image_box,
+            planned.lut if association.applies_lut else None,
+            planned.annotations,
+        )
         if film.unprintable:
             job.warnings.append(f"film {number}: {film.unprintable} characters have no font")
         if planned.lut is not None and not association.applies_lut:

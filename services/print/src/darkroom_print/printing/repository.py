@@ -64,10 +64,16 @@ class JobRepository:
             "INSERT INTO print.job (id, printer, layout, sop_instance_uids, copies, requested_by,"
             " traceparent, sealed, rule) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
             " ON CONFLICT DO NOTHING RETURNING id",
-            request.job_id, request.printer, request.layout, list(request.sop_instance_uids),
-            request.copies, request.requested_by, traces.inject().get("traceparent", ""),
-            request.sealed, request.rule,
-        )  # fmt: skip
+            request.job_id,
+            request.printer,
+            request.layout,
+            list(request.sop_instance_uids),
+            request.copies,
+            request.requested_by,
+            traces.inject().get("traceparent", ""),
+            request.sealed,
+            request.rule,
+        )
         if added is None:
             return False
         if not await db.fetchval("SELECT true FROM print.printer WHERE name = $1", request.printer):
@@ -128,8 +134,10 @@ class JobRepository:
             "UPDATE print.job SET lease_until = now() + make_interval(secs => $3)"
             " WHERE id = $1 AND lease_owner = $2 AND state IN ('COMPOSING', 'PRINTING')"
             " RETURNING id",
-            job_id, owner, lease,
-        )  # fmt: skip
+            job_id,
+            owner,
+            lease,
+        )
         return kept is not None
 
     async def waiting_films(self, db: Connection, job_id: str, films: int) -> list[int]:
@@ -137,8 +145,9 @@ class JobRepository:
         await db.execute(
             "INSERT INTO print.film (job_id, number) SELECT $1, generate_series(1, $2::integer)"
             " ON CONFLICT DO NOTHING",
-            job_id, films,
-        )  # fmt: skip
+            job_id,
+            films,
+        )
         await db.execute("UPDATE print.job SET films = $2 WHERE id = $1", job_id, films)
         rows = await db.fetch(
             "SELECT number FROM print.film WHERE job_id = $1 AND state = 'WAITING' ORDER BY number",
@@ -156,8 +165,9 @@ class JobRepository:
         mine = await db.fetchval(
             "UPDATE print.job SET state = 'PRINTING', updated_at = now() WHERE id = $1"
             " AND lease_owner = $2 AND state IN ('COMPOSING', 'PRINTING') RETURNING id",
-            job.id, owner,
-        )  # fmt: skip
+            job.id,
+            owner,
+        )
         if mine is None:
             return False
         await self._changed(db, job.id, job.printer, "PRINTING", job.trace)
@@ -170,15 +180,18 @@ class JobRepository:
         mine = await db.fetchval(
             "SELECT true FROM print.job WHERE id = $1 AND lease_owner = $2 AND state = 'PRINTING'"
             " FOR UPDATE",
-            job_id, owner,
-        )  # fmt: skip
+            job_id,
+            owner,
+        )
         if not mine:
             return False
         await db.execute(
             "UPDATE print.film SET state = 'ACTING', sha256 = $3, updated_at = now()"
             " WHERE job_id = $1 AND number = $2",
-            job_id, number, sha256,
-        )  # fmt: skip
+            job_id,
+            number,
+            sha256,
+        )
         return True
 
     async def not_acted(self, db: Connection, job_id: str, number: int) -> None:
@@ -186,8 +199,9 @@ class JobRepository:
         await db.execute(
             "UPDATE print.film SET state = 'WAITING', updated_at = now()"
             " WHERE job_id = $1 AND number = $2 AND state = 'ACTING'",
-            job_id, number,
-        )  # fmt: skip
+            job_id,
+            number,
+        )
 
     async def printed(
         self, db: Connection, job_id: str, number: int, print_job: str, warnings: list[str]
@@ -196,8 +210,11 @@ class JobRepository:
         await db.execute(
             "UPDATE print.film SET state = 'DONE', print_job = $3, warnings = $4,"
             " updated_at = now() WHERE job_id = $1 AND number = $2 AND state IN ('ACTING')",
-            job_id, number, print_job, warnings,
-        )  # fmt: skip
+            job_id,
+            number,
+            print_job,
+            warnings,
+        )
         await db.execute(
             "UPDATE print.job SET films_done = (SELECT count(*) FROM print.film"
             " WHERE job_id = $1 AND state = 'DONE'), updated_at = now() WHERE id = $1",
@@ -209,8 +226,9 @@ class JobRepository:
         await db.execute(
             "UPDATE print.film SET state = 'UNKNOWN', updated_at = now()"
             " WHERE job_id = $1 AND number = $2",
-            job_id, number,
-        )  # fmt: skip
+            job_id,
+            number,
+        )
 
     async def finish(  # noqa: PLR0913 - all but four by keyword
         self,
@@ -231,8 +249,14 @@ class JobRepository:
             " finished_at = CASE WHEN $3 IN ('DONE', 'FAILED', 'UNKNOWN') THEN now() END"
             " WHERE id = $1 AND lease_owner = $2 AND state IN ('COMPOSING', 'PRINTING')"
             " RETURNING id",
-            job.id, owner, state, reason, wait, int(counts), job.warnings,
-        )  # fmt: skip
+            job.id,
+            owner,
+            state,
+            reason,
+            wait,
+            int(counts),
+            job.warnings,
+        )
         if mine is None:
             return False
         await self._changed(db, job.id, job.printer, state, job.trace)
@@ -253,8 +277,9 @@ class JobRepository:
         await db.execute(
             "UPDATE print.film SET state = $2, updated_at = now()"
             " WHERE job_id = $1 AND state = 'UNKNOWN'",
-            job_id, film,
-        )  # fmt: skip
+            job_id,
+            film,
+        )
         left = await db.fetchval(
             "SELECT count(*) FROM print.film WHERE job_id = $1 AND state <> 'DONE'", job_id
         )
@@ -266,8 +291,10 @@ class JobRepository:
             " films_done = (SELECT count(*) FROM print.film WHERE job_id = $1 AND state = 'DONE'),"
             " finished_at = CASE WHEN $3 THEN now() END, lease_owner = '', lease_until = NULL,"
             " updated_at = now() WHERE id = $1",
-            job_id, after, over,
-        )  # fmt: skip
+            job_id,
+            after,
+            over,
+        )
         await self._changed(db, job_id, row["printer"], after)
         return state, after
 
@@ -277,8 +304,10 @@ class JobRepository:
         """Keep a picture for the API to fetch."""
         await db.execute(
             "INSERT INTO print.picture (id, media_type, sealed) VALUES ($1, $2, $3)",
-            picture, media_type, sealed,
-        )  # fmt: skip
+            picture,
+            media_type,
+            sealed,
+        )
 
     async def forget_pictures(self, db: Connection, *, older_than_seconds: float) -> None:
         """Remove pictures that nobody will fetch."""

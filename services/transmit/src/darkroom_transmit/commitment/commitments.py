@@ -119,23 +119,35 @@ class Commitments:
             await db.execute(
                 "INSERT INTO transmit.commitment (transaction_uid, job_id, destination,"
                 " sop_instance_uids, deadline) VALUES ($1, $2, $3, $4, now() + $5::interval)",
-                transaction, job_id, destination.name, [row["sop_instance_uid"] for row in rows],
+                transaction,
+                job_id,
+                destination.name,
+                [row["sop_instance_uid"] for row in rows],
                 timedelta(seconds=commitment.timeout_seconds),
-            )  # fmt: skip
+            )
         references = [(row["sop_class_uid"], row["sop_instance_uid"]) for row in rows]
         reason = await self._request(destination, transaction, references)
         if not reason:
             metrics.TRANSMIT_COMMITMENTS.labels(destination.name, "asked").inc()
-            log.info("commitment.asked", destination=destination.name, job=job_id,
-                     transaction=transaction, instances=len(references))  # fmt: skip
+            log.info(
+                "commitment.asked",
+                destination=destination.name,
+                job=job_id,
+                transaction=transaction,
+                instances=len(references),
+            )
             return
         metrics.TRANSMIT_COMMITMENTS.labels(destination.name, "refused").inc()
         log.warning("commitment.not_asked", destination=destination.name, job=job_id, reason=reason)
         async with self.database.transaction() as db:
-            if await db.fetchval(
-                "DELETE FROM transmit.commitment WHERE transaction_uid = $1 AND state = 'ASKED'"
-                " RETURNING true", transaction,
-            ) is None:  # fmt: skip
+            if (
+                await db.fetchval(
+                    "DELETE FROM transmit.commitment WHERE transaction_uid = $1 AND state = 'ASKED'"
+                    " RETURNING true",
+                    transaction,
+                )
+                is None
+            ):
                 return  # it has answered all the same
             if int(mine) >= commitment.max_requests:
                 await self._give_up(db, job_id, destination.name, reason)
@@ -145,8 +157,10 @@ class Commitments:
                     "UPDATE transmit.job SET commitment = 'wanted', reason = $2,"
                     " next_at = now() + make_interval(secs => $3)"
                     " WHERE id = $1 AND commitment = 'asked'",
-                    job_id, reason, wait,
-                )  # fmt: skip
+                    job_id,
+                    reason,
+                    wait,
+                )
         self.outbox.wake()
 
     async def _request(
@@ -181,13 +195,15 @@ class Commitments:
             "   WHERE job_id = $1 AND state <> 'COMMITTED'),"
             " sent = (SELECT count(*) FROM transmit.job_instance"
             "   WHERE job_id = $1 AND state = 'COMMITTED'), updated_at = now() WHERE id = $1",
-            job_id, reason,
-        )  # fmt: skip
+            job_id,
+            reason,
+        )
         await db.execute(
             "UPDATE transmit.job_instance SET state = 'FAILED', reason = $2, updated_at = now()"
             " WHERE job_id = $1 AND state <> 'COMMITTED'",
-            job_id, reason,
-        )  # fmt: skip
+            job_id,
+            reason,
+        )
         await self._tell(db, job_id, destination, "FAILED")
         log.error("commitment.failed", destination=destination, job=job_id, reason=reason)
 
@@ -198,10 +214,12 @@ class Commitments:
         trace = {"traceparent": row["traceparent"]} if row and row["traceparent"] else {}
         message = TransmitJobChanged.model_validate(
             {
-                "job_id": job_id, "destination": destination, "state": state,
+                "job_id": job_id,
+                "destination": destination,
+                "state": state,
                 "attempt": row["attempts"] if row else 0,
             }
-        )  # fmt: skip
+        )
         await self.outbox.put_traced(db, [(message, trace)])
         metrics.TRANSMIT_JOBS.labels(destination, state).inc()
 
@@ -236,13 +254,15 @@ class Commitments:
             await db.execute(
                 "UPDATE transmit.commitment SET state = $2, answered_at = now()"
                 " WHERE transaction_uid = $1",
-                report.transaction_uid, "PARTLY" if lost else "COMMITTED",
-            )  # fmt: skip
+                report.transaction_uid,
+                "PARTLY" if lost else "COMMITTED",
+            )
             await db.execute(
                 "UPDATE transmit.job_instance SET state = 'COMMITTED', updated_at = now()"
                 " WHERE job_id = $1 AND sop_instance_uid = ANY($2::text[]) AND state = 'SENT'",
-                row["job_id"], kept,
-            )  # fmt: skip
+                row["job_id"],
+                kept,
+            )
             if lost:
                 await self._again(db, row["job_id"], destination, lost, "NotCommitted")
             else:
@@ -254,8 +274,13 @@ class Commitments:
                 await self._tell(db, row["job_id"], destination.name, "COMMITTED")
         outcome = "partly" if lost else "committed"
         metrics.TRANSMIT_COMMITMENTS.labels(destination.name, outcome).inc()
-        log.info("commitment.answered", destination=destination.name, job=row["job_id"],
-                 committed=len(kept), lost=len(lost))  # fmt: skip
+        log.info(
+            "commitment.answered",
+            destination=destination.name,
+            job=row["job_id"],
+            committed=len(kept),
+            lost=len(lost),
+        )
         self.outbox.wake()
         return True
 
@@ -275,14 +300,18 @@ class Commitments:
         await db.execute(
             "UPDATE transmit.job_instance SET state = 'PENDING', reason = $3, updated_at = now()"
             " WHERE job_id = $1 AND sop_instance_uid = ANY($2::text[])",
-            job_id, lost, reason,
-        )  # fmt: skip
+            job_id,
+            lost,
+            reason,
+        )
         await db.execute(
             "UPDATE transmit.job SET state = 'PENDING', commitment = '', reason = $2,"
             " sent = greatest(0, sent - $3), next_at = now(), wait_seconds = 0, tries = 0,"
             " finished_at = NULL, updated_at = now() WHERE id = $1",
-            job_id, reason, len(lost),
-        )  # fmt: skip
+            job_id,
+            reason,
+            len(lost),
+        )
         await self._tell(db, job_id, destination.name, "PENDING")
 
     async def _expire(self, destinations: dict[str, Destination]) -> None:
@@ -291,7 +320,7 @@ class Commitments:
                 "UPDATE transmit.commitment SET state = 'EXPIRED', answered_at = now()"
                 " WHERE transaction_uid IN (SELECT transaction_uid FROM transmit.commitment"
                 "   WHERE state = 'ASKED' AND deadline < now() LIMIT 100 FOR UPDATE SKIP LOCKED)"
-                " RETURNING job_id, destination, sop_instance_uids",
+                " RETURNING job_id, destination, sop_instance_uids"
             )
             for row in rows:
                 metrics.TRANSMIT_COMMITMENTS.labels(row["destination"], "expired").inc()

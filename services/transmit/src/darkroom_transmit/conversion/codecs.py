@@ -234,16 +234,25 @@ def _encode(frame: Frame, syntax: str, pixels: Pixels) -> bytes:
         space = None if pixels.samples == 1 else "RGB"
         return bytes(
             imagecodecs.jpeg8_encode(
-                masked, lossless=True, predictor=1, bitspersample=bits,
-                colorspace=space, outcolorspace=space,
+                masked,
+                lossless=True,
+                predictor=1,
+                bitspersample=bits,
+                colorspace=space,
+                outcolorspace=space,
             )
-        )  # fmt: skip
+        )
     if pixels.signed:
         values = frame.view(f"<i{pixels.bits_allocated // 8}")
         masked = values.astype(width.replace("u", "i"))
     return bytes(
         imagecodecs.jpeg2k_encode(
-            masked, level=0, codecformat="j2k", reversible=True, bitspersample=bits,
-            mct=pixels.photometric == "RGB", numthreads=1,
+            masked,
+            level=0,
+            codecformat="j2k",
+            reversible=True,
+            bitspersample=bits,
+            mct=pixels.photometric == "RGB",
+            numthreads=1,
         )
-    )  # fmt: skip
+    )

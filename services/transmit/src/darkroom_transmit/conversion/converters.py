@@ -12,13 +12,7 @@ import orjson
 
 from darkroom_common.errors import TransientError
 from darkroom_common.scratch import open_scratch
-from darkroom_common.workers import (
-    WorkerCrashed,
-    WorkerGone,
-    Workers,
-    WorkerTooSlow,
-    open_workers,
-)
+from darkroom_common.workers import WorkerCrashed, WorkerGone, Workers, WorkerTooSlow, open_workers
 from darkroom_transmit.conversion.exchange import Converted, Profile, Unconvertible
 
 MEMORY: Final = 2 << 30  # bytes of address space of a worker

@@ -28,23 +28,44 @@ from darkroom_transmit.conversion.exchange import Unconvertible
 _ACTIONS: Final[Mapping[int, str]] = {
     tag[0] << 16 | tag[1]: action
     for action, tags in (
-        ("X", table.X_TAGS), ("Z", table.Z_TAGS), ("D", table.D_TAGS), ("U", table.U_TAGS),
-        ("D", table.Z_D_TAGS), ("Z", table.X_Z_TAGS), ("D", table.X_D_TAGS),
-        ("D", table.X_Z_D_TAGS), ("I", table.X_Z_U_STAR_TAGS),
+        ("X", table.X_TAGS),
+        ("Z", table.Z_TAGS),
+        ("D", table.D_TAGS),
+        ("U", table.U_TAGS),
+        ("D", table.Z_D_TAGS),
+        ("Z", table.X_Z_TAGS),
+        ("D", table.X_D_TAGS),
+        ("D", table.X_Z_D_TAGS),
+        ("I", table.X_Z_U_STAR_TAGS),
     )
     for tag in tags
     if len(tag) == 2  # noqa: PLR2004 - the longer ones are the repeating groups, see _group_goes
-}  # fmt: skip
+}
 """X remove, Z empty, D dummy, U new UID, I clean the items. Where the table leaves it to the IOD
 (X/Z, X/D, X/Z/D, Z/D), the choice that suits every type of the attribute."""
 
 _PATIENT_NAME: Final = 0x00100010
 _PATIENT_ID: Final = 0x00100020
 _IDENTIFIERS: Final = (
-    _PATIENT_NAME, _PATIENT_ID, 0x00080050, 0x00080090, 0x00081048, 0x00081050, 0x00081060,
-    0x00081070, 0x00100030, 0x00101000, 0x00101001, 0x00101005, 0x00101060, 0x00101040,
-    0x00102154, 0x00321032, 0x00402016, 0x00402017,
-)  # fmt: skip
+    _PATIENT_NAME,
+    _PATIENT_ID,
+    0x00080050,
+    0x00080090,
+    0x00081048,
+    0x00081050,
+    0x00081060,
+    0x00081070,
+    0x00100030,
+    0x00101000,
+    0x00101001,
+    0x00101005,
+    0x00101060,
+    0x00101040,
+    0x00102154,
+    0x00321032,
+    0x00402016,
+    0x00402017,
+)
 """Whose values are looked for in every text that stays."""
 _KEPT: Final = {
     "retain-device-identity": options.DEVICE,
@@ -60,10 +81,18 @@ _BIRTHS: Final = frozenset({0x00100030, 0x00100032})
 _TEMPORAL: Final = frozenset({"DA", "DT", "TM"})
 _TEXT: Final = frozenset({"LO", "SH", "ST", "LT", "UT", "UC", "PN", "AE", "UR"})
 _DUMMIES: Final[Mapping[str, Any]] = {
-    "DA": "19000101", "DT": "19000101000000", "TM": "000000", "AS": "000Y", "DS": "0", "IS": "0",
-    "UR": "http://removed.invalid", "CS": "REMOVED", "OB": bytes(2), "UN": bytes(2),
+    "DA": "19000101",
+    "DT": "19000101000000",
+    "TM": "000000",
+    "AS": "000Y",
+    "DS": "0",
+    "IS": "0",
+    "UR": "http://removed.invalid",
+    "CS": "REMOVED",
+    "OB": bytes(2),
+    "UN": bytes(2),
     **dict.fromkeys(("FD", "FL", "SS", "US", "SL", "UL", "SV", "UV"), 0),
-}  # fmt: skip
+}
 _DUMMY: Final = "REMOVED"
 _OVERLAYS: Final = range(0x6000, 0x6100)
 _CURVES: Final = range(0x5000, 0x5100)
@@ -149,10 +178,12 @@ class _Edit:
             *(_code(*OPTIONS[name]) for name in chosen),
         ]
         dataset.LongitudinalTemporalInformationModified = (
-            "UNMODIFIED" if "retain-full-dates" in chosen
-            else "MODIFIED" if "retain-modified-dates" in chosen
+            "UNMODIFIED"
+            if "retain-full-dates" in chosen
+            else "MODIFIED"
+            if "retain-modified-dates" in chosen
             else "REMOVED"
-        )  # fmt: skip
+        )
 
     def _clean(self, dataset: Dataset) -> None:
         for tag in list(dataset.keys()):
@@ -250,8 +281,10 @@ class _Edit:
         if "retain-safe-private" not in self._how.options:
             return False
         if tag.is_private_creator:
-            return any(creator == _raw(dataset, tag).decode("latin-1").strip() and
-                       group == tag.group for group, creator in options.SAFE_PRIVATE)  # fmt: skip
+            return any(
+                creator == _raw(dataset, tag).decode("latin-1").strip() and group == tag.group
+                for group, creator in options.SAFE_PRIVATE
+            )
         creator = _raw(dataset, tag.group << 16 | tag.element >> 8).decode("latin-1").strip()
         return tag.element & 0xFF in options.SAFE_PRIVATE.get((tag.group, creator), ())
 

@@ -121,11 +121,7 @@ def _write(dataset: FileDataset, stored: str, syntax: str, target: Path) -> Conv
 
 
 def _write_elements(
-    file: BinaryIO,
-    dataset: Dataset,
-    *,
-    implicit: bool,
-    pixels: Callable[[BinaryIO], None] | None,
+    file: BinaryIO, dataset: Dataset, *, implicit: bool, pixels: Callable[[BinaryIO], None] | None
 ) -> None:
     out = DicomFileLike(file)
     out.is_implicit_VR, out.is_little_endian = implicit, True

@@ -85,8 +85,10 @@ class Configuration:
                 " ON CONFLICT (name) DO UPDATE SET spec = excluded.spec,"
                 " secret = coalesce($3, destination.secret), version = destination.version + 1,"
                 " updated_at = now()",
-                name, text, sealed,
-            )  # fmt: skip
+                name,
+                text,
+                sealed,
+            )
             await self._log(db, by, "destination", name, before, text)
         return before is None
 
@@ -108,19 +110,21 @@ class Configuration:
             ):
                 raise InUse("a rule sends to it")
             if await db.fetchval(
-                "SELECT EXISTS (SELECT FROM transmit.rule"
-                " WHERE spec->'prefetch'->>'remote' = $1)", name,
-            ):  # fmt: skip
+                "SELECT EXISTS (SELECT FROM transmit.rule WHERE spec->'prefetch'->>'remote' = $1)",
+                name,
+            ):
                 raise InUse("a rule retrieves priors from it")
             if await db.fetchval(
                 "SELECT EXISTS (SELECT FROM transmit.job WHERE destination = $1"
-                " AND state IN ('PENDING', 'SENDING', 'RETRYING'))", name,
-            ):  # fmt: skip
+                " AND state IN ('PENDING', 'SENDING', 'RETRYING'))",
+                name,
+            ):
                 raise InUse("jobs wait for it")
             if await db.fetchval(
                 "SELECT EXISTS (SELECT FROM transmit.retrieve WHERE remote = $1"
-                " AND state IN ('PENDING', 'RETRIEVING', 'RETRYING'))", name,
-            ):  # fmt: skip
+                " AND state IN ('PENDING', 'RETRIEVING', 'RETRYING'))",
+                name,
+            ):
                 raise InUse("jobs retrieve from it")
             await db.execute("DELETE FROM transmit.destination WHERE name = $1", name)
             await self._log(db, by, "destination", name, before, None)
@@ -142,8 +146,9 @@ class Configuration:
                     continue
                 await db.execute(
                     "UPDATE transmit.destination SET secret = $2 WHERE name = $1",
-                    row["name"], self._seal.seal(opened, purpose=SECRET_PURPOSE),
-                )  # fmt: skip
+                    row["name"],
+                    self._seal.seal(opened, purpose=SECRET_PURPOSE),
+                )
                 renewed += 1
         return renewed
 
@@ -154,8 +159,11 @@ class Configuration:
                 "UPDATE transmit.destination SET breaker = $2, breaker_reason = $3,"
                 " breaker_until = CASE WHEN $2 = 'closed' THEN NULL"
                 " ELSE now() + make_interval(secs => $4) END WHERE name = $1",
-                name, state, reason, seconds,
-            )  # fmt: skip
+                name,
+                state,
+                reason,
+                seconds,
+            )
 
     async def rules(self) -> list[Rule]:
         """Return the rules in their order; one that cannot be read is passed over and told."""
@@ -198,8 +206,10 @@ class Configuration:
                 "INSERT INTO transmit.rule (name, position, spec) VALUES ($1, $2, $3::text::jsonb)"
                 " ON CONFLICT (name) DO UPDATE SET spec = excluded.spec,"
                 " position = excluded.position, version = rule.version + 1, updated_at = now()",
-                name, spec.position, text,
-            )  # fmt: skip
+                name,
+                spec.position,
+                text,
+            )
             await self._log(db, by, "rule", name, before, text)
         return before is None
 
@@ -230,6 +240,11 @@ class Configuration:
         await db.execute(
             "INSERT INTO transmit.change (by, action, kind, name, before, after)"
             " VALUES ($1, $2, $3, $4, $5::text::jsonb, $6::text::jsonb)",
-            by, action, kind, name, before, after,
-        )  # fmt: skip
+            by,
+            action,
+            kind,
+            name,
+            before,
+            after,
+        )
         log.info("configuration.changed", kind=kind, action=action, name=name, by=by)

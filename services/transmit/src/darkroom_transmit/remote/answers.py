@@ -75,9 +75,12 @@ class RemoteAnswers:
             case QueryWorklist():
                 asked = self._opened(message, WorklistQuery)
                 return await self._find(
-                    message, "worklist", MODALITY_WORKLIST_FIND,
-                    worklist_identifier(asked), asked.limit,
-                )  # fmt: skip
+                    message,
+                    "worklist",
+                    MODALITY_WORKLIST_FIND,
+                    worklist_identifier(asked),
+                    asked.limit,
+                )
             case CreateProcedureStep():
                 return await self.steps.create(message, self._opened(message, NewProcedureStep))
             case SetProcedureStep():
@@ -109,9 +112,14 @@ class RemoteAnswers:
             operation,
             partial(_find_json, sop_class_uid=sop_class_uid, identifier=identifier, limit=limit),
         )
-        log.info("remote.queried", destination=message.remote, operation=operation,
-                 by=message.requested_by, matches=len(found["matches"]),
-                 truncated=found["truncated"])  # fmt: skip
+        log.info(
+            "remote.queried",
+            destination=message.remote,
+            operation=operation,
+            by=message.requested_by,
+            matches=len(found["matches"]),
+            truncated=found["truncated"],
+        )
         return Reply(outcome="done", sealed=self.seal.seal(found, purpose=message.TYPE))
 
 

@@ -59,10 +59,10 @@ class ProcedureSteps:
             return Reply(outcome="conflict", reason=f"there is such a step, {before}")
         try:
             status = await self.remotes.ask(
-                destination, "create", partial(
-                    tell, sop_instance_uid=uid, attributes=attributes, create=True
-                ),
-            )  # fmt: skip
+                destination,
+                "create",
+                partial(tell, sop_instance_uid=uid, attributes=attributes, create=True),
+            )
         except Refused as fault:
             # The answer to an earlier attempt may have been lost; the step is there.
             if not (before == "CREATING" and fault.status == DUPLICATE_SOP_INSTANCE):
@@ -73,8 +73,12 @@ class ProcedureSteps:
             await self._keep(uid, "CREATING", fault.reason, None)
             raise
         await self._keep(uid, "IN PROGRESS", "", status)
-        log.info("procedure_step.created", sop_instance_uid=uid, destination=asked.remote,
-                 by=asked.requested_by)  # fmt: skip
+        log.info(
+            "procedure_step.created",
+            sop_instance_uid=uid,
+            destination=asked.remote,
+            by=asked.requested_by,
+        )
         return Reply(outcome="created", body={"sop_instance_uid": uid, "state": "IN PROGRESS"})
 
     async def _begin(self, asked: CreateProcedureStep, attributes: Dataset) -> str | None:
@@ -83,8 +87,9 @@ class ProcedureSteps:
         async with self.database.transaction() as db:
             row = await db.fetchrow(
                 "SELECT state, remote FROM transmit.procedure_step WHERE sop_instance_uid = $1"
-                " FOR UPDATE", asked.sop_instance_uid,
-            )  # fmt: skip
+                " FOR UPDATE",
+                asked.sop_instance_uid,
+            )
             if row is not None and row["remote"] != asked.remote:
                 return "at another destination"
             if row is not None and row["state"] not in ("CREATING", "REFUSED"):
@@ -95,8 +100,11 @@ class ProcedureSteps:
                 " ON CONFLICT (sop_instance_uid) DO UPDATE SET state = 'CREATING',"
                 " sealed = excluded.sealed, requested_by = excluded.requested_by,"
                 " updated_at = now()",
-                asked.sop_instance_uid, asked.remote, sealed, asked.requested_by,
-            )  # fmt: skip
+                asked.sop_instance_uid,
+                asked.remote,
+                sealed,
+                asked.requested_by,
+            )
             await db.execute(_CHANGE, asked.requested_by, "added", asked.sop_instance_uid)
         return "CREATING" if row is not None and row["state"] == "CREATING" else None
 
@@ -105,8 +113,11 @@ class ProcedureSteps:
             await db.execute(
                 "UPDATE transmit.procedure_step SET state = $2, reason = $3, status = $4,"
                 " updated_at = now() WHERE sop_instance_uid = $1",
-                uid, state, reason, status,
-            )  # fmt: skip
+                uid,
+                state,
+                reason,
+                status,
+            )
 
     async def set(self, asked: SetProcedureStep, change: ProcedureStepChange) -> Reply:
         """Tell what has become of a step; a final state stays.
@@ -136,17 +147,21 @@ class ProcedureSteps:
         )
         try:
             status = await self.remotes.ask(
-                destination, "set", partial(
-                    tell, sop_instance_uid=uid, attributes=attributes, create=False
-                ),
-            )  # fmt: skip
+                destination,
+                "set",
+                partial(tell, sop_instance_uid=uid, attributes=attributes, create=False),
+            )
         except PeerFault as fault:
             number = fault.status if isinstance(fault, Refused) else None
             await self._keep(uid, "IN PROGRESS", fault.reason, number)
             raise
         await self._merge(asked, change.status, to_json(attributes), status)
-        log.info("procedure_step.changed", sop_instance_uid=uid, state=change.status,
-                 by=asked.requested_by)  # fmt: skip
+        log.info(
+            "procedure_step.changed",
+            sop_instance_uid=uid,
+            state=change.status,
+            by=asked.requested_by,
+        )
         return Reply(outcome="done", body={"sop_instance_uid": uid, "state": change.status})
 
     async def _stored(self, series: Sequence[str]) -> dict[str, list[Reference]]:
@@ -183,8 +198,12 @@ class ProcedureSteps:
                 "UPDATE transmit.procedure_step SET state = $2, sealed = $3, reason = '',"
                 " status = $4, updated_at = now() WHERE sop_instance_uid = $1"
                 " AND NOT state = ANY($5::text[])",
-                asked.sop_instance_uid, state, merged, status, sorted(FINAL),
-            )  # fmt: skip
+                asked.sop_instance_uid,
+                state,
+                merged,
+                status,
+                sorted(FINAL),
+            )
             await db.execute(_CHANGE, asked.requested_by, "changed", asked.sop_instance_uid)
 
     async def renew(self) -> int:
@@ -199,7 +218,8 @@ class ProcedureSteps:
                 opened = self.seal.open(row["sealed"], purpose=PURPOSE)
                 await db.execute(
                     "UPDATE transmit.procedure_step SET sealed = $2 WHERE sop_instance_uid = $1",
-                    row["sop_instance_uid"], self.seal.seal(opened, purpose=PURPOSE),
-                )  # fmt: skip
+                    row["sop_instance_uid"],
+                    self.seal.seal(opened, purpose=PURPOSE),
+                )
                 renewed += 1
         return renewed

@@ -14,36 +14,81 @@ from darkroom_common.specs.remote import RemoteQuery, WorklistQuery, keyword_of
 
 LEVELS: Final = {"study": "STUDY", "series": "SERIES", "image": "IMAGE"}
 _STUDY: Final = (
-    "StudyDate", "StudyTime", "AccessionNumber", "ModalitiesInStudy", "ReferringPhysicianName",
-    "StudyDescription", "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate",
-    "PatientSex", "StudyInstanceUID", "StudyID", "NumberOfStudyRelatedSeries",
+    "StudyDate",
+    "StudyTime",
+    "AccessionNumber",
+    "ModalitiesInStudy",
+    "ReferringPhysicianName",
+    "StudyDescription",
+    "PatientName",
+    "PatientID",
+    "IssuerOfPatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyInstanceUID",
+    "StudyID",
+    "NumberOfStudyRelatedSeries",
     "NumberOfStudyRelatedInstances",
-)  # fmt: skip
+)
 _SERIES: Final = (
-    "Modality", "SeriesDescription", "BodyPartExamined", "StudyInstanceUID", "SeriesInstanceUID",
-    "SeriesNumber", "NumberOfSeriesRelatedInstances",
-)  # fmt: skip
+    "Modality",
+    "SeriesDescription",
+    "BodyPartExamined",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "SeriesNumber",
+    "NumberOfSeriesRelatedInstances",
+)
 _IMAGE: Final = (
-    "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "InstanceNumber",
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "InstanceNumber",
     "NumberOfFrames",
-)  # fmt: skip
+)
 _RETURNED: Final = {"study": _STUDY, "series": _SERIES, "image": _IMAGE}
 
 _REQUEST: Final = (
-    "AccessionNumber", "ReferringPhysicianName", "RequestingPhysician", "StudyInstanceUID",
-    "StudyDate", "StudyTime", "RequestedProcedureID", "RequestedProcedureDescription",
-    "RequestedProcedurePriority", "PatientTransportArrangements", "AdmissionID",
-    "CurrentPatientLocation", "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate",
-    "PatientSex", "PatientWeight", "PatientState", "PregnancyStatus", "MedicalAlerts", "Allergies",
-    "SpecialNeeds", "ConfidentialityConstraintOnPatientDataDescription",
-)  # fmt: skip
+    "AccessionNumber",
+    "ReferringPhysicianName",
+    "RequestingPhysician",
+    "StudyInstanceUID",
+    "StudyDate",
+    "StudyTime",
+    "RequestedProcedureID",
+    "RequestedProcedureDescription",
+    "RequestedProcedurePriority",
+    "PatientTransportArrangements",
+    "AdmissionID",
+    "CurrentPatientLocation",
+    "PatientName",
+    "PatientID",
+    "IssuerOfPatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "PatientWeight",
+    "PatientState",
+    "PregnancyStatus",
+    "MedicalAlerts",
+    "Allergies",
+    "SpecialNeeds",
+    "ConfidentialityConstraintOnPatientDataDescription",
+)
 _STEP: Final = (
-    "Modality", "ScheduledStationAETitle", "ScheduledStationName", "ScheduledProcedureStepID",
-    "ScheduledProcedureStepStartDate", "ScheduledProcedureStepStartTime",
-    "ScheduledProcedureStepDescription", "ScheduledProcedureStepLocation",
-    "ScheduledProcedureStepStatus", "ScheduledPerformingPhysicianName", "PreMedication",
+    "Modality",
+    "ScheduledStationAETitle",
+    "ScheduledStationName",
+    "ScheduledProcedureStepID",
+    "ScheduledProcedureStepStartDate",
+    "ScheduledProcedureStepStartTime",
+    "ScheduledProcedureStepDescription",
+    "ScheduledProcedureStepLocation",
+    "ScheduledProcedureStepStatus",
+    "ScheduledPerformingPhysicianName",
+    "PreMedication",
     "RequestedContrastAgent",
-)  # fmt: skip
+)
 _CODE: Final = ("CodeValue", "CodingSchemeDesignator", "CodingSchemeVersion", "CodeMeaning")
 _REFERENCE: Final = ("ReferencedSOPClassUID", "ReferencedSOPInstanceUID")
 

@@ -19,11 +19,17 @@ from darkroom_transmit.remote.query_keys import put
 
 FINAL: Final = frozenset({"COMPLETED", "DISCONTINUED"})
 _EMPTY_SEQUENCES: Final = (
-    "ReferencedPatientSequence", "ProcedureCodeSequence", "PerformedProtocolCodeSequence",
+    "ReferencedPatientSequence",
+    "ProcedureCodeSequence",
+    "PerformedProtocolCodeSequence",
     "PerformedSeriesSequence",
-)  # fmt: skip
-_NOT_IMAGES: Final = ("1.2.840.10008.5.1.4.1.1.88.", "1.2.840.10008.5.1.4.1.1.11.",
-                      "1.2.840.10008.5.1.4.1.1.9.", "1.2.840.10008.5.1.4.1.1.104.")  # fmt: skip
+)
+_NOT_IMAGES: Final = (
+    "1.2.840.10008.5.1.4.1.1.88.",
+    "1.2.840.10008.5.1.4.1.1.11.",
+    "1.2.840.10008.5.1.4.1.1.9.",
+    "1.2.840.10008.5.1.4.1.1.104.",
+)
 
 
 def local(moment: dt.datetime | None, zone: str, now: dt.datetime) -> dt.datetime:
@@ -92,10 +98,7 @@ def created(step: NewProcedureStep, *, station: str, started: dt.datetime) -> Da
 
 
 def changed(
-    change: ProcedureStepChange,
-    *,
-    ended: dt.datetime,
-    stored: Mapping[str, Sequence[Reference]],
+    change: ProcedureStepChange, *, ended: dt.datetime, stored: Mapping[str, Sequence[Reference]]
 ) -> Dataset:
     """Return the modification list of the N-SET.
 
@@ -117,8 +120,11 @@ def changed(
         put(made, "PerformedSeriesSequence", items)
     for one in change.series:
         texts += [
-            one.description, one.protocol_name, one.operators_name, one.performing_physician_name,
-        ]  # fmt: skip
+            one.description,
+            one.protocol_name,
+            one.operators_name,
+            one.performing_physician_name,
+        ]
     if change.discontinuation_reason is not None:
         reason = change.discontinuation_reason
         put(made, "PerformedProcedureStepDiscontinuationReasonCodeSequence", [_code(reason)])

@@ -9,12 +9,7 @@ from typing import Final
 from pydicom.dataset import Dataset
 
 from darkroom_common.dimse.proposal import Proposal
-from darkroom_common.dimse.requestor import (
-    Association,
-    Peer,
-    PeerFault,
-    associate,
-)
+from darkroom_common.dimse.requestor import Association, Peer, PeerFault, associate
 from darkroom_common.dimse.users.find import STUDY_ROOT_FIND, Refused, context_for, find
 from darkroom_common.dimse.wire.command import (
     Command,
@@ -35,13 +30,7 @@ from darkroom_common.dimse.wire.operations import Answer, decode_answer, encode_
 from darkroom_common.dimse.wire.pdu import Fragment, ProtocolError
 from darkroom_common.specs.remote import RemoteQuery
 from darkroom_transmit.remote.query_keys import study_root_identifier
-from darkroom_transmit.retrieval.decision import (
-    Contents,
-    End,
-    Order,
-    identifiers,
-    storage_contexts,
-)
+from darkroom_transmit.retrieval.decision import Contents, End, Order, identifiers, storage_contexts
 from darkroom_transmit.retrieval.forwarding import Forwarder
 
 STUDY_ROOT_MOVE: Final = "1.2.840.10008.5.1.4.1.2.2.2"

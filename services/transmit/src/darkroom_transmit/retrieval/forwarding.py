@@ -8,12 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from darkroom_common.dimse.proposal import Proposal
-from darkroom_common.dimse.requestor import (
-    Association,
-    Peer,
-    PeerFault,
-    associate,
-)
+from darkroom_common.dimse.requestor import Association, Peer, PeerFault, associate
 from darkroom_common.dimse.statuses import StoreStatus
 from darkroom_common.dimse.wire.command import Command, encode_store_request
 from darkroom_common.dimse.wire.pdu import HEAD, encode_data, encode_data_head
@@ -90,9 +85,7 @@ class Forwarder:
                 at += len(piece)
                 final = last and at >= len(data)
                 self._send(
-                    association,
-                    encode_data_head(self._context, last=final, size=len(piece)),
-                    piece,
+                    association, encode_data_head(self._context, last=final, size=len(piece)), piece
                 )
                 if at >= len(data):
                     return

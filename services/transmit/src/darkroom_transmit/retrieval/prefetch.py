@@ -83,8 +83,11 @@ async def want_priors(db: Connection, rule: Rule, study: str) -> None:
     await db.execute(
         "INSERT INTO transmit.prefetch (rule, study_instance_uid, remote, spec)"
         " VALUES ($1, $2, $3, $4::text::jsonb) ON CONFLICT DO NOTHING",
-        rule.name, study, wanted.remote, wanted.model_dump_json(),
-    )  # fmt: skip
+        rule.name,
+        study,
+        wanted.remote,
+        wanted.model_dump_json(),
+    )
 
 
 @dataclass(frozen=True)
@@ -187,10 +190,13 @@ class Prefetcher:
             destination,
             level,
             partial(
-                find_once, sop_class_uid=STUDY_ROOT_FIND, identifiers=[identifier],
-                limit=MOST_MATCHES, seconds=ANSWER_SECONDS,
+                find_once,
+                sop_class_uid=STUDY_ROOT_FIND,
+                identifiers=[identifier],
+                limit=MOST_MATCHES,
+                seconds=ANSWER_SECONDS,
             ),
-        )  # fmt: skip
+        )
         return found.data_sets
 
     async def _order(self, rule: str, study: str, wanted: Prefetch, chosen: Sequence[str]) -> None:
@@ -198,15 +204,20 @@ class Prefetcher:
         async with self.database.transaction() as db:
             for uid in chosen:
                 order = RetrieveFromRemote(
-                    job_id=new_message_id(), remote=wanted.remote, study_instance_uid=uid,
-                    method=wanted.method, requested_by=rule,
-                )  # fmt: skip
+                    job_id=new_message_id(),
+                    remote=wanted.remote,
+                    study_instance_uid=uid,
+                    method=wanted.method,
+                    requested_by=rule,
+                )
                 asked += await self.retrieves.add(db, order, rule=rule, prior_of=study)
             await db.execute(
                 "UPDATE transmit.prefetch SET state = 'DONE', reason = '', asked_for = $3,"
                 " updated_at = now() WHERE rule = $1 AND study_instance_uid = $2",
-                rule, study, asked,
-            )  # fmt: skip
+                rule,
+                study,
+                asked,
+            )
         metrics.PREFETCHED.labels(rule).inc(asked)
         log.info("prefetch.asked", rule=rule, study_instance_uid=study, priors=asked)
         if asked:
@@ -224,17 +235,22 @@ class Prefetcher:
                 "UPDATE transmit.prefetch SET reason = $3,"
                 " next_at = now() + make_interval(secs => $4), updated_at = now()"
                 " WHERE rule = $1 AND study_instance_uid = $2",
-                row["rule"], row["study_instance_uid"], reason,
+                row["rule"],
+                row["study_instance_uid"],
+                reason,
                 delay(backoff, row["tries"] - 1, 0.5),
-            )  # fmt: skip
+            )
 
     async def _keep(self, rule: str, study: str, state: str, reason: str) -> None:
         async with self.database.acquire() as db:
             await db.execute(
                 "UPDATE transmit.prefetch SET state = $3, reason = $4, updated_at = now()"
                 " WHERE rule = $1 AND study_instance_uid = $2",
-                rule, study, state, reason,
-            )  # fmt: skip
+                rule,
+                study,
+                state,
+                reason,
+            )
         log.info("prefetch.ended", rule=rule, study_instance_uid=study, state=state, reason=reason)
 
 

@@ -56,10 +56,17 @@ class RetrieveRepository:
             "INSERT INTO transmit.retrieve (id, remote, method, study_instance_uid,"
             " series_instance_uid, sop_instance_uids, rule, prior_of, requested_by, traceparent)"
             " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING RETURNING id",
-            asked.job_id, asked.remote, asked.method, asked.study_instance_uid,
-            asked.series_instance_uid, list(asked.sop_instance_uids), rule, prior_of,
-            asked.requested_by, trace,
-        )  # fmt: skip
+            asked.job_id,
+            asked.remote,
+            asked.method,
+            asked.study_instance_uid,
+            asked.series_instance_uid,
+            list(asked.sop_instance_uids),
+            rule,
+            prior_of,
+            asked.requested_by,
+            trace,
+        )
         if new is None:
             return False
         await log_change(db, asked.requested_by or rule, "added", asked.job_id)
@@ -77,14 +84,22 @@ class RetrieveRepository:
         metrics.RETRIEVE_JOBS.labels(row["remote"], "RETRIEVING").inc()
         wanted = tuple(row["wanted"])
         order = Order(
-            row["study_instance_uid"], row["series_instance_uid"],
-            tuple(row["sop_instance_uids"]), wanted, row["method"],
-        )  # fmt: skip
+            row["study_instance_uid"],
+            row["series_instance_uid"],
+            tuple(row["sop_instance_uids"]),
+            wanted,
+            row["method"],
+        )
         return ClaimedRetrieve(
-            id=row["id"], remote=row["remote"], order=order, tries=row["tries"],
-            cancel=row["cancel"], completed=row["completed"] if wanted else 0,
-            warned=row["warned"] if wanted else 0, traceparent=row["traceparent"],
-        )  # fmt: skip
+            id=row["id"],
+            remote=row["remote"],
+            order=order,
+            tries=row["tries"],
+            cancel=row["cancel"],
+            completed=row["completed"] if wanted else 0,
+            warned=row["warned"] if wanted else 0,
+            traceparent=row["traceparent"],
+        )
 
     async def renew(
         self, claimed: ClaimedRetrieve, handle: Handle, *, owner: str, lease_seconds: float
@@ -95,10 +110,14 @@ class RetrieveRepository:
                 "UPDATE transmit.retrieve SET lease_until = now() + make_interval(secs => $3),"
                 " remaining = $4, completed = $5, failed = $6, warned = $7, updated_at = now()"
                 " WHERE id = $1 AND lease_owner = $2 AND state = 'RETRIEVING' RETURNING cancel",
-                claimed.id, owner, lease_seconds, handle.remaining,
-                claimed.completed + handle.completed, handle.failed,
+                claimed.id,
+                owner,
+                lease_seconds,
+                handle.remaining,
+                claimed.completed + handle.completed,
+                handle.failed,
                 claimed.warned + handle.warned,
-            )  # fmt: skip
+            )
         return cancel is False
 
     async def finish(  # noqa: PLR0913 - the columns of an end
@@ -123,14 +142,23 @@ class RetrieveRepository:
                 " lease_until = NULL, cancel = false, updated_at = now(),"
                 " finished_at = CASE WHEN $3 = 'RETRYING' THEN NULL ELSE now() END"
                 " WHERE id = $1 AND lease_owner = $2 AND state = 'RETRIEVING'",
-                claimed.id, owner, kept, verdict.reason, status, list(verdict.wanted),
-                claimed.completed + handle.completed, handle.failed,
-                claimed.warned + handle.warned, delay or 0.0,
-            )  # fmt: skip
+                claimed.id,
+                owner,
+                kept,
+                verdict.reason,
+                status,
+                list(verdict.wanted),
+                claimed.completed + handle.completed,
+                handle.failed,
+                claimed.warned + handle.warned,
+                delay or 0.0,
+            )
         metrics.RETRIEVE_JOBS.labels(claimed.remote, kept).inc()
         for outcome, count in (
-            ("completed", handle.completed), ("failed", handle.failed), ("warned", handle.warned),
-        ):  # fmt: skip
+            ("completed", handle.completed),
+            ("failed", handle.failed),
+            ("warned", handle.warned),
+        ):
             metrics.RETRIEVE_INSTANCES.labels(claimed.remote, outcome).inc(count)
         return kept
 
@@ -141,8 +169,9 @@ class RetrieveRepository:
                 "UPDATE transmit.retrieve SET state = 'PENDING', lease_owner = '',"
                 " lease_until = NULL, remaining = NULL, next_at = now(), updated_at = now()"
                 " WHERE id = $1 AND lease_owner = $2 AND state = 'RETRIEVING'",
-                claimed.id, owner,
-            )  # fmt: skip
+                claimed.id,
+                owner,
+            )
 
     async def act(
         self, db: Connection, job_id: str, action: Literal["retry", "cancel"], *, by: str
@@ -177,5 +206,7 @@ async def log_change(db: Connection, by: str, action: str, name: str) -> None:
     """Leave a row of who did what to a retrieve job."""
     await db.execute(
         "INSERT INTO transmit.change (by, action, kind, name) VALUES ($1, $2, 'retrieve', $3)",
-        by, action, name,
-    )  # fmt: skip
+        by,
+        action,
+        name,
+    )

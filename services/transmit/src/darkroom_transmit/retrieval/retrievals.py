@@ -197,9 +197,14 @@ class Retrievals:
             claimed, handle, verdict, owner=self.owner, status=status, delay=patience
         )
         log.info(
-            "retrieve.ended", job=claimed.id, destination=claimed.remote, state=kept,
-            reason=verdict.reason, completed=handle.completed, failed=handle.failed,
-        )  # fmt: skip
+            "retrieve.ended",
+            job=claimed.id,
+            destination=claimed.remote,
+            state=kept,
+            reason=verdict.reason,
+            completed=handle.completed,
+            failed=handle.failed,
+        )
 
     async def _to_its_end(
         self, work: asyncio.Future[End], claimed: ClaimedRetrieve, handle: Handle

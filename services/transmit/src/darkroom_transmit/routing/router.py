@@ -132,9 +132,11 @@ class Router:
                 " called_ae_title, traceparent)"
                 " SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])"
                 " ON CONFLICT DO NOTHING",
-                [key[0] for key in ordered], [key[1] for key in ordered],
-                [key[2] for key in ordered], [rows[key] for key in ordered],
-            )  # fmt: skip
+                [key[0] for key in ordered],
+                [key[1] for key in ordered],
+                [key[2] for key in ordered],
+                [rows[key] for key in ordered],
+            )
 
     @staticmethod
     async def _first_trace(db: Connection, study: str) -> dict[str, str]:
@@ -203,8 +205,11 @@ class Router:
             "INSERT INTO transmit.routed (rule, destination, sop_instance_uid, job_id)"
             " SELECT $1, $2, uid, $4 FROM unnest($3::text[]) AS given (uid) ORDER BY uid"
             " ON CONFLICT DO NOTHING RETURNING sop_instance_uid",
-            rule.name, destination, list(uids), job_id,
-        )  # fmt: skip
+            rule.name,
+            destination,
+            list(uids),
+            job_id,
+        )
         new = {row["sop_instance_uid"] for row in rows}
         if not new:
             return False
@@ -222,8 +227,14 @@ class Router:
         )
         metrics.JOBS.labels("transmit").inc()
         metrics.ROUTED.labels(rule.name).inc(len(new))
-        log.info("study.routed", rule=rule.name, destination=destination, job=job_id,
-                 study_instance_uid=study, instances=len(new))  # fmt: skip
+        log.info(
+            "study.routed",
+            rule=rule.name,
+            destination=destination,
+            job=job_id,
+            study_instance_uid=study,
+            instances=len(new),
+        )
         return True
 
     async def explain(self, study: str) -> dict[str, Any] | None:

@@ -82,8 +82,12 @@ class Dispatcher:
         task = self._tasks.pop(name)
         del self.lanes[name]
         if failed and not task.cancelled() and task.exception() is not None:
-            log.error("lane.failed", destination=name, error=type(task.exception()).__name__,
-                      exc_info=task.exception())  # fmt: skip
+            log.error(
+                "lane.failed",
+                destination=name,
+                error=type(task.exception()).__name__,
+                exc_info=task.exception(),
+            )
         task.cancel()
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)

@@ -324,9 +324,12 @@ class Lane:
         name = self.destination.name
         metrics.TRANSMIT_FAULTS.labels(name, fault.reason).inc()
         log.warning(
-            "destination.failed", destination=name, job=claimed.id, reason=fault.reason,
+            "destination.failed",
+            destination=name,
+            job=claimed.id,
+            reason=fault.reason,
             detail=fault.detail,
-        )  # fmt: skip
+        )
         claimed.stop(fault.reason, permanent=not fault.transient)
         backoff = self.destination.spec.backoff
         seconds = delay(backoff, self.breaker.failures, 0.5)
@@ -364,10 +367,13 @@ class Lane:
             claimed.stop(outcome.reason)
         if outcome.reason:
             log.warning(
-                "instance.answered", destination=name, job=claimed.id,
-                sop_instance_uid=item.sop_instance_uid, reason=outcome.reason,
+                "instance.answered",
+                destination=name,
+                job=claimed.id,
+                sop_instance_uid=item.sop_instance_uid,
+                reason=outcome.reason,
                 status=None if outcome.status is None else f"{outcome.status:04X}",
-            )  # fmt: skip
+            )
         claimed.unrecorded += 1
         self._results.put_nowait((claimed, Result(claimed.id, item.sop_instance_uid, outcome)))
 
@@ -417,10 +423,16 @@ class Lane:
                 self._due.clear()  # the database knows them, too
             self._due[claimed.id] = time.monotonic() + ending.wait
         log.info(
-            "job.attempted", job=claimed.id, destination=self.destination.name,
-            state=ending.state, reason=ending.reason, attempt=claimed.number,
-            sent=claimed.arrived, failed=claimed.failed, wait=round(ending.wait, 3),
-        )  # fmt: skip
+            "job.attempted",
+            job=claimed.id,
+            destination=self.destination.name,
+            state=ending.state,
+            reason=ending.reason,
+            attempt=claimed.number,
+            sent=claimed.arrived,
+            failed=claimed.failed,
+            wait=round(ending.wait, 3),
+        )
         if ending.state == "SENT":
             await self.yard.sent(claimed.id)
 

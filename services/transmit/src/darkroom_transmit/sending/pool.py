@@ -13,12 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from darkroom_common.dimse.proposal import Proposal
-from darkroom_common.dimse.requestor import (
-    Association,
-    Peer,
-    PeerFault,
-    associate,
-)
+from darkroom_common.dimse.requestor import Association, Peer, PeerFault, associate
 from darkroom_common.errors import TransientError
 from darkroom_common.telemetry import metrics
 

@@ -67,9 +67,11 @@ class JobRepository:
             row["sop_instance_uid"]
             for row in await db.fetch(
                 f"SELECT i.sop_instance_uid {_FOUND}",
-                request.study_instance_uid, request.series_instance_uid, uids,
+                request.study_instance_uid,
+                request.series_instance_uid,
+                uids,
             )
-        ]  # fmt: skip
+        ]
         missing = sorted(set(uids) - set(found))
         total = len(found) + len(missing)
         reason = "" if known else "UnknownDestination"
@@ -83,10 +85,20 @@ class JobRepository:
             " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, true, $12, $13,"
             " CASE WHEN $9 = 'FAILED' THEN now() END)"
             " ON CONFLICT DO NOTHING RETURNING id",
-            request.job_id, request.destination, request.study_instance_uid,
-            request.series_instance_uid, uids, request.priority, request.requested_by,
-            traces.inject().get("traceparent", ""), state, reason, rule, total, len(missing),
-        )  # fmt: skip
+            request.job_id,
+            request.destination,
+            request.study_instance_uid,
+            request.series_instance_uid,
+            uids,
+            request.priority,
+            request.requested_by,
+            traces.inject().get("traceparent", ""),
+            state,
+            reason,
+            rule,
+            total,
+            len(missing),
+        )
         if added is None:
             return False
         await db.execute(
@@ -94,8 +106,10 @@ class JobRepository:
             " SELECT $1, uid, place, CASE WHEN missing THEN 'FAILED' ELSE 'PENDING' END,"
             " CASE WHEN missing THEN 'ObjectNotFound' ELSE '' END"
             " FROM unnest($2::text[], $3::boolean[]) WITH ORDINALITY AS g (uid, missing, place)",
-            request.job_id, [*found, *missing], [False] * len(found) + [True] * len(missing),
-        )  # fmt: skip
+            request.job_id,
+            [*found, *missing],
+            [False] * len(found) + [True] * len(missing),
+        )
         await self._changed(db, _event(request.job_id, request.destination, state))
         return True
 
@@ -132,13 +146,20 @@ class JobRepository:
         if row is None:
             return None
         claimed = Claimed(
-            row["id"], row["destination"], row["priority"], row["attempts"], row["tries"],
-            row["created_at"], row["traceparent"], row["rank"],
-        )  # fmt: skip
+            row["id"],
+            row["destination"],
+            row["priority"],
+            row["attempts"],
+            row["tries"],
+            row["created_at"],
+            row["traceparent"],
+            row["rank"],
+        )
         await db.execute(
             "INSERT INTO transmit.attempt (job_id, number) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-            claimed.id, claimed.number,
-        )  # fmt: skip
+            claimed.id,
+            claimed.number,
+        )
         gone: list[str] = []
         items: deque[Item] = deque()
         for item in await db.fetch(_ITEMS, claimed.id):
@@ -153,8 +174,9 @@ class JobRepository:
             await db.execute(
                 "UPDATE transmit.job_instance SET state = 'FAILED', reason = 'ObjectNotFound',"
                 " updated_at = now() WHERE job_id = $1 AND sop_instance_uid = ANY($2::text[])",
-                claimed.id, gone,
-            )  # fmt: skip
+                claimed.id,
+                gone,
+            )
             await db.execute(
                 "UPDATE transmit.job SET failed = failed + $2 WHERE id = $1", claimed.id, len(gone)
             )
@@ -170,8 +192,10 @@ class JobRepository:
         rows = await db.fetch(
             "UPDATE transmit.job SET lease_until = now() + make_interval(secs => $3)"
             " WHERE id = ANY($1::text[]) AND lease_owner = $2 AND state = 'SENDING' RETURNING id",
-            list(ids), owner, lease,
-        )  # fmt: skip
+            list(ids),
+            owner,
+            lease,
+        )
         return {row["id"] for row in rows}
 
     async def record(self, db: Connection, results: Sequence[Result]) -> None:
@@ -227,9 +251,14 @@ class JobRepository:
             " finished_at = CASE WHEN $3 IN ('SENT', 'FAILED') THEN now() END,"
             " commitment = CASE WHEN $3 = 'SENT' AND $7 THEN 'wanted' ELSE '' END"
             " WHERE id = $1 AND lease_owner = $2 AND state = 'SENDING' RETURNING next_at",
-            claimed.id, owner, ending.state, ending.reason, int(ending.counts), ending.wait,
+            claimed.id,
+            owner,
+            ending.state,
+            ending.reason,
+            int(ending.counts),
+            ending.wait,
             ending.commitment,
-        )  # fmt: skip
+        )
         if mine is None:
             return False
         if ending.state == "FAILED":
@@ -237,9 +266,14 @@ class JobRepository:
         await db.execute(
             "UPDATE transmit.attempt SET ended_at = now(), outcome = $3, reason = $4, sent = $5,"
             " failed = $6, next_at = $7 WHERE job_id = $1 AND number = $2",
-            claimed.id, claimed.number, ending.outcome, ending.reason, claimed.arrived,
-            claimed.failed, mine["next_at"] if ending.state in ("RETRYING", "PENDING") else None,
-        )  # fmt: skip
+            claimed.id,
+            claimed.number,
+            ending.outcome,
+            ending.reason,
+            claimed.arrived,
+            claimed.failed,
+            mine["next_at"] if ending.state in ("RETRYING", "PENDING") else None,
+        )
         await self._changed(
             db, _event(claimed.id, claimed.destination, ending.state, claimed.number), claimed.trace
         )
@@ -252,8 +286,9 @@ class JobRepository:
             " reason = CASE WHEN reason = '' THEN $2 ELSE reason END, updated_at = now()"
             " WHERE job_id = $1 AND state = 'PENDING' RETURNING 1)"
             " UPDATE transmit.job SET failed = failed + (SELECT count(*) FROM rest) WHERE id = $1",
-            job_id, reason,
-        )  # fmt: skip
+            job_id,
+            reason,
+        )
 
     async def retry(self, db: Connection, job_id: str) -> str | None:
         """Have what failed sent again; return the job's state before, None when there is none."""

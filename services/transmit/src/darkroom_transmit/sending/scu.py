@@ -195,9 +195,12 @@ class StoreUser:
             size = min(source.size - done, self._staging.capacity)
             try:
                 chunk = self._staging.fill(
-                    opened.descriptor, source.offset + done, size, opened.context,
+                    opened.descriptor,
+                    source.offset + done,
+                    size,
+                    opened.context,
                     last=done + size == source.size,
-                )  # fmt: skip
+                )
             except Unsendable as error:  # what was sent of it cannot be taken back
                 raise PeerFault(error.outcome.reason, "in the middle of an object") from error
             self._put(b"", chunk, deadline=deadline)

@@ -11,12 +11,7 @@ from typing import Protocol
 
 from darkroom_common.dimse.contexts import VERIFICATION
 from darkroom_common.dimse.proposal import Proposal
-from darkroom_common.dimse.requestor import (
-    IMPLICIT_VR_LITTLE_ENDIAN,
-    Peer,
-    PeerFault,
-    associate,
-)
+from darkroom_common.dimse.requestor import IMPLICIT_VR_LITTLE_ENDIAN, Peer, PeerFault, associate
 from darkroom_common.dimse.tls import BadCertificate, TlsTrust, client_context
 from darkroom_transmit.destinations.destination import Destination
 from darkroom_transmit.sending.outcome import Outcome

@@ -81,6 +81,11 @@ class Preparer(Protocol):
 def stored_source(item: Item, path: Path) -> Source:
     """Return an instance as it is stored."""
     return Source(
-        item, path, item.data_set_offset, item.size,
-        item.sop_class_uid, item.sop_instance_uid, item.transfer_syntax_uid,
-    )  # fmt: skip
+        item,
+        path,
+        item.data_set_offset,
+        item.size,
+        item.sop_class_uid,
+        item.sop_instance_uid,
+        item.transfer_syntax_uid,
+    )

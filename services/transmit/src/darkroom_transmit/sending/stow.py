@@ -37,9 +37,12 @@ _NOT_NOW: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _UNSUPPORTED: Final = 415
 _TOO_LARGE: Final = 413
 _WORDS: Final = {
-    400: "BadRequest", 401: "NotAuthenticated", 403: "NotAuthorised", 404: "ServiceNotFound",
+    400: "BadRequest",
+    401: "NotAuthenticated",
+    403: "NotAuthorised",
+    404: "ServiceNotFound",
     405: "ServiceNotFound",
-}  # fmt: skip
+}
 
 
 @dataclass
@@ -137,9 +140,12 @@ class StowSender:
         client = await self._client(destination)
         with _faults():
             async with client.stream(
-                "GET", "studies", params={"limit": "1"}, headers={"Accept": _JSON},
+                "GET",
+                "studies",
+                params={"limit": "1"},
+                headers={"Accept": _JSON},
                 extensions=_extensions(destination),
-            ) as response:  # fmt: skip
+            ) as response:
                 status = response.status_code
         if not httpx.codes.is_success(status):
             _raise_for(status)

@@ -8,13 +8,7 @@ from typing import Final
 from pydicom.dataset import Dataset
 
 from darkroom_common.dimse.proposal import Proposal
-from darkroom_common.dimse.requestor import (
-    Association,
-    Peer,
-    PeerFault,
-    ReceivedMessage,
-    associate,
-)
+from darkroom_common.dimse.requestor import Association, Peer, PeerFault, ReceivedMessage, associate
 from darkroom_common.dimse.statuses import CANCELLED, SUCCESS, meaning
 from darkroom_common.dimse.wire.command import CommandField
 from darkroom_common.dimse.wire.data_set import (

@@ -109,16 +109,23 @@ class NormalizedUser:
         self, context: str, sop_class_uid: str, instance: str, attributes: Dataset
     ) -> NormalizedAnswer:
         """N-SET (10.1.3)."""
-        return self._ask(context, CommandField.N_SET, instance, attributes,
-                         *_requested(sop_class_uid, instance))  # fmt: skip
+        return self._ask(
+            context, CommandField.N_SET, instance, attributes, *_requested(sop_class_uid, instance)
+        )
 
     def action(
         self, context: str, sop_class_uid: str, instance: str, action_type: int
     ) -> NormalizedAnswer:
         """N-ACTION without action information (10.1.4)."""
         kind = (_ACTION_TYPE, action_type.to_bytes(2, "little"))
-        return self._ask(context, CommandField.N_ACTION, instance, None,
-                         *_requested(sop_class_uid, instance), kind)  # fmt: skip
+        return self._ask(
+            context,
+            CommandField.N_ACTION,
+            instance,
+            None,
+            *_requested(sop_class_uid, instance),
+            kind,
+        )
 
     def delete(self, context: str, sop_class_uid: str, instance: str) -> NormalizedAnswer:
         """N-DELETE (10.1.6)."""
@@ -132,8 +139,9 @@ class NormalizedUser:
             (tag >> 16).to_bytes(2, "little") + (tag & 0xFFFF).to_bytes(2, "little") for tag in tags
         )
         listed = ((_ATTRIBUTES, wanted),) if tags else ()
-        return self._ask(context, N_GET, instance, None,
-                         *_requested(sop_class_uid, instance), *listed)  # fmt: skip
+        return self._ask(
+            context, N_GET, instance, None, *_requested(sop_class_uid, instance), *listed
+        )
 
     def wait(self, seconds: float) -> None:
         """Take the events that come within some seconds.
@@ -228,10 +236,7 @@ class NormalizedUser:
 
 
 def _requested(sop_class_uid: str, instance: str) -> tuple[tuple[int, bytes], tuple[int, bytes]]:
-    return (
-        (_REQUESTED_SOP_CLASS, _uid(sop_class_uid)),
-        (_REQUESTED_SOP_INSTANCE, _uid(instance)),
-    )
+    return ((_REQUESTED_SOP_CLASS, _uid(sop_class_uid)), (_REQUESTED_SOP_INSTANCE, _uid(instance)))
 
 
 def _uid(uid: str) -> bytes:
