@@ -1,4 +1,4 @@
-"""What transmit and print tell of their jobs."""
+"""What the owners of jobs say of them."""
 
 from typing import ClassVar, Literal
 
@@ -33,3 +33,17 @@ class PrintJobChanged(Event):
     job_id: MessageId
     printer: str = Field(max_length=64)
     state: PrintState
+
+
+class CommandRefused(Event):
+    """A command was taken and will never be carried out, and no job of its owner says so.
+
+    Published by the owner in the transaction that takes the command; `command_id` is the `id` of
+    the command. Where a job row can be made, the job is FAILED instead and this is not published.
+    """
+
+    TYPE: ClassVar[str] = "command.refused.v1"
+
+    command_id: MessageId
+    type: str = Field(max_length=64, description="of the command")
+    reason: str = Field(max_length=500, description="a sentence for people, without PHI")

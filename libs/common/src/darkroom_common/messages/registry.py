@@ -13,7 +13,7 @@ from darkroom_common.messages.api import (
 )
 from darkroom_common.messages.base import InvalidMessage, Message
 from darkroom_common.messages.ingest import InstanceQuarantined, InstanceStored
-from darkroom_common.messages.jobs import PrintJobChanged, TransmitJobChanged
+from darkroom_common.messages.jobs import CommandRefused, PrintJobChanged, TransmitJobChanged
 from darkroom_common.messages.licensing import LicenceChecked
 from darkroom_common.messages.metadata import (
     InstanceConflicted,
@@ -44,6 +44,7 @@ MESSAGE_TYPES: Final[Mapping[str, type[Message]]] = MappingProxyType(
             ValidateLicence,
             TransmitJobChanged,
             PrintJobChanged,
+            CommandRefused,
             LicenceChecked,
             *TRANSMIT_REQUESTS,
             *PRINT_REQUESTS,
