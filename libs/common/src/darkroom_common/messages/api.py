@@ -2,9 +2,10 @@
 
 from typing import ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from darkroom_common.messages.base import Command, MessageId, Uid
+from darkroom_common.specs.films import FilmOrder
 
 
 class SendObjects(Command):
@@ -34,6 +35,7 @@ class PrintFilm(Command):
     """
 
     TYPE: ClassVar[str] = "print.film.v1"
+    SEALED: ClassVar[type[BaseModel] | None] = FilmOrder
 
     job_id: MessageId
     printer: str = Field(min_length=1, max_length=64)

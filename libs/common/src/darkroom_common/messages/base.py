@@ -49,6 +49,8 @@ class Message(BaseModel):
 
     TYPE: ClassVar[str]
     EXCHANGE: ClassVar[Exchange]
+    SEALED: ClassVar[type[BaseModel] | None] = None
+    """The model of what `sealed` holds: as much a part of the contract as the fields."""
 
     id: MessageId = Field(default_factory=new_message_id)
     occurred_at: AwareDatetime = Field(default_factory=_now)

@@ -2,10 +2,11 @@
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from darkroom_common.messages.base import MessageId, Request
 from darkroom_common.specs.destinations import Name
+from darkroom_common.specs.films import FilmOrder
 from darkroom_common.specs.printers import PrinterSpec, PrintRuleSpec
 
 By = Field(default="", max_length=64, description="user name")
@@ -76,6 +77,7 @@ class DrawFilm(Request):
     """
 
     TYPE: ClassVar[str] = "print.film.draw.v1"
+    SEALED: ClassVar[type[BaseModel] | None] = FilmOrder
 
     printer: Name | None = None
     job_id: MessageId | None = None

@@ -6,10 +6,16 @@ models of `remote_bodies`.
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from darkroom_common.messages.base import MessageId, Request, Uid
 from darkroom_common.specs.destinations import Name
+from darkroom_common.specs.remote import (
+    NewProcedureStep,
+    ProcedureStepChange,
+    RemoteQuery,
+    WorklistQuery,
+)
 
 By = Field(default="", max_length=64, description="user name")
 Method = Literal["move", "get"]
@@ -19,6 +25,7 @@ class QueryRemote(Request):
     """Ask a destination by C-FIND, study root. `sealed` is a `RemoteQuery`; so are the matches."""
 
     TYPE: ClassVar[str] = "transmit.remote.query.v1"
+    SEALED: ClassVar[type[BaseModel] | None] = RemoteQuery
 
     remote: Name
     requested_by: str = By
@@ -28,6 +35,7 @@ class QueryWorklist(Request):
     """Ask for scheduled procedure steps. `sealed` is a `WorklistQuery`; so are the matches."""
 
     TYPE: ClassVar[str] = "transmit.worklist.query.v1"
+    SEALED: ClassVar[type[BaseModel] | None] = WorklistQuery
 
     remote: Name
     requested_by: str = By
@@ -37,6 +45,7 @@ class CreateProcedureStep(Request):
     """Tell by N-CREATE that a procedure step has begun. `sealed` is a `NewProcedureStep`."""
 
     TYPE: ClassVar[str] = "transmit.procedure_step.create.v1"
+    SEALED: ClassVar[type[BaseModel] | None] = NewProcedureStep
 
     remote: Name
     sop_instance_uid: Uid
@@ -47,6 +56,7 @@ class SetProcedureStep(Request):
     """Tell by N-SET what became of a procedure step. `sealed` is a `ProcedureStepChange`."""
 
     TYPE: ClassVar[str] = "transmit.procedure_step.set.v1"
+    SEALED: ClassVar[type[BaseModel] | None] = ProcedureStepChange
 
     sop_instance_uid: Uid
     requested_by: str = By
