@@ -24,11 +24,11 @@ import asyncpg
 import pytest
 
 from darkroom_common.topology import render_policies
-from darkroom_local.engines.management import Management
 from darkroom_local.engines.ports import LOOPBACK
 from darkroom_local.engines.postgres import PrivatePostgres
 from darkroom_local.engines.rabbitmq import PrivateRabbitMQ, RabbitPorts
-from darkroom_local.engines.shared_engine import shared_engine, wait_until_gone
+from tests.support.management import Management
+from tests.support.shared_engine import shared_engine, wait_until_gone
 
 _ENGINES = "DARKROOM_TEST_ENGINES"
 

@@ -1,6 +1,6 @@
 """One PostgreSQL or RabbitMQ shared by the processes of a test run, gone when the last is gone.
 
-The first process that needs an engine starts a holder (`python -m` this module), which runs it as
+The first process that needs an engine starts a holder (this file as a script), which runs it as
 its child. Every user keeps a shared flock(2) on `<directory>/users`; the holder asks for an
 exclusive one now and then, and gets it when no user is left, however they ended. Then it ends the
 engine and removes the directory. So pytest-xdist workers share one engine, and none has to be the
@@ -78,7 +78,7 @@ def _start_holder(kind: str, directory: Path) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     pid = os.posix_spawn(
         sys.executable,
-        [sys.executable, "-m", "darkroom_local.engines.shared_engine", kind, str(directory)],
+        [sys.executable, "-P", __file__, kind, str(directory)],
         os.environ,
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
