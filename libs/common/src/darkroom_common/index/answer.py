@@ -1,7 +1,6 @@
 """Makes the DICOM JSON of a search result: which attributes, from which row (PS3.18 10.6.3)."""
 
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from darkroom_common.index.fields import BY_KEYWORD, Level
 from darkroom_common.index.query import Query
@@ -81,20 +80,31 @@ def _picked(attributes: Json, default: frozenset[str], query: Query, *, whole: b
     return {tag: value for tag, value in attributes.items() if tag in wanted}
 
 
-def _study_made(study: StudyRow) -> Json:
-    return {
-        "00080061": element("CS", *study.modalities),
-        "00080062": element("UI", *study.sop_classes),
-        "00201206": element("IS", study.series_count),
-        "00201208": element("IS", study.instance_count),
+def computed(*attributes: tuple[str, str, tuple[object, ...]]) -> Json:
+    """Return attributes (tag, VR, values) that the index makes: what has no value is left out.
+
+    An attribute of an object may be there without a value; one that was computed must not be:
+    viewers read its first value without looking (OHIF's list of studies, of the modalities).
+    """
+    present = {
+        tag: (vr, [v for v in values if v not in (None, "")]) for tag, vr, values in attributes
     }
+    return {tag: element(vr, *values) for tag, (vr, values) in present.items() if values}
+
+
+def _study_made(study: StudyRow) -> Json:
+    return computed(
+        ("00080061", "CS", study.modalities),
+        ("00080062", "UI", study.sop_classes),
+        ("00201206", "IS", (study.series_count,)),
+        ("00201208", "IS", (study.instance_count,)),
+    )
 
 
 def _series_made(series: SeriesRow) -> Json:
-    made = {"00201209": element("IS", series.instance_count)}
-    if series.modality is not None:
-        made["00080060"] = element("CS", series.modality)
-    return made
+    return computed(
+        ("00080060", "CS", (series.modality,)), ("00201209", "IS", (series.instance_count,))
+    )
 
 
 def _from_header(header: Json, query: Query) -> Json:
@@ -108,30 +118,24 @@ def _from_header(header: Json, query: Query) -> Json:
 
 
 def _instance_made(instance: InstanceRow) -> Json:
-    made: Json = {
-        "00080016": element("UI", instance.sop_class_uid),
-        "00080018": element("UI", instance.sop_instance_uid),
-        "00083002": element("UI", instance.transfer_syntax_uid),
-    }
-    columns: tuple[tuple[str, str, Callable[[InstanceRow], Any]], ...] = (
-        ("00200013", "IS", lambda row: row.instance_number),
-        ("00280008", "IS", lambda row: row.number_of_frames),
-        ("00280010", "US", lambda row: row.pixel_rows),
-        ("00280011", "US", lambda row: row.pixel_columns),
-        ("00280100", "US", lambda row: row.bits_allocated),
+    return computed(
+        ("00080016", "UI", (instance.sop_class_uid,)),
+        ("00080018", "UI", (instance.sop_instance_uid,)),
+        ("00083002", "UI", (instance.transfer_syntax_uid,)),
+        ("00200013", "IS", (instance.instance_number,)),
+        ("00280008", "IS", (instance.number_of_frames,)),
+        ("00280010", "US", (instance.pixel_rows,)),
+        ("00280011", "US", (instance.pixel_columns,)),
+        ("00280100", "US", (instance.bits_allocated,)),
     )
-    for tag, vr, value in columns:
-        if value(instance) is not None:
-            made[tag] = element(vr, value(instance))
-    return made
 
 
 def header_json(header: Json, *, study: str, series: str, sop_class: str, instance: str) -> Json:
     """Return a header with at least the UIDs, for an object that could not be parsed."""
-    return {
-        "00080016": element("UI", sop_class),
-        "00080018": element("UI", instance),
-        "0020000D": element("UI", study),
-        "0020000E": element("UI", series),
-        **header,
-    }
+    known = computed(
+        ("00080016", "UI", (sop_class,)),
+        ("00080018", "UI", (instance,)),
+        ("0020000D", "UI", (study,)),
+        ("0020000E", "UI", (series,)),
+    )
+    return known | header

@@ -1,5 +1,6 @@
 """What the index keeps of one object, read from its header."""
 
+import io
 import re
 from dataclasses import dataclass, field
 from datetime import date, time
@@ -9,9 +10,12 @@ from typing import Any, BinaryIO, Final
 import orjson
 from pydicom import config, dcmread
 from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
 
 from darkroom_common.dicom.headers import Unusual, read_json
+from darkroom_common.dicom.inflate import InflatedFile
 from darkroom_common.dicom.json_model import DEFER_LIMIT, JsonDataset, texts, to_json
+from darkroom_common.dicom.part10 import FileMeta, encode_head
 from darkroom_common.dicom.walk import DEFLATED, EXPLICIT_BIG, IMPLICIT_LITTLE
 from darkroom_common.index.fields import (
     PATIENT_JSON,
@@ -28,7 +32,6 @@ from darkroom_common.messages.ingest import InstanceStored
 from darkroom_common.postgres.phi import BlindIndex
 
 config.settings.reading_validation_mode = config.IGNORE
-_NOT_LITTLE_ENDIAN: Final = DEFLATED | {EXPLICIT_BIG}
 _DATE: Final = re.compile(r"^(\d{4})[.\-]?(\d{2})[.\-]?(\d{2})$")
 _TIME: Final = re.compile(r"^(\d{2}):?(\d{2})?:?(\d{2})?(?:\.(\d{1,6}))?$")
 _INT4: Final = 2**31 - 1
@@ -75,18 +78,35 @@ def header_of(event: InstanceStored, file: BinaryIO) -> JsonDataset:
     Raises:
         Exception: pydicom cannot read it; the kinds are many.
     """
+    syntax = event.transfer_syntax_uid
+    if syntax in DEFLATED:
+        return _inflated_header(event, file)
+    if syntax != EXPLICIT_BIG:
+        implicit = syntax == IMPLICIT_LITTLE
+        try:
+            return _fast(file, event.data_set_offset, event.size, implicit=implicit)
+        except Unusual:
+            pass
+    return read_header(file)
 
+
+def _inflated_header(event: InstanceStored, file: BinaryIO) -> JsonDataset:
+    meta = FileMeta(event.sop_class_uid, event.sop_instance_uid, ExplicitVRLittleEndian)
+    head = encode_head(meta)
+    raw = InflatedFile(file, event.data_set_offset, head)
+    with io.BufferedReader(raw) as inflated:
+        try:
+            return _fast(inflated, len(head), raw.data_set_size, implicit=False)
+        except Unusual:
+            return read_header(inflated)
+
+
+def _fast(file: BinaryIO, start: int, size: int, *, implicit: bool) -> JsonDataset:
     def read(at: int, count: int) -> bytes:
-        file.seek(event.data_set_offset + at)
+        file.seek(start + at)
         return file.read(count)
 
-    syntax = event.transfer_syntax_uid
-    if syntax not in _NOT_LITTLE_ENDIAN:
-        try:
-            return read_json(read, event.size, implicit=syntax == IMPLICIT_LITTLE)
-        except Unusual:
-            file.seek(0)
-    return read_header(file)
+    return read_json(read, size, implicit=implicit)
 
 
 def read_header(file: BinaryIO) -> JsonDataset:
@@ -95,8 +115,16 @@ def read_header(file: BinaryIO) -> JsonDataset:
     Raises:
         Exception: pydicom cannot read it; the kinds are many.
     """
-    dataset: Dataset = dcmread(file, defer_size=DEFER_LIMIT, force=True)
+    file.seek(0)  # wherever somebody has read before
+    dataset: Dataset = dcmread(_Nameless(file), defer_size=DEFER_LIMIT, force=True)
     return to_json(dataset)
+
+
+class _Nameless:
+    """A file to which pydicom comes back for deferred values, instead of opening it by its name."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.read, self.seek, self.tell = file.read, file.seek, file.tell
 
 
 def extract(

@@ -1,0 +1,82 @@
+"""Attributes that the index computes are answered with a value, or not at all."""
+
+import datetime as dt
+from dataclasses import replace
+
+import pytest
+
+from darkroom_common.index.answer import header_json, result_json
+from darkroom_common.index.fields import FIELDS, Kept, Level
+from darkroom_common.index.query import Query
+from darkroom_common.index.rows import Found, InstanceRow, Json, SeriesRow, StudyRow
+
+NOW = dt.datetime(2024, 1, 31, tzinfo=dt.UTC)
+STUDY = StudyRow(
+    "1.2", None, None, (), (), (), 0, 0, 0, "receiving", 0, 1, NOW, NOW, None, attributes={}
+)
+SERIES = SeriesRow("1.3", None, None, 0, 1, attributes={})
+INSTANCE = InstanceRow("1.4", "1.5", "1.6", None, None, None, None, None, attributes={})
+EVERY_TAG = frozenset(field.tag for field in FIELDS)
+COMPUTED = {field.tag: field.level for field in FIELDS if field.kept is Kept.COMPUTED}
+
+
+def answers() -> list[Json]:
+    """Return every form of an answer about rows in which all that may be empty is."""
+    found = {
+        Level.STUDY: Found(STUDY),
+        Level.SERIES: Found(STUDY, SERIES),
+        Level.INSTANCE: Found(STUDY, SERIES, INSTANCE),
+    }
+    return [
+        result_json(Query(level, include=include, include_all=whole), one)
+        for level, one in found.items()
+        for include, whole in ((frozenset(), False), (frozenset(), True), (EVERY_TAG, False))
+    ]
+
+
+@pytest.mark.req("API-02")
+def test_what_has_no_value_is_left_out() -> None:
+    for answer in answers():
+        assert all(element.get("Value") for element in answer.values()), answer
+        assert "00080061" not in answer
+        assert "00080062" not in answer
+        assert "00080060" not in answer
+
+
+def test_counts_of_nothing_are_values() -> None:
+    for answer in answers():
+        assert answer["00201206"] == {"vr": "IS", "Value": [0]}
+        assert answer["00201208"] == {"vr": "IS", "Value": [0]}
+
+
+def test_empty_texts_are_no_values() -> None:
+    study = replace(STUDY, modalities=("", "CT"), sop_classes=("",))
+    answer = result_json(Query(Level.STUDY), Found(study))
+    assert answer["00080061"] == {"vr": "CS", "Value": ["CT"]}
+    assert "00080062" not in answer
+
+
+def test_what_is_there_is_answered_at_every_level() -> None:
+    study = replace(STUDY, modalities=("CT",), sop_classes=("1.5",))
+    series = replace(SERIES, modality="CT")
+    instance = replace(
+        INSTANCE,
+        instance_number=1,
+        pixel_rows=2,
+        pixel_columns=3,
+        bits_allocated=8,
+        number_of_frames=4,
+    )
+    answer = result_json(Query(Level.INSTANCE, include=EVERY_TAG), Found(study, series, instance))
+    assert set(COMPUTED) <= set(answer)
+    assert answer["00280008"] == {"vr": "IS", "Value": [4]}
+
+
+def test_a_header_that_could_not_be_read_has_its_uids() -> None:
+    made = header_json({}, study="1.2", series="1.3", sop_class="1.5", instance="1.4")
+    assert {tag: element["Value"] for tag, element in made.items()} == {
+        "00080016": ["1.5"],
+        "00080018": ["1.4"],
+        "0020000D": ["1.2"],
+        "0020000E": ["1.3"],
+    }
