@@ -12,10 +12,11 @@ import pytest
 
 from darkroom_common.dicom.part10 import decode_head
 from darkroom_common.dimse.requestor import Peer
+from darkroom_common.dimse.tls import TlsClient
 from darkroom_local.engines.ports import LOOPBACK, free_port
 from darkroom_transmit.sending.outcome import Outcome
 from darkroom_transmit.sending.pool import AssociationPool
-from darkroom_transmit.sending.sender import ClientTls, DimseSender, Orders
+from darkroom_transmit.sending.sender import DimseSender, Orders
 from darkroom_transmit.sending.sources import Item, Source
 from darkroom_transmit.sending.throttle import Throttle
 from tests.bench import report
@@ -97,7 +98,7 @@ def sources_of(folder: Path) -> list[Source]:
 
 async def send_ours(folders: Sequence[Sequence[Source]], port: int) -> float:
     """Send as a lane does: pool, threads, an outcome told for each; return the seconds."""
-    sender = DimseSender(AssociationPool(), ClientTls())
+    sender = DimseSender(AssociationPool(), TlsClient())
     peer = Peer(LOOPBACK, port, "DARKROOM", "BENCH")
     told: list[Outcome] = []
     with ThreadPoolExecutor(len(folders)) as threads:

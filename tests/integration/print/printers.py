@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from ssl import SSLContext
 from typing import Any
 
 from pydicom import dcmread
@@ -251,7 +252,9 @@ class ScriptedPrinter:
 
 
 @contextmanager
-def scripted(*, meta_only: bool = False, colour: bool = True) -> Iterator[ScriptedPrinter]:
+def scripted(
+    *, meta_only: bool = False, colour: bool = True, tls: SSLContext | None = None
+) -> Iterator[ScriptedPrinter]:
     """Run a scripted printer."""
     printer = ScriptedPrinter()
     ae = AE(ae_title="FILM")
@@ -264,6 +267,7 @@ def scripted(*, meta_only: bool = False, colour: bool = True) -> Iterator[Script
     server = ae.start_server(
         (LOOPBACK, 0),
         block=False,
+        ssl_context=tls,
         evt_handlers=[
             (evt.EVT_N_CREATE, printer.create),
             (evt.EVT_N_SET, printer.set),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
+from ssl import SSLContext
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -101,13 +102,14 @@ class Keeper:
 
 
 @contextmanager
-def keeping(keeper: Keeper) -> Iterator[Keeper]:
+def keeping(keeper: Keeper, tls: SSLContext | None = None) -> Iterator[Keeper]:
     """Run a keeper."""
     ae = AE("PACS")
     ae.add_supported_context(CT, SYNTAXES)
+    ae.add_supported_context("1.2.840.10008.1.1")
     ae.add_supported_context(PUSH_MODEL, SYNTAXES)
     handlers: Any = [(evt.EVT_C_STORE, keeper.on_store), (evt.EVT_N_ACTION, keeper.on_action)]
-    server = ae.start_server((LOOPBACK, 0), block=False, evt_handlers=handlers)
+    server = ae.start_server((LOOPBACK, 0), block=False, evt_handlers=handlers, ssl_context=tls)
     assert server is not None
     keeper.port = server.server_address[1]
     try:

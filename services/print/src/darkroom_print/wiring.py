@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from typing import Final
 
 from darkroom_common.amqp.rabbitmq import open_broker
+from darkroom_common.dimse.tls import TlsClient
 from darkroom_common.index.compatibility import check_index
 from darkroom_common.objects.store import open_store
 from darkroom_common.postgres.inbox import Inbox
@@ -20,7 +21,6 @@ from darkroom_print.answers import Answers
 from darkroom_print.composing.composer import open_composers
 from darkroom_print.handlers import Handlers
 from darkroom_print.printers.configuration import Configuration
-from darkroom_print.printers.connecting import Tls
 from darkroom_print.printing.dispatcher import Dispatcher
 from darkroom_print.printing.repository import JobRepository
 from darkroom_print.printing.workshop import Workshop
@@ -35,7 +35,7 @@ async def run(service: Service, settings: PrintSettings) -> None:
     """Keep what is asked for as jobs and print it, until stopped."""
     store = open_store(settings.store_url)
     seal = Seal(PhiKeys.parse(settings.phi_keys.get_secret_value()))
-    tls = Tls(settings.dicom_tls_ca, settings.dicom_tls_certificate, settings.dicom_tls_key)
+    tls = TlsClient(settings.dicom_tls_ca, settings.dicom_tls_certificate, settings.dicom_tls_key)
     outbox = Outbox("print")
     async with (
         AsyncExitStack() as stack,

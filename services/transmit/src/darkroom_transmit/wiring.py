@@ -8,6 +8,7 @@ from functools import partial
 from typing import Final
 
 from darkroom_common.amqp.rabbitmq import open_broker
+from darkroom_common.dimse.tls import TlsClient
 from darkroom_common.index.compatibility import check_index
 from darkroom_common.objects.store import open_store
 from darkroom_common.postgres.inbox import Inbox
@@ -42,7 +43,7 @@ from darkroom_transmit.sending.dispatcher import Dispatcher
 from darkroom_transmit.sending.lane import Yard
 from darkroom_transmit.sending.pool import AssociationPool
 from darkroom_transmit.sending.repository import JobRepository
-from darkroom_transmit.sending.sender import ClientTls, DimseSender
+from darkroom_transmit.sending.sender import DimseSender
 from darkroom_transmit.sending.stow import open_stow_sender
 from darkroom_transmit.settings import TransmitSettings
 from darkroom_transmit.tidy import tidy
@@ -59,7 +60,7 @@ async def run(service: Service, settings: TransmitSettings) -> None:
     """Keep what is asked for as jobs and send it, until stopped."""
     store = open_store(settings.store_url)
     keys = PhiKeys.parse(settings.phi_keys.get_secret_value())
-    tls = ClientTls(settings.dicom_tls_ca, settings.dicom_tls_certificate, settings.dicom_tls_key)
+    tls = TlsClient(settings.dicom_tls_ca, settings.dicom_tls_certificate, settings.dicom_tls_key)
     secret = decode_key(settings.pseudonym_key.get_secret_value(), setting="PSEUDONYM_KEY")
     outbox = Outbox("transmit")
     async with (

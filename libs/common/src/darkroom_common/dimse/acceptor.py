@@ -30,7 +30,8 @@ from darkroom_common.dimse.negotiation import (
     Rejection,
     Supported,
 )
-from darkroom_common.dimse.tls import HandshakeFailed, TlsConnection, TlsServer
+from darkroom_common.dimse.secured import HandshakeFailed, TlsConnection
+from darkroom_common.dimse.tls import TlsServer
 from darkroom_common.dimse.wire.pdu import (
     ASSOCIATE_LIMIT,
     HEAD,

@@ -19,6 +19,7 @@ from darkroom_common.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATIO
 from darkroom_common.dimse.contexts import VERIFICATION
 from darkroom_common.dimse.negotiation import APPLICATION_CONTEXT
 from darkroom_common.dimse.proposal import Proposal
+from darkroom_common.dimse.tls import BadCertificate, TlsClient
 from darkroom_common.dimse.wire.command import (
     COMMAND_LIMIT,
     Response,
@@ -41,6 +42,7 @@ from darkroom_common.dimse.wire.pdu import (
     encode_user_abort,
 )
 from darkroom_common.errors import DarkroomError
+from darkroom_common.specs.destinations import Tls
 
 MAX_PDU: Final = 131_072
 """The longest P-DATA-TF that we offer to take, and that we send to a peer that takes any."""
@@ -86,6 +88,18 @@ class Peer:
     answer_seconds: float = 60.0
     tls: ssl.SSLContext | None = None
     server_name: str = ""
+
+
+def tls_context(files: TlsClient, asked: Tls) -> ssl.SSLContext:
+    """Return what connections to a peer are made with.
+
+    Raises:
+        PeerFault: certificates cannot be used.
+    """
+    try:
+        return files.context(asked)
+    except BadCertificate as error:
+        raise PeerFault("BadCertificate", str(error), transient=False) from error
 
 
 @dataclass(frozen=True)

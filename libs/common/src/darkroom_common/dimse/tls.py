@@ -5,19 +5,21 @@ renegotiation, no resumption: a handshake once an association costs little, and 
 to be shared by the processes.
 """
 
-import hashlib
 import ssl
-import time
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from cryptography import x509
 
-from darkroom_common.dimse.connection import TICK, Connection, PeerGone
+from darkroom_common.clock import SYSTEM_CLOCK
 from darkroom_common.errors import ConfigurationError
+from darkroom_common.specs.destinations import Tls
+from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -27,8 +29,8 @@ _CIPHERS: Final = ":".join(  # RFC 9325 section 4.2, and ChaCha20 (RFC 7905)
     for signature in ("ECDSA", "RSA")
 )
 _VERSIONS: Final = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
-_SEALED: Final = 128 * 1024
-"""Bytes of one read from the network."""
+CLIENT: Final = "dicom-tls-client"
+"""What the metrics call the certificate that we show as a client."""
 Stamps = tuple[tuple[int, int, int] | None, ...]
 
 
@@ -127,185 +129,133 @@ def _load(files: TlsFiles, *, first: bool) -> _Loaded:
     Raises:
         BadCertificate: they cannot be used.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = _VERSIONS[files.minimum]
-    context.set_ciphers(_CIPHERS)
-    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_TICKET
+    context = _bare_context(ssl.PROTOCOL_TLS_SERVER, files.minimum)
     context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
     context.num_tickets = 0
-    at = files.certificate
-    try:
-        expires = x509.load_pem_x509_certificates(at.read_bytes())[0].not_valid_after_utc
-        at = files.key
-        at.read_bytes()
-        context.load_cert_chain(files.certificate, files.key, _no_password)
+    with _readable(str(files.certificate)) as at:
+        expires = _load_chain(context, files.certificate, files.key, at, first=first)
         if files.clients != "ignored" and files.client_ca is not None:
-            at = files.client_ca
+            at.path = str(files.client_ca)
             context.load_verify_locations(files.client_ca)
-            context.verify_mode = (
-                ssl.CERT_REQUIRED if files.clients == "required" else ssl.CERT_OPTIONAL
-            )
-    except ssl.SSLError as error:
-        raise BadCertificate(f"{at}: {_word(error)}") from error
-    except OSError as error:
-        raise BadCertificate(f"{at}: {error.strerror}") from error
-    except (ValueError, x509.InvalidVersion) as error:
-        raise BadCertificate(f"{at}: no PEM certificate, or no key without a password") from error
-    if expires <= datetime.now(UTC):
-        if not first:
-            raise BadCertificate(f"{files.certificate}: expired on {expires.isoformat()}")
-        log.error("certificate.expired", expires=expires.isoformat())
+            required = files.clients == "required"
+            context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
     return _Loaded(context, expires)
 
 
-@dataclass(frozen=True)
-class TlsTrust:
-    """How a client checks a server, and what it shows of itself.
+@dataclass
+class _At:
+    path: str
 
-    Attributes:
-        authorities: PEM text of those that the server's certificate must lead to; empty: the
-            file `ca`, or without one those of the system.
+
+@contextmanager
+def _readable(path: str) -> Iterator[_At]:
+    """Say of which file it is that it cannot be used."""
+    at = _At(path)
+    try:
+        yield at
+    except ssl.SSLError as error:
+        raise BadCertificate(f"{at.path}: {openssl_word(error)}") from error
+    except OSError as error:
+        raise BadCertificate(f"{at.path}: {error.strerror}") from error
+    except (ValueError, x509.InvalidVersion) as error:
+        reason = "no PEM certificate, or no key without a password"
+        raise BadCertificate(f"{at.path}: {reason}") from error
+
+
+def _bare_context(protocol: Any, minimum: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(protocol)
+    context.minimum_version = _VERSIONS[minimum]
+    context.set_ciphers(_CIPHERS)
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_TICKET
+    return context
+
+
+def _load_chain(
+    context: ssl.SSLContext, certificate: Path, key: Path, at: _At, *, first: bool
+) -> datetime:
+    """Load certificate and key; return when the certificate expires."""
+    at.path = str(certificate)
+    expires = x509.load_pem_x509_certificates(certificate.read_bytes())[0].not_valid_after_utc
+    at.path = str(key)
+    key.read_bytes()
+    context.load_cert_chain(certificate, key, _no_password)
+    if expires <= SYSTEM_CLOCK.now():
+        if not first:
+            raise BadCertificate(f"{certificate}: expired on {expires.isoformat()}")
+        log.error("certificate.expired", expires=expires.isoformat())
+    return expires
+
+
+class TlsClient:
+    """How this host calls servers: files that all share, looked at before each connection.
+
+    A changed file is taken for the next connections; while it is no good, the context that was made
+    from the old ones stays.
+
+    Args:
+        ca: PEM file of authorities; without it, those of the system.
         certificate: PEM file of our own, for servers that ask for one.
         key: its private key.
     """
 
-    authorities: str
-    ca: Path | None
-    certificate: Path | None
-    key: Path | None
-    minimum: Literal["1.2", "1.3"]
+    def __init__(
+        self, ca: Path | None = None, certificate: Path | None = None, key: Path | None = None
+    ) -> None:
+        self._files = (ca, certificate, key)
+        self._made: dict[tuple[str, bool, str], tuple[Stamps, ssl.SSLContext]] = {}
+        self._looked_at: Stamps = ()
+        self._lock = threading.Lock()
 
+    def context(self, asked: Tls) -> ssl.SSLContext:
+        """Return what a connection is made with; the server's name or address is checked, too.
 
-def client_context(trust: TlsTrust) -> ssl.SSLContext:
-    """Return a context for connections to one server; its name or address is checked, too.
+        Raises:
+            BadCertificate: a file or text cannot be used, and there is nothing older.
+        """
+        key = asked.ca, asked.client_certificate, asked.minimum
+        stamps = tuple(_stamp(path) for path in self._files if path is not None)
+        with self._lock:
+            known = self._made.get(key)
+            if known is not None and known[0] == stamps:
+                return known[1]
+            try:
+                context = self._load(asked, first=known is None)
+            except BadCertificate as error:
+                if stamps != self._looked_at:
+                    self._looked_at = stamps
+                    metrics.CERTIFICATE_REFUSED.labels(CLIENT).inc()
+                    kept = known is not None
+                    log.error("certificate.refused", reason=str(error), kept=kept)
+                if known is None:
+                    raise
+                return known[1]
+            self._looked_at = stamps
+            if known is not None:
+                log.info("certificate.renewed", listener=CLIENT)
+            self._made[key] = stamps, context
+            return context
 
-    Raises:
-        BadCertificate: a file or text cannot be used.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = _VERSIONS[trust.minimum]
-    context.set_ciphers(_CIPHERS)
-    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_TICKET
-    at = "authorities"
-    try:
-        if trust.authorities:
-            context.load_verify_locations(cadata=trust.authorities)
-        elif trust.ca is not None:
-            at = str(trust.ca)
-            context.load_verify_locations(trust.ca)
-        else:
-            context.load_default_certs(ssl.Purpose.SERVER_AUTH)
-        if trust.certificate is not None and trust.key is not None:
-            at = str(trust.certificate)
-            context.load_cert_chain(trust.certificate, trust.key, _no_password)
-    except ssl.SSLError as error:
-        raise BadCertificate(f"{at}: {_word(error)}") from error
-    except OSError as error:
-        raise BadCertificate(f"{at}: {error.strerror}") from error
-    except ValueError as error:
-        raise BadCertificate(f"{at}: no PEM certificate, or no key without a password") from error
-    return context
+    def _load(self, asked: Tls, *, first: bool) -> ssl.SSLContext:
+        ca, certificate, key = self._files
+        context = _bare_context(ssl.PROTOCOL_TLS_CLIENT, asked.minimum)
+        with _readable("authorities") as at:
+            if asked.ca:
+                context.load_verify_locations(cadata=asked.ca)
+            elif ca is not None:
+                at.path = str(ca)
+                context.load_verify_locations(ca)
+            else:
+                context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+            if asked.client_certificate and certificate is not None and key is not None:
+                expires = _load_chain(context, certificate, key, at, first=first)
+                metrics.CERTIFICATE_EXPIRES.labels(CLIENT).set(expires.timestamp())
+        return context
 
 
 def _no_password() -> str:
     raise ValueError  # else OpenSSL would ask on the terminal
 
 
-def _word(error: ssl.SSLError) -> str:
+def openssl_word(error: ssl.SSLError) -> str:
     """Return OpenSSL's name of an error, which is one of a closed set."""
     return (error.reason or type(error).__name__).lower().replace("_", "-").replace(" ", "-")
-
-
-class HandshakeFailed(PeerGone):
-    """The peer speaks no TLS, too old TLS, or shows no certificate that is good here."""
-
-
-class TlsConnection(Connection):
-    """A connection within TLS. Reads and writes of the socket are those of `Connection`."""
-
-    _tls: ssl.SSLObject
-    _sealed: memoryview
-
-    def open(self, context: ssl.SSLContext, deadline: float) -> None:
-        """Do the handshake, before `deadline` on the monotonic clock.
-
-        Raises:
-            HandshakeFailed: the peer is not one for this port.
-            PeerGone: closed, reset or too slow.
-        """
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._sealed = memoryview(bytearray(_SEALED))
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        while True:
-            try:
-                self._tls.do_handshake()
-            except ssl.SSLWantReadError:
-                pass
-            except ssl.SSLError as error:
-                with suppress(PeerGone):
-                    self._flush()  # the alert
-                raise HandshakeFailed(_word(error)) from error
-            else:
-                break
-            if time.monotonic() > deadline:
-                raise PeerGone("time-limit")
-            self._flush()
-            self._take_sealed()
-        self._flush()
-        certificate = self._tls.getpeercert(binary_form=True)
-        if certificate:
-            self.certificate_sha256 = hashlib.sha256(certificate).hexdigest()
-        self.protection = str(self._tls.version())
-
-    def _take_sealed(self) -> bool:
-        """Wait up to a tick for more from the network; return whether something came."""
-        count = super()._receive(self._sealed)
-        if count is None:
-            return False
-        self._incoming.write(self._sealed[:count])
-        return True
-
-    def _receive(self, view: memoryview) -> int | None:
-        """As `Connection._receive`, with what the records hold."""
-        began = time.monotonic()
-        while not (count := self._unseal(view)):
-            if not self._take_sealed() or time.monotonic() - began > TICK:
-                return None
-        return count
-
-    def _unseal(self, view: memoryview) -> int:
-        """Return how many bytes of what has come are now in `view`: those of many records."""
-        count = 0
-        try:
-            while count < len(view):
-                size: Any = self._tls.read(len(view) - count, view[count:])
-                if not size:  # close_notify
-                    if count:
-                        break
-                    raise PeerGone("connection-closed")
-                count += size
-        except ssl.SSLWantReadError:
-            pass
-        except ssl.SSLError as error:
-            raise PeerGone(_word(error)) from error
-        self._flush()  # what TLS itself has to say, such as a new key
-        return count
-
-    def _flush(self) -> None:
-        if self._outgoing.pending:
-            super().send(self._outgoing.read())
-
-    def _say_goodbye(self, last: bytes) -> None:
-        if last:
-            self._tls.write(last)
-        with suppress(ssl.SSLError):  # it would like to have the peer's goodbye, too
-            self._tls.unwrap()
-        super()._say_goodbye(self._outgoing.read())
-
-    def send(self, data: bytes) -> None:
-        """As `Connection.send`."""
-        try:
-            self._tls.write(data)
-        except ssl.SSLError as error:
-            raise PeerGone(_word(error)) from error
-        self._flush()

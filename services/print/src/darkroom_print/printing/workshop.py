@@ -5,12 +5,12 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
+from darkroom_common.dimse.tls import TlsClient
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Database
 from darkroom_common.seal import Seal
 from darkroom_print.composing.composer import Composers
 from darkroom_print.printers.configuration import Configuration
-from darkroom_print.printers.connecting import Tls
 from darkroom_print.printing.orders import Paths
 from darkroom_print.printing.repository import JobRepository
 
@@ -32,7 +32,7 @@ class Workshop:
     store: Paths
     seal: Seal
     threads: Executor
-    tls: Tls
+    tls: TlsClient
     owner: str
     lease_seconds: float
     chance: Callable[[], float] = random.random

@@ -1,18 +1,22 @@
 """How a batch of data sets gets to a destination: one sender for each kind of destination."""
 
 import asyncio
-import ssl
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Protocol
 
 from darkroom_common.dimse.contexts import VERIFICATION
 from darkroom_common.dimse.proposal import Proposal
-from darkroom_common.dimse.requestor import IMPLICIT_VR_LITTLE_ENDIAN, Peer, PeerFault, associate
-from darkroom_common.dimse.tls import BadCertificate, TlsTrust, client_context
+from darkroom_common.dimse.requestor import (
+    IMPLICIT_VR_LITTLE_ENDIAN,
+    Peer,
+    PeerFault,
+    associate,
+    tls_context,
+)
+from darkroom_common.dimse.tls import TlsClient
 from darkroom_transmit.destinations.destination import Destination
 from darkroom_transmit.sending.outcome import Outcome
 from darkroom_transmit.sending.pool import AssociationPool, PoolKey
@@ -61,44 +65,12 @@ class Sender(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class ClientTls:
-    """What all destinations share of TLS: files of this host."""
-
-    ca: Path | None = None
-    certificate: Path | None = None
-    key: Path | None = None
-
-
-def tls_context(destination: Destination, files: ClientTls) -> ssl.SSLContext:
-    """Return what connections to a destination are checked by.
-
-    Raises:
-        PeerFault: certificates cannot be used.
-    """
-    asked = destination.spec.tls
-    shown = asked.client_certificate
-    try:
-        return client_context(
-            TlsTrust(
-                authorities=asked.ca,
-                ca=files.ca,
-                certificate=files.certificate if shown else None,
-                key=files.key if shown else None,
-                minimum=asked.minimum,
-            )
-        )
-    except BadCertificate as error:
-        raise PeerFault("BadCertificate", str(error), transient=False) from error
-
-
 @dataclass
 class DimseSender:
     """C-STORE over pooled associations, in threads."""
 
     pool: AssociationPool
-    tls: ClientTls
-    _contexts: dict[tuple[str, int], ssl.SSLContext] = field(default_factory=dict)
+    tls: TlsClient
 
     def peer(self, destination: Destination) -> Peer:
         """Return whom to call.
@@ -116,19 +88,9 @@ class DimseSender:
             calling_ae_title=spec.calling_ae_title,
             connect_seconds=spec.connect_seconds,
             answer_seconds=spec.answer_seconds,
-            tls=self._tls(destination) if spec.tls.enabled else None,
+            tls=tls_context(self.tls, spec.tls) if spec.tls.enabled else None,
             server_name=spec.tls.server_name,
         )
-
-    def _tls(self, destination: Destination) -> ssl.SSLContext:
-        known = destination.name, destination.version
-        context = self._contexts.get(known)
-        if context is None:
-            context = tls_context(destination, self.tls)
-            for old in [key for key in self._contexts if key[0] == destination.name]:
-                del self._contexts[old]
-            self._contexts[known] = context
-        return context
 
     async def send(
         self, destination: Destination, sources: Sequence[Source], orders: Orders

@@ -17,11 +17,12 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt
 from tenacity.wait import wait_random_exponential
 
 from darkroom_common.dicom.part10 import FileMeta, encode_head
-from darkroom_common.dimse.requestor import PeerFault
+from darkroom_common.dimse.requestor import PeerFault, tls_context
+from darkroom_common.dimse.tls import TlsClient
 from darkroom_transmit.destinations.destination import Destination
 from darkroom_transmit.sending.outcome import Outcome, Verdict
 from darkroom_transmit.sending.scu import Unsendable, open_file
-from darkroom_transmit.sending.sender import ClientTls, Orders, tls_context
+from darkroom_transmit.sending.sender import Orders
 from darkroom_transmit.sending.sources import Source
 from darkroom_transmit.sending.stored import NOT_ACCEPTED, outcomes
 
@@ -32,6 +33,7 @@ BYTES: Final = 64 << 20
 """A request holds so many at most, or one object: what is lost with it is sent again."""
 _JSON: Final = "application/dicom+json"
 _CONNECTS: Final = 3
+_Made = tuple[int, ssl.SSLContext]
 _ANSWERED: Final = frozenset({200, 202, 409})
 _NOT_NOW: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _UNSUPPORTED: Final = 415
@@ -49,8 +51,8 @@ _WORDS: Final = {
 class StowSender:
     """Stores over HTTP; one client for each destination in force."""
 
-    tls: ClientTls
-    _clients: dict[str, tuple[int, httpx.AsyncClient]] = field(default_factory=dict)
+    tls: TlsClient
+    _clients: dict[str, tuple[_Made, httpx.AsyncClient]] = field(default_factory=dict)
 
     async def send(
         self, destination: Destination, sources: Sequence[Source], orders: Orders
@@ -151,17 +153,19 @@ class StowSender:
             _raise_for(status)
 
     async def _client(self, destination: Destination) -> httpx.AsyncClient:
+        made = destination.version, tls_context(self.tls, destination.spec.tls)
         known = self._clients.get(destination.name)
         if known is not None:
-            if known[0] == destination.version:
+            if known[0] == made:
                 return known[1]
             del self._clients[destination.name]
             await known[1].aclose()
-        client = self._open(destination)
-        self._clients[destination.name] = destination.version, client
+        client = self._open(destination, made[1])
+        self._clients[destination.name] = made, client
         return client
 
-    def _open(self, destination: Destination) -> httpx.AsyncClient:
+    @staticmethod
+    def _open(destination: Destination, context: ssl.SSLContext) -> httpx.AsyncClient:
         spec = destination.spec
         auth = None
         headers = {}
@@ -173,7 +177,7 @@ class StowSender:
             base_url=f"{(spec.url or '').rstrip('/')}/",
             auth=auth,
             headers=headers,
-            verify=tls_context(destination, self.tls),
+            verify=context,
             timeout=httpx.Timeout(spec.answer_seconds, connect=spec.connect_seconds),
             limits=httpx.Limits(max_connections=spec.max_associations, keepalive_expiry=30),
             follow_redirects=False,  # a login is for the server that was named
@@ -188,7 +192,7 @@ class StowSender:
 
 
 @asynccontextmanager
-async def open_stow_sender(tls: ClientTls) -> AsyncIterator[StowSender]:
+async def open_stow_sender(tls: TlsClient) -> AsyncIterator[StowSender]:
     """Open the sender for the length of a block."""
     sender = StowSender(tls)
     try:
