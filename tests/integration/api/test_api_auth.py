@@ -2,7 +2,9 @@
 
 import asyncio
 import re
-from uuid import UUID
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
 
 import asyncpg
 import httpx
@@ -10,10 +12,13 @@ import pytest
 from argon2 import PasswordHasher
 
 from darkroom_api.accounts.permissions import ACCESS, ROLES, Open, allows
+from darkroom_api.accounts.tokens import AccessTokens
+from darkroom_common.postgres.phi import decode_key
 from tests.integration.api.conftest import Api
 from tests.support.builders import a_data_set
 from tests.support.services import role_url
 
+MEMBERS = {"type", "title", "status", "detail", "code", "name", "request_id", "errors"}
 PASSWORD = "a long enough password"
 
 
@@ -53,12 +58,20 @@ async def test_the_first_administrator_signs_in(api: Api) -> None:
     answer = await api.client.get("/api/v1/auth/me")
     assert answer.json()["username"] == "admin"
     assert answer.json()["permissions"] == ["*"]
+    assert api.tokens["user"] == answer.json()
+    again = (await refresh(api, api.tokens["refresh_token"])).json()
+    assert again["user"] == answer.json()
     assert (await api.sign_in("ADMIN", api.services.admin_password)).status_code == 200
     wrong = await api.sign_in("admin", "wrong")
     unknown = await api.sign_in("nobody", "wrong")
     assert wrong.status_code == unknown.status_code == 401
-    one, other = wrong.json()["error"], unknown.json()["error"]
+    one, other = wrong.json(), unknown.json()
     assert (one["code"], one["name"]) == (1001, "INVALID_CREDENTIALS")
+    assert (one["detail"], one["title"], one["status"]) == (
+        "Invalid credentials",
+        "Unauthorized",
+        401,
+    )
     assert {**one, "request_id": ""} == {**other, "request_id": ""}
 
 
@@ -95,18 +108,53 @@ async def test_five_failures_lock_a_name_known_or_not(api: Api) -> None:
     for name in ("radia", "ghost"):
         failures = await asyncio.gather(*(api.sign_in(name, "wrong") for _ in range(5)))
         assert {answer.status_code for answer in failures} == {401}
-    right = await api.sign_in("radia", PASSWORD)
-    assert right.status_code == 401
-    assert (await api.sign_in("ghost", PASSWORD)).json()["error"]["message"] == (
-        right.json()["error"]["message"]
-    )
+    refused = [await api.sign_in(name, PASSWORD) for name in ("radia", "ghost", "RADIA ")]
+    for answer in refused:
+        assert answer.status_code == 429
+        assert answer.headers["retry-after"] == "60"
+        assert answer.json()["code"] == 1005
+        assert answer.json()["detail"] == "Too many login attempts. Try again in 60 seconds."
+    assert len({re.sub("request_id.*", "", answer.text) for answer in refused}) == 1
     async with api.seed.database.acquire() as db:
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await db.execute("SELECT * FROM api.login_attempt")  # metadata's role may not
     connection = await asyncpg.connect(api.services.superuser_url)
-    await connection.execute("UPDATE api.login_attempt SET last_at = now() - interval '16 minutes'")
+    age = "UPDATE api.login_attempt SET last_at = now() - interval '61 seconds'"
+    await connection.execute(age)
+    tries = [(await api.sign_in("radia", "wrong")).status_code for _ in range(2)]
+    assert tries == [401, 429]  # one try a minute is left
+    await connection.execute(age)
     await connection.close()
     assert (await api.sign_in("radia", PASSWORD)).status_code == 200
+    assert (await api.sign_in("radia", "wrong")).status_code == 401  # the count began anew
+
+
+@pytest.mark.req("API-03")
+async def test_of_many_tries_at_once_five_are_looked_at(api: Api) -> None:
+    answers = await asyncio.gather(*(api.sign_in("burst", "wrong") for _ in range(20)))
+    assert sorted(answer.status_code for answer in answers) == [401] * 5 + [429] * 15
+
+
+async def test_an_expired_token_of_ours_is_told_from_a_false_one(api: Api) -> None:
+    class LongAgo:
+        def now(self) -> datetime:
+            return datetime.now(UTC) - timedelta(hours=9)
+
+        def monotonic(self) -> float:
+            return 0.0
+
+    key = decode_key(api.services.secrets["JWT_KEY"], setting="JWT_KEY")
+    given: dict[str, Any] = {
+        "user_id": uuid4(),
+        "username": "x",
+        "roles": [],
+        "session_id": uuid4(),
+    }
+    expired = AccessTokens(key, LongAgo()).issue(**given)
+    answer = await me(api, expired)
+    assert (answer.status_code, answer.json()["code"]) == (401, 1002)
+    false = await me(api, AccessTokens(b"x" * 32, LongAgo()).issue(**given))
+    assert (false.status_code, false.json()["code"]) == (401, 1003)
 
 
 @pytest.mark.req("API-02")
@@ -147,7 +195,8 @@ async def test_every_route_for_every_role(api: Api) -> None:
                 assert answer.status_code in good, (path, role, answer.text)
             else:
                 assert answer.status_code == 403, (path, role)
-                assert answer.json()["error"]["code"] == 1004
+                assert answer.json()["code"] == 1004
+                assert answer.json()["detail"] == f"Missing permission: {access.value}"
 
 
 async def test_token_faults_all_look_the_same(api: Api) -> None:
@@ -177,6 +226,8 @@ async def test_errors_have_one_form_and_echo_nothing(api: Api) -> None:
     secret = "Planted^Secret"
     cases = [
         await api.client.get("/api/v1/studies", params={"page": secret}),
+        await api.client.get("/api/v1/studies", params={"cursor": secret}),
+        await api.client.get("/api/v1/studies", params={"page_size": 201}),
         await api.client.get("/api/v1/studies", params={"status": secret}),
         await api.client.get("/api/v1/studies", params={"date_from": secret}),
         await api.client.get("/api/v1/studies", params={"patient_name": secret * 100}),
@@ -190,11 +241,13 @@ async def test_errors_have_one_form_and_echo_nothing(api: Api) -> None:
     for answer in cases:
         assert 400 <= answer.status_code < 500
         assert secret not in answer.text
-        error = answer.json()["error"]
-        assert set(error) == {"code", "name", "message", "request_id", "details"}
+        assert answer.headers["content-type"] == "application/problem+json"
+        error = answer.json()
+        assert set(error) == MEMBERS
+        assert error["status"] == answer.status_code
         assert answer.headers["x-request-id"] == error["request_id"]
     kept = await api.client.get("/nothing", headers={"x-request-id": "abc-1"})
-    assert kept.json()["error"]["request_id"] == "abc-1"
+    assert kept.json()["request_id"] == "abc-1"
     made = await api.client.get("/nothing", headers={"x-request-id": "no spaces, please"})
     assert re.fullmatch(r"[0-9a-f]{32}", made.headers["x-request-id"])
     log = api.services.running["api"].log.read_text()
@@ -232,14 +285,14 @@ async def test_a_study_in_the_list_and_in_detail(api: Api) -> None:
         ({"date_from": "2023-06-01"}, ["Doe^Jane"]),
         ({"date_to": "2023-06-01"}, ["Roe^Jim"]),
         ({"status": "verified"}, []),
-        ({"limit": 1, "page": 2}, ["Roe^Jim"]),
-        ({"limit": 10**9}, ["Doe^Jane", "Roe^Jim"]),
+        ({"page_size": 1, "page": 2}, ["Roe^Jim"]),
+        ({"page_size": 200}, ["Doe^Jane", "Roe^Jim"]),
     ):
         answer = await api.client.get("/api/v1/studies", params=query)
-        assert [one["patient_name"] for one in answer.json()["items"]] == names, query
-    page = (await api.client.get("/api/v1/studies", params={"limit": 1})).json()
-    assert (page["total"], page["has_more"]) == (2, True)
-    uid = page["items"][0]["study_instance_uid"]
+        assert [one["patient_name"] for one in answer.json()["data"]] == names, query
+    page = (await api.client.get("/api/v1/studies", params={"page_size": 1})).json()
+    assert (page["total"], page["page"], page["page_size"]) == (2, 1, 1)
+    uid = page["data"][0]["study_instance_uid"]
     detail = (await api.client.get(f"/api/v1/studies/{uid}")).json()
     assert detail["series"][0]["modality"] == "CT"
     assert detail["conflicts"] == []

@@ -159,7 +159,7 @@ async def test_a_step_begins_goes_on_and_is_completed(both: Both) -> None:
         shown = await call("GET", f"/mpps/{uid}", 200)
         assert shown["attributes"]["00100020"]["Value"] == ["PLANTED-1"]
         assert shown["attributes"]["00400252"]["Value"] == ["COMPLETED"]
-        assert [one["sop_instance_uid"] for one in (await call("GET", "/mpps", 200))["items"]] == [
+        assert [one["sop_instance_uid"] for one in (await call("GET", "/mpps", 200))["data"]] == [
             uid
         ]
     rows = await both.desk.prepared.fetch("SELECT * FROM transmit.procedure_step")
@@ -195,17 +195,16 @@ async def test_what_the_other_node_refuses_is_told_and_can_be_tried_again(both: 
         given = {**STEP, "sop_instance_uid": uid}
         for status in (0x0110, 0x0120, 0x0106, 0x0111):
             manager.refuse.append(status)
-            told = (await call("POST", "/mpps", 502, json=given))["error"]["details"]
-            assert told["status"] == f"{status:04X}"
+            told = await call("POST", "/mpps", 502, json=given)
+            assert told["dicom_status"] == f"{status:04X}"
             assert "lanted" not in json.dumps(told)
             assert (await call("GET", f"/mpps/{uid}", 200))["state"] == "REFUSED"
         assert not manager.steps
         await call("PATCH", f"/mpps/{uid}", 409, json=completed())
         await call("POST", "/mpps", 201, json=given)
         manager.refuse.append(0x0110)
-        assert (await call("PATCH", f"/mpps/{uid}", 502, json=completed()))["error"]["details"][
-            "status"
-        ] == "0110"
+        told = await call("PATCH", f"/mpps/{uid}", 502, json=completed())
+        assert told["dicom_status"] == "0110"
         assert (await call("GET", f"/mpps/{uid}", 200))["state"] == "IN PROGRESS"
         await call("PATCH", f"/mpps/{uid}", 200, json=completed())
 

@@ -68,7 +68,7 @@ async def test_priors_come_by_rule_once_and_want_none_themselves(
             await indexed(both, str(one.StudyInstanceUID), 1)
         (row,) = await prefetches(both, 1)
         assert row["asked_for"] == 2
-        jobs = (await both.call("GET", "/retrieve/jobs", 200))["items"]
+        jobs = (await both.call("GET", "/retrieve/jobs", 200))["data"]
         assert {one["study_instance_uid"] for one in jobs} == {
             str(prior.StudyInstanceUID),
             str(older.StudyInstanceUID),

@@ -67,7 +67,7 @@ async def test_a_destination_is_added_tested_used_changed_and_removed(both: Both
         assert (made["name"], made["breaker"], made["version"]) == ("PACS", "closed", 1)
         assert "secret" not in made
         await call("POST", "/destinations", 409, json=given)
-        assert [one["name"] for one in (await call("GET", "/destinations", 200))["items"]] == [
+        assert [one["name"] for one in (await call("GET", "/destinations", 200))["data"]] == [
             "PACS"
         ]
         assert (await call("POST", "/destinations/PACS/echo", 200))["ok"]
@@ -78,11 +78,11 @@ async def test_a_destination_is_added_tested_used_changed_and_removed(both: Both
         assert (shown["total"], shown["sent"], shown["requested_by"]) == (3, 3, "admin")
         assert [one["outcome"] for one in shown["attempt_list"]] == ["sent"]
         rows = await call("GET", f"/transmit/jobs/{job['job_id']}/instances", 200)
-        assert {one["sop_instance_uid"] for one in rows["items"]} == set(study.digests)
-        assert {one["status"] for one in rows["items"]} == {"0000"}
+        assert {one["sop_instance_uid"] for one in rows["data"]} == set(study.digests)
+        assert {one["status"] for one in rows["data"]} == {"0000"}
         listed = await call("GET", "/transmit/jobs?state=SENT&destination=PACS", 200)
-        assert [one["job_id"] for one in listed["items"]] == [job["job_id"]]
-        assert (await call("GET", "/transmit/jobs?state=FAILED", 200))["items"] == []
+        assert [one["job_id"] for one in listed["data"]] == [job["job_id"]]
+        assert (await call("GET", "/transmit/jobs?state=FAILED", 200))["data"] == []
     changed = a_destination(free_port(), description="moved")
     assert (await call("PUT", "/destinations/PACS", 200, json=changed))["version"] == 2
     echo = await call("POST", "/destinations/PACS/echo", 200)
@@ -124,7 +124,7 @@ async def test_what_makes_no_sense_is_refused_with_a_word(both: Both) -> None:
     await call("POST", "/transmit/jobs", 404, json=asked)
     await call("POST", "/destinations", 201, json={"name": "X", **a_destination(free_port())})
     missing = await call("POST", "/transmit/jobs", 404, json=asked)
-    assert missing["error"]["name"] == "STUDY_NOT_FOUND"
+    assert missing["name"] == "STUDY_NOT_FOUND"
     for path in (f"/transmit/jobs/{'0' * 32}", f"/transmit/jobs/{'0' * 32}/instances"):
         await call("GET", path, 404)
     await call("GET", "/transmit/jobs/nonsense", 422)
@@ -142,8 +142,8 @@ async def test_without_transmit_the_answer_says_when_to_come_again(services: Ser
         )
         assert answer.status_code == 503
         assert answer.headers["retry-after"]
-        assert answer.json()["error"]["name"] == "SERVICE_AWAY"
-        assert (await both.api.client.get("/api/v1/destinations")).json() == {"items": []}
+        assert answer.json()["name"] == "SERVICE_AWAY"
+        assert (await both.api.client.get("/api/v1/destinations")).json()["data"] == []
 
 
 async def test_who_may_do_what(both: Both) -> None:
@@ -177,7 +177,7 @@ async def test_rules_are_explained_and_then_send(both: Both) -> None:
         await call("PUT", "/rules/everything-else", 201, json=everything)
         off = {"position": 0, "enabled": False, "destinations": ["REST"]}
         await call("PUT", "/rules/off", 201, json=off)
-        names = [one["name"] for one in (await call("GET", "/rules", 200))["items"]]
+        names = [one["name"] for one in (await call("GET", "/rules", 200))["data"]]
         assert names == ["off", "ct-first", "everything-else"]
         await call("DELETE", "/destinations/CT", 409)
         thorax = await both.desk.study(3, StudyDescription="CT Thorax nativ")

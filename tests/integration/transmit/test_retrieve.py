@@ -122,7 +122,7 @@ async def test_a_study_of_dcmtk_is_retrieved(both: Both, tmp_path: Path, method:
         assert done["status"] == "0000"
         assert set(await indexed(both, uid, 10)) == set(wanted)
         listed = await both.call("GET", "/retrieve/jobs?state=DONE&remote=ARCHIVE", 200)
-        assert [one["job_id"] for one in listed["items"]] == [job, part]
+        assert [one["job_id"] for one in listed["data"]] == [job, part]
         await both.call("POST", f"/retrieve/jobs/{job}/cancel", 409)
         nothing = await start(both, "ARCHIVE", new_uid(), method=method)
         assert (await until(both, nothing, "DONE", "FAILED", "RETRYING"))["state"] == "FAILED"

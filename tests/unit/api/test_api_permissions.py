@@ -117,3 +117,16 @@ def test_the_document_says_what_every_route_answers() -> None:
                 answers = operation["responses"].keys()
                 assert {"401", "503"} <= answers, path
                 assert answers & {"200", "201", "202", "204"}, path
+
+
+def test_the_document_gives_every_error_its_form() -> None:
+    document = openapi_document(an_app())
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+    problems = 0
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            for status, answer in operation["responses"].items():
+                if int(status) >= 400 and path != "/readyz":
+                    assert list(answer["content"]) == ["application/problem+json"], (path, status)
+                    problems += 1
+    assert problems > 300

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from darkroom_api.accounts.tokens import ACCESS_LIFETIME, AccessTokens, InvalidToken
+from darkroom_api.accounts.tokens import ACCESS_LIFETIME, AccessTokens, ExpiredToken, InvalidToken
 
 KEY = b"k" * 32
 USER, SESSION = uuid.uuid4(), uuid.uuid4()
@@ -166,13 +166,32 @@ def test_another_key_or_a_changed_part_is_refused(tokens: AccessTokens, clock: S
             tokens.verify(bad)
 
 
+def test_only_age_makes_a_token_of_ours_an_expired_one(
+    tokens: AccessTokens, clock: StillClock
+) -> None:
+    old = good(clock)
+    clock.time += ACCESS_LIFETIME + timedelta(hours=1)
+    with pytest.raises(ExpiredToken):
+        tokens.verify(forge(HEADER, old))
+    for changed in (
+        forge(HEADER, old, key=b"x" * 32),
+        forge({**HEADER, "kid": "1"}, old),
+        forge(HEADER, {**old, "aud": "another"}),
+        forge(HEADER, {**old, "sid": ""}),
+        forge(HEADER, {**old, "iat": old["iat"] - 8 * 3600}),
+    ):
+        with pytest.raises(InvalidToken) as caught:
+            tokens.verify(changed)
+        assert not isinstance(caught.value, ExpiredToken)
+
+
 def test_time_is_kept_with_a_small_leeway(tokens: AccessTokens, clock: StillClock) -> None:
     token = issue(tokens)
     start = clock.time
     clock.time = start + ACCESS_LIFETIME + timedelta(seconds=20)
     tokens.verify(token)
     clock.time = start + ACCESS_LIFETIME + timedelta(seconds=61)
-    with pytest.raises(InvalidToken):
+    with pytest.raises(ExpiredToken):
         tokens.verify(token)
     clock.time = start - timedelta(seconds=20)
     tokens.verify(token)

@@ -94,6 +94,7 @@ class Query:
         combined: a range of a date and one of its time are one range of moments (PS3.18 8.3.4.1).
         limit: at most so many results.
         offset: results passed over.
+        after: of studies alone: study date and row that the page before has ended with.
     """
 
     level: Level
@@ -106,6 +107,7 @@ class Query:
     combined: bool = True
     limit: int = 100
     offset: int = 0
+    after: tuple[dt.date | None, int] | None = None
 
 
 def searchable(field: Field) -> bool:

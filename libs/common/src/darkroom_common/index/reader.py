@@ -23,14 +23,15 @@ from darkroom_common.index.rows import (
     StudyRow,
 )
 from darkroom_common.index.sql import COUNT_CAP, Builder
+from darkroom_common.postgres.listing import estimate
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys
 from darkroom_common.postgres.pool import Database
 
 HEADER_BATCH: Final = 50
 HEADER_READERS: Final = 3
 _STUDY: Final = (
-    "s.study_instance_uid, s.study_date, s.study_time, s.modalities, s.sop_classes,"
-    " s.calling_ae_titles, s.series_count, s.instance_count AS study_instance_count,"
+    "s.id AS study_id, s.study_instance_uid, s.study_date, s.study_time, s.modalities,"
+    " s.sop_classes, s.calling_ae_titles, s.series_count, s.instance_count AS study_instance_count,"
     " s.byte_count, s.status, s.revision, s.version AS study_version, s.created_at,"
     " s.last_instance_at, s.completed_at, {study} AS study_phi"
 )
@@ -80,15 +81,23 @@ class IndexReader:
         rows = await self._fetch(sql, values)
         more = len(rows) > query.limit
         results = [_found(query.level, row) for row in rows[: query.limit]]
-        if not more and (results or query.offset == 0):
+        if not more and query.after is None and (results or query.offset == 0):
             return Page(results, more=False, total=query.offset + len(results))
-        return Page(results, more=more, total=await self.count(query))
+        end = rows[: query.limit][-1] if more else None
+        last = None if end is None else (end["study_date"], end["study_id"])
+        return Page(results, more=more, total=await self.count(query), last=last)
 
     async def count(self, query: Query) -> int | None:
         """Return the number of matches; None beyond `COUNT_CAP`."""
         sql, values = Builder(query, keys=self._keys, blind=self._blind).count()
         found: int = (await self._fetch(sql, values))[0][0]
         return found if found <= COUNT_CAP else None
+
+    async def expected(self, query: Query) -> int:
+        """Return how many matches the planner expects, where they are too many to count."""
+        sql, values = Builder(query, keys=self._keys, blind=self._blind).matches()
+        async with self._database.acquire() as db:
+            return max(COUNT_CAP + 1, await estimate(db, sql, values))
 
     def _columns(self, query: Query) -> tuple[str, list[Any]]:
         """Return the columns of a query's answer and the values that they bind."""

@@ -114,8 +114,10 @@ class Page:
         results: at most `limit` of the query.
         more: whether there are results after these.
         total: of all matches; None when there are more than are counted.
+        last: study date and row of the last result, what a `Query` of studies may go on after.
     """
 
     results: list[Found]
     more: bool
     total: int | None
+    last: tuple[dt.date | None, int] | None = None

@@ -47,6 +47,8 @@ _MOMENTS: Final = {
     "StudyDate": "StudyTime",
     "PerformedProcedureStepStartDate": "PerformedProcedureStepStartTime",
 }
+_MATCHES: Final = "SELECT 1 FROM {} WHERE {}"
+_COUNT: Final = "SELECT count(*) FROM ({} LIMIT {}) AS counted"
 _LITERAL: Final = re.compile(r"[\\%_]")
 
 
@@ -117,7 +119,7 @@ class Builder:
             bound: the values that `columns` refers to as $1 and so on.
         """
         statement = Statement(list(bound))
-        where = self._where(statement)
+        where = self._where(statement) + self._after(statement)
         limit = statement.bind(self.query.limit, "bigint")
         offset = statement.bind(self.query.offset, "bigint")
         level = self.query.level
@@ -132,14 +134,14 @@ class Builder:
 
     def count(self) -> tuple[str, list[Any]]:
         """Return the statement that counts up to `COUNT_CAP` + 1 matches."""
+        every, values = self.matches()
+        return _COUNT.format(every, COUNT_CAP + 1), values
+
+    def matches(self) -> tuple[str, list[Any]]:
+        """Return the statement with a row for every match."""
         statement = Statement()
         where = self._where(statement)
-        cap = statement.bind(COUNT_CAP + 1, "bigint")
-        sql = (
-            f"SELECT count(*) FROM (SELECT 1 FROM {_FROM[self.query.level]}"  # noqa: S608 - our own names
-            f" WHERE {where} LIMIT {cap}) AS counted"
-        )
-        return sql, statement.values
+        return _MATCHES.format(_FROM[self.query.level], where), statement.values
 
     def _where(self, statement: Statement) -> str:
         query = self.query
@@ -161,6 +163,21 @@ class Builder:
             else:
                 plain.append(_plain(statement, condition))
         return " AND ".join(plain + checked)
+
+    def _after(self, statement: Statement) -> str:
+        """Return the condition on what follows the row that the page before has ended with."""
+        if self.query.after is None:
+            return ""
+        date, row = self.query.after
+        older = f"s.id < {statement.bind(row, 'bigint')}"
+        if date is None:
+            return f" AND s.study_date IS NULL AND {older}"
+        day = statement.bind(date, "date")
+        # The first part uses the index on study_date.
+        return (
+            f" AND (s.study_date < {day} OR s.study_date = {day} AND {older}"
+            " OR s.study_date IS NULL)"
+        )
 
     @staticmethod
     def _moments(statement: Statement, conditions: list[Condition]) -> list[str]:

@@ -4,23 +4,37 @@ import hashlib
 import secrets
 import unicodedata
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from darkroom_api.accounts.passwords import Passwords
+from darkroom_api.http.errors import LOCK_SECONDS
 from darkroom_common.postgres.pool import Connection, Database
 from darkroom_common.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 REFRESH_LIFETIME: Final = timedelta(days=7)
 ALLOWED_FAILURES: Final = 5
-LOCK_TIME: Final = timedelta(minutes=15)
+LOCK_TIME: Final = timedelta(seconds=LOCK_SECONDS)
+COUNTED_TIME: Final = timedelta(minutes=15)
+"""Failures count until there was none for so long; meanwhile one try a `LOCK_TIME` is left."""
 _USER: Final = (
     "SELECT u.id, u.username, u.full_name, u.email, u.active, u.password_hash,"
-    " ARRAY(SELECT role FROM api.user_role r WHERE r.user_id = u.id ORDER BY role) AS roles"
+    " ARRAY(SELECT role FROM api.user_role r WHERE r.user_id = u.id ORDER BY role) AS roles,"
+    " ARRAY(SELECT DISTINCT p.permission FROM api.user_role r JOIN api.role_permission p"
+    "   ON p.role = r.role WHERE r.user_id = u.id ORDER BY p.permission) AS permissions"
     " FROM api.app_user u"
 )
+_COUNT_ATTEMPT: Final = """
+    INSERT INTO api.login_attempt AS a (name_hash, failures) VALUES ($1, 1)
+    ON CONFLICT (name_hash) DO UPDATE SET last_at = now(), failures =
+        CASE WHEN a.last_at < now() - $2::interval THEN 1
+        ELSE least(a.failures + 1, $4::integer) END
+    WHERE a.failures < $4 OR a.last_at < now() - $3::interval
+    RETURNING failures
+"""
+"""Counts a try before it is made; no row comes back while the name is locked."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +46,11 @@ class User:
     full_name: str
     email: str
     roles: list[str]
+    permissions: list[str]
+
+
+class NameLocked(Exception):
+    """There were too many failures under this name, whether or not somebody has it."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +74,10 @@ class SessionState:
 def name_key(username: str) -> str:
     """Return the form in which user names are compared."""
     return unicodedata.normalize("NFKC", username).casefold().strip()
+
+
+def _user(row: Any) -> User:
+    return User(**{field.name: row[field.name] for field in fields(User)})
 
 
 def _digest(text: str) -> bytes:
@@ -99,15 +122,25 @@ class Accounts:
         return True
 
     async def login(self, username: str, password: str) -> Session | None:
-        """Return a new session, or None for any reason not to; each takes the same time."""
+        """Return a new session, or None for any reason not to; each takes the same time.
+
+        Raises:
+            NameLocked: whatever the password is.
+        """
         key = name_key(username)
         async with self._database.acquire() as db:
-            locked = await self._count_attempt(db, key)
+            # Counting first lets no burst of parallel tries slip through.
+            counted = await db.fetchval(
+                _COUNT_ATTEMPT, _digest(key), COUNTED_TIME, LOCK_TIME, ALLOWED_FAILURES
+            )
+            if counted is None:
+                log.warning("login.locked")
+                raise NameLocked
             row = await db.fetchrow(f"{_USER} WHERE u.username_key = $1", key)
-        known = row is not None and row["active"] and not locked
+        known = row is not None and row["active"]
         right = await self._passwords.verify(row["password_hash"] if row else None, password)
         if row is None or not known or not right:
-            log.warning("login.refused", locked=locked)
+            log.warning("login.refused")
             return None
         async with self._database.transaction() as db:
             await db.execute("DELETE FROM api.login_attempt WHERE name_hash = $1", _digest(key))
@@ -119,28 +152,7 @@ class Accounts:
             )
             token = await self._add_refresh_token(db, session_id)
         log.info("login.accepted", user_id=str(row["id"]), session=str(session_id))
-        user = User(row["id"], row["username"], row["full_name"], row["email"], row["roles"])
-        return Session(session_id, user, token)
-
-    @staticmethod
-    async def _count_attempt(db: Connection, key: str) -> bool:
-        """Count an attempt before it is tried, and tell whether it comes too late.
-
-        Counting first lets no burst of parallel attempts slip through. A success clears the count.
-        """
-        attempts: int = await db.fetchval(
-            "INSERT INTO api.login_attempt AS a (name_hash, failures) VALUES ($1, 1)"
-            " ON CONFLICT (name_hash) DO UPDATE SET"
-            " failures = CASE WHEN a.last_at < now() - $2::interval THEN 1"
-            "   ELSE least(a.failures + 1, $3::integer + 1) END,"
-            " last_at = CASE WHEN a.last_at >= now() - $2::interval AND a.failures >= $3::integer"
-            "   THEN a.last_at ELSE now() END"
-            " RETURNING failures",
-            _digest(key),
-            LOCK_TIME,
-            ALLOWED_FAILURES,
-        )
-        return attempts > ALLOWED_FAILURES
+        return Session(session_id, _user(row), token)
 
     @staticmethod
     async def _add_refresh_token(db: Connection, session_id: uuid.UUID) -> str:
@@ -189,8 +201,7 @@ class Accounts:
                 REFRESH_LIFETIME,
             )
             token = await self._add_refresh_token(db, session_id)
-        found = User(user["id"], user["username"], user["full_name"], user["email"], user["roles"])
-        return Session(session_id, found, token)
+        return Session(session_id, _user(user), token)
 
     async def logout(self, *, session_id: uuid.UUID, jti: uuid.UUID, expires_at: datetime) -> None:
         """End a session and revoke the access token in hand."""
@@ -234,9 +245,7 @@ class Accounts:
         """Return a user."""
         async with self._database.acquire() as db:
             row = await db.fetchrow(f"{_USER} WHERE u.id = $1", user_id)
-        if row is None:
-            return None
-        return User(row["id"], row["username"], row["full_name"], row["email"], row["roles"])
+        return None if row is None else _user(row)
 
     async def forget_expired(self) -> None:
         """Drop what no token can refer to any more."""

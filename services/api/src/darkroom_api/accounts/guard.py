@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Final
 
 from darkroom_api.accounts.accounts import Accounts
-from darkroom_api.accounts.tokens import AccessTokens, InvalidToken
-from darkroom_api.http.errors import token_invalid
+from darkroom_api.accounts.tokens import AccessTokens, ExpiredToken, InvalidToken
+from darkroom_api.http.errors import token_expired, token_invalid
 from darkroom_common.clock import Clock
 from darkroom_common.telemetry.logs import get_logger
 
@@ -45,7 +45,7 @@ class Guard:
         """Return who asks.
 
         Raises:
-            ApiError: 401, the same for every fault.
+            ApiError: 401, the same for every fault but age.
             DependencyUnavailable: the database is away.
         """
         scheme, _, token = (authorization or "").partition(" ")
@@ -62,6 +62,8 @@ class Guard:
             return known[0]
         try:
             claims = self._tokens.verify(token)
+        except ExpiredToken:
+            raise token_expired() from None
         except InvalidToken as fault:
             log.info("access.refused", reason=str(fault))
             raise token_invalid() from None

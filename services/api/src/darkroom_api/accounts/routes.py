@@ -6,10 +6,10 @@ from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from starlette.requests import Request
 
-from darkroom_api.accounts.accounts import Session, User
+from darkroom_api.accounts.accounts import NameLocked, Session, User
 from darkroom_api.accounts.tokens import ACCESS_LIFETIME
 from darkroom_api.http.documented import errors
-from darkroom_api.http.errors import invalid_credentials, token_invalid
+from darkroom_api.http.errors import invalid_credentials, name_locked, token_invalid
 from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.parts import Parts, parts_of
 
@@ -39,6 +39,7 @@ class UserInfo(BaseModel):
     full_name: str
     email: str
     roles: list[str]
+    permissions: list[str] = Field(description="`*` is every permission")
 
 
 class TokenPair(BaseModel):
@@ -49,12 +50,6 @@ class TokenPair(BaseModel):
     expires_in: int = Field(description="seconds")
     refresh_token: str
     user: UserInfo
-
-
-class Me(UserInfo):
-    """Who asks, and what they may do; `*` is everything."""
-
-    permissions: list[str]
 
 
 class Message(BaseModel):
@@ -70,6 +65,7 @@ def _info(user: User) -> UserInfo:
         full_name=user.full_name,
         email=user.email,
         roles=user.roles,
+        permissions=user.permissions,
     )
 
 
@@ -86,10 +82,13 @@ def _pair(parts: Parts, session: Session) -> TokenPair:
 
 
 async def login(request: Request, credentials: Credentials) -> TokenPair:
-    """Sign in with user name and password. After five failures the name is locked for 15 min."""
+    """Sign in with user name and password. After five failures the name is locked for a minute."""
     parts = parts_of(request.scope)
     password = credentials.password.get_secret_value()
-    session = await parts.accounts.login(credentials.username, password)
+    try:
+        session = await parts.accounts.login(credentials.username, password)
+    except NameLocked:
+        raise name_locked() from None
     if session is None:
         raise invalid_credentials()
     return _pair(parts, session)
@@ -115,25 +114,22 @@ async def logout(request: Request) -> Message:
     return Message(message="Successfully logged out")
 
 
-async def me(request: Request) -> Me:
+async def me(request: Request) -> UserInfo:
     """Tell who asks."""
     parts, principal = parts_of(request.scope), principal_of(request.scope)
     user = await parts.accounts.user(principal.user_id)
     if user is None:
         raise token_invalid()
-    return Me(**_info(user).model_dump(), permissions=sorted(principal.permissions))
+    return _info(user)
 
 
 def add(app: FastAPI) -> None:
     """Add the routes."""
     base, tags = "/api/v1/auth", ["authentication"]
-    for path, endpoint in (("/login", login), ("/refresh", refresh)):
+    failures = errors(400, 401, 413, 422, 503)
+    for path, endpoint, more in (("/login", login, errors(429)), ("/refresh", refresh, {})):
         app.add_api_route(
-            base + path,
-            endpoint,
-            methods=["POST"],
-            tags=[*tags],
-            responses=errors(400, 401, 413, 422, 503),
+            base + path, endpoint, methods=["POST"], tags=[*tags], responses={**failures, **more}
         )
     app.add_api_route(
         f"{base}/logout", logout, methods=["POST"], tags=[*tags], responses=errors(401, 503)

@@ -31,6 +31,10 @@ class InvalidToken(Exception):
     """Not one of our access tokens, or not valid now. The reason is for the log."""
 
 
+class ExpiredToken(InvalidToken):
+    """One of our access tokens, as we have made it, past its time."""
+
+
 @dataclass(frozen=True)
 class AccessClaims:
     """What a valid access token says."""
@@ -72,6 +76,7 @@ class AccessTokens:
         """Return the claims of a token that is ours and valid now.
 
         Raises:
+            ExpiredToken: it is ours, and nothing else is wrong with it.
             InvalidToken: it is not.
         """
         if len(token) > MAX_LENGTH or _header(token) != HEADER:
@@ -90,14 +95,12 @@ class AccessTokens:
             raise InvalidToken("times")
         issued, not_before, expires = (int(time) for time in times if time is not None)
         now = self._clock.now().timestamp()
-        if now >= expires + LEEWAY:
-            raise InvalidToken("expired")
         if now < not_before - LEEWAY or now < issued - LEEWAY:
             raise InvalidToken("not valid yet")
         if expires - issued > ACCESS_LIFETIME.total_seconds():
             raise InvalidToken("lives too long")
         try:
-            return AccessClaims(
+            valid = AccessClaims(
                 user_id=uuid.UUID(claims["sub"]),
                 session_id=uuid.UUID(claims["sid"]),
                 jti=uuid.UUID(claims["jti"]),
@@ -105,6 +108,9 @@ class AccessTokens:
             )
         except (KeyError, ValueError, TypeError, AttributeError, OverflowError):
             raise InvalidToken("identifiers") from None
+        if now >= expires + LEEWAY:
+            raise ExpiredToken("expired")
+        return valid
 
 
 def _header(token: str) -> object:

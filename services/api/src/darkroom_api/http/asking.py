@@ -1,6 +1,6 @@
 """Asks another service and turns its reply into an answer."""
 
-from typing import Any, Final
+from typing import Final
 
 from starlette.types import Scope
 
@@ -20,6 +20,7 @@ _STATUS: Final = {
     "peer-timeout": (504, Code.GATEWAY_TIMEOUT, "The other DICOM node does not answer in time."),
     "invalid": (422, Code.INVALID_REQUEST, "Some values are missing or wrong."),
 }
+_MORE: Final = (("fault", "fault"), ("status", "dicom_status"))
 
 
 def service_away() -> ApiError:
@@ -50,8 +51,10 @@ async def ask(scope: Scope, message: Request, *, limit: float = LIMIT) -> Reply:
     if reply.outcome == "failed":
         raise internal_error()
     status, code, text = _STATUS[reply.outcome]
-    details: dict[str, Any] = {"reason": reply.reason, **reply.body} if reply.reason else {}
-    raise ApiError(status, code, text, details=details)
+    detail = f"{text[:-1]}: {reply.reason}." if reply.reason else text
+    fault = ApiError(status, code, detail)
+    fault.more = {ours: str(reply.body[name]) for name, ours in _MORE if reply.body.get(name)}
+    raise fault
 
 
 async def command(scope: Scope, message: Message) -> None:

@@ -4,27 +4,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from fastapi import FastAPI
-from pydantic import BaseModel, Field
 
-from darkroom_api.http.errors import Code
+from darkroom_api.http.errors import Problem
 
 JSON_KINDS: Final = ("application/dicom+json",)
-
-
-class ErrorDetail(BaseModel):
-    """What went wrong."""
-
-    code: int = Field(description=", ".join(f"{code.value} {code.name}" for code in Code))
-    name: str
-    message: str
-    request_id: str
-    details: dict[str, Any]
-
-
-class ErrorBody(BaseModel):
-    """The body of every answer that is an error."""
-
-    error: ErrorDetail
 
 
 _ERRORS: Final = {
@@ -37,8 +20,9 @@ _ERRORS: Final = {
     413: "The body is too large.",
     416: "The range lies outside of the value.",
     422: "Values are missing or wrong.",
+    429: "Too often; try again after Retry-After seconds.",
     500: "Something went wrong; the log has it under the request id.",
-    502: "The service did not answer, or the other DICOM node refuses or fails; `reason` says why.",
+    502: "The service did not answer, or the other DICOM node refuses or fails; `fault` says how.",
     503: "The database, the store or another service is away; try again after Retry-After seconds.",
     504: "The other DICOM node does not answer in time.",
 }
@@ -46,7 +30,7 @@ _ERRORS: Final = {
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the error answers of a route for its OpenAPI entry."""
-    return {status: {"description": _ERRORS[status], "model": ErrorBody} for status in statuses}
+    return {status: {"description": _ERRORS[status], "model": Problem} for status in statuses}
 
 
 def body(description: str, *kinds: str) -> dict[int | str, dict[str, Any]]:

@@ -1,16 +1,24 @@
-"""Errors as clients see them: one body, the numbers of 002 appendix A and their continuation."""
+"""Errors as clients see them: problem details (RFC 9457) with the codes of 002 appendix A."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
-from typing import Any
+from http import HTTPStatus
+from typing import Any, Final
+
+from pydantic import BaseModel, Field
+
+PROBLEM: Final = "application/problem+json"
+LOCK_SECONDS: Final = 60
+"""How long a name is locked after too many failures, and what its owner reads."""
+_BEARER: Final = 'Bearer realm="darkroom"'
 
 
 class Code(IntEnum):
     """What went wrong, for programs. 1xxx, 2xxx and 3xxx begin as 002 appendix A has them."""
 
     INVALID_CREDENTIALS = 1001
-    TOKEN_EXPIRED = 1002  # never told apart from 1003: a token fault is a token fault
-    TOKEN_INVALID = 1003
+    TOKEN_EXPIRED = 1002  # our own, untampered token past its time, and nothing else
+    TOKEN_INVALID = 1003  # anything else about a token
     PERMISSION_DENIED = 1004
     RATE_LIMITED = 1005
     STUDY_NOT_FOUND = 2001
@@ -33,67 +41,116 @@ class Code(IntEnum):
     GATEWAY_TIMEOUT = 5004
 
 
+class FieldError(BaseModel):
+    """What is wrong with one value."""
+
+    field: str
+    message: str
+
+
+class Problem(BaseModel):
+    """The body of every answer that is an error."""
+
+    type: str = Field(default="about:blank", description="`code` and `name` say which problem")
+    title: str = Field(description="the status in words")
+    status: int
+    detail: str = Field(description="a sentence for people")
+    code: int = Field(description=", ".join(f"{code.value} {code.name}" for code in Code))
+    name: str
+    request_id: str
+    errors: list[FieldError]
+    fault: str | None = Field(
+        default=None, description="of another DICOM node, by a word of docs/transmit.md"
+    )
+    dicom_status: str | None = Field(
+        default=None, description="the other node's answer, four hexadecimal digits"
+    )
+
+
 class ApiError(Exception):
-    """Ends a request with an answer. No text of it may hold what the client sent as a value."""
+    """Ends a request with an answer. No text of it may hold what the client sent as a value.
+
+    Args:
+        status: of HTTP.
+        code: for programs.
+        detail: a sentence for people.
+        errors: field and message of each value that is wrong.
+        headers: of the answer.
+    """
 
     def __init__(
         self,
         status: int,
         code: Code,
-        message: str,
+        detail: str,
         *,
-        details: Mapping[str, Any] | None = None,
+        errors: Sequence[tuple[str, str]] = (),
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(detail)
         self.status = status
         self.code = code
-        self.message = message
-        self.details = dict(details or {})
+        self.detail = detail
+        self.errors = list(errors)
+        self.more: dict[str, str] = {}  # members of the body beside those of every problem
         self.headers = dict(headers or {})
 
 
-def error_body(error: ApiError, request_id: str) -> dict[str, Any]:
+def problem(error: ApiError, request_id: str) -> dict[str, Any]:
     """Return the body of an error answer."""
     return {
-        "error": {
-            "code": int(error.code),
-            "name": error.code.name,
-            "message": error.message,
-            "request_id": request_id,
-            "details": error.details,
-        }
+        "type": "about:blank",
+        "title": HTTPStatus(error.status).phrase,
+        "status": error.status,
+        "detail": error.detail,
+        "code": int(error.code),
+        "name": error.code.name,
+        "request_id": request_id,
+        "errors": [{"field": field, "message": message} for field, message in error.errors],
+        **error.more,
     }
 
 
 def token_invalid() -> ApiError:
-    """Return the one answer to every fault of a token: missing, false, expired or revoked."""
+    """Return the one answer to a token that is missing, false, revoked or of somebody inactive."""
     return ApiError(
         401,
         Code.TOKEN_INVALID,
         "A valid access token is needed.",
-        headers={"WWW-Authenticate": 'Bearer realm="darkroom"'},
+        headers={"WWW-Authenticate": _BEARER},
+    )
+
+
+def token_expired() -> ApiError:
+    """Return the answer to a token of ours that nothing is wrong with but its age."""
+    return ApiError(
+        401,
+        Code.TOKEN_EXPIRED,
+        "The access token has expired.",
+        headers={"WWW-Authenticate": f'{_BEARER}, error="invalid_token"'},
     )
 
 
 def invalid_credentials() -> ApiError:
     """Return the one answer to a login that failed, whatever the reason."""
     return ApiError(
-        401,
-        Code.INVALID_CREDENTIALS,
-        "The user name or the password is wrong, or the account is locked for a while.",
-        headers={"WWW-Authenticate": 'Bearer realm="darkroom"'},
+        401, Code.INVALID_CREDENTIALS, "Invalid credentials", headers={"WWW-Authenticate": _BEARER}
+    )
+
+
+def name_locked() -> ApiError:
+    """Return the answer while a name is locked, whether or not somebody has it."""
+    return ApiError(
+        429,
+        Code.RATE_LIMITED,
+        f"Too many login attempts. Try again in {LOCK_SECONDS} seconds.",
+        headers={"Retry-After": str(LOCK_SECONDS)},
     )
 
 
 def permission_denied(permission: str) -> ApiError:
     """Return the answer to somebody who may not do this."""
-    return ApiError(
-        403,
-        Code.PERMISSION_DENIED,
-        "This needs a permission that you do not have.",
-        details={"permission": permission},
-    )
+    return ApiError(403, Code.PERMISSION_DENIED, f"Missing permission: {permission}")
 
 
 def study_not_found() -> ApiError:
@@ -101,9 +158,16 @@ def study_not_found() -> ApiError:
     return ApiError(404, Code.STUDY_NOT_FOUND, "There is no such study, series or instance.")
 
 
-def bad_request(message: str, **details: object) -> ApiError:
-    """Return the answer to a request that makes no sense."""
-    return ApiError(400, Code.INVALID_REQUEST, message, details=details)
+def bad_request(detail: str, *errors: tuple[str, str]) -> ApiError:
+    """Return the answer to a request that makes no sense, with what is wrong by field."""
+    return ApiError(400, Code.INVALID_REQUEST, detail, errors=errors)
+
+
+def invalid(field: str, message: str) -> ApiError:
+    """Return the answer to one value that cannot be."""
+    return ApiError(
+        422, Code.INVALID_REQUEST, "Some values are missing or wrong.", errors=[(field, message)]
+    )
 
 
 def not_acceptable(offered: list[str]) -> ApiError:
@@ -111,8 +175,7 @@ def not_acceptable(offered: list[str]) -> ApiError:
     return ApiError(
         406,
         Code.NOT_ACCEPTABLE,
-        "None of the accepted media types can be answered.",
-        details={"offered": offered},
+        f"None of the accepted media types can be answered; offered: {', '.join(offered)}.",
     )
 
 

@@ -1,6 +1,7 @@
 """Turns every exception of a route into the error body."""
 
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
@@ -10,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from darkroom_api.http.errors import ApiError, Code, bad_request, error_body, internal_error
+from darkroom_api.http.errors import PROBLEM, ApiError, Code, bad_request, internal_error, problem
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.index.query import BadKey
 from darkroom_common.objects.store import StoreUnavailable
@@ -19,6 +20,24 @@ from darkroom_common.telemetry.logs import get_logger
 log = get_logger(__name__)
 RETRY_AFTER: Final = "5"
 _NAME: Final = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")
+_CLEAN: Final = (
+    "missing",
+    "extra_forbidden",
+    "string_",
+    "greater_than",
+    "less_than",
+    "too_",
+    "literal_error",
+    "int_",
+    "float_",
+    "bool_",
+    "list_",
+    "dict_",
+    "model_",
+    "date_type",
+    "json_type",
+)
+"""Errors of pydantic whose text says what is wanted, never what was given."""
 _BY_STATUS: Final = {
     400: Code.INVALID_REQUEST,
     404: Code.NOT_FOUND,
@@ -37,10 +56,8 @@ _TEXT: Final = {
 
 def answer(request: Request, error: ApiError) -> Response:
     """Return the response to an error."""
-    body = error_body(error, request.scope["state"]["request_id"])
-    return Response(
-        orjson.dumps(body), error.status, headers=error.headers, media_type="application/json"
-    )
+    body = problem(error, request.scope["state"]["request_id"])
+    return Response(orjson.dumps(body), error.status, headers=error.headers, media_type=PROBLEM)
 
 
 def install(app: FastAPI) -> None:
@@ -62,24 +79,27 @@ async def _api_error(request: Request, error: Exception) -> Response:
 async def _bad_key(request: Request, error: Exception) -> Response:
     if not isinstance(error, BadKey):
         raise error
-    return answer(request, bad_request(f"{error.key} {error.reason}.", key=error.key))
+    fault = bad_request(f"{error.key} {error.reason}.", (error.key, error.reason))
+    return answer(request, fault)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
     fields = [
-        {
-            "field": ".".join(_place(part) for part in item["loc"]),
-            "problem": item["type"],
-            **({"message": item["msg"]} if item["type"] == "value_error" else {}),  # our own words
-        }
+        (".".join(_place(part) for part in item["loc"]), _message(item))
         for item in error.errors()[:20]
     ]
-    fault = ApiError(
-        422, Code.INVALID_REQUEST, "Some values are missing or wrong.", details={"fields": fields}
-    )
+    fault = ApiError(422, Code.INVALID_REQUEST, "Some values are missing or wrong.", errors=fields)
     return answer(request, fault)
+
+
+def _message(item: Mapping[str, Any]) -> str:
+    """Return what is wrong in words that hold nothing of the value."""
+    kind, text = str(item["type"]), str(item["msg"])
+    if kind == "value_error":  # our own words
+        return text.removeprefix("Value error, ")
+    return text if kind.startswith(_CLEAN) else "This value cannot be."
 
 
 def _place(part: Any) -> str:

@@ -16,7 +16,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from darkroom_api.http.errors import error_body, internal_error
+from darkroom_api.http.errors import PROBLEM, internal_error, problem
 from darkroom_common.telemetry import metrics, traces
 from darkroom_common.telemetry.logs import get_logger
 
@@ -104,13 +104,13 @@ class RequestScope:
         if answer.begun:
             return
         fault = internal_error()
-        body = orjson.dumps(error_body(fault, answer.request_id))
+        body = orjson.dumps(problem(fault, answer.request_id))
         await answer.send(
             {
                 "type": "http.response.start",
                 "status": fault.status,
                 "headers": [
-                    (b"content-type", b"application/json"),
+                    (b"content-type", PROBLEM.encode()),
                     (b"content-length", str(len(body)).encode()),
                 ],
             }

@@ -6,8 +6,10 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from darkroom_api.accounts.permissions import ACCESS, Open
+from darkroom_api.http.errors import PROBLEM, Problem
 
 _SCHEME: Final = "access token"
+_PROBLEM: Final = f"#/components/schemas/{Problem.__name__}"
 
 
 def openapi_document(app: FastAPI) -> dict[str, Any]:
@@ -28,5 +30,15 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
                 if access is not Open.PUBLIC:
                     operation["security"] = [{_SCHEME: []}]
                 operation["x-permission"] = access.value
+                for answer in operation["responses"].values():
+                    _as_problem(answer)
         app.openapi_schema = document
     return app.openapi_schema
+
+
+def _as_problem(answer: dict[str, Any]) -> None:
+    """Name the media type of errors; FastAPI knows only that of the route."""
+    content = answer.get("content", {})
+    for kind, body in list(content.items()):
+        if body.get("schema", {}).get("$ref") == _PROBLEM:
+            content[PROBLEM] = content.pop(kind)

@@ -4,7 +4,7 @@ import datetime as dt
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import FastAPI, Path, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -12,6 +12,7 @@ from darkroom_api.http.asking import ask, command
 from darkroom_api.http.documented import errors
 from darkroom_api.http.errors import ApiError, Code
 from darkroom_api.http.guarded import principal_of
+from darkroom_api.http.lists import JOBS, LINKED, Catalogue, JobsQuery, Listed, list_of
 from darkroom_api.http.parts import parts_of
 from darkroom_common.messages.api import PrintFilm
 from darkroom_common.messages.base import MessageId, Reply, new_message_id
@@ -20,7 +21,6 @@ from darkroom_common.messages.printing import ActOnPrintJob, DrawFilm
 from darkroom_common.specs.destinations import Name
 from darkroom_common.specs.films import MAX_IMAGES, FilmOrder
 
-MOST: Final = 200
 DRAW_LIMIT: Final = 120.0
 _IMAGES: Final = (
     "SELECT i.sop_instance_uid, coalesce(i.number_of_frames, 1)"
@@ -36,11 +36,12 @@ _KNOWN: Final = (
     " JOIN index.series e ON e.id = i.series_id JOIN index.study s ON s.id = e.study_id"
     " WHERE i.sop_instance_uid = ANY($1::text[]) AND s.status <> 'deleted'"
 )
-_COLUMNS: Final = (
-    "id AS job_id, printer, layout, state, reason, warnings, requested_by, rule, copies, films,"
-    " films_done, cardinality(sop_instance_uids) AS images, attempts,"
+_JOB: Final = (
+    "SELECT id AS job_id, printer, layout, state, reason, warnings, requested_by, rule, copies,"
+    " films, films_done, cardinality(sop_instance_uids) AS images, attempts,"
     " CASE WHEN state IN ('QUEUED', 'RETRYING') THEN next_at END AS next_at, created_at,"
     " updated_at, finished_at"
+    " FROM print.job"
 )
 
 
@@ -104,24 +105,11 @@ class PrintJobDetail(PrintJob):
     film_list: list[PrintedFilm]
 
 
-class PrintJobPage(BaseModel):
-    """A page of jobs, newest first."""
-
-    items: list[PrintJob]
-    page: int
-    limit: int
-    has_more: bool
-
-
-class PrintJobSearch(BaseModel):
+class PrintJobSearch(JobsQuery):
     """What the list is narrowed by."""
-
-    model_config = ConfigDict(hide_input_in_errors=True)
 
     state: PrintState | None = None
     printer: Name | None = None
-    page: int = Field(default=1, ge=1, le=1_000_000)
-    limit: int = Field(default=50, ge=1, description=f"more than {MOST} counts as {MOST}")
 
 
 class PrintChanged(BaseModel):
@@ -189,29 +177,20 @@ async def add_print_job(request: Request, response: Response, given: NewPrintJob
     return PrintAccepted(job_id=job_id, status_url=url)
 
 
+_LIST: Final = Catalogue(_JOB, JOBS, lambda row: PrintJob.model_validate(dict(row)))
+
+
 async def list_print_jobs(
-    request: Request, asked: Annotated[PrintJobSearch, Query()]
-) -> PrintJobPage:
+    request: Request, response: Response, asked: Annotated[PrintJobSearch, Query()]
+) -> Listed[PrintJob]:
     """List jobs, newest first."""
-    limit = min(asked.limit, MOST)
-    async with parts_of(request.scope).database.acquire() as db:
-        rows = await db.fetch(
-            f"SELECT {_COLUMNS} FROM print.job"  # noqa: S608 - our own words
-            " WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR printer = $2)"
-            " ORDER BY created_at DESC, id LIMIT $3 OFFSET $4",
-            asked.state,
-            asked.printer,
-            limit + 1,
-            (asked.page - 1) * limit,
-        )
-    items = [PrintJob.model_validate(dict(row)) for row in rows[:limit]]
-    return PrintJobPage(items=items, page=asked.page, limit=limit, has_more=len(rows) > limit)
+    return await list_of(request, response, asked, _LIST)
 
 
 async def show_print_job(request: Request, job: MessageId) -> PrintJobDetail:
     """Show a job with its films."""
     async with parts_of(request.scope).database.acquire() as db:
-        row = await db.fetchrow(f"SELECT {_COLUMNS} FROM print.job WHERE id = $1", job)  # noqa: S608 - our own words
+        row = await db.fetchrow(_JOB + " WHERE id = $1", job)
         if row is None:
             raise _no_job()
         films = await db.fetch(
@@ -304,7 +283,9 @@ def add(app: FastAPI) -> None:
     """Add the routes."""
     base, tags = "/api/v1/print/jobs", ["print"]
     one = f"{base}/{{job}}"
-    app.add_api_route(base, list_print_jobs, tags=[*tags], responses=errors(401, 403, 422, 503))
+    app.add_api_route(
+        base, list_print_jobs, tags=[*tags], responses={**LINKED, **errors(401, 403, 422, 503)}
+    )
     app.add_api_route(
         base,
         add_print_job,

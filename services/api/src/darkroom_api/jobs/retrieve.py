@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, Literal
 
 from fastapi import FastAPI
 from fastapi import Query as Parameter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -13,19 +13,21 @@ from darkroom_api.http.asking import ask
 from darkroom_api.http.documented import errors
 from darkroom_api.http.errors import ApiError, Code
 from darkroom_api.http.guarded import principal_of
+from darkroom_api.http.lists import JOBS, LINKED, Catalogue, JobsQuery, Listed, list_of
 from darkroom_api.http.parts import parts_of
 from darkroom_common.messages.base import MessageId, Uid, new_message_id
 from darkroom_common.messages.remote import ActOnRetrieve, RetrieveFromRemote
 from darkroom_common.specs.destinations import Name
 from darkroom_common.specs.remote import RetrieveOrder
 
-MOST: Final = 200
 State = Literal["PENDING", "RETRIEVING", "RETRYING", "DONE", "FAILED", "CANCELLED"]
-_COLUMNS: Final = (
-    "id AS job_id, remote, method, state, reason, status, study_instance_uid, series_instance_uid,"
-    " remaining, completed, failed, warned, attempts, rule, prior_of, requested_by,"
+_JOB: Final = (
+    "SELECT id AS job_id, remote, method, state, reason, status, study_instance_uid,"
+    " series_instance_uid, remaining, completed, failed, warned, attempts, rule,"
+    " prior_of, requested_by, created_at,"
     " CASE WHEN state IN ('PENDING', 'RETRYING') THEN next_at END AS next_at,"
-    " created_at, updated_at, finished_at"
+    " updated_at, finished_at"
+    " FROM transmit.retrieve"
 )
 
 
@@ -61,25 +63,12 @@ class RetrieveJob(BaseModel):
     finished_at: dt.datetime | None
 
 
-class RetrievePage(BaseModel):
-    """A page of jobs, newest first."""
-
-    items: list[RetrieveJob]
-    page: int
-    limit: int
-    has_more: bool
-
-
-class RetrieveSearch(BaseModel):
+class RetrieveSearch(JobsQuery):
     """What the list is narrowed by."""
-
-    model_config = ConfigDict(hide_input_in_errors=True)
 
     state: State | None = None
     remote: Name | None = None
     study_instance_uid: Uid | None = None
-    page: int = Field(default=1, ge=1, le=1_000_000)
-    limit: int = Field(default=50, ge=1, description=f"more than {MOST} counts as {MOST}")
 
 
 class RetrieveChanged(BaseModel):
@@ -115,31 +104,20 @@ async def retrieve(
     return AcceptedRetrieve(job_id=job_id, status_url=url)
 
 
+_LIST: Final = Catalogue(_JOB, JOBS, _shown)
+
+
 async def list_retrieves(
-    request: Request, given: Annotated[RetrieveSearch, Parameter()]
-) -> RetrievePage:
+    request: Request, response: Response, given: Annotated[RetrieveSearch, Parameter()]
+) -> Listed[RetrieveJob]:
     """List retrieve jobs, newest first."""
-    limit = min(given.limit, MOST)
-    async with parts_of(request.scope).database.acquire() as db:
-        rows = await db.fetch(
-            f"SELECT {_COLUMNS} FROM transmit.retrieve"  # noqa: S608 - our own words
-            " WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR remote = $2)"
-            " AND ($3::text IS NULL OR study_instance_uid = $3)"
-            " ORDER BY created_at DESC, id LIMIT $4 OFFSET $5",
-            given.state,
-            given.remote,
-            given.study_instance_uid,
-            limit + 1,
-            (given.page - 1) * limit,
-        )
-    items = [_shown(row) for row in rows[:limit]]
-    return RetrievePage(items=items, page=given.page, limit=limit, has_more=len(rows) > limit)
+    return await list_of(request, response, given, _LIST)
 
 
 async def show_retrieve(request: Request, job: MessageId) -> RetrieveJob:
     """Show a retrieve job."""
     async with parts_of(request.scope).database.acquire() as db:
-        row = await db.fetchrow(f"SELECT {_COLUMNS} FROM transmit.retrieve WHERE id = $1", job)  # noqa: S608 - our own words
+        row = await db.fetchrow(_JOB + " WHERE id = $1", job)
     if row is None:
         raise ApiError(404, Code.NOT_FOUND, "There is no such job.")
     return _shown(row)
@@ -173,7 +151,9 @@ def add(app: FastAPI) -> None:
         tags=[*tags],
         responses=errors(400, 401, 403, 404, 413, 422, 500, 502, 503),
     )
-    app.add_api_route(base, list_retrieves, tags=[*tags], responses=errors(401, 403, 422, 503))
+    app.add_api_route(
+        base, list_retrieves, tags=[*tags], responses={**LINKED, **errors(401, 403, 422, 503)}
+    )
     app.add_api_route(one, show_retrieve, tags=[*tags], responses=errors(401, 403, 404, 422, 503))
     for name, endpoint in (("retry", retry_retrieve), ("cancel", cancel_retrieve)):
         app.add_api_route(

@@ -13,21 +13,27 @@ from darkroom_api.http.asking import ask, command
 from darkroom_api.http.documented import errors
 from darkroom_api.http.errors import ApiError, Code, study_not_found
 from darkroom_api.http.guarded import principal_of
+from darkroom_api.http.lists import JOBS, LINKED, Catalogue, JobsQuery, Listed, ListQuery, list_of
 from darkroom_api.http.parts import parts_of
 from darkroom_common.messages.api import SendObjects
 from darkroom_common.messages.base import MessageId, Uid, new_message_id
 from darkroom_common.messages.jobs import TransmitState
 from darkroom_common.messages.transmit import ActOnJob
+from darkroom_common.postgres.listing import Order
 from darkroom_common.specs.destinations import Name
 
-MOST: Final = 200
-MOST_INSTANCES: Final = 1000
-_COLUMNS: Final = (
-    "id AS job_id, destination, state, reason, priority, study_instance_uid, series_instance_uid,"
-    " requested_by, rule, total, sent, failed, warned, attempts,"
+_JOB: Final = (
+    "SELECT id AS job_id, destination, state, reason, priority, study_instance_uid,"
+    " series_instance_uid, requested_by, rule, total, sent, failed, warned, attempts,"
     " CASE WHEN state IN ('PENDING', 'RETRYING') THEN next_at END AS next_at,"
     " created_at, updated_at, finished_at"
+    " FROM transmit.job"
 )
+_INSTANCES: Final = (
+    "SELECT job_id, position, sop_instance_uid, state, status, reason, tries, transfer_syntax_uid,"
+    " updated_at FROM transmit.job_instance"
+)
+_BY_POSITION: Final = {"position": Order({"position": int, "sop_instance_uid": str})}
 _EXISTS: Final = (
     "SELECT EXISTS (SELECT FROM index.study s JOIN index.series e ON e.study_id = s.id"
     " JOIN index.instance i ON i.series_id = e.id WHERE s.status <> 'deleted'"
@@ -104,15 +110,6 @@ class JobDetail(Job):
     attempt_list: list[Attempt]
 
 
-class JobPage(BaseModel):
-    """A page of jobs, newest first."""
-
-    items: list[Job]
-    page: int
-    limit: int
-    has_more: bool
-
-
 class JobInstance(BaseModel):
     """What became of one instance."""
 
@@ -125,35 +122,19 @@ class JobInstance(BaseModel):
     updated_at: dt.datetime
 
 
-class InstancePage(BaseModel):
-    """A page of instances, in the order of the job."""
-
-    items: list[JobInstance]
-    page: int
-    limit: int
-    has_more: bool
-
-
-class JobSearch(BaseModel):
+class JobSearch(JobsQuery):
     """What the list is narrowed by."""
-
-    model_config = ConfigDict(hide_input_in_errors=True)
 
     state: TransmitState | None = None
     destination: Name | None = None
     study_instance_uid: Uid | None = None
-    page: int = Field(default=1, ge=1, le=1_000_000)
-    limit: int = Field(default=50, ge=1, description=f"more than {MOST} counts as {MOST}")
 
 
-class InstanceSearch(BaseModel):
+class InstanceSearch(ListQuery):
     """Which instances to list."""
 
-    model_config = ConfigDict(hide_input_in_errors=True)
-
+    sort: Literal["position"] = "position"
     state: Literal["PENDING", "SENT", "COMMITTED", "FAILED", "CANCELLED"] | None = None
-    page: int = Field(default=1, ge=1, le=1_000_000)
-    limit: int = Field(default=200, ge=1, description=f"at most {MOST_INSTANCES}")
 
 
 class Changed(BaseModel):
@@ -197,29 +178,20 @@ async def add_job(request: Request, response: Response, given: NewJob) -> Accept
     return Accepted(job_id=job_id, status_url=url)
 
 
-async def list_jobs(request: Request, asked: Annotated[JobSearch, Parameter()]) -> JobPage:
+_LIST: Final = Catalogue(_JOB, JOBS, lambda row: Job.model_validate(dict(row)))
+
+
+async def list_jobs(
+    request: Request, response: Response, asked: Annotated[JobSearch, Parameter()]
+) -> Listed[Job]:
     """List jobs, newest first."""
-    limit = min(asked.limit, MOST)
-    async with parts_of(request.scope).database.acquire() as db:
-        rows = await db.fetch(
-            f"SELECT {_COLUMNS} FROM transmit.job"  # noqa: S608 - our own words
-            " WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR destination = $2)"
-            " AND ($3::text IS NULL OR study_instance_uid = $3)"
-            " ORDER BY created_at DESC, id LIMIT $4 OFFSET $5",
-            asked.state,
-            asked.destination,
-            asked.study_instance_uid,
-            limit + 1,
-            (asked.page - 1) * limit,
-        )
-    items = [Job.model_validate(dict(row)) for row in rows[:limit]]
-    return JobPage(items=items, page=asked.page, limit=limit, has_more=len(rows) > limit)
+    return await list_of(request, response, asked, _LIST)
 
 
 async def show_job(request: Request, job: MessageId) -> JobDetail:
     """Show a job with its attempts."""
     async with parts_of(request.scope).database.acquire() as db:
-        row = await db.fetchrow(f"SELECT {_COLUMNS} FROM transmit.job WHERE id = $1", job)  # noqa: S608 - our own words
+        row = await db.fetchrow(_JOB + " WHERE id = $1", job)
         if row is None:
             raise _no_job()
         attempts = await db.fetch(
@@ -239,25 +211,20 @@ def _instance(row: Any) -> JobInstance:
     )
 
 
+_INSTANCE_LIST: Final = Catalogue(_INSTANCES, _BY_POSITION, _instance)
+
+
 async def list_instances(
-    request: Request, job: MessageId, asked: Annotated[InstanceSearch, Parameter()]
-) -> InstancePage:
+    request: Request,
+    response: Response,
+    job: MessageId,
+    asked: Annotated[InstanceSearch, Parameter()],
+) -> Listed[JobInstance]:
     """List what became of each instance of a job."""
-    limit = min(asked.limit, MOST_INSTANCES)
     async with parts_of(request.scope).database.acquire() as db:
         if not await db.fetchval("SELECT true FROM transmit.job WHERE id = $1", job):
             raise _no_job()
-        rows = await db.fetch(
-            "SELECT sop_instance_uid, state, status, reason, tries, transfer_syntax_uid, updated_at"
-            " FROM transmit.job_instance WHERE job_id = $1 AND ($2::text IS NULL OR state = $2)"
-            " ORDER BY position LIMIT $3 OFFSET $4",
-            job,
-            asked.state,
-            limit + 1,
-            (asked.page - 1) * limit,
-        )
-    items = [_instance(row) for row in rows[:limit]]
-    return InstancePage(items=items, page=asked.page, limit=limit, has_more=len(rows) > limit)
+    return await list_of(request, response, asked, _INSTANCE_LIST, {"job_id": job})
 
 
 async def _act(request: Request, job: str, action: Literal["retry", "cancel"]) -> Changed:
@@ -280,7 +247,9 @@ def add(app: FastAPI) -> None:
     """Add the routes."""
     base, tags = "/api/v1/transmit/jobs", ["transmit"]
     one = f"{base}/{{job}}"
-    app.add_api_route(base, list_jobs, tags=[*tags], responses=errors(401, 403, 422, 503))
+    app.add_api_route(
+        base, list_jobs, tags=[*tags], responses={**LINKED, **errors(401, 403, 422, 503)}
+    )
     app.add_api_route(
         base,
         add_job,
@@ -291,7 +260,10 @@ def add(app: FastAPI) -> None:
     )
     app.add_api_route(one, show_job, tags=[*tags], responses=errors(401, 403, 404, 422, 503))
     app.add_api_route(
-        f"{one}/instances", list_instances, tags=[*tags], responses=errors(401, 403, 404, 422, 503)
+        f"{one}/instances",
+        list_instances,
+        tags=[*tags],
+        responses={**LINKED, **errors(401, 403, 404, 422, 503)},
     )
     for name, endpoint in (("retry", retry), ("cancel", cancel)):
         app.add_api_route(

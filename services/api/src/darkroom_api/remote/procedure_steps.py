@@ -1,29 +1,34 @@
 """Performed procedure steps: tell another node that one begins, and how it ends (TRX-10)."""
 
 import datetime as dt
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import FastAPI
 from fastapi import Query as Parameter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from pydicom.uid import generate_uid
 from starlette.requests import Request
 from starlette.responses import Response
 
 from darkroom_api.http.documented import errors
 from darkroom_api.http.errors import ApiError, Code
+from darkroom_api.http.lists import LINKED, Catalogue, Listed, ListQuery, list_of
 from darkroom_api.http.parts import parts_of
 from darkroom_api.remote.query import asked
 from darkroom_common.messages.base import Uid
 from darkroom_common.messages.remote import CreateProcedureStep, SetProcedureStep
+from darkroom_common.postgres.listing import Key, Order
 from darkroom_common.specs.destinations import Name
 from darkroom_common.specs.remote import NewProcedureStep, ProcedureStepChange
 
-MOST: Final = 200
 _PURPOSE: Final = "procedure step"
-_COLUMNS: Final = (
-    "sop_instance_uid, remote, state, reason, status, requested_by, created_at, updated_at"
+_STEP: Final = (
+    "SELECT sop_instance_uid, remote, state, reason, status, requested_by, created_at,"
+    " updated_at, sealed FROM transmit.procedure_step"
 )
+
+_KEYS: Final[dict[str, type[Key]]] = {"created_at": dt.datetime, "sop_instance_uid": str}
+_ORDERS: Final = {"-created_at": Order(_KEYS, descending=True), "created_at": Order(_KEYS)}
 
 
 class StepToBegin(NewProcedureStep):
@@ -57,23 +62,11 @@ class StepDetail(Step):
     attributes: dict[str, Any]
 
 
-class StepPage(BaseModel):
-    """A page of steps, newest first."""
-
-    items: list[Step]
-    page: int
-    limit: int
-    has_more: bool
-
-
-class StepSearch(BaseModel):
+class StepSearch(ListQuery):
     """What the list is narrowed by."""
 
-    model_config = ConfigDict(hide_input_in_errors=True)
-
+    sort: Literal["-created_at", "created_at"] = "-created_at"
     remote: Name | None = None
-    page: int = Field(default=1, ge=1, le=1_000_000)
-    limit: int = Field(default=50, ge=1, description=f"more than {MOST} counts as {MOST}")
 
 
 def _given(row: Any) -> dict[str, Any]:
@@ -81,31 +74,21 @@ def _given(row: Any) -> dict[str, Any]:
     return dict(row) | {"status": None if status is None else f"{status:04X}"}
 
 
-async def list_steps(request: Request, given: Annotated[StepSearch, Parameter()]) -> StepPage:
+_LIST: Final = Catalogue(_STEP, _ORDERS, lambda row: Step.model_validate(_given(row)))
+
+
+async def list_steps(
+    request: Request, response: Response, given: Annotated[StepSearch, Parameter()]
+) -> Listed[Step]:
     """List steps, newest first."""
-    limit = min(given.limit, MOST)
-    async with parts_of(request.scope).database.acquire() as db:
-        rows = await db.fetch(
-            f"SELECT {_COLUMNS} FROM transmit.procedure_step"  # noqa: S608 - our own words
-            " WHERE ($1::text IS NULL OR remote = $1)"
-            " ORDER BY created_at DESC, sop_instance_uid LIMIT $2 OFFSET $3",
-            given.remote,
-            limit + 1,
-            (given.page - 1) * limit,
-        )
-    items = [Step.model_validate(_given(row)) for row in rows[:limit]]
-    return StepPage(items=items, page=given.page, limit=limit, has_more=len(rows) > limit)
+    return await list_of(request, response, given, _LIST)
 
 
 async def show_step(request: Request, step: Uid) -> StepDetail:
     """Show a step with its attributes."""
     parts = parts_of(request.scope)
     async with parts.database.acquire() as db:
-        row = await db.fetchrow(
-            f"SELECT {_COLUMNS}, sealed FROM transmit.procedure_step"  # noqa: S608 - our own words
-            " WHERE sop_instance_uid = $1",
-            step,
-        )
+        row = await db.fetchrow(_STEP + " WHERE sop_instance_uid = $1", step)
     if row is None:
         raise ApiError(404, Code.NOT_FOUND, "There is no such procedure step.")
     attributes = parts.seal.open(row["sealed"], purpose=_PURPOSE)
@@ -138,7 +121,9 @@ def add(app: FastAPI) -> None:
     base, tags = "/api/v1/mpps", ["procedure steps"]
     one = f"{base}/{{step}}"
     failures = errors(400, 401, 403, 404, 409, 413, 422, 500, 502, 503, 504)
-    app.add_api_route(base, list_steps, tags=[*tags], responses=errors(401, 403, 422, 503))
+    app.add_api_route(
+        base, list_steps, tags=[*tags], responses={**LINKED, **errors(401, 403, 422, 503)}
+    )
     app.add_api_route(
         base,
         begin_step,

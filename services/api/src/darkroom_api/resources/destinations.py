@@ -1,9 +1,9 @@
 """Destinations of transmit: list, show, add, change, remove, test (TRX-01)."""
 
 import datetime as dt
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Query
 from pydantic import BaseModel, Field, SecretStr
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,13 +12,15 @@ from darkroom_api.http.asking import ask
 from darkroom_api.http.documented import errors
 from darkroom_api.http.errors import ApiError, Code
 from darkroom_api.http.guarded import principal_of
+from darkroom_api.http.lists import LINKED, NAMES, Catalogue, Listed, NamesQuery, list_of
 from darkroom_api.http.parts import parts_of
 from darkroom_common.messages.transmit import DeleteDestination, EchoDestination, PutDestination
 from darkroom_common.specs.destinations import DestinationSpec, Name
 
 ECHO_LIMIT: Final = 60.0
-_COLUMNS: Final = (
-    "name, spec::text, version, breaker, breaker_reason, breaker_until, created_at, updated_at"
+_DESTINATION: Final = (
+    "SELECT name, spec::text, version, breaker, breaker_reason, breaker_until, created_at,"
+    " updated_at FROM transmit.destination"
 )
 
 
@@ -50,12 +52,6 @@ class Destination(DestinationSpec):
     updated_at: dt.datetime
 
 
-class DestinationList(BaseModel):
-    """All destinations."""
-
-    items: list[Destination]
-
-
 class EchoResult(BaseModel):
     """What became of a test."""
 
@@ -71,20 +67,20 @@ def _shown(row: Any) -> Destination:
     return Destination.model_validate({**spec.model_dump(), **beside})
 
 
-async def list_destinations(request: Request) -> DestinationList:
+_LIST: Final = Catalogue(_DESTINATION, NAMES, _shown)
+
+
+async def list_destinations(
+    request: Request, response: Response, asked: Annotated[NamesQuery, Query()]
+) -> Listed[Destination]:
     """List all destinations."""
-    async with parts_of(request.scope).database.acquire() as db:
-        rows = await db.fetch(f"SELECT {_COLUMNS} FROM transmit.destination ORDER BY name")  # noqa: S608 - our own words
-    return DestinationList(items=[_shown(row) for row in rows])
+    return await list_of(request, response, asked, _LIST)
 
 
 async def show_destination(request: Request, name: Name) -> Destination:
     """Show one destination."""
     async with parts_of(request.scope).database.acquire() as db:
-        row = await db.fetchrow(
-            f"SELECT {_COLUMNS} FROM transmit.destination WHERE name = $1",  # noqa: S608 - our own words
-            name,
-        )
+        row = await db.fetchrow(_DESTINATION + " WHERE name = $1", name)
     if row is None:
         raise ApiError(404, Code.NOT_FOUND, "There is no destination of this name.")
     return _shown(row)
@@ -145,7 +141,9 @@ def add(app: FastAPI) -> None:
     """Add the routes."""
     base, tags = "/api/v1/destinations", ["destinations"]
     one = f"{base}/{{name}}"
-    app.add_api_route(base, list_destinations, tags=[*tags], responses=errors(401, 403, 503))
+    app.add_api_route(
+        base, list_destinations, tags=[*tags], responses={**LINKED, **errors(401, 403, 422, 503)}
+    )
     app.add_api_route(
         base,
         add_destination,

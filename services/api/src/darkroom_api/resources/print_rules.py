@@ -1,10 +1,10 @@
 """Auto-print rules: films that are made when a study is complete."""
 
 import datetime as dt
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from fastapi import FastAPI
-from pydantic import BaseModel, Field
+from fastapi import FastAPI, Query
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -12,12 +12,13 @@ from darkroom_api.http.asking import ask
 from darkroom_api.http.documented import errors
 from darkroom_api.http.errors import ApiError, Code
 from darkroom_api.http.guarded import principal_of
+from darkroom_api.http.lists import LINKED, NAMES, Catalogue, Listed, NamesQuery, list_of
 from darkroom_api.http.parts import parts_of
 from darkroom_common.messages.printing import DeletePrintRule, PutPrintRule
 from darkroom_common.specs.destinations import Name
 from darkroom_common.specs.printers import PrintRuleSpec
 
-_COLUMNS: Final = "name, spec::text, version, created_at, updated_at"
+_RULE: Final = "SELECT name, spec::text, version, created_at, updated_at FROM print.rule"
 
 
 class NewPrintRule(PrintRuleSpec):
@@ -35,29 +36,26 @@ class PrintRule(PrintRuleSpec):
     updated_at: dt.datetime
 
 
-class PrintRuleList(BaseModel):
-    """All rules."""
-
-    items: list[PrintRule]
-
-
 def _shown(row: Any) -> PrintRule:
     spec = PrintRuleSpec.model_validate_json(row["spec"])
     beside = {name: row[name] for name in row.keys() if name != "spec"}  # noqa: SIM118 - a Record
     return PrintRule.model_validate({**spec.model_dump(), **beside})
 
 
-async def list_print_rules(request: Request) -> PrintRuleList:
+_LIST: Final = Catalogue(_RULE, NAMES, _shown)
+
+
+async def list_print_rules(
+    request: Request, response: Response, asked: Annotated[NamesQuery, Query()]
+) -> Listed[PrintRule]:
     """List all auto-print rules."""
-    async with parts_of(request.scope).database.acquire() as db:
-        rows = await db.fetch(f"SELECT {_COLUMNS} FROM print.rule ORDER BY name")  # noqa: S608 - our own words
-    return PrintRuleList(items=[_shown(row) for row in rows])
+    return await list_of(request, response, asked, _LIST)
 
 
 async def show_print_rule(request: Request, name: Name) -> PrintRule:
     """Show one auto-print rule."""
     async with parts_of(request.scope).database.acquire() as db:
-        row = await db.fetchrow(f"SELECT {_COLUMNS} FROM print.rule WHERE name = $1", name)  # noqa: S608 - our own words
+        row = await db.fetchrow(_RULE + " WHERE name = $1", name)
     if row is None:
         raise ApiError(404, Code.NOT_FOUND, "There is no rule of this name.")
     return _shown(row)
@@ -99,7 +97,9 @@ def add(app: FastAPI) -> None:
     """Add the routes."""
     base, tags = "/api/v1/print/rules", ["print"]
     one = f"{base}/{{name}}"
-    app.add_api_route(base, list_print_rules, tags=[*tags], responses=errors(401, 403, 503))
+    app.add_api_route(
+        base, list_print_rules, tags=[*tags], responses={**LINKED, **errors(401, 403, 422, 503)}
+    )
     app.add_api_route(
         base,
         add_print_rule,

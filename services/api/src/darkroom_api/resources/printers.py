@@ -1,9 +1,9 @@
 """Printers: list, show, add, change, remove, ask for their status (PRN-04, PRN-07)."""
 
 import datetime as dt
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Query
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,14 +12,16 @@ from darkroom_api.http.asking import ask
 from darkroom_api.http.documented import errors
 from darkroom_api.http.errors import ApiError, Code
 from darkroom_api.http.guarded import principal_of
+from darkroom_api.http.lists import LINKED, NAMES, Catalogue, Listed, NamesQuery, list_of
 from darkroom_api.http.parts import parts_of
 from darkroom_common.messages.printing import AskPrinter, DeletePrinter, PutPrinter
 from darkroom_common.specs.destinations import Name
 from darkroom_common.specs.printers import QUIRKS, PrinterSpec
 
 ASK_LIMIT: Final = 60.0
-_COLUMNS: Final = (
-    "name, spec::text, version, status, status_info, status_at, created_at, updated_at"
+_PRINTER: Final = (
+    "SELECT name, spec::text, version, status, status_info, status_at, created_at, updated_at"
+    " FROM print.printer"
 )
 _STATUS: Final = {
     "": "It has not been asked yet.",
@@ -79,12 +81,6 @@ class Printer(PrinterSpec):
     updated_at: dt.datetime
 
 
-class PrinterList(BaseModel):
-    """All printers."""
-
-    items: list[Printer]
-
-
 class PrinterAnswer(BaseModel):
     """What a printer has said now."""
 
@@ -115,17 +111,20 @@ def _shown(row: Any) -> Printer:
     return Printer.model_validate({**spec.model_dump(), **beside})
 
 
-async def list_printers(request: Request) -> PrinterList:
+_LIST: Final = Catalogue(_PRINTER, NAMES, _shown)
+
+
+async def list_printers(
+    request: Request, response: Response, asked: Annotated[NamesQuery, Query()]
+) -> Listed[Printer]:
     """List all printers with their last known status."""
-    async with parts_of(request.scope).database.acquire() as db:
-        rows = await db.fetch(f"SELECT {_COLUMNS} FROM print.printer ORDER BY name")  # noqa: S608 - our own words
-    return PrinterList(items=[_shown(row) for row in rows])
+    return await list_of(request, response, asked, _LIST)
 
 
 async def show_printer(request: Request, name: Name) -> Printer:
     """Show one printer."""
     async with parts_of(request.scope).database.acquire() as db:
-        row = await db.fetchrow(f"SELECT {_COLUMNS} FROM print.printer WHERE name = $1", name)  # noqa: S608 - our own words
+        row = await db.fetchrow(_PRINTER + " WHERE name = $1", name)
     if row is None:
         raise ApiError(404, Code.NOT_FOUND, "There is no printer of this name.")
     return _shown(row)
@@ -183,7 +182,9 @@ def add(app: FastAPI) -> None:
     app.add_api_route(
         "/api/v1/printer-quirks", list_quirks, tags=[*tags], responses=errors(401, 403, 503)
     )
-    app.add_api_route(base, list_printers, tags=[*tags], responses=errors(401, 403, 503))
+    app.add_api_route(
+        base, list_printers, tags=[*tags], responses={**LINKED, **errors(401, 403, 422, 503)}
+    )
     app.add_api_route(
         base,
         add_printer,

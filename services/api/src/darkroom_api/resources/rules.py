@@ -1,9 +1,9 @@
 """Routing rules of transmit: list, show, add, change, remove, explain (TRX-07)."""
 
 import datetime as dt
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,14 +12,26 @@ from darkroom_api.http.asking import ask
 from darkroom_api.http.documented import errors
 from darkroom_api.http.errors import ApiError, Code
 from darkroom_api.http.guarded import principal_of
+from darkroom_api.http.lists import LINKED, Catalogue, Listed, ListQuery, list_of
 from darkroom_api.http.parts import parts_of
 from darkroom_common.messages.base import Uid
 from darkroom_common.messages.transmit import DeleteRule, DryRunRules, PutRule
+from darkroom_common.postgres.listing import Key, Order
 from darkroom_common.specs.destinations import Name
 from darkroom_common.specs.rules import Prefetch, RuleSpec
 
-_COLUMNS: Final = "name, spec::text, version, created_at, updated_at"
+_RULE: Final = (
+    "SELECT name, position, spec::text, version, created_at, updated_at FROM transmit.rule"
+)
+_KEYS: Final[dict[str, type[Key]]] = {"position": int, "name": str}
+_ORDERS: Final = {"position": Order(_KEYS), "-position": Order(_KEYS, descending=True)}
 EXPLAIN_LIMIT: Final = 20.0
+
+
+class RulesQuery(ListQuery):
+    """Which page of the rules; by their position is the order in which they are looked at."""
+
+    sort: Literal["position", "-position"] = "position"
 
 
 class NewRule(RuleSpec):
@@ -35,12 +47,6 @@ class Rule(RuleSpec):
     version: int
     created_at: dt.datetime
     updated_at: dt.datetime
-
-
-class RuleList(BaseModel):
-    """All rules, in the order in which they are looked at."""
-
-    items: list[Rule]
 
 
 class DryRun(BaseModel):
@@ -101,21 +107,24 @@ class Explanation(BaseModel):
 
 def _shown(row: Any) -> Rule:
     spec = RuleSpec.model_validate_json(row["spec"])
-    beside = {name: row[name] for name in row.keys() if name != "spec"}  # noqa: SIM118 - a Record
+    beside = {name: row[name] for name in row.keys() if name not in ("spec", "position")}  # noqa: SIM118 - a Record
     return Rule.model_validate({**spec.model_dump(), **beside})
 
 
-async def list_rules(request: Request) -> RuleList:
+_LIST: Final = Catalogue(_RULE, _ORDERS, _shown)
+
+
+async def list_rules(
+    request: Request, response: Response, asked: Annotated[RulesQuery, Query()]
+) -> Listed[Rule]:
     """List all rules in their order."""
-    async with parts_of(request.scope).database.acquire() as db:
-        rows = await db.fetch(f"SELECT {_COLUMNS} FROM transmit.rule ORDER BY position, name")  # noqa: S608 - our own words
-    return RuleList(items=[_shown(row) for row in rows])
+    return await list_of(request, response, asked, _LIST)
 
 
 async def show_rule(request: Request, name: Name) -> Rule:
     """Show one rule."""
     async with parts_of(request.scope).database.acquire() as db:
-        row = await db.fetchrow(f"SELECT {_COLUMNS} FROM transmit.rule WHERE name = $1", name)  # noqa: S608 - our own words
+        row = await db.fetchrow(_RULE + " WHERE name = $1", name)
     if row is None:
         raise ApiError(404, Code.NOT_FOUND, "There is no rule of this name.")
     return _shown(row)
@@ -163,7 +172,9 @@ def add(app: FastAPI) -> None:
     """Add the routes."""
     base, tags = "/api/v1/rules", ["rules"]
     one = f"{base}/{{name}}"
-    app.add_api_route(base, list_rules, tags=[*tags], responses=errors(401, 403, 503))
+    app.add_api_route(
+        base, list_rules, tags=[*tags], responses={**LINKED, **errors(401, 403, 422, 503)}
+    )
     app.add_api_route(
         base,
         add_rule,

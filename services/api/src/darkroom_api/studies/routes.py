@@ -5,19 +5,28 @@ from typing import Annotated, Literal
 
 from fastapi import FastAPI
 from fastapi import Query as Parameter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from starlette.requests import Request
+from starlette.responses import Response
 
 from darkroom_api.dicomweb.address import uid_of
 from darkroom_api.http.documented import errors
 from darkroom_api.http.errors import study_not_found
+from darkroom_api.http.lists import (
+    LINKED,
+    Listed,
+    ListQuery,
+    cursor_keys,
+    cursor_of,
+    no_cursor,
+    set_headers,
+)
 from darkroom_api.http.parts import parts_of
 from darkroom_common.dicom.json_model import texts
 from darkroom_common.index.fields import BY_KEYWORD, Level
 from darkroom_common.index.query import Condition, Query, Range, conditions
 from darkroom_common.index.rows import Json, SeriesRow, StudyRow
 
-MOST = 200
 MOST_SERIES = 10_000
 Status = Literal["receiving", "complete", "verified", "archived"]
 
@@ -47,16 +56,6 @@ class Study(BaseModel):
     created_at: dt.datetime
     last_instance_at: dt.datetime
     completed_at: dt.datetime | None
-
-
-class StudyPage(BaseModel):
-    """A page of studies, newest first."""
-
-    items: list[Study]
-    page: int
-    limit: int
-    total: int | None = Field(description="of all matches; null when there are more than 10,000")
-    has_more: bool
 
 
 class Series(BaseModel):
@@ -133,11 +132,10 @@ def _series(row: SeriesRow) -> Series:
     )
 
 
-class StudySearch(BaseModel):
+class StudySearch(ListQuery):
     """What the list is searched by. The texts take the wildcards * and ?."""
 
-    model_config = ConfigDict(hide_input_in_errors=True)
-
+    sort: Literal["-study_date"] = "-study_date"
     patient_name: str | None = Field(
         default=None, max_length=256, description="words and beginnings of words, in any order"
     )
@@ -149,13 +147,22 @@ class StudySearch(BaseModel):
     date_from: dt.date | None = None
     date_to: dt.date | None = None
     status: Status | None = None
-    page: int = Field(default=1, ge=1, le=1_000_000)
-    limit: int = Field(default=20, ge=1, description=f"more than {MOST} counts as {MOST}")
 
 
-async def list_studies(request: Request, asked: Annotated[StudySearch, Parameter()]) -> StudyPage:
+def _after(asked: StudySearch) -> tuple[dt.date | None, int] | None:
+    if asked.cursor is None:
+        return None
+    day, row = cursor_keys(asked.cursor, asked.sort, [str, int])
+    try:
+        return dt.date.fromisoformat(str(day)) if day else None, int(str(row))
+    except ValueError:
+        raise no_cursor() from None
+
+
+async def list_studies(
+    request: Request, response: Response, asked: Annotated[StudySearch, Parameter()]
+) -> Listed[Study]:
     """Search for studies, newest first."""
-    limit = min(asked.limit, MOST)
     found: list[Condition] = []
     for keyword, text in (
         ("PatientName", asked.patient_name),
@@ -172,16 +179,24 @@ async def list_studies(request: Request, asked: Annotated[StudySearch, Parameter
         Level.STUDY,
         conditions=tuple(found),
         statuses=() if asked.status is None else (asked.status,),
-        limit=limit,
-        offset=(asked.page - 1) * limit,
+        limit=asked.page_size,
+        offset=0 if asked.cursor else asked.offset,
+        after=_after(asked),
     )
-    answer = await parts_of(request.scope).reader.search(query)
-    return StudyPage(
-        items=[Study.model_validate(_study(one.study)) for one in answer.results],
+    reader = parts_of(request.scope).reader
+    answer = await reader.search(query)
+    total = await reader.expected(query) if answer.total is None else answer.total
+    cursor = None
+    if answer.last is not None:
+        day, row = answer.last
+        cursor = cursor_of(asked.sort, ("" if day is None else day.isoformat(), row))
+    set_headers(request, response, asked, total, cursor)
+    return Listed(
+        data=[Study.model_validate(_study(one.study)) for one in answer.results],
+        total=total,
         page=asked.page,
-        limit=limit,
-        total=answer.total,
-        has_more=answer.more,
+        page_size=asked.page_size,
+        total_is_estimate=answer.total is None,
     )
 
 
@@ -216,7 +231,10 @@ async def study_detail(request: Request) -> StudyDetail:
 def add(app: FastAPI) -> None:
     """Add the routes."""
     app.add_api_route(
-        "/api/v1/studies", list_studies, tags=["studies"], responses=errors(400, 401, 403, 422, 503)
+        "/api/v1/studies",
+        list_studies,
+        tags=["studies"],
+        responses={**LINKED, **errors(400, 401, 403, 422, 503)},
     )
     app.add_api_route(
         "/api/v1/studies/{study}",
