@@ -3,7 +3,7 @@
 
 CREATE TABLE printer (
     name        text PRIMARY KEY CHECK (name ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$'),
-    spec        jsonb NOT NULL,             -- darkroom_common.specs.printers.PrinterSpec
+    spec        jsonb NOT NULL,             -- darkroom_common.messages.printers.PrinterSpec
     version     bigint NOT NULL DEFAULT 1,
     status      text NOT NULL DEFAULT '',   -- NORMAL, WARNING, FAILURE, or AWAY; empty: never asked
     status_info text NOT NULL DEFAULT '',   -- Printer Status Info, or the reason why it is away
@@ -14,7 +14,7 @@ CREATE TABLE printer (
 
 CREATE TABLE rule (
     name       text PRIMARY KEY CHECK (name ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$'),
-    spec       jsonb NOT NULL,  -- darkroom_common.specs.printers.PrintRuleSpec
+    spec       jsonb NOT NULL,  -- darkroom_common.messages.printers.PrintRuleSpec
     version    bigint NOT NULL DEFAULT 1,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now()

@@ -3,7 +3,7 @@
 
 CREATE TABLE destination (
     name           text PRIMARY KEY CHECK (name ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$'),
-    spec           jsonb NOT NULL,             -- darkroom_common.specs.destinations.DestinationSpec
+    spec           jsonb NOT NULL,             -- darkroom_common.messages.destinations.DestinationSpec
     secret         text NOT NULL DEFAULT '',   -- of its login, sealed under PHI_KEYS
     version        bigint NOT NULL DEFAULT 1,
     breaker        text NOT NULL DEFAULT 'closed' CHECK (breaker IN ('closed', 'open', 'half-open')),
@@ -16,7 +16,7 @@ CREATE TABLE destination (
 CREATE TABLE rule (
     name       text PRIMARY KEY CHECK (name ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$'),
     position   integer NOT NULL,
-    spec       jsonb NOT NULL,  -- darkroom_common.specs.rules.RuleSpec
+    spec       jsonb NOT NULL,  -- darkroom_common.messages.rules.RuleSpec
     version    bigint NOT NULL DEFAULT 1,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now()

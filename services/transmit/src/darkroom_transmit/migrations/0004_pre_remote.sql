@@ -57,7 +57,7 @@ CREATE TABLE prefetch (
     rule               text NOT NULL,
     study_instance_uid text NOT NULL,
     remote             text NOT NULL,
-    spec               jsonb NOT NULL,  -- darkroom_common.specs.rules.Prefetch
+    spec               jsonb NOT NULL,  -- darkroom_common.messages.rules.Prefetch
     state              text NOT NULL DEFAULT 'PENDING' CHECK (state IN ('PENDING', 'DONE', 'FAILED')),
     reason             text NOT NULL DEFAULT '',
     tries              integer NOT NULL DEFAULT 0,
