@@ -1,4 +1,4 @@
-"""Whole headers in the index, object by object, as pydicom reads them: for every transfer syntax."""
+"""Whole headers in the index, object by object, as pydicom reads them: for every syntax."""
 
 import base64
 import io

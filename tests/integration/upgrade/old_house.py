@@ -16,7 +16,7 @@ import asyncpg
 import httpx
 
 from darkroom_common.postgres.bootstrap import ROLES, bootstrap
-from tests.services import ROLE_PASSWORD, Services, prepare_database
+from tests.support.services import ROLE_PASSWORD, Services, prepare_database
 
 FIXTURE: Final = Path(__file__).parents[2] / "fixtures" / "before_one_house"
 STOPPED_FOR: Final = timedelta(minutes=10)

@@ -10,14 +10,14 @@ from pydicom.uid import UID
 from pynetdicom import AE, evt
 from pynetdicom.events import Event
 
-from darkroom_local.ports import LOOPBACK
-from tests.builders import CT, a_data_set
-from tests.integration.printing.printers import ScriptedPrinter
-from tests.integration.printing.printers import scripted as a_printer
+from darkroom_local.engines.ports import LOOPBACK
+from tests.integration.print.printers import ScriptedPrinter
+from tests.integration.print.printers import scripted as a_printer
 from tests.integration.transmit.keeper import Keeper, keeping
 from tests.integration.transmit.nodes import FIND, MOVE, scripted
 from tests.integration.transmit.test_stow import Server, sequences, serving
-from tests.scripted_peer import ScriptedPeer
+from tests.support.builders import CT, a_data_set
+from tests.support.scripted_peer import ScriptedPeer
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 

@@ -19,7 +19,7 @@ from darkroom_common.seal import Seal
 from tests.e2e.user import data_set_of, digest
 from tests.integration.upgrade.old_house import OldHouse, goes_on, read
 from tests.integration.upgrade.peers import Peers, willing
-from tests.services import Services
+from tests.support.services import Services
 
 LIMIT = 90.0
 CHANGES_BY_ITSELF = frozenset(
