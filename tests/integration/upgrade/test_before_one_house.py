@@ -88,7 +88,7 @@ async def everything_is_listed(house: OldHouse) -> None:
     for path in ("/destinations", "/rules", "/printers", "/print/rules", "/mpps"):
         then = house.scenario["listed"][path]
         key = "sop_instance_uid" if path == "/mpps" else "name"
-        now = {one[key]: one for one in (await house.call("GET", f"/api/v1{path}"))["items"]}
+        now = {one[key]: one for one in (await house.call("GET", f"/api/v1{path}"))["data"]}
         assert set(now) == {one[key] for one in then}
         for one in then:
             assert goes_on(one, now[one[key]], but=CHANGES_BY_ITSELF) == []
