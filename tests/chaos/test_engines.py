@@ -16,6 +16,7 @@ from tests.chaos.proxy import Proxy, proxy_to
 from tests.chaos.report import Report, Row
 from tests.integration.test_pipeline import rows
 from tests.support.services import Services, prepare_database
+from tests.support.waiting import until
 
 OUTAGE = float(os.environ.get("DARKROOM_CHAOS_OUTAGE", "60"))
 pytestmark = pytest.mark.timeout(900)
@@ -120,9 +121,7 @@ async def test_f6_alarm_of_the_broker(
     await own.running["metadata"].stop()
     waiting = Ledger(own.dicom_port)
     await waiting.during(lambda: asyncio.sleep(1))
-    async with asyncio.timeout(30):
-        while list((own.spool / "ready").iterdir()):
-            await asyncio.sleep(0.1)
+    await until(lambda: not (list((own.spool / "ready").iterdir())), limit=30)
     ledger = Ledger(own.dicom_port, pause=0.3)
     since = len(own.running["ingest"].log.read_text())
 

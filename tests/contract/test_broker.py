@@ -25,6 +25,7 @@ from darkroom_common.telemetry import traces
 from darkroom_common.testing.memory_broker import MemoryBroker
 from darkroom_common.topology import RETRY_TIERS, RequestQueue, WorkQueue
 from tests.support.builders import an_instance_stored
+from tests.support.waiting import until
 
 QUICK = {tier: timedelta(milliseconds=80) for tier in RETRY_TIERS}
 QUEUE = WorkQueue("test.work", (InstanceStored,), prefetch=20, tiers=("5s", "30s"))
@@ -223,9 +224,7 @@ async def test_a_dependency_that_is_away_costs_no_attempt(bench: Bench) -> None:
         await seen.count(2)
         away = False
         await seen.count(7)
-        async with asyncio.timeout(LIMIT):
-            while set(seen.ids) != {event.id for event in events}:
-                await asyncio.sleep(0.02)
+        await until(lambda: set(seen.ids) == {event.id for event in events}, limit=LIMIT)
     assert await bench.dead() == []
 
 
@@ -260,9 +259,7 @@ async def test_two_consumers_share_a_queue(bench: Bench) -> None:
         running(bench.broker.consume(QUEUE, second, concurrency=1)),
     ):
         await publish(bench.broker, *events)
-        async with asyncio.timeout(LIMIT):
-            while len(first.ids) + len(second.ids) < 60:
-                await asyncio.sleep(0.02)
+        await until(lambda: len(first.ids) + len(second.ids) >= 60, limit=LIMIT)
     assert sorted(first.ids + second.ids) == sorted(event.id for event in events)
 
 
@@ -358,9 +355,7 @@ async def test_many_are_published_at_once_and_each_outcome_is_told(bench: Bench)
         many = bench.broker.publish_all(mixed[:150]), bench.broker.publish_all(mixed[150:])
         outcomes = await asyncio.gather(*many, bench.broker.publish(an_instance_stored()))
         assert [one for part in outcomes if part for one in part if one is not None] == []
-        async with asyncio.timeout(LIMIT):
-            while len(seen) < 301:
-                await asyncio.sleep(0.01)
+        await until(lambda: len(seen) >= 301, limit=LIMIT)
     assert {message.id for message in seen} >= {event.id for event in events}
 
 
@@ -376,9 +371,7 @@ async def test_an_unroutable_one_among_many_does_not_stop_the_others(bench: Benc
         await publish(bench.broker, an_instance_stored())
         told = await bench.broker.publish_all([(lost[0], {}), (event, {}), (lost[1], {})])
         assert [type(one) for one in told] == [Unroutable, type(None), Unroutable]
-        async with asyncio.timeout(LIMIT):
-            while event not in seen:
-                await asyncio.sleep(0.01)
+        await until(lambda: event in seen, limit=LIMIT)
 
 
 async def ask(broker: Broker, message: Request, *, limit: float = LIMIT) -> Reply:

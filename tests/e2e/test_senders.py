@@ -10,6 +10,7 @@ import pytest
 
 from tests.e2e.user import DarkroomUp
 from tests.support.dicom_peer import ECHO, Association, Rejected
+from tests.support.waiting import until
 
 CONTEXTS = {1: (ECHO, "1.2.840.10008.1.2")}
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
@@ -44,9 +45,7 @@ def echo(port: int, calling: str) -> int | tuple[int, int, int]:
 async def test_one_machine_is_open_says_so_and_keeps_out_whom_it_is_told_to(
     darkroom: DarkroomUp,
 ) -> None:
-    async with asyncio.timeout(10):
-        while not any("OPEN: any sender" in line for line in darkroom.output):
-            await asyncio.sleep(0.02)
+    await until(lambda: any("OPEN: any sender" in line for line in darkroom.output), limit=10)
     assert echo(darkroom.dicom_port, "ANYBODY") == 0
     assert (await ae(darkroom.data, "list")) == (0, "no sender is listed\n")
     code, output = await ae(darkroom.data, "add", "BAD*", "--any-host", "--disable", "--by", "me")

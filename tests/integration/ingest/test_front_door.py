@@ -17,6 +17,7 @@ from darkroom_common.dimse.negotiation import CONGESTION
 from tests.integration.ingest.scp import ABORTED, RunningScp, pdu, read_to_end, running_scp
 from tests.support.builders import CT, a_data_set, encode, new_uid
 from tests.support.dicom_peer import ECHO, Association, Rejected, send
+from tests.support.waiting import until
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 IMPLICIT = "1.2.840.10008.1.2"
@@ -181,9 +182,7 @@ async def test_an_abort_mid_object_leaves_nothing(scp: RunningScp) -> None:
         peer._socket.close()
 
     await asyncio.to_thread(cut)
-    async with asyncio.timeout(10):
-        while scp.left_over():
-            await asyncio.sleep(0.01)
+    await until(lambda: not scp.left_over(), limit=10)
     assert scp.spool.waiting() == []
     assert scp.reasons() == []
 

@@ -27,6 +27,7 @@ from tests.integration.ingest.real import (
 )
 from tests.support.builders import CT, a_data_set, encode, new_uid
 from tests.support.dicom_peer import Association, Rejected, send
+from tests.support.waiting import until
 
 MOST_RSS = 24 << 20
 """Bytes that an attack may cost both processes together; an association's buffer is 0.5 MB."""
@@ -204,9 +205,7 @@ async def test_a_uid_that_can_be_none_writes_nothing_outside(ingest: RealIngest,
 
     before = {path for path in root.rglob("*") if path.is_file()}
     await asyncio.to_thread(attack)
-    async with asyncio.timeout(10):
-        while "bad-uid" not in ingest.reasons():
-            await asyncio.sleep(0.05)
+    await until(lambda: "bad-uid" in ingest.reasons(), limit=10)
     new = {path for path in root.rglob("*") if path.is_file()} - before
     quarantine = ingest.services.spool / "quarantine"
     strays = {path for path in new if path.parent != quarantine and path.suffix != ".dcm"}

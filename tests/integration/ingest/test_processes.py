@@ -13,6 +13,7 @@ from darkroom_common.dicom.part10 import FileMeta, decode_head, encode_head
 from tests.support.builders import CT, a_data_set, encode
 from tests.support.dicom_peer import Association, send
 from tests.support.services import Services, declare_index_queue
+from tests.support.waiting import until
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 
@@ -135,9 +136,7 @@ async def test_workers_die_with_the_main_process_and_the_port_is_free(ingest: Se
     try:
         workers = workers_of(main_pid(ingest))
         await ingest.running["ingest"].kill()
-        async with asyncio.timeout(5):
-            while any(is_running(pid) for pid in workers):
-                await asyncio.sleep(0.02)
+        await until(lambda: not any(is_running(pid) for pid in workers), limit=5)
         await ingest.running["ingest"].start()
         await ingest.running["ingest"].ready()
         sent = objects(3)

@@ -29,6 +29,7 @@ from tests.support.builders import CT, a_data_set, encode, new_uid
 from tests.support.certificates import Authority, Pair
 from tests.support.dicom_peer import ECHO, Association, Rejected, send
 from tests.support.services import Services, declare_index_queue
+from tests.support.waiting import until
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 CONTEXTS = {1: (CT, EXPLICIT), 3: (ECHO, "1.2.840.10008.1.2")}
@@ -362,9 +363,7 @@ async def test_a_cut_in_mid_object_leaves_nothing(scp: RunningScp, authority: Au
         peer._socket.close()
 
     await asyncio.to_thread(cut)
-    async with asyncio.timeout(10):
-        while scp.left_over():
-            await asyncio.sleep(0.01)
+    await until(lambda: not scp.left_over(), limit=10)
     assert scp.spool.waiting() == []
 
 

@@ -19,6 +19,7 @@ from darkroom_local.engines.process import (
     rotate,
     tail,
 )
+from tests.support.waiting import until
 
 
 def python(directory: Path, code: str) -> Command:
@@ -59,9 +60,7 @@ async def test_a_child_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
 async def test_leftovers_are_found_by_their_mark_with_their_children(tmp_path: Path) -> None:
     code = "import subprocess; subprocess.run(['sleep', '60'])"
     child = await Child.start(python(tmp_path, code))
-    async with asyncio.timeout(10):
-        while len(leftovers(tmp_path)) < 2:
-            await asyncio.sleep(0.02)
+    await until(lambda: len(leftovers(tmp_path)) >= 2, limit=10)
     assert leftovers(tmp_path / "other") == []
     assert child.pid in await reclaim(tmp_path, gently=signal.SIGTERM)
     assert leftovers(tmp_path) == []

@@ -21,6 +21,7 @@ from darkroom_local.engines.process import leftovers
 from darkroom_local.stack.layout import SERVICES, Settings
 from darkroom_local.stack.stack import PortBusyError, Stack
 from darkroom_local.stack.view import SteadyConsole
+from tests.support.waiting import until
 
 FAKE_STACK = Path(__file__).with_name("fake_stack.py")
 
@@ -132,9 +133,7 @@ async def test_nothing_outlives_a_killed_stack_that_is_not_started_again(
     stack = external()
     await stack.start()
     await stack.end(signal.SIGKILL)
-    async with asyncio.timeout(10):
-        while stack.left():
-            await asyncio.sleep(0.05)
+    await until(lambda: not stack.left(), limit=10)
 
 
 async def test_a_crashed_service_is_started_again(external: Callable[..., Running]) -> None:

@@ -11,6 +11,7 @@ import pytest
 from tests.integration.print.desk import PrintDesk
 from tests.integration.print.pictures import a_series
 from tests.integration.print.printers import scripted
+from tests.support.waiting import until
 
 
 @pytest.mark.req("PRN-01")
@@ -290,9 +291,7 @@ async def test_kill_after_the_order_to_print_makes_no_second_film(desk: PrintDes
         printer.acting = kill
         await desk.printer(printer.port)
         job_id = await desk.print(images)
-        async with asyncio.timeout(30):
-            while not printer.films:
-                await asyncio.sleep(0.05)
+        await until(lambda: printer.films, limit=30)
         printer.acting = lambda _: None
         await desk.services.running["print"].kill()
         await desk.services.start("print")
@@ -322,9 +321,7 @@ async def test_kill_before_the_order_to_print_goes_on(desk: PrintDesk) -> None:
         printer.setting = kill
         await desk.printer(printer.port)
         job_id = await desk.print(images)
-        async with asyncio.timeout(30):
-            while not killed:
-                await asyncio.sleep(0.05)
+        await until(lambda: killed, limit=30)
         await desk.services.running["print"].kill()
         await desk.services.start("print")
         job = await desk.until(job_id, "UNKNOWN", "DONE", "FAILED")

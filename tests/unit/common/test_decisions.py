@@ -16,6 +16,7 @@ from darkroom_common.postgres.migrate import Migration, load_migrations
 from darkroom_common.postgres.migrate import decide as decide_schema
 from darkroom_common.topology import CRASH_LIMIT, METADATA_INDEX
 from darkroom_ingest.receiving.acceptance import Offer, Room, admit, match
+from tests.support.waiting import until
 
 PRE, POST = Migration(1, "pre", "0001_pre_a.sql", "a"), Migration(2, "post", "0002_post_b.sql", "b")
 
@@ -77,9 +78,7 @@ async def test_the_gate_closes_when_nearly_all_fails_and_opens_on_success() -> N
         entered.append(number)
 
     tasks = [asyncio.create_task(enter(n)) for n in range(5)]
-    async with asyncio.timeout(5):
-        while not entered:
-            await asyncio.sleep(0.01)
+    await until(lambda: entered, limit=5)
     assert len(entered) == 1
     gate.succeeded()
     async with asyncio.timeout(5):

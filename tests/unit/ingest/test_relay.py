@@ -17,6 +17,7 @@ from darkroom_common.topology import METADATA_INDEX
 from darkroom_ingest.relaying import relay as relay_module
 from darkroom_ingest.relaying.relay import Relay
 from tests.support.builders import CT, a_data_set, encode
+from tests.support.waiting import until
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 
@@ -53,9 +54,7 @@ class Bench:
         return self.spool.read_receipt(incoming.receipt_id)
 
     async def until_empty(self) -> None:
-        async with asyncio.timeout(10):
-            while self.spool.waiting():
-                await asyncio.sleep(0.01)
+        await until(lambda: not self.spool.waiting(), limit=10)
 
     def published(self) -> list[str]:
         return [message.id for message in self.broker.published]
@@ -131,9 +130,7 @@ async def test_an_altered_file_stays_and_stops_nobody(bench: Bench) -> None:
     altered, good = bench.receive(), bench.receive()
     bench.spool.path(altered.id).write_bytes(b"altered")
     running = asyncio.create_task(bench.relay.run())
-    async with asyncio.timeout(10):
-        while bench.spool.waiting() != [altered.id]:
-            await asyncio.sleep(0.01)
+    await until(lambda: bench.spool.waiting() == [altered.id], limit=10)
     running.cancel()
     assert bench.published() == [good.id]
 
