@@ -1,8 +1,19 @@
-"""Time, as a value that tests can own."""
+"""Time: the one place where it is taken, as functions and as a value that tests can own."""
 
 import time
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Final, Protocol
+
+monotonic: Final = time.monotonic
+"""Seconds that never go back: for every duration, deadline and back-off."""
+
+wall_seconds: Final = time.time
+"""Seconds of the wall clock since 1970: to compare with what files and other programs say."""
+
+
+def utc_now() -> datetime:
+    """Return the wall clock in UTC: for records that people read."""
+    return datetime.now(UTC)
 
 
 class Clock(Protocol):
@@ -20,13 +31,8 @@ class Clock(Protocol):
 class SystemClock:
     """The clock of the machine."""
 
-    def now(self) -> datetime:
-        """Return the wall clock in UTC."""
-        return datetime.now(UTC)
-
-    def monotonic(self) -> float:
-        """Return seconds that never go back."""
-        return time.monotonic()
+    now = staticmethod(utc_now)
+    monotonic = staticmethod(monotonic)
 
 
 SYSTEM_CLOCK = SystemClock()

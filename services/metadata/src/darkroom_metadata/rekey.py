@@ -10,11 +10,11 @@ import argparse
 import asyncio
 import json
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from darkroom_common.clock import monotonic
 from darkroom_common.errors import ConfigurationError, TransientError
 from darkroom_common.postgres.migrate import require_compatible
 from darkroom_common.postgres.phi import PGP_OPTIONS, PhiKeys
@@ -98,14 +98,14 @@ class Rekeying:
     async def _table(self, table: str, total: int) -> int:
         done, after = 0, 0
         while True:
-            began = time.monotonic()
+            began = monotonic()
             count, after = await self._batch(table, after)
             if not count:
                 return done
             done += count
             self.tell({"event": "progress", "table": table, "done": done, "of": max(total, done)})
             if self.rows_per_second:
-                spent = time.monotonic() - began
+                spent = monotonic() - began
                 await asyncio.sleep(max(0.0, count / self.rows_per_second - spent))
 
     async def _batch(self, table: str, after: int) -> tuple[int, int]:

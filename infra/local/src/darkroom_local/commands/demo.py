@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import functools
 import shlex
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -16,6 +15,7 @@ from pynetdicom.association import Association
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from darkroom_common.clock import monotonic
 from darkroom_local.commands.phantom import studies
 from darkroom_local.stack.state import StackState
 
@@ -102,7 +102,7 @@ async def _log_in(client: httpx.AsyncClient, data: Path) -> str:
 async def _until_found(client: httpx.AsyncClient, study: list[FileDataset]) -> None:
     """Ask QIDO-RS until all instances are there."""
     uid = study[0].StudyInstanceUID
-    deadline = time.monotonic() + _FOUND_SECONDS
+    deadline = monotonic() + _FOUND_SECONDS
     while True:
         response = await client.get(
             f"/dicom-web/studies/{uid}/instances",
@@ -111,7 +111,7 @@ async def _until_found(client: httpx.AsyncClient, study: list[FileDataset]) -> N
         )
         if response.status_code == httpx.codes.OK and len(response.json()) >= len(study):
             return
-        if time.monotonic() > deadline:
+        if monotonic() > deadline:
             raise DemoError(f"study {uid} was not found within {_FOUND_SECONDS:g} s")
         await asyncio.sleep(0.2)
 

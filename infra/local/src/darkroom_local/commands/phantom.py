@@ -7,7 +7,7 @@ smaller towards the first and last slice. Every object has new UIDs under 2.25 (
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 import numpy as np
@@ -20,6 +20,8 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     UltrasoundMultiFrameImageStorage,
 )
+
+from darkroom_common.clock import utc_now
 
 # Grey level, half axes, centre, angle in degrees; on a square from -1 to 1.
 _ELLIPSES: Final = (
@@ -62,7 +64,7 @@ PATIENTS: Final = (
 
 def studies(*, slices: int) -> Iterator[list[FileDataset]]:
     """Yield one study for each patient: a CT series of `slices`, a CR image, a US clip."""
-    now = datetime.now(UTC)
+    now = utc_now()
     ada, bertram, sample = PATIENTS
     yield list(_ct_series(_study(ada, now, "CT head, phantom", "1"), slices))
     yield [_cr_image(_study(bertram, now, "Chest, invented", "2"))]

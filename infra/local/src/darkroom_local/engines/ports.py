@@ -5,10 +5,11 @@ import json
 import random
 import socket
 import sys
-import time
 from collections import deque
 from pathlib import Path
 from typing import Final
+
+from darkroom_common.clock import monotonic
 
 LOOPBACK: Final = "127.0.0.1"
 
@@ -49,7 +50,7 @@ def _claim(port: int) -> bool:
     A name of an abstract socket belongs to one process, and is free again when that ends: whoever
     chooses a port for a child has it until the child listens. Only Linux has such names.
     """
-    now = time.monotonic()
+    now = monotonic()
     while _claims and _claims[0][0] < now:
         _claims.popleft()[1].close()
     if sys.platform != "linux":

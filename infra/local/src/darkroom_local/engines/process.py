@@ -12,11 +12,12 @@ import ctypes
 import os
 import pwd
 import signal
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+
+from darkroom_common.clock import monotonic
 
 MARK: Final = "DARKROOM_WORKS_FOR"
 
@@ -84,7 +85,7 @@ class Child:
     def __init__(self, command: Command, process: asyncio.subprocess.Process) -> None:
         self.command = command
         self._process = process
-        self.started = time.monotonic()
+        self.started = monotonic()
 
     @classmethod
     async def start(cls, command: Command) -> "Child":
@@ -171,11 +172,11 @@ class Child:
         Raises:
             StartError: it ended before, or was not ready within `seconds`.
         """
-        deadline = time.monotonic() + seconds
+        deadline = monotonic() + seconds
         while not is_ready():
             if not self.running:
                 raise self.failure(f"ended with code {self.returncode} while starting")
-            if time.monotonic() > deadline:
+            if monotonic() > deadline:
                 raise self.failure(f"was not ready within {seconds:g} s")
             await asyncio.sleep(0.02)
 
@@ -241,11 +242,11 @@ async def reclaim(directory: Path, *, gently: signal.Signals, seconds: float = 1
     found = leftovers(directory)
     remaining, number = found, gently
     for limit in (seconds, 10.0):
-        deadline = time.monotonic() + limit
+        deadline = monotonic() + limit
         for pid in remaining:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
-        while remaining and time.monotonic() < deadline:
+        while remaining and monotonic() < deadline:
             await asyncio.sleep(0.05)
             remaining = leftovers(directory)
         if not remaining:

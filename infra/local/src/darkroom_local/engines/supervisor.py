@@ -2,10 +2,10 @@
 
 import asyncio
 import signal
-import time
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from darkroom_common.clock import monotonic, wall_seconds
 from darkroom_local.engines.process import Child, Command, StartError
 
 FIRST_DELAY: Final = 0.2
@@ -72,7 +72,7 @@ class Supervised:
         self.ready = False
         self.reason = ""
         self.restarts = 0
-        self.since = time.time()
+        self.since = wall_seconds()
         self._changed = changed
         self._delay = FIRST_DELAY
 
@@ -87,7 +87,7 @@ class Supervised:
         if (state, reason) == (self.state, self.reason):
             return
         if state != self.state:
-            self.since = time.time()
+            self.since = wall_seconds()
         self.state, self.reason = state, reason
         if state != "running":
             self.ready = False
@@ -112,9 +112,9 @@ class Supervised:
     async def keep(self) -> None:
         """Start it again whenever it ends, until cancelled."""
         while True:
-            began = time.monotonic()
+            began = monotonic()
             reason = await self.runnable.ended()
-            if time.monotonic() - began >= STABLE_SECONDS:
+            if monotonic() - began >= STABLE_SECONDS:
                 self._delay = FIRST_DELAY
             await self._again(reason)
 

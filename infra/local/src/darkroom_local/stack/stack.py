@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import socket
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 import asyncpg
 import httpx
 
+from darkroom_common.clock import monotonic, wall_seconds
 from darkroom_common.topology import render_policies
 from darkroom_local.engines.ports import PortBook, is_free
 from darkroom_local.engines.postgres import PrivatePostgres
@@ -82,8 +82,8 @@ class Stack:
         self._programs = programs or RealPrograms()
         self._services: list[Supervised] = []
         self._health: dict[str, str] = {}
-        self._began = time.monotonic()
-        self._started = time.time()
+        self._began = monotonic()
+        self._started = wall_seconds()
         self._announced = False
         self._impatient = False
         self._stopping = asyncio.Event()
@@ -269,7 +269,7 @@ class Stack:
         if not waiting:
             self._announced = True
             self.view.banner(self._announcement())
-        elif not self._impatient and time.monotonic() - self._began > _PATIENCE_SECONDS:
+        elif not self._impatient and monotonic() - self._began > _PATIENCE_SECONDS:
             self._impatient = True
             for one in waiting:
                 why = one.reason or "does not answer yet"
@@ -291,7 +291,7 @@ class Stack:
         host = f"{socket.gethostname()} (127.0.0.1)"
         return [
             "Darkroom is ready",
-            f"  after     {time.monotonic() - self._began:.1f} s",
+            f"  after     {monotonic() - self._began:.1f} s",
             f"  DICOM     AE title {settings.ae_title}, port {settings.dicom_port} of {host}",
             "            OPEN: any sender, any called AE title (docs/security.md)"
             if open_to_all()

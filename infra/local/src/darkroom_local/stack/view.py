@@ -2,10 +2,9 @@
 
 import asyncio
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 from rich.console import Console
@@ -13,6 +12,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
+from darkroom_common.clock import utc_now, wall_seconds
 from darkroom_local.stack.state import ProcessState, memory_bytes
 
 _REFRESH_SECONDS: Final = 0.5
@@ -34,7 +34,7 @@ def table(processes: Iterable[ProcessState]) -> Table:
         drawn.add_column(title, justify="right" if side == "right" else "left")
     for one in processes:
         state = "ready" if one.ready else one.state
-        uptime = timedelta(seconds=max(0, int(time.time() - one.since))) if one.pid else ""
+        uptime = timedelta(seconds=max(0, int(wall_seconds() - one.since))) if one.pid else ""
         memory = memory_bytes(one.pid) >> 20
         drawn.add_row(
             one.name,
@@ -76,7 +76,7 @@ class View:
         if self._console.is_terminal:
             self.banner([text])
         else:
-            self.banner([f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {text}"])
+            self.banner([f"{utc_now():%Y-%m-%dT%H:%M:%SZ} {text}"])
 
     def banner(self, lines: Iterable[str]) -> None:
         """Print lines for people and scripts as they are."""

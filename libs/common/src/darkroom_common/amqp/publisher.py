@@ -1,7 +1,6 @@
 """Publish and know that the broker has it: confirms, mandatory, a time limit on the whole."""
 
 import asyncio
-import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
@@ -16,6 +15,7 @@ from darkroom_common.amqp.broker import BrokerUnavailable, Unroutable
 from darkroom_common.amqp.bulk import Outcome, publish_bulk
 from darkroom_common.amqp.connection import Link, broker_errors, close_quietly
 from darkroom_common.amqp.frames import Outgoing
+from darkroom_common.clock import monotonic
 from darkroom_common.messages.base import Message
 from darkroom_common.telemetry import metrics, traces
 from darkroom_common.topology import BOUND, EXCHANGES
@@ -38,7 +38,7 @@ class Publisher:
 
     async def publish(self, message: Message, *, headers: dict[str, str] | None = None) -> None:
         """Publish a typed message; see `Broker.publish`."""
-        began = time.monotonic()
+        began = monotonic()
         carried: dict[str, Any] = dict(traces.inject() if headers is None else headers)
         properties = aio_pika.Message(
             message.to_body(),
@@ -61,13 +61,13 @@ class Publisher:
             metrics.PUBLISH_FAILED.labels(message.TYPE, type(error).__name__).inc()
             raise
         metrics.PUBLISHED.labels(message.TYPE).inc()
-        metrics.PUBLISH_SECONDS.labels(message.TYPE).observe(time.monotonic() - began)
+        metrics.PUBLISH_SECONDS.labels(message.TYPE).observe(monotonic() - began)
 
     async def publish_all(
         self, messages: Sequence[tuple[Message, Mapping[str, str]]]
     ) -> list[Outcome]:
         """Publish many in one write; see `Broker.publish_all`."""
-        began = time.monotonic()
+        began = monotonic()
         outgoing = [
             Outgoing(
                 message_id=message.id,
@@ -85,7 +85,7 @@ class Publisher:
             outcomes = await self._bulk(outgoing)
         except BrokerUnavailable as error:
             outcomes = [error] * len(outgoing)
-        took = time.monotonic() - began
+        took = monotonic() - began
         for one, outcome in zip(outgoing, outcomes, strict=True):
             if outcome is None:
                 metrics.PUBLISHED.labels(one.type).inc()

@@ -13,7 +13,6 @@ import json
 import os
 import re
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from darkroom_common.clock import monotonic, utc_now, wall_seconds
 from darkroom_common.errors import DarkroomError, TransientError
 from darkroom_common.objects.store import sync_directory
 
@@ -103,10 +103,10 @@ class Quarantine:
         if self._limit is None:
             return
         with self._lock:
-            if time.monotonic() >= self._look_at:
-                began = time.monotonic()
+            if monotonic() >= self._look_at:
+                began = monotonic()
                 self._used = self.usage().bytes
-                took = time.monotonic() - began
+                took = monotonic() - began
                 self._look_at = began + max(_LEAST_SECONDS, took * _LOOK_SHARE)
             if self._used + on_disk(size) > self._limit:
                 raise QuarantineFull("the limit of the quarantine is reached")
@@ -199,7 +199,7 @@ class Quarantine:
     def _tidy(self) -> None:
         for path in self.directory.iterdir():
             alone = path.suffix == _NOTE and not path.with_suffix("").exists()
-            if path.suffix == _NEW or (alone and time.time() - path.stat().st_mtime > _NOTE_AGE):
+            if path.suffix == _NEW or (alone and wall_seconds() - path.stat().st_mtime > _NOTE_AGE):
                 path.unlink()
 
     def replace_head(self, receipt_id: str, head: bytes, *, offset: int) -> None:
@@ -251,7 +251,7 @@ class Quarantine:
     def record(self, action: str, entry: Entry, **more: object) -> None:
         """Write down what an operator does, before it is done."""
         line = {
-            "at": datetime.now(UTC).isoformat(),
+            "at": utc_now().isoformat(),
             "action": action,
             "receipt": entry.id,
             "reason": entry.reason,

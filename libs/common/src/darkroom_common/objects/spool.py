@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from darkroom_common.clock import utc_now
 from darkroom_common.errors import ConfigurationError, DarkroomError
 from darkroom_common.objects.quarantine import Quarantine
 from darkroom_common.objects.receipt import Receipt, ReceiptReader
@@ -203,7 +204,7 @@ class Spool:
             QuarantineFull: it has no room; the file is to be abandoned.
             SpoolFailed: the volume does not take it.
         """
-        note = {"reason": reason, "at": datetime.now(UTC).isoformat(), **told}
+        note = {"reason": reason, "at": utc_now().isoformat(), **told}
         try:
             self.aside.admit(os.fstat(incoming.file.fileno()).st_size)
             os.fdatasync(incoming.file.fileno())

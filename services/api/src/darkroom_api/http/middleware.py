@@ -5,7 +5,6 @@ Nothing here touches the query string or a body: they hold names.
 
 import logging
 import re
-import time
 import traceback
 import uuid
 from typing import Any, Final
@@ -17,6 +16,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from darkroom_api.http.errors import PROBLEM, internal_error, problem
+from darkroom_common.clock import monotonic
 from darkroom_common.telemetry import metrics, traces
 from darkroom_common.telemetry.logs import get_logger
 
@@ -54,7 +54,7 @@ class RequestScope:
         scope.setdefault("state", {})["request_id"] = request_id
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"
         answer = _Answer(send, request_id)
-        started = time.perf_counter()
+        started = monotonic()
         with (
             structlog.contextvars.bound_contextvars(request_id=request_id),
             traces.span(
@@ -70,7 +70,7 @@ class RequestScope:
             except Exception as error:  # noqa: BLE001 - the last place that can answer
                 await self._defect(error, answer)
             route = str(getattr(scope.get("route"), "path", UNROUTED))
-            seconds = time.perf_counter() - started
+            seconds = monotonic() - started
             span.update_name(f"{method} {route}")
             span.set_attribute("http.route", route)
             span.set_attribute("http.response.status_code", answer.status)

@@ -6,15 +6,14 @@ told; `REFUSED_OUT_OF_RESOURCES` is the answer to everything unexpected, since a
 none of them.
 """
 
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final
 
 from opentelemetry.trace import SpanKind
 
+from darkroom_common.clock import monotonic, utc_now
 from darkroom_common.dicom.identity import NONCONFORMANT_UID, Identity, IdentityReader
 from darkroom_common.dicom.limits import DEFAULT_LIMITS, ReadLimits
 from darkroom_common.dicom.part10 import FileMeta, encode_head
@@ -144,7 +143,7 @@ class Reception:
 
     def finish(self) -> StoreStatus:
         """Make the object durable after its last byte, and return the answer."""
-        began = time.perf_counter()
+        began = monotonic()
         try:
             status = self._finish()
         except Exception as error:  # noqa: BLE001 - told by _fail
@@ -153,7 +152,7 @@ class Reception:
         self._span.set_attribute("dicom.status", str(status))
         self._open.close()
         metrics.STORE_RESPONSES.labels(str(status)).inc()
-        metrics.STORE_SECONDS.observe(time.perf_counter() - began)
+        metrics.STORE_SECONDS.observe(monotonic() - began)
         return status
 
     def _finish(self) -> StoreStatus:
@@ -199,7 +198,7 @@ class Reception:
             data_set_offset=len(self._head),
             calling_ae_title=self._offer.calling_ae_title,
             called_ae_title=self._offer.called_ae_title,
-            received_at=datetime.now(UTC),
+            received_at=utc_now(),
             trace=traces.inject(),
         )
         log.info(

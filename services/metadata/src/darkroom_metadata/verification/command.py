@@ -8,12 +8,12 @@ import argparse
 import asyncio
 import json
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from darkroom_common.clock import monotonic
 from darkroom_common.errors import TransientError
 from darkroom_common.objects.store import ObjectStore, open_store
 from darkroom_common.postgres.migrate import require_compatible
@@ -121,20 +121,20 @@ async def run_checks(
 
 
 async def _lock(db: Connection, ledger: Ledger, tell: Tell) -> None:
-    ends = time.monotonic() + LOCK_SECONDS
+    ends = monotonic() + LOCK_SECONDS
     waiting = False
     while not await ledger.lock(db):
         if not waiting:
             waiting = True
             tell({"event": "waiting", "reason": "another verification is at work"})
-        if time.monotonic() > ends:
+        if monotonic() > ends:
             raise Busy("another verification is at work; try again later")
         await asyncio.sleep(_LOCK_POLL)
 
 
 async def _finish(db: Connection, ledger: Ledger, step: Step, options: Options, tell: Tell) -> None:
     """Run one check to its end."""
-    began = time.monotonic()
+    began = monotonic()
     scope = f"since {options.since.isoformat()}" if options.since else "all"
     run = await ledger.open(db, step.check, scope, age=timedelta(0), since=options.since)
     await ledger.abandon(db, run)
@@ -148,7 +148,7 @@ async def _finish(db: Connection, ledger: Ledger, step: Step, options: Options, 
                 tell(_finding(run, finding))
             told += 1
         tell(_progress("progress", run))
-    seconds = round(time.monotonic() - began, 3)
+    seconds = round(monotonic() - began, 3)
     tell(_progress("finished", run) | {"seconds": seconds, "untold": max(0, told - _WORST_FIRST)})
 
 

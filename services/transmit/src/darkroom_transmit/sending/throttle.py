@@ -1,9 +1,10 @@
 """Bytes a second of one destination, shared by the threads of its associations."""
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Final
+
+from darkroom_common.clock import monotonic
 
 PIECE: Final = 32 * 1024
 """Bytes sent at once under a throttle."""
@@ -13,7 +14,7 @@ _BURST_SECONDS: Final = 0.25
 class Throttle:
     """A token bucket. `rate` None lets everything pass."""
 
-    def __init__(self, rate: int | None, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, rate: int | None, *, clock: Callable[[], float] = monotonic) -> None:
         self.rate = rate
         self._clock = clock
         self._lock = threading.Lock()
