@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from darkroom_common.errors import DependencyUnavailable, TransientError
 from darkroom_common.messages.base import Message
 from darkroom_common.messages.registry import decode
-from darkroom_common.postgres.pool import Connection, Database
+from darkroom_common.postgres.pool import Connection, Database, after_commit
 from darkroom_common.telemetry import metrics, traces
 from darkroom_common.telemetry.logs import get_logger
 
@@ -58,6 +58,7 @@ class Outbox:
             [message.to_body() for message, _ in messages],
             [json.dumps(headers) for _, headers in messages],
         )
+        after_commit(db, self.wake)
 
     def wake(self) -> None:
         """Tell the drainer of this process that something was committed."""

@@ -5,7 +5,7 @@ wrong" passes through as asyncpg raised it, since that is a defect and not a sta
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -38,8 +38,18 @@ _AWAY: Final = (
     OSError,
     TimeoutError,
 )
-_CLASH: Final = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+_EFFECTS: Final[dict[int, list[Callable[[], object]]]] = {}
+"""What is to follow the commit, by the identity of each connection that is lent."""
+CLASHES: Final = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 CLASH_ATTEMPTS: Final = 5
+
+
+def after_commit(db: Connection, effect: Callable[[], object]) -> None:
+    """Have a function called when the work with a connection of a `Database` has been committed.
+
+    It is for what must not be said of a transaction that is rolled back: a count, a wake-up call.
+    """
+    _EFFECTS[id(db)].append(effect)
 
 
 class Database:
@@ -90,7 +100,13 @@ class Database:
             async with pool.acquire(timeout=10) as connection:
                 metrics.POOL_SIZE.labels("open").set(pool.get_size())
                 metrics.POOL_SIZE.labels("idle").set(pool.get_idle_size())
-                yield connection
+                effects = _EFFECTS[id(connection)] = []
+                try:
+                    yield connection
+                finally:
+                    del _EFFECTS[id(connection)]
+            for effect in effects:
+                effect()
         except _AWAY as error:
             raise DependencyUnavailable(f"PostgreSQL: {type(error).__name__}") from error
 
@@ -140,4 +156,4 @@ async def open_database(url: str, *, service: str, size: int = 10) -> AsyncItera
 
 def is_clash(error: Exception) -> bool:
     """Tell whether the transaction lost against another one and may simply run again."""
-    return isinstance(error, _CLASH)
+    return isinstance(error, CLASHES)

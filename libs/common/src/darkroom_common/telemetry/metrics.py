@@ -170,6 +170,11 @@ TRANSMIT_POOL_EXHAUSTED: Final = Counter(
 TRANSMIT_COMMITMENTS: Final = Counter(
     "darkroom_transmit_commitments_total", "Storage commitments.", ["destination", "outcome"]
 )  # outcome: asked, committed, partly, expired
+COMMITMENT_JOBS: Final = Counter(
+    "darkroom_commitment_jobs_total",
+    "Jobs that have entered a state of storage commitment.",
+    ["destination", "state"],
+)
 REMOTE_REQUESTS: Final = Counter(
     "darkroom_remote_requests_total",
     "Asked of other nodes.",
@@ -189,6 +194,11 @@ RETRIEVE_JOBS: Final = Counter(
 RETRIEVE_INSTANCES: Final = Counter(
     "darkroom_retrieve_instances_total", "Sub-operations of retrieving.", ["destination", "outcome"]
 )  # outcome: completed, warned, failed
+PREFETCH_JOBS: Final = Counter(
+    "darkroom_prefetch_jobs_total",
+    "Searches for priors that have entered a state.",
+    ["destination", "state"],
+)
 PREFETCHED: Final = Counter("darkroom_prefetched_studies_total", "Priors asked for.", ["rule"])
 ROUTED: Final = Counter("darkroom_routed_instances_total", "Instances routed.", ["rule"])
 
@@ -205,7 +215,7 @@ LICENCE_STATE: Final = Gauge("darkroom_licence_state", "1 for the state in force
 
 # --- print -----------------------------------------------------------------------------------
 PRINT_JOBS: Final = Counter(
-    "darkroom_print_jobs_total", "Attempts that have ended in a state.", ["printer", "state"]
+    "darkroom_print_jobs_total", "Jobs that have entered a state.", ["printer", "state"]
 )
 PRINT_WAITING: Final = Gauge(
     "darkroom_print_jobs_now", "Jobs in a state now.", ["printer", "state"]

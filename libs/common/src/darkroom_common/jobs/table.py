@@ -1,0 +1,224 @@
+"""The table of a kind of job: every statement by which a job enters a state, with its event.
+
+The event goes into the outbox in the same transaction and is made of the row that was written; the
+state is counted when the transaction is committed.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Generic
+
+import orjson
+
+from darkroom_common.jobs.attempt import REASON_LENGTH, Attempt, Ending
+from darkroom_common.jobs.kind import A, Action, JobKind, Row
+from darkroom_common.jobs.statements import Statements
+from darkroom_common.postgres.outbox import Outbox
+from darkroom_common.postgres.pool import Connection, after_commit
+from darkroom_common.telemetry import traces
+
+
+@dataclass(frozen=True)
+class Acted:
+    """What an operator's action has met. `after` is None when the state does not take it."""
+
+    lane: str
+    before: str
+    after: str | None
+
+
+class JobTable(Generic[A]):
+    """Writes the table of a kind."""
+
+    def __init__(self, kind: JobKind[A], outbox: Outbox) -> None:
+        self.kind = kind
+        self._outbox = outbox
+        self._sql = Statements(kind)
+
+    async def entered(
+        self, db: Connection, row: Row, trace: Mapping[str, str] | None = None
+    ) -> None:
+        """Publish and count that a job has entered the state of its row.
+
+        Args:
+            db: within the transaction that has written the row.
+            row: all of it, as it was written.
+            trace: headers of whoever asked for the job; None: the caller's.
+        """
+        kind = self.kind
+        if kind.event is not None:
+            carried = traces.inject() if trace is None else dict(trace)
+            await self._outbox.put_traced(db, [(kind.event(row), carried)])
+        after_commit(db, kind.counter.labels(row[kind.lane], row[kind.state]).inc)
+        if kind.entered is not None:
+            await kind.entered(db, row)
+
+    def attempt(self, row: Row) -> A:
+        """Return the attempt at the job of a row."""
+        kind = self.kind
+        return kind.attempt(
+            id=row[kind.key],
+            lane=row[kind.lane],
+            number=row[kind.attempts] if kind.attempts else row[kind.tries] + 1,
+            tries=row[kind.tries],
+            rank=row.get("rank", 0.0),
+            row=row,
+            traceparent=row["traceparent"],
+        )
+
+    async def claim(  # noqa: PLR0913 - all but one by keyword
+        self,
+        db: Connection,
+        *,
+        lane: str | None,
+        owner: str,
+        lease: float,
+        below: float = float("inf"),
+        full: Sequence[str] = (),
+        due: Sequence[str] = (),
+        not_due: Sequence[str] = (),
+    ) -> tuple[A, Ending | None] | None:
+        """Claim the job that goes first, if one is due; a dead process's jobs are, too.
+
+        Args:
+            db: within a transaction.
+            lane: whose job; None: of any lane.
+            owner: this process.
+            lease: seconds until others may take it over, unless it is renewed.
+            below: only a job that ranks before this.
+            full: lanes to pass over.
+            due: waiting jobs that are due by the monotonic clock, whatever the wall clock says.
+            not_due: those that are not, and those in hand.
+
+        Returns:
+            The attempt, and its ending if its kind has ended it at once.
+        """
+        kind = self.kind
+        if kind.alone and lane is not None:
+            await db.execute(self._sql.one_by_one, lane)
+        statement = self._sql.claim_any if lane is None else self._sql.claim
+        row = await db.fetchrow(
+            statement, lane, owner, lease, below, list(full), list(due), list(not_due)
+        )
+        if row is None:
+            return None
+        attempt = self.attempt(row)
+        ending = await kind.claimed(db, attempt)
+        if ending is None:
+            await self.entered(db, row, attempt.trace)
+        else:
+            await self.finish(db, attempt, ending, owner=owner)
+        return attempt, ending
+
+    async def renew(
+        self, db: Connection, attempts: Sequence[Attempt], *, owner: str, lease: float
+    ) -> set[str]:
+        """Keep claimed jobs and write their progress; return those that are still ours."""
+        given = [{"job_key": attempt.id} | attempt.progress() for attempt in attempts]
+        rows = await db.fetch(self._sql.renew, orjson.dumps(given).decode(), owner, lease)
+        return {row["job_key"] for row in rows}
+
+    async def ours(self, db: Connection, attempt: Attempt, *, owner: str) -> bool:
+        """Lock the row of a job; return whether it is still this process's."""
+        return bool(await db.fetchval(self._sql.ours, attempt.id, owner))
+
+    async def enter(self, db: Connection, attempt: A, state: str, *, owner: str) -> bool:
+        """Go on to a further working state; return whether the job is still this process's."""
+        row = await db.fetchrow(self._sql.enter, attempt.id, owner, state)
+        if row is None:
+            return False
+        await self.entered(db, row, attempt.trace)
+        return True
+
+    async def finish(
+        self, db: Connection, attempt: A, ending: Ending, *, owner: str | None
+    ) -> Row | None:
+        """End an attempt; return the row as written, None when the job was not in these hands.
+
+        Args:
+            db: within a transaction.
+            attempt: at the job.
+            ending: of it.
+            owner: this process; None for an end that comes from outside, whoever has the job.
+        """
+        kind = self.kind
+        values: list[Any] = [ending.state, ending.reason[:REASON_LENGTH], ending.wait]
+        changes = {
+            kind.state: "$3",
+            "reason": "$4",
+            "wait_seconds": "$5::double precision",
+            "next_at": "now() + make_interval(secs => $5::double precision)",
+            kind.tries: f"{kind.tries} + {int(ending.counts)}",
+            "lease_owner": "''",
+            "lease_until": "NULL",
+            "updated_at": "now()",
+        }
+        if ending.state in kind.phases.over:
+            changes["finished_at"] = "now()"
+        statement = self._sql.finish(changes, ending.columns, values)
+        row = await db.fetchrow(statement, attempt.id, owner, *values)
+        if row is None:
+            return None
+        await kind.finished(db, attempt, ending)
+        await self.entered(db, row, attempt.trace)
+        return row
+
+    async def act(self, db: Connection, job: str, action: Action, *, by: str) -> Acted | None:
+        """Do what an operator says; None when there is no such job."""
+        kind = self.kind
+        row = await db.fetchrow(self._sql.find, job)
+        if row is None:
+            return None
+        before, lane = row[kind.state], row[kind.lane]
+        after = kind.actions.get((action, before))
+        if after is None:
+            return Acted(lane, before, None)
+        columns = dict(await kind.acted(db, row, action))
+        after = columns.pop(kind.state, after)
+        values: list[Any] = [after, "Cancelled" if action == "cancel" else ""]
+        changes = {
+            kind.state: "$2",
+            "reason": "$3",
+            kind.tries: "0",
+            "wait_seconds": "0",
+            "next_at": "now()",
+            "lease_owner": "''",
+            "lease_until": "NULL",
+            "finished_at": "now()" if after in kind.phases.over else "NULL",
+            "updated_at": "now()",
+        }
+        statement = self._sql.act(changes, columns, values)
+        changed = await db.fetchrow(statement, job, *values)
+        if changed is not None:
+            await self.entered(db, changed)
+        await self.log_change(db, by, action, job)
+        return Acted(lane, before, after)
+
+    async def log_change(self, db: Connection, by: str, action: str, job: str) -> None:
+        """Leave a row of who did what to a job."""
+        await db.execute(self._sql.log, by, action, self.kind.change, job)
+
+    async def count(self, db: Connection, lanes: Sequence[str]) -> None:
+        """Set the gauges of lanes."""
+        kind = self.kind
+        if kind.now is None:
+            return
+        rows = await db.fetch(self._sql.count)
+        found = {(row["lane"], row["state"]): row for row in rows}
+        for lane in lanes:
+            for state in kind.phases.shown:
+                row = found.get((lane, state))
+                kind.now.labels(lane, state).set(row["jobs"] if row else 0)
+            if kind.oldest is not None:
+                ages = [
+                    row["age"]
+                    for (of, state), row in found.items()
+                    if of == lane and state not in kind.phases.over
+                ]
+                kind.oldest.labels(lane).set(max(ages, default=0.0))
+
+    async def remove(self, db: Connection, older_than: timedelta) -> int:
+        """Remove some jobs that have ended well or were cancelled so long ago; return how many."""
+        tag = await db.execute(self._sql.remove, older_than, self.kind.removed_at_once)
+        return int(tag.rpartition(" ")[2])
