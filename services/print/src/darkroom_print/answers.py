@@ -8,6 +8,7 @@ from functools import partial
 
 from darkroom_common.dimse.requestor import Peer, PeerFault
 from darkroom_common.errors import PermanentError
+from darkroom_common.jobs.operator import Operator
 from darkroom_common.messages.base import Reply, Request, new_message_id
 from darkroom_common.messages.printing import (
     ActOnPrintJob,
@@ -27,7 +28,7 @@ from darkroom_print.preview import pdf, png
 from darkroom_print.printers.configuration import AlreadyThere, InUse, NotThere
 from darkroom_print.printers.connecting import asked_of, peer_of
 from darkroom_print.printers.profiles import capabilities
-from darkroom_print.printing.dispatcher import Dispatcher
+from darkroom_print.printing.lane import PrinterLanes
 from darkroom_print.printing.orders import find_pictures, open_order
 from darkroom_print.printing.print_scu import Capabilities, PrintAssociation, PrinterStatus, Refused
 from darkroom_print.printing.printing import digest
@@ -43,7 +44,8 @@ class Answers:
     """Answers the requests of the queue `print.requests`."""
 
     shop: Workshop
-    dispatcher: Dispatcher
+    lanes: PrinterLanes
+    operator: Operator
 
     async def __call__(self, message: Request) -> Reply:
         """Do what is asked and say what came of it."""
@@ -69,11 +71,11 @@ class Answers:
                     only_new=message.only_new,
                     by=message.requested_by,
                 )
-                self.dispatcher.reload()
+                self.lanes.reload()
                 return Reply(outcome="created" if new else "done")
             case DeletePrinter():
                 await configuration.delete_printer(message.name, by=message.requested_by)
-                self.dispatcher.reload()
+                self.lanes.reload()
                 return Reply(outcome="done")
             case PutPrintRule():
                 new = await configuration.put_rule(
@@ -86,7 +88,9 @@ class Answers:
             case AskPrinter():
                 return await self._ask(message.name)
             case ActOnPrintJob():
-                return await self._act(message)
+                return await self.operator.act(
+                    message.job_id, message.action, by=message.requested_by
+                )
             case DrawFilm():
                 return await self._draw(message)
             case _:
@@ -119,31 +123,6 @@ class Answers:
         }
         return Reply(outcome="done", body=body)
 
-    async def _act(self, message: ActOnPrintJob) -> Reply:
-        async with self.shop.database.transaction() as db:
-            changed = await self.shop.jobs.act(db, message.job_id, message.action)
-            if changed is None:
-                raise NotThere("there is no such job")
-            before, after = changed
-            if not after:
-                return Reply(
-                    outcome="conflict",
-                    reason=f"{message.action}: a job that is {before} does not take this",
-                    body={"state": before},
-                )
-            await db.execute(
-                "INSERT INTO print.change (by, action, kind, name) VALUES ($1, $2, 'job', $3)",
-                message.requested_by,
-                message.action,
-                message.job_id,
-            )
-            job = await self.shop.jobs.find(db, message.job_id)
-        self.shop.outbox.wake()
-        if job is not None:
-            self.dispatcher.wake(job.printer)
-        log.info("job.acted", job=message.job_id, action=message.action, by=message.requested_by)
-        return Reply(outcome="done", body={"state": after})
-
     async def _draw(self, message: DrawFilm) -> Reply:
         shop = self.shop
         known: bytes | None = None
@@ -157,7 +136,7 @@ class Answers:
                 job = await shop.jobs.find(db, message.job_id)
                 if job is None:
                     raise NotThere("there is no such job")
-                order, name = open_order(job, shop.seal), job.printer
+                order, name = open_order(job, shop.seal), job["printer"]
                 known = await db.fetchval(
                     "SELECT sha256 FROM print.film WHERE job_id = $1 AND number = $2",
                     message.job_id,

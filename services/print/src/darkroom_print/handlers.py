@@ -3,14 +3,15 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
+from darkroom_common.jobs.intake import Intake
 from darkroom_common.messages.api import PrintFilm
 from darkroom_common.messages.base import Message
 from darkroom_common.messages.metadata import StudyCompleted
 from darkroom_common.postgres.inbox import Inbox
-from darkroom_common.postgres.outbox import Outbox
-from darkroom_common.postgres.pool import Connection, Database
+from darkroom_common.postgres.pool import Connection
 from darkroom_common.seal import Seal
 from darkroom_common.specs.films import MAX_IMAGES, FilmImage
 from darkroom_common.specs.printers import PrintRuleSpec
@@ -18,7 +19,7 @@ from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_print.printers.configuration import Configuration, PrintRule
 from darkroom_print.printing.orders import PURPOSE
-from darkroom_print.printing.repository import JobRepository
+from darkroom_print.printing.repository import PrintJobs
 
 log = get_logger(__name__)
 _MOST: Final = 20 * MAX_IMAGES
@@ -38,11 +39,9 @@ _IMAGES: Final = (
 class Handlers:
     """Takes what the queues `print.jobs` and `print.rules` hold."""
 
-    database: Database
-    requests: Inbox
+    intake: Intake
     events: Inbox
-    outbox: Outbox
-    jobs: JobRepository
+    jobs: PrintJobs
     configuration: Configuration
     seal: Seal
     wake: Callable[[str], None]
@@ -51,25 +50,18 @@ class Handlers:
         """Keep a request as a job; a second delivery, or the same job id again, keeps nothing."""
         if not isinstance(message, PrintFilm):
             raise TypeError(f"print.jobs got {message.TYPE}")
-        async with self.database.transaction() as db:
-            if not await self.requests.first_time(db, message.id):
-                return
-            if not await self.jobs.add(db, message):
-                return
-        self._accepted(message)
+        if await self.intake.take(message, partial(self._add, message)):
+            self.wake(message.printer)
 
-    def _accepted(self, request: PrintFilm) -> None:
-        self.outbox.wake()
-        self.wake(request.printer)
-        metrics.JOBS.labels("print").inc()
-        log.info("job.accepted", job=request.job_id, printer=request.printer, rule=request.rule)
+    async def _add(self, request: PrintFilm, db: Connection) -> bool:
+        return await self.jobs.add(db, request)
 
     async def apply_rules(self, message: Message) -> None:
         """Make the jobs that the rules want of a complete study, each rule's once a study."""
         if not isinstance(message, StudyCompleted):
             raise TypeError(f"print.rules got {message.TYPE}")
         made: list[PrintFilm] = []
-        async with self.database.transaction() as db:
+        async with self.intake.database.transaction() as db:
             if not await self.events.first_time(db, message.id):
                 return
             for rule in await self.configuration.rules(db):
@@ -78,7 +70,9 @@ class Handlers:
                 wanted = await self._requests(db, rule, message.study_instance_uid)
                 made += [request for request in wanted if await self.jobs.add(db, request)]
         for request in made:
-            self._accepted(request)
+            self.wake(request.printer)
+            metrics.JOBS.labels("print").inc()
+            log.info("job.accepted", job=request.job_id, printer=request.printer, rule=request.rule)
 
     async def _requests(self, db: Connection, rule: PrintRule, study: str) -> list[PrintFilm]:
         """Return the jobs of a rule, each of at most `MAX_IMAGES` images."""

@@ -8,6 +8,9 @@ from typing import Final
 from darkroom_common.amqp.rabbitmq import open_broker
 from darkroom_common.dimse.tls import TlsClient
 from darkroom_common.index.compatibility import check_index
+from darkroom_common.jobs.intake import Intake
+from darkroom_common.jobs.operator import Operator
+from darkroom_common.jobs.tidy import tidy
 from darkroom_common.objects.store import open_store
 from darkroom_common.postgres.inbox import Inbox
 from darkroom_common.postgres.migrate import wait_until_compatible
@@ -21,11 +24,11 @@ from darkroom_print.answers import Answers
 from darkroom_print.composing.composer import open_composers
 from darkroom_print.handlers import Handlers
 from darkroom_print.printers.configuration import Configuration
-from darkroom_print.printing.dispatcher import Dispatcher
-from darkroom_print.printing.repository import JobRepository
+from darkroom_print.printing.lane import printer_lanes
+from darkroom_print.printing.repository import PrintJobs
 from darkroom_print.printing.workshop import Workshop
 from darkroom_print.settings import PrintSettings
-from darkroom_print.tidy import tidy
+from darkroom_print.tidy import PICTURES, PICTURES_SECONDS, old_jobs
 
 PRINTERS_AT_ONCE: Final = 32
 ASKED_AT_ONCE: Final = 4
@@ -58,12 +61,11 @@ async def run(service: Service, settings: PrintSettings) -> None:
             ThreadPoolExecutor(PRINTERS_AT_ONCE, thread_name_prefix="printer")
         )
         configuration = Configuration(database)
-        jobs = JobRepository(outbox)
+        jobs = PrintJobs(outbox)
         shop = Workshop(
             database=database,
             jobs=jobs,
             configuration=configuration,
-            outbox=outbox,
             composers=composers,
             store=store,
             seal=seal,
@@ -72,25 +74,21 @@ async def run(service: Service, settings: PrintSettings) -> None:
             owner=uuid.uuid4().hex,
             lease_seconds=settings.lease_seconds,
         )
-        dispatcher = Dispatcher(shop)
+        lanes = printer_lanes(shop)
         requests, events = Inbox("print", PRINT_JOBS.name), Inbox("print", PRINT_RULES.name)
         handlers = Handlers(
-            database=database,
-            requests=requests,
-            events=events,
-            outbox=outbox,
-            jobs=jobs,
-            configuration=configuration,
-            seal=seal,
-            wake=dispatcher.wake,
+            Intake(database, requests, outbox), events, jobs, configuration, seal, lanes.wake
         )
+        answers = Answers(shop, lanes, Operator(database, jobs.table, lanes.acted))
+        forgotten = old_jobs(jobs, days=settings.job_retention_days)
         await composers.warm()
         async with service.background(
             broker.consume(PRINT_JOBS, handlers.accept_job),
             broker.consume(PRINT_RULES, handlers.apply_rules),
-            broker.answer(PRINT_REQUESTS, Answers(shop, dispatcher), concurrency=ASKED_AT_ONCE),
-            dispatcher.run(),
-            tidy(database, (requests, events), job_days=settings.job_retention_days),
+            broker.answer(PRINT_REQUESTS, answers, concurrency=ASKED_AT_ONCE),
+            lanes.run(),
+            tidy(database, inboxes=(requests, events), removals=forgotten),
+            tidy(database, removals=(PICTURES,), every_seconds=PICTURES_SECONDS),
             outbox.run(database, broker),
         ):
             await service.run_until_stopped()

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from darkroom_common.errors import PermanentError
+from darkroom_common.jobs.kind import Row
 from darkroom_common.messages.api import PrintFilm
 from darkroom_common.postgres.pool import Connection
 from darkroom_common.seal import Seal
@@ -26,26 +27,17 @@ class Paths(Protocol):
         ...
 
 
-class Asked(Protocol):
-    """A job or a message of one."""
-
-    sealed: str
-    layout: str
-    copies: int
-    sop_instance_uids: tuple[str, ...]
-
-
-def open_order(asked: Asked, seal: Seal) -> FilmOrder:
-    """Return the order of a job.
+def open_order(asked: Row, seal: Seal) -> FilmOrder:
+    """Return the order in the row of a job.
 
     Raises:
         Unsealable: it was sealed under a key that is gone.
         ValueError: it makes no sense.
     """
-    if asked.sealed:
-        return FilmOrder.model_validate(seal.open(asked.sealed, purpose=PURPOSE))
-    images = tuple(FilmImage(sop_instance_uid=uid) for uid in asked.sop_instance_uids)
-    return FilmOrder(layout=asked.layout, copies=asked.copies, images=images)
+    if asked["sealed"]:
+        return FilmOrder.model_validate(seal.open(asked["sealed"], purpose=PURPOSE))
+    images = tuple(FilmImage(sop_instance_uid=uid) for uid in asked["sop_instance_uids"])
+    return FilmOrder(layout=asked["layout"], copies=asked["copies"], images=images)
 
 
 async def find_pictures(

@@ -12,6 +12,7 @@ import numpy as np
 
 from darkroom_common.dimse.requestor import PeerFault
 from darkroom_common.errors import DarkroomError, DependencyUnavailable
+from darkroom_common.jobs.attempt import Stop
 from darkroom_common.specs.films import FilmOrder
 from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
@@ -56,9 +57,10 @@ class Printing:
     stopping: bool = False
     _association: PrintAssociation | None = None
 
-    def interrupt(self) -> None:
-        """Have whatever waits for the printer fail now."""
-        if self._association is not None:
+    def stop(self, why: Stop) -> None:
+        """Begin no further film; with `now`, have whatever waits for the printer fail."""
+        self.stopping = True
+        if why == "now" and self._association is not None:
             self._association.interrupt()
 
     async def run(self) -> None:
@@ -75,7 +77,7 @@ class Printing:
         """
         job, profile = self.job, capabilities(self.printer.spec)
         try:
-            order = open_order(job, self.shop.seal)
+            order = open_order(job.row, self.shop.seal)
         except ValueError as error:
             raise Ended("FAILED", "the order makes no sense") from error
         planned = plan(order, profile, images=len(order.images))
@@ -95,7 +97,7 @@ class Printing:
         arranged = order.model_copy(update={"arrange": "sheet"})
         sealed = self.shop.seal.seal(arranged.model_dump(mode="json"), purpose=PURPOSE)
         async with self.shop.database.transaction() as db:
-            await self.shop.jobs.change_order(db, self.job, sealed)
+            await self.shop.jobs.change_order(db, self.job.id, sealed)
         return arranged
 
     async def _films(self, order: FilmOrder, planned: Plan, profile: Profile) -> None:
@@ -171,9 +173,8 @@ class Printing:
             await self._look(association)
         await self._call(association.begin, planned.session)
         async with shop.database.transaction() as db:
-            if not await shop.jobs.printing(db, self.job, owner=shop.owner):
+            if not await shop.jobs.table.enter(db, self.job, "PRINTING", owner=shop.owner):
                 raise Lost
-        shop.outbox.wake()
 
     async def _look(self, association: PrintAssociation) -> None:
         """Do not begin while the printer says that it cannot print."""

@@ -6,13 +6,12 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from darkroom_common.dimse.tls import TlsClient
-from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Database
 from darkroom_common.seal import Seal
 from darkroom_print.composing.composer import Composers
 from darkroom_print.printers.configuration import Configuration
 from darkroom_print.printing.orders import Paths
-from darkroom_print.printing.repository import JobRepository
+from darkroom_print.printing.repository import PrintJobs
 
 
 @dataclass(frozen=True)
@@ -25,9 +24,8 @@ class Workshop:
     """
 
     database: Database
-    jobs: JobRepository
+    jobs: PrintJobs
     configuration: Configuration
-    outbox: Outbox
     composers: Composers
     store: Paths
     seal: Seal
