@@ -1,11 +1,12 @@
 """Jobs that have ended long ago are removed; those that an operator must see are not."""
 
 import asyncio
-from datetime import timedelta
 
 import pytest
 
-from darkroom_transmit.tidy import forget_jobs
+from darkroom_common.jobs.tidy import jobs
+from darkroom_common.postgres.outbox import Outbox
+from darkroom_transmit.sending.repository import SendJobs
 from tests.integration.transmit.desk import LIMIT, Desk
 from tests.support.database import Prepared
 from tests.support.services import Services
@@ -59,8 +60,9 @@ async def test_only_what_ended_well_long_ago_is_removed(superuser_url: str) -> N
         " VALUES ('ALL', 'PACS', '2.25.1', '91-SENT-1')"
     )
     async with prepared.login("transmit") as database:
-        assert await forget_jobs(database, older_than=timedelta(days=90)) == 3 * 45
-        assert await forget_jobs(database, older_than=timedelta(days=90)) == 0
+        removal = jobs(SendJobs(Outbox("transmit")).table, days=90)
+        assert await removal.run(database) == 3 * 45
+        assert await removal.run(database) == 0
     kept = {f"89-{state}": 3 for state in STATES} | {"91-FAILED": 45, "91asked-SENT": 2}
     assert await left(prepared) == kept
     for table in ("job_instance", "attempt", "commitment"):

@@ -1,11 +1,12 @@
 """What transmit answers to requests: the real outcome, not a promise."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from darkroom_common.dimse.requestor import PeerFault
+from darkroom_common.jobs.operator import Operator
 from darkroom_common.messages.base import Reply, Request
 from darkroom_common.messages.transmit import (
     ActOnJob,
@@ -16,8 +17,6 @@ from darkroom_common.messages.transmit import (
     PutDestination,
     PutRule,
 )
-from darkroom_common.postgres.outbox import Outbox
-from darkroom_common.postgres.pool import Database
 from darkroom_common.seal import Seal
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_transmit.destinations.configuration import (
@@ -28,8 +27,8 @@ from darkroom_transmit.destinations.configuration import (
     NotThere,
 )
 from darkroom_transmit.routing.router import Router
-from darkroom_transmit.sending.dispatcher import Dispatcher
-from darkroom_transmit.sending.repository import JobRepository
+from darkroom_transmit.sending.lane import DestinationLanes
+from darkroom_transmit.sending.sender import Sender
 
 log = get_logger(__name__)
 
@@ -39,11 +38,10 @@ class Answers:
     """Answers the requests of the queue `transmit.requests`."""
 
     configuration: Configuration
-    dispatcher: Dispatcher
+    lanes: DestinationLanes
+    senders: Mapping[str, Sender]
     router: Router
-    jobs: JobRepository
-    database: Database
-    outbox: Outbox
+    operator: Operator
     seal: Seal
     threads: Executor
     monotonic: Callable[[], float] = time.monotonic
@@ -65,7 +63,7 @@ class Answers:
                 return await self._put_destination(message)
             case DeleteDestination():
                 await self.configuration.delete_destination(message.name, by=message.requested_by)
-                self.dispatcher.reload()
+                self.lanes.reload()
                 return Reply(outcome="done")
             case EchoDestination():
                 return await self._echo(message.name)
@@ -80,7 +78,9 @@ class Answers:
             case DryRunRules():
                 return await self._dry_run(message)
             case ActOnJob():
-                return await self._act(message)
+                return await self.operator.act(
+                    message.job_id, message.action, by=message.requested_by
+                )
             case _:
                 raise TypeError(f"transmit.requests got {message.TYPE}")
 
@@ -95,7 +95,7 @@ class Answers:
             only_new=message.only_new,
             by=message.requested_by,
         )
-        self.dispatcher.reload()
+        self.lanes.reload()
         return Reply(outcome="created" if new else "done")
 
     async def _echo(self, name: str) -> Reply:
@@ -103,7 +103,7 @@ class Answers:
         destination = known.get(name)
         if destination is None:
             raise NotThere("there is no destination of this name")
-        sender = self.dispatcher.yard.senders.get(destination.spec.kind)
+        sender = self.senders.get(destination.spec.kind)
         if sender is None:
             return Reply(outcome="invalid", reason="this kind of destination is not available")
         began = self.monotonic()
@@ -123,35 +123,3 @@ class Answers:
         if explained is None:
             return Reply(outcome="not-found", reason="there is no such study")
         return Reply(outcome="done", sealed=self.seal.seal(explained, purpose=message.TYPE))
-
-    async def _act(self, message: ActOnJob) -> Reply:
-        act = self.jobs.retry if message.action == "retry" else self.jobs.cancel
-        async with self.database.transaction() as db:
-            before = await act(db, message.job_id)
-            if before is None:
-                raise NotThere("there is no such job")
-            row = await db.fetchrow(
-                "SELECT destination, state FROM transmit.job WHERE id = $1", message.job_id
-            )
-            if row is None or row["state"] == before:
-                return Reply(
-                    outcome="conflict",
-                    reason=f"a job that is {before} cannot be "
-                    + ("sent again" if message.action == "retry" else "cancelled"),
-                    body={"state": before},
-                )
-            await db.execute(
-                "INSERT INTO transmit.change (by, action, kind, name) VALUES ($1, $2, 'job', $3)",
-                message.requested_by,
-                message.action,
-                message.job_id,
-            )
-        self.outbox.wake()
-        lane = self.dispatcher.lane(row["destination"])
-        if lane is not None:
-            if message.action == "retry":
-                lane.forget(message.job_id)
-            else:
-                lane.drop(message.job_id)
-        log.info("job.acted", job=message.job_id, action=message.action, by=message.requested_by)
-        return Reply(outcome="done", body={"state": row["state"]})

@@ -1,37 +1,42 @@
-"""What transmit does with a message: a command becomes a job row within milliseconds."""
+"""What transmit does with a command: it becomes a job row within milliseconds."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
+from darkroom_common.jobs.intake import Intake
 from darkroom_common.messages.api import SendObjects
 from darkroom_common.messages.base import Message
-from darkroom_common.postgres.inbox import Inbox
-from darkroom_common.postgres.outbox import Outbox
-from darkroom_common.postgres.pool import Database
-from darkroom_common.telemetry import metrics
-from darkroom_common.telemetry.logs import get_logger
-from darkroom_transmit.sending.repository import JobRepository
-
-log = get_logger(__name__)
+from darkroom_common.messages.remote import RetrieveFromRemote
+from darkroom_common.postgres.pool import Connection
+from darkroom_transmit.retrieval.repository import RetrieveJobs
+from darkroom_transmit.sending.repository import SendJobs
 
 
-async def accept_job(  # noqa: PLR0913 - all by keyword
-    message: Message,
-    *,
-    database: Database,
-    inbox: Inbox,
-    outbox: Outbox,
-    jobs: JobRepository,
-    wake: Callable[[str], None],
-) -> None:
-    """Keep a request as a job; a second delivery, or the same job id again, keeps nothing."""
-    if not isinstance(message, SendObjects):
-        raise TypeError(f"transmit.jobs got {message.TYPE}")
-    async with database.transaction() as db:
-        if not await inbox.first_time(db, message.id):
-            return
-        if not await jobs.add(db, message):
-            return
-    outbox.wake()
-    wake(message.destination)
-    metrics.JOBS.labels("transmit").inc()
-    log.info("job.accepted", job=message.job_id, destination=message.destination)
+@dataclass(frozen=True)
+class Handlers:
+    """Takes what the queue `transmit.jobs` holds."""
+
+    intake: Intake
+    sends: SendJobs
+    retrieves: RetrieveJobs
+    wake_lane: Callable[[str], None]
+    wake_retrievals: Callable[[], None]
+
+    async def accept_job(self, message: Message) -> None:
+        """Keep a request as a job; a second delivery, or the same job id again, keeps nothing."""
+        match message:
+            case SendObjects():
+                if await self.intake.take(message, partial(self._send, message)):
+                    self.wake_lane(message.destination)
+            case RetrieveFromRemote():
+                if await self.intake.take(message, partial(self._retrieve, message)):
+                    self.wake_retrievals()
+            case _:
+                raise TypeError(f"transmit.jobs got {message.TYPE}")
+
+    async def _send(self, request: SendObjects, db: Connection) -> bool:
+        return await self.sends.add(db, request)
+
+    async def _retrieve(self, request: RetrieveFromRemote, db: Connection) -> bool:
+        return await self.retrieves.add(db, request)

@@ -4,12 +4,16 @@ import asyncio
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from functools import partial
 from typing import Final
 
 from darkroom_common.amqp.rabbitmq import open_broker
 from darkroom_common.dimse.tls import TlsClient
 from darkroom_common.index.compatibility import check_index
+from darkroom_common.jobs.intake import Intake
+from darkroom_common.jobs.lease import Claims
+from darkroom_common.jobs.operator import Operator
+from darkroom_common.jobs.table import JobTable
+from darkroom_common.jobs.tidy import tidy
 from darkroom_common.objects.store import open_store
 from darkroom_common.postgres.inbox import Inbox
 from darkroom_common.postgres.migrate import wait_until_compatible
@@ -25,28 +29,29 @@ from darkroom_common.topology import (
     TRANSMIT_ROUTE,
 )
 from darkroom_transmit.answers import Answers
-from darkroom_transmit.commitment.commitments import Commitments
+from darkroom_transmit.commitment.commitments import LEASES, Commitments
 from darkroom_transmit.commitment.door import open_door
+from darkroom_transmit.commitment.repository import CommitmentJobs
 from darkroom_transmit.conversion.converters import open_converters
 from darkroom_transmit.conversion.preparation import ConvertingPreparer
 from darkroom_transmit.destinations.configuration import Configuration
 from darkroom_transmit.destinations.from_file import apply_file
-from darkroom_transmit.handlers import accept_job
+from darkroom_transmit.handlers import Handlers
 from darkroom_transmit.remote.answers import RemoteAnswers
 from darkroom_transmit.remote.procedure_steps import ProcedureSteps
 from darkroom_transmit.remote.remotes import Remotes
-from darkroom_transmit.retrieval.prefetch import Prefetcher
-from darkroom_transmit.retrieval.repository import RetrieveRepository
+from darkroom_transmit.retrieval.prefetch import Prefetcher, prefetch_kind
+from darkroom_transmit.retrieval.repository import RetrieveJobs
 from darkroom_transmit.retrieval.retrievals import Receiver, Retrievals
 from darkroom_transmit.routing.router import Router
-from darkroom_transmit.sending.dispatcher import Dispatcher
-from darkroom_transmit.sending.lane import Yard
+from darkroom_transmit.sending.delivery import Yard
+from darkroom_transmit.sending.lane import destination_lanes, run_lanes
 from darkroom_transmit.sending.pool import AssociationPool
-from darkroom_transmit.sending.repository import JobRepository
-from darkroom_transmit.sending.sender import DimseSender
+from darkroom_transmit.sending.repository import SendJobs
+from darkroom_transmit.sending.sender import DimseSender, Sender
 from darkroom_transmit.sending.stow import open_stow_sender
 from darkroom_transmit.settings import TransmitSettings
-from darkroom_transmit.tidy import tidy
+from darkroom_transmit.tidy import old_rows
 
 ROUTE_BATCH: Final = 200
 ROUTE_LINGER: Final = 0.2
@@ -92,7 +97,10 @@ async def run(service: Service, settings: TransmitSettings) -> None:
             await apply_file(configuration, settings.destinations_file)
         events = Inbox("transmit", TRANSMIT_ROUTE.name)
         requests = Inbox("transmit", TRANSMIT_JOBS.name)
-        jobs = JobRepository(outbox)
+        sends, retrieves = SendJobs(outbox), RetrieveJobs(outbox)
+        committed = CommitmentJobs(outbox, sends)
+        prefetched = JobTable(prefetch_kind(), outbox)
+        owner, lease = uuid.uuid4().hex, settings.lease_seconds
         pool = AssociationPool(
             idle_seconds=settings.pool_idle_seconds, acquire_seconds=settings.pool_acquire_seconds
         )
@@ -105,60 +113,60 @@ async def run(service: Service, settings: TransmitSettings) -> None:
         steps = ProcedureSteps(database, seal, remotes)
         await steps.renew()
         retrievals = Retrievals(
-            RetrieveRepository(database),
+            retrieves, Claims(retrieves.table, database, owner, lease), remotes, _receiver(settings)
+        )
+        prefetcher = Prefetcher(
+            Claims(prefetched, database, owner, lease),
             remotes,
-            Receiver(
-                settings.ingest_dicom_host,
-                settings.ingest_dicom_port,
-                settings.ae_title,
-                settings.ingest_calling_ae_title,
-                settings.retrieve_silence_seconds,
-            ),
-            owner=uuid.uuid4().hex,
-            lease_seconds=settings.lease_seconds,
+            retrieves,
+            keys,
+            retrievals.runner.wake,
         )
         commitments = Commitments(
-            database, configuration, outbox, sender, threads, settings.commitment_wait_seconds
+            committed,
+            Claims(committed.table, database, owner, lease * LEASES),
+            configuration,
+            sender,
+            threads,
+            settings.commitment_wait_seconds,
         )
+        senders: dict[str, Sender] = {"dimse": sender, "stow": stow}
         yard = Yard(
             database=database,
-            jobs=jobs,
-            outbox=outbox,
+            jobs=sends,
             preparer=ConvertingPreparer(store, converters, secret),
-            senders={"dimse": sender, "stow": stow},
-            owner=uuid.uuid4().hex,
-            lease_seconds=settings.lease_seconds,
+            senders=senders,
+            owner=owner,
+            lease_seconds=lease,
             sent=commitments.sent,
             show_breaker=configuration.show_breaker,
         )
-        dispatcher = Dispatcher(configuration, yard, pool)
-        router = Router(database, configuration, jobs, events, outbox, keys, dispatcher.wake)
-        accept = partial(
-            accept_job,
-            database=database,
-            inbox=requests,
-            outbox=outbox,
-            jobs=jobs,
-            wake=dispatcher.wake,
+        lanes = destination_lanes(configuration, yard)
+        router = Router(database, configuration, sends, events, outbox, keys, lanes.wake)
+        handlers = Handlers(
+            Intake(database, requests, outbox), sends, retrieves, lanes.wake, retrievals.runner.wake
         )
-        answers = Answers(configuration, dispatcher, router, jobs, database, outbox, seal, threads)
-        prefetcher = Prefetcher(
-            database, remotes, RetrieveRepository(database), keys, retrievals.wake
+        operator = Operator(database, sends.table, lanes.acted)
+        answers = Answers(configuration, lanes, senders, router, operator, seal, threads)
+        of_retrieves = Operator(
+            database, retrieves.table, lambda _, job: retrievals.runner.acted(job)
         )
-        asked = RemoteAnswers(remotes, steps, retrievals, seal)
+        asked = RemoteAnswers(remotes, steps, retrievals, of_retrieves, seal)
+        forgotten = old_rows(
+            (sends.table, retrieves.table, prefetched), days=settings.job_retention_days
+        )
         async with service.background(
-            broker.consume(TRANSMIT_JOBS, accept),
+            broker.consume(TRANSMIT_JOBS, handlers.accept_job),
             broker.consume_batches(
                 TRANSMIT_ROUTE, router.route, size=ROUTE_BATCH, linger=ROUTE_LINGER
             ),
             broker.answer(TRANSMIT_REQUESTS, answers, concurrency=ASKED_AT_ONCE),
             broker.answer(TRANSMIT_REMOTE, asked, concurrency=REMOTE_AT_ONCE),
-            dispatcher.run(),
-            dispatcher.sweep(),
+            run_lanes(lanes, pool),
             commitments.run(),
             retrievals.run(),
-            prefetcher.run(),
-            tidy(database, (events, requests), job_days=settings.job_retention_days),
+            prefetcher.runner.run(),
+            tidy(database, inboxes=(events, requests), removals=forgotten),
             outbox.run(database, broker),
         ):
             if settings.commitment_port is not None:
@@ -171,3 +179,13 @@ async def run(service: Service, settings: TransmitSettings) -> None:
             asyncio.get_running_loop().call_later(
                 settings.drain_seconds * _SHARE_OF_DRAIN, pool.interrupt
             )
+
+
+def _receiver(settings: TransmitSettings) -> Receiver:
+    return Receiver(
+        settings.ingest_dicom_host,
+        settings.ingest_dicom_port,
+        settings.ae_title,
+        settings.ingest_calling_ae_title,
+        settings.retrieve_silence_seconds,
+    )

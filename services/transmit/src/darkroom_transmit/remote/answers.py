@@ -16,6 +16,7 @@ from darkroom_common.dimse.users.find import (
     find_once,
 )
 from darkroom_common.errors import PermanentError
+from darkroom_common.jobs.operator import Operator
 from darkroom_common.messages.base import Reply, Request
 from darkroom_common.messages.remote import (
     ActOnRetrieve,
@@ -54,6 +55,7 @@ class RemoteAnswers:
     remotes: Remotes
     steps: ProcedureSteps
     retrievals: Retrievals
+    operator: Operator
     seal: Seal
 
     async def __call__(self, message: Request) -> Reply:
@@ -86,11 +88,21 @@ class RemoteAnswers:
             case SetProcedureStep():
                 return await self.steps.set(message, self._opened(message, ProcedureStepChange))
             case RetrieveFromRemote():
-                return await self.retrievals.start(message)
+                return await self._start(message)
             case ActOnRetrieve():
-                return await self.retrievals.act(message)
+                return await self.operator.act(
+                    message.job_id, message.action, by=message.requested_by
+                )
             case _:
                 raise TypeError(f"transmit.remote got {message.TYPE}")
+
+    async def _start(self, message: RetrieveFromRemote) -> Reply:
+        self.remotes.peer(await self.remotes.named(message.remote))
+        async with self.retrievals.claims.database.transaction() as db:
+            await self.retrievals.jobs.add(db, message)
+        self.retrievals.runner.wake()
+        log.info("retrieve.accepted", job=message.job_id, destination=message.remote)
+        return Reply(outcome="done", body={"job_id": message.job_id})
 
     def _opened(self, message: Request, body: type[Body]) -> Body:
         try:

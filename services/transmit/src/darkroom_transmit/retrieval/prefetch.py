@@ -3,31 +3,32 @@
 A study that was itself retrieved as a prior wants none, so that nothing goes round in circles.
 """
 
-import asyncio
 import datetime as dt
+import random
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-import asyncpg
 import orjson
 from pydicom.dataset import Dataset
 
-from darkroom_common.backoff import delay
 from darkroom_common.dicom.json_model import texts
 from darkroom_common.dimse.requestor import PeerFault
 from darkroom_common.dimse.users.find import STUDY_ROOT_FIND, find_once
-from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.index.fields import BY_KEYWORD
+from darkroom_common.jobs.attempt import Attempt, Ending
+from darkroom_common.jobs.kind import JobKind, Phases, usual_actions
+from darkroom_common.jobs.lease import Claims, Decide
+from darkroom_common.jobs.runner import Runner
 from darkroom_common.messages.base import new_message_id
 from darkroom_common.messages.remote import RetrieveFromRemote
 from darkroom_common.postgres.phi import PhiKeys
-from darkroom_common.postgres.pool import Connection, Database
+from darkroom_common.postgres.pool import Connection, after_commit
 from darkroom_common.specs.remote import MOST_MATCHES, RemoteQuery
 from darkroom_common.specs.rules import Prefetch
-from darkroom_common.telemetry import metrics
+from darkroom_common.telemetry import metrics, traces
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_transmit.destinations.configuration import NotThere
 from darkroom_transmit.destinations.destination import Destination
@@ -41,20 +42,18 @@ from darkroom_transmit.retrieval.priors import (
     series_fit,
     series_matter,
 )
-from darkroom_transmit.retrieval.repository import RetrieveRepository
+from darkroom_transmit.retrieval.repository import RetrieveJobs
 from darkroom_transmit.routing.decision import Rule
 
 log = get_logger(__name__)
-LOOK_SECONDS: Final = 1.0
-CLAIM_SECONDS: Final = 300.0
-"""After which another process takes over; longer than a node may take to answer."""
-_CLAIM: Final = (
-    "UPDATE transmit.prefetch SET tries = tries + 1, updated_at = now(),"
-    " next_at = now() + make_interval(secs => $1)"
-    " WHERE (rule, study_instance_uid) = (SELECT rule, study_instance_uid FROM transmit.prefetch"
-    "   WHERE state = 'PENDING' AND next_at <= now() ORDER BY next_at LIMIT 1"
-    "   FOR UPDATE SKIP LOCKED)"
-    " RETURNING rule, study_instance_uid, remote, spec::text, tries"
+AT_ONCE: Final = 2
+PHASES: Final = Phases(
+    waiting="PENDING",
+    working=("ASKING",),
+    retrying="RETRYING",
+    ended_well=("DONE",),
+    failed="FAILED",
+    cancelled="CANCELLED",
 )
 _STUDY: Final = (
     "SELECT s.study_date, s.modalities,"
@@ -81,61 +80,68 @@ async def want_priors(db: Connection, rule: Rule, study: str) -> None:
     if wanted is None or await is_prior(db, study):
         return
     await db.execute(
-        "INSERT INTO transmit.prefetch (rule, study_instance_uid, remote, spec)"
-        " VALUES ($1, $2, $3, $4::text::jsonb) ON CONFLICT DO NOTHING",
+        "INSERT INTO transmit.prefetch (rule, study_instance_uid, remote, spec, traceparent)"
+        " VALUES ($1, $2, $3, $4::text::jsonb, $5) ON CONFLICT DO NOTHING",
         rule.name,
         study,
         wanted.remote,
         wanted.model_dump_json(),
+        traces.inject().get("traceparent", ""),
     )
 
 
-@dataclass(frozen=True)
+def prefetch_kind() -> JobKind[Attempt]:
+    """Return the kind of what `want_priors` keeps."""
+    return JobKind(
+        name="prefetch",
+        table="transmit.prefetch",
+        lane="remote",
+        phases=PHASES,
+        counter=metrics.PREFETCH_JOBS,
+        attempt=Attempt,
+        actions=usual_actions(PHASES),
+        change="prefetch",
+    )
+
+
+@dataclass
 class Prefetcher:
     """Asks nodes for priors and makes retrieve jobs of them."""
 
-    database: Database
+    claims: Claims[Attempt]
     remotes: Remotes
-    retrieves: RetrieveRepository
+    retrieves: RetrieveJobs
     keys: PhiKeys
     wake: Callable[[], None]
+    chance: Callable[[], float] = random.random
 
-    async def run(self) -> None:
-        """Look for what is wanted, until cancelled."""
-        while True:
-            try:
-                while await self._one():
-                    pass
-            except DependencyUnavailable as error:
-                log.warning("prefetch.waits", reason=str(error))
-            await asyncio.sleep(LOOK_SECONDS)
+    def __post_init__(self) -> None:
+        """Make what runs the jobs."""
+        self.database = self.claims.database
+        self.runner = Runner(self.claims, self._attempt, at_once=AT_ONCE)
 
-    async def _one(self) -> bool:
-        async with self.database.acquire() as db:
-            row = await db.fetchrow(_CLAIM, CLAIM_SECONDS)
-        if row is None:
-            return False
-        rule, study = row["rule"], row["study_instance_uid"]
-        wanted = Prefetch.model_validate_json(row["spec"])
+    async def _attempt(self, job: Attempt) -> Ending | Decide:
+        study = job.row["study_instance_uid"]
+        wanted = Prefetch.model_validate_json(job.row["spec"])
         try:
-            destination = await self.remotes.named(row["remote"])
-        except NotThere:
-            await self._keep(rule, study, "FAILED", "UnknownDestination")
-            return True
-        try:
+            destination = await self.remotes.named(job.lane)
+            job.backoff = destination.spec.backoff
             current = await self._current(study)
             if current is None or not can_be_asked_for(current.patient_id):
-                await self._keep(rule, study, "FAILED", "NoPatientId" if current else "NoStudy")
-                return True
+                return Ending(PHASES.failed, "NoPatientId" if current else "NoStudy")
             chosen = await self._chosen(destination, current, wanted)
+        except NotThere:
+            return Ending(PHASES.failed, "UnknownDestination")
         except PeerFault as fault:
-            await self._again(row, destination, fault.reason, final=not fault.transient)
-            return True
+            if not fault.transient:
+                return Ending(PHASES.failed, fault.reason, counts=True)
+            return self._again(job, fault.reason)
         except Busy:
-            await self._again(row, destination, "Busy", final=False)
-            return True
-        await self._order(rule, study, wanted, chosen)
-        return True
+            return self._again(job, "Busy")
+        return partial(self._order, job, wanted, chosen)
+
+    def _again(self, job: Attempt, reason: str) -> Ending:
+        return self.claims.table.kind.again(job, job.backoff, reason, self.chance())
 
     async def _current(self, study: str) -> Current | None:
         async with self.database.acquire() as db:
@@ -167,7 +173,7 @@ class Prefetcher:
                 [one.study_instance_uid for one in found],
             )
         here = {row["study_instance_uid"] for row in rows}
-        today = dt.datetime.now(dt.UTC).date()
+        today = self.claims.clock.now().date()
         chosen: list[str] = []
         for one in priors(current, found, wanted, here=here, today=today):
             if len(chosen) == wanted.max_studies:
@@ -199,59 +205,25 @@ class Prefetcher:
         )
         return found.data_sets
 
-    async def _order(self, rule: str, study: str, wanted: Prefetch, chosen: Sequence[str]) -> None:
+    async def _order(
+        self, job: Attempt, wanted: Prefetch, chosen: Sequence[str], db: Connection
+    ) -> Ending:
+        """Make the retrieve jobs, in the transaction that ends this one."""
+        rule, study = job.row["rule"], job.row["study_instance_uid"]
         asked = 0
-        async with self.database.transaction() as db:
-            for uid in chosen:
-                order = RetrieveFromRemote(
-                    job_id=new_message_id(),
-                    remote=wanted.remote,
-                    study_instance_uid=uid,
-                    method=wanted.method,
-                    requested_by=rule,
-                )
-                asked += await self.retrieves.add(db, order, rule=rule, prior_of=study)
-            await db.execute(
-                "UPDATE transmit.prefetch SET state = 'DONE', reason = '', asked_for = $3,"
-                " updated_at = now() WHERE rule = $1 AND study_instance_uid = $2",
-                rule,
-                study,
-                asked,
+        for uid in chosen:
+            order = RetrieveFromRemote(
+                job_id=new_message_id(),
+                remote=wanted.remote,
+                study_instance_uid=uid,
+                method=wanted.method,
+                requested_by=rule,
             )
-        metrics.PREFETCHED.labels(rule).inc(asked)
+            asked += await self.retrieves.add(db, order, rule=rule, prior_of=study)
+        after_commit(db, partial(metrics.PREFETCHED.labels(rule).inc, asked))
+        after_commit(db, self.wake)
         log.info("prefetch.asked", rule=rule, study_instance_uid=study, priors=asked)
-        if asked:
-            self.wake()
-
-    async def _again(
-        self, row: asyncpg.Record, destination: Destination, reason: str, *, final: bool
-    ) -> None:
-        backoff = destination.spec.backoff
-        if final or row["tries"] >= backoff.max_attempts:
-            await self._keep(row["rule"], row["study_instance_uid"], "FAILED", reason)
-            return
-        async with self.database.acquire() as db:
-            await db.execute(
-                "UPDATE transmit.prefetch SET reason = $3,"
-                " next_at = now() + make_interval(secs => $4), updated_at = now()"
-                " WHERE rule = $1 AND study_instance_uid = $2",
-                row["rule"],
-                row["study_instance_uid"],
-                reason,
-                delay(backoff, row["tries"] - 1, 0.5),
-            )
-
-    async def _keep(self, rule: str, study: str, state: str, reason: str) -> None:
-        async with self.database.acquire() as db:
-            await db.execute(
-                "UPDATE transmit.prefetch SET state = $3, reason = $4, updated_at = now()"
-                " WHERE rule = $1 AND study_instance_uid = $2",
-                rule,
-                study,
-                state,
-                reason,
-            )
-        log.info("prefetch.ended", rule=rule, study_instance_uid=study, state=state, reason=reason)
+        return Ending("DONE", columns={"asked_for": asked})
 
 
 def _attributes(decrypted: bytes | None) -> dict[str, Any]:

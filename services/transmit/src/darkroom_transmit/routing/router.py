@@ -23,7 +23,7 @@ from darkroom_common.telemetry.logs import get_logger
 from darkroom_transmit.destinations.configuration import Configuration
 from darkroom_transmit.retrieval.prefetch import is_prior, want_priors
 from darkroom_transmit.routing.decision import Decision, Facts, Rule, decide
-from darkroom_transmit.sending.repository import JobRepository
+from darkroom_transmit.sending.repository import SendJobs
 
 log = get_logger(__name__)
 tracer = traces.get_tracer(__name__)
@@ -54,7 +54,7 @@ class Router:
 
     database: Database
     configuration: Configuration
-    jobs: JobRepository
+    jobs: SendJobs
     inbox: Inbox
     outbox: Outbox
     keys: PhiKeys

@@ -2,21 +2,25 @@
 
 from collections import deque
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Final, Literal
+from typing import Final
 
-from opentelemetry.trace import Link
-
-from darkroom_common.backoff import delay
+from darkroom_common.jobs.attempt import Attempt, Ending, retry_or_fail
+from darkroom_common.jobs.kind import Phases
 from darkroom_common.specs.destinations import DestinationSpec
 from darkroom_transmit.sending.outcome import Outcome
 from darkroom_transmit.sending.sources import Item
 
+PHASES: Final = Phases(
+    waiting="PENDING",
+    working=("SENDING",),
+    retrying="RETRYING",
+    ended_well=("SENT", "COMMITTED"),
+    failed="FAILED",
+    cancelled="CANCELLED",
+)
 BATCH: Final = 16
 """Instances that are sent before a job of higher priority may go first."""
 BATCH_BYTES: Final = 32 << 20
-Priority = Literal["low", "medium", "high"]
-RANKS: Final[dict[str, int]] = {"high": 0, "medium": 1, "low": 2}
 RANK_SECONDS: Final = 600.0
 """Waiting that counts as much as one step of priority: the low ones come to their turn."""
 DICOM_PRIORITY: Final[dict[str, int]] = {"high": 1, "medium": 0, "low": 2}
@@ -31,26 +35,17 @@ class Result:
     outcome: Outcome
 
 
-@dataclass
-class Claimed:
-    """A job that this process has claimed.
+@dataclass(eq=False)
+class Claimed(Attempt):
+    """A job whose instances are sent here, some at a time, by as many slots as the lane has.
 
     Attributes:
-        number: of this attempt, from 1.
-        tries: attempts before this one that count for the back-off.
-        origin: link to the association that brought the study of the first instance.
+        items: what is left to send in this attempt.
+        halted: nothing more is sent in this attempt.
+        finishing: somebody writes the end of the attempt.
     """
 
-    id: str
-    destination: str
-    priority: str
-    number: int
-    tries: int
-    created_at: datetime
-    traceparent: str
-    rank: float
     items: deque[Item] = field(default_factory=deque)
-    origin: list[Link] = field(default_factory=list)
     in_flight: int = 0
     unrecorded: int = 0
     arrived: int = 0
@@ -58,18 +53,23 @@ class Claimed:
     fault: str = ""
     fault_is_permanent: bool = False
     exhausted: bool = False
-    stopped: bool = False
+    halted: bool = False
+    finishing: bool = False
+
+    def __post_init__(self) -> None:
+        """Send no more when it is to stop."""
+        self.when_stopped(lambda _: self.halt(""))
 
     @property
-    def trace(self) -> dict[str, str]:
-        """The trace headers of whoever asked for the job."""
-        return {"traceparent": self.traceparent} if self.traceparent else {}
+    def priority(self) -> str:
+        """The priority that was asked for."""
+        return str(self.row["priority"])
 
     @property
     def over(self) -> bool:
         """Whether nothing more happens in this attempt."""
         idle = not self.in_flight and not self.unrecorded
-        return idle and (self.stopped or not self.items)
+        return idle and (self.halted or not self.items)
 
     def take(self) -> list[Item]:
         """Take the next instances of one transfer syntax."""
@@ -83,33 +83,13 @@ class Claimed:
             size += item.size
         return batch
 
-    def stop(self, reason: str, *, permanent: bool = False, exhausted: bool = False) -> None:
+    def halt(self, reason: str, *, permanent: bool = False, exhausted: bool = False) -> None:
         """Send nothing more in this attempt."""
-        self.stopped = True
+        self.halted = True
         self.items.clear()
         self.fault = self.fault or reason
         self.fault_is_permanent = self.fault_is_permanent or permanent
         self.exhausted = self.exhausted or exhausted
-
-
-@dataclass(frozen=True)
-class Ending:
-    """How an attempt has ended.
-
-    Attributes:
-        state: of the job from now on.
-        outcome: of the attempt.
-        wait: seconds to the next attempt, for a job that waits.
-        counts: whether it counts as a failed attempt for the back-off.
-        commitment: whether the destination is to be asked to confirm what was sent.
-    """
-
-    state: Literal["SENT", "FAILED", "RETRYING", "PENDING"]
-    outcome: Literal["sent", "failed", "retry", "interrupted"]
-    reason: str = ""
-    wait: float = 0.0
-    counts: bool = False
-    commitment: bool = False
 
 
 @dataclass(frozen=True)
@@ -133,22 +113,22 @@ def conclude(claimed: Claimed, progress: Progress, spec: DestinationSpec, chance
     """
     if not progress.pending:
         return _all_answered(progress, spec)
-    backoff = spec.backoff
     if claimed.exhausted:  # it says nothing about the destination
-        return Ending("RETRYING", "retry", "PoolExhausted", wait=backoff.initial_seconds)
+        return Ending(PHASES.retrying, "PoolExhausted", wait=spec.backoff.initial_seconds)
     reason = claimed.fault or progress.reason
     if not reason:
-        return Ending("PENDING", "interrupted")
-    if claimed.fault_is_permanent or claimed.tries + 1 >= backoff.max_attempts:
-        return Ending("FAILED", "failed", reason, counts=True)
-    wait = delay(backoff, claimed.tries, chance)
-    return Ending("RETRYING", "retry", reason, wait=wait, counts=True)
+        return Ending(PHASES.waiting)
+    if claimed.fault_is_permanent:
+        return Ending(PHASES.failed, reason, counts=True)
+    return retry_or_fail(
+        claimed, spec.backoff, reason, retrying=PHASES.retrying, failed=PHASES.failed, chance=chance
+    )
 
 
 def _all_answered(progress: Progress, spec: DestinationSpec) -> Ending:
     if not progress.total:
-        return Ending("FAILED", "failed", "ObjectsNotFound")
+        return Ending(PHASES.failed, "ObjectsNotFound")
     if progress.failed:
-        return Ending("FAILED", "failed", progress.reason)
-    commitment = spec.commitment.enabled and spec.kind == "dimse"
-    return Ending("SENT", "sent", commitment=commitment)
+        return Ending(PHASES.failed, progress.reason)
+    committed = spec.commitment.enabled and spec.kind == "dimse"
+    return Ending("SENT", columns={"commitment": "wanted" if committed else ""})

@@ -1,0 +1,227 @@
+"""A batch on its way to a destination: made ready, sent, and what its faults mean for the lane."""
+
+import asyncio
+import random
+import threading
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+from opentelemetry.trace import SpanKind
+
+from darkroom_common.backoff import delay
+from darkroom_common.clock import SYSTEM_CLOCK, Clock
+from darkroom_common.dimse.requestor import PeerFault
+from darkroom_common.errors import DependencyUnavailable
+from darkroom_common.postgres.pool import Database
+from darkroom_common.telemetry import metrics, traces
+from darkroom_common.telemetry.logs import get_logger
+from darkroom_transmit.destinations.destination import Destination
+from darkroom_transmit.sending.breaker import Breaker, State
+from darkroom_transmit.sending.job import DICOM_PRIORITY, Claimed
+from darkroom_transmit.sending.outcome import Outcome, Verdict
+from darkroom_transmit.sending.pool import PoolExhausted
+from darkroom_transmit.sending.repository import SendJobs
+from darkroom_transmit.sending.results import Results
+from darkroom_transmit.sending.sender import Orders, Sender
+from darkroom_transmit.sending.sources import (
+    CannotPrepare,
+    Item,
+    PreparationUnavailable,
+    Preparer,
+    Source,
+)
+from darkroom_transmit.sending.throttle import Throttle
+
+log = get_logger(__name__)
+tracer = traces.get_tracer(__name__)
+FALLBACK_SYNTAXES: Final = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2")
+"""What every storage SCP takes at least the last of, PS3.5 section 10.1."""
+NOT_ACCEPTED: Final = "TransferSyntaxNotAccepted"
+_STATES: Final[tuple[State, ...]] = ("closed", "open", "half-open")
+
+
+@dataclass(frozen=True)
+class Yard:
+    """What all lanes work with.
+
+    Attributes:
+        owner: this process.
+        lease_seconds: until another process takes over the jobs of one that died.
+        sent: is called with the id of each job that is sent.
+    """
+
+    database: Database
+    jobs: SendJobs
+    preparer: Preparer
+    senders: Mapping[str, Sender]
+    owner: str
+    lease_seconds: float
+    sent: Callable[[str], Awaitable[None]]
+    show_breaker: Callable[[str, State, str, float], Awaitable[None]]
+    clock: Clock = SYSTEM_CLOCK
+    chance: Callable[[], float] = random.random
+
+
+@dataclass
+class Delivery:
+    """Sends batches to one destination.
+
+    Attributes:
+        wake: is called when the lane may send again, or must not.
+        stop: set when no further object is to be begun.
+    """
+
+    destination: Destination
+    yard: Yard
+    breaker: Breaker
+    results: Results
+    wake: Callable[[], None]
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        """Make the threads, which start when they are needed."""
+        spec = self.destination.spec
+        self._threads = ThreadPoolExecutor(
+            spec.max_associations, thread_name_prefix=f"send-{self.destination.name}"
+        )
+        self._throttle = Throttle(spec.throttle_bytes_per_second)
+
+    def close(self) -> None:
+        """Begin nothing more; threads end with the object they send."""
+        self.stop.set()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def send(self, claimed: Claimed, batch: Sequence[Item]) -> None:
+        """Send a batch, made over into what the destination takes where it refuses."""
+        name = self.destination.name
+        spec = self.destination.spec
+        wanted = spec.transfer_syntaxes
+        refused: set[str] = set()
+        left = list(batch)
+        with (
+            metrics.TRANSMIT_SECONDS.labels(name).time(),
+            traces.span(
+                tracer,
+                f"C-STORE SCU {name}" if spec.kind == "dimse" else f"STOW-RS {name}",
+                kind=SpanKind.CLIENT,
+                parent=traces.extract(claimed.trace),
+                links=claimed.links,
+                darkroom__job=claimed.id,
+                darkroom__instances=len(batch),
+            ),
+        ):
+            while left and not claimed.halted:
+                again = await self._try(claimed, left, wanted)
+                refused |= {item_syntax for _, item_syntax in again}
+                offered = spec.transfer_syntaxes or FALLBACK_SYNTAXES
+                wanted = tuple(syntax for syntax in offered if syntax not in refused)
+                left = [item for item, _ in again]
+                if not wanted:
+                    for item in left:
+                        self.results.take(claimed, item, Outcome(Verdict.FAILED, NOT_ACCEPTED))
+                    return
+
+    async def _try(
+        self, claimed: Claimed, items: Sequence[Item], wanted: tuple[str, ...]
+    ) -> list[tuple[Item, str]]:
+        """Send what can be made ready; return what was refused, with its transfer syntax."""
+        again: list[tuple[Item, str]] = []
+        loop = asyncio.get_running_loop()
+
+        def told(source: Source, outcome: Outcome) -> None:
+            if outcome.reason == NOT_ACCEPTED:
+                again.append((source.item, source.transfer_syntax_uid))
+            else:
+                loop.call_soon_threadsafe(self.results.take, claimed, source.item, outcome)
+
+        async with AsyncExitStack() as held:
+            ready: dict[str, list[Source]] = {}
+            for item in items:
+                source = await self._prepare(claimed, item, wanted, held)
+                if source is not None:
+                    ready.setdefault(source.transfer_syntax_uid, []).append(source)
+            for sources in ready.values():
+                if not claimed.halted:
+                    await self._deliver(claimed, sources, told)
+        return again
+
+    async def _prepare(
+        self, claimed: Claimed, item: Item, wanted: tuple[str, ...], held: AsyncExitStack
+    ) -> Source | None:
+        try:
+            return await held.enter_async_context(
+                self.yard.preparer.prepare(item, self.destination, wanted)
+            )
+        except CannotPrepare as error:
+            self.results.take(claimed, item, Outcome(Verdict.FAILED, error.reason))
+        except PreparationUnavailable as error:
+            self.results.take(claimed, item, Outcome(Verdict.RETRY, error.reason))
+        return None
+
+    async def _deliver(
+        self, claimed: Claimed, sources: Sequence[Source], told: Callable[[Source, Outcome], None]
+    ) -> None:
+        sender = self.yard.senders.get(self.destination.spec.kind)
+        if sender is None:
+            claimed.halt("KindNotAvailable", permanent=True)
+            return
+        orders = Orders(
+            told, self.stop, self._throttle, self._threads, DICOM_PRIORITY[claimed.priority]
+        )
+        try:
+            await self._to_its_end(sender.send(self.destination, sources, orders))
+        except PoolExhausted:
+            self.breaker.nothing_learnt()
+            claimed.halt("PoolExhausted", exhausted=True)
+        except PeerFault as fault:
+            await self._faulted(claimed, fault)
+        else:
+            await self._closed_again()
+
+    async def _to_its_end(self, sending: Awaitable[None]) -> None:
+        """Wait for a batch; when the lane is cancelled, for the object that is under way."""
+        task = asyncio.ensure_future(sending)
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            self.stop.set()
+            with suppress(PeerFault, PoolExhausted):
+                await task
+            raise
+
+    async def _faulted(self, claimed: Claimed, fault: PeerFault) -> None:
+        name = self.destination.name
+        metrics.TRANSMIT_FAULTS.labels(name, fault.reason).inc()
+        log.warning(
+            "destination.failed",
+            destination=name,
+            job=claimed.id,
+            reason=fault.reason,
+            detail=fault.detail,
+        )
+        claimed.halt(fault.reason, permanent=not fault.transient)
+        backoff = self.destination.spec.backoff
+        seconds = delay(backoff, self.breaker.failures, 0.5)
+        self.breaker.failed(fault.reason, self.yard.clock.monotonic(), seconds)
+        await self._show_breaker(seconds)
+        self.wake()
+
+    async def _closed_again(self) -> None:
+        if self.breaker.failures:
+            if self.breaker.state() != "closed":
+                log.info("destination.recovered", destination=self.destination.name)
+            self.breaker.succeeded()
+            await self._show_breaker(0.0)
+            self.wake()
+        else:
+            self.breaker.succeeded()
+
+    async def _show_breaker(self, seconds: float) -> None:
+        name, state = self.destination.name, self.breaker.state()
+        for one in _STATES:
+            metrics.TRANSMIT_BREAKER.labels(name, one).set(one == state)
+        with suppress(DependencyUnavailable):  # it is for people to look at
+            await self.yard.show_breaker(name, state, self.breaker.reason, seconds)
