@@ -1,5 +1,9 @@
 """What licensing does with a message."""
 
+from datetime import timedelta
+from typing import Final
+
+from darkroom_common.jobs.tidy import rows
 from darkroom_common.messages.api import ValidateLicence
 from darkroom_common.messages.base import Message
 from darkroom_common.messages.licensing import LicenceChecked
@@ -10,6 +14,14 @@ from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
 
 log = get_logger(__name__)
+CHECKS_KEPT: Final = timedelta(days=365)
+_OLD: Final = (
+    "DELETE FROM licensing.licence_check WHERE id IN (SELECT id FROM licensing.licence_check"
+    " WHERE checked_at < now() - $1::interval"
+    " AND id < (SELECT max(id) FROM licensing.licence_check) ORDER BY id LIMIT $2)"
+)
+OLD_CHECKS: Final = rows("licence checks", _OLD, CHECKS_KEPT)
+"""The last one stays, however old it is: it is in force."""
 
 
 async def check_licence(

@@ -3,13 +3,14 @@
 from functools import partial
 
 from darkroom_common.amqp.rabbitmq import open_broker
+from darkroom_common.jobs.tidy import tidy
 from darkroom_common.postgres.inbox import Inbox
 from darkroom_common.postgres.migrate import wait_until_compatible
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import open_database
 from darkroom_common.service import Service
 from darkroom_common.topology import LICENSING_REQUESTS
-from darkroom_licensing.handlers import check_licence
+from darkroom_licensing.handlers import OLD_CHECKS, check_licence
 from darkroom_licensing.settings import LicensingSettings
 
 
@@ -25,13 +26,11 @@ async def run(service: Service, settings: LicensingSettings) -> None:
         )
         service.health.add("postgres", database.check)
         service.health.add("rabbitmq", broker.check)
-        check = partial(
-            check_licence,
-            database=database,
-            inbox=Inbox("licensing", LICENSING_REQUESTS.name),
-            outbox=outbox,
-        )
+        inbox = Inbox("licensing", LICENSING_REQUESTS.name)
+        check = partial(check_licence, database=database, inbox=inbox, outbox=outbox)
         async with service.background(
-            broker.consume(LICENSING_REQUESTS, check), outbox.run(database, broker)
+            broker.consume(LICENSING_REQUESTS, check),
+            tidy(database, inboxes=(inbox,), removals=(OLD_CHECKS,)),
+            outbox.run(database, broker),
         ):
             await service.run_until_stopped()

@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 from darkroom_common.amqp.rabbitmq import open_broker
+from darkroom_common.jobs.tidy import tidy
 from darkroom_common.objects.store import ObjectStore, open_store
 from darkroom_common.postgres.migrate import wait_until_compatible
 from darkroom_common.postgres.outbox import Outbox
@@ -16,7 +17,7 @@ from darkroom_metadata.indexing.repository import IndexRepository
 from darkroom_metadata.indexing.rows import RowWriter
 from darkroom_metadata.settings import MetadataSettings
 from darkroom_metadata.studies.changes import Studies
-from darkroom_metadata.studies.lifecycle import Lifecycle, clean_inbox
+from darkroom_metadata.studies.lifecycle import Lifecycle
 from darkroom_metadata.verification.judgement import Pace
 from darkroom_metadata.verification.ledger import Ledger
 from darkroom_metadata.verification.reconciler import Objects
@@ -58,7 +59,7 @@ async def run(service: Service, settings: MetadataSettings) -> None:
                 broker.consume(METADATA_STUDIES, Studies(database, outbox).handle),
                 outbox.run(database, broker),
                 lifecycle.run(),
-                clean_inbox(database, indexer.inbox),
+                tidy(database, inboxes=(indexer.inbox,)),
                 schedule.run(),
             ):
                 await service.run_until_stopped()

@@ -10,7 +10,6 @@ import asyncpg
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.messages.base import Message
 from darkroom_common.messages.metadata import StudyCompleted
-from darkroom_common.postgres.inbox import Inbox
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Database
 from darkroom_common.telemetry import metrics
@@ -18,8 +17,6 @@ from darkroom_common.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 BATCH: Final = 100
-INBOX_KEPT: Final = timedelta(days=14)
-CLEAN_SECONDS: Final = 3600.0
 
 
 @dataclass
@@ -82,14 +79,3 @@ def _completed(row: asyncpg.Record) -> tuple[Message, dict[str, str]]:
         calling_ae_titles=tuple(row["calling_ae_titles"]),
     )
     return event, {"traceparent": row["traceparent"]} if row["traceparent"] else {}
-
-
-async def clean_inbox(database: Database, inbox: Inbox) -> None:
-    """Drop old inbox rows every hour, for ever."""
-    while True:
-        await asyncio.sleep(CLEAN_SECONDS)
-        try:
-            async with database.transaction() as db:
-                await inbox.forget(db, older_than=INBOX_KEPT)
-        except DependencyUnavailable as error:
-            log.warning("inbox.waits", reason=str(error))
