@@ -74,7 +74,8 @@ def around_coroutine(owner: Any, name: str, *, before: str = "", after: str = ""
             passes(after)
         return result
 
-    setattr(owner, name, passing)
+    static = isinstance(vars(owner).get(name), staticmethod)
+    setattr(owner, name, staticmethod(passing) if static else passing)
 
 
 def prepare_worker() -> None:
@@ -118,6 +119,7 @@ def prepare_transmit() -> None:
     from darkroom_common.dimse import requestor  # noqa: PLC0415
     from darkroom_transmit.commitment import commitments as commitment  # noqa: PLC0415
     from darkroom_transmit.commitment import dimse as commitment_dimse  # noqa: PLC0415
+    from darkroom_transmit.commitment import repository as committed  # noqa: PLC0415
     from darkroom_transmit.sending import repository, scu  # noqa: PLC0415
 
     user_class: Any = scu.StoreUser
@@ -137,12 +139,12 @@ def prepare_transmit() -> None:
         before="store-before-response",
         after="store-after-response",
     )
-    jobs, commitments = repository.JobRepository, commitment.Commitments
+    jobs, commitments = repository.SendJobs, commitment.Commitments
     around_coroutine(jobs, "add", after="job-before-commit")
-    around_coroutine(jobs, "claim", after="claim-before-commit")
+    around_coroutine(jobs, "claimed", after="claim-before-commit")
     around_coroutine(jobs, "record", before="record-before", after="record-before-commit")
     around_coroutine(jobs, "progress", before="finish-before")
-    around_coroutine(jobs, "finish", after="finish-before-commit")
+    around_coroutine(jobs, "finished", after="finish-before-commit")
     around_coroutine(commitments, "sent", before="finish-after-commit")
     around_coroutine(commitments, "_request", before="action-before-request")
     around(
@@ -152,7 +154,7 @@ def prepare_transmit() -> None:
         after="action-after-response",
     )
     around(commitment_dimse, "_answer", before="report-before-settling")
-    around_coroutine(commitments, "_tell", before="report-before-commit")
+    around_coroutine(committed.CommitmentJobs, "committed", after="report-before-commit")
     around(commitment_dimse, "encode_event_response", before="report-before-answer")
     around_coroutine(commitments, "_again", before="loss-before-commit")
 
@@ -161,6 +163,7 @@ def prepare_print() -> None:
     """The points around the N-ACTION that makes film."""
     from darkroom_common.dimse.users import normalized  # noqa: PLC0415
     from darkroom_common.dimse.wire import command  # noqa: PLC0415
+    from darkroom_common.jobs import table  # noqa: PLC0415
     from darkroom_print.printing import print_scu, repository  # noqa: PLC0415
 
     user_class: Any = normalized.NormalizedUser
@@ -173,11 +176,11 @@ def prepare_print() -> None:
 
     user_class._answer = asked
     around(print_scu.PrintAssociation, "act", before="action-before", after="action-answered")
-    jobs = repository.JobRepository
+    jobs = repository.PrintJobs
     around_coroutine(jobs, "acting", before="acting-before", after="acting-before-commit")
     around_coroutine(jobs, "printed", before="printed-before", after="printed-before-commit")
     around(print_scu.PrintAssociation, "forget", before="printed-after-commit")
-    around_coroutine(jobs, "finish", before="finish-before", after="finish-before-commit")
+    around_coroutine(table.JobTable, "finish", before="finish-before", after="finish-before-commit")
 
 
 if PLAN and "darkroom_ingest.door.worker" in sys.orig_argv:
