@@ -11,7 +11,7 @@ from pathlib import Path
 import aio_pika
 import pytest
 
-from darkroom_common.messages.ingest import InstanceStored
+from darkroom_common.messages.ingest import InstancesStored
 from darkroom_common.topology import METADATA_INDEX
 from darkroom_local.engines.postgres import PrivatePostgres
 from darkroom_local.engines.process import StartError
@@ -329,7 +329,7 @@ async def test_f16_a_binding_deleted(services: Services, report: Report) -> None
     async def fault() -> None:
         async with await aio_pika.connect(services.amqp_url) as connection:
             queue = await (await connection.channel()).get_queue(METADATA_INDEX.name)
-            await queue.unbind(InstanceStored.EXCHANGE.value, InstanceStored.TYPE)
+            await queue.unbind(InstancesStored.EXCHANGE.value, InstancesStored.TYPE)
         await told(services, '"relay.waits"', 0)
         assert metric(services, "ingest", "darkroom_relay_failed_total") > 0
 

@@ -10,7 +10,7 @@ from darkroom_common.messages.breaks import breaks
 from darkroom_common.messages.contract import broken, current_schemas, render_page, stored_schemas
 from darkroom_common.messages.registry import MESSAGE_TYPES, decode
 from darkroom_common.topology import REQUEST_QUEUES, WORK_QUEUES, render_policies
-from tests.support.builders import an_instance_stored
+from tests.support.builders import instances_stored
 
 ROOT = Path(__file__).parents[2]
 
@@ -55,13 +55,13 @@ def test_names_are_versioned_and_say_domain_noun_verb(name: str) -> None:
 
 
 def test_a_reader_ignores_what_it_does_not_know() -> None:
-    event = an_instance_stored()
+    event = instances_stored()
     body = event.to_body().replace(b"{", b'{"from_a_later_release": 1, ', 1)
     assert decode(event.TYPE, body) == event
 
 
 def test_an_error_names_fields_and_never_values() -> None:
-    event = an_instance_stored()
+    event = instances_stored()
     body = event.to_body().replace(b'"SCANNER"', b'"A TITLE THAT IS FAR TOO LONG"')
     with pytest.raises(InvalidMessage) as caught:
         decode(event.TYPE, body)

@@ -11,7 +11,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from darkroom_common.messages.ingest import InstanceStored
+from darkroom_common.messages.ingest import InstancesStored, StoredItem
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 
@@ -20,10 +20,9 @@ def new_uid() -> str:
     return f"2.25.{uuid.uuid4().int}"
 
 
-def an_instance_stored(**changes: Any) -> InstanceStored:
+def a_stored_item(**changes: Any) -> StoredItem:
     receipt = uuid.uuid4().hex
     given: dict[str, Any] = {
-        "id": receipt,
         "receipt": receipt,
         "study_instance_uid": new_uid(),
         "series_instance_uid": new_uid(),
@@ -38,7 +37,12 @@ def an_instance_stored(**changes: Any) -> InstanceStored:
         "called_ae_title": "DARKROOM",
         "received_at": datetime.now(UTC),
     }
-    return InstanceStored(**(given | changes))
+    return StoredItem(**(given | changes))
+
+
+def instances_stored(*items: StoredItem) -> InstancesStored:
+    """Return the event of these objects, or of one."""
+    return InstancesStored(items=items or (a_stored_item(),))
 
 
 def a_data_set(**changes: Any) -> Dataset:

@@ -29,7 +29,7 @@ from darkroom_common.objects.receipt import ReceiptReader
 from darkroom_common.postgres.phi import BlindIndex
 from darkroom_metadata.indexing.extract import extract, header_of
 from tests.integration.ingest.real import store_command, value
-from tests.support.builders import CT, a_data_set, an_instance_stored, encode
+from tests.support.builders import CT, a_data_set, a_stored_item, encode
 from tests.support.mutation import a_seed, mutated, real_files
 
 IMPLICIT, EXPLICIT, BIG, DEFLATED = (
@@ -130,7 +130,7 @@ def header(chance: random.Random, file: bytes) -> None:
     """As the indexer does: what pydicom refuses is indexed without a header, the rest with one."""
     meta, offset = decode_head(file)
     mutant = file[:offset] + mutated(chance, file[offset:])
-    event = an_instance_stored(
+    event = a_stored_item(
         data_set_offset=offset,
         size=len(mutant) - offset,
         transfer_syntax_uid=meta.transfer_syntax_uid,

@@ -14,7 +14,7 @@ from darkroom_common.postgres.pool import Database
 from darkroom_metadata.indexing.extract import extract, read_header
 from darkroom_metadata.indexing.repository import IndexRepository
 from darkroom_metadata.indexing.rows import Item, RowWriter
-from tests.support.builders import an_instance_stored, encode
+from tests.support.builders import a_stored_item, encode
 
 EXPLICIT = str(ExplicitVRLittleEndian)
 PREAMBLE = bytes(128) + b"DICM"
@@ -59,7 +59,7 @@ class Seed:
     ) -> Item:
         head = PREAMBLE + file_meta(transfer_syntax)
         digest = hashlib.sha256(body).hexdigest()
-        event = an_instance_stored(
+        event = a_stored_item(
             study_instance_uid=str(data_set.StudyInstanceUID),
             series_instance_uid=str(data_set.SeriesInstanceUID),
             sop_instance_uid=str(data_set.SOPInstanceUID),
@@ -78,13 +78,13 @@ class Seed:
             with path.open("rb") as file:
                 header = read_header(file)
         found = extract(header, study_instance_uid=event.study_instance_uid, blind=self.blind)
-        return Item(event, {}, found)
+        return Item(event, found)
 
     async def add_headers(self, data_sets: Iterable[Dataset]) -> None:
         """Index data sets whose objects nobody will ask for."""
         items = []
         for data_set in data_sets:
-            event = an_instance_stored(
+            event = a_stored_item(
                 study_instance_uid=str(data_set.StudyInstanceUID),
                 series_instance_uid=str(data_set.SeriesInstanceUID),
                 sop_instance_uid=str(data_set.SOPInstanceUID),
@@ -92,6 +92,6 @@ class Seed:
             found = extract(
                 to_json(data_set), study_instance_uid=event.study_instance_uid, blind=self.blind
             )
-            items.append(Item(event, {}, found))
+            items.append(Item(event, found))
         async with self.database.transaction() as db:
             await IndexRepository(RowWriter(self.keys)).add(db, items)

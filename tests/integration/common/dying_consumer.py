@@ -6,18 +6,21 @@ import sys
 
 from darkroom_common.amqp.rabbitmq import RabbitBroker
 from darkroom_common.messages.base import Message
-from darkroom_common.messages.ingest import InstanceStored
+from darkroom_common.messages.ingest import InstancesStored
 from darkroom_common.topology import WorkQueue
 
-QUEUE = WorkQueue("test.dying", (InstanceStored,), prefetch=100)
+QUEUE = WorkQueue("test.dying", (InstancesStored,), prefetch=100)
 
 
 async def consume(url: str, poison: str) -> None:
     async def handle(message: Message) -> None:
+        assert isinstance(message, InstancesStored)
         await asyncio.sleep(0.001)
-        if message.id == poison:
-            os._exit(139)
-        print(message.id, flush=True)  # noqa: T201 - what the test reads
+        for item in message.items:
+            if item.receipt == poison:
+                os._exit(139)
+        for item in message.items:
+            print(item.receipt, flush=True)  # noqa: T201 - what the test reads
 
     await RabbitBroker(url, service="dying").consume(QUEUE, handle, concurrency=8)
 

@@ -7,11 +7,13 @@ from pathlib import Path
 import aio_pika
 import pytest
 
+from darkroom_common.amqp.consumer import CAREFUL_FROM
 from darkroom_common.amqp.publisher import declare_exchanges
 from darkroom_common.amqp.rabbitmq import RabbitBroker, declare
+from darkroom_common.messages.ingest import InstancesStored
 from darkroom_common.topology import CRASH_LIMIT
 from tests.integration.common.dying_consumer import QUEUE
-from tests.support.builders import an_instance_stored
+from tests.support.builders import a_stored_item, instances_stored
 
 
 async def lines_of(process: asyncio.subprocess.Process, lines: list[str]) -> None:
@@ -20,9 +22,11 @@ async def lines_of(process: asyncio.subprocess.Process, lines: list[str]) -> Non
 
 
 @pytest.mark.timeout(240)
-async def test_only_the_message_that_kills_its_consumer_is_dead(amqp_url: str) -> None:
-    events = [an_instance_stored() for _ in range(100)]
-    poison = events[40].id
+@pytest.mark.parametrize("size", [1, 4], ids=["alone", "in a batch"])
+async def test_only_the_object_that_kills_its_consumer_is_dead(amqp_url: str, size: int) -> None:
+    events = [instances_stored(*(a_stored_item() for _ in range(size))) for _ in range(50)]
+    items = [item.receipt for event in events for item in event.items]
+    poison = events[20].items[-1].receipt
     broker = RabbitBroker(amqp_url, service="test")
     async with await aio_pika.connect(amqp_url) as connection, connection.channel() as channel:
         await declare_exchanges(channel)
@@ -50,9 +54,11 @@ async def test_only_the_message_that_kills_its_consumer_is_dead(amqp_url: str) -
                 process.kill()
             deaths += await process.wait() == 139
             await reading
-            assert deaths <= CRASH_LIMIT, "the poison is never set aside"
-        assert found.message_id == poison
+            assert deaths <= CRASH_LIMIT + CAREFUL_FROM * (size > 1), (
+                "the poison is never set aside"
+            )
+        buried = InstancesStored.from_body(found.body)
+        assert [item.receipt for item in buried.items] == [poison]
         assert "died" in str(found.headers["x-darkroom-reason"])
         assert await dead.get(no_ack=True, fail=False) is None
-        ids = {event.id for event in events}
-        assert ids & set(handled) == ids - {poison}
+        assert set(items) & set(handled) == set(items) - {poison}

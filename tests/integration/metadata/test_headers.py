@@ -24,9 +24,9 @@ from pydicom.uid import (
 from darkroom_common.dicom.json_model import INLINE_LIMIT, JsonDataset
 from darkroom_common.dicom.part10 import decode_head
 from darkroom_common.index.fields import SERIES_JSON, STUDY_JSON
-from darkroom_common.messages.ingest import InstanceStored
+from darkroom_common.messages.ingest import StoredItem
 from tests.integration.metadata.test_indexer import KEY, Bench, indexing
-from tests.support.builders import a_data_set, an_instance_stored, new_uid
+from tests.support.builders import a_data_set, a_stored_item, new_uid
 from tests.support.database import Prepared
 from tests.support.real_files import REAL_FILES
 
@@ -122,12 +122,12 @@ def written(source: Dataset, syntax: pydicom.uid.UID) -> bytes:
     return buffer.getvalue()
 
 
-async def stored(bench: Bench, content: bytes) -> InstanceStored:
+async def stored(bench: Bench, content: bytes) -> StoredItem:
     """Put a file into the store as the relay does; return the event that says so."""
     meta, offset = decode_head(content)
     spooled = bench.directory.parent / "spooled"
     spooled.mkdir(exist_ok=True)
-    event = an_instance_stored(
+    event = a_stored_item(
         sop_class_uid=meta.sop_class_uid,
         transfer_syntax_uid=meta.transfer_syntax_uid,
         size=len(content) - offset,

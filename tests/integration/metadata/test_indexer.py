@@ -16,7 +16,8 @@ from pydicom.dataset import Dataset
 
 from darkroom_common.amqp.broker import Received
 from darkroom_common.dicom.part10 import FileMeta, encode_head
-from darkroom_common.messages.ingest import InstanceStored
+from darkroom_common.messages.ingest import InstancesStored, StoredItem
+from darkroom_common.messages.metadata import InstancesIndexed
 from darkroom_common.objects.store import FileSystemStore, ObjectMissing
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys
@@ -24,7 +25,7 @@ from darkroom_metadata.indexing.indexer import Indexer
 from darkroom_metadata.indexing.repository import IndexRepository
 from darkroom_metadata.indexing.rows import RowWriter
 from darkroom_metadata.studies.lifecycle import Lifecycle
-from tests.support.builders import CT, a_data_set, an_instance_stored, encode, new_uid
+from tests.support.builders import CT, a_data_set, a_stored_item, encode, new_uid
 from tests.support.database import Prepared
 
 KEY = base64.b64encode(b"k" * 32).decode()
@@ -41,14 +42,14 @@ class Bench:
         self.indexer = indexer
         self.directory = store
 
-    def stored(self, data_set: Dataset, **changes: Any) -> InstanceStored:
+    def stored(self, data_set: Dataset, **changes: Any) -> StoredItem:
         """Put an object into the store and return the event that says so."""
         data = encode(data_set)
         head = encode_head(FileMeta(CT, str(data_set.SOPInstanceUID), EXPLICIT))
         digest = hashlib.sha256(data).hexdigest()
         key = f"{digest}.dcm"
         (self.directory / key).write_bytes(head + data)
-        return an_instance_stored(
+        return a_stored_item(
             **{
                 "study_instance_uid": str(data_set.StudyInstanceUID),
                 "series_instance_uid": str(data_set.SeriesInstanceUID),
@@ -61,7 +62,7 @@ class Bench:
             }
         )
 
-    async def index(self, *events: InstanceStored) -> None:
+    async def index(self, *events: StoredItem) -> None:
         await self.indexer.index(received(*events))
 
     async def counts(self) -> tuple[int, ...]:
@@ -72,13 +73,21 @@ class Bench:
         )
         return tuple((await self.prepared.fetch(sql))[0])
 
+    async def indexed(self) -> list[str]:
+        """Return the SOP instance UIDs that events tell of."""
+        rows = await self.prepared.fetch(
+            "SELECT body FROM index.outbox WHERE type = $1", InstancesIndexed.TYPE
+        )
+        batches = [InstancesIndexed.from_body(row["body"]) for row in rows]
+        return [item.sop_instance_uid for batch in batches for item in batch.items]
+
     async def told(self) -> list[str]:
         rows = await self.prepared.fetch("SELECT type FROM index.outbox ORDER BY id")
         return [row["type"].removeprefix("dicom.") for row in rows]
 
 
-def received(*events: InstanceStored) -> Sequence[Received]:
-    return [Received(event, {}, 0) for event in events]
+def received(*events: StoredItem) -> Sequence[Received]:
+    return [Received(one, {}, 0) for one in InstancesStored.of(events)]
 
 
 @asynccontextmanager
@@ -110,7 +119,7 @@ async def test_the_same_message_five_times_is_one_row_and_one_event(bench: Bench
     for _ in range(3):
         await bench.index(event)
     assert await bench.counts() == (1, 1, 1, 1, 0)
-    assert await bench.told() == ["instance.indexed.v1"]
+    assert await bench.told() == ["instances.indexed.v2"]
     assert (await bench.prepared.fetch("SELECT duplicates FROM index.instance"))[0][0] == 0
 
 
@@ -121,7 +130,7 @@ async def test_the_same_object_received_again_is_counted(bench: Bench) -> None:
     await bench.index(bench.stored(data_set), bench.stored(data_set))
     assert await bench.counts() == (1, 1, 1, 1, 0)
     assert (await bench.prepared.fetch("SELECT duplicates FROM index.instance"))[0][0] == 2
-    assert await bench.told() == ["instance.indexed.v1"]
+    assert await bench.told() == ["instances.indexed.v2"]
 
 
 @pytest.mark.req("STO-03")
@@ -137,7 +146,7 @@ async def test_other_bytes_are_a_conflict_once_and_told(bench: Bench) -> None:
     await bench.index(bench.stored(first), bench.stored(other), bench.stored(other))
     await bench.index(bench.stored(other))
     assert await bench.counts() == (1, 1, 1, 1, 1)
-    assert await bench.told() == ["instance.indexed.v1", "instance.conflicted.v1"]
+    assert await bench.told() == ["instances.indexed.v2", "instance.conflicted.v1"]
     row = (await bench.prepared.fetch("SELECT instance_number FROM index.instance"))[0]
     assert row["instance_number"] == 7
 
@@ -180,7 +189,7 @@ async def test_many_indexers_at_once_index_each_object_once(
         ]
         await asyncio.gather(*(bench.index(*part) for bench, part in batches))
         assert await one.counts() == (2, 3, 60, 60, 0)
-        assert len(await one.told()) == 60
+        assert len(await one.indexed()) == len(set(await one.indexed())) == 60
         rows = await prepared.fetch("SELECT instance_count, series_count FROM index.study")
         assert [tuple(row) for row in rows] == [(20, 20)] * 3
         total = await prepared.fetch("SELECT sum(duplicates)::int FROM index.instance")
@@ -216,7 +225,7 @@ async def test_an_object_without_a_readable_header_is_indexed_by_what_is_known(
 async def test_an_object_that_is_not_there_is_an_error_and_leaves_nothing(bench: Bench) -> None:
     good = bench.stored(a_data_set())
     with pytest.raises(ObjectMissing):
-        await bench.index(good, an_instance_stored())
+        await bench.index(good, a_stored_item())
     assert await bench.counts() == (0, 0, 0, 0, 0)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from darkroom_common.messages.ingest import InstanceStored
+from darkroom_common.messages.ingest import InstancesStored, StoredItem
 from darkroom_common.objects.store import FileSystemStore, StoreUnavailable
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_metadata.settings import MetadataSettings
@@ -55,7 +55,7 @@ class Archive:
     bench: Bench
     root: Path
 
-    async def filled(self, number: int) -> list[InstanceStored]:
+    async def filled(self, number: int) -> list[StoredItem]:
         """Index some objects whose row and bytes agree."""
         study = new_uid()
         events = [
@@ -97,12 +97,13 @@ class Archive:
         """Do as the outbox, RabbitMQ and the consumer do."""
         rows = await self.bench.prepared.fetch(
             "SELECT convert_from(body, 'UTF8') FROM index.outbox"
-            " WHERE type = 'dicom.instance.stored.v1' ORDER BY id"
+            " WHERE type = 'dicom.instances.stored.v2' ORDER BY id"
         )
-        events = [InstanceStored.from_body(row[0].encode()) for row in rows]
-        for event in events:
-            await self.bench.index(event)
-        return len(events)
+        batches = [InstancesStored.from_body(row[0].encode()) for row in rows]
+        items = [item for batch in batches for item in batch.items]
+        for item in items:
+            await self.bench.index(item)
+        return len(items)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from darkroom_metadata.indexing.extract import (
     parse_time,
     read_header,
 )
-from tests.support.builders import CT, a_data_set, an_instance_stored, encode
+from tests.support.builders import CT, a_data_set, a_stored_item, encode
 
 BLIND = BlindIndex(b"k" * 32)
 OTHER_BLIND = BlindIndex(b"o" * 32)
@@ -175,7 +175,7 @@ def test_times(text: str, expected: time | None) -> None:
 def test_a_stored_object_is_read_where_its_message_says(name: str) -> None:
     content = (FILES / "test_files" / name).read_bytes()
     offset = 144 + int.from_bytes(content[140:144], "little")
-    event = an_instance_stored(
+    event = a_stored_item(
         data_set_offset=offset,
         size=len(content) - offset,
         transfer_syntax_uid=str(pydicom.dcmread(io.BytesIO(content)).file_meta.TransferSyntaxUID),

@@ -19,8 +19,8 @@ from darkroom_common.messages.api import (
     ValidateLicence,
 )
 from darkroom_common.messages.base import Exchange, Message
-from darkroom_common.messages.ingest import InstanceStored
-from darkroom_common.messages.metadata import InstanceIndexed, StudyCompleted
+from darkroom_common.messages.ingest import InstancesStored
+from darkroom_common.messages.metadata import InstancesIndexed, StudyCompleted
 from darkroom_common.messages.printing import PRINT_REQUESTS as ASKED_OF_PRINT
 from darkroom_common.messages.remote import REMOTE_REQUESTS
 from darkroom_common.messages.transmit import TRANSMIT_REQUESTS as ASKED_OF_TRANSMIT
@@ -53,6 +53,8 @@ class WorkQueue:
     prefetch: int
     tiers: tuple[str, ...] = tuple(RETRY_TIERS)
     max_length: int = 5_000_000
+    unbinds: tuple[str, ...] = ()
+    """Events that an earlier release has bound it to; what waits of them is read all the same."""
     arguments: Mapping[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -111,11 +113,18 @@ class RequestQueue:
         object.__setattr__(self, "arguments", arguments)
 
 
-METADATA_INDEX: Final = WorkQueue("metadata.index", (InstanceStored,), prefetch=500)
+METADATA_INDEX: Final = WorkQueue(
+    "metadata.index", (InstancesStored,), prefetch=64, unbinds=("dicom.instance.stored.v1",)
+)
 METADATA_STUDIES: Final = WorkQueue(
     "metadata.studies", (DeleteStudy, ChangeStudyStatus), prefetch=20
 )
-TRANSMIT_ROUTE: Final = WorkQueue("transmit.route", (InstanceIndexed, StudyCompleted), prefetch=200)
+TRANSMIT_ROUTE: Final = WorkQueue(
+    "transmit.route",
+    (InstancesIndexed, StudyCompleted),
+    prefetch=64,
+    unbinds=("dicom.instance.indexed.v1",),
+)
 TRANSMIT_JOBS: Final = WorkQueue("transmit.jobs", (SendObjects,), prefetch=50)
 PRINT_JOBS: Final = WorkQueue("print.jobs", (PrintFilm,), prefetch=50)
 PRINT_RULES: Final = WorkQueue("print.rules", (StudyCompleted,), prefetch=50)

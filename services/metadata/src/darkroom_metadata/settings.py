@@ -15,7 +15,6 @@ class MetadataSettings(Settings):
         default=60.0, gt=0, description="a study is complete when nothing came for so long"
     )
     batch_size: int = Field(default=200, ge=1, le=500)
-    batch_linger_seconds: float = Field(default=0.02, ge=0, le=1)
     verify_bytes_per_second: int = Field(
         default=20 << 20, ge=0, description="limit of reading back; 0 is no limit"
     )

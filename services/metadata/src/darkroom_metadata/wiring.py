@@ -45,16 +45,19 @@ async def run(service: Service, settings: MetadataSettings) -> None:
         service.health.add("store", store.check)
         with ThreadPoolExecutor(max_workers=2, thread_name_prefix="header") as executor:
             indexer = Indexer(
-                database, store, IndexRepository(RowWriter(keys)), blind, outbox, executor
+                database,
+                store,
+                IndexRepository(RowWriter(keys)),
+                blind,
+                outbox,
+                executor,
+                settings.batch_size,
             )
             lifecycle = Lifecycle(database, outbox, timedelta(seconds=settings.quiet_seconds))
             schedule = _schedule(settings, database, store, outbox, indexer)
             async with service.background(
                 broker.consume_batches(
-                    METADATA_INDEX,
-                    indexer.index,
-                    size=settings.batch_size,
-                    linger=settings.batch_linger_seconds,
+                    METADATA_INDEX, indexer.index, size=METADATA_INDEX.prefetch, linger=0
                 ),
                 broker.consume(METADATA_STUDIES, Studies(database, outbox).handle),
                 outbox.run(database, broker),

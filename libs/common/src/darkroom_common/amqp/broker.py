@@ -6,6 +6,7 @@ from typing import Protocol
 
 from darkroom_common.errors import DependencyUnavailable, TransientError
 from darkroom_common.messages.base import Message, Reply, Request
+from darkroom_common.messages.batch import Batch
 from darkroom_common.topology import RequestQueue, WorkQueue
 
 
@@ -30,6 +31,12 @@ class Received:
     """W3C trace headers of whoever published it."""
     attempt: int
     """How many attempts have failed before."""
+
+    @property
+    def traces(self) -> list[dict[str, str]]:
+        """The distinct traces of what the message tells of."""
+        of_items = self.message.traces if isinstance(self.message, Batch) else []
+        return of_items or ([self.trace] if self.trace else [])
 
 
 Handler = Callable[[Message], Awaitable[None]]

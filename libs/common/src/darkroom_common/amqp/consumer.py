@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from opentelemetry.trace import SpanKind
@@ -28,7 +28,8 @@ from darkroom_common.amqp.retry import (
     reason_of,
 )
 from darkroom_common.errors import DependencyUnavailable
-from darkroom_common.messages.base import InvalidMessage
+from darkroom_common.messages.base import InvalidMessage, Message
+from darkroom_common.messages.batch import Batch
 from darkroom_common.messages.registry import decode
 from darkroom_common.telemetry import metrics, traces
 from darkroom_common.telemetry.logs import get_logger
@@ -75,6 +76,10 @@ class Source(Protocol):
 
     async def defer(self, delivery: Delivery, retry: Retry) -> None:
         """Put a copy into a tier; return when it is confirmed."""
+        ...
+
+    async def scatter(self, delivery: Delivery, messages: Sequence[Message]) -> None:
+        """Put the parts of a message into the queue itself; return when they are confirmed."""
         ...
 
     async def bury(self, delivery: Delivery, dead: Dead) -> None:
@@ -145,6 +150,8 @@ class Consumer:
                     message=delivery.message_id,
                     crashes=crashes,
                 )
+                if await self._scattered(source, delivery):
+                    continue
             await self._handle(source, [delivery])
             if crashes < CAREFUL_FROM:
                 return
@@ -179,8 +186,30 @@ class Consumer:
             for delivery in good:
                 await self._attempt(source, [delivery])
         else:
+            await self._settle_alone(source, good[0], received[0], error)
+            await source.ack(good)
+
+    async def _settle_alone(
+        self, source: Source, delivery: Delivery, received: Received, error: Exception
+    ) -> None:
+        """Retry or bury one message; of a batch those items alone that fail.
+
+        An item goes on as a message with attempts of its own. The halves that are well again take
+        effect here: whoever handles them knows each item that was handled before.
+        """
+        message = received.message
+        if not isinstance(message, Batch) or len(message.items) == 1:
             self._gate.failed()
-            await self._settle_failure(source, good[0], error)
+            await self._settle_failure(source, delivery, error)
+            return
+        for half in message.halves():
+            part = replace(received, message=half)
+            copy = replace(delivery, type=half.TYPE, message_id=half.id, body=half.to_body())
+            failed = await self._call_until_settled([part])
+            if failed is None:
+                self._gate.succeeded()
+            else:
+                await self._settle_alone(source, copy, part, failed)
 
     async def _call_until_settled(self, received: Sequence[Received]) -> Exception | None:
         """Call the handler until it says something about the messages; return its error, if any.
@@ -207,25 +236,46 @@ class Consumer:
         for delivery in batch:
             dead = crashed_too_often(crashes_in(delivery.headers))
             if dead is not None:
-                await self._bury(source, delivery, dead)
+                if not await self._scattered(source, delivery):
+                    await self._bury(source, delivery, dead)
+                    await source.ack([delivery])
                 continue
             try:
                 message = decode(delivery.type, delivery.body)
             except InvalidMessage as error:
                 await self._bury(source, delivery, Dead(reason_of(error)))
+                await source.ack([delivery])
                 continue
             yield delivery, Received(message, delivery.trace, attempts_in(delivery.headers))
 
+    async def _scattered(self, source: Source, delivery: Delivery) -> bool:
+        """Put the items of a batch that consumers die on into the queue one by one, if it has some.
+
+        Each is counted for itself from then on, and the one that kills ends alone.
+        """
+        try:
+            message = decode(delivery.type, delivery.body)
+        except InvalidMessage:
+            return False
+        if not isinstance(message, Batch) or len(message.items) == 1:
+            return False
+        log.warning("message.split", queue=self.queue.name, message=delivery.message_id)
+        await source.scatter(delivery, message.singles())
+        await source.ack([delivery])
+        return True
+
     async def _call(self, received: Sequence[Received]) -> None:
-        one = received[0] if len(received) == 1 else None
+        distinct = {trace.get("traceparent"): trace for each in received for trace in each.traces}
+        came = list(distinct.values())
+        one = came[0] if len(came) == 1 else None
         with (
             metrics.HANDLE_SECONDS.labels(self.queue.name).time(),
             traces.span(
                 tracer,
                 f"{self.queue.name} process",
                 kind=SpanKind.CONSUMER,
-                parent=traces.extract(one.trace) if one else None,
-                links=[] if one else [link for r in received for link in traces.link_to(r.trace)],
+                parent=None if one is None else traces.extract(one),
+                links=[] if one else [link for trace in came for link in traces.link_to(trace)],
                 messaging__system="rabbitmq",
                 messaging__destination__name=self.queue.name,
                 messaging__batch__message_count=len(received),
@@ -249,7 +299,6 @@ class Consumer:
                     reason=reason_of(error),
                 )
                 await source.defer(delivery, retry)
-                await source.ack([delivery])
                 metrics.CONSUMED.labels(self.queue.name, "retry").inc()
 
     async def _bury(self, source: Source, delivery: Delivery, dead: Dead) -> None:
@@ -261,5 +310,4 @@ class Consumer:
             reason=dead.reason,
         )
         await source.bury(delivery, dead)
-        await source.ack([delivery])
         metrics.CONSUMED.labels(self.queue.name, "dead").inc()

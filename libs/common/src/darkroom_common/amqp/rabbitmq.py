@@ -24,7 +24,7 @@ from darkroom_common.amqp.publisher import Publisher, copy_for, declare_exchange
 from darkroom_common.amqp.requests import Requester, answer_session
 from darkroom_common.amqp.retry import ATTEMPT, DEAD_AT, DELIVERY_COUNT, QUEUE, REASON, Dead, Retry
 from darkroom_common.health import Unhealthy
-from darkroom_common.messages.base import Message, Reply, Request
+from darkroom_common.messages.base import Exchange, Message, Reply, Request
 from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_common.topology import (
@@ -54,6 +54,8 @@ async def declare(channel: AbstractChannel, queue: WorkQueue) -> AbstractQueue:
     declared = await channel.declare_queue(
         queue.name, durable=True, arguments=dict(queue.arguments)
     )
+    for earlier in queue.unbinds:
+        await declared.unbind(Exchange.EVENTS.value, routing_key=earlier)
     await bind(declared, queue)
     return declared
 
@@ -146,6 +148,17 @@ class RabbitSource:
         await self.publisher.send(
             copy, exchange=retry_exchange(retry.tier), routing_key=self.queue.name
         )
+
+    async def scatter(self, delivery: Delivery, messages: Sequence[Message]) -> None:
+        """Publish each message to this very queue."""
+        for message in messages:
+            copy = copy_for(
+                message.to_body(),
+                message_id=message.id,
+                message_type=message.TYPE,
+                headers=_kept(delivery.headers),
+            )
+            await self.publisher.send(copy, exchange="", routing_key=self.queue.name)
 
     async def bury(self, delivery: Delivery, dead: Dead) -> None:
         """Publish a copy to the dead-letter queue with the reason."""

@@ -5,18 +5,12 @@ from typing import ClassVar, Literal
 from pydantic import AwareDatetime, Field
 
 from darkroom_common.messages.base import AeTitle, Digest, Event, ObjectKey, ReceiptId, Uid
+from darkroom_common.messages.batch import Batch, Item, items_field
 
 
-class InstanceStored(Event):
-    """An object is durable in the store.
+class StoredItem(Item):
+    """One object that is durable in the store."""
 
-    Published once for every accepted object, after the move from spool to store; `id` is the
-    receipt's id, so that a relay that crashes and repeats itself is recognised.
-    """
-
-    TYPE: ClassVar[str] = "dicom.instance.stored.v1"
-
-    receipt: ReceiptId
     study_instance_uid: Uid = Field(description="derived when the data set has none; see flags")
     series_instance_uid: Uid = Field(description="derived when the data set has none; see flags")
     sop_instance_uid: Uid
@@ -33,6 +27,18 @@ class InstanceStored(Event):
     flags: tuple[str, ...] = Field(
         default=(), description="nonconformant-uid, study-uid-derived, series-uid-derived"
     )
+
+
+class InstancesStored(Batch):
+    """Objects are durable in the store: what the relay has moved there at once.
+
+    Every accepted object is in one of these, after the move from spool to store. A relay that
+    crashes and repeats itself publishes it again, in other company; it is known by its receipt.
+    """
+
+    TYPE: ClassVar[str] = "dicom.instances.stored.v2"
+
+    items: tuple[StoredItem, ...] = items_field()
 
 
 class InstanceQuarantined(Event):

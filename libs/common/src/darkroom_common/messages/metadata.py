@@ -5,14 +5,12 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from darkroom_common.messages.base import AeTitle, Digest, Event, ObjectKey, ReceiptId, Uid
+from darkroom_common.messages.batch import Batch, Item, items_field
 
 
-class InstanceIndexed(Event):
-    """An instance that was not known before is in the index. Once for each instance."""
+class IndexedItem(Item):
+    """One instance that was not known before."""
 
-    TYPE: ClassVar[str] = "dicom.instance.indexed.v1"
-
-    receipt: ReceiptId
     study_instance_uid: Uid
     series_instance_uid: Uid
     sop_instance_uid: Uid
@@ -24,6 +22,17 @@ class InstanceIndexed(Event):
     size: int
     calling_ae_title: AeTitle
     called_ae_title: AeTitle
+
+
+class InstancesIndexed(Batch):
+    """Instances that were not known before are in the index: those of one transaction.
+
+    Every instance is in one of these, once.
+    """
+
+    TYPE: ClassVar[str] = "dicom.instances.indexed.v2"
+
+    items: tuple[IndexedItem, ...] = items_field()
 
 
 class InstanceConflicted(Event):

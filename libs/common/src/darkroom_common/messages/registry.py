@@ -12,13 +12,14 @@ from darkroom_common.messages.api import (
     ValidateLicence,
 )
 from darkroom_common.messages.base import InvalidMessage, Message
-from darkroom_common.messages.ingest import InstanceQuarantined, InstanceStored
+from darkroom_common.messages.earlier import EARLIER
+from darkroom_common.messages.ingest import InstanceQuarantined, InstancesStored
 from darkroom_common.messages.jobs import CommandRefused, PrintJobChanged, TransmitJobChanged
 from darkroom_common.messages.licensing import LicenceChecked
 from darkroom_common.messages.metadata import (
     InstanceConflicted,
     InstanceDamaged,
-    InstanceIndexed,
+    InstancesIndexed,
     StudyCompleted,
     StudyStatusChanged,
 )
@@ -30,9 +31,9 @@ MESSAGE_TYPES: Final[Mapping[str, type[Message]]] = MappingProxyType(
     {
         cls.TYPE: cls
         for cls in (
-            InstanceStored,
+            InstancesStored,
             InstanceQuarantined,
-            InstanceIndexed,
+            InstancesIndexed,
             InstanceConflicted,
             InstanceDamaged,
             StudyCompleted,
@@ -60,6 +61,9 @@ def decode(message_type: str | None, body: bytes) -> Message:
     Raises:
         InvalidMessage: the type is unknown, or the body does not fit it.
     """
+    earlier = EARLIER.get(message_type or "")
+    if earlier is not None:
+        return earlier(body)
     cls = MESSAGE_TYPES.get(message_type or "")
     if cls is None:
         raise InvalidMessage(f"unknown message type {(message_type or '(none)')[:64]!r}")

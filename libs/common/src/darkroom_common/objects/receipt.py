@@ -9,7 +9,7 @@ from darkroom_common.dicom.identity import Identity, IdentityReader
 from darkroom_common.dicom.limits import NO_LIMITS, ReadLimits
 from darkroom_common.dicom.part10 import FileMeta, decode_head
 from darkroom_common.dicom.walk import Unreadable
-from darkroom_common.messages.ingest import InstanceStored
+from darkroom_common.messages.ingest import StoredItem
 
 HEAD_LIMIT: Final = 1 << 16
 """Bytes; no head of ours is longer."""
@@ -33,11 +33,11 @@ class Receipt:
     source: Literal["dimse", "stow"] = "dimse"
     trace: dict[str, str] = field(default_factory=dict)
 
-    def stored(self, object_key: str) -> InstanceStored:
-        """Return the fact that this object is in the store; its id is the receipt's."""
-        return InstanceStored(
-            id=self.id,
+    def stored(self, object_key: str) -> StoredItem:
+        """Return the fact that this object is in the store."""
+        return StoredItem(
             receipt=self.id,
+            traceparent=self.trace.get("traceparent", ""),
             study_instance_uid=self.identity.study_instance_uid,
             series_instance_uid=self.identity.series_instance_uid,
             sop_instance_uid=self.identity.sop_instance_uid,

@@ -19,7 +19,8 @@ from darkroom_common.telemetry import metrics, traces
 from darkroom_common.telemetry.logs import get_logger
 
 log = get_logger(__name__)
-BATCH: Final = 500
+BATCH: Final = 100
+"""Rows; those that tell of many objects have a quarter of a megabyte."""
 POLL_SECONDS: Final = 1.0
 
 

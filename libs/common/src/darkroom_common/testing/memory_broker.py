@@ -30,6 +30,8 @@ from darkroom_common.messages.base import Message, Reply, Request
 from darkroom_common.telemetry import traces
 from darkroom_common.topology import BOUND, RETRY_TIERS, RequestQueue, WorkQueue
 
+_TAGS = itertools.count(1)
+
 
 @dataclass
 class MemoryQueue:
@@ -67,7 +69,7 @@ class MemoryBroker:
         self.published: list[Message] = []
         self.outage = False
         self._delays = RETRY_TIERS if delays is None else delays
-        self._tags = itertools.count(1)
+        self._tags = _TAGS
         self._asked: dict[RequestQueue, asyncio.Queue[tuple[Request, asyncio.Future[Reply]]]] = {}
 
     def declare(self, queue: WorkQueue) -> MemoryQueue:
@@ -240,6 +242,13 @@ class MemorySource:
         delay = self._delays[retry.tier].total_seconds()
         copy = replace(delivery, headers=headers)
         asyncio.get_running_loop().call_later(delay, self._queue.put, copy)
+
+    async def scatter(self, delivery: Delivery, messages: Sequence[Message]) -> None:
+        """Put each message at the end of this very queue."""
+        headers = {k: v for k, v in delivery.headers.items() if k != DELIVERY_COUNT}
+        for message in messages:
+            body = message.to_body()
+            self._queue.put(Delivery(next(_TAGS), message.TYPE, message.id, body, headers))
 
     async def bury(self, delivery: Delivery, dead: Dead) -> None:
         """Keep a copy with the reason."""

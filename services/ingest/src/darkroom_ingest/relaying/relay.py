@@ -1,7 +1,8 @@
 """The relay: spool to object store to broker, then the receipt is forgotten.
 
-Each step may be repeated after a crash: the key of an object is made from its bytes, the message
-id is the receipt's id. Nothing of this is needed for answering the sender.
+What it takes at once is one message. Each step may be repeated after a crash: the key of an object
+is made from its bytes, and the index knows each object by its receipt, in whatever company it comes
+again. Nothing of this is needed for answering the sender.
 """
 
 import asyncio
@@ -13,6 +14,8 @@ from typing import Final
 from darkroom_common.amqp.broker import Broker
 from darkroom_common.dicom.walk import Unreadable
 from darkroom_common.errors import TransientError
+from darkroom_common.messages.batch import ITEMS_LIMIT
+from darkroom_common.messages.ingest import InstancesStored
 from darkroom_common.objects.keys import KeyTemplate
 from darkroom_common.objects.receipt import Receipt
 from darkroom_common.objects.spool import Spool
@@ -21,7 +24,7 @@ from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
 
 log = get_logger(__name__)
-BATCH: Final = 100
+BATCH: Final = ITEMS_LIMIT
 HELD_LIMIT: Final = 5_000
 """Receipts held in memory; beyond that the directory is the list."""
 LAST_DELAY: Final = 10.0
@@ -103,17 +106,19 @@ class Relay:
         except TransientError:
             metrics.RELAY_FAILED.labels("store").inc(len(present))
             raise
-        results = await self.broker.publish_all([(r.stored(key), r.trace) for key, r in present])
+        messages = InstancesStored.of([receipt.stored(key) for key, receipt in present])
+        results = await self.broker.publish_all([(one, one.trace) for one in messages])
         done = [
-            receipt.id
-            for (_, receipt), result in zip(present, results, strict=True)
+            item.receipt
+            for message, result in zip(messages, results, strict=True)
             if result is None
+            for item in message.items
         ]
         await asyncio.to_thread(self._forget, done)
         metrics.RELAYED.inc(len(done))
-        for result in results:
+        for message, result in zip(messages, results, strict=True):
             if result is not None:
-                metrics.RELAY_FAILED.labels("publish").inc()
+                metrics.RELAY_FAILED.labels("publish").inc(len(message.items))
                 raise result
 
     def _forget(self, receipt_ids: list[str]) -> None:

@@ -28,7 +28,7 @@ from darkroom_common.index.fields import (
     search_text,
     search_tokens,
 )
-from darkroom_common.messages.ingest import InstanceStored
+from darkroom_common.messages.ingest import StoredItem
 from darkroom_common.postgres.phi import BlindIndex
 
 config.settings.reading_validation_mode = config.IGNORE
@@ -72,7 +72,7 @@ class Extracted:
     """Of the object's bytes before its data set."""
 
 
-def header_of(event: InstanceStored, file: BinaryIO) -> JsonDataset:
+def header_of(event: StoredItem, file: BinaryIO) -> JsonDataset:
     """Return the header of a stored object, the fast way where that is sure to be right.
 
     Raises:
@@ -90,7 +90,7 @@ def header_of(event: InstanceStored, file: BinaryIO) -> JsonDataset:
     return read_header(file)
 
 
-def _inflated_header(event: InstanceStored, file: BinaryIO) -> JsonDataset:
+def _inflated_header(event: StoredItem, file: BinaryIO) -> JsonDataset:
     meta = FileMeta(event.sop_class_uid, event.sop_instance_uid, ExplicitVRLittleEndian)
     head = encode_head(meta)
     raw = InflatedFile(file, event.data_set_offset, head)

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -10,7 +10,7 @@ from typing import Final
 from darkroom_common.amqp.broker import Received
 from darkroom_common.clock import SYSTEM_CLOCK, Clock
 from darkroom_common.errors import DependencyUnavailable, PermanentError
-from darkroom_common.messages.ingest import InstanceStored
+from darkroom_common.messages.ingest import InstancesStored, StoredItem
 from darkroom_common.objects.receipt import HEAD_LIMIT
 from darkroom_common.objects.store import ObjectStore
 from darkroom_common.postgres.inbox import Inbox
@@ -25,6 +25,7 @@ from darkroom_metadata.indexing.rows import Item, LostRace
 
 log = get_logger(__name__)
 CONSUMER: Final = "metadata.index"
+BATCH: Final = 200
 SHARE: Final = 50
 """Headers that a thread reads at a time."""
 BEHIND_LAG_SECONDS: Final = 10.0
@@ -41,6 +42,7 @@ class Indexer:
     blind: BlindIndex
     outbox: Outbox
     executor: Executor
+    batch: int = BATCH
     inbox: Inbox = field(default_factory=lambda: Inbox("index", CONSUMER))
     clock: Clock = SYSTEM_CLOCK
     _last_batch: float = float("-inf")
@@ -53,16 +55,20 @@ class Indexer:
         return recent and self._last_lag > BEHIND_LAG_SECONDS
 
     async def index(self, received: Sequence[Received]) -> None:
-        """Index a batch in one transaction: inbox, rows and outbox, or nothing.
+        """Index the objects of some messages, `batch` of them in one transaction.
+
+        A transaction has inbox, rows and outbox, or nothing. When a later one fails, those before
+        are found in the inbox the next time, object by object.
 
         Raises:
             DependencyUnavailable: the database or the store is away.
             ObjectMissing: an object is not where its message says.
         """
-        events = [(r.message, r.trace) for r in received]
-        stored = [(m, t) for m, t in events if isinstance(m, InstanceStored)]
-        if len(stored) != len(events):
-            raise PermanentError(f"{CONSUMER} takes {InstanceStored.TYPE} only")
+        stored = list(_items(received))
+        for at in range(0, len(stored), self.batch):
+            await self._index(stored[at : at + self.batch])
+
+    async def _index(self, stored: Sequence[StoredItem]) -> None:
         loop = asyncio.get_running_loop()
         # A few shares a batch: reading waits for the store, and a future costs more than a header.
         shares = [stored[at : at + SHARE] for at in range(0, len(stored), SHARE)]
@@ -70,17 +76,14 @@ class Indexer:
             *(loop.run_in_executor(self.executor, self._extract_all, share) for share in shares)
         )
         found = [one for share in extracted for one in share]
-        items = [Item(event, trace, one) for (event, trace), one in zip(stored, found, strict=True)]
-        await self._write(items)
+        await self._write([Item(one, read) for one, read in zip(stored, found, strict=True)])
         self.outbox.wake()
 
-    def _extract_all(
-        self, stored: Sequence[tuple[InstanceStored, dict[str, str]]]
-    ) -> list[Extracted]:
+    def _extract_all(self, stored: Sequence[StoredItem]) -> list[Extracted]:
         """Read headers, in a thread."""
-        return [self._extract(event) for event, _ in stored]
+        return [self._extract(one) for one in stored]
 
-    def _extract(self, event: InstanceStored) -> Extracted:
+    def _extract(self, event: StoredItem) -> Extracted:
         flags = event.flags
         with self.store.open_now(event.object_key) as file:
             head = hashlib.sha256(file.read(min(event.data_set_offset, HEAD_LIMIT))).digest()
@@ -100,13 +103,9 @@ class Indexer:
         for attempt in range(CLASH_ATTEMPTS):
             try:
                 async with self.database.transaction() as db:
-                    fresh = await self.inbox.first_times(db, [item.event.id for item in items])
-                    seen: set[str] = set()
-                    batch: list[Item] = []
-                    for item in items:
-                        if item.event.id in fresh and item.event.id not in seen:
-                            seen.add(item.event.id)
-                            batch.append(item)
+                    once = {item.event.receipt: item for item in reversed(items)}
+                    fresh = await self.inbox.first_times(db, list(once))
+                    batch = [one for receipt, one in reversed(once.items()) if receipt in fresh]
                     outcome = await self.repository.add(db, batch)
                     await self.outbox.put_traced(db, outcome.messages)
             except LostRace:
@@ -137,3 +136,13 @@ class Indexer:
             duplicates=duplicates,
             conflicts=conflicts,
         )
+
+
+def _items(received: Sequence[Received]) -> Iterator[StoredItem]:
+    """Yield the objects of messages; one of an earlier release has its trace in its headers."""
+    for one in received:
+        if not isinstance(one.message, InstancesStored):
+            raise PermanentError(f"{CONSUMER} takes {InstancesStored.TYPE} only")
+        for item in one.message.items:
+            trace = item.traceparent or one.trace.get("traceparent", "")
+            yield item.model_copy(update={"traceparent": trace})

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from darkroom_common.messages.base import Message
-from darkroom_common.messages.ingest import InstanceStored
-from darkroom_common.messages.metadata import InstanceConflicted, InstanceIndexed
+from darkroom_common.messages.ingest import StoredItem
+from darkroom_common.messages.metadata import IndexedItem, InstanceConflicted, InstancesIndexed
 from darkroom_common.postgres.pool import Connection
 from darkroom_metadata.indexing.rows import Item, RowWriter
 from darkroom_metadata.studies.changes import revive_deleted
@@ -60,7 +60,8 @@ class IndexRepository:
             changed = await self.rows.insert(db, list(fresh.values()))
             outcome.messages += [(event, {}) for event in changed]
             outcome.added = len(fresh)
-            outcome.messages += [(_indexed(item), item.trace) for item in fresh.values()]
+            batches = InstancesIndexed.of([_indexed(item) for item in fresh.values()])
+            outcome.messages += [(batch, batch.trace) for batch in batches]
         if again:
             known |= await self._known(db, {item.sop_instance_uid for item in again} - set(known))
             await self._repeat(db, again, known, outcome)
@@ -129,7 +130,7 @@ class IndexRepository:
                 outcome.duplicates += 1
             else:
                 outcome.conflicts += 1
-                outcome.messages.append((_conflicted(event), item.trace))
+                outcome.messages.append((_conflicted(event), event.trace))
         await db.execute(
             "UPDATE index.instance i SET duplicates = i.duplicates + g.n"
             " FROM unnest($1::bigint[], $2::int[]) AS g (id, n) WHERE i.id = g.id",
@@ -139,10 +140,11 @@ class IndexRepository:
         outcome.messages += [(event, {}) for event in await revive_deleted(db, sorted(same))]
 
 
-def _indexed(item: Item) -> InstanceIndexed:
+def _indexed(item: Item) -> IndexedItem:
     event = item.event
-    return InstanceIndexed(
+    return IndexedItem(
         receipt=event.receipt,
+        traceparent=event.traceparent,
         study_instance_uid=event.study_instance_uid,
         series_instance_uid=event.series_instance_uid,
         sop_instance_uid=event.sop_instance_uid,
@@ -157,7 +159,7 @@ def _indexed(item: Item) -> InstanceIndexed:
     )
 
 
-def _conflicted(event: InstanceStored) -> InstanceConflicted:
+def _conflicted(event: StoredItem) -> InstanceConflicted:
     return InstanceConflicted(
         receipt=event.receipt,
         study_instance_uid=event.study_instance_uid,

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any, Final
 
 from darkroom_common.errors import TransientError
-from darkroom_common.messages.ingest import InstanceStored
+from darkroom_common.messages.ingest import StoredItem
 from darkroom_common.messages.metadata import StudyStatusChanged
 from darkroom_common.postgres.phi import PGP_OPTIONS, PhiKeys
 from darkroom_common.postgres.pool import Connection
@@ -26,8 +26,7 @@ class LostRace(TransientError):
 class Item:
     """One stored object with what was read from it."""
 
-    event: InstanceStored
-    trace: dict[str, str]
+    event: StoredItem
     found: Extracted
 
     @property
@@ -106,7 +105,7 @@ class RowWriter:
             self.keys.current_key,
             self.keys.current,
             PGP_OPTIONS,
-            [first[uid].trace.get("traceparent", "") for uid in ordered],
+            [first[uid].event.traceparent for uid in ordered],
         )
         rows = await db.fetch(
             "SELECT id, study_instance_uid FROM index.study"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from darkroom_common.messages.ingest import InstanceStored
+from darkroom_common.messages.ingest import InstancesStored, StoredItem
 from darkroom_common.messages.metadata import InstanceDamaged
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Connection
@@ -36,7 +36,7 @@ class Looked:
     read: tuple[Expected, ...] = ()
     """What was read back whole, well or not."""
     findings: tuple[Finding, ...] = ()
-    published: tuple[InstanceStored, ...] = ()
+    published: tuple[StoredItem, ...] = ()
     """Of orphans, to have them indexed."""
 
 
@@ -128,7 +128,8 @@ class Ledger:
             }
             fresh = await self._keep(db, list(findings.values()), looked)
             await self._settle(db, looked, list(findings.values()))
-            await self.outbox.put(db, *looked.published, *_damaged(fresh))
+            published = InstancesStored.of(looked.published)
+            await self.outbox.put(db, *published, *_damaged(fresh))
             instances = [one.row_id for one in looked.read if not one.is_conflict]
             instances += [one.expected.instance_id for one in fresh if one.expected]
             if instances:

@@ -14,7 +14,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from darkroom_common.dicom.walk import Unreadable
-from darkroom_common.messages.ingest import InstanceStored
+from darkroom_common.messages.ingest import StoredItem
 from darkroom_common.objects.receipt import ReceiptReader
 from darkroom_common.objects.store import Listed, ObjectMissing, ObjectStore, StoreUnavailable
 from darkroom_common.postgres.pool import Connection
@@ -58,7 +58,7 @@ class Objects:
         without = await unnamed(db, [one.key for one in batch])
         now = self.brake.clock.now()
         findings: list[Finding] = []
-        published: list[InstanceStored] = []
+        published: list[StoredItem] = []
         for listed in batch:
             if listed.key not in without or not is_settled(listed.modified, now, self.grace):
                 continue
@@ -98,7 +98,7 @@ class Objects:
                 return batch
         return batch
 
-    async def _examine(self, listed: Listed) -> tuple[Finding, InstanceStored | None]:
+    async def _examine(self, listed: Listed) -> tuple[Finding, StoredItem | None]:
         """Read an orphan: what it is, and the event that has it indexed when it is sound."""
         reader = ReceiptReader()
         try:

@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from darkroom_common.dicom.json_model import texts
 from darkroom_common.index.fields import BY_KEYWORD
 from darkroom_common.messages.api import SendObjects
 from darkroom_common.messages.base import new_message_id
-from darkroom_common.messages.metadata import InstanceIndexed, StudyCompleted
+from darkroom_common.messages.metadata import IndexedItem, InstancesIndexed, StudyCompleted
 from darkroom_common.postgres.inbox import Inbox
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.phi import PhiKeys
@@ -49,6 +49,14 @@ class SeriesFacts:
 
 
 @dataclass(frozen=True)
+class Arrived:
+    """An instance that was indexed, with the trace that brought it."""
+
+    item: IndexedItem
+    trace: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Router:
     """Looks at events and makes jobs."""
 
@@ -62,41 +70,46 @@ class Router:
     now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
 
     async def route(self, received: Sequence[Received]) -> None:
-        """Look at events; with their inbox rows and jobs in one transaction."""
+        """Look at events; with their inbox rows and jobs in one transaction.
+
+        While no rule looks at single instances, batches of them cost one statement: how their
+        studies came is kept, which may be done again.
+        """
         rules = await self.configuration.rules()
+        moments = {rule.spec.when for rule in rules if rule.spec.enabled}
+        arrived = list(_arrived(received))
+        looked_at = arrived if "instance" in moments else []
+        completed = [one for one in received if isinstance(one.message, StudyCompleted)]
+        ids = [one.item.receipt for one in looked_at] + [one.message.id for one in completed]
         destinations: set[str] = set()
         async with self.database.transaction() as db:
-            new = await self.inbox.first_times(db, [one.message.id for one in received])
-            fresh = [one for one in received if one.message.id in new]
-            for one in fresh:
-                if not isinstance(one.message, InstanceIndexed | StudyCompleted):
-                    raise TypeError(f"transmit.route got {one.message.TYPE}")
-            await self._remember(db, fresh)
-            moments = {rule.spec.when for rule in rules if rule.spec.enabled}
-            if "instance" in moments:
-                destinations |= await self._instances(db, rules, fresh)
+            await self._remember(db, arrived)
+            new = await self.inbox.first_times(db, ids) if ids else set()
+            fresh = [one for one in looked_at if one.item.receipt in new]
+            destinations |= await self._instances(db, rules, fresh)
             if "study-complete" in moments:
-                destinations |= await self._studies(db, rules, fresh)
-        for one in fresh:  # a batch joins many traces: each has its own line
-            with traces.span(tracer, "transmit.route", parent=traces.extract(one.trace)):
-                log.debug("event.routed", type=one.message.TYPE, destinations=len(destinations))
+                studies = [one for one in completed if one.message.id in new]
+                destinations |= await self._studies(db, rules, studies)
+        for one in received:  # a batch joins many traces: each has its own line
+            for trace in one.traces:
+                with traces.span(tracer, "transmit.route", parent=traces.extract(trace)):
+                    log.debug("event.routed", type=one.message.TYPE, destinations=len(destinations))
         if destinations:
             self.outbox.wake()
         for name in destinations:
             self.wake(name)
 
     async def _instances(
-        self, db: Connection, rules: Sequence[Rule], received: Sequence[Received]
+        self, db: Connection, rules: Sequence[Rule], arrived: Sequence[Arrived]
     ) -> set[str]:
         """Send the new instances of each study; return the destinations."""
         destinations: set[str] = set()
         indexed: dict[str, set[str]] = defaultdict(set)
         traced: dict[str, dict[str, str]] = {}
-        for one in received:
-            if isinstance(one.message, InstanceIndexed):
-                study = one.message.study_instance_uid
-                indexed[study].add(one.message.sop_instance_uid)
-                traced.setdefault(study, one.trace)
+        for one in arrived:
+            study = one.item.study_instance_uid
+            indexed[study].add(one.item.sop_instance_uid)
+            traced.setdefault(study, one.trace)
         for study in sorted(indexed):
             destinations |= await self._send(
                 db, rules, study, "instance", traced[study], only=indexed[study]
@@ -116,15 +129,13 @@ class Router:
         return destinations
 
     @staticmethod
-    async def _remember(db: Connection, received: Sequence[Received]) -> None:
+    async def _remember(db: Connection, arrived: Sequence[Arrived]) -> None:
         """Keep how studies came; the first trace is the one that a delivery belongs to."""
         rows: dict[tuple[str, str, str], str] = {}
-        for one in received:
-            message = one.message
-            if isinstance(message, InstanceIndexed):
-                way = message.calling_ae_title, message.called_ae_title
-                key = message.study_instance_uid, *way
-                rows.setdefault(key, one.trace.get("traceparent", ""))
+        for one in arrived:
+            item = one.item
+            key = item.study_instance_uid, item.calling_ae_title, item.called_ae_title
+            rows.setdefault(key, one.trace.get("traceparent", ""))
         if rows:
             ordered = sorted(rows)
             await db.execute(
@@ -276,6 +287,19 @@ class Router:
                 for (rule, destination), count in sorted(routed.items())
             ],
         }
+
+
+def _arrived(received: Sequence[Received]) -> Iterator[Arrived]:
+    """Yield the instances of events; one of an earlier release has its trace in its headers."""
+    for one in received:
+        match one.message:
+            case InstancesIndexed(items=items):
+                for item in items:
+                    yield Arrived(item, item.trace or one.trace)
+            case StudyCompleted():
+                pass
+            case _:
+                raise TypeError(f"transmit.route got {one.message.TYPE}")
 
 
 def _told(decision: Decision) -> dict[str, Any]:
