@@ -173,9 +173,10 @@ async def test_what_cannot_be_printed_is_said_in_words(ward: Ward) -> None:
     assert "the printer has 14INX17IN" in await refused("/preview", 422, film_size="A3")
     assert "All films come as a PDF" in await refused("/preview", 422, film=0)
 
-    answer = await ward.technician.post(f"{BASE}/jobs", json=order | {"layout": "STANDARD\\0,9"})
+    assert "layout" in await refused("/jobs", 422, layout="STANDARD\\0,9")
+    answer = await ward.technician.post(f"{BASE}/jobs", json=order | {"film_size": "A3"})
     job = await ward.until(answer.json()["job_id"], "FAILED")
-    assert "layout" in job["reason"]
+    assert "film_size" in job["reason"]
     assert job["films_done"] == 0
 
     taken = await ward.technician.post("/api/v1/printers", json={"name": "MINE"})

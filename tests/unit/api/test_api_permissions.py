@@ -41,7 +41,9 @@ def an_app() -> FastAPI:
                 parsers=parsers,
                 broker=missing,
                 database=missing,
+                outbox=missing,
                 seal=missing,
+                blind=missing,
             )
         )
 

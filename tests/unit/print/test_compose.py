@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from darkroom_common.specs.film_layouts import InvalidLayout, parse_layout
 from darkroom_print.composing.compose import compose
 from darkroom_print.composing.exchange import BoxTask, CannotCompose, PageTask
 from darkroom_print.composing.scaling import fit, scaled
@@ -25,7 +26,6 @@ from darkroom_print.planning.film import (
     Mode,
     Polarity,
 )
-from darkroom_print.planning.formats import InvalidLayout, parse_layout
 from tests.support.real_files import REAL_FILES
 from tests.unit.print.images import a_file, a_ramp, an_image
 

@@ -3,9 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from darkroom_common.specs.film_layouts import parse_layout
 from darkroom_print.composing.density import jnd_index, linear_density, printed
 from darkroom_print.planning.film import FILM_SIZES, Colour, FilmPlan, Polarity
-from darkroom_print.planning.formats import parse_layout
 from darkroom_print.planning.presentation_lut import (
     InvalidPresentationLut,
     LutShape,

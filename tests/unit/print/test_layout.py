@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from darkroom_common.specs.film_layouts import Area, InvalidLayout, LayoutKind, parse_layout
 from darkroom_print.planning.film import (
     FILM_SIZES,
     FilmPlan,
@@ -12,9 +13,8 @@ from darkroom_print.planning.film import (
     Orientation,
     film_size,
 )
-from darkroom_print.planning.formats import InvalidLayout, parse_layout
 from darkroom_print.planning.image_boxes import pages, place_boxes
-from darkroom_print.planning.layout import Area, ImageBox, LayoutKind
+from darkroom_print.planning.layout import ImageBox
 
 INCH = FILM_SIZES["8INX10IN"]
 

@@ -20,9 +20,10 @@ from darkroom_common.messages.api import (
 )
 from darkroom_common.messages.base import Exchange, Message
 from darkroom_common.messages.ingest import InstancesStored
+from darkroom_common.messages.jobs import CommandRefused
 from darkroom_common.messages.metadata import InstancesIndexed, StudyCompleted
 from darkroom_common.messages.printing import PRINT_REQUESTS as ASKED_OF_PRINT
-from darkroom_common.messages.remote import REMOTE_REQUESTS
+from darkroom_common.messages.remote import REMOTE_REQUESTS, RetrieveFromRemote
 from darkroom_common.messages.transmit import TRANSMIT_REQUESTS as ASKED_OF_TRANSMIT
 
 DEAD_EXCHANGE: Final = "darkroom.dead"
@@ -125,9 +126,10 @@ TRANSMIT_ROUTE: Final = WorkQueue(
     prefetch=64,
     unbinds=("dicom.instance.indexed.v1",),
 )
-TRANSMIT_JOBS: Final = WorkQueue("transmit.jobs", (SendObjects,), prefetch=50)
+TRANSMIT_JOBS: Final = WorkQueue("transmit.jobs", (SendObjects, RetrieveFromRemote), prefetch=50)
 PRINT_JOBS: Final = WorkQueue("print.jobs", (PrintFilm,), prefetch=50)
 PRINT_RULES: Final = WorkQueue("print.rules", (StudyCompleted,), prefetch=50)
+API_REFUSALS: Final = WorkQueue("api.refusals", (CommandRefused,), prefetch=50)
 LICENSING_REQUESTS: Final = WorkQueue("licensing.requests", (ValidateLicence,), prefetch=10)
 
 WORK_QUEUES: Final = (
@@ -137,6 +139,7 @@ WORK_QUEUES: Final = (
     TRANSMIT_JOBS,
     PRINT_JOBS,
     PRINT_RULES,
+    API_REFUSALS,
     LICENSING_REQUESTS,
 )
 

@@ -36,6 +36,9 @@ _MODULES: Final = (
     values,
 )
 
+VIEWS: Final = (transmit_jobs.VIEW, retrieve_jobs.VIEW, print_jobs.VIEW)
+"""The kinds of work that accepted commands ask for."""
+
 
 def create_app(parts: Parts) -> FastAPI:
     """Return the application.

@@ -1,7 +1,8 @@
 """What the api does beside answering: checks its schema, makes `admin`, drops what expired."""
 
 import asyncio
-from typing import Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
 from pydantic import SecretStr
 
@@ -24,12 +25,17 @@ class Preparation:
         self._database = database
         self._accounts = accounts
         self._password = password
-        self._done = False
+        self._done = asyncio.Event()
 
     async def check(self) -> None:
         """Raise `Unhealthy` until the schema is ready."""
-        if not self._done:
+        if not self._done.is_set():
             raise Unhealthy("not prepared yet")
+
+    async def then(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Begin work that needs the schema once that is ready."""
+        await self._done.wait()
+        await work()
 
     async def run(self) -> None:
         """Prepare, then tidy up every hour; cancel to stop.
@@ -37,14 +43,14 @@ class Preparation:
         Raises:
             IncompatibleSchema: the schema does not suit this code; the service ends.
         """
-        while not self._done:
+        while not self._done.is_set():
             try:
                 await require_compatible(self._database, schema="api", package="darkroom_api")
                 if self._password is not None:
                     await self._accounts.ensure_administrator(self._password.get_secret_value())
                 elif not await self._accounts.anybody():
                     log.error("administrator.missing", setting="DARKROOM_ADMIN_PASSWORD")
-                self._done = True
+                self._done.set()
             except DependencyUnavailable as error:
                 log.warning("api.waits", reason=str(error))
                 await asyncio.sleep(RETRY_SECONDS)

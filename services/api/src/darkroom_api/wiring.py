@@ -3,6 +3,7 @@
 import asyncio
 import gc
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final
 
 import uvicorn
@@ -11,9 +12,10 @@ from darkroom_api.accounts.accounts import Accounts
 from darkroom_api.accounts.guard import Guard
 from darkroom_api.accounts.passwords import Passwords
 from darkroom_api.accounts.tokens import AccessTokens
-from darkroom_api.app import create_app
+from darkroom_api.app import VIEWS, create_app
 from darkroom_api.http.middleware import RequestScope
 from darkroom_api.http.parts import Parts
+from darkroom_api.jobs.accepted import AcceptedCommands
 from darkroom_api.preparation import Preparation
 from darkroom_api.settings import ApiSettings
 from darkroom_common.amqp.rabbitmq import open_broker
@@ -22,10 +24,12 @@ from darkroom_common.health import listen, serve_http
 from darkroom_common.index.compatibility import check_index
 from darkroom_common.index.reader import IndexReader
 from darkroom_common.objects.store import open_store
+from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys, decode_key
 from darkroom_common.postgres.pool import open_database
 from darkroom_common.seal import Seal
 from darkroom_common.service import Service
+from darkroom_common.topology import API_REFUSALS
 
 PARSERS: Final = 4
 
@@ -46,6 +50,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
         ) as database,
         open_broker(settings.amqp_url.get_secret_value(), service="api") as broker,
     ):
+        outbox, commands = Outbox("api"), AcceptedCommands(database, VIEWS)
         accounts = Accounts(database, Passwords())
         tokens = AccessTokens(jwt_key, SYSTEM_CLOCK)
         preparation = Preparation(database, accounts, settings.admin_password)
@@ -65,7 +70,9 @@ async def run(service: Service, settings: ApiSettings) -> None:
                 guard=Guard(tokens, accounts, SYSTEM_CLOCK),
                 broker=broker,
                 database=database,
+                outbox=outbox,
                 seal=Seal(keys),
+                blind=blind,
                 parsers=parsers,
             )
             config = uvicorn.Config(
@@ -85,5 +92,10 @@ async def run(service: Service, settings: ApiSettings) -> None:
             async with asyncio.TaskGroup() as tasks:
                 # Outside of `background`: after SIGTERM it finishes what is open.
                 tasks.create_task(serve_http(config, listener, service.stopping))
-                async with service.background(preparation.run()):
+                async with service.background(
+                    preparation.run(),
+                    preparation.then(partial(outbox.run, database, broker)),
+                    preparation.then(partial(broker.consume, API_REFUSALS, commands.refuse)),
+                    preparation.then(commands.tidy),
+                ):
                     await service.run_until_stopped()

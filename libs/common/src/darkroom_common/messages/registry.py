@@ -24,7 +24,7 @@ from darkroom_common.messages.metadata import (
     StudyStatusChanged,
 )
 from darkroom_common.messages.printing import PRINT_REQUESTS
-from darkroom_common.messages.remote import REMOTE_REQUESTS
+from darkroom_common.messages.remote import REMOTE_REQUESTS, RetrieveFromRemote
 from darkroom_common.messages.transmit import TRANSMIT_REQUESTS
 
 MESSAGE_TYPES: Final[Mapping[str, type[Message]]] = MappingProxyType(
@@ -40,6 +40,7 @@ MESSAGE_TYPES: Final[Mapping[str, type[Message]]] = MappingProxyType(
             StudyStatusChanged,
             SendObjects,
             PrintFilm,
+            RetrieveFromRemote,
             DeleteStudy,
             ChangeStudyStatus,
             ValidateLicence,

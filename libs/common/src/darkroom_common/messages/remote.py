@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, Field
 
-from darkroom_common.messages.base import MessageId, Request, Uid
+from darkroom_common.messages.base import Command, MessageId, Request, Uid
 from darkroom_common.specs.destinations import Name
 from darkroom_common.specs.remote import (
     NewProcedureStep,
@@ -62,10 +62,10 @@ class SetProcedureStep(Request):
     requested_by: str = By
 
 
-class RetrieveFromRemote(Request):
-    """Have objects of a destination retrieved; the reply says that the job is kept."""
+class RetrieveFromRemote(Command):
+    """Have objects of a destination retrieved. Transmit keeps it as a job of its own."""
 
-    TYPE: ClassVar[str] = "transmit.retrieve.start.v1"
+    TYPE: ClassVar[str] = "transmit.retrieve.v1"
 
     job_id: MessageId
     remote: Name
@@ -74,6 +74,12 @@ class RetrieveFromRemote(Request):
     sop_instance_uids: tuple[Uid, ...] = Field(default=(), max_length=500)
     method: Method = "move"
     requested_by: str = By
+
+
+class StartRetrieve(RetrieveFromRemote, Request):
+    """The same of an API of an earlier release, which waits for the reply that the job is kept."""
+
+    TYPE: ClassVar[str] = "transmit.retrieve.start.v1"
 
 
 class ActOnRetrieve(Request):
@@ -91,6 +97,6 @@ REMOTE_REQUESTS = (
     QueryWorklist,
     CreateProcedureStep,
     SetProcedureStep,
-    RetrieveFromRemote,
+    StartRetrieve,
     ActOnRetrieve,
 )

@@ -40,6 +40,7 @@ class Outbox:
 
     schema: str
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _after: int = 0  # rows up to here would not go out: those behind them are not kept waiting
 
     async def put(self, db: Connection, *messages: Message) -> None:
         """Add messages in the caller's transaction, with the trace of the caller."""
@@ -95,9 +96,11 @@ class Outbox:
             rows = await db.fetch(
                 # primary key order; rows of other drainers are passed over
                 f"SELECT id, type, body, headers FROM {self.schema}.outbox"  # noqa: S608 - our own name
-                " ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED",
+                " WHERE id > $2 ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED",
                 BATCH,
+                self._after,
             )
+            self._after = 0
             if not rows:
                 metrics.OUTBOX_PENDING.set(0)
                 return 0
@@ -112,6 +115,7 @@ class Outbox:
             )
         failures = [failed for failed in outcomes if failed is not None]
         if failures:
+            self._after = rows[-1]["id"] if len(rows) == BATCH else 0
             first = failures[0]
             raise DependencyUnavailable(
                 f"outbox: {len(failures)} not published: {first}"

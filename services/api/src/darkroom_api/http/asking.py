@@ -8,7 +8,7 @@ from darkroom_api.http.errors import ApiError, Code, internal_error
 from darkroom_api.http.handlers import RETRY_AFTER
 from darkroom_api.http.parts import parts_of
 from darkroom_common.amqp.broker import BrokerUnavailable, NoReply, Unroutable
-from darkroom_common.messages.base import Message, Reply, Request
+from darkroom_common.messages.base import Reply, Request
 from darkroom_common.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -55,16 +55,3 @@ async def ask(scope: Scope, message: Request, *, limit: float = LIMIT) -> Reply:
     fault = ApiError(status, code, detail)
     fault.more = {ours: str(reply.body[name]) for name, ours in _MORE if reply.body.get(name)}
     raise fault
-
-
-async def command(scope: Scope, message: Message) -> None:
-    """Publish a command; whoever owns the work keeps it.
-
-    Raises:
-        ApiError: 503, it may or may not have been taken.
-    """
-    try:
-        await parts_of(scope).broker.publish(message)
-    except (Unroutable, BrokerUnavailable) as error:
-        log.warning("command.not_taken", type=message.TYPE, reason=type(error).__name__)
-        raise service_away() from error

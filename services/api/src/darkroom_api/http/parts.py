@@ -13,6 +13,8 @@ from darkroom_common.amqp.broker import Broker
 from darkroom_common.health import Health
 from darkroom_common.index.reader import IndexReader
 from darkroom_common.objects.store import ObjectStore
+from darkroom_common.postgres.outbox import Outbox
+from darkroom_common.postgres.phi import BlindIndex
 from darkroom_common.postgres.pool import Database
 from darkroom_common.seal import Seal
 
@@ -30,7 +32,9 @@ class Parts:
     guard: Guard
     broker: Broker
     database: Database
+    outbox: Outbox
     seal: Seal
+    blind: BlindIndex
     parsers: ThreadPoolExecutor
     """Where pydicom parses; its threads wait for the store, so they are not the store's own."""
 

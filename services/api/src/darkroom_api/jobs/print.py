@@ -1,6 +1,7 @@
 """Print jobs: ask for films, look at them before and after, act on them (PRN-05, PRN-06)."""
 
 import datetime as dt
+from functools import partial
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import FastAPI, Path, Query
@@ -8,17 +9,20 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from darkroom_api.http.asking import ask, command
+from darkroom_api.http.asking import ask
 from darkroom_api.http.documented import errors
-from darkroom_api.http.errors import ApiError, Code
+from darkroom_api.http.errors import ApiError, Code, invalid
 from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.lists import JOBS, LINKED, Catalogue, JobsQuery, Listed, list_of
 from darkroom_api.http.parts import parts_of
+from darkroom_api.jobs.accepted import IDEMPOTENCY_KEY, Accepted, JobView, accept, withdraw
 from darkroom_common.messages.api import PrintFilm
 from darkroom_common.messages.base import MessageId, Reply, new_message_id
 from darkroom_common.messages.jobs import PrintState
 from darkroom_common.messages.printing import ActOnPrintJob, DrawFilm
+from darkroom_common.readers import print as print_reader
 from darkroom_common.specs.destinations import Name
+from darkroom_common.specs.film_layouts import InvalidLayout, parse_layout
 from darkroom_common.specs.films import MAX_IMAGES, FilmOrder
 
 DRAW_LIMIT: Final = 120.0
@@ -36,13 +40,18 @@ _KNOWN: Final = (
     " JOIN index.series e ON e.id = i.series_id JOIN index.study s ON s.id = e.study_id"
     " WHERE i.sop_instance_uid = ANY($1::text[]) AND s.status <> 'deleted'"
 )
-_JOB: Final = (
-    "SELECT id AS job_id, printer, layout, state, reason, warnings, requested_by, rule, copies,"
-    " films, films_done, cardinality(sop_instance_uids) AS images, attempts,"
-    " CASE WHEN state IN ('QUEUED', 'RETRYING') THEN next_at END AS next_at, created_at,"
-    " updated_at, finished_at"
-    " FROM print.job"
+
+VIEW: Final = JobView(
+    name="print",
+    path="/api/v1/print/jobs",
+    table="print.job",
+    owned=print_reader.JOBS,
+    shown="a.job_id, a.command ->> 'printer', a.command ->> 'layout', a.state, a.reason,"
+    " '{}'::text[], a.requested_by, '', (a.command ->> 'copies')::integer, 0, 0,"
+    " jsonb_array_length(a.command -> 'sop_instance_uids'), 0, NULL,"
+    " a.created_at, a.updated_at, a.finished_at",
 )
+State = PrintState | Literal["ACCEPTED"]
 
 
 class NewPrintJob(FilmOrder):
@@ -61,20 +70,13 @@ class PreviewOrder(NewPrintJob):
     )
 
 
-class PrintAccepted(BaseModel):
-    """A job was asked for."""
-
-    job_id: str
-    status_url: str
-
-
 class PrintJob(BaseModel):
     """A job as it is."""
 
     job_id: str
     printer: str
     layout: str
-    state: PrintState
+    state: State
     reason: str = Field(description="in words; empty when all is well")
     warnings: list[str] = Field(description="what the printer had to say")
     requested_by: str
@@ -108,7 +110,7 @@ class PrintJobDetail(PrintJob):
 class PrintJobSearch(JobsQuery):
     """What the list is narrowed by."""
 
-    state: PrintState | None = None
+    state: State | None = None
     printer: Name | None = None
 
 
@@ -116,11 +118,7 @@ class PrintChanged(BaseModel):
     """The state of a job after somebody has acted."""
 
     job_id: str
-    state: PrintState
-
-
-def _no_job() -> ApiError:
-    return ApiError(404, Code.NOT_FOUND, "There is no such job.")
+    state: State
 
 
 async def _resolved(request: Request, given: NewPrintJob) -> FilmOrder:
@@ -132,8 +130,12 @@ async def _resolved(request: Request, given: NewPrintJob) -> FilmOrder:
     named = FilmOrder.model_validate(given.model_dump(include=set(FilmOrder.model_fields)))
     if not named.names_images:
         raise ApiError(422, Code.INVALID_REQUEST, "Name images, a series or a study.")
+    try:
+        parse_layout(named.layout)
+    except InvalidLayout as error:
+        raise invalid("layout", str(error)) from None
     async with parts_of(request.scope).database.acquire() as db:
-        if not await db.fetchval("SELECT true FROM print.printer WHERE name = $1", given.printer):
+        if not await print_reader.printer_exists(db, given.printer):
             raise ApiError(404, Code.NOT_FOUND, "There is no printer of this name.")
         if named.images:
             uids = list({one.sop_instance_uid for one in named.images})
@@ -155,29 +157,26 @@ async def _resolved(request: Request, given: NewPrintJob) -> FilmOrder:
     return named.model_copy(update={"images": images, **nothing})
 
 
-async def add_print_job(request: Request, response: Response, given: NewPrintJob) -> PrintAccepted:
-    """Have stored images printed on film. The job is kept first: ask for its state."""
+async def _command(request: Request, given: NewPrintJob) -> PrintFilm:
     order = await _resolved(request, given)
-    job_id = new_message_id()
     seal = parts_of(request.scope).seal
-    await command(
-        request.scope,
-        PrintFilm(
-            job_id=job_id,
-            printer=given.printer,
-            layout=order.layout,
-            sop_instance_uids=tuple(one.sop_instance_uid for one in order.images),
-            copies=order.copies,
-            requested_by=principal_of(request.scope).username[:64],
-            sealed=seal.seal(order.model_dump(mode="json"), purpose=PrintFilm.TYPE),
-        ),
+    return PrintFilm(
+        job_id=new_message_id(),
+        printer=given.printer,
+        layout=order.layout,
+        sop_instance_uids=tuple(one.sop_instance_uid for one in order.images),
+        copies=order.copies,
+        requested_by=principal_of(request.scope).username[:64],
+        sealed=seal.seal(order.model_dump(mode="json"), purpose=PrintFilm.TYPE),
     )
-    url = f"/api/v1/print/jobs/{job_id}"
-    response.headers["location"] = url
-    return PrintAccepted(job_id=job_id, status_url=url)
 
 
-_LIST: Final = Catalogue(_JOB, JOBS, lambda row: PrintJob.model_validate(dict(row)))
+async def add_print_job(request: Request, response: Response, given: NewPrintJob) -> Accepted:
+    """Have stored images printed on film. The job is there from the answer on."""
+    return await accept(request, response, VIEW, given, partial(_command, request, given))
+
+
+_LIST: Final = Catalogue(VIEW.source, JOBS, lambda row: PrintJob.model_validate(dict(row)))
 
 
 async def list_print_jobs(
@@ -190,20 +189,17 @@ async def list_print_jobs(
 async def show_print_job(request: Request, job: MessageId) -> PrintJobDetail:
     """Show a job with its films."""
     async with parts_of(request.scope).database.acquire() as db:
-        row = await db.fetchrow(_JOB + " WHERE id = $1", job)
-        if row is None:
-            raise _no_job()
-        films = await db.fetch(
-            "SELECT number, state, warnings, updated_at FROM print.film WHERE job_id = $1"
-            " ORDER BY number LIMIT 2000",
-            job,
-        )
+        row = await VIEW.find(db, job)
+        films = await print_reader.films(db, job)
     return PrintJobDetail.model_validate({**dict(row), "film_list": [dict(one) for one in films]})
 
 
 async def _act(
     request: Request, job: str, action: Literal["retry", "cancel", "confirm"]
 ) -> PrintChanged:
+    state = await withdraw(request, VIEW, job, action)
+    if state is not None:
+        return PrintChanged.model_validate({"job_id": job, "state": state})
     by = principal_of(request.scope).username[:64]
     reply = await ask(request.scope, ActOnPrintJob(job_id=job, action=action, requested_by=by))
     return PrintChanged(job_id=job, state=reply.body["state"])
@@ -227,9 +223,7 @@ async def confirm(request: Request, job: MessageId) -> PrintChanged:
 async def _picture(request: Request, reply: Reply) -> Response:
     parts = parts_of(request.scope)
     async with parts.database.acquire() as db:
-        row = await db.fetchrow(
-            "SELECT media_type, sealed FROM print.picture WHERE id = $1", reply.body["picture"]
-        )
+        row = await print_reader.picture(db, reply.body["picture"])
     if row is None:
         raise ApiError(404, Code.NOT_FOUND, "The picture is gone; ask again.")
     headers = {"x-darkroom-films": str(reply.body["films"]), "cache-control": "no-store"}
@@ -292,7 +286,8 @@ def add(app: FastAPI) -> None:
         methods=["POST"],
         status_code=202,
         tags=[*tags],
-        responses=errors(400, 401, 403, 404, 413, 422, 503),
+        responses=errors(400, 401, 403, 404, 409, 413, 422, 503),
+        openapi_extra={"parameters": [IDEMPOTENCY_KEY]},
     )
     app.add_api_route(one, show_print_job, tags=[*tags], responses=errors(401, 403, 404, 422, 503))
     for name, endpoint in (("retry", retry), ("cancel", cancel), ("confirm", confirm)):

@@ -1,6 +1,7 @@
 """Objects of other nodes: have them retrieved, and see how that goes (TRX-11)."""
 
 import datetime as dt
+from functools import partial
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import FastAPI
@@ -15,27 +16,25 @@ from darkroom_api.http.errors import ApiError, Code
 from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.lists import JOBS, LINKED, Catalogue, JobsQuery, Listed, list_of
 from darkroom_api.http.parts import parts_of
+from darkroom_api.jobs.accepted import IDEMPOTENCY_KEY, Accepted, JobView, accept, withdraw
 from darkroom_common.messages.base import MessageId, Uid, new_message_id
 from darkroom_common.messages.remote import ActOnRetrieve, RetrieveFromRemote
+from darkroom_common.readers import transmit
 from darkroom_common.specs.destinations import Name
 from darkroom_common.specs.remote import RetrieveOrder
 
-State = Literal["PENDING", "RETRIEVING", "RETRYING", "DONE", "FAILED", "CANCELLED"]
-_JOB: Final = (
-    "SELECT id AS job_id, remote, method, state, reason, status, study_instance_uid,"
-    " series_instance_uid, remaining, completed, failed, warned, attempts, rule,"
-    " prior_of, requested_by, created_at,"
-    " CASE WHEN state IN ('PENDING', 'RETRYING') THEN next_at END AS next_at,"
-    " updated_at, finished_at"
-    " FROM transmit.retrieve"
+State = Literal["ACCEPTED", "PENDING", "RETRIEVING", "RETRYING", "DONE", "FAILED", "CANCELLED"]
+
+
+VIEW: Final = JobView(
+    name="retrieve",
+    path="/api/v1/retrieve/jobs",
+    table="transmit.retrieve",
+    owned=transmit.RETRIEVES,
+    shown="a.job_id, a.command ->> 'remote', a.command ->> 'method', a.state, a.reason, NULL,"
+    " a.command ->> 'study_instance_uid', a.command ->> 'series_instance_uid', NULL, 0, 0, 0, 0,"
+    " '', '', a.requested_by, NULL, a.created_at, a.updated_at, a.finished_at",
 )
-
-
-class AcceptedRetrieve(BaseModel):
-    """A job is kept."""
-
-    job_id: str
-    status_url: str
 
 
 class RetrieveJob(BaseModel):
@@ -85,26 +84,29 @@ def _shown(row: Any) -> RetrieveJob:
     )
 
 
+async def _command(request: Request, name: str, given: RetrieveOrder) -> RetrieveFromRemote:
+    async with parts_of(request.scope).database.acquire() as db:
+        kind = await transmit.destination_kind(db, name)
+    if kind is None:
+        raise ApiError(404, Code.NOT_FOUND, "There is no destination of this name.")
+    if kind != "dimse":
+        raise ApiError(422, Code.INVALID_REQUEST, "It is not a DIMSE destination.")
+    return RetrieveFromRemote(
+        job_id=new_message_id(),
+        remote=name,
+        requested_by=principal_of(request.scope).username[:64],
+        **given.model_dump(),
+    )
+
+
 async def retrieve(
     request: Request, response: Response, name: Name, given: RetrieveOrder
-) -> AcceptedRetrieve:
+) -> Accepted:
     """Have a study, a series or instances of a destination retrieved, by C-MOVE or C-GET."""
-    job_id = new_message_id()
-    await ask(
-        request.scope,
-        RetrieveFromRemote(
-            job_id=job_id,
-            remote=name,
-            requested_by=principal_of(request.scope).username[:64],
-            **given.model_dump(),
-        ),
-    )
-    url = f"/api/v1/retrieve/jobs/{job_id}"
-    response.headers["location"] = url
-    return AcceptedRetrieve(job_id=job_id, status_url=url)
+    return await accept(request, response, VIEW, given, partial(_command, request, name, given))
 
 
-_LIST: Final = Catalogue(_JOB, JOBS, _shown)
+_LIST: Final = Catalogue(VIEW.source, JOBS, _shown)
 
 
 async def list_retrieves(
@@ -117,13 +119,14 @@ async def list_retrieves(
 async def show_retrieve(request: Request, job: MessageId) -> RetrieveJob:
     """Show a retrieve job."""
     async with parts_of(request.scope).database.acquire() as db:
-        row = await db.fetchrow(_JOB + " WHERE id = $1", job)
-    if row is None:
-        raise ApiError(404, Code.NOT_FOUND, "There is no such job.")
+        row = await VIEW.find(db, job)
     return _shown(row)
 
 
 async def _act(request: Request, job: str, action: Literal["retry", "cancel"]) -> RetrieveChanged:
+    state = await withdraw(request, VIEW, job, action)
+    if state is not None:
+        return RetrieveChanged.model_validate({"job_id": job, "state": state})
     by = principal_of(request.scope).username[:64]
     reply = await ask(request.scope, ActOnRetrieve(job_id=job, action=action, requested_by=by))
     return RetrieveChanged(job_id=job, state=reply.body["state"])
@@ -149,7 +152,8 @@ def add(app: FastAPI) -> None:
         methods=["POST"],
         status_code=202,
         tags=[*tags],
-        responses=errors(400, 401, 403, 404, 413, 422, 500, 502, 503),
+        responses=errors(400, 401, 403, 404, 409, 413, 422, 503),
+        openapi_extra={"parameters": [IDEMPOTENCY_KEY]},
     )
     app.add_api_route(
         base, list_retrieves, tags=[*tags], responses={**LINKED, **errors(401, 403, 422, 503)}

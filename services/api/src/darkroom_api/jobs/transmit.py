@@ -1,6 +1,7 @@
 """Jobs of transmit: ask for one, list, show, send again, cancel (TRX-02)."""
 
 import datetime as dt
+from functools import partial
 from typing import Annotated, Any, Final, Literal, Self
 
 from fastapi import FastAPI
@@ -9,29 +10,29 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.requests import Request
 from starlette.responses import Response
 
-from darkroom_api.http.asking import ask, command
+from darkroom_api.http.asking import ask
 from darkroom_api.http.documented import errors
 from darkroom_api.http.errors import ApiError, Code, study_not_found
 from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.lists import JOBS, LINKED, Catalogue, JobsQuery, Listed, ListQuery, list_of
 from darkroom_api.http.parts import parts_of
+from darkroom_api.jobs.accepted import IDEMPOTENCY_KEY, Accepted, JobView, accept, withdraw
 from darkroom_common.messages.api import SendObjects
 from darkroom_common.messages.base import MessageId, Uid, new_message_id
 from darkroom_common.messages.jobs import TransmitState
 from darkroom_common.messages.transmit import ActOnJob
 from darkroom_common.postgres.listing import Order
+from darkroom_common.readers import transmit
 from darkroom_common.specs.destinations import Name
 
-_JOB: Final = (
-    "SELECT id AS job_id, destination, state, reason, priority, study_instance_uid,"
-    " series_instance_uid, requested_by, rule, total, sent, failed, warned, attempts,"
-    " CASE WHEN state IN ('PENDING', 'RETRYING') THEN next_at END AS next_at,"
-    " created_at, updated_at, finished_at"
-    " FROM transmit.job"
-)
-_INSTANCES: Final = (
-    "SELECT job_id, position, sop_instance_uid, state, status, reason, tries, transfer_syntax_uid,"
-    " updated_at FROM transmit.job_instance"
+VIEW: Final = JobView(
+    name="send",
+    path="/api/v1/transmit/jobs",
+    table="transmit.job",
+    owned=transmit.SENDS,
+    shown="a.job_id, a.command ->> 'destination', a.state, a.reason, a.command ->> 'priority',"
+    " a.command ->> 'study_instance_uid', a.command ->> 'series_instance_uid', a.requested_by, '',"
+    " 0, 0, 0, 0, 0, NULL, a.created_at, a.updated_at, a.finished_at",
 )
 _BY_POSITION: Final = {"position": Order({"position": int, "sop_instance_uid": str})}
 _EXISTS: Final = (
@@ -41,6 +42,8 @@ _EXISTS: Final = (
     " AND ($2::text IS NULL OR e.series_instance_uid = $2)"
     " AND (cardinality($3::text[]) = 0 OR i.sop_instance_uid = ANY($3::text[])))"
 )
+
+State = TransmitState | Literal["ACCEPTED"]
 
 
 class NewJob(BaseModel):
@@ -61,19 +64,12 @@ class NewJob(BaseModel):
         return self
 
 
-class Accepted(BaseModel):
-    """A job was asked for."""
-
-    job_id: str
-    status_url: str
-
-
 class Job(BaseModel):
     """A job as it is."""
 
     job_id: str
     destination: str
-    state: TransmitState
+    state: State
     reason: str = Field(description="a word of docs/transmit.md; empty when all is well")
     priority: str
     study_instance_uid: str | None
@@ -125,7 +121,7 @@ class JobInstance(BaseModel):
 class JobSearch(JobsQuery):
     """What the list is narrowed by."""
 
-    state: TransmitState | None = None
+    state: State | None = None
     destination: Name | None = None
     study_instance_uid: Uid | None = None
 
@@ -141,44 +137,30 @@ class Changed(BaseModel):
     """The state of a job after somebody has acted."""
 
     job_id: str
-    state: TransmitState
+    state: State
 
 
-def _no_job() -> ApiError:
-    return ApiError(404, Code.NOT_FOUND, "There is no such job.")
-
-
-async def add_job(request: Request, response: Response, given: NewJob) -> Accepted:
-    """Have stored objects sent. The job is kept before it is looked at: ask for its state."""
+async def _command(request: Request, given: NewJob) -> SendObjects:
     async with parts_of(request.scope).database.acquire() as db:
-        known = await db.fetchval(
-            "SELECT true FROM transmit.destination WHERE name = $1", given.destination
-        )
-        if not known:
+        if await transmit.destination_kind(db, given.destination) is None:
             raise ApiError(404, Code.NOT_FOUND, "There is no destination of this name.")
         if not await db.fetchval(
             _EXISTS, given.study_instance_uid, given.series_instance_uid, given.sop_instance_uids
         ):
             raise study_not_found()
-    job_id = new_message_id()
-    await command(
-        request.scope,
-        SendObjects(
-            job_id=job_id,
-            destination=given.destination,
-            study_instance_uid=given.study_instance_uid,
-            series_instance_uid=given.series_instance_uid,
-            sop_instance_uids=tuple(given.sop_instance_uids),
-            priority=given.priority,
-            requested_by=principal_of(request.scope).username[:64],
-        ),
+    return SendObjects(
+        job_id=new_message_id(),
+        requested_by=principal_of(request.scope).username[:64],
+        **given.model_dump(),
     )
-    url = f"/api/v1/transmit/jobs/{job_id}"
-    response.headers["location"] = url
-    return Accepted(job_id=job_id, status_url=url)
 
 
-_LIST: Final = Catalogue(_JOB, JOBS, lambda row: Job.model_validate(dict(row)))
+async def add_job(request: Request, response: Response, given: NewJob) -> Accepted:
+    """Have stored objects sent. The job is there from the answer on: ask for its state."""
+    return await accept(request, response, VIEW, given, partial(_command, request, given))
+
+
+_LIST: Final = Catalogue(VIEW.source, JOBS, lambda row: Job.model_validate(dict(row)))
 
 
 async def list_jobs(
@@ -191,15 +173,9 @@ async def list_jobs(
 async def show_job(request: Request, job: MessageId) -> JobDetail:
     """Show a job with its attempts."""
     async with parts_of(request.scope).database.acquire() as db:
-        row = await db.fetchrow(_JOB + " WHERE id = $1", job)
-        if row is None:
-            raise _no_job()
-        attempts = await db.fetch(
-            "SELECT number, began_at, ended_at, outcome, reason, sent, failed, next_at"
-            " FROM transmit.attempt WHERE job_id = $1 ORDER BY number DESC LIMIT 100",
-            job,
-        )
-    listed = [dict(attempt) for attempt in reversed(attempts)]
+        row = await VIEW.find(db, job)
+        attempts = await transmit.attempts(db, job)
+    listed = [dict(attempt) for attempt in attempts]
     return JobDetail.model_validate({**dict(row), "attempt_list": listed})
 
 
@@ -211,7 +187,7 @@ def _instance(row: Any) -> JobInstance:
     )
 
 
-_INSTANCE_LIST: Final = Catalogue(_INSTANCES, _BY_POSITION, _instance)
+_INSTANCE_LIST: Final = Catalogue(transmit.SENT_INSTANCES, _BY_POSITION, _instance)
 
 
 async def list_instances(
@@ -222,12 +198,14 @@ async def list_instances(
 ) -> Listed[JobInstance]:
     """List what became of each instance of a job."""
     async with parts_of(request.scope).database.acquire() as db:
-        if not await db.fetchval("SELECT true FROM transmit.job WHERE id = $1", job):
-            raise _no_job()
+        await VIEW.find(db, job)
     return await list_of(request, response, asked, _INSTANCE_LIST, {"job_id": job})
 
 
 async def _act(request: Request, job: str, action: Literal["retry", "cancel"]) -> Changed:
+    state = await withdraw(request, VIEW, job, action)
+    if state is not None:
+        return Changed.model_validate({"job_id": job, "state": state})
     by = principal_of(request.scope).username[:64]
     reply = await ask(request.scope, ActOnJob(job_id=job, action=action, requested_by=by))
     return Changed(job_id=job, state=reply.body["state"])
@@ -256,7 +234,8 @@ def add(app: FastAPI) -> None:
         methods=["POST"],
         status_code=202,
         tags=[*tags],
-        responses=errors(400, 401, 403, 404, 413, 422, 503),
+        responses=errors(400, 401, 403, 404, 409, 413, 422, 503),
+        openapi_extra={"parameters": [IDEMPOTENCY_KEY]},
     )
     app.add_api_route(one, show_job, tags=[*tags], responses=errors(401, 403, 404, 422, 503))
     app.add_api_route(

@@ -18,14 +18,11 @@ from darkroom_api.remote.query import asked
 from darkroom_common.messages.base import Uid
 from darkroom_common.messages.remote import CreateProcedureStep, SetProcedureStep
 from darkroom_common.postgres.listing import Key, Order
+from darkroom_common.readers import transmit
 from darkroom_common.specs.destinations import Name
 from darkroom_common.specs.remote import NewProcedureStep, ProcedureStepChange
 
 _PURPOSE: Final = "procedure step"
-_STEP: Final = (
-    "SELECT sop_instance_uid, remote, state, reason, status, requested_by, created_at,"
-    " updated_at, sealed FROM transmit.procedure_step"
-)
 
 _KEYS: Final[dict[str, type[Key]]] = {"created_at": dt.datetime, "sop_instance_uid": str}
 _ORDERS: Final = {"-created_at": Order(_KEYS, descending=True), "created_at": Order(_KEYS)}
@@ -74,7 +71,7 @@ def _given(row: Any) -> dict[str, Any]:
     return dict(row) | {"status": None if status is None else f"{status:04X}"}
 
 
-_LIST: Final = Catalogue(_STEP, _ORDERS, lambda row: Step.model_validate(_given(row)))
+_LIST: Final = Catalogue(transmit.STEPS, _ORDERS, lambda row: Step.model_validate(_given(row)))
 
 
 async def list_steps(
@@ -88,7 +85,7 @@ async def show_step(request: Request, step: Uid) -> StepDetail:
     """Show a step with its attributes."""
     parts = parts_of(request.scope)
     async with parts.database.acquire() as db:
-        row = await db.fetchrow(_STEP + " WHERE sop_instance_uid = $1", step)
+        row = await transmit.procedure_step(db, step)
     if row is None:
         raise ApiError(404, Code.NOT_FOUND, "There is no such procedure step.")
     attributes = parts.seal.open(row["sealed"], purpose=_PURPOSE)

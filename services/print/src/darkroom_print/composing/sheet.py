@@ -8,10 +8,10 @@ from typing import Final
 
 import numpy as np
 
+from darkroom_common.specs.film_layouts import InvalidLayout
 from darkroom_print.composing.bitmap import Bitmap, Film, Pixels
 from darkroom_print.images.picture import Picture
 from darkroom_print.planning.film import Colour, FilmPlan, Mode
-from darkroom_print.planning.formats import InvalidLayout
 from darkroom_print.planning.image_boxes import place_boxes
 from darkroom_print.planning.layout import ImageBox
 

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from darkroom_common.errors import PermanentError
-from darkroom_print.planning.layout import Layout
+from darkroom_common.specs.film_layouts import Layout
 from darkroom_print.planning.presentation_lut import IDENTITY, PresentationLut
 
 MM_PER_INCH: Final = 25.4

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Final
 
+from darkroom_common.specs.film_layouts import InvalidLayout, LayoutKind
 from darkroom_print.planning.film import FilmPlan, Mode
-from darkroom_print.planning.formats import InvalidLayout
-from darkroom_print.planning.layout import ImageBox, LayoutKind
+from darkroom_print.planning.layout import ImageBox
 
 _MOUNT_MM: Final = 50.0
 _PICTURE_MM: Final = {LayoutKind.SLIDE: 35.0, LayoutKind.SUPERSLIDE: 40.0}

@@ -7,6 +7,7 @@ from typing import Final
 from pydicom.dataset import Dataset
 
 from darkroom_common.errors import PermanentError
+from darkroom_common.specs.film_layouts import parse_layout
 from darkroom_common.specs.films import FilmOrder
 from darkroom_print.composing.sheet import places
 from darkroom_print.images.picture import Picture
@@ -20,7 +21,6 @@ from darkroom_print.planning.film import (
     Polarity,
     film_size,
 )
-from darkroom_print.planning.formats import parse_layout
 from darkroom_print.planning.image_boxes import pages
 from darkroom_print.planning.presentation_lut import IDENTITY, LutShape, PresentationLut
 from darkroom_print.printers.profiles import Profile

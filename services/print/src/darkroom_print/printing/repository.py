@@ -32,8 +32,9 @@ _ACTIONS: Final[dict[tuple[Action, str], str]] = {
 """PRINTING cannot be cancelled: film comes out."""
 _ADD: Final = (
     "INSERT INTO print.job (id, printer, layout, sop_instance_uids, copies, requested_by,"
-    " traceparent, sealed, rule, state, reason, finished_at)"
-    " SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, CASE WHEN known THEN 'QUEUED' ELSE 'FAILED' END,"
+    " traceparent, sealed, rule, created_at, state, reason, finished_at)"
+    " SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10,"
+    " CASE WHEN known THEN 'QUEUED' ELSE 'FAILED' END,"
     " CASE WHEN known THEN '' ELSE 'there is no printer of this name' END,"
     " CASE WHEN NOT known THEN now() END"
     " FROM (SELECT EXISTS (SELECT FROM print.printer WHERE name = $2) AS known) AS printer"
@@ -93,6 +94,7 @@ class PrintJobs:
             traces.inject().get("traceparent", ""),
             request.sealed,
             request.rule,
+            request.occurred_at,
         )
         if row is not None:
             await self.table.entered(db, row)

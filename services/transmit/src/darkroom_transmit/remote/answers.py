@@ -23,8 +23,8 @@ from darkroom_common.messages.remote import (
     CreateProcedureStep,
     QueryRemote,
     QueryWorklist,
-    RetrieveFromRemote,
     SetProcedureStep,
+    StartRetrieve,
 )
 from darkroom_common.seal import Seal
 from darkroom_common.specs.remote import (
@@ -87,7 +87,7 @@ class RemoteAnswers:
                 return await self.steps.create(message, self._opened(message, NewProcedureStep))
             case SetProcedureStep():
                 return await self.steps.set(message, self._opened(message, ProcedureStepChange))
-            case RetrieveFromRemote():
+            case StartRetrieve():
                 return await self._start(message)
             case ActOnRetrieve():
                 return await self.operator.act(
@@ -96,7 +96,7 @@ class RemoteAnswers:
             case _:
                 raise TypeError(f"transmit.remote got {message.TYPE}")
 
-    async def _start(self, message: RetrieveFromRemote) -> Reply:
+    async def _start(self, message: StartRetrieve) -> Reply:
         self.remotes.peer(await self.remotes.named(message.remote))
         async with self.retrievals.claims.database.transaction() as db:
             await self.retrievals.jobs.add(db, message)

@@ -23,8 +23,8 @@ PHASES: Final = Phases(
 )
 _ADD: Final = (
     "INSERT INTO transmit.retrieve (id, remote, method, study_instance_uid, series_instance_uid,"
-    " sop_instance_uids, rule, prior_of, requested_by, traceparent, state, reason, finished_at)"
-    " SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10,"
+    " sop_instance_uids, rule, prior_of, requested_by, traceparent, created_at, state, reason,"
+    " finished_at) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,"
     " CASE WHEN known THEN 'PENDING' ELSE 'FAILED' END,"
     " CASE WHEN known THEN '' ELSE 'UnknownDestination' END, CASE WHEN NOT known THEN now() END"
     " FROM (SELECT EXISTS (SELECT FROM transmit.destination WHERE name = $2) AS known) AS d"
@@ -103,6 +103,7 @@ class RetrieveJobs:
             prior_of,
             asked.requested_by,
             traces.inject().get("traceparent", ""),
+            asked.occurred_at,
         )
         if row is None:
             return False

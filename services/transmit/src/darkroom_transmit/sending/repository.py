@@ -32,9 +32,9 @@ _RANK: Final = (
 _ADD: Final = (
     "INSERT INTO transmit.job (id, destination, study_instance_uid, series_instance_uid,"
     " sop_instance_uids, priority, requested_by, traceparent, state, reason, rule,"
-    " resolved, total, failed, finished_at)"
+    " resolved, total, failed, finished_at, created_at)"
     " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, true, $12, $13,"
-    " CASE WHEN $9 = 'FAILED' THEN now() END) ON CONFLICT DO NOTHING RETURNING *"
+    " CASE WHEN $9 = 'FAILED' THEN now() END, $14) ON CONFLICT DO NOTHING RETURNING *"
 )
 _ADD_INSTANCES: Final = (
     "INSERT INTO transmit.job_instance (job_id, sop_instance_uid, position, state, reason)"
@@ -159,6 +159,7 @@ class SendJobs:
             rule,
             len(found) + len(missing),
             len(missing),
+            request.occurred_at,
         )
         if row is None:
             return False

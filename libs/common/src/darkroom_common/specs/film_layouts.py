@@ -2,15 +2,53 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 from darkroom_common.errors import PermanentError
-from darkroom_print.planning.layout import Area, Layout, LayoutKind
 
 MAX_BOXES: Final = 400
 _NAMES: Final = {"single": (1, 1), "contact": (4, 4)}
 _TOLERANCE: Final = 1e-6
 _COUNTS: Final = r"[1-9]\d{0,2}(?:,[1-9]\d{0,2})*"
+
+
+class LayoutKind(StrEnum):
+    """The kinds of Image Display Format (2010,0010)."""
+
+    STANDARD = "STANDARD"
+    ROW = "ROW"
+    COL = "COL"
+    SLIDE = "SLIDE"
+    SUPERSLIDE = "SUPERSLIDE"
+    CUSTOM = "CUSTOM"
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """A box of a layout of one's own, in fractions of the film's width and height."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    r"""A division that has been checked; `parse_layout` makes it.
+
+    Attributes:
+        image_display_format: what a printer is asked for; in SHEET mode it is STANDARD\1,1.
+        counts: columns and rows of STANDARD; boxes of each row of ROW, of each column of COL.
+        areas: of CUSTOM.
+    """
+
+    kind: LayoutKind
+    image_display_format: str
+    counts: tuple[int, ...] = ()
+    areas: tuple[Area, ...] = ()
 
 
 class InvalidLayout(PermanentError, ValueError):

@@ -1,0 +1,35 @@
+"""Reads schema `print`: jobs, their films, and pictures of films."""
+
+from typing import Final
+
+import asyncpg
+
+from darkroom_common.postgres.pool import Connection
+
+JOBS: Final = (
+    "SELECT id AS job_id, printer, layout, state, reason, warnings, requested_by, rule, copies,"
+    " films, films_done, cardinality(sop_instance_uids) AS images, attempts,"
+    " CASE WHEN state IN ('QUEUED', 'RETRYING') THEN next_at END AS next_at,"
+    " created_at, updated_at, finished_at FROM print.job"
+)
+_FILMS: Final = (
+    "SELECT number, state, warnings, updated_at FROM print.film WHERE job_id = $1"
+    " ORDER BY number LIMIT 2000"
+)
+
+
+async def printer_exists(db: Connection, name: str) -> bool:
+    """Tell whether there is a printer of this name."""
+    return bool(await db.fetchval("SELECT true FROM print.printer WHERE name = $1", name))
+
+
+async def films(db: Connection, job_id: str) -> list[asyncpg.Record]:
+    """Return the films of a job in their order."""
+    return list(await db.fetch(_FILMS, job_id))
+
+
+async def picture(db: Connection, picture_id: str) -> asyncpg.Record | None:
+    """Return the media type of a picture, and the picture sealed; it is kept for minutes."""
+    return await db.fetchrow(
+        "SELECT media_type, sealed FROM print.picture WHERE id = $1", picture_id
+    )
