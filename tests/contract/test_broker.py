@@ -22,7 +22,9 @@ from darkroom_common.messages.api import ValidateLicence
 from darkroom_common.messages.base import Message, Reply, Request
 from darkroom_common.messages.ingest import InstancesStored
 from darkroom_common.messages.licensing import LicenceChecked
-from darkroom_common.messages.transmit import DeleteDestination, EchoDestination
+from darkroom_common.messages.resources import DELETE, DeleteResource, delete
+from darkroom_common.messages.transmit import EchoDestination
+from darkroom_common.resources.declared import DESTINATIONS
 from darkroom_common.telemetry import traces
 from darkroom_common.testing.memory_broker import MemoryBroker
 from darkroom_common.topology import RETRY_TIERS, RequestQueue, WorkQueue
@@ -31,7 +33,7 @@ from tests.support.waiting import until
 
 QUICK = {tier: timedelta(milliseconds=80) for tier in RETRY_TIERS}
 QUEUE = WorkQueue("test.work", (InstancesStored,), prefetch=20, tiers=("5s", "30s"))
-ASKED = RequestQueue("test.requests", (EchoDestination, DeleteDestination))
+ASKED = RequestQueue("test.requests", (EchoDestination, DELETE[DESTINATIONS]))
 LIMIT = 20.0
 
 
@@ -513,11 +515,11 @@ async def test_what_a_request_handler_raises_is_a_reply(bench: Bench) -> None:
     }
 
     async def handler(message: Request) -> Reply:
-        assert isinstance(message, DeleteDestination)
+        assert isinstance(message, DeleteResource)
         raise errors[message.name]
 
     async with running(bench.broker.answer(ASKED, handler)):
-        replies = [await ask(bench.broker, DeleteDestination(name=name)) for name in "abc"]
+        replies = [await ask(bench.broker, delete(DESTINATIONS, name)) for name in "abc"]
     assert [(reply.outcome, reply.reason) for reply in replies] == [
         ("invalid", "there is none"),
         ("unavailable", "PostgreSQL: away"),

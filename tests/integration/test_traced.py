@@ -13,8 +13,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from darkroom_common.messages.api import PrintFilm, SendObjects
 from darkroom_common.messages.base import Message, Request, new_message_id
-from darkroom_common.messages.printing import PutPrinter, PutPrintRule
-from darkroom_common.messages.transmit import PutDestination, PutRule
+from darkroom_common.messages.resources import put
+from darkroom_common.resources.declared import DESTINATIONS, PRINT_RULES, PRINTERS, RULES
 from darkroom_common.specs.destinations import DestinationSpec
 from darkroom_common.specs.printers import PrinterSpec, PrintRuleSpec
 from darkroom_common.specs.rules import RuleSpec
@@ -101,10 +101,10 @@ async def test_one_trace_runs_from_the_association_to_delivery_and_film(services
             to_printer = {"host": LOOPBACK, "port": printer.port, "ae_title": "FILM", "dpi": 40}
             to_peer = {"host": LOOPBACK, "port": peer.port, "ae_title": "PACS"}
             asked: list[Request] = [
-                PutDestination(name="PACS", destination=DestinationSpec.model_validate(to_peer)),
-                PutPrinter(name="FILM", printer=PrinterSpec.model_validate(to_printer)),
-                PutRule(name="all", rule=RuleSpec(destinations=("PACS",))),
-                PutPrintRule(name="all", rule=PrintRuleSpec(printer="FILM", film={})),
+                put(DESTINATIONS, "PACS", DestinationSpec.model_validate(to_peer)),
+                put(PRINTERS, "FILM", PrinterSpec.model_validate(to_printer)),
+                put(RULES, "all", RuleSpec(destinations=("PACS",))),
+                put(PRINT_RULES, "all", PrintRuleSpec(printer="FILM", film={})),
             ]
             for request in asked:
                 assert (await desk.ask(request)).outcome == "created"

@@ -13,8 +13,10 @@ from darkroom_common.amqp.broker import NoReply, Unroutable
 from darkroom_common.amqp.rabbitmq import RabbitBroker
 from darkroom_common.messages.api import PrintFilm
 from darkroom_common.messages.base import Message, Reply, Request, new_message_id
-from darkroom_common.messages.printing import ActOnPrintJob, DrawFilm, PutPrinter
+from darkroom_common.messages.printing import ActOnPrintJob, DrawFilm
+from darkroom_common.messages.resources import put
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys, decode_key
+from darkroom_common.resources.declared import PRINTERS
 from darkroom_common.seal import Seal
 from darkroom_common.specs.films import FilmImage, FilmOrder
 from darkroom_common.specs.printers import PrinterSpec
@@ -68,7 +70,7 @@ class PrintDesk:
             "done_seconds": 5,
         }
         spec = PrinterSpec.model_validate(given | changes)
-        reply = await self.ask(PutPrinter(name="FILM", printer=spec, requested_by="test"))
+        reply = await self.ask(put(PRINTERS, "FILM", spec, requested_by="test"))
         assert reply.outcome in ("created", "done"), reply
 
     async def print(self, images: list[FilmImage], **changes: Any) -> str:

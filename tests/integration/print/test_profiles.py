@@ -7,7 +7,9 @@ import pytest
 
 from darkroom_common.messages.api import PrintFilm
 from darkroom_common.messages.metadata import StudyCompleted
-from darkroom_common.messages.printing import AskPrinter, PutPrintRule
+from darkroom_common.messages.printing import AskPrinter
+from darkroom_common.messages.resources import put
+from darkroom_common.resources.declared import PRINT_RULES
 from darkroom_common.specs.printers import PrintRuleSpec
 from tests.integration.print.desk import PrintDesk
 from tests.integration.print.pictures import a_series, an_image, samples
@@ -123,7 +125,7 @@ async def test_a_rule_prints_a_complete_study_once(desk: PrintDesk) -> None:
         rule = PrintRuleSpec.model_validate(
             {"printer": "FILM", "modalities": ["CR"], "film": {"layout": "2x2"}}
         )
-        assert (await desk.ask(PutPrintRule(name="films", rule=rule))).outcome == "created"
+        assert (await desk.ask(put(PRINT_RULES, "films", rule))).outcome == "created"
         for revision in (1, 2):
             await desk.publish(
                 StudyCompleted(
@@ -149,7 +151,7 @@ async def test_a_rule_makes_as_many_jobs_as_a_study_of_many_frames_needs(desk: P
     await desk.printer(1, enabled=False)
     film = {"layout": "2x2", "frames": "all", "every": 2}
     rule = PrintRuleSpec.model_validate({"printer": "FILM", "modalities": ["US"], "film": film})
-    assert (await desk.ask(PutPrintRule(name="films", rule=rule))).outcome == "created"
+    assert (await desk.ask(put(PRINT_RULES, "films", rule))).outcome == "created"
     study = str(image.StudyInstanceUID)
     event = StudyCompleted(
         study_instance_uid=study, revision=1, series=1, instances=1, modalities=("US",)

@@ -17,8 +17,10 @@ from darkroom_common.amqp.rabbitmq import RabbitBroker
 from darkroom_common.messages.api import SendObjects
 from darkroom_common.messages.base import Message, Reply, Request, new_message_id
 from darkroom_common.messages.metadata import StudyCompleted
-from darkroom_common.messages.transmit import ActOnJob, PutDestination
+from darkroom_common.messages.resources import put
+from darkroom_common.messages.transmit import ActOnJob
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys, decode_key
+from darkroom_common.resources.declared import DESTINATIONS
 from darkroom_common.specs.destinations import DestinationSpec
 from darkroom_local.engines.ports import LOOPBACK
 from tests.integration.api.seed import Seed
@@ -113,7 +115,7 @@ class Desk:
             "answer_seconds": 5.0,
         }
         spec = DestinationSpec.model_validate(given | changes)
-        reply = await self.ask(PutDestination(name=name, destination=spec, requested_by="test"))
+        reply = await self.ask(put(DESTINATIONS, name, spec, requested_by="test"))
         assert reply.outcome in ("created", "done"), reply
 
     async def publish(self, message: Message) -> None:

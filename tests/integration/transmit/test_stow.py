@@ -18,12 +18,13 @@ import httpx
 import pytest
 
 from darkroom_common.dicom.part10 import decode_head
-from darkroom_common.messages.transmit import EchoDestination, PutDestination
+from darkroom_common.messages.resources import put
+from darkroom_common.messages.transmit import EchoDestination
 from darkroom_common.postgres.phi import PhiKeys
+from darkroom_common.resources.declared import DESTINATIONS
 from darkroom_common.seal import Seal
 from darkroom_common.specs.destinations import DestinationSpec
 from darkroom_local.engines.ports import LOOPBACK, free_port
-from darkroom_transmit.destinations.configuration import WIRE_PURPOSE
 from tests.integration.transmit.desk import QUICK, Desk
 from tests.support.certificates import Authority
 
@@ -76,9 +77,9 @@ async def stow(desk: Desk, name: str, url: str, secret: str = "", **changes: Any
     sealed = ""
     if secret:
         keys = PhiKeys.parse(desk.services.secrets["PHI_KEYS"])
-        sealed = Seal(keys).seal(secret, purpose=WIRE_PURPOSE)
+        sealed = Seal(keys).seal(secret, purpose=DESTINATIONS.type("put"))
     spec = DestinationSpec.model_validate(given | changes)
-    reply = await desk.ask(PutDestination(name=name, destination=spec, sealed=sealed))
+    reply = await desk.ask(put(DESTINATIONS, name, spec, sealed=sealed))
     assert reply.outcome in ("created", "done"), reply
 
 

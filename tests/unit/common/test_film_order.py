@@ -3,6 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
+from darkroom_common.specs.base import strict
 from darkroom_common.specs.films import FilmOrder
 
 
@@ -24,7 +25,7 @@ def test_densities_and_annotations_have_short_forms() -> None:
 )
 def test_other_forms_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
-        FilmOrder.model_validate(wrong)
+        strict(FilmOrder).model_validate(wrong)
 
 
 def test_all_frames_or_the_first_of_each_image_are_chosen() -> None:

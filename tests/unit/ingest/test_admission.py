@@ -1,6 +1,7 @@
 """Who may open an association, and what it may store."""
 
 import dataclasses
+import json
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -197,10 +198,25 @@ def test_what_is_not_whole_is_no_list() -> None:
         "null",
         '{"called": [], "senders": [{}]}',
         '{"called": []}x',
-        '{"called": [], "senders": [{"ae_title": "CT1"}]}',
+        '{"called": [], "senders": [{"ae_title": "CT\\n", "host_rule": "any"}]}',
     ):
         with pytest.raises(BrokenRoster):
             parse_roster(broken)
+
+
+def test_a_sender_of_a_later_version_is_rejected_alone() -> None:
+    later = {**as_json(a_sender(ae_title="CT1")), "host_rule": "by-name", "names": ["ct1"]}
+    known = {**as_json(a_sender(ae_title="CT2")), "shift": "night"}
+    everyone = as_json(a_sender(ae_title="CT*"))
+    roster = parse_roster(json.dumps({"called": [], "senders": [later, known, everyone]}))
+    assert roster.senders[1] == a_sender(ae_title="CT2")
+
+    def told(ae_title: str) -> Permit | Denied:
+        return decide(Caller(ae_title, "DARKROOM", "10.0.0.1"), LISTED, roster)
+
+    assert told("CT1") is Denied.DISABLED  # not admitted by the pattern instead
+    assert isinstance(told("CT2"), Permit)
+    assert isinstance(told("CT3"), Permit)
 
 
 def test_the_copy_keeps_the_last_good_list(tmp_path: Path) -> None:

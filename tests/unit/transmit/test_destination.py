@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from darkroom_common.postgres.phi import PhiKeys
 from darkroom_common.seal import Seal, Unsealable
+from darkroom_common.specs.base import strict
 from darkroom_common.specs.destinations import DestinationSpec
 from darkroom_transmit.destinations.destination import Destination
 
@@ -36,7 +37,7 @@ PACS: dict[str, Any] = {"ae_title": "PACS", "host": "127.0.0.1", "port": 104}
 )
 def test_what_is_no_destination_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        DestinationSpec.model_validate(PACS | wrong)
+        strict(DestinationSpec).model_validate(PACS | wrong)
 
 
 def opening(windows: list[dict[str, Any]], now: str, zone: str = "Europe/Berlin") -> str | None:

@@ -24,6 +24,7 @@ from darkroom_common.messages.jobs import CommandRefused
 from darkroom_common.messages.metadata import InstancesIndexed, StudyCompleted
 from darkroom_common.messages.printing import PRINT_REQUESTS as ASKED_OF_PRINT
 from darkroom_common.messages.remote import REMOTE_REQUESTS, RetrieveFromRemote
+from darkroom_common.messages.resources import requests_of
 from darkroom_common.messages.transmit import TRANSMIT_REQUESTS as ASKED_OF_TRANSMIT
 
 DEAD_EXCHANGE: Final = "darkroom.dead"
@@ -143,11 +144,14 @@ WORK_QUEUES: Final = (
     LICENSING_REQUESTS,
 )
 
-TRANSMIT_REQUESTS: Final = RequestQueue("transmit.requests", ASKED_OF_TRANSMIT)
-PRINT_REQUESTS: Final = RequestQueue("print.requests", ASKED_OF_PRINT)
+TRANSMIT_REQUESTS: Final = RequestQueue(
+    "transmit.requests", (*ASKED_OF_TRANSMIT, *requests_of("transmit"))
+)
+PRINT_REQUESTS: Final = RequestQueue("print.requests", (*ASKED_OF_PRINT, *requests_of("print")))
+INGEST_REQUESTS: Final = RequestQueue("ingest.requests", requests_of("ingest"))
 TRANSMIT_REMOTE: Final = RequestQueue("transmit.remote", REMOTE_REQUESTS)
 """What waits for other DICOM nodes: it must not hold up what transmit answers by itself."""
-REQUEST_QUEUES: Final = (TRANSMIT_REQUESTS, TRANSMIT_REMOTE, PRINT_REQUESTS)
+REQUEST_QUEUES: Final = (TRANSMIT_REQUESTS, TRANSMIT_REMOTE, PRINT_REQUESTS, INGEST_REQUESTS)
 BOUND: Final = frozenset(
     message.TYPE for queue in (*WORK_QUEUES, *REQUEST_QUEUES) for message in queue.binds
 )

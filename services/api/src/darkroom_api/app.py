@@ -14,7 +14,7 @@ from darkroom_api.jobs import retrieve as retrieve_jobs
 from darkroom_api.jobs import transmit as transmit_jobs
 from darkroom_api.remote import procedure_steps as mpps
 from darkroom_api.remote import query as remote
-from darkroom_api.resources import destinations, print_rules, printers, rules
+from darkroom_api.resources import destinations, printers, rules, senders
 from darkroom_api.studies import routes as studies
 
 _MODULES: Final = (
@@ -26,7 +26,7 @@ _MODULES: Final = (
     rules,
     transmit_jobs,
     printers,
-    print_rules,
+    senders,
     print_jobs,
     remote,
     mpps,

@@ -15,6 +15,8 @@ from darkroom_common.postgres.phi import decode_key
 from darkroom_common.postgres.pool import open_database
 from darkroom_common.service import Service
 from darkroom_common.telemetry import metrics
+from darkroom_common.topology import INGEST_REQUESTS
+from darkroom_ingest.answers import Answers
 from darkroom_ingest.door.scp import listen_for_dicom
 from darkroom_ingest.door.workers import Workers
 from darkroom_ingest.relaying.relay import Relay
@@ -54,6 +56,7 @@ async def run(service: Service, settings: IngestSettings) -> None:
         # Receiving works without these two.
         service.health.add("postgres", senders.check_database, needed=False)
         service.health.add("rabbitmq", broker.check, needed=False)
+        answers = Answers(database)
         relay = Relay(spool, store, broker, keys)
         with ExitStack() as listening:
             listener = await listen_for_dicom(settings.dicom_host, settings.dicom_port)
@@ -71,6 +74,7 @@ async def run(service: Service, settings: IngestSettings) -> None:
                 relay.run(),
                 workers.run(),
                 senders.run(),
+                broker.answer(INGEST_REQUESTS, answers, concurrency=1),
                 watch_spool(relay),
                 measure_volumes(spool, store),
                 watch_certificate(tls),

@@ -10,25 +10,17 @@ from darkroom_common.dimse.requestor import Peer, PeerFault
 from darkroom_common.errors import PermanentError
 from darkroom_common.jobs.operator import Operator
 from darkroom_common.messages.base import Reply, Request, new_message_id
-from darkroom_common.messages.printing import (
-    ActOnPrintJob,
-    AskPrinter,
-    DeletePrinter,
-    DeletePrintRule,
-    DrawFilm,
-    PutPrinter,
-    PutPrintRule,
-)
+from darkroom_common.messages.printing import ActOnPrintJob, AskPrinter, DrawFilm
+from darkroom_common.resources.answers import ResourceAnswers, refused
+from darkroom_common.resources.resource import NotThere, Refusal
 from darkroom_common.specs.films import FilmOrder
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_print.composing.bitmap import Film
 from darkroom_print.composing.composer import ComposingFailed
 from darkroom_print.planning.plan import of_film, plan
 from darkroom_print.preview import pdf, png
-from darkroom_print.printers.configuration import AlreadyThere, InUse, NotThere
 from darkroom_print.printers.connecting import asked_of, peer_of
 from darkroom_print.printers.profiles import capabilities
-from darkroom_print.printing.lane import PrinterLanes
 from darkroom_print.printing.orders import find_pictures, open_order
 from darkroom_print.printing.print_scu import Capabilities, PrintAssociation, PrinterStatus, Refused
 from darkroom_print.printing.printing import digest
@@ -43,48 +35,24 @@ MOST_PAGES = 50
 class Answers:
     """Answers the requests of the queue `print.requests`."""
 
+    resources: ResourceAnswers
     shop: Workshop
-    lanes: PrinterLanes
     operator: Operator
 
     async def __call__(self, message: Request) -> Reply:
         """Do what is asked and say what came of it."""
         try:
-            return await self._answer(message)
-        except (AlreadyThere, InUse) as error:
-            return Reply(outcome="conflict", reason=str(error))
-        except NotThere as error:
-            return Reply(outcome="not-found", reason=str(error))
+            return await self.resources.answer(message) or await self._answer(message)
+        except Refusal as error:
+            return refused(error)
         except ComposingFailed as error:
             log.warning("film.not_drawn", reason=str(error))
             return Reply(outcome="unavailable", reason="films cannot be composed for the moment")
         except PermanentError as error:
             return Reply(outcome="invalid", reason=str(error))
 
-    async def _answer(self, message: Request) -> Reply:  # noqa: PLR0911 - one for each request
-        configuration = self.shop.configuration
+    async def _answer(self, message: Request) -> Reply:
         match message:
-            case PutPrinter():
-                new = await configuration.put_printer(
-                    message.name,
-                    message.printer,
-                    only_new=message.only_new,
-                    by=message.requested_by,
-                )
-                self.lanes.reload()
-                return Reply(outcome="created" if new else "done")
-            case DeletePrinter():
-                await configuration.delete_printer(message.name, by=message.requested_by)
-                self.lanes.reload()
-                return Reply(outcome="done")
-            case PutPrintRule():
-                new = await configuration.put_rule(
-                    message.name, message.rule, only_new=message.only_new, by=message.requested_by
-                )
-                return Reply(outcome="created" if new else "done")
-            case DeletePrintRule():
-                await configuration.delete_rule(message.name, by=message.requested_by)
-                return Reply(outcome="done")
             case AskPrinter():
                 return await self._ask(message.name)
             case ActOnPrintJob():

@@ -17,6 +17,7 @@ from darkroom_common.postgres.migrate import wait_until_compatible
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.phi import PhiKeys
 from darkroom_common.postgres.pool import open_database
+from darkroom_common.resources.answers import ResourceAnswers
 from darkroom_common.seal import Seal
 from darkroom_common.service import Service
 from darkroom_common.topology import PRINT_JOBS, PRINT_REQUESTS, PRINT_RULES
@@ -79,7 +80,10 @@ async def run(service: Service, settings: PrintSettings) -> None:
         handlers = Handlers(
             Intake(database, requests, outbox), events, jobs, configuration, seal, lanes.wake
         )
-        answers = Answers(shop, lanes, Operator(database, jobs.table, lanes.acted))
+        resources = ResourceAnswers(
+            {configuration.printer_table: lanes.reload, configuration.rule_table: lambda: None}
+        )
+        answers = Answers(resources, shop, Operator(database, jobs.table, lanes.acted))
         forgotten = old_jobs(jobs, days=settings.job_retention_days)
         await composers.warm()
         async with service.background(

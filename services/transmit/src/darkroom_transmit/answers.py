@@ -8,26 +8,13 @@ from dataclasses import dataclass
 from darkroom_common.dimse.requestor import PeerFault
 from darkroom_common.jobs.operator import Operator
 from darkroom_common.messages.base import Reply, Request
-from darkroom_common.messages.transmit import (
-    ActOnJob,
-    DeleteDestination,
-    DeleteRule,
-    DryRunRules,
-    EchoDestination,
-    PutDestination,
-    PutRule,
-)
+from darkroom_common.messages.transmit import ActOnJob, DryRunRules, EchoDestination
+from darkroom_common.resources.answers import ResourceAnswers, refused
+from darkroom_common.resources.resource import Refusal
 from darkroom_common.seal import Seal
 from darkroom_common.telemetry.logs import get_logger
-from darkroom_transmit.destinations.configuration import (
-    WIRE_PURPOSE,
-    AlreadyThere,
-    Configuration,
-    InUse,
-    NotThere,
-)
+from darkroom_transmit.destinations.configuration import Configuration
 from darkroom_transmit.routing.router import Router
-from darkroom_transmit.sending.lane import DestinationLanes
 from darkroom_transmit.sending.sender import Sender
 
 log = get_logger(__name__)
@@ -37,8 +24,8 @@ log = get_logger(__name__)
 class Answers:
     """Answers the requests of the queue `transmit.requests`."""
 
+    resources: ResourceAnswers
     configuration: Configuration
-    lanes: DestinationLanes
     senders: Mapping[str, Sender]
     router: Router
     operator: Operator
@@ -49,32 +36,14 @@ class Answers:
     async def __call__(self, message: Request) -> Reply:
         """Do what is asked and say what came of it."""
         try:
-            return await self._answer(message)
-        except AlreadyThere as error:
-            return Reply(outcome="conflict", reason=str(error))
-        except InUse as error:
-            return Reply(outcome="conflict", reason=str(error))
-        except NotThere as error:
-            return Reply(outcome="not-found", reason=str(error))
+            return await self.resources.answer(message) or await self._answer(message)
+        except Refusal as error:
+            return refused(error)
 
-    async def _answer(self, message: Request) -> Reply:  # noqa: PLR0911 - one for each request
+    async def _answer(self, message: Request) -> Reply:
         match message:
-            case PutDestination():
-                return await self._put_destination(message)
-            case DeleteDestination():
-                await self.configuration.delete_destination(message.name, by=message.requested_by)
-                self.lanes.reload()
-                return Reply(outcome="done")
             case EchoDestination():
                 return await self._echo(message.name)
-            case PutRule():
-                new = await self.configuration.put_rule(
-                    message.name, message.rule, only_new=message.only_new, by=message.requested_by
-                )
-                return Reply(outcome="created" if new else "done")
-            case DeleteRule():
-                await self.configuration.delete_rule(message.name, by=message.requested_by)
-                return Reply(outcome="done")
             case DryRunRules():
                 return await self._dry_run(message)
             case ActOnJob():
@@ -84,25 +53,8 @@ class Answers:
             case _:
                 raise TypeError(f"transmit.requests got {message.TYPE}")
 
-    async def _put_destination(self, message: PutDestination) -> Reply:
-        secret = None
-        if message.sealed:
-            secret = str(self.seal.open(message.sealed, purpose=WIRE_PURPOSE))
-        new = await self.configuration.put_destination(
-            message.name,
-            message.destination,
-            secret=secret,
-            only_new=message.only_new,
-            by=message.requested_by,
-        )
-        self.lanes.reload()
-        return Reply(outcome="created" if new else "done")
-
     async def _echo(self, name: str) -> Reply:
-        known = {one.name: one for one in await self.configuration.destinations()}
-        destination = known.get(name)
-        if destination is None:
-            raise NotThere("there is no destination of this name")
+        destination = await self.configuration.named(name)
         sender = self.senders.get(destination.spec.kind)
         if sender is None:
             return Reply(outcome="invalid", reason="this kind of destination is not available")

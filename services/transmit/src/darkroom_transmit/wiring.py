@@ -20,6 +20,7 @@ from darkroom_common.postgres.migrate import wait_until_compatible
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.phi import PhiKeys, decode_key
 from darkroom_common.postgres.pool import open_database
+from darkroom_common.resources.answers import ResourceAnswers
 from darkroom_common.seal import Seal
 from darkroom_common.service import Service
 from darkroom_common.topology import (
@@ -92,7 +93,7 @@ async def run(service: Service, settings: TransmitSettings) -> None:
         service.health.add("index", lambda: check_index(database))
         seal = Seal(keys)
         configuration = Configuration(database, seal)
-        await configuration.renew_secrets()
+        await configuration.destination_table.renew_secrets()
         if settings.destinations_file is not None:
             await apply_file(configuration, settings.destinations_file)
         events = Inbox("transmit", TRANSMIT_ROUTE.name)
@@ -147,7 +148,11 @@ async def run(service: Service, settings: TransmitSettings) -> None:
             Intake(database, requests, outbox), sends, retrieves, lanes.wake, retrievals.runner.wake
         )
         operator = Operator(database, sends.table, lanes.acted)
-        answers = Answers(configuration, lanes, senders, router, operator, seal, threads)
+        resources = ResourceAnswers(
+            {configuration.destination_table: lanes.reload, configuration.rule_table: lambda: None},
+            seal,
+        )
+        answers = Answers(resources, configuration, senders, router, operator, seal, threads)
         of_retrieves = Operator(
             database, retrieves.table, lambda _, job: retrievals.runner.acted(job)
         )

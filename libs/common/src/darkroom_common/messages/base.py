@@ -109,6 +109,7 @@ class Reply(BaseModel):
         "created",
         "not-found",
         "conflict",
+        "stale",  # it is not of the version that was to be changed
         "invalid",
         "unavailable",
         "failed",

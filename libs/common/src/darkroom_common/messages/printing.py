@@ -7,29 +7,8 @@ from pydantic import BaseModel, Field
 from darkroom_common.messages.base import MessageId, Request
 from darkroom_common.specs.destinations import Name
 from darkroom_common.specs.films import FilmOrder
-from darkroom_common.specs.printers import PrinterSpec, PrintRuleSpec
 
 By = Field(default="", max_length=64, description="user name")
-
-
-class PutPrinter(Request):
-    """Add a printer or change one."""
-
-    TYPE: ClassVar[str] = "print.printer.put.v1"
-
-    name: Name
-    printer: PrinterSpec
-    only_new: bool = False
-    requested_by: str = By
-
-
-class DeletePrinter(Request):
-    """Remove a printer; a conflict while a rule names it or jobs wait for it."""
-
-    TYPE: ClassVar[str] = "print.printer.delete.v1"
-
-    name: Name
-    requested_by: str = By
 
 
 class AskPrinter(Request):
@@ -38,26 +17,6 @@ class AskPrinter(Request):
     TYPE: ClassVar[str] = "print.printer.ask.v1"
 
     name: Name
-
-
-class PutPrintRule(Request):
-    """Add an auto-print rule or change one."""
-
-    TYPE: ClassVar[str] = "print.rule.put.v1"
-
-    name: Name
-    rule: PrintRuleSpec
-    only_new: bool = False
-    requested_by: str = By
-
-
-class DeletePrintRule(Request):
-    """Remove an auto-print rule; jobs that it has made stay."""
-
-    TYPE: ClassVar[str] = "print.rule.delete.v1"
-
-    name: Name
-    requested_by: str = By
 
 
 class ActOnPrintJob(Request):
@@ -86,12 +45,4 @@ class DrawFilm(Request):
     max_edge: int | None = Field(default=None, ge=64, le=20_000)
 
 
-PRINT_REQUESTS = (
-    PutPrinter,
-    DeletePrinter,
-    AskPrinter,
-    PutPrintRule,
-    DeletePrintRule,
-    ActOnPrintJob,
-    DrawFilm,
-)
+PRINT_REQUESTS = (AskPrinter, ActOnPrintJob, DrawFilm)

@@ -25,34 +25,35 @@ from darkroom_common.messages.metadata import (
 )
 from darkroom_common.messages.printing import PRINT_REQUESTS
 from darkroom_common.messages.remote import REMOTE_REQUESTS, RetrieveFromRemote
+from darkroom_common.messages.resources import DELETE, PUT
 from darkroom_common.messages.transmit import TRANSMIT_REQUESTS
 
+_LISTED: Final[tuple[type[Message], ...]] = (
+    InstancesStored,
+    InstanceQuarantined,
+    InstancesIndexed,
+    InstanceConflicted,
+    InstanceDamaged,
+    StudyCompleted,
+    StudyStatusChanged,
+    SendObjects,
+    PrintFilm,
+    RetrieveFromRemote,
+    DeleteStudy,
+    ChangeStudyStatus,
+    ValidateLicence,
+    TransmitJobChanged,
+    PrintJobChanged,
+    CommandRefused,
+    LicenceChecked,
+    *TRANSMIT_REQUESTS,
+    *PRINT_REQUESTS,
+    *REMOTE_REQUESTS,
+    *PUT.values(),
+    *DELETE.values(),
+)
 MESSAGE_TYPES: Final[Mapping[str, type[Message]]] = MappingProxyType(
-    {
-        cls.TYPE: cls
-        for cls in (
-            InstancesStored,
-            InstanceQuarantined,
-            InstancesIndexed,
-            InstanceConflicted,
-            InstanceDamaged,
-            StudyCompleted,
-            StudyStatusChanged,
-            SendObjects,
-            PrintFilm,
-            RetrieveFromRemote,
-            DeleteStudy,
-            ChangeStudyStatus,
-            ValidateLicence,
-            TransmitJobChanged,
-            PrintJobChanged,
-            CommandRefused,
-            LicenceChecked,
-            *TRANSMIT_REQUESTS,
-            *PRINT_REQUESTS,
-            *REMOTE_REQUESTS,
-        )
-    }
+    {cls.TYPE: cls for cls in _LISTED}
 )
 
 

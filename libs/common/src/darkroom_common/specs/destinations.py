@@ -6,9 +6,10 @@ from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from darkroom_common.messages.base import Uid
+from darkroom_common.specs.base import ResourceSpec, Spec
 from darkroom_common.specs.deidentification import parse_profile
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
@@ -21,11 +22,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._\-]{0,
 _HOST: Final = re.compile(r"^[A-Za-z0-9][A-Za-z0-9.\-:_]{0,252}$")
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class Backoff(_Part):
+class Backoff(Spec):
     """When a job is tried again: `last + initial * multiplier ** attempt`, with jitter."""
 
     initial_seconds: float = Field(default=5.0, gt=0, le=86_400)
@@ -40,7 +37,7 @@ class Backoff(_Part):
         return self
 
 
-class Window(_Part):
+class Window(Spec):
     """Days and hours in which is sent; `end` before `start` goes on over midnight."""
 
     days: tuple[Day, ...] = Field(default=(), description="of the start; none: every day")
@@ -48,7 +45,7 @@ class Window(_Part):
     end: dt.time
 
 
-class Tls(_Part):
+class Tls(Spec):
     """DICOM over TLS, or what an https URL is checked against."""
 
     enabled: bool = False
@@ -65,7 +62,7 @@ class Tls(_Part):
     )
 
 
-class Commitment(_Part):
+class Commitment(Spec):
     """Storage commitment: whether the destination is asked to confirm what it keeps."""
 
     enabled: bool = False
@@ -73,19 +70,17 @@ class Commitment(_Part):
     max_requests: int = Field(default=3, ge=1, le=100, description="before the job fails")
 
 
-class StowAuth(_Part):
+class StowAuth(Spec):
     """How to sign in to a DICOMweb server. The secret is write-only."""
 
     kind: Literal["none", "basic", "bearer"] = "none"
     username: str = Field(default="", max_length=255)
 
 
-class DestinationSpec(_Part):
+class DestinationSpec(ResourceSpec):
     """Where images are sent, and how."""
 
     kind: Literal["dimse", "stow"] = "dimse"
-    enabled: bool = True
-    description: str = Field(default="", max_length=256)
     ae_title: ConfiguredAe | None = Field(default=None, description="called AE title")
     calling_ae_title: ConfiguredAe = Field(default="DARKROOM", description="ours")
     host: str | None = None

@@ -4,9 +4,10 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from darkroom_common.messages.base import Uid
+from darkroom_common.specs.base import Spec
 
 Orientation = Literal["PORTRAIT", "LANDSCAPE"]
 Density = Annotated[str, StringConstraints(pattern=r"^(BLACK|WHITE)$")]
@@ -21,18 +22,14 @@ _DENSITIES = {
 }
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class FilmWindow(_Part):
+class FilmWindow(Spec):
     """Window Center and Window Width, PS3.3 C.11.2.1.2."""
 
     center: float
     width: float = Field(gt=0)
 
 
-class FilmImage(_Part):
+class FilmImage(Spec):
     """A frame of a stored instance."""
 
     sop_instance_uid: Uid
@@ -40,14 +37,14 @@ class FilmImage(_Part):
     window: FilmWindow | None = Field(default=None, description="none: of the object")
 
 
-class FilmAnnotation(_Part):
+class FilmAnnotation(Spec):
     """Text for an annotation box of the printer, PS3.3 C.13.7."""
 
     position: int = Field(ge=1, le=100)
     text: str = Field(max_length=64)
 
 
-class FilmLut(_Part):
+class FilmLut(Spec):
     """A Presentation LUT, PS3.3 C.11.4: a shape, or a table."""
 
     shape: Literal["IDENTITY", "LIN OD", "TABLE"] = "IDENTITY"
@@ -63,7 +60,7 @@ class FilmLut(_Part):
         return self
 
 
-class FilmOrder(_Part):
+class FilmOrder(Spec):
     r"""One print job: which images, and how the films are to be.
 
     What is left out is as the printer has it, and is not sent. `layout` is an Image Display Format

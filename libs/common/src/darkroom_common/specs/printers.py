@@ -2,8 +2,9 @@
 
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
+from darkroom_common.specs.base import ResourceSpec
 from darkroom_common.specs.destinations import Backoff, ConfiguredAe, Name, Tls
 from darkroom_common.specs.films import CodeString, FilmOrder
 
@@ -39,15 +40,9 @@ QUIRKS: Final[dict[str, str]] = {
 _Host = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.\-:_]{0,252}$")]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class PrinterSpec(_Part):
+class PrinterSpec(ResourceSpec):
     """A printer. What is left out is as its profile has it."""
 
-    enabled: bool = True
-    description: str = Field(default="", max_length=256)
     host: _Host
     port: int = Field(ge=1, le=65_535)
     ae_title: ConfiguredAe
@@ -77,11 +72,9 @@ class PrinterSpec(_Part):
     )
 
 
-class PrintRuleSpec(_Part):
+class PrintRuleSpec(ResourceSpec):
     """Films that are made by themselves when a study is complete."""
 
-    enabled: bool = True
-    description: str = Field(default="", max_length=256)
     printer: Name
     modalities: tuple[CodeString, ...] = Field(default=(), max_length=32, description="none: any")
     calling_ae_titles: tuple[ConfiguredAe, ...] = Field(

@@ -4,10 +4,11 @@ import datetime as dt
 import re
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
 
 from darkroom_common.messages.base import Uid
+from darkroom_common.specs.base import Spec
 from darkroom_common.specs.destinations import ConfiguredAe
 
 MOST_MATCHES: Final = 1000
@@ -22,10 +23,6 @@ _TAG: Final = re.compile(r"^[0-9A-Fa-f]{8}$")
 _BULK: Final = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN", "SQ"})
 _NUMBERS: Final = frozenset({"AT", "FL", "FD", "SL", "SS", "UL", "US"})
 _OURS: Final = frozenset({"QueryRetrieveLevel", "SpecificCharacterSet"})
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 def keyword_of(name: str, *, matched: bool = False) -> str:
@@ -48,7 +45,7 @@ def keyword_of(name: str, *, matched: bool = False) -> str:
     return keyword
 
 
-class RemoteQuery(_Part):
+class RemoteQuery(Spec):
     """Keys of a study root query, as PS3.4 section C.6.2.1 has them."""
 
     level: Literal["study", "series", "image"] = "study"
@@ -76,7 +73,7 @@ class RemoteQuery(_Part):
         return self
 
 
-class WorklistQuery(_Part):
+class WorklistQuery(Spec):
     """Which scheduled procedure steps to list (PS3.4 section K.6.1.2)."""
 
     patient_name: Text = ""
@@ -100,7 +97,7 @@ class WorklistQuery(_Part):
         return self
 
 
-class NewProcedureStep(_Part):
+class NewProcedureStep(Spec):
     """A performed procedure step that begins (PS3.4 section F.7.2.1)."""
 
     modality: Annotated[Code, StringConstraints(min_length=1)]
@@ -129,14 +126,14 @@ class NewProcedureStep(_Part):
     scheduled_procedure_step_description: LongText = ""
 
 
-class Reference(_Part):
+class Reference(Spec):
     """An instance that a step has made."""
 
     sop_class_uid: Uid
     sop_instance_uid: Uid
 
 
-class PerformedSeries(_Part):
+class PerformedSeries(Spec):
     """A series that a step has made."""
 
     series_instance_uid: Uid
@@ -150,7 +147,7 @@ class PerformedSeries(_Part):
     )
 
 
-class DiscontinuationReason(_Part):
+class DiscontinuationReason(Spec):
     """Why a step was discontinued, by the codes of CID 9300."""
 
     code: Annotated[ShortText, StringConstraints(min_length=1)]
@@ -158,7 +155,7 @@ class DiscontinuationReason(_Part):
     meaning: Annotated[LongText, StringConstraints(min_length=1)]
 
 
-class ProcedureStepChange(_Part):
+class ProcedureStepChange(Spec):
     """What became of a procedure step (PS3.4 section F.7.2.2)."""
 
     status: Literal["IN PROGRESS", "COMPLETED", "DISCONTINUED"]
@@ -180,7 +177,7 @@ class ProcedureStepChange(_Part):
         return self
 
 
-class RetrieveOrder(_Part):
+class RetrieveOrder(Spec):
     """What to retrieve: a study, one of its series, or instances of it."""
 
     study_instance_uid: Uid

@@ -4,16 +4,13 @@ import datetime as dt
 from typing import Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from darkroom_common.specs.base import ResourceSpec, Spec
 from darkroom_common.specs.destinations import Day, Name
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class Conditions(_Part):
+class Conditions(Spec):
     """All that are given must match; a list matches when one of its entries does.
 
     In texts, `*` stands for any run of characters and `?` for one; case does not count.
@@ -31,7 +28,7 @@ class Conditions(_Part):
     time_zone: str = Field(default="UTC", max_length=64)
 
 
-class Prefetch(_Part):
+class Prefetch(Spec):
     """Priors of the same patient that another node has are retrieved, each once."""
 
     remote: Name
@@ -42,11 +39,9 @@ class Prefetch(_Part):
     max_studies: int = Field(default=5, ge=1, le=100, description="the newest")
 
 
-class RuleSpec(_Part):
+class RuleSpec(ResourceSpec):
     """Which images go where by themselves."""
 
-    enabled: bool = True
-    description: str = Field(default="", max_length=256)
     position: int = Field(default=100, ge=0, le=1_000_000, description="lower ones come first")
     when: Literal["study-complete", "instance"] = Field(
         default="study-complete", description="look once a study is complete, or at every instance"

@@ -1,7 +1,10 @@
 """Permissions, the built-in roles (002 section 3.2.1), and the one table of who may call what."""
 
 from enum import Enum, StrEnum
-from typing import Final
+from typing import Any, Final
+
+from darkroom_common.resources.declared import DESTINATIONS, PRINT_RULES, PRINTERS, RULES, SENDERS
+from darkroom_common.resources.resource import Resource
 
 
 class Permission(StrEnum):
@@ -23,6 +26,8 @@ class Permission(StrEnum):
     TRANSMIT_SEND = "transmit:send"
     PRINTERS_READ = "printers:read"
     PRINTERS_WRITE = "printers:write"
+    SENDERS_READ = "senders:read"
+    SENDERS_WRITE = "senders:write"
     PRINT_READ = "print:read"
     PRINT_SEND = "print:send"
     REMOTE_QUERY = "remote:query"
@@ -63,6 +68,8 @@ ROLES: Final[dict[str, frozenset[str]]] = {
             _P.TRANSMIT_SEND,
             _P.PRINTERS_READ,
             _P.PRINTERS_WRITE,
+            _P.SENDERS_READ,
+            _P.SENDERS_WRITE,
             _P.PRINT_READ,
             _P.PRINT_SEND,
             _P.REMOTE_QUERY,
@@ -113,6 +120,20 @@ _STUDY: Final = "/dicom-web/studies/{study}"
 _SERIES: Final = _STUDY + "/series/{series}"
 _INSTANCE: Final = _SERIES + "/instances/{instance}"
 
+
+def _five(resource: Resource[Any]) -> dict[tuple[str, str], Access]:
+    """Return the routes of a resource and what they need."""
+    one = f"{resource.path}/{resource.in_path}"
+    reads, writes = Permission(resource.reads), Permission(resource.writes)
+    return {
+        ("GET", resource.path): reads,
+        ("POST", resource.path): writes,
+        ("GET", one): reads,
+        ("PUT", one): writes,
+        ("DELETE", one): writes,
+    }
+
+
 ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("GET", "/livez"): Open.PUBLIC,
     ("GET", "/readyz"): Open.PUBLIC,
@@ -126,18 +147,13 @@ ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("GET", "/api/v1/auth/me"): Open.SIGNED_IN,
     ("GET", "/api/v1/studies"): _P.STUDIES_READ,
     ("GET", "/api/v1/studies/{study}"): _P.STUDIES_READ,
-    ("GET", "/api/v1/destinations"): _P.DESTINATIONS_READ,
-    ("POST", "/api/v1/destinations"): _P.DESTINATIONS_WRITE,
-    ("GET", "/api/v1/destinations/{name}"): _P.DESTINATIONS_READ,
-    ("PUT", "/api/v1/destinations/{name}"): _P.DESTINATIONS_WRITE,
-    ("DELETE", "/api/v1/destinations/{name}"): _P.DESTINATIONS_WRITE,
+    **_five(DESTINATIONS),
+    **_five(RULES),
+    **_five(PRINTERS),
+    **_five(PRINT_RULES),
+    **_five(SENDERS),
     ("POST", "/api/v1/destinations/{name}/echo"): _P.DESTINATIONS_READ,
-    ("GET", "/api/v1/rules"): _P.DESTINATIONS_READ,
-    ("POST", "/api/v1/rules"): _P.DESTINATIONS_WRITE,
     ("POST", "/api/v1/rules/dry-run"): _P.DESTINATIONS_WRITE,
-    ("GET", "/api/v1/rules/{name}"): _P.DESTINATIONS_READ,
-    ("PUT", "/api/v1/rules/{name}"): _P.DESTINATIONS_WRITE,
-    ("DELETE", "/api/v1/rules/{name}"): _P.DESTINATIONS_WRITE,
     ("GET", "/api/v1/transmit/jobs"): _P.TRANSMIT_READ,
     ("POST", "/api/v1/transmit/jobs"): _P.TRANSMIT_SEND,
     ("GET", "/api/v1/transmit/jobs/{job}"): _P.TRANSMIT_READ,
@@ -145,17 +161,7 @@ ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("POST", "/api/v1/transmit/jobs/{job}/retry"): _P.TRANSMIT_SEND,
     ("POST", "/api/v1/transmit/jobs/{job}/cancel"): _P.TRANSMIT_SEND,
     ("GET", "/api/v1/printer-quirks"): _P.PRINTERS_READ,
-    ("GET", "/api/v1/printers"): _P.PRINTERS_READ,
-    ("POST", "/api/v1/printers"): _P.PRINTERS_WRITE,
-    ("GET", "/api/v1/printers/{name}"): _P.PRINTERS_READ,
-    ("PUT", "/api/v1/printers/{name}"): _P.PRINTERS_WRITE,
-    ("DELETE", "/api/v1/printers/{name}"): _P.PRINTERS_WRITE,
     ("POST", "/api/v1/printers/{name}/status"): _P.PRINTERS_READ,
-    ("GET", "/api/v1/print/rules"): _P.PRINTERS_READ,
-    ("POST", "/api/v1/print/rules"): _P.PRINTERS_WRITE,
-    ("GET", "/api/v1/print/rules/{name}"): _P.PRINTERS_READ,
-    ("PUT", "/api/v1/print/rules/{name}"): _P.PRINTERS_WRITE,
-    ("DELETE", "/api/v1/print/rules/{name}"): _P.PRINTERS_WRITE,
     ("GET", "/api/v1/print/jobs"): _P.PRINT_READ,
     ("POST", "/api/v1/print/jobs"): _P.PRINT_SEND,
     ("GET", "/api/v1/print/jobs/{job}"): _P.PRINT_READ,

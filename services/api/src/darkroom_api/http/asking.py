@@ -16,6 +16,7 @@ LIMIT: Final = 5.0
 _STATUS: Final = {
     "not-found": (404, Code.NOT_FOUND, "There is nothing of this name."),
     "conflict": (409, Code.CONFLICT, "It is there already, is in use, or has come too far."),
+    "stale": (412, Code.CHANGED_MEANWHILE, "It has been changed meanwhile."),
     "peer-failed": (502, Code.BAD_GATEWAY, "The other DICOM node cannot be worked with."),
     "peer-timeout": (504, Code.GATEWAY_TIMEOUT, "The other DICOM node does not answer in time."),
     "invalid": (422, Code.INVALID_REQUEST, "Some values are missing or wrong."),

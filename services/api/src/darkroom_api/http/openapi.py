@@ -9,6 +9,10 @@ from darkroom_api.accounts.permissions import ACCESS, Open
 from darkroom_api.http.errors import PROBLEM, Problem
 
 _SCHEME: Final = "access token"
+_ACCESS: Final = {
+    (method, path.replace(":path}", "}")): access for (method, path), access in ACCESS.items()
+}
+"""OpenAPI has no path converters."""
 _PROBLEM: Final = f"#/components/schemas/{Problem.__name__}"
 
 
@@ -22,11 +26,7 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
         schemes[_SCHEME] = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
         for path, operations in document["paths"].items():
             for method, operation in operations.items():
-                # OpenAPI has no path converters: FastAPI drops ":path".
-                access = (
-                    ACCESS.get((method.upper(), path))
-                    or ACCESS[(method.upper(), path.replace("{path}", "{path:path}"))]
-                )
+                access = _ACCESS[method.upper(), path]
                 if access is not Open.PUBLIC:
                     operation["security"] = [{_SCHEME: []}]
                 operation["x-permission"] = access.value

@@ -21,6 +21,7 @@ from darkroom_common.messages.base import MessageId, Reply, new_message_id
 from darkroom_common.messages.jobs import PrintState
 from darkroom_common.messages.printing import ActOnPrintJob, DrawFilm
 from darkroom_common.readers import print as print_reader
+from darkroom_common.specs.base import as_spec, strict
 from darkroom_common.specs.destinations import Name
 from darkroom_common.specs.film_layouts import InvalidLayout, parse_layout
 from darkroom_common.specs.films import MAX_IMAGES, FilmOrder
@@ -54,6 +55,7 @@ VIEW: Final = JobView(
 State = PrintState | Literal["ACCEPTED"]
 
 
+@strict
 class NewPrintJob(FilmOrder):
     """Films to print: images by name, or all of a series or study."""
 
@@ -127,7 +129,7 @@ async def _resolved(request: Request, given: NewPrintJob) -> FilmOrder:
     Raises:
         ApiError: 404 without printer or images, 422 when there is nothing to print.
     """
-    named = FilmOrder.model_validate(given.model_dump(include=set(FilmOrder.model_fields)))
+    named = as_spec(FilmOrder, given)
     if not named.names_images:
         raise ApiError(422, Code.INVALID_REQUEST, "Name images, a series or a study.")
     try:

@@ -20,6 +20,7 @@ from darkroom_api.jobs.accepted import IDEMPOTENCY_KEY, Accepted, JobView, accep
 from darkroom_common.messages.base import MessageId, Uid, new_message_id
 from darkroom_common.messages.remote import ActOnRetrieve, RetrieveFromRemote
 from darkroom_common.readers import transmit
+from darkroom_common.specs.base import strict
 from darkroom_common.specs.destinations import Name
 from darkroom_common.specs.remote import RetrieveOrder
 
@@ -62,6 +63,11 @@ class RetrieveJob(BaseModel):
     finished_at: dt.datetime | None
 
 
+@strict
+class NewRetrieveJob(RetrieveOrder):
+    """What to retrieve."""
+
+
 class RetrieveSearch(JobsQuery):
     """What the list is narrowed by."""
 
@@ -100,7 +106,7 @@ async def _command(request: Request, name: str, given: RetrieveOrder) -> Retriev
 
 
 async def retrieve(
-    request: Request, response: Response, name: Name, given: RetrieveOrder
+    request: Request, response: Response, name: Name, given: NewRetrieveJob
 ) -> Accepted:
     """Have a study, a series or instances of a destination retrieved, by C-MOVE or C-GET."""
     return await accept(request, response, VIEW, given, partial(_command, request, name, given))

@@ -19,6 +19,7 @@ from darkroom_common.messages.base import Uid
 from darkroom_common.messages.remote import CreateProcedureStep, SetProcedureStep
 from darkroom_common.postgres.listing import Key, Order
 from darkroom_common.readers import transmit
+from darkroom_common.specs.base import as_spec, strict
 from darkroom_common.specs.destinations import Name
 from darkroom_common.specs.remote import NewProcedureStep, ProcedureStepChange
 
@@ -28,6 +29,7 @@ _KEYS: Final[dict[str, type[Key]]] = {"created_at": dt.datetime, "sop_instance_u
 _ORDERS: Final = {"-created_at": Order(_KEYS, descending=True), "created_at": Order(_KEYS)}
 
 
+@strict
 class StepToBegin(NewProcedureStep):
     """A step that begins, and which destination to tell."""
 
@@ -35,6 +37,11 @@ class StepToBegin(NewProcedureStep):
     sop_instance_uid: Uid | None = Field(
         default=None, description="of the step; left out: a new one. The same again tells once"
     )
+
+
+@strict
+class StepChange(ProcedureStepChange):
+    """What became of a step."""
 
 
 class Step(BaseModel):
@@ -95,9 +102,7 @@ async def show_step(request: Request, step: Uid) -> StepDetail:
 async def begin_step(request: Request, response: Response, given: StepToBegin) -> StepDetail:
     """Tell a destination by N-CREATE that a procedure step is in progress."""
     uid = given.sop_instance_uid or str(generate_uid(prefix=None))
-    content = NewProcedureStep.model_validate(
-        given.model_dump(exclude={"remote", "sop_instance_uid"})
-    )
+    content = as_spec(NewProcedureStep, given)
     reply, _ = await asked(
         request, CreateProcedureStep, content, remote=given.remote, sop_instance_uid=uid
     )
@@ -107,7 +112,7 @@ async def begin_step(request: Request, response: Response, given: StepToBegin) -
     return await show_step(request, uid)
 
 
-async def change_step(request: Request, step: Uid, given: ProcedureStepChange) -> StepDetail:
+async def change_step(request: Request, step: Uid, given: StepChange) -> StepDetail:
     """Tell by N-SET what has become of a step. COMPLETED and DISCONTINUED are for good."""
     await asked(request, SetProcedureStep, given, sop_instance_uid=step)
     return await show_step(request, step)

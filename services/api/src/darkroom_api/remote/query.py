@@ -15,6 +15,7 @@ from darkroom_api.http.responses import DICOM_JSON, json_response
 from darkroom_common.messages.base import Reply
 from darkroom_common.messages.base import Request as Message
 from darkroom_common.messages.remote import QueryRemote, QueryWorklist
+from darkroom_common.specs.base import as_spec, strict
 from darkroom_common.specs.destinations import Name
 from darkroom_common.specs.remote import RemoteQuery, WorklistQuery
 
@@ -23,6 +24,12 @@ LIMIT: Final = 100.0
 _CUT: Final = '299 darkroom "There are more matches than the limit."'
 
 
+@strict
+class RemoteSearch(RemoteQuery):
+    """What to ask a destination."""
+
+
+@strict
 class WorklistSearch(WorklistQuery):
     """Which scheduled procedure steps of which destination to list."""
 
@@ -54,7 +61,7 @@ async def _matches(
     return await json_response(request, found["matches"], headers=headers)
 
 
-async def query(request: Request, name: Name, given: RemoteQuery) -> Response:
+async def query(request: Request, name: Name, given: RemoteSearch) -> Response:
     """Ask a destination what it has, by C-FIND; the answer is DICOM JSON as of QIDO-RS.
 
     A `Warning: 299` says that there is more than the limit.
@@ -64,7 +71,7 @@ async def query(request: Request, name: Name, given: RemoteQuery) -> Response:
 
 async def worklist(request: Request, given: WorklistSearch) -> Response:
     """List scheduled procedure steps of a modality worklist, by C-FIND, as DICOM JSON."""
-    content = WorklistQuery.model_validate(given.model_dump(exclude={"remote"}))
+    content = as_spec(WorklistQuery, given)
     return await _matches(request, QueryWorklist, content, given.remote)
 
 

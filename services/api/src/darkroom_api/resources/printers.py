@@ -1,28 +1,20 @@
-"""Printers: list, show, add, change, remove, ask for their status (PRN-04, PRN-07)."""
+"""Printers and auto-print rules (PRN-04, PRN-07): with the status of printers in words."""
 
-import datetime as dt
-from typing import Annotated, Any, Final
+from typing import Final
 
-from fastapi import FastAPI, Query
-from pydantic import BaseModel, Field
+from fastapi import FastAPI
+from pydantic import BaseModel, computed_field
 from starlette.requests import Request
-from starlette.responses import Response
 
 from darkroom_api.http.asking import ask
 from darkroom_api.http.documented import errors
-from darkroom_api.http.errors import ApiError, Code
-from darkroom_api.http.guarded import principal_of
-from darkroom_api.http.lists import LINKED, NAMES, Catalogue, Listed, NamesQuery, list_of
-from darkroom_api.http.parts import parts_of
-from darkroom_common.messages.printing import AskPrinter, DeletePrinter, PutPrinter
+from darkroom_api.resources.served import serve
+from darkroom_common.messages.printing import AskPrinter
+from darkroom_common.resources.declared import PRINT_RULES, PRINTERS, PrinterState
 from darkroom_common.specs.destinations import Name
-from darkroom_common.specs.printers import QUIRKS, PrinterSpec
+from darkroom_common.specs.printers import QUIRKS
 
 ASK_LIMIT: Final = 60.0
-_PRINTER: Final = (
-    "SELECT name, spec::text, version, status, status_info, status_at, created_at, updated_at"
-    " FROM print.printer"
-)
 _STATUS: Final = {
     "": "It has not been asked yet.",
     "NORMAL": "It is ready.",
@@ -62,23 +54,14 @@ _INFO: Final = {
 """Printer Status Info (2110,0020) in words, PS3.3 C.13.9.1; others are shown as they come."""
 
 
-class NewPrinter(PrinterSpec):
-    """A printer to add."""
+class ShownPrinterState(PrinterState):
+    """What is shown of a printer beside its spec."""
 
-    name: Name
-
-
-class Printer(PrinterSpec):
-    """A printer as it is."""
-
-    name: str
-    version: int = Field(description="grows with every change")
-    status: str = Field(description="NORMAL, WARNING, FAILURE, AWAY; empty: never asked")
-    status_info: str = Field(description="Printer Status Info, or why it is away")
-    meaning: str = Field(description="status and info in words")
-    status_at: dt.datetime | None
-    created_at: dt.datetime
-    updated_at: dt.datetime
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def meaning(self) -> str:
+        """Status and info in words."""
+        return in_words(self.status, self.status_info)
 
 
 class PrinterAnswer(BaseModel):
@@ -104,64 +87,6 @@ def in_words(status: str, info: str) -> str:
     return f"{text[:-1]}: {_INFO[info]}." if text and info in _INFO and info != "NORMAL" else text
 
 
-def _shown(row: Any) -> Printer:
-    spec = PrinterSpec.model_validate_json(row["spec"])
-    beside = {name: row[name] for name in row.keys() if name != "spec"}  # noqa: SIM118 - a Record
-    beside["meaning"] = in_words(row["status"], row["status_info"])
-    return Printer.model_validate({**spec.model_dump(), **beside})
-
-
-_LIST: Final = Catalogue(_PRINTER, NAMES, _shown)
-
-
-async def list_printers(
-    request: Request, response: Response, asked: Annotated[NamesQuery, Query()]
-) -> Listed[Printer]:
-    """List all printers with their last known status."""
-    return await list_of(request, response, asked, _LIST)
-
-
-async def show_printer(request: Request, name: Name) -> Printer:
-    """Show one printer."""
-    async with parts_of(request.scope).database.acquire() as db:
-        row = await db.fetchrow(_PRINTER + " WHERE name = $1", name)
-    if row is None:
-        raise ApiError(404, Code.NOT_FOUND, "There is no printer of this name.")
-    return _shown(row)
-
-
-async def _put(request: Request, name: str, given: PrinterSpec, *, only_new: bool) -> str:
-    spec = PrinterSpec.model_validate(given.model_dump(include=set(PrinterSpec.model_fields)))
-    by = principal_of(request.scope).username[:64]
-    reply = await ask(
-        request.scope, PutPrinter(name=name, printer=spec, only_new=only_new, requested_by=by)
-    )
-    return reply.outcome
-
-
-async def add_printer(request: Request, response: Response, given: NewPrinter) -> Printer:
-    """Add a printer."""
-    await _put(request, given.name, given, only_new=True)
-    response.headers["location"] = f"/api/v1/printers/{given.name}"
-    return await show_printer(request, given.name)
-
-
-async def change_printer(
-    request: Request, response: Response, name: Name, given: PrinterSpec
-) -> Printer:
-    """Change a printer, or add it under this name."""
-    if await _put(request, name, given, only_new=False) == "created":
-        response.status_code = 201
-    return await show_printer(request, name)
-
-
-async def remove_printer(request: Request, name: Name) -> Response:
-    """Remove a printer that no rule names and no job waits for."""
-    by = principal_of(request.scope).username[:64]
-    await ask(request.scope, DeletePrinter(name=name, requested_by=by))
-    return Response(status_code=204)
-
-
 async def ask_status(request: Request, name: Name) -> PrinterAnswer:
     """Ask a printer for its status now (N-GET). It says what happened, in 200."""
     reply = await ask(request.scope, AskPrinter(name=name), limit=ASK_LIMIT)
@@ -177,46 +102,15 @@ async def list_quirks() -> QuirkList:
 
 def add(app: FastAPI) -> None:
     """Add the routes."""
-    base, tags = "/api/v1/printers", ["print"]
-    one = f"{base}/{{name}}"
+    serve(app, PRINTERS, ShownPrinterState)
+    serve(app, PRINT_RULES)
     app.add_api_route(
-        "/api/v1/printer-quirks", list_quirks, tags=[*tags], responses=errors(401, 403, 503)
+        "/api/v1/printer-quirks", list_quirks, tags=[PRINTERS.tag], responses=errors(401, 403, 503)
     )
     app.add_api_route(
-        base, list_printers, tags=[*tags], responses={**LINKED, **errors(401, 403, 422, 503)}
-    )
-    app.add_api_route(
-        base,
-        add_printer,
-        methods=["POST"],
-        status_code=201,
-        tags=[*tags],
-        responses=errors(400, 401, 403, 409, 413, 422, 500, 503),
-    )
-    app.add_api_route(one, show_printer, tags=[*tags], responses=errors(401, 403, 404, 422, 503))
-    app.add_api_route(
-        one,
-        change_printer,
-        methods=["PUT"],
-        tags=[*tags],
-        responses={
-            201: {"description": "It was added.", "model": Printer},
-            **errors(400, 401, 403, 413, 422, 500, 503),
-        },
-    )
-    app.add_api_route(
-        one,
-        remove_printer,
-        methods=["DELETE"],
-        status_code=204,
-        tags=[*tags],
-        response_class=Response,
-        responses=errors(401, 403, 404, 409, 422, 500, 503),
-    )
-    app.add_api_route(
-        f"{one}/status",
+        f"{PRINTERS.path}/{{name}}/status",
         ask_status,
         methods=["POST"],
-        tags=[*tags],
+        tags=[PRINTERS.tag],
         responses=errors(401, 403, 404, 422, 500, 503),
     )

@@ -19,9 +19,8 @@ from darkroom_ingest.senders.admission import CalledTitle, HostRule, Roster, Sen
 from darkroom_ingest.senders.repository import (
     SCHEMA,
     NotListed,
-    add_sender,
-    change_sender,
     put_called,
+    put_sender,
     read_roster,
     remove_called,
     remove_sender,
@@ -192,7 +191,7 @@ async def _add(database: Database, given: argparse.Namespace, by: str) -> None:
             sop_class_uids=(),
             max_associations=None,
         )
-        await add_sender(database, _changed(given, fresh), by=by)
+        await put_sender(database, _changed(given, fresh), by=by, new=True)
     _say(f"{given.ae_title} is listed")
 
 
@@ -208,7 +207,8 @@ async def _set(database: Database, given: argparse.Namespace, by: str) -> None:
         senders = {one.ae_title: one for one in roster.senders}
         if given.ae_title not in senders:
             raise NotListed(f"{given.ae_title} is not listed")
-        await change_sender(database, _changed(given, senders[given.ae_title]), by=by)
+        changed_sender = _changed(given, senders[given.ae_title])
+        await put_sender(database, changed_sender, by=by, new=False)
     _say(f"{given.ae_title} is changed")
 
 

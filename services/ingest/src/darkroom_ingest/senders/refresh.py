@@ -14,7 +14,7 @@ from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_ingest.senders.admission import Absence, Policy, Roster
 from darkroom_ingest.senders.repository import CHANNEL, SCHEMA, read_roster
-from darkroom_ingest.senders.roster import BrokenRoster, RosterCopy
+from darkroom_ingest.senders.roster import NOT_UNDERSTOOD, BrokenRoster, RosterCopy
 
 log = get_logger(__name__)
 POLL_SECONDS: Final = 3.0
@@ -101,6 +101,11 @@ class Refresh:
                     log.warning("senders.none_listed", reason="every association is rejected")
         except OSError as error:
             self._failed("copy", f"the copy of the list is not written: {error.strerror}")
+            return
+        unknown = [one.ae_title for one in roster.senders if one.description == NOT_UNDERSTOOD]
+        if unknown:
+            text = f"a row of the list of senders makes no sense, rejected: {', '.join(unknown)}"
+            self._failed("row", text)
             return
         if self._trouble:
             log.info("senders.followed_again")

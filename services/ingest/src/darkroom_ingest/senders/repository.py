@@ -7,11 +7,13 @@ one line in the log of whoever made it.
 import json
 from typing import Any, Final, Literal
 
-from darkroom_common.errors import PermanentError
 from darkroom_common.postgres.pool import Connection, Database
+from darkroom_common.resources.declared import SENDERS
+from darkroom_common.resources.resource import AlreadyThere, NotThere, Stale
+from darkroom_common.specs.senders import SenderSpec
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_ingest.senders.admission import CalledTitle, Roster, Sender
-from darkroom_ingest.senders.roster import as_json, parse_roster
+from darkroom_ingest.senders.roster import as_json, from_json, parse_roster
 
 log = get_logger(__name__)
 SCHEMA: Final = "ingest"
@@ -39,11 +41,11 @@ SELECT jsonb_build_object(
 """
 
 
-class AlreadyListed(PermanentError):
+class AlreadyListed(AlreadyThere):
     """The AE title is listed; change it instead."""
 
 
-class NotListed(PermanentError):
+class NotListed(NotThere):
     """The AE title is not listed."""
 
 
@@ -56,48 +58,79 @@ async def read_roster(db: Connection, *, limit: float | None = None) -> Roster:
     return parse_roster(await db.fetchval(_ROSTER, timeout=limit))
 
 
-async def add_sender(database: Database, sender: Sender, *, by: str) -> None:
-    """List a calling AE.
+async def put_sender(
+    database: Database,
+    sender: Sender,
+    *,
+    by: str,
+    new: bool | None = None,
+    version: int | None = None,
+) -> bool:
+    """List a calling AE (`new`), change what is listed (not `new`), or either; return which.
 
     Raises:
-        AlreadyListed: it is.
+        AlreadyListed: it is, and should be new.
+        NotListed: it is not, and should be.
+        Stale: it is not of this version any more.
     """
     async with database.transaction() as db:
-        if await _before(db, sender.ae_title) is not None:
+        before = await _before(db, sender.ae_title, version)
+        if new and before is not None:
             raise AlreadyListed(f"{sender.ae_title} is listed already")
-        await _write(db, sender)
-        await _record(db, "added", "calling", sender.ae_title, by, None, as_json(sender))
-    _told("added", "calling", sender.ae_title, by)
-
-
-async def change_sender(database: Database, sender: Sender, *, by: str) -> None:
-    """Change what is listed for a calling AE.
-
-    Raises:
-        NotListed: it is not.
-    """
-    async with database.transaction() as db:
-        before = await _before(db, sender.ae_title)
-        if before is None:
+        if new is False and before is None:
             raise NotListed(f"{sender.ae_title} is not listed")
         await _write(db, sender)
-        await _record(db, "changed", "calling", sender.ae_title, by, before, as_json(sender))
-    _told("changed", "calling", sender.ae_title, by)
+        action: Action = "added" if before is None else "changed"
+        await _record(db, action, "calling", sender.ae_title, by, before, as_json(sender))
+    _told(action, "calling", sender.ae_title, by)
+    return before is None
 
 
-async def remove_sender(database: Database, ae_title: str, *, by: str) -> None:
+async def remove_sender(
+    database: Database, ae_title: str, *, by: str, version: int | None = None
+) -> None:
     """Take a calling AE from the list.
 
     Raises:
         NotListed: it is not listed.
+        Stale: it is not of this version any more.
     """
     async with database.transaction() as db:
-        before = await _before(db, ae_title)
+        before = await _before(db, ae_title, version)
         if before is None:
             raise NotListed(f"{ae_title} is not listed")
         await db.execute("DELETE FROM ingest.calling_ae WHERE ae_title = $1", ae_title)
         await _record(db, "removed", "calling", ae_title, by, before, None)
     _told("removed", "calling", ae_title, by)
+
+
+class SenderTable:
+    """The list of senders as a resource: see `darkroom_common.resources.answers`."""
+
+    resource = SENDERS
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def put(  # noqa: PLR0913 - all of a request
+        self,
+        name: str,
+        spec: SenderSpec,
+        *,
+        by: str,
+        only_new: bool = False,
+        version: int | None = None,
+        secret: str | None = None,
+    ) -> bool:
+        """List a calling AE or change what is listed; return whether it is new."""
+        del secret  # a sender has none
+        sender = from_json({"ae_title": name, **spec.model_dump(mode="json")})
+        new = True if only_new else None
+        return await put_sender(self._database, sender, by=by, new=new, version=version)
+
+    async def delete(self, name: str, *, by: str, version: int | None = None) -> None:
+        """Take a calling AE from the list."""
+        await remove_sender(self._database, name, by=by, version=version)
 
 
 async def put_called(database: Database, title: CalledTitle, *, by: str, new: bool) -> None:
@@ -142,9 +175,15 @@ async def remove_called(database: Database, ae_title: str, *, by: str) -> None:
     _told("removed", "called", ae_title, by)
 
 
-async def _before(db: Connection, ae_title: str) -> dict[str, Any] | None:
+async def _before(
+    db: Connection, ae_title: str, version: int | None = None
+) -> dict[str, Any] | None:
     """Return what is listed for a calling AE; changes of the list wait for each other."""
     await _one_at_a_time(db)
+    if version is not None:
+        found = await db.fetchval("SELECT version FROM ingest.sender WHERE name = $1", ae_title)
+        if found != version:
+            raise Stale("this sender has been changed meanwhile")
     listed = (await read_roster(db)).senders
     return next((as_json(one) for one in listed if one.ae_title == ae_title), None)
 

@@ -5,12 +5,16 @@ happens to either, the last good list stays in force.
 """
 
 import os
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+import orjson
 from pydantic import TypeAdapter
 
 from darkroom_common.objects.store import sync_directory
+from darkroom_common.specs.senders import SenderSpec
 from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_ingest.senders.admission import (
@@ -26,6 +30,7 @@ from darkroom_ingest.senders.admission import (
 
 log = get_logger(__name__)
 COPY_NAME: Final = "senders.json"
+NOT_UNDERSTOOD: Final = "this version does not understand its rules"
 _ROSTER: Final = TypeAdapter(Roster)
 _SENDER: Final = TypeAdapter(Sender)
 
@@ -40,10 +45,32 @@ def parse_roster(text: str | bytes) -> Roster:
     Raises:
         BrokenRoster: it says none.
     """
-    try:
+    with suppress(ValueError):
         return _ROSTER.validate_json(text)
-    except ValueError as error:
+    try:
+        listed = orjson.loads(text)
+        senders = tuple(_readable(one) for one in listed.pop("senders", []))
+        return replace(_ROSTER.validate_json(orjson.dumps(listed)), senders=senders)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BrokenRoster(type(error).__name__) from error
+
+
+def _readable(listed: Any) -> Sender:
+    """Return a sender; one that this version does not understand is listed, but rejected."""
+    try:
+        return from_json(listed)
+    except ValueError:
+        idle = SenderSpec(enabled=False, description=NOT_UNDERSTOOD, host_rule="listed")
+        return from_json({**idle.model_dump(mode="json"), "ae_title": listed["ae_title"]})
+
+
+def from_json(listed: dict[str, Any]) -> Sender:
+    """Return a sender of JSON values.
+
+    Raises:
+        ValueError: it makes no sense.
+    """
+    return _SENDER.validate_json(orjson.dumps(listed))
 
 
 def as_json(sender: Sender) -> dict[str, Any]:

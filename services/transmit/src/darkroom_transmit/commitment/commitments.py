@@ -84,8 +84,7 @@ class Commitments:
         await self.runner.run()
 
     async def _attempt(self, job: CommitmentJob) -> Ending | Decide:
-        known = {d.name: d for d in await self.configuration.destinations()}
-        destination = known.get(job.lane)
+        destination = (await self.configuration.usable()).get(job.lane)
         if destination is None:
             return Ending(PHASES.waiting, "UnknownDestination", wait=UNKNOWN_SECONDS)
         commitment = destination.spec.commitment
@@ -150,7 +149,7 @@ class Commitments:
 
     async def settle(self, report: Report) -> bool:
         """Keep what a destination reports; return whether the transaction is one of its own."""
-        known = {d.name: d for d in await self.configuration.destinations()}
+        known = await self.configuration.usable()
         async with self.claims.database.transaction() as db:
             found = await db.fetchrow(_OF_TRANSACTION, report.transaction_uid)
             row = await db.fetchrow(_TRANSACTION, report.transaction_uid)

@@ -2,10 +2,11 @@
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from darkroom_common.resources.stored import Stored
 from darkroom_common.specs.destinations import DestinationSpec, Window
 
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -14,18 +15,8 @@ _AHEAD: Final = 8
 
 
 @dataclass(frozen=True)
-class Destination:
-    """A destination in force.
-
-    Attributes:
-        secret: of the login of a stow destination; empty without.
-        version: grows with every change.
-    """
-
-    name: str
-    spec: DestinationSpec
-    secret: str = field(default="", repr=False)
-    version: int = 1
+class Destination(Stored[DestinationSpec]):
+    """A destination in force."""
 
     def opens_at(self, now: dt.datetime) -> dt.datetime | None:
         """Return when a time window opens next: `now` while one is open; None when none ever is.

@@ -1,12 +1,16 @@
 """Destinations and rules from a file, for installations that keep their configuration in files."""
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from darkroom_common.errors import ConfigurationError
+from darkroom_common.resources.resource import S
+from darkroom_common.resources.spec_table import SpecTable
+from darkroom_common.specs.base import as_spec, strict
 from darkroom_common.specs.destinations import DestinationSpec, Name
 from darkroom_common.specs.rules import RuleSpec
 from darkroom_transmit.destinations.configuration import Configuration
@@ -14,10 +18,11 @@ from darkroom_transmit.destinations.configuration import Configuration
 BY: Final = "file"
 
 
+@strict
 class ConfiguredFile(BaseModel):
     """What the file holds; names that it lacks are left as they are."""
 
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     destinations: dict[Name, DestinationSpec] = Field(default_factory=dict)
     rules: dict[Name, RuleSpec] = Field(default_factory=dict)
@@ -40,11 +45,13 @@ async def apply_file(configuration: Configuration, path: Path) -> None:
             for item in error.errors(include_input=False, include_url=False)
         )
         raise ConfigurationError(f"DESTINATIONS_FILE: {wrong}") from None
-    known = {one.name: one.spec for one in await configuration.destinations()}
-    for name, spec in wanted.destinations.items():
+    await _apply(configuration.destination_table, wanted.destinations)
+    await _apply(configuration.rule_table, wanted.rules)
+
+
+async def _apply(table: SpecTable[S], wanted: Mapping[str, S]) -> None:
+    known = {one.name: one.spec for one in await table.all()}
+    for name, given in wanted.items():
+        spec = as_spec(table.resource.spec, given)
         if known.get(name) != spec:
-            await configuration.put_destination(name, spec, secret=None, only_new=False, by=BY)
-    rules = {one.name: one.spec for one in await configuration.rules()}
-    for name, rule in wanted.rules.items():
-        if rules.get(name) != rule:
-            await configuration.put_rule(name, rule, only_new=False, by=BY)
+            await table.put(name, spec, by=BY)

@@ -26,6 +26,8 @@ from darkroom_common.messages.remote import (
     SetProcedureStep,
     StartRetrieve,
 )
+from darkroom_common.resources.answers import refused
+from darkroom_common.resources.resource import Refusal
 from darkroom_common.seal import Seal
 from darkroom_common.specs.remote import (
     NewProcedureStep,
@@ -34,7 +36,6 @@ from darkroom_common.specs.remote import (
     WorklistQuery,
 )
 from darkroom_common.telemetry.logs import get_logger
-from darkroom_transmit.destinations.configuration import NotThere
 from darkroom_transmit.remote.procedure_steps import ProcedureSteps
 from darkroom_transmit.remote.query_keys import study_root_identifier, worklist_identifier
 from darkroom_transmit.remote.remotes import ANSWER_SECONDS, Remotes, reply_to
@@ -64,8 +65,8 @@ class RemoteAnswers:
             return await self._answer(message)
         except PeerFault as fault:
             return reply_to(fault)
-        except NotThere as error:
-            return Reply(outcome="not-found", reason=str(error))
+        except Refusal as error:
+            return refused(error)
 
     async def _answer(self, message: Request) -> Reply:
         match message:

@@ -15,10 +15,10 @@ from darkroom_common.dimse.users.find import Refused
 from darkroom_common.messages.base import Reply
 from darkroom_common.messages.remote import CreateProcedureStep, SetProcedureStep
 from darkroom_common.postgres.pool import Database
+from darkroom_common.resources.resource import NotThere
 from darkroom_common.seal import Seal
 from darkroom_common.specs.remote import NewProcedureStep, ProcedureStepChange, Reference
 from darkroom_common.telemetry.logs import get_logger
-from darkroom_transmit.destinations.configuration import NotThere
 from darkroom_transmit.remote.mpps import tell
 from darkroom_transmit.remote.remotes import Remotes
 from darkroom_transmit.remote.step_attributes import FINAL, changed, created, local

@@ -15,7 +15,7 @@ from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.messages.base import Reply
 from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
-from darkroom_transmit.destinations.configuration import Configuration, NotThere
+from darkroom_transmit.destinations.configuration import Configuration
 from darkroom_transmit.destinations.destination import Destination
 from darkroom_transmit.sending.sender import DimseSender
 
@@ -78,15 +78,8 @@ class Remotes:
     _waiting: Counter[str] = field(default_factory=Counter)
 
     async def named(self, name: str) -> Destination:
-        """Return a destination.
-
-        Raises:
-            NotThere: there is none of this name.
-        """
-        for one in await self.configuration.destinations():
-            if one.name == name:
-                return one
-        raise NotThere("there is no destination of this name")
+        """Return a destination; see `Configuration.named`."""
+        return await self.configuration.named(name)
 
     def peer(self, destination: Destination) -> Peer:
         """Return whom to call, with the patience of the destination.

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Final
 
 import orjson
+from pydantic import ValidationError
 from pydicom.dataset import Dataset
 
 from darkroom_common.dicom.json_model import texts
@@ -26,11 +27,11 @@ from darkroom_common.messages.base import new_message_id
 from darkroom_common.messages.remote import RetrieveFromRemote
 from darkroom_common.postgres.phi import PhiKeys
 from darkroom_common.postgres.pool import Connection, after_commit
+from darkroom_common.resources.resource import NotThere, Unreadable
 from darkroom_common.specs.remote import MOST_MATCHES, RemoteQuery
 from darkroom_common.specs.rules import Prefetch
 from darkroom_common.telemetry import metrics, traces
 from darkroom_common.telemetry.logs import get_logger
-from darkroom_transmit.destinations.configuration import NotThere
 from darkroom_transmit.destinations.destination import Destination
 from darkroom_transmit.remote.query_keys import study_root_identifier
 from darkroom_transmit.remote.remotes import ANSWER_SECONDS, Busy, Remotes
@@ -46,6 +47,7 @@ from darkroom_transmit.retrieval.repository import RetrieveJobs
 from darkroom_transmit.routing.decision import Rule
 
 log = get_logger(__name__)
+UNREADABLE_SECONDS: Final = 60.0
 AT_ONCE: Final = 2
 PHASES: Final = Phases(
     waiting="PENDING",
@@ -122,8 +124,8 @@ class Prefetcher:
 
     async def _attempt(self, job: Attempt) -> Ending | Decide:
         study = job.row["study_instance_uid"]
-        wanted = Prefetch.model_validate_json(job.row["spec"])
         try:
+            wanted = Prefetch.model_validate_json(job.row["spec"])
             destination = await self.remotes.named(job.lane)
             job.backoff = destination.spec.backoff
             current = await self._current(study)
@@ -132,10 +134,11 @@ class Prefetcher:
             chosen = await self._chosen(destination, current, wanted)
         except NotThere:
             return Ending(PHASES.failed, "UnknownDestination")
+        except (Unreadable, ValidationError):  # of a later version, which may come back
+            return Ending(PHASES.waiting, "UnreadableDestination", wait=UNREADABLE_SECONDS)
         except PeerFault as fault:
-            if not fault.transient:
-                return Ending(PHASES.failed, fault.reason, counts=True)
-            return self._again(job, fault.reason)
+            final = Ending(PHASES.failed, fault.reason, counts=True)
+            return self._again(job, fault.reason) if fault.transient else final
         except Busy:
             return self._again(job, "Busy")
         return partial(self._order, job, wanted, chosen)

@@ -13,8 +13,8 @@ from darkroom_common.dimse.users.find import Refused
 from darkroom_common.jobs.attempt import Ending
 from darkroom_common.jobs.lease import Claims
 from darkroom_common.jobs.runner import Runner
+from darkroom_common.resources.resource import NotThere, Unreadable
 from darkroom_common.telemetry import metrics
-from darkroom_transmit.destinations.configuration import NotThere
 from darkroom_transmit.destinations.destination import Destination
 from darkroom_transmit.remote.remotes import Remotes
 from darkroom_transmit.retrieval.decision import Verdict, judge
@@ -25,6 +25,7 @@ from darkroom_transmit.retrieval.repository import PHASES, RetrieveJob, Retrieve
 AT_ONCE: Final = 4
 AT_ONCE_EACH: Final = 2
 """Jobs of one node at a time: a slow one leaves room for others."""
+UNREADABLE_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,8 @@ class Retrievals:
             verdict = judge(end)
         except NotThere:
             verdict = Verdict("FAILED", "UnknownDestination")
+        except Unreadable:  # until a version runs here that understands it
+            return Ending(PHASES.waiting, "UnreadableDestination", wait=UNREADABLE_SECONDS)
         except PeerFault as fault:
             if isinstance(fault, Refused):
                 status = fault.status

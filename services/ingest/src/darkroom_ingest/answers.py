@@ -1,0 +1,30 @@
+"""What ingest answers to requests: changes of the list of senders."""
+
+from darkroom_common.messages.base import Reply, Request
+from darkroom_common.postgres.migrate import require_compatible
+from darkroom_common.postgres.pool import Database
+from darkroom_common.resources.answers import ResourceAnswers, refused
+from darkroom_common.resources.resource import Refusal
+from darkroom_ingest.senders.repository import SCHEMA, SenderTable
+
+
+class Answers:
+    """Answers the requests of the queue `ingest.requests`.
+
+    Receiving waits for nothing here: ingest hears of the change as of one by the command.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._resources = ResourceAnswers({SenderTable(database): lambda: None})
+
+    async def __call__(self, message: Request) -> Reply:
+        """Do what is asked and say what came of it."""
+        await require_compatible(self._database, schema=SCHEMA, package="darkroom_ingest")
+        try:
+            reply = await self._resources.answer(message)
+        except Refusal as error:
+            return refused(error)
+        if reply is None:
+            raise TypeError(f"ingest.requests got {message.TYPE}")
+        return reply

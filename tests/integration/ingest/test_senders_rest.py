@@ -1,0 +1,40 @@
+"""The list of senders by REST, with api and ingest as processes."""
+
+import asyncio
+
+import pytest
+
+from tests.integration.api.conftest import running_api
+from tests.integration.ingest.test_senders import CALLING, ae, outcome, until
+from tests.support.services import Services, declare_index_queue, prepare_database
+
+
+@pytest.mark.req("ING-05")
+async def test_senders_are_changed_while_ingest_runs(services: Services) -> None:
+    services.extra |= {"UNKNOWN_AE": "reject", "PROCESSES": "2"}
+    async with running_api(services) as api:
+        await prepare_database(services.superuser_url, "ingest")
+        await declare_index_queue(services.amqp_url)
+        await services.start("ingest")
+        assert await asyncio.to_thread(outcome, services) == CALLING
+        base, given = "/api/v1/senders", {"host_rule": "any", "sop_class_rule": "any"}
+        added = await api.client.post(base, json={"name": "SCANNER", **given})
+        assert added.status_code == 201, added.text
+        await until(0, lambda: outcome(services))
+        assert (await api.client.post(base, json={"name": "SCANNER", **given})).status_code == 409
+        assert (await api.client.post(base, json={"name": "X", "host": "y"})).status_code == 422
+        path, etag = f"{base}/SCANNER", added.headers["etag"]
+        await ae(services, "set", "SCANNER", "--description", "by the command")
+        shown = (await api.client.get(path)).json()
+        assert (shown["description"], shown["version"]) == ("by the command", 2)
+        refused = await api.client.put(path, json=given, headers={"if-match": etag})
+        assert refused.status_code == 412
+        hosts = {"host_rule": "listed", "hosts": [{"network": "10.0.0.0/8"}]}
+        assert (await api.client.put(path, json=hosts)).status_code == 200
+        await until(CALLING, lambda: outcome(services))
+        await ae(services, "add", "A/B*", "--any-host")
+        assert (await api.client.get(f"{base}/A%2FB%2A")).json()["name"] == "A/B*"
+        listed = (await api.client.get(base)).json()
+        assert [one["name"] for one in listed["data"]] == ["A/B*", "SCANNER"]
+        assert (await api.client.delete(f"{base}/A%2FB%2A")).status_code == 204
+        assert "A/B" not in await ae(services, "list", "--json")
