@@ -22,6 +22,7 @@ from typing import Any, Final
 from darkroom_common import health as health_server
 from darkroom_common.errors import DarkroomError
 from darkroom_common.health import Health
+from darkroom_common.output import complain
 from darkroom_common.postgres.migrate import migrate
 from darkroom_common.settings import MigrationSettings, Settings
 from darkroom_common.telemetry import metrics
@@ -120,10 +121,10 @@ def main(  # noqa: PLR0913 - all by keyword
                 return _migrate(name, schema, phase=(arguments[1:] or ["all"])[0])
             case _:
                 choices = " | ".join(["migrate [pre|post]", *further])
-                print(f"usage: python -m darkroom_{name} [{choices}]", file=sys.stderr)  # noqa: T201
+                complain(f"usage: python -m darkroom_{name} [{choices}]")
                 return COULD_NOT_RUN
     except DarkroomError as error:
-        print(f"darkroom_{name}: {error}", file=sys.stderr)  # noqa: T201 - a command's own words
+        complain(f"darkroom_{name}: {error}")
         return 1
 
 
@@ -151,9 +152,9 @@ def _command(name: str, settings: type[Settings], command: Command, rest: list[s
 
         return asyncio.run(run())
     except DarkroomError as error:
-        print(f"darkroom_{name} {command.name}: {error}", file=sys.stderr)  # noqa: T201
+        complain(f"darkroom_{name} {command.name}: {error}")
     except KeyboardInterrupt:
-        print(f"darkroom_{name} {command.name}: interrupted", file=sys.stderr)  # noqa: T201
+        complain(f"darkroom_{name} {command.name}: interrupted")
     return COULD_NOT_RUN
 
 

@@ -24,6 +24,7 @@ from urllib.parse import quote, unquote, urlsplit
 from pydantic import Field, SecretStr
 
 from darkroom_common.errors import ConfigurationError, DarkroomError, DependencyUnavailable
+from darkroom_common.output import complain
 from darkroom_common.settings import SettingsBase
 from darkroom_common.telemetry.logs import configure_logs, get_logger
 from darkroom_common.topology import render_policies
@@ -151,10 +152,10 @@ def main(arguments: list[str]) -> int:
                 configure_logs(service="broker", level=told.log_level, style=told.log_format)
                 apply_policies(told.management_url.get_secret_value(), told.vhost)
             case _:
-                print("usage: definitions render <file> | apply", file=sys.stderr)  # noqa: T201 - a command's own words
+                complain("usage: definitions render <file> | apply")
                 return 2
     except (DarkroomError, OSError) as error:
-        print(f"definitions: {error}", file=sys.stderr)  # noqa: T201 - a command's own words
+        complain(f"definitions: {error}")
         return 1
     return 0
 

@@ -13,6 +13,7 @@ from typing import Final
 
 from darkroom_common.messages.breaks import JsonSchema, breaks
 from darkroom_common.messages.registry import MESSAGE_TYPES
+from darkroom_common.output import complain
 from darkroom_common.topology import REQUEST_QUEUES, WORK_QUEUES
 
 SEALED: Final = ".sealed"
@@ -122,7 +123,7 @@ def main(page: str) -> int:
     current = current_schemas()
     problems = broken(stored_schemas(), current)
     if problems:
-        print("\n".join([*problems, "make a new version"]), file=sys.stderr)  # noqa: T201
+        complain("\n".join([*problems, "make a new version"]))
         return 1
     for name, schema in current.items():
         text = json.dumps(schema, indent=2, sort_keys=True) + "\n"

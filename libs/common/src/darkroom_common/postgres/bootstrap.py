@@ -13,6 +13,7 @@ import asyncpg
 from pydantic import Field, SecretStr
 
 from darkroom_common.errors import ConfigurationError, DarkroomError, DependencyUnavailable
+from darkroom_common.output import complain
 from darkroom_common.postgres.address import PostgresUrl
 from darkroom_common.settings import SettingsBase
 from darkroom_common.telemetry.logs import configure_logs, get_logger
@@ -121,7 +122,7 @@ def main() -> int:
         passwords = {k: v.get_secret_value() for k, v in settings.role_passwords.items()}
         asyncio.run(bootstrap(settings.superuser_url.get_secret_value(), passwords))
     except DarkroomError as error:
-        print(f"bootstrap: {error}", file=sys.stderr)  # noqa: T201 - a command's own words
+        complain(f"bootstrap: {error}")
         return 1
     return 0
 

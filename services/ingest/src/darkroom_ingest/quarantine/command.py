@@ -19,8 +19,9 @@ from darkroom_common.dicom.part10 import encode_head
 from darkroom_common.dicom.walk import Unreadable
 from darkroom_common.errors import ConfigurationError, DarkroomError
 from darkroom_common.objects.quarantine import Entry, NotQuarantined, Quarantine
+from darkroom_common.output import say
 from darkroom_common.telemetry.logs import get_logger
-from darkroom_ingest.quarantine.inspection import Inspection, elements, inspect
+from darkroom_ingest.quarantine.inspection import Inspection, Problem, elements, inspect
 from darkroom_ingest.receiving.acceptance import REASONS
 from darkroom_ingest.settings import IngestSettings
 
@@ -65,19 +66,19 @@ class Desk:
         found = list(self._selected(given.reason, given.since))
         if given.json:
             for entry in found:
-                _say(json.dumps(_described(entry)))
+                say(json.dumps(_described(entry)))
             return 0
         if not found:
-            _say("nothing is in quarantine" if not (given.reason or given.since) else "nothing")
+            say("nothing is in quarantine" if not (given.reason or given.since) else "nothing")
             return 0
         width = max(len(entry.reason) for entry in found)
         for entry in found:
             status, ae = entry.told.get("status", "?"), str(entry.told.get("calling_ae_title", "?"))
-            _say(
+            say(
                 f"{entry.id}  {entry.at:%Y-%m-%d %H:%M:%S}  {entry.reason:{width}}  {status}  "
                 f"{entry.size:>12}  {_escaped(ae)}"
             )
-        _say(f"{len(found)} objects, {sum(entry.size for entry in found)} bytes")
+        say(f"{len(found)} objects, {sum(entry.size for entry in found)} bytes")
         return 0
 
     def _selected(self, reason: str | None, since: datetime | None) -> Iterable[Entry]:
@@ -98,14 +99,14 @@ class Desk:
             told["today"] = {"readable": False, "reason": error.code, "position": error.position}
             told["elements"] = []
         if given.json:
-            _say(json.dumps(told))
+            say(json.dumps(told))
             return 0
         listed = told.pop("elements")
         for name, value in told.items():
-            _say(f"{name:20} {_escaped(str(value))}")
+            say(f"{name:20} {_escaped(str(value))}")
         for one in listed:
             value = "" if one["value"] is None else one["value"]
-            _say(
+            say(
                 f"  ({one['tag']}) {one['keyword']:32} byte {one['position']:>10} "
                 f"length {one['length']:>10}  {value}".rstrip()
             )
@@ -123,7 +124,7 @@ class Desk:
             refusal = self._release(entry, force=given.force)
         if refusal:
             raise NotDone(f"{entry.id} is not released: {refusal}")
-        _say(f"released {entry.id}")
+        say(f"released {entry.id}")
         return 0
 
     def replay(self, given: argparse.Namespace) -> int:
@@ -137,10 +138,10 @@ class Desk:
                 except NotQuarantined:
                     continue
                 released, left = released + (not refusal), left + bool(refusal)
-                _say(f"{entry.id}  {f'left: {refusal}' if refusal else 'released'}")
+                say(f"{entry.id}  {f'left: {refusal}' if refusal else 'released'}")
                 if number % _PROGRESS == 0:
-                    _say(f"{number} of {len(found)}")
-        _say(f"{released} released, {left} left")
+                    say(f"{number} of {len(found)}")
+        say(f"{released} released, {left} left")
         return LEFT if left else 0
 
     def _release(self, entry: Entry, *, force: bool) -> str:
@@ -150,10 +151,11 @@ class Desk:
         except Unreadable as error:
             return f"its head is damaged ({error.code}): export it and look at the medium"
         forced = today.problem is not None
+        problem = "" if today.problem is None else _in_words(today.problem)
         if today.identity is None:
-            return f"{_problem(today)}; its UIDs cannot be told, so that --force cannot help"
+            return f"{problem}; its UIDs cannot be told, so that --force cannot help"
         if forced and not force:
-            return f"{_problem(today)}; --force accepts it as it is"
+            return f"{problem}; --force accepts it as it is"
         self._quarantine.record("release", entry, forced=forced)
         if forced:
             meta = replace(
@@ -178,7 +180,7 @@ class Desk:
             self._quarantine.record("discard", entry)
             self._quarantine.discard(entry.id)
         log.warning("quarantine.discarded", receipt=entry.id, reason=entry.reason)
-        _say(f"deleted {what}")
+        say(f"deleted {what}")
         return 0
 
     def export(self, given: argparse.Namespace) -> int:
@@ -189,7 +191,7 @@ class Desk:
             target.chmod(0o600)
             shutil.copyfileobj(source, copy)
         log.warning("quarantine.exported", receipt=entry.id, reason=entry.reason)
-        _say(f"exported {entry.id} to {target}; it may identify a patient")
+        say(f"exported {entry.id} to {target}; it may identify a patient")
         return 0
 
 
@@ -215,10 +217,9 @@ def _verdict(today: Inspection) -> dict[str, Any]:
     }
 
 
-def _problem(today: Inspection) -> str:
-    assert today.problem is not None  # noqa: S101 - the callers have looked
-    where = f" at byte {today.problem.position}" if today.problem.position is not None else ""
-    return f"{today.problem.reason}{where}: {REASONS[today.problem.reason]}"
+def _in_words(problem: Problem) -> str:
+    where = f" at byte {problem.position}" if problem.position is not None else ""
+    return f"{problem.reason}{where}: {REASONS[problem.reason]}"
 
 
 def _escaped(text: str) -> str:
@@ -227,10 +228,6 @@ def _escaped(text: str) -> str:
 
 def _agreed(question: str) -> bool:
     return sys.stdin.isatty() and input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)  # noqa: T201 - the command's output
 
 
 def _moment(text: str) -> datetime:

@@ -13,6 +13,7 @@ from ipaddress import ip_network
 from typing import Any, Final
 
 from darkroom_common.errors import ConfigurationError
+from darkroom_common.output import say
 from darkroom_common.postgres.migrate import require_compatible
 from darkroom_common.postgres.pool import Database, open_database
 from darkroom_ingest.senders.admission import CalledTitle, HostRule, Roster, Sender
@@ -142,14 +143,14 @@ async def _list(database: Database, given: argparse.Namespace, _: str) -> None:
             "called": [asdict(one) for one in roster.called],
             "senders": [as_json(one) for one in roster.senders],
         }
-        _say(json.dumps(listed))
+        say(json.dumps(listed))
         return
     for title in roster.called:
-        _say(_line(title.ae_title, "answers to it", title.enabled, title.description))
+        say(_line(title.ae_title, "answers to it", title.enabled, title.description))
     for sender in roster.senders:
-        _say(_line(sender.ae_title, _rules(sender), sender.enabled, sender.description))
+        say(_line(sender.ae_title, _rules(sender), sender.enabled, sender.description))
     if not roster.senders:
-        _say("no sender is listed")
+        say("no sender is listed")
 
 
 def _line(ae_title: str, rules: str, enabled: bool, description: str) -> str:
@@ -192,7 +193,7 @@ async def _add(database: Database, given: argparse.Namespace, by: str) -> None:
             max_associations=None,
         )
         await put_sender(database, _changed(given, fresh), by=by, new=True)
-    _say(f"{given.ae_title} is listed")
+    say(f"{given.ae_title} is listed")
 
 
 async def _set(database: Database, given: argparse.Namespace, by: str) -> None:
@@ -209,7 +210,7 @@ async def _set(database: Database, given: argparse.Namespace, by: str) -> None:
             raise NotListed(f"{given.ae_title} is not listed")
         changed_sender = _changed(given, senders[given.ae_title])
         await put_sender(database, changed_sender, by=by, new=False)
-    _say(f"{given.ae_title} is changed")
+    say(f"{given.ae_title} is changed")
 
 
 async def _remove(database: Database, given: argparse.Namespace, by: str) -> None:
@@ -217,7 +218,7 @@ async def _remove(database: Database, given: argparse.Namespace, by: str) -> Non
         await remove_called(database, given.ae_title, by=by)
     else:
         await remove_sender(database, given.ae_title, by=by)
-    _say(f"{given.ae_title} is not listed any more")
+    say(f"{given.ae_title} is not listed any more")
 
 
 def _called(given: argparse.Namespace, title: CalledTitle) -> CalledTitle:
@@ -246,7 +247,3 @@ def _changed(given: argparse.Namespace, sender: Sender) -> Sender:
 def _common(given: argparse.Namespace) -> dict[str, Any]:
     found = {"enabled": given.enabled, "description": given.description}
     return {name: value for name, value in found.items() if value is not None}
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)  # noqa: T201 - the command's output

@@ -7,7 +7,6 @@ interrupted goes on where it was when the same is asked for again.
 import argparse
 import asyncio
 import json
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,6 +15,7 @@ from typing import Any, Final
 from darkroom_common.clock import monotonic
 from darkroom_common.errors import TransientError
 from darkroom_common.objects.store import ObjectStore, open_store
+from darkroom_common.output import say
 from darkroom_common.postgres.migrate import require_compatible
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Connection, Database, open_database
@@ -174,9 +174,9 @@ def _finding(run: Run, finding: Finding) -> dict[str, Any]:
 
 
 def _as_json(line: dict[str, Any]) -> None:
-    print(json.dumps(line), flush=True)  # noqa: T201 - the command's output
+    say(json.dumps(line))
 
 
 def _as_text(line: dict[str, Any]) -> None:
     words = " ".join(f"{name}={value}" for name, value in line.items() if name != "event")
-    print(f"{line['event']} {words}", file=sys.stdout, flush=True)  # noqa: T201 - its output
+    say(f"{line['event']} {words}")
