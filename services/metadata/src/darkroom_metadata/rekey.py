@@ -9,16 +9,17 @@ Exit code 0: no row is left under another key; 2: it could not run, or not to it
 import argparse
 import asyncio
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from darkroom_common.clock import monotonic
 from darkroom_common.errors import ConfigurationError, TransientError
+from darkroom_common.output import say
 from darkroom_common.postgres.migrate import require_compatible
 from darkroom_common.postgres.phi import PGP_OPTIONS, PhiKeys
 from darkroom_common.postgres.pool import Database, is_clash, open_database
+from darkroom_common.postgres.statement import statement
 from darkroom_metadata.settings import MetadataSettings
 
 COLUMNS: Final[Mapping[str, str]] = {
@@ -31,6 +32,18 @@ COLUMNS: Final[Mapping[str, str]] = {
 BATCH: Final = 500
 PASSES: Final = 10
 _CLASH_SECONDS: Final = 0.05
+
+# primary key; whoever has a row locked is given the time of a pass
+_NEXT: Final = (
+    "SELECT id FROM index.{table} WHERE id > $1 AND phi_key <> $2"
+    " ORDER BY id LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED"
+)
+_ENCRYPT: Final = (
+    "UPDATE index.{table} SET phi_key = $3, {column} ="
+    " CASE WHEN length({column}) = 0 THEN {column} ELSE pgp_sym_encrypt("
+    " pgp_sym_decrypt({column}, ($1::text[])[phi_key]), $2, $4) END"
+    " WHERE id = ANY($5::bigint[])"
+)
 
 Tell = Callable[[dict[str, Any]], None]
 
@@ -78,7 +91,7 @@ class Rekeying:
         """Return how many rows of a table have another than the current key."""
         async with self.database.acquire() as db:
             count: int = await db.fetchval(
-                f"SELECT count(*) FROM index.{table} WHERE phi_key <> $1",  # noqa: S608 - of COLUMNS
+                statement("SELECT count(*) FROM index.{table} WHERE phi_key <> $1", table=table),
                 self.keys.current,
             )
         return count
@@ -88,7 +101,7 @@ class Rekeying:
         for table in COLUMNS:
             async with self.database.acquire() as db:
                 rows = await db.fetch(
-                    f"SELECT DISTINCT phi_key FROM index.{table}"  # noqa: S608 - of COLUMNS
+                    statement("SELECT DISTINCT phi_key FROM index.{table}", table=table)
                 )
             unknown |= {row["phi_key"] for row in rows} - set(self.keys.keys)
         if unknown:
@@ -115,19 +128,11 @@ class Rekeying:
             try:
                 async with self.database.transaction() as db:
                     ids = await db.fetch(
-                        # primary key; whoever has a row locked is given the time of a pass
-                        f"SELECT id FROM index.{table} WHERE id > $1 AND phi_key <> $2"  # noqa: S608
-                        " ORDER BY id LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED",
-                        after,
-                        self.keys.current,
-                        BATCH,
+                        statement(_NEXT, table=table), after, self.keys.current, BATCH
                     )
                     numbers = [row["id"] for row in ids]
                     await db.execute(
-                        f"UPDATE index.{table} SET phi_key = $3, {column} ="  # noqa: S608
-                        f" CASE WHEN length({column}) = 0 THEN {column} ELSE pgp_sym_encrypt("
-                        f" pgp_sym_decrypt({column}, ($1::text[])[phi_key]), $2, $4) END"
-                        " WHERE id = ANY($5::bigint[])",
+                        statement(_ENCRYPT, table=table, column=column),
                         self.keys.by_id(),
                         self.keys.current_key,
                         self.keys.current,
@@ -164,7 +169,7 @@ async def rekey(settings: MetadataSettings, arguments: Sequence[str]) -> int:
 
 
 def _as_json(line: dict[str, Any]) -> None:
-    print(json.dumps(line), flush=True)  # noqa: T201 - the command's output
+    say(json.dumps(line))
 
 
 def _as_text(line: dict[str, Any]) -> None:
@@ -172,4 +177,4 @@ def _as_text(line: dict[str, Any]) -> None:
         text = f"{line['rewritten']} rows were encrypted again; no row is left under another key"
     else:
         text = f"{line['table']}: {line['done']} of {line['of']}"
-    print(text, file=sys.stdout, flush=True)  # noqa: T201 - the command's output
+    say(text)

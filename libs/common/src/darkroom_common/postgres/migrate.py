@@ -18,8 +18,13 @@ import asyncpg
 
 from darkroom_common.errors import ConfigurationError, DependencyUnavailable
 from darkroom_common.postgres.pool import Connection, Database
+from darkroom_common.postgres.statement import statement
 from darkroom_common.telemetry.logs import get_logger
 
+_APPLIED: Final = "SELECT version, phase, checksum FROM {schema}.schema_migration"
+_KEEP: Final = (
+    "INSERT INTO {schema}.schema_migration (version, name, phase, checksum) VALUES ($1, $2, $3, $4)"
+)
 log = get_logger(__name__)
 _NAME: Final = re.compile(r"^(?P<version>\d{4})_(?P<phase>pre|post)_(?P<what>[a-z0-9_]+)\.sql$")
 _SCHEMA: Final = re.compile(r"^[a-z_]+$")
@@ -94,9 +99,7 @@ def decide(
 
 async def _applied(connection: Connection, schema: str) -> dict[int, tuple[str, str]]:
     try:
-        rows = await connection.fetch(
-            f"SELECT version, phase, checksum FROM {schema}.schema_migration"  # noqa: S608 - checked name
-        )
+        rows = await connection.fetch(statement(_APPLIED, schema=schema))
     except (
         asyncpg.UndefinedTableError,
         asyncpg.InvalidSchemaNameError,
@@ -187,8 +190,7 @@ async def migrate(url: str, *, schema: str, package: str, phase: str = "all") ->
                 await connection.execute(f"SET LOCAL search_path = {schema}, public")
                 await connection.execute(migration.sql)
                 await connection.execute(
-                    f"INSERT INTO {schema}.schema_migration (version, name, phase, checksum)"  # noqa: S608 - checked name
-                    " VALUES ($1, $2, $3, $4)",
+                    statement(_KEEP, schema=schema),
                     migration.version,
                     migration.name,
                     migration.phase,
