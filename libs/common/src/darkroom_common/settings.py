@@ -6,7 +6,7 @@ is an error, since one of them would be ignored without a word.
 
 import os
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
@@ -21,6 +21,7 @@ from pydantic_settings import (
 from darkroom_common.errors import ConfigurationError
 from darkroom_common.postgres.address import PostgresUrl
 
+EVERY_INTERFACE: Final = "0.0.0.0"  # noqa: S104 - in a container, who may connect is for the network to say
 PREFIX = "DARKROOM_"
 
 

@@ -2,13 +2,13 @@
 
 from pydantic import Field, SecretStr
 
-from darkroom_common.settings import Settings
+from darkroom_common.settings import EVERY_INTERFACE, Settings
 
 
 class ApiSettings(Settings):
     """Settings of the api."""
 
-    http_host: str = "0.0.0.0"  # noqa: S104 - people and programs reach it from elsewhere
+    http_host: str = EVERY_INTERFACE
     http_port: int = Field(default=8080, ge=0, le=65535)
     public_url: str | None = Field(
         default=None,

@@ -9,14 +9,14 @@ from pydantic import Field, SecretStr, model_validator
 from darkroom_common.dicom.limits import DEFAULT_LIMITS, ReadLimits
 from darkroom_common.dimse.tls import TlsFiles
 from darkroom_common.objects.keys import DEFAULT_TEMPLATE
-from darkroom_common.settings import Settings
+from darkroom_common.settings import EVERY_INTERFACE, Settings
 from darkroom_ingest.senders.admission import Policy
 
 
 class IngestSettings(Settings):
     """Settings of ingest. It works without the database, by its copy of the list of senders."""
 
-    dicom_host: str = "0.0.0.0"  # noqa: S104 - modalities come from other machines
+    dicom_host: str = EVERY_INTERFACE
     dicom_port: int = Field(default=11112, ge=1, le=65535)
     ae_title: str = Field(default="DARKROOM", min_length=1, max_length=16)
     require_called_ae_title: bool = True

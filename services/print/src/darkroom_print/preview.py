@@ -15,7 +15,7 @@ import imagecodecs
 import numpy as np
 from PIL import Image as Pillow
 
-from darkroom_print.composing.bitmap import Film, Pixels
+from darkroom_print.composing.bitmap import OCTET, Film, Pixels, is_colour
 from darkroom_print.planning.film import MM_PER_INCH
 
 _POINTS: Final = 72.0  # of an inch
@@ -32,13 +32,13 @@ def png(film: Film, max_edge: int | None = None) -> bytes:
     """
     pixels = film.sheet.pixels
     if max_edge is None or max(pixels.shape[:2]) <= max_edge:
-        whole = _16_bits(pixels, film.sheet.bits) if film.sheet.bits > 8 else pixels  # noqa: PLR2004
+        whole = _16_bits(pixels, film.sheet.bits) if film.sheet.bits > OCTET else pixels
         return _encoded(film, whole)
     return _encoded(film, _reduced(_8_bits(pixels, film.sheet.bits), max_edge))
 
 
 def _8_bits(pixels: Pixels, bits: int) -> Pixels:
-    if bits == 8:  # noqa: PLR2004 - bits of an octet
+    if bits == OCTET:
         return pixels
     white = (1 << bits) - 1
     table = ((np.arange(white + 1, dtype=np.uint32) * 255 + white // 2) // white).astype(np.uint8)
@@ -125,7 +125,7 @@ def _page(film: Film, number: int) -> list[bytes]:
     pixels = _8_bits(film.sheet.pixels, film.sheet.bits)
     data = _image_data(bytes(imagecodecs.png_encode(np.ascontiguousarray(pixels), level=_LEVEL)))
     rows, columns = pixels.shape[:2]
-    colours = 1 if pixels.ndim == 2 else 3  # noqa: PLR2004 - rows, columns
+    colours = 3 if is_colour(pixels) else 1
     space = "DeviceGray" if colours == 1 else "DeviceRGB"
     width, height = (
         f"{length * _POINTS / MM_PER_INCH:.3f}"

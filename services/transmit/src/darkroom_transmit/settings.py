@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from darkroom_common.settings import Settings
+from darkroom_common.settings import EVERY_INTERFACE, Settings
 from darkroom_transmit.sending.pool import ACQUIRE_SECONDS, IDLE_SECONDS
 
 
@@ -45,7 +45,7 @@ class TransmitSettings(Settings):
         le=65535,
         description="where destinations report storage commitment on associations of their own",
     )
-    commitment_host: str = "0.0.0.0"  # noqa: S104 - destinations come from other machines
+    commitment_host: str = EVERY_INTERFACE
     commitment_wait_seconds: float = Field(
         default=5, ge=0, le=300, description="for a report on the association that has asked"
     )

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from darkroom_common.settings import EVERY_INTERFACE
 from darkroom_local.engines.ports import is_free
 from darkroom_local.engines.postgres import installations
 from darkroom_local.engines.rabbitmq import server_script
@@ -47,7 +48,7 @@ def examine(data: Path, ports: dict[str, int], *, running_here: bool) -> list[Fi
         _program("storescu", "DCMTK (to send files)", "apt-get install dcmtk", optional=True),
     ]
     for what, port in ports.items():
-        free = running_here or is_free(port, "0.0.0.0")  # noqa: S104 - as the services do
+        free = running_here or is_free(port, EVERY_INTERFACE)
         findings.append(
             Finding(
                 f"{what} port {port}",

@@ -24,6 +24,7 @@ from pydicom.uid import (
 from darkroom_common.clock import utc_now
 
 # Grey level, half axes, centre, angle in degrees; on a square from -1 to 1.
+_RIBS: Final = 0.8  # of half the width
 _ELLIPSES: Final = (
     (1.0, 0.69, 0.92, 0.0, 0.0, 0),
     (-0.8, 0.6624, 0.874, 0.0, -0.0184, 0),
@@ -163,7 +164,7 @@ def _cr_image(common: Dataset) -> FileDataset:
     for side in (-1, 1):
         image -= 0.45 * np.exp(-((((x - side * 0.42) / 0.3) ** 2 + (y / 0.65) ** 2) ** 3))
     image += 0.25 * np.exp(-((x / 0.09) ** 2))
-    image += 0.06 * np.cos(18 * (y + 0.35 * x**2)) ** 6 * (np.abs(x) < 0.8)  # noqa: PLR2004
+    image += 0.06 * np.cos(18 * (y + 0.35 * x**2)) ** 6 * (np.abs(x) < _RIBS)
     stored = (image.clip(0, 1) * 4095).astype(np.uint16)
     cr = _object(common, ComputedRadiographyImageStorage, "CR", stored, bits=12)
     cr.ImageType = ["ORIGINAL", "PRIMARY"]

@@ -15,6 +15,7 @@ import asyncpg
 import httpx
 
 from darkroom_common.clock import monotonic, wall_seconds
+from darkroom_common.settings import EVERY_INTERFACE
 from darkroom_common.topology import render_policies
 from darkroom_local.engines.ports import PortBook, is_free
 from darkroom_local.engines.postgres import PrivatePostgres
@@ -63,7 +64,7 @@ class RealPrograms:
 
 
 def _host(name: str) -> str:
-    return os.environ.get(f"DARKROOM_{name}_HOST", "0.0.0.0")  # noqa: S104 - as the services do
+    return os.environ.get(f"DARKROOM_{name}_HOST", EVERY_INTERFACE)
 
 
 class Stack:

@@ -16,7 +16,7 @@ from typing import Any, Final
 from pydicom.charset import convert_encodings
 from pydicom.datadict import dictionary_VR, private_dictionary_VR
 
-from darkroom_common.dicom.json_model import INLINE_LIMIT, Element, JsonDataset
+from darkroom_common.dicom.json_model import FILE_META, INLINE_LIMIT, Element, JsonDataset
 from darkroom_common.dicom.walk import ITEM, ITEM_END, SEQUENCE_END, UNDEFINED
 
 BEGINNING: Final = 1 << 16
@@ -30,6 +30,10 @@ _PIXEL_DATA: Final = 0x7FE00010
 _CHARACTER_SET: Final = 0x00080005
 _PIXEL_REPRESENTATION: Final = 0x00280103
 _DEPTH: Final = 16
+_DELIMITERS: Final = 0xFFFE
+"""The group of items and their ends."""
+_CREATORS: Final = range(0x10, 0x100)
+"""Elements of an odd group that name who has reserved a block of it (PS3.5 7.8.1)."""
 _FRAGMENTS: Final = 1 << 16
 _EXPLICIT: Final = struct.Struct("<HH2sH")
 _IMPLICIT: Final = struct.Struct("<HHL")
@@ -127,7 +131,7 @@ class _Reader:
                     vr = raw_vr.decode("ascii")
                     if vr == "UN":
                         self._check_unknown(tag, creators)
-            if tag <= last or group <= 2 or group == 0xFFFE:  # noqa: PLR2004 - no attributes
+            if tag <= last or group <= FILE_META or group == _DELIMITERS:
                 raise Unusual
             last = tag
             name = f"{tag:08X}"
@@ -142,7 +146,7 @@ class _Reader:
                 raise Unusual
             if number:  # group lengths are no attributes
                 found[name] = self._value(tag, vr, data[at:stop], prefix + name, depth)
-                if group & 1 and 0x10 <= number <= 0xFF:  # noqa: PLR2004 - PS3.5 7.8.1
+                if group & 1 and number in _CREATORS:
                     if vr != "LO":
                         raise Unusual
                     creators[group << 8 | number] = "".join(found[name].get("Value", ()))
@@ -348,10 +352,10 @@ def _public_vr(tag: int) -> str:
 
 def _private_vr(tag: int, creators: dict[int, str]) -> str:
     number = tag & 0xFFFF
-    if number <= 0xFF:  # noqa: PLR2004 - PS3.5 7.8.1
-        if number < 0x10:  # noqa: PLR2004
-            raise Unusual
+    if number in _CREATORS:
         return "LO"
+    if number < _CREATORS.stop:
+        raise Unusual
     creator = creators.get((tag >> 16) << 8 | number >> 8)
     return "UN" if creator is None else _vr_of_creator(tag, creator)
 

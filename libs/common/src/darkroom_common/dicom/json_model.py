@@ -14,6 +14,8 @@ from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
 
+FILE_META: Final = 2
+"""The group of the file meta information: none of it is an attribute of the object."""
 INLINE_LIMIT: Final = 1024
 """Bytes of a binary value that stands in the JSON itself."""
 DEFER_LIMIT: Final = 65536
@@ -32,7 +34,7 @@ def to_json(dataset: Dataset, prefix: str = "bulkdata/", depth: int = 0) -> Json
     """Return a data set as DICOM JSON, without group 2 and without group lengths."""
     found: JsonDataset = {}
     for tag in sorted(dataset.keys()):
-        if tag.group == 2 or tag.element == 0:  # noqa: PLR2004 - file meta is no attribute
+        if tag.group == FILE_META or tag.element == 0:
             continue
         name = f"{tag.group:04X}{tag.element:04X}"
         found[name] = _element(dataset, tag, f"{prefix}{name}", depth)

@@ -6,6 +6,7 @@ from typing import Final
 
 from darkroom_common.dicom.walk import Unreadable, Walker
 
+_LEAST: Final = 144  # bytes: preamble, prefix, group length
 PREAMBLE: Final = bytes(128)
 PREFIX: Final = b"DICM"
 IMPLEMENTATION_CLASS_UID: Final = "2.25.216273817461907462381927461829374651"
@@ -78,7 +79,7 @@ def decode_head(data: bytes | memoryview) -> tuple[FileMeta, int]:
     """
     if bytes(data[128:132]) != PREFIX:
         raise Unreadable("no-prefix", 128)
-    if len(data) < 144:  # noqa: PLR2004 - preamble, prefix, group length element
+    if len(data) < _LEAST:
         raise Unreadable("truncated", len(data))
     group, number, vr, size, length = struct.unpack_from("<HH2sHL", data, 132)
     if (group, number, vr, size) != (2, 0, b"UL", 4):

@@ -141,7 +141,7 @@ class Quarantine:
     def entries(self) -> list[Entry]:
         """Return all, the oldest first."""
         found = []
-        for name in sorted(os.listdir(self.directory)):  # noqa: PTH208 - names are what is wanted
+        for name in sorted(path.name for path in self.directory.iterdir()):
             if _ID.match(name):
                 try:
                     found.append(self.entry(name))

@@ -17,6 +17,7 @@ from typing import Final, Self
 
 from darkroom_common.errors import ConfigurationError
 
+_MAX_SMALLINT: Final = 32767
 PGP_OPTIONS: Final = "cipher-algo=aes256, s2k-mode=0, compress-algo=0"
 KEY_BYTES: Final = 32
 TOKEN_BYTES: Final = 16
@@ -67,7 +68,7 @@ class PhiKeys:
             ) from None
         for number, key in keys.items():
             _key(key, f"PHI_KEYS key {number}")
-            if not 1 <= number <= 32767:  # noqa: PLR2004 - a smallint
+            if not 1 <= number <= _MAX_SMALLINT:
                 raise ConfigurationError("PHI_KEYS: key ids go from 1 to 32767")
         if current not in keys:
             raise ConfigurationError(f"PHI_KEYS: the current key {current} is not among the keys")

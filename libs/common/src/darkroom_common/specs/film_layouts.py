@@ -8,6 +8,7 @@ from typing import Final
 
 from darkroom_common.errors import PermanentError
 
+_COLUMNS_AND_ROWS: Final = 2  # of STANDARD\C,R
 MAX_BOXES: Final = 400
 _NAMES: Final = {"single": (1, 1), "contact": (4, 4)}
 _TOLERANCE: Final = 1e-6
@@ -81,7 +82,7 @@ def parse_layout(text: str, own: Mapping[str, Sequence[Area]] | None = None) -> 
 def _display_format(text: str, own: Mapping[str, Sequence[Area]]) -> Layout:
     kind, _, rest = text.partition("\\")
     match kind:
-        case "STANDARD" if len(counts := _numbers(rest)) == 2:  # noqa: PLR2004 - C and R
+        case "STANDARD" if len(counts := _numbers(rest)) == _COLUMNS_AND_ROWS:
             return _standard(*counts)
         case "ROW" | "COL" if _numbers(rest):
             return _counted(LayoutKind(kind), rest)

@@ -11,6 +11,8 @@ from darkroom_common.messages.base import Uid
 from darkroom_common.specs.base import Spec
 from darkroom_common.specs.destinations import ConfiguredAe
 
+_IDENTIFYING: Final = 0x0008
+"""The first group of attributes; those below are of commands, files and directories."""
 MOST_MATCHES: Final = 1000
 Text = Annotated[str, StringConstraints(max_length=256, pattern=r"^[^\x00-\x1f\x7f\\]*$")]
 """A value or a pattern with the wildcards * and ?."""
@@ -37,7 +39,7 @@ def keyword_of(name: str, *, matched: bool = False) -> str:
     """
     keyword = keyword_for_tag(int(name, 16)) if _TAG.match(name) else name
     tag = tag_for_keyword(keyword) if keyword else None
-    if tag is None or tag >> 16 < 8 or keyword in _OURS:  # noqa: PLR2004 - groups 0000 to 0007
+    if tag is None or tag >> 16 < _IDENTIFYING or keyword in _OURS:
         raise ValueError("a key is the keyword or the tag of an attribute")
     vr = dictionary_VR(tag)[:2]  # "OB or OW"
     if vr in _BULK or (matched and vr in _NUMBERS):

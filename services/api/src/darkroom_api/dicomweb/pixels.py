@@ -13,6 +13,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from darkroom_common.errors import PermanentError
 
+_IS_DIGITS: Final = 10  # most of an IS without its sign
 _PIXELS: Final = (0x7FE00010, 0x7FE00008, 0x7FE00009)
 EXPLICIT_LITTLE: Final = "1.2.840.10008.1.2.1"
 OCTETS: Final = "application/octet-stream"
@@ -226,7 +227,7 @@ def frame_numbers(text: str, *, most: int = 1000) -> Sequence[int]:
     parts = text.split(",")
     if len(parts) > most or not all(part.isascii() and part.isdigit() for part in parts):
         raise ValueError("frames are numbers from 1, separated by commas")
-    numbers = [int(part) - 1 for part in parts if len(part) <= 10]  # noqa: PLR2004 - of an IS
+    numbers = [int(part) - 1 for part in parts if len(part) <= _IS_DIGITS]
     if len(numbers) != len(parts) or min(numbers) < 0:
         raise ValueError("frames are numbers from 1, separated by commas")
     return numbers

@@ -1,7 +1,7 @@
 """What goes to a printer, and the film that it makes."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy.typing as npt
 
@@ -9,6 +9,14 @@ from darkroom_print.planning.film import FilmPlan
 from darkroom_print.planning.layout import ImageBox
 
 Pixels = npt.NDArray[Any]
+OCTET: Final = 8
+"""Bits of a sample that is one byte; every other sample takes two."""
+_SAMPLES_AXIS: Final = 3
+
+
+def is_colour(pixels: Pixels) -> bool:
+    """Tell (rows, columns, samples) from (rows, columns)."""
+    return pixels.ndim == _SAMPLES_AXIS
 
 
 @dataclass(frozen=True, slots=True, eq=False)

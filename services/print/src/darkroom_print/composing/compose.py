@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from pydicom.dataset import Dataset
 
-from darkroom_print.composing.bitmap import Bitmap, Film, Pixels
+from darkroom_print.composing.bitmap import Bitmap, Film, Pixels, is_colour
 from darkroom_print.composing.density import level, printed
 from darkroom_print.composing.exchange import CannotCompose, Unrenderable
 from darkroom_print.composing.scale_bar import draw_bar, scale_bar
@@ -142,7 +142,7 @@ def _draw(plan: FilmPlan, part: Pixels, line: str) -> int:
     size = max(6, int(line_rows(plan) / LINE_SPACING))
     drawn = draw_line(line, rows=part.shape[0], columns=part.shape[1], size=size)
     mask = drawn.mask.astype(np.int64)
-    if part.ndim == 3:  # noqa: PLR2004 - rows, columns, samples
+    if is_colour(part):
         mask = mask[..., np.newaxis]
     below = part.astype(np.int64)
     part[:] = (below * (255 - mask) + _ink(plan) * mask + 127) // 255

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from darkroom_print.composing.bitmap import Pixels
+from darkroom_print.composing.bitmap import OCTET, Pixels, is_colour
 from darkroom_print.planning.film import Colour, Density, FilmPlan, Polarity
 from darkroom_print.planning.presentation_lut import LutShape, PresentationLut
 
@@ -73,10 +73,10 @@ def printed(values: npt.NDArray[np.float32], plan: FilmPlan) -> Pixels:
         plan: of the film.
     """
     monochrome = plan.colour is Colour.MONOCHROME2
-    if monochrome and values.ndim == 3:  # noqa: PLR2004 - rows, columns, samples
+    if monochrome and is_colour(values):
         values = values @ _LUMA
     samples = np.rint(np.clip(values, 0.0, 1.0) * np.float32(plan.white))
-    whole: Pixels = samples.astype(np.uint8 if plan.bits == 8 else np.uint16)  # noqa: PLR2004
+    whole: Pixels = samples.astype(np.uint8 if plan.bits == OCTET else np.uint16)
     reverse = plan.polarity is Polarity.REVERSE
     lut = plan.presentation_lut
     if monochrome:
@@ -86,7 +86,7 @@ def printed(values: npt.NDArray[np.float32], plan: FilmPlan) -> Pixels:
         return whole
     if reverse:
         whole = plan.white - whole
-    if whole.ndim == 2:  # noqa: PLR2004 - rows, columns
+    if not is_colour(whole):
         whole = np.repeat(whole[..., np.newaxis], 3, axis=-1)
     return whole
 

@@ -11,6 +11,7 @@ from PIL import ImageFont, features
 
 from darkroom_common.errors import ConfigurationError
 
+_END_OF_SEGMENTS: Final = 0xFFFF  # of a cmap of format 4
 DIRECTORIES: Final = (
     Path("/usr/share/fonts/truetype/dejavu"),
     Path("/usr/share/fonts/truetype/noto"),
@@ -115,5 +116,5 @@ def _segments(data: bytes, where: int) -> _Ranges:
     count = struct.unpack_from(">H", data, where + 6)[0] // 2
     ends = np.frombuffer(data, ">u2", count, where + 14).astype(np.int64)
     starts = np.frombuffer(data, ">u2", count, where + 16 + 2 * count).astype(np.int64)
-    real = starts < 0xFFFF  # noqa: PLR2004 - the end of the list
+    real = starts < _END_OF_SEGMENTS
     return starts[real], ends[real]

@@ -35,7 +35,7 @@ def scale_bar(mm_per_pixel: float, columns: int, *, detector: bool) -> ScaleBar 
     """
     for length in _LENGTHS_MM:
         pixels = round(length / mm_per_pixel)
-        if 2 <= pixels <= columns * _SHARE:  # noqa: PLR2004 - one pixel is no bar
+        if 1 < pixels <= columns * _SHARE:  # one pixel is no bar
             suffix = " (detector)" if detector else ""
             return ScaleBar(length, pixels, f"{length} mm{suffix}")
     return None

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image as Pillow
 
+from darkroom_print.composing.bitmap import is_colour
 from darkroom_print.composing.exchange import Unrenderable
 from darkroom_print.images.image import Image
 from darkroom_print.planning.film import FilmPlan, Magnification
@@ -75,7 +76,7 @@ def scaled(image: Image, size: Fit, magnification: Magnification) -> npt.NDArray
         return image.pixels
     reduced = size.rows < rows or size.columns < columns
     method = (_REDUCING if reduced else _ENLARGING)[magnification]
-    if image.pixels.ndim == 2:  # noqa: PLR2004 - rows and columns
+    if not is_colour(image.pixels):
         return _resized(image.pixels, size, method)
     planes = [
         _resized(np.ascontiguousarray(image.pixels[..., sample]), size, method)

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from darkroom_common.specs.film_layouts import InvalidLayout
-from darkroom_print.composing.bitmap import Bitmap, Film, Pixels
+from darkroom_print.composing.bitmap import OCTET, Bitmap, Film, Pixels
 from darkroom_print.images.picture import Picture
 from darkroom_print.planning.film import Colour, FilmPlan, Mode
 from darkroom_print.planning.image_boxes import place_boxes
@@ -68,7 +68,7 @@ def sheet_shape(plan: FilmPlan) -> tuple[int, ...]:
 
 def sheet_type(plan: FilmPlan) -> str:
     """Return the type of a sheet's samples."""
-    return "u1" if plan.bits == 8 else "<u2"  # noqa: PLR2004 - bits of an octet
+    return "u1" if plan.bits == OCTET else "<u2"
 
 
 def create_sheet(plan: FilmPlan, path: Path) -> Pixels:

@@ -92,16 +92,16 @@ def _runs(text: str) -> tuple[list[_Run], int]:
     runs: list[_Run] = []
     unprintable = 0
     for character in text:
-        path = font_of(character)
+        drawn, path = character, font_of(character)
         if path is None and unicodedata.category(character) == "Cf":
             continue
         if path is None:
             unprintable += 1
-            character, path = _MISSING, font_files()[0]  # noqa: PLW2901 - drawn instead of it
-        if runs and (runs[-1].path == path or unicodedata.category(character) in _JOINED):
-            runs[-1] = _Run(runs[-1].text + character, runs[-1].path)
+            drawn, path = _MISSING, font_files()[0]
+        if runs and (runs[-1].path == path or unicodedata.category(drawn) in _JOINED):
+            runs[-1] = _Run(runs[-1].text + drawn, runs[-1].path)
         else:
-            runs.append(_Run(character, path))
+            runs.append(_Run(drawn, path))
     return runs, unprintable
 
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from darkroom_print.composing.bitmap import Pixels
+from darkroom_print.composing.bitmap import OCTET, Pixels
 from darkroom_print.composing.exchange import Unrenderable
 from darkroom_print.images.frame import FrameHeader
 from darkroom_print.images.lookup import Values, read_table
@@ -102,7 +102,7 @@ def _voi(
     if found := _window(header):
         return windowed(found)
     bits = int(header.get("BitsStored") or 8 * stored.dtype.itemsize)
-    if bits <= 8 and stored.dtype.kind == "u":  # noqa: PLR2004 - bits of an octet
+    if bits <= OCTET and stored.dtype.kind == "u":
         ends = modality(np.array([0.0, float((1 << bits) - 1)]))
     else:
         ends = modality(_ends(stored, padding))

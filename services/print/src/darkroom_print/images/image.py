@@ -9,7 +9,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.pixels.processing import apply_color_lut
 
-from darkroom_print.composing.bitmap import Pixels
+from darkroom_print.composing.bitmap import Pixels, is_colour
 from darkroom_print.composing.exchange import Unrenderable
 from darkroom_print.images.decoding import stored_values
 from darkroom_print.images.frame import FrameHeader
@@ -80,7 +80,7 @@ def render(dataset: FileDataset, picture: Picture, *, overlays: bool = True) -> 
         pixels = displayed(stored, header, picture.window)
     elif photometric == "PALETTE COLOR":
         pixels = _palette(stored, dataset)
-    elif photometric == "RGB" and stored.ndim == 3:  # noqa: PLR2004 - rows, columns, samples
+    elif photometric == "RGB" and is_colour(stored):
         bits = int(dataset.get("BitsStored") or 8 * stored.dtype.itemsize)
         pixels = _scaled(stored, (1 << bits) - 1)
     else:
@@ -122,9 +122,10 @@ def _spacing(header: FrameHeader) -> tuple[tuple[float, float] | None, bool]:
 
 def _pair(header: FrameHeader, keyword: str) -> tuple[float, float] | None:
     values = header.numbers(keyword)
-    if len(values) != 2 or not all(0 < value < _LARGE for value in values):  # noqa: PLR2004
-        return None
-    return (values[0], values[1])
+    match values:
+        case [first, second] if 0 < first < _LARGE and 0 < second < _LARGE:
+            return (first, second)
+    return None
 
 
 def _aspect(header: FrameHeader, spacing: tuple[float, float] | None) -> float:

@@ -7,10 +7,13 @@ import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
 
+from darkroom_print.composing.bitmap import OCTET
 from darkroom_print.composing.exchange import Unrenderable
 
 Values = npt.NDArray[np.float64]
+_8_BITS: Final = 1 << OCTET
 _16_BITS: Final = 1 << 16
+_ENTRY_BITS: Final = range(8, 17)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,10 +52,10 @@ def read_table(item: Dataset, *, signed: bool) -> LookupTable:
     if signed and first >= _16_BITS // 2:
         first -= _16_BITS
     entries = _entries(data, count)
-    if len(entries) < count or not 8 <= bits <= 16:  # noqa: PLR2004 - bits of an entry
+    if len(entries) < count or bits not in _ENTRY_BITS:
         raise Unrenderable("a look-up table of it is not what its descriptor says")
     entries = entries[:count]
-    if bits == 8 and entries.max() > 0xFF:  # noqa: PLR2004 - 16 bits, whatever it says
+    if bits == OCTET and entries.max() >= _8_BITS:  # 16 bits, whatever it says
         bits = 16
     return LookupTable(first, bits, entries)
 

@@ -12,6 +12,11 @@ from darkroom_print.planning.presentation_lut import IDENTITY, PresentationLut
 
 MM_PER_INCH: Final = 25.4
 MAX_PIXELS: Final = 120_000_000  # of one film
+_BITS: Final = frozenset({8, *range(10, 17)})  # of a sample
+_COLOUR_BITS: Final = 8
+_MAX_DENSITY: Final = 500  # an optical density of 5
+_MAX_MM: Final = 50
+_MAX_DPI: Final = 2400
 
 
 class InvalidFilm(PermanentError):
@@ -164,18 +169,18 @@ class FilmPlan:
     text_mm: float = 3.0
 
     def __post_init__(self) -> None:
-        if not (self.bits == 8 or 10 <= self.bits <= 16):  # noqa: PLR2004 - bits of a sample
+        if self.bits not in _BITS:
             raise InvalidFilm("bits must be 8, or 10 to 16")
-        if self.colour is Colour.RGB and self.bits != 8:  # noqa: PLR2004
+        if self.colour is Colour.RGB and self.bits != _COLOUR_BITS:
             raise InvalidFilm("a colour film has 8 bits")
-        if not 0 <= self.min_density < self.max_density <= 500:  # noqa: PLR2004 - OD 5
+        if not 0 <= self.min_density < self.max_density <= _MAX_DENSITY:
             raise InvalidFilm("densities must be 0 to 500, the least one first")
-        if not (1 <= self.text_mm <= 50 and 0 <= self.gap_mm <= 50):  # noqa: PLR2004
+        if not (1 <= self.text_mm <= _MAX_MM and 0 <= self.gap_mm <= _MAX_MM):
             raise InvalidFilm("text_mm must be 1 to 50 and gap_mm 0 to 50")
         for pair in (self.printable, self.box_pixels):
             if pair is not None and (min(pair) < 1 or pair[0] * pair[1] > MAX_PIXELS):
                 raise InvalidFilm("printable and box pixels must be positive and of a sane size")
-        if not 1 <= self.dpi <= 2400 or self.columns * self.rows > MAX_PIXELS:  # noqa: PLR2004
+        if not 1 <= self.dpi <= _MAX_DPI or self.columns * self.rows > MAX_PIXELS:
             raise InvalidFilm(f"dpi must be 1 to 2400, and a film of at most {MAX_PIXELS} pixels")
 
     @property

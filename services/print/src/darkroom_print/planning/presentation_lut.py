@@ -6,6 +6,9 @@ from typing import Final
 
 from darkroom_common.errors import PermanentError
 
+_ENTRIES: Final = range(2, (1 << 16) + 1)
+_ENTRY_BITS: Final = range(8, 17)
+
 
 class InvalidPresentationLut(PermanentError):
     """A Presentation LUT is not one of C.11.4."""
@@ -38,7 +41,7 @@ class PresentationLut:
             raise InvalidPresentationLut("a table goes with the shape TABLE, and only with it")
         if not self.table:
             return
-        if not 2 <= len(self.table) <= 1 << 16 or not 8 <= self.bits <= 16:  # noqa: PLR2004
+        if len(self.table) not in _ENTRIES or self.bits not in _ENTRY_BITS:
             raise InvalidPresentationLut("a table has 2 to 65536 entries of 8 to 16 bits")
         if min(self.table) < 0 or max(self.table) >= 1 << self.bits:
             raise InvalidPresentationLut(f"an entry of the table is not of {self.bits} bits")

@@ -13,7 +13,7 @@ from darkroom_common.dimse.requestor import Peer, PeerFault, associate
 from darkroom_common.dimse.users.normalized import NormalizedAnswer, NormalizedUser, Reported
 from darkroom_common.dimse.wire.data_set import SYNTAXES
 from darkroom_common.errors import DarkroomError
-from darkroom_print.composing.bitmap import Bitmap
+from darkroom_print.composing.bitmap import OCTET, Bitmap, is_colour
 from darkroom_print.printing.print_status import in_words, is_transient, is_warning
 
 GRAYSCALE_META: Final = "1.2.840.10008.5.1.1.9"
@@ -29,6 +29,8 @@ PRINTER_INSTANCE: Final = "1.2.840.10008.5.1.1.17"
 PRESENTATION_LUT: Final = "1.2.840.10008.5.1.1.23"
 _POLL_SECONDS: Final = 2.0
 _NO_SUCH_ATTRIBUTE: Final = 0x0105
+_NO_SUCH_SOP_INSTANCE: Final = 0x0112
+_CS_CHARACTERS: Final = 16
 _FORMAT_STATUSES: Final = frozenset({0x0106, 0x0115, 0x0120, 0x0121})
 """The value of an attribute, an argument, or what is missing."""
 _PRINT_JOBS: Final = (0x21000500, 0x21200070)
@@ -231,7 +233,7 @@ class PrintAssociation:
             if state in ("DONE", "FAILURE") or time.monotonic() >= deadline:
                 return state or "PENDING"
             answer = self._user.get(PRINT_JOB, PRINT_JOB, print_job)
-            if answer.status == 0x0112:  # noqa: PLR2004 - gone: it forgets what is done
+            if answer.status == _NO_SUCH_SOP_INSTANCE:  # it forgets what is done
                 return "DONE"
             self._check("print job", answer)
             told = _word(answer.data_set, "ExecutionStatus")
@@ -302,7 +304,7 @@ def pixel_item(bitmap: Bitmap) -> Dataset:
     """Return the item of the Basic Grayscale or Color Image Sequence (C.13.5), a 1:1 pixel."""
     item = Dataset()
     pixels = bitmap.pixels
-    colour = pixels.ndim == 3  # noqa: PLR2004 - the samples are an axis of their own
+    colour = is_colour(pixels)
     item.SamplesPerPixel = 3 if colour else 1
     item.PhotometricInterpretation = "RGB" if colour else "MONOCHROME2"
     if colour:
@@ -310,13 +312,14 @@ def pixel_item(bitmap: Bitmap) -> Dataset:
         pixels = np.moveaxis(pixels, 2, 0)
     item.Rows, item.Columns = bitmap.pixels.shape[:2]
     item.PixelAspectRatio = [1, 1]
-    item.BitsAllocated = 8 if bitmap.bits == 8 else 16  # noqa: PLR2004
+    octets = bitmap.bits == OCTET
+    item.BitsAllocated = 8 if octets else 16
     item.BitsStored = bitmap.bits
     item.HighBit = bitmap.bits - 1
     item.PixelRepresentation = 0
-    raw = np.ascontiguousarray(pixels, "<u2" if item.BitsAllocated == 16 else "u1").tobytes()  # noqa: PLR2004
+    raw = np.ascontiguousarray(pixels, "u1" if octets else "<u2").tobytes()
     item.PixelData = raw + b"\0" * (len(raw) % 2)
-    item["PixelData"].VR = "OW" if item.BitsAllocated == 16 else "OB"  # noqa: PLR2004
+    item["PixelData"].VR = "OB" if octets else "OW"
     return item
 
 
@@ -338,4 +341,5 @@ def _word(data_set: Dataset, keyword: str) -> str:
     """Return a value of VR CS, and nothing else: it is shown and kept."""
     value: Any = data_set.get(keyword, "")
     text = str(value or "").strip().upper()
-    return text if len(text) <= 16 and text.replace(" ", "").replace("_", "").isalnum() else ""  # noqa: PLR2004
+    short = len(text) <= _CS_CHARACTERS
+    return text if short and text.replace(" ", "").replace("_", "").isalnum() else ""

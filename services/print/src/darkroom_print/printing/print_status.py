@@ -38,11 +38,12 @@ _MEANINGS: Final = {
 }
 _TRANSIENT: Final = frozenset({0x0110, 0x0213, 0xC601, 0xC602, 0xC605, 0xC616})
 _WARNINGS: Final = frozenset({0x0107, 0x0116, 0x0001})
+_WARNING_CLASS: Final = 0xB  # Bxxx
 
 
 def is_warning(status: int) -> bool:
     """Tell whether the service was done, with something to say (PS3.7 annex C.3)."""
-    return status in _WARNINGS or status & 0xF000 == 0xB000  # noqa: PLR2004 - the class of warnings
+    return status in _WARNINGS or status >> 12 == _WARNING_CLASS
 
 
 def is_transient(status: int) -> bool:

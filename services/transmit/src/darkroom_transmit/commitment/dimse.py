@@ -101,7 +101,7 @@ def decode_report(data_set: bytes, syntax: str, *, ae_title: str) -> Report:
     """
     try:
         implicit = syntax == IMPLICIT_VR_LITTLE_ENDIAN
-        read: Any = read_dataset(io.BytesIO(data_set), implicit, True)  # noqa: FBT003 - its interface
+        read: Any = read_dataset(io.BytesIO(data_set), implicit, is_little_endian=True)
         return Report(
             transaction_uid=str(read.TransactionUID),
             committed=frozenset(

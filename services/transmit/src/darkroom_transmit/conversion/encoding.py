@@ -24,7 +24,7 @@ _WIDE: Final = 32
 
 def swapped(data: bytes, width: int) -> bytes:
     """Return values of `width` bytes with the bytes of each reversed; 0 or 1 leaves them."""
-    if width < 2:  # noqa: PLR2004 - an octet has no order
+    if width <= 1:  # an octet has no order
         return data
     whole = len(data) // width * width
     result = bytearray(data)
@@ -64,7 +64,9 @@ def reencode(dataset: Dataset, *, implicit: bool, signed: bool = False) -> None:
             element = element._replace(is_implicit_VR=implicit, value=element.value or b"")
             dataset[tag] = element
     if was_implicit != implicit or was_little is not True:
-        dataset.set_original_encoding(implicit, True, dataset.original_character_set)  # noqa: FBT003
+        dataset.set_original_encoding(
+            implicit, is_little_endian=True, character_encoding=dataset.original_character_set
+        )
 
 
 def _with_vr(element: RawDataElement, dataset: Dataset, *, signed: bool) -> RawDataElement:

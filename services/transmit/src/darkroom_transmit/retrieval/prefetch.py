@@ -242,7 +242,7 @@ def _candidate(found: Dataset) -> Candidate:
     modalities = found.get("ModalitiesInStudy") or []
     date: dt.date | None = None
     with suppress(ValueError):
-        date = dt.datetime.strptime(str(found.get("StudyDate", "")), "%Y%m%d").date()  # noqa: DTZ007 - a date
+        date = dt.date.fromisoformat(str(found.get("StudyDate", "")))
     return Candidate(
         study_instance_uid=str(found.get("StudyInstanceUID", "")),
         patient_id=str(found.get("PatientID", "") or ""),

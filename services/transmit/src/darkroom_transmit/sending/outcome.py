@@ -17,7 +17,10 @@ _REFUSED: Final = {
     0x0122: "SopClassNotSupported",
     0x0124: "NotAuthorised",
 }
-_BY_CLASS: Final = {0xA7: "OutOfResources", 0xA9: "DataSetDoesNotMatch"}
+_WARNING_CLASS: Final = 0xB  # Bxxx
+_CANNOT_UNDERSTAND_CLASS: Final = 0xC  # Cxxx
+_OUT_OF_RESOURCES: Final = 0xA7  # A7xx
+_BY_CLASS: Final = {_OUT_OF_RESOURCES: "OutOfResources", 0xA9: "DataSetDoesNotMatch"}
 
 
 class Verdict(Enum):
@@ -51,14 +54,14 @@ def classify(status: int, transfer_syntax_uid: str) -> Outcome:
     if status == SUCCESS:
         return Outcome(Verdict.SENT, "", status, transfer_syntax_uid)
     high = status >> 8
-    if status in _WARNINGS or high >> 4 == 0xB:  # noqa: PLR2004 - Bxxx
+    if status in _WARNINGS or high >> 4 == _WARNING_CLASS:
         word = "AlreadyThere" if status == DUPLICATE else f"Warning{status:04X}"
         return Outcome(Verdict.WARNED, word, status, transfer_syntax_uid)
-    if high == 0xA7:  # noqa: PLR2004
+    if high == _OUT_OF_RESOURCES:
         return Outcome(Verdict.RETRY, _BY_CLASS[high], status)
     if status in _RETRIED:
         return Outcome(Verdict.RETRY, _RETRIED[status], status)
-    if high >> 4 == 0xC:  # noqa: PLR2004 - Cxxx
+    if high >> 4 == _CANNOT_UNDERSTAND_CLASS:
         return Outcome(Verdict.FAILED, "CannotUnderstand", status)
     word = _REFUSED.get(status) or _BY_CLASS.get(high) or f"Refused{status:04X}"
     return Outcome(Verdict.FAILED, word, status)

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from darkroom_transmit.sending.outcome import Outcome, Verdict, classify
 
+_US: Final = range(1 << 16)
 NOT_ACCEPTED: Final = "TransferSyntaxNotAccepted"
 _SYNTAX_NOT_SUPPORTED: Final = 0xC122
 _REFERENCED: Final = "00081199"
@@ -57,7 +58,7 @@ def _items(answer: Mapping[str, Any] | None, tag: str) -> Iterable[tuple[str, Ma
 
 def _number(item: Mapping[str, Any], tag: str) -> int | None:
     value = _first(item, tag)
-    return value if isinstance(value, int) and 0 <= value <= 0xFFFF else None  # noqa: PLR2004 - US
+    return value if isinstance(value, int) and value in _US else None
 
 
 def _first(item: Mapping[str, Any], tag: str) -> Any:

@@ -46,7 +46,7 @@ def decode_data_set(data: bytes, transfer_syntax: str) -> Dataset:
     except Unreadable as error:
         raise ProtocolError("bad-identifier") from error
     try:
-        found: Any = read_dataset(io.BytesIO(data), implicit, True)  # noqa: FBT003 - its interface
+        found: Any = read_dataset(io.BytesIO(data), implicit, is_little_endian=True)
         found.decode()
     except Exception as error:  # pydicom raises whatever it stumbles over
         raise ProtocolError("bad-identifier") from error
