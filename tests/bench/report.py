@@ -33,7 +33,7 @@ class Table:
     def add(self, who: str, setting: str, figure: float) -> None:
         """Take one measurement."""
         self.figures[who][setting].append(figure)
-        print(f"{self.title}: {who}, {setting}: {figure:.1f} {self.unit}")  # noqa: T201 - progress
+        print(f"{self.title}: {who}, {setting}: {figure:.1f} {self.unit}")
 
     def render(self) -> str:
         """Return the table: medians, and how many times the row that is compared against."""
@@ -71,7 +71,7 @@ def write(section: str, note: str, tables: list[Table]) -> None:
     body = "\n".join(table.render() for table in tables)
     text = f"## {section}\n\n{datetime.now(UTC):%Y-%m-%d}: {machine()}. {note}\n\n{body}"
     if QUICK:
-        print(text)  # noqa: T201 - a check shows what it would write
+        print(text)
         return
     kept = PAGE.read_text(encoding="utf-8").split("\n## ")[1:] if PAGE.exists() else []
     sections = {one.partition("\n")[0]: f"## {one.rstrip()}\n" for one in kept}

@@ -99,7 +99,7 @@ def _try(port: int, objects: list[tuple[str, bytes]]) -> dict[str, int | None]:
     try:
         return send(port, objects)
     except Rejected as rejected:
-        assert rejected.answer == CONGESTION  # noqa: PT017 - the only one that is right here
+        assert rejected.answer == CONGESTION
         return {}
 
 
@@ -139,7 +139,7 @@ class Killer:
         self.plan.with_name("plan.done").unlink(missing_ok=True)
         written = self.plan.with_name("plan.new")
         written.write_text(point, encoding="ascii")
-        os.replace(written, self.plan)  # noqa: PTH105 - all of it at once
+        written.replace(self.plan)
 
     async def died(self, service: str) -> None:
         """Return when the process of a service has died as planned."""

@@ -56,7 +56,7 @@ class PrintRounds:
     jobs: list[str] = field(default_factory=list)
     unsure: dict[str, bool] = field(default_factory=dict)
     expected: int = 0
-    _chance: random.Random = field(default_factory=lambda: random.Random(20261121))  # noqa: S311
+    _chance: random.Random = field(default_factory=lambda: random.Random(20261121))
 
     def check(self) -> None:
         """See that as many films have come out as should, each once."""

@@ -56,7 +56,7 @@ class Report:
     def add(self, row: Row) -> None:
         """Take a row, and show it."""
         self.rows.append(row)
-        print(f"\n{row.render()}", flush=True)  # noqa: T201 - progress of a long run
+        print(f"\n{row.render()}", flush=True)
 
     def write(self) -> None:
         """Show all rows, and put them into the page in place of those of earlier runs."""
@@ -69,7 +69,7 @@ class Report:
         kept |= {(row.fault, row.what): row.render() for row in self.rows}
         ordered = sorted(kept.items(), key=lambda item: _place(*item[0]))
         PAGE.write_text(_HEAD + "".join(f"{line}\n" for _, line in ordered), encoding="utf-8")
-        print("\n".join(["", *(row.render() for row in self.rows)]))  # noqa: T201 - the result
+        print("\n".join(["", *(row.render() for row in self.rows)]))
 
 
 def _place(fault: str, what: str) -> tuple[int, str]:

@@ -2,8 +2,10 @@
 
 import asyncio
 import statistics
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,10 @@ from tests.support.services import Services
 
 GOOD = 7
 OBJECTS = 320
+
+
+def _has_sent(enough: int, row: Mapping[str, Any]) -> bool:
+    return bool(row["sent"] >= enough)
 
 
 @pytest.fixture
@@ -99,12 +105,8 @@ async def test_a_bad_network_delays_and_loses_nothing(
             job_id = await desk.send("FAR", study)
             if fault in ("cut", "reset"):
                 for enough in (3, 9):
-                    await desk.until(
-                        job_id,
-                        "SENDING",
-                        "RETRYING",
-                        where=lambda row: row["sent"] >= enough,  # noqa: B023
-                    )
+                    some = partial(_has_sent, enough)
+                    await desk.until(job_id, "SENDING", "RETRYING", where=some)
                     proxy.cut(reset=fault == "reset")
             await desk.until(job_id, "SENT")
     assert {one.sop_instance_uid: one.sha256 for one in peer.stored} == study.digests

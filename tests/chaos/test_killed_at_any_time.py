@@ -28,7 +28,7 @@ async def test_killed_at_any_time_nothing_is_lost_or_doubled(
 ) -> None:
     await prepare_database(services.superuser_url, "metadata")
     await services.start("metadata", "ingest")
-    chance = random.Random(20261121)  # noqa: S311 - reproducible, not secret
+    chance = random.Random(20261121)
     answered: dict[str, str] = {}
     for number in range(ROUNDS):
         left = {
@@ -52,7 +52,7 @@ async def test_killed_at_any_time_nothing_is_lost_or_doubled(
                 break
             answers = await asyncio.to_thread(send, services.dicom_port, list(left.items()))
         if number % 10 == 9:
-            print(f"{victim}: {number + 1} of {ROUNDS} kills, {len(answered)} objects")  # noqa: T201
+            print(f"{victim}: {number + 1} of {ROUNDS} kills, {len(answered)} objects")
     await check(services, answered)
     fault = {"ingest": "F1", "metadata": "F2"}[victim]
     report.add(Row(fault, f"kill -9 {victim} at random moments", ROUNDS, len(answered), "", ""))

@@ -34,7 +34,7 @@ async def test_killed_at_each_point_nothing_is_lost_or_doubled(
         made.append(
             Row("F1", f"kill -9 {point}", ROUNDS, len(ledger.answered), told, f"{seconds:.0f} s")
         )
-        print(f"\n{made[-1].render()}", flush=True)  # noqa: T201 - progress
+        print(f"\n{made[-1].render()}", flush=True)
     log = services.running["ingest"].log.read_text()
     event = '"worker.ended"' if points is WORKER_POINTS else '"service.started"'
     assert log.count(event) >= ROUNDS * len(points)

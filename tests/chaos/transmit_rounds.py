@@ -67,7 +67,7 @@ class Rounds:
     arrived: Callable[[], list[tuple[str, str]]]
     instances: int = 0
     twice: int = 0
-    _chance: random.Random = field(default_factory=lambda: random.Random(20261121))  # noqa: S311
+    _chance: random.Random = field(default_factory=lambda: random.Random(20261121))
 
     async def store(self, point: str) -> None:
         """Kill while a study is sent; the job ends SENT."""

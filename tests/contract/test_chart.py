@@ -69,7 +69,7 @@ def test_every_container_is_locked_down(manifests: list[Manifest]) -> None:
             }
             assert set(container["resources"]["limits"]) == {"cpu", "memory"}
             assert set(container["resources"]["requests"]) == {"cpu", "memory"}
-            assert {"name": "tmp", "mountPath": "/tmp"} in container["volumeMounts"]  # noqa: S108
+            assert {"name": "tmp", "mountPath": "/tmp"} in container["volumeMounts"]
 
 
 def test_services_are_probed_and_have_time_to_drain(manifests: list[Manifest]) -> None:

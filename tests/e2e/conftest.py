@@ -1,7 +1,6 @@
 """One running Darkroom for the tests of a module."""
 
 import asyncio
-import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
@@ -19,7 +18,7 @@ from tests.support.real_files import REAL_FILES
 async def darkroom() -> AsyncIterator[DarkroomUp]:
     """`darkroom up` on an empty data directory, ready; stopped, and its data removed."""
     directory = Path(tempfile.mkdtemp(prefix="darkroom-e2e-"))
-    os.chmod(directory, 0o711)  # noqa: PTH101, S103 - PostgreSQL runs as another user
+    directory.chmod(0o711)  # PostgreSQL runs as another user
     running = DarkroomUp(directory / "data")
     try:
         await running.start()

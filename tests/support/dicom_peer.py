@@ -46,7 +46,7 @@ def command(elements: bytes) -> bytes:
 class Association:
     """One association as requestor."""
 
-    def __init__(  # noqa: PLR0913 - all but two have a default
+    def __init__(
         self,
         port: int,
         contexts: dict[int, tuple[str, str]],

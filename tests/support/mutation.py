@@ -33,7 +33,7 @@ _EXTREMES = (
 def a_seed() -> int:
     """The seed of this run."""
     seed = int(os.environ.get("DARKROOM_MUTATION_SEED") or secrets.randbits(32))
-    print(f"DARKROOM_MUTATION_SEED={seed}")  # noqa: T201 - pytest shows it when a case fails
+    print(f"DARKROOM_MUTATION_SEED={seed}")
     return seed
 
 

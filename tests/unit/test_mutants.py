@@ -155,7 +155,7 @@ def run(name: str, cases: int, case: Callable[[random.Random], None]) -> None:
         for number in range(cases):
             began = time.monotonic()
             try:
-                case(random.Random(f"{name} {seed} {number}"))  # noqa: S311 - to be repeated
+                case(random.Random(f"{name} {seed} {number}"))
             except Exception as error:
                 raise AssertionError(f"{name}, seed {seed}, case {number}: {error!r}") from error
             assert time.monotonic() - began < LONGEST, (name, seed, number)

@@ -22,7 +22,7 @@ _passed: Counter[str] = Counter()
 def is_next(point: str) -> bool:
     """Count a passage; tell whether it is the one to die at."""
     try:
-        with open(PLAN, encoding="ascii") as plan:  # noqa: PTH123 - few calls on the hot path
+        with open(PLAN, encoding="ascii") as plan:
             planned, _, number = plan.read().partition(":")
     except FileNotFoundError:
         return False
@@ -35,7 +35,7 @@ def is_next(point: str) -> bool:
 def die() -> None:
     """Die here, unless another process just does."""
     try:
-        os.rename(PLAN, f"{PLAN}.done")  # noqa: PTH104 - one process wins
+        os.rename(PLAN, f"{PLAN}.done")
     except FileNotFoundError:
         return
     os.kill(os.getpid(), signal.SIGKILL)
@@ -80,9 +80,9 @@ def around_coroutine(owner: Any, name: str, *, before: str = "", after: str = ""
 
 def prepare_worker() -> None:
     """The points of receiving."""
-    from darkroom_common.objects import spool  # noqa: PLC0415
-    from darkroom_ingest.door import reports  # noqa: PLC0415
-    from darkroom_ingest.receiving import association, receive  # noqa: PLC0415
+    from darkroom_common.objects import spool
+    from darkroom_ingest.door import reports
+    from darkroom_ingest.receiving import association, receive
 
     around(spool.Spool, "begin", after="after-begin")
     around(spool.Spool, "write", after="mid-write")
@@ -96,9 +96,9 @@ def prepare_worker() -> None:
 
 def prepare_main() -> None:
     """The points of the relay; and no patience between two starts of a worker."""
-    from darkroom_common.amqp import rabbitmq  # noqa: PLC0415
-    from darkroom_common.objects import spool, store  # noqa: PLC0415
-    from darkroom_ingest.door import workers  # noqa: PLC0415
+    from darkroom_common.amqp import rabbitmq
+    from darkroom_common.objects import spool, store
+    from darkroom_ingest.door import workers
 
     around_coroutine(store.FileSystemStore, "put_files", after="relay-after-put")
     around_coroutine(rabbitmq.RabbitBroker, "publish_all", after="relay-after-publish")
@@ -108,7 +108,7 @@ def prepare_main() -> None:
 
 def prepare_metadata() -> None:
     """The points of the indexer."""
-    from darkroom_metadata.indexing import indexer, repository  # noqa: PLC0415
+    from darkroom_metadata.indexing import indexer, repository
 
     around_coroutine(repository.IndexRepository, "add", after="index-before-commit")
     around_coroutine(indexer.Indexer, "index", after="index-before-acknowledge")
@@ -116,11 +116,11 @@ def prepare_metadata() -> None:
 
 def prepare_transmit() -> None:
     """The points of sending and of storage commitment."""
-    from darkroom_common.dimse import requestor  # noqa: PLC0415
-    from darkroom_transmit.commitment import commitments as commitment  # noqa: PLC0415
-    from darkroom_transmit.commitment import dimse as commitment_dimse  # noqa: PLC0415
-    from darkroom_transmit.commitment import repository as committed  # noqa: PLC0415
-    from darkroom_transmit.sending import repository, scu  # noqa: PLC0415
+    from darkroom_common.dimse import requestor
+    from darkroom_transmit.commitment import commitments as commitment
+    from darkroom_transmit.commitment import dimse as commitment_dimse
+    from darkroom_transmit.commitment import repository as committed
+    from darkroom_transmit.sending import repository, scu
 
     user_class: Any = scu.StoreUser
     put: Callable[..., Any] = user_class._put
@@ -161,10 +161,10 @@ def prepare_transmit() -> None:
 
 def prepare_print() -> None:
     """The points around the N-ACTION that makes film."""
-    from darkroom_common.dimse.users import normalized  # noqa: PLC0415
-    from darkroom_common.dimse.wire import command  # noqa: PLC0415
-    from darkroom_common.jobs import table  # noqa: PLC0415
-    from darkroom_print.printing import print_scu, repository  # noqa: PLC0415
+    from darkroom_common.dimse.users import normalized
+    from darkroom_common.dimse.wire import command
+    from darkroom_common.jobs import table
+    from darkroom_print.printing import print_scu, repository
 
     user_class: Any = normalized.NormalizedUser
     answer: Callable[..., Any] = user_class._answer

@@ -1,5 +1,6 @@
 """WADO-RS: bytes as stored, metadata, frames, bulk data."""
 
+import asyncio
 import io
 from email.message import Message
 from email.parser import BytesParser
@@ -9,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+import requests
 from dicomweb_client.api import DICOMwebClient
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
@@ -289,10 +291,6 @@ async def test_a_lost_object_is_an_error_and_not_an_empty_answer(api: Api) -> No
 
 @pytest.mark.filterwarnings("ignore")
 async def test_an_independent_client_finds_and_fetches(api: Api) -> None:
-    import asyncio  # noqa: PLC0415 - the client blocks
-
-    import requests  # noqa: PLC0415
-
     data_set = a_data_set(NumberOfFrames=1)
     await api.seed.add(data_set)
     session = requests.Session()

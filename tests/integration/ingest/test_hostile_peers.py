@@ -309,7 +309,7 @@ async def test_control_characters_in_ae_titles_are_escaped_in_logs(ingest: RealI
         try:
             peer = Association(ingest.port, CONTEXTS, calling=calling)
         except Rejected as rejected:
-            assert rejected.answer == (1, 1, 3)  # noqa: PT017 - closing would be right too
+            assert rejected.answer == (1, 1, 3)
         except ConnectionError:
             pass
         else:

@@ -133,7 +133,7 @@ async def test_mutants_are_answered_and_harm_nobody(ingest: RealIngest, kind: ob
         settled = 0
         for number in range(CASES):
             try:
-                kind(ingest, random.Random(f"{seed} {number}"))  # noqa: S311 - to be repeated
+                kind(ingest, random.Random(f"{seed} {number}"))
                 ingest.unharmed()
             except Exception as error:
                 raise AssertionError(f"seed {seed}, case {number}: {error!r}") from error

@@ -185,7 +185,16 @@ async def test_a_sender_may_be_bound_to_its_certificate(
 ) -> None:
     scanner, other = authority.sign("scanner"), authority.sign("other")
     rule = HostRule(ip_network("127.0.0.0/8"), scanner.sha256)
-    sender = Sender("SCANNER", True, "", "listed", (rule,), "any", (), None)  # noqa: FBT003
+    sender = Sender(
+        ae_title="SCANNER",
+        enabled=True,
+        description="",
+        host_rule="listed",
+        hosts=(rule,),
+        sop_class_rule="any",
+        sop_class_uids=(),
+        max_associations=None,
+    )
     (tmp_path / "spool").mkdir()
     RosterCopy(tmp_path / "spool" / COPY_NAME).put(Roster((), (sender,)))
     settings = tls_settings(ours, dicom_tls_client_ca=authority.file, unknown_ae="reject")

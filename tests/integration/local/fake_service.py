@@ -19,11 +19,11 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def leave(*_: object) -> None:
-    print("drained", flush=True)  # noqa: T201 - its log
+    print("drained", flush=True)
     os._exit(0)
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, signal.SIG_IGN if "stubborn" in sys.argv else leave)
-    print("started", flush=True)  # noqa: T201 - its log
+    print("started", flush=True)
     HTTPServer(("127.0.0.1", int(os.environ["DARKROOM_HEALTH_PORT"])), Handler).serve_forever()

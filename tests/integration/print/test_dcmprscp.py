@@ -52,7 +52,7 @@ async def test_every_layout_arrives_pixel_for_pixel(desk: PrintDesk, tmp_path: P
             assert (number, job["warnings"]) == (number, [])
 
 
-async def _equal(  # noqa: PLR0913, PLR0917 - what is compared
+async def _equal(
     desk: PrintDesk, boxes: dict[int, Dataset], job_id: str, page: int, bits: int, layout: str
 ) -> None:
     png, said = await desk.draw(job_id=job_id, film=page)

@@ -4,9 +4,13 @@ import asyncio
 import os
 import signal
 import time
+from io import BytesIO
 from typing import Any
 
 import pytest
+from pydicom.dataset import Dataset
+from pynetdicom.dimse_primitives import N_EVENT_REPORT
+from pynetdicom.dsutils import encode
 
 from tests.integration.print.desk import PrintDesk
 from tests.integration.print.pictures import a_series
@@ -104,8 +108,6 @@ async def test_an_event_before_the_response_is_taken(desk: PrintDesk) -> None:
     images = await desk.store(*a_series(1))
 
     def report(event: Any) -> None:
-        from pydicom.dataset import Dataset  # noqa: PLC0415 - in the printer's thread
-
         told = Dataset()
         told.PrinterStatusInfo = "FILM TRANS ERR"
         message = _report(told)
@@ -122,17 +124,14 @@ async def test_an_event_before_the_response_is_taken(desk: PrintDesk) -> None:
 
 
 def _report(told: Any) -> Any:
-    from io import BytesIO  # noqa: PLC0415
-
-    from pynetdicom.dimse_primitives import N_EVENT_REPORT  # noqa: PLC0415
-    from pynetdicom.dsutils import encode  # noqa: PLC0415
-
     message = N_EVENT_REPORT()
     message.MessageID = 7
     message.AffectedSOPClassUID = "1.2.840.10008.5.1.1.16"
     message.AffectedSOPInstanceUID = "1.2.840.10008.5.1.1.17"
     message.EventTypeID = 2
-    message.EventInformation = BytesIO(encode(told, True, True) or b"")  # noqa: FBT003
+    message.EventInformation = BytesIO(
+        encode(told, is_implicit_vr=True, is_little_endian=True) or b""
+    )
     return message
 
 

@@ -95,7 +95,7 @@ async def test_a_worklist_of_200_items_is_listed(both: Both, tmp_path: Path) -> 
         await add(both, "RIS", port)
         began = time.monotonic()
         found = await both.call("POST", "/worklist/query", 200, json={"remote": "RIS"})
-        print(f"200 items in {time.monotonic() - began:.3f} s")  # noqa: T201 - a figure to report
+        print(f"200 items in {time.monotonic() - began:.3f} s")
         assert {value(one, "00080050") for one in found} == {f"A{n:04}" for n in range(200)}
         one = next(one for one in found if value(one, "00080050") == "A0007")
         assert value(one, "00100010") == {"Alphabetic": "Planted^Name007"}

@@ -1,8 +1,11 @@
 """Jobs of transmit as a process: what arrives, what is kept of what does not, what a kill costs."""
 
 import asyncio
+from collections.abc import Mapping
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +18,10 @@ from tests.support.scripted_peer import ABORT, Script, ScriptedPeer
 
 def arrived(peer: ScriptedPeer) -> dict[str, str]:
     return {one.sop_instance_uid: one.sha256 for one in peer.stored}
+
+
+def _has_sent(enough: int, row: Mapping[str, Any]) -> bool:
+    return bool(row["sent"] >= enough)
 
 
 @pytest.mark.req("TRX-01")
@@ -175,15 +182,14 @@ async def test_killed_in_the_middle_it_goes_on_with_what_has_no_success(desk: De
         await desk.destination("PACS", peer.port)
         job_id = await desk.send("PACS", study)
         for sent in (5, 25):
-            enough = sent
-            await desk.until(job_id, "SENDING", where=lambda row: row["sent"] >= enough)  # noqa: B023
+            await desk.until(job_id, "SENDING", where=partial(_has_sent, sent))
             await desk.services.running["transmit"].kill()
             before = {
                 u for u, row in (await desk.instances(job_id)).items() if row["state"] == "SENT"
             }
             had = len(peer.stored)
             await desk.services.start("transmit")
-            await desk.until(job_id, "SENDING", "SENT", where=lambda r: r["sent"] > len(before))  # noqa: B023
+            await desk.until(job_id, "SENDING", "SENT", where=partial(_has_sent, len(before) + 1))
             assert not before & set(peer.uids[had:])
         await desk.until(job_id, "SENT")
     assert arrived(peer) == study.digests

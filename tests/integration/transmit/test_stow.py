@@ -144,7 +144,7 @@ def serving(server: Server, context: ssl.SSLContext | None = None) -> Iterator[S
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the interface
+        def log_message(self, *args: Any) -> None:
             """Say nothing."""
 
         def do_POST(self) -> None:

@@ -87,7 +87,7 @@ TEXT = st.text(st.characters(codec="latin-1", exclude_characters="\x00\x1b"), ma
     decimals=st.lists(st.floats(-1e9, 1e9), max_size=4),
     item=TEXT,
 )
-def test_any_ordinary_data_set_reads_as_pydicom_reads_it(  # noqa: PLR0913 - one for each VR
+def test_any_ordinary_data_set_reads_as_pydicom_reads_it(
     *,
     implicit: bool,
     name: str,

@@ -10,7 +10,7 @@ from darkroom_common.dicom.inflate import RESTARTS, InflatedFile
 from darkroom_common.dicom.walk import Unreadable
 
 HEAD = b"head of the file"
-DATA = random.Random(7).randbytes(1_500_000)  # noqa: S311 - made up
+DATA = random.Random(7).randbytes(1_500_000)
 FAR = 1_000_000
 
 

@@ -14,7 +14,7 @@ async def work(settings: Settings, arguments: Sequence[str]) -> int:
     get_logger("test").info("command.works", told=len(arguments))
     if "fail" in arguments:
         raise DarkroomError("the reason")
-    print("its output", settings.health_port)  # noqa: T201
+    print("its output", settings.health_port)
     return 1
 
 

@@ -57,7 +57,7 @@ def hosts(*networks: str, digest: str | None = None) -> dict[str, Any]:
     return {"host_rule": "listed", "hosts": rules}
 
 
-def verdict(  # noqa: PLR0913 - all have a default
+def verdict(
     roster: Roster | Absence,
     calling: str = "CT1",
     called: str = "DARKROOM",

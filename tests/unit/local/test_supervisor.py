@@ -53,11 +53,15 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0)
 
 
+async def crash_once(fragile: Fragile) -> None:
+    before = fragile.starts
+    fragile.crash.set()
+    await until(lambda: fragile.starts > before)
+
+
 async def crash(fragile: Fragile, times: int) -> None:
     for _ in range(times):
-        before = fragile.starts
-        fragile.crash.set()
-        await until(lambda: fragile.starts > before)  # noqa: B023 - evaluated in this turn
+        await crash_once(fragile)
 
 
 async def test_it_is_started_again_after_a_growing_delay(delays: list[float]) -> None:
