@@ -23,7 +23,7 @@ def workers() -> list[int]:
     return [
         int(child)
         for child in children
-        if b"conversion_worker" in Path(f"/proc/{child}/cmdline").read_bytes()
+        if b"conversion.worker" in Path(f"/proc/{child}/cmdline").read_bytes()
     ]
 
 

@@ -32,7 +32,7 @@ def workers() -> list[int]:
     return [
         int(child)
         for child in children
-        if b"composing_worker" in Path(f"/proc/{child}/cmdline").read_bytes()
+        if b"composing.worker" in Path(f"/proc/{child}/cmdline").read_bytes()
     ]
 
 
