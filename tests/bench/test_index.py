@@ -31,6 +31,7 @@ from tests.integration.metadata.test_indexer import Bench
 from tests.support.builders import CT, a_data_set, encode, new_uid
 from tests.support.dicom_peer import Association
 from tests.support.services import WITH_SCHEMA, Services, prepare_database, role_url
+from tests.support.waiting import until
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 EVERY = ("metadata", "transmit", "print", "api", "licensing", "ingest")
@@ -98,10 +99,14 @@ async def test_p5_from_the_answer_to_found(services: Services) -> None:
     encoded = [(str(one.SOPInstanceUID), encode(one)) for one in body]
 
     async def look(client: httpx.AsyncClient, uid: str, answered: float) -> None:
-        while not (await client.get("/dicom-web/instances", params={"SOPInstanceUID": uid})).text[
-            1:-1
-        ]:
-            await asyncio.sleep(0.01)
+        async def came() -> bool:
+            return bool(
+                (await client.get("/dicom-web/instances", params={"SOPInstanceUID": uid})).text[
+                    1:-1
+                ]
+            )
+
+        await until(came, poll=0.01)
         lags.append((time.perf_counter() - answered) * 1000)
 
     def store(association: Association, uid: str, data: bytes) -> float:

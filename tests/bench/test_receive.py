@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tests.bench.report import QUICK, ROUNDS, Table
 from tests.bench.senders import Load, make_load, send
 from tests.bench.spent import since, spent
 from tests.support.services import Services, declare_index_queue, prepare_database
+from tests.support.waiting import until
 
 Opener = Callable[[], AbstractAsyncContextManager[Receiver]]
 TABLES: list[Table] = []
@@ -31,6 +33,14 @@ NOTE = (
     "page cache, fdatasync, rename and the directory's fsync, for which storescp, which syncs "
     "nothing, has no counterpart."
 )
+
+
+async def _indexed(connection: asyncpg.Connection, objects: int) -> bool:
+    return bool(await connection.fetchval("SELECT count(*) FROM index.instance") >= objects)
+
+
+async def _taken(receiver: Receiver, objects: int) -> bool:
+    return bool(await asyncio.to_thread(orthanc_instances, receiver) >= objects)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -142,9 +152,7 @@ async def test_p4_first_byte_to_queryable(
                     before = spent()
                     began = time.perf_counter()
                     await send(load, receiver.port, best=True)
-                    counted = "SELECT count(*) FROM index.instance"
-                    while await connection.fetchval(counted) < load.objects:
-                        await asyncio.sleep(0.005)
+                    await until(partial(_indexed, connection, load.objects), poll=0.005)
                     took = time.perf_counter() - began
                     found.add("Darkroom", "10 associations", load.objects / took)
                     for kind, seconds in since(before).items():
@@ -154,7 +162,6 @@ async def test_p4_first_byte_to_queryable(
             async with orthanc(tmp_path / "orthanc", best=True) as receiver:
                 began = time.perf_counter()
                 await send(load, receiver.port, best=True)
-                while await asyncio.to_thread(orthanc_instances, receiver) < load.objects:
-                    await asyncio.sleep(0.005)
+                await until(partial(_taken, receiver, load.objects), poll=0.005)
                 took = time.perf_counter() - began
                 found.add("Orthanc", "10 associations", load.objects / took)

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_pipeline import rows, until
+from tests.integration.test_pipeline import counted, rows
 from tests.support.builders import a_data_set, encode
 from tests.support.dicom_peer import Rejected, send
 from tests.support.services import Services
+from tests.support.waiting import lasting, until
 
 CONGESTION = (2, 3, 1)
 POINTS = Path(__file__).parent / "points"
@@ -70,13 +71,11 @@ class Ledger:
                         self.statuses.add(status)
                     if status == 0:
                         self.answered[uid] = hashlib.sha256(left.pop(uid)).hexdigest()
-                await asyncio.sleep(self.pause if not left else 0.1)
+                await lasting(self.pause if not left else 0.1)
 
     async def grows(self, beyond: int) -> None:
         """Return when more than so many objects were answered: what is killed next has work."""
-        async with asyncio.timeout(60):
-            while len(self.answered) <= beyond:
-                await asyncio.sleep(0.005)
+        await until(lambda: len(self.answered) > beyond, limit=60)
 
     def stop(self) -> None:
         """Have the senders end when all of theirs is answered with success."""
@@ -105,7 +104,7 @@ def _try(port: int, objects: list[tuple[str, bytes]]) -> dict[str, int | None]:
 
 async def check(services: Services, answered: dict[str, str], limit: float = 120) -> None:
     """Compare the ledger (UID to digest) with index and store: lost 0, duplicated 0."""
-    await until(services, "SELECT count(*) FROM index.instance", len(answered), limit=limit)
+    await counted(services, "SELECT count(*) FROM index.instance", len(answered), limit=limit)
     found = await rows(
         services, "SELECT sop_instance_uid, object_key, data_set_offset FROM index.instance"
     )
@@ -114,9 +113,7 @@ async def check(services: Services, answered: dict[str, str], limit: float = 120
         stored = (services.store / row["object_key"]).read_bytes()[row["data_set_offset"] :]
         assert hashlib.sha256(stored).hexdigest() == answered[row["sop_instance_uid"]]
     assert len(list(services.store.rglob("*.dcm"))) == len(answered)
-    async with asyncio.timeout(30):
-        while list((services.spool / "ready").iterdir()):
-            await asyncio.sleep(0.1)
+    await until(lambda: not list((services.spool / "ready").iterdir()), limit=30)
 
 
 @dataclass
@@ -153,9 +150,7 @@ class Killer:
         """Have the next process that passes a point die there; return when all is up again."""
         self.arrange(point)
         done = self.plan.with_name("plan.done")
-        async with asyncio.timeout(60):
-            while not done.exists():
-                await asyncio.sleep(0.005)
+        await until(done.exists, limit=60)
         if point not in WORKER_POINTS:
             name = "metadata" if point in INDEX_POINTS else "ingest"
             await self.died(name)

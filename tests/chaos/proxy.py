@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from darkroom_local.engines.ports import LOOPBACK
+from tests.support.waiting import lasting
 
 _LINGER = struct.pack("ii", 1, 0)
 
@@ -63,7 +64,7 @@ class Proxy:
         with suppress(OSError):
             while data := await reader.read(self.piece):
                 if self.delay:
-                    await asyncio.sleep(self.delay)
+                    await lasting(self.delay)
                 writer.write(data)
                 await writer.drain()
         with suppress(OSError, RuntimeError):

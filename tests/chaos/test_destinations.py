@@ -15,6 +15,7 @@ from tests.chaos.report import Report, Row
 from tests.integration.transmit.desk import Desk, open_desk
 from tests.support.scripted_peer import Script, ScriptedPeer
 from tests.support.services import Services
+from tests.support.waiting import lasting
 
 GOOD = 7
 OBJECTS = 320
@@ -63,7 +64,7 @@ async def test_seven_of_ten_keep_their_rate(desk: Desk, report: Report) -> None:
             await desk.destination(name, port)
             for _ in range(5):
                 await desk.send(name, await desk.study(20))
-        await asyncio.sleep(2)
+        await lasting(2)
         beside = await rate(desk, names)
         states = {
             row["destination"]: row["breaker"]

@@ -1,10 +1,10 @@
 """RabbitMQ and PostgreSQL stopped, starved and behind a bad line, while senders are at work."""
 
-import asyncio
 import os
 import statistics
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from tests.chaos.proxy import Proxy, proxy_to
 from tests.chaos.report import Report, Row
 from tests.integration.test_pipeline import rows
 from tests.support.services import Services, prepare_database
-from tests.support.waiting import until
+from tests.support.waiting import lasting, until
 
 OUTAGE = float(os.environ.get("DARKROOM_CHAOS_OUTAGE", "60"))
 pytestmark = pytest.mark.timeout(900)
@@ -58,15 +58,20 @@ def metric(services: Services, service: str, name: str) -> float:
 async def told(services: Services, event: str, since: int, limit: float = 60) -> None:
     """A log line of ingest says so, with a receipt."""
     log = services.running["ingest"].log
-    async with asyncio.timeout(limit):
-        while not any(
+    await until(
+        lambda: any(
             event in line and '"receipt":' in line for line in log.read_text()[since:].splitlines()
-        ):
-            await asyncio.sleep(0.2)
+        ),
+        limit=limit,
+    )
 
 
 async def indexed(services: Services) -> int:
     return int((await rows(services, "SELECT count(*) FROM index.instance"))[0][0])
+
+
+async def _more_than(services: Services, count: int) -> bool:
+    return await indexed(services) > count
 
 
 @pytest.mark.req("ING-03")
@@ -78,13 +83,13 @@ async def test_f5_broker_stopped_under_load(
     medians: list[float] = []
 
     async def fault() -> None:
-        await asyncio.sleep(5)
+        await lasting(5)
         medians.append(statistics.median(ledger.seconds))
         await own_rabbitmq.stop()
         ledger.seconds.clear()
         began = time.monotonic()
         await told(own, '"relay.waits"', 0)
-        await asyncio.sleep(OUTAGE - (time.monotonic() - began))
+        await lasting(OUTAGE - (time.monotonic() - began))
         medians.append(statistics.median(ledger.seconds))
         assert max(ledger.seconds) < 5
         assert metric(own, "ingest", "darkroom_relay_failed_total") > 0
@@ -116,11 +121,11 @@ async def test_f6_alarm_of_the_broker(
     raise_it, end_it = ALARMS[alarm]
     await own.start("metadata", "ingest")
     first = Ledger(own.dicom_port)
-    await first.during(lambda: asyncio.sleep(1))
+    await first.during(partial(lasting, 1))
     await check(own, first.answered)
     await own.running["metadata"].stop()
     waiting = Ledger(own.dicom_port)
-    await waiting.during(lambda: asyncio.sleep(1))
+    await waiting.during(partial(lasting, 1))
     await until(lambda: not (list((own.spool / "ready").iterdir())), limit=30)
     ledger = Ledger(own.dicom_port, pause=0.3)
     since = len(own.running["ingest"].log.read_text())
@@ -130,9 +135,11 @@ async def test_f6_alarm_of_the_broker(
         await told(own, '"relay.waits"', since)
         assert metric(own, "ingest", "darkroom_relay_failed_total") > 0
         await own.running["metadata"].start()  # consuming goes on
-        async with asyncio.timeout(60):
-            while await indexed(own) < len(first.answered | waiting.answered):
-                await asyncio.sleep(0.2)
+
+        async def came() -> bool:
+            return bool(await indexed(own) >= len(first.answered | waiting.answered))
+
+        await until(came, limit=60)
         assert list((own.spool / "ready").iterdir()) != []
         await own_rabbitmq.control(*end_it)
 
@@ -154,15 +161,13 @@ async def test_f8_postgres_stopped_at_once(
 
     async def fault() -> None:
         for _ in range(rounds):
-            await asyncio.sleep(3)
+            await lasting(3)
             await own_postgres.stop("immediate")
-            await asyncio.sleep(5)
+            await lasting(5)
             assert own.running["metadata"].probe("/readyz")[0] == 503
             await own_postgres.start()
             began, count = time.monotonic(), await indexed(own)
-            async with asyncio.timeout(30):
-                while await indexed(own) <= count:
-                    await asyncio.sleep(0.05)
+            await until(partial(_more_than, own, count), limit=30)
             healed.append(time.monotonic() - began)
 
     await ledger.during(fault)
@@ -215,25 +220,25 @@ async def test_f11_a_bad_line(
 
 async def _delayed(proxy: Proxy) -> None:
     proxy.delay = 0.3
-    await asyncio.sleep(10)
+    await lasting(10)
     proxy.delay = 0.0
 
 
 async def _bytewise(proxy: Proxy) -> None:
     proxy.piece = 1
-    await asyncio.sleep(10)
+    await lasting(10)
     proxy.piece = 65536
 
 
 async def _cut(proxy: Proxy) -> None:
     for _ in range(10):
-        await asyncio.sleep(0.7)
+        await lasting(0.7)
         proxy.cut(reset=False)
 
 
 async def _reset(proxy: Proxy) -> None:
     for _ in range(10):
-        await asyncio.sleep(0.7)
+        await lasting(0.7)
         proxy.cut(reset=True)
 
 

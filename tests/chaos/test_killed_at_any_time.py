@@ -13,10 +13,11 @@ import pytest
 from tests.chaos.conftest import ROUNDS
 from tests.chaos.killing import check
 from tests.chaos.report import Report, Row
-from tests.integration.test_pipeline import until
+from tests.integration.test_pipeline import counted
 from tests.support.builders import a_data_set, encode
 from tests.support.dicom_peer import send
 from tests.support.services import Services, prepare_database
+from tests.support.waiting import lasting
 
 OBJECTS = 20  # a round
 
@@ -38,7 +39,7 @@ async def test_killed_at_any_time_nothing_is_lost_or_doubled(
         sending = asyncio.create_task(
             asyncio.to_thread(send, services.dicom_port, list(left.items()))
         )
-        await asyncio.sleep(chance.uniform(0, 0.15))
+        await lasting(chance.uniform(0, 0.15))
         await services.running[victim].kill()
         await services.running[victim].start()
         answers = await sending
@@ -79,7 +80,7 @@ async def test_the_same_object_from_fifty_senders_at_once_is_one_object(
         for _ in range(50):
             tasks.create_task(sender())
     await check(services, {uid: hashlib.sha256(data).hexdigest() for uid, data in objects.items()})
-    await until(
+    await counted(
         services,
         "SELECT (count(*) + coalesce(sum(duplicates), 0))::int FROM index.instance",
         50 * 100,

@@ -5,7 +5,8 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import aio_pika
@@ -19,10 +20,11 @@ from darkroom_local.engines.rabbitmq import PrivateRabbitMQ
 from tests.chaos.killing import Ledger, check
 from tests.chaos.report import Report, Row
 from tests.chaos.test_engines import indexed, metric, pids, told, unharmed
-from tests.integration.test_pipeline import rows, until
+from tests.integration.test_pipeline import counted, rows
 from tests.support.builders import a_data_set, encode
 from tests.support.dicom_peer import send
 from tests.support.services import Services, declare_index_queue, prepare_database
+from tests.support.waiting import lasting, until
 
 pytestmark = pytest.mark.timeout(900)
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
@@ -81,23 +83,25 @@ async def test_f9_spool_of_64_mb(services: Services, report: Report) -> None:
                 return status
 
             assert await asyncio.to_thread(store, 1000) == 0
-            await until(services, "SELECT count(*) FROM index.instance", 1)
+            await counted(services, "SELECT count(*) FROM index.instance", 1)
             ballast = fill(services.spool, leave=2 << 20)
             for _ in range(20):
                 assert await asyncio.to_thread(store, 4 << 20) == 0xA700
                 assert list((services.spool / "ready").iterdir()) == []
                 assert [p for p in (services.spool / "tmp").rglob("*") if p.is_file()] == []
-            async with asyncio.timeout(60):
-                while (
-                    metric(services, "ingest", 'darkroom_store_responses_total{status="A700"}') < 20
-                ):
-                    await asyncio.sleep(0.2)
+            await until(
+                lambda: (
+                    metric(services, "ingest", 'darkroom_store_responses_total{status="A700"}')
+                    >= 20
+                ),
+                limit=60,
+            )
             assert '"store.failed"' in services.running["ingest"].log.read_text()
             assert await asyncio.to_thread(store, 1000) == 0  # what fits is taken
             ballast.unlink()
             for _ in range(20):
                 assert await asyncio.to_thread(store, 4 << 20) == 0
-            await until(services, "SELECT count(*) FROM index.instance", len(sent))
+            await counted(services, "SELECT count(*) FROM index.instance", len(sent))
             unharmed(services, before)
             found = await rows(
                 services, "SELECT object_key, data_set_offset, sop_instance_uid FROM index.instance"
@@ -157,15 +161,13 @@ async def test_f9_postgres_on_64_mb(
             failed: list[str] = []
 
             async def fault() -> None:
-                await asyncio.sleep(2)
+                await lasting(2)
                 ballast = fill(directory, leave=0)
                 began = time.monotonic()
                 log = services.running["metadata"].log
-                async with asyncio.timeout(60):
-                    while '"consumer.paused"' not in log.read_text():
-                        await asyncio.sleep(0.2)
+                await until(lambda: '"consumer.paused"' in log.read_text(), limit=60)
                 failed.append(f"paused after {time.monotonic() - began:.0f} s")
-                await asyncio.sleep(3)
+                await lasting(3)
                 ballast.unlink()
                 grow(directory, 1024)
                 await _serving(server, services)
@@ -188,10 +190,8 @@ async def _serving(server: PrivatePostgres, services: Services) -> None:
                 await indexed(services)
             except OSError:
                 await server.stop("immediate")
-                try:
+                with suppress(StartError):
                     await server.start()
-                except StartError:
-                    await asyncio.sleep(0.5)
             else:
                 return
 
@@ -217,7 +217,7 @@ async def test_f12_clock_that_jumps(
     async def fault() -> None:
         for jump in jumps:
             clock.write_text(f"{jump}\n")
-            await asyncio.sleep(2)
+            await lasting(2)
             for name in before:
                 assert services.running[name].probe("/readyz")[0] == 200, (jump, name)
 
@@ -251,7 +251,7 @@ async def test_f13_ten_thousand_times_the_same(services: Services, report: Repor
             left -= with_answers
 
     await asyncio.gather(*(asyncio.to_thread(sender) for _ in range(50)))
-    await until(
+    await counted(
         services,
         "SELECT coalesce(sum(duplicates + 1), 0)::int FROM index.instance",
         10_000,
@@ -267,10 +267,8 @@ async def test_f13_every_message_five_times(services: Services, report: Report) 
     await declare_index_queue(services.amqp_url)
     await services.start("ingest")
     ledger = Ledger(services.dicom_port)
-    await ledger.during(lambda: asyncio.sleep(2))
-    async with asyncio.timeout(30):
-        while list((services.spool / "ready").iterdir()):
-            await asyncio.sleep(0.1)
+    await ledger.during(partial(lasting, 2))
+    await until(lambda: not list((services.spool / "ready").iterdir()), limit=30)
     async with await aio_pika.connect(services.amqp_url) as connection:
         channel = await connection.channel()
         queue = await channel.declare_queue(METADATA_INDEX.name, passive=True)
@@ -289,11 +287,12 @@ async def test_f13_every_message_five_times(services: Services, report: Report) 
                 await channel.default_exchange.publish(again, METADATA_INDEX.name)
             await message.ack()
     await services.start("metadata")
-    async with asyncio.timeout(60):
-        while metric(services, "metadata", "darkroom_amqp_consumed_total") < 5 * len(
-            ledger.answered
-        ):
-            await asyncio.sleep(0.2)
+    await until(
+        lambda: (
+            metric(services, "metadata", "darkroom_amqp_consumed_total") >= 5 * len(ledger.answered)
+        ),
+        limit=60,
+    )
     await check(services, ledger.answered)
     assert (await rows(services, "SELECT sum(duplicates)::int FROM index.instance"))[0][0] == 0
     report.add(Row("F13", "every message five times", 1, len(ledger.answered), "", "one row each"))
@@ -307,7 +306,7 @@ async def test_f15_stopped_under_load(services: Services, report: Report) -> Non
 
     async def fault() -> None:
         for _ in range(rounds):
-            await asyncio.sleep(2)
+            await lasting(2)
             began = time.monotonic()
             assert await services.running["ingest"].stop(limit=25) == 0
             took.append(time.monotonic() - began)

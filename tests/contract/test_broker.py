@@ -1,11 +1,11 @@
 """One suite for RabbitMQ and for the broker in memory: what services may rely on."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import aio_pika
@@ -29,7 +29,7 @@ from darkroom_common.telemetry import traces
 from darkroom_common.testing.memory_broker import MemoryBroker
 from darkroom_common.topology import RETRY_TIERS, RequestQueue, WorkQueue
 from tests.support.builders import a_stored_item, instances_stored
-from tests.support.waiting import until
+from tests.support.waiting import nothing_more, succeeds, until
 
 QUICK = {tier: timedelta(milliseconds=80) for tier in RETRY_TIERS}
 QUEUE = WorkQueue("test.work", (InstancesStored,), prefetch=20, tiers=("5s", "30s"))
@@ -113,21 +113,17 @@ async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 async def publish(broker: Broker, *messages: Message) -> None:
     """Publish when the consumer's queue is there."""
     for message in messages:
-        async with asyncio.timeout(LIMIT):
-            while True:
-                try:
-                    await broker.publish(message)
-                    break
-                except Unroutable:
-                    await asyncio.sleep(0.02)
+        await succeeds(partial(broker.publish, message), Unroutable, limit=LIMIT)
 
 
 async def dead_of(bench: Bench, number: int) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
-    async with asyncio.timeout(LIMIT):
-        while len(found) < number:
-            found += await bench.dead()
-            await asyncio.sleep(0.05)
+
+    async def all_found() -> bool:
+        found.extend(await bench.dead())
+        return len(found) >= number
+
+    await until(all_found, limit=LIMIT)
     return found
 
 
@@ -162,7 +158,7 @@ async def test_a_failure_comes_back_after_its_tier_and_counts(bench: Bench) -> N
     async with running(bench.broker.consume(QUEUE, seen)):
         await publish(bench.broker, event)
         await seen.count(3)
-        await asyncio.sleep(0.3)
+        await nothing_more(0.3)
     assert seen.ids == [event.id] * 3
     assert await bench.dead() == []
 
@@ -210,7 +206,7 @@ async def test_one_poison_message_among_good_ones_dies_alone(bench: Bench) -> No
         await publish(bench.broker, *events)
         dead = await dead_of(bench, 1)
         await seen.count(30)
-        await asyncio.sleep(0.2)
+        await nothing_more(0.2)
     assert [message_id for message_id, _ in dead] == [poison]
     assert {event.id for event in events} == set(seen.ids)
 
@@ -412,8 +408,7 @@ async def test_a_full_queue_refuses_and_the_channel_goes_on(amqp_url: str) -> No
                 for _ in range(200):  # a quorum queue looks at its length now and then
                     await broker.publish(instances_stored())
             await queue.purge()
-            await asyncio.sleep(0.2)
-            await broker.publish(instances_stored())
+            await succeeds(partial(broker.publish, instances_stored()), BrokerUnavailable)
     finally:
         await broker.close()
 
@@ -457,12 +452,7 @@ async def test_an_unroutable_one_among_many_does_not_stop_the_others(bench: Benc
 
 async def ask(broker: Broker, message: Request, *, limit: float = LIMIT) -> Reply:
     """Ask when the queue is there."""
-    async with asyncio.timeout(LIMIT):
-        while True:
-            try:
-                return await broker.request(message, limit=limit)
-            except Unroutable:
-                await asyncio.sleep(0.02)
+    return await succeeds(partial(broker.request, message, limit=limit), Unroutable, limit=LIMIT)
 
 
 async def test_a_request_gets_the_reply_of_its_own(bench: Bench) -> None:
@@ -495,12 +485,7 @@ async def test_who_is_well_takes_requests_and_messages(bench: Bench) -> None:
         running(bench.broker.consume(QUEUE, handle)),
         asyncio.timeout(LIMIT),
     ):
-        await asyncio.sleep(0)
-        while True:
-            with contextlib.suppress(Unhealthy):
-                await bench.broker.check()
-                break
-            await asyncio.sleep(0.002)
+        await succeeds(bench.broker.check, Unhealthy, limit=LIMIT)
         reply = await bench.broker.request(EchoDestination(name="A"), limit=LIMIT)
         assert reply.outcome == "done"
         await bench.broker.publish(instances_stored())

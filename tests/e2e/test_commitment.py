@@ -10,6 +10,7 @@ from tests.e2e.user import DarkroomUp, instances
 from tests.integration.transmit.keeper import Keeper, commitment, keeping
 from tests.support.builders import a_data_set, encode
 from tests.support.dicom_peer import send
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 IMPLICIT = "1.2.840.10008.1.2"
@@ -22,9 +23,7 @@ async def test_a_destination_reports_on_an_association_of_its_own(
     image = a_data_set()
     uid = str(image.SOPInstanceUID)
     assert await asyncio.to_thread(send, darkroom.dicom_port, [(uid, encode(image))]) == {uid: 0}
-    async with asyncio.timeout(20):
-        while not await instances(client, SOPInstanceUID=uid):
-            await asyncio.sleep(0.05)
+    await until(lambda: instances(client, SOPInstanceUID=uid), limit=20)
     with keeping(Keeper(report="new", report_port=darkroom.commitment_port)) as keeper:
         destination = {
             "name": "PACS",
@@ -39,9 +38,11 @@ async def test_a_destination_reports_on_an_association_of_its_own(
         answer = await client.post("/api/v1/transmit/jobs", json=asked)
         assert answer.status_code == 202, answer.text
         job = f"/api/v1/transmit/jobs/{answer.json()['job_id']}"
-        async with asyncio.timeout(40):
-            while (await client.get(job)).json().get("state") != "COMMITTED":
-                await asyncio.sleep(0.1)
+
+        async def came() -> bool:
+            return bool((await client.get(job)).json().get("state") == "COMMITTED")
+
+        await until(came, limit=40)
         assert (keeper.stored, keeper.asked) == ([uid], [[uid]])
 
 
@@ -51,9 +52,10 @@ async def test_what_is_made_to_be_sent_or_printed_lies_beside_the_objects(
     scratch = darkroom.data / "scratch"
     assert {path.name.partition("-")[0] for path in scratch.iterdir()} == {"conversion", "film"}
     assert scratch.stat().st_mode & 0o077 == 0
-    async with asyncio.timeout(10):
-        while not any(
+    await until(
+        lambda: any(
             f"storage commitment on port {darkroom.commitment_port}" in line
             for line in darkroom.output
-        ):
-            await asyncio.sleep(0.02)
+        ),
+        limit=10,
+    )

@@ -20,6 +20,7 @@ from darkroom_local.engines.ports import LOOPBACK, free_port
 from tests.e2e.user import DarkroomUp, data_set_of, digest, fetch, instances, value
 from tests.support.builders import CT, a_data_set, encode, new_uid
 from tests.support.dicom_peer import ECHO, Association, Rejected
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -351,13 +352,14 @@ async def test_one_trace_runs_from_the_association_to_the_routing(
     (received,) = [
         line for line in logged("ingest", "instance.received") if line["sop_instance_uid"] == uid
     ]
-    async with asyncio.timeout(10):
-        while not [
+    await until(
+        lambda: [
             line
             for line in logged("transmit", "event.routed")
             if line.get("trace_id") == received["trace_id"]
-        ]:
-            await asyncio.sleep(0.1)
+        ],
+        limit=10,
+    )
 
 
 async def test_the_demo_is_found_and_its_lines_can_be_pasted(darkroom: DarkroomUp) -> None:

@@ -5,14 +5,17 @@ import os
 import signal
 import time
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import httpx
 import pytest
 
+from darkroom_local.stack.state import ProcessState
 from tests.e2e.user import DarkroomUp, data_set_of, digest, fetch, instances, value
 from tests.support.builders import CT, a_data_set, encode, new_uid
 from tests.support.dicom_peer import send
+from tests.support.waiting import lasting, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(400)]
 OBJECTS = 500
@@ -36,7 +39,12 @@ async def found_when_settled(
         found = [one for uid in studies for one in await instances_when_back(client, uid)]
         if len(found) >= expected or time.monotonic() > deadline:
             return found
-        await asyncio.sleep(0.2)
+        await lasting(0.2)
+
+
+def _started_again(darkroom: DarkroomUp, name: str, pid: int) -> ProcessState | None:
+    now = darkroom.processes()[name]
+    return now if now.ready and now.pid != pid else None
 
 
 async def kill_each(darkroom: DarkroomUp) -> None:
@@ -44,16 +52,11 @@ async def kill_each(darkroom: DarkroomUp) -> None:
     victims = list(darkroom.processes())
     assert {"postgres", "rabbitmq", "ingest", "metadata", "api", "transmit"} <= set(victims)
     for name in victims:
-        await asyncio.sleep(1.0)
+        await lasting(1.0)
         before = darkroom.processes()[name]
         assert before.pid is not None
         os.kill(before.pid, signal.SIGKILL)
-        async with asyncio.timeout(60):
-            while True:
-                now = darkroom.processes()[name]
-                if now.ready and now.pid != before.pid:
-                    break
-                await asyncio.sleep(0.1)
+        now = await until(partial(_started_again, darkroom, name, before.pid), limit=60)
         assert now.restarts == 1, name
 
 
@@ -79,7 +82,7 @@ async def test_each_object_is_there_once_whoever_was_killed(darkroom: DarkroomUp
                 ledger[str(answers[uid])] += 1
                 if answers[uid] == 0:
                     waiting.remove(uid)
-            await asyncio.sleep(0.3 if killing else 0.02)
+            await lasting(0.3 if killing else 0.02)
 
     async with asyncio.TaskGroup() as tasks:
         sending = tasks.create_task(sender())

@@ -13,6 +13,7 @@ import pytest
 from tests.e2e.user import DarkroomUp, instances
 from tests.support.builders import a_data_set, encode, new_uid
 from tests.support.dicom_peer import send
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
 _OPEN = bytes.fromhex("40007502 53510000 ffffffff feff00e0 ffffffff")
@@ -50,9 +51,10 @@ def nested(study: str, depth: int) -> tuple[str, bytes]:
 
 
 async def found_once(client: httpx.AsyncClient, study: str, count: int) -> None:
-    async with asyncio.timeout(30):
-        while len(await instances(client, StudyInstanceUID=study)) < count:
-            await asyncio.sleep(0.1)
+    async def came() -> bool:
+        return len(await instances(client, StudyInstanceUID=study)) >= count
+
+    await until(came, limit=30)
     assert len(await instances(client, StudyInstanceUID=study)) == count
 
 

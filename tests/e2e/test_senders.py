@@ -50,9 +50,11 @@ async def test_one_machine_is_open_says_so_and_keeps_out_whom_it_is_told_to(
     assert (await ae(darkroom.data, "list")) == (0, "no sender is listed\n")
     code, output = await ae(darkroom.data, "add", "BAD*", "--any-host", "--disable", "--by", "me")
     assert (code, output) == (0, "BAD* is listed\n")
-    async with asyncio.timeout(5):
-        while await asyncio.to_thread(echo, darkroom.dicom_port, "BADLY") != (1, 1, 3):
-            await asyncio.sleep(0.05)
+
+    async def came() -> bool:
+        return await asyncio.to_thread(echo, darkroom.dicom_port, "BADLY") == (1, 1, 3)
+
+    await until(came, limit=5)
     assert echo(darkroom.dicom_port, "ANYBODY") == 0
     code, output = await ae(darkroom.data, "list", "--json")
     assert [one["ae_title"] for one in json.loads(output)["senders"]] == ["BAD*"]

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -13,6 +14,7 @@ from darkroom_common.dicom.part10 import FileMeta, encode_head
 from tests.e2e.user import DarkroomUp, digest, instances, value
 from tests.support.builders import CT, a_data_set, encode, new_uid
 from tests.support.dicom_peer import send
+from tests.support.waiting import until
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
@@ -35,6 +37,10 @@ async def verify(data: Path, *arguments: str) -> tuple[int, str]:
     return process.returncode, output.decode()
 
 
+async def _indexed(client: httpx.AsyncClient, study: str, count: int) -> bool:
+    return len(await instances(client, StudyInstanceUID=study)) >= count
+
+
 @pytest.mark.req("ING-09", "STO-08")
 async def test_damage_is_reported_and_an_orphan_repaired(
     darkroom: DarkroomUp, client: httpx.AsyncClient, tmp_path: Path
@@ -44,9 +50,8 @@ async def test_damage_is_reported_and_an_orphan_repaired(
     sent = {str(one.SOPInstanceUID): encode(one) for one in sets}
     answers = await asyncio.to_thread(send, darkroom.dicom_port, sent.items())
     assert set(answers.values()) == {0}
-    async with asyncio.timeout(30):
-        while len(await instances(client, StudyInstanceUID=study)) < len(sent):
-            await asyncio.sleep(0.1)
+
+    await until(partial(_indexed, client, study, len(sent)), limit=30)
     code, output = await verify(darkroom.data, "--all")
     assert (code, "all well" in output) == (0, True), output
 
@@ -75,9 +80,8 @@ async def test_damage_is_reported_and_an_orphan_repaired(
     (gone.parent / f"orphan.{digest(data)[:16]}.dcm").write_bytes(head + data)
     for _ in range(2):  # the second may come before or after it is indexed
         code, output = await verify(darkroom.data, "--all", "--repair")
-    async with asyncio.timeout(30):
-        while len(await instances(client, StudyInstanceUID=study)) < len(sent) + 1:
-            await asyncio.sleep(0.1)
+
+    await until(partial(_indexed, client, study, len(sent) + 1), limit=30)
     code, output = await verify(darkroom.data, "--all")
     assert code == 0, output
     found = [value(one, "00080018") for one in await instances(client, StudyInstanceUID=study)]

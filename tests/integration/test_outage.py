@@ -7,7 +7,8 @@ import pytest
 
 from darkroom_local.engines.postgres import PrivatePostgres
 from darkroom_local.engines.rabbitmq import PrivateRabbitMQ
-from tests.integration.test_pipeline import rows, until
+from tests.integration.test_pipeline import counted, rows
+from tests.support import waiting
 from tests.support.builders import a_data_set, encode
 from tests.support.dicom_peer import send
 from tests.support.services import Services, prepare_database
@@ -37,14 +38,13 @@ async def test_engines_away_while_objects_arrive(
         assert ready == 200, report  # receiving needs no broker
         assert services.running["metadata"].probe("/readyz")[0] == 503
         await own_rabbitmq.start_app()
-        await until(services, "SELECT count(*) FROM index.instance", 120, limit=60)
+        await counted(services, "SELECT count(*) FROM index.instance", 120, limit=60)
 
         await own_postgres.stop()
         await answered(last)
-        await asyncio.sleep(1)
-        assert services.running["metadata"].probe("/readyz")[0] == 503
+        await waiting.until(lambda: services.running["metadata"].probe("/readyz")[0] == 503)
         await own_postgres.start()
-        await until(services, "SELECT count(*) FROM index.instance", 160, limit=60)
+        await counted(services, "SELECT count(*) FROM index.instance", 160, limit=60)
         await services.running["metadata"].ready()
         found = await rows(services, "SELECT sop_instance_uid FROM index.instance")
         assert {row[0] for row in found} == set(first | more | last)

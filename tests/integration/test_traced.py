@@ -26,6 +26,7 @@ from tests.support.builders import encode
 from tests.support.dicom_peer import send
 from tests.support.scripted_peer import ScriptedPeer
 from tests.support.services import Services, prepare_database
+from tests.support.waiting import until
 
 
 @dataclass
@@ -48,15 +49,16 @@ class Collector:
     async def until(self, service: str, name: str, trace: bytes, *, linked: bool = False) -> None:
         """Wait for a span of a trace, or for one of another that links to it."""
         try:
-            async with asyncio.timeout(40):
-                while not [
+            await until(
+                lambda: [
                     one
                     for one in list(self.spans)
                     if (service, name) == one[:2]
                     and linked == (trace != one[2])
                     and (trace in one[3] or not linked)
-                ]:
-                    await asyncio.sleep(0.1)
+                ],
+                limit=40,
+            )
         except TimeoutError:
             raise AssertionError(
                 f"{service} {name}: {sorted({x[:2] for x in self.spans})}"
@@ -111,9 +113,9 @@ async def test_one_trace_runs_from_the_association_to_delivery_and_film(services
             assert await asyncio.to_thread(send, services.dicom_port, [(uid, encode(image))]) == {
                 uid: 0
             }
-            async with asyncio.timeout(20):
-                while not (found := [one for one in collector.spans if one[1] == "C-STORE"]):
-                    await asyncio.sleep(0.1)
+            found = await until(
+                lambda: [one for one in collector.spans if one[1] == "C-STORE"], limit=20
+            )
             trace = found[0][2]
             await collector.until("darkroom-transmit", "C-STORE SCU PACS", trace)
             await collector.until("darkroom-print", "print", trace)

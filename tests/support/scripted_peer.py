@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from darkroom_local.engines.ports import LOOPBACK
+from tests.support.waiting import dawdle
 
 SILENT = -1
 """Instead of a status: say nothing for ever."""
@@ -222,7 +223,7 @@ class _Served:
     def _store(self, context: int, fields: dict[int, bytes], data_set: bytes) -> None:
         script = self.peer.script
         if script.delay:
-            time.sleep(script.delay)
+            dawdle(script.delay)
         uid = fields[0x1000].decode().strip("\x00 ")
         digest = hashlib.sha256(data_set).hexdigest()
         stored = Stored(uid, digest, self.contexts[context][1], time.monotonic(), len(data_set))

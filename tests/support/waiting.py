@@ -18,7 +18,7 @@ POLL: Final = 0.03
 
 @overload
 async def until(
-    condition: Callable[[], Awaitable[T]],
+    condition: Callable[[], Awaitable[T | None]],
     what: str = "",
     *,
     limit: float = LIMIT,
@@ -27,7 +27,7 @@ async def until(
 ) -> T: ...
 @overload
 async def until(
-    condition: Callable[[], T],
+    condition: Callable[[], T | None],
     what: str = "",
     *,
     limit: float = LIMIT,
@@ -90,6 +90,11 @@ async def succeeds(
 
 async def nothing_more(seconds: float) -> None:
     """Give what must not happen the time in which it would."""
+    await asyncio.sleep(seconds)
+
+
+async def lasting(seconds: float) -> None:
+    """Let load, an outage or another fault last that long."""
     await asyncio.sleep(seconds)
 
 

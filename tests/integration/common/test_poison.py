@@ -14,6 +14,7 @@ from darkroom_common.messages.ingest import InstancesStored
 from darkroom_common.topology import CRASH_LIMIT
 from tests.integration.common.dying_consumer import QUEUE
 from tests.support.builders import a_stored_item, instances_stored
+from tests.support.waiting import lasting
 
 
 async def lines_of(process: asyncio.subprocess.Process, lines: list[str]) -> None:
@@ -49,7 +50,7 @@ async def test_only_the_object_that_kills_its_consumer_is_dead(amqp_url: str, si
             reading = asyncio.create_task(lines_of(process, handled))
             while process.returncode is None and found is None:
                 found = await dead.get(no_ack=True, fail=False)
-                await asyncio.sleep(0.1)
+                await lasting(0.1)
             if process.returncode is None:
                 process.kill()
             deaths += await process.wait() == 139

@@ -17,7 +17,7 @@ from darkroom_common.dimse.negotiation import CONGESTION
 from tests.integration.ingest.scp import ABORTED, RunningScp, pdu, read_to_end, running_scp
 from tests.support.builders import CT, a_data_set, encode, new_uid
 from tests.support.dicom_peer import ECHO, Association, Rejected, send
-from tests.support.waiting import until
+from tests.support.waiting import dawdle, until
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 IMPLICIT = "1.2.840.10008.1.2"
@@ -276,7 +276,7 @@ async def test_a_drip_of_bytes_does_not_prolong_the_request(scp: RunningScp) -> 
             try:
                 for byte in pdu(1, bytes(1000)):
                     peer.sendall(bytes([byte]))
-                    time.sleep(0.2)
+                    dawdle(0.2)
             except OSError:
                 pass
         return time.monotonic() - began
@@ -295,7 +295,7 @@ async def test_a_stall_within_a_pdu_ends_the_association(scp: RunningScp, drips:
                 try:
                     for byte in bytes.fromhex("0000 0000fffa 01 00") + bytes(200):
                         peer._socket.sendall(bytes([byte]))
-                        time.sleep(0.1)
+                        dawdle(0.1)
                 except OSError:
                     return time.monotonic() - began
             read_to_end(peer._socket)

@@ -13,7 +13,7 @@ from darkroom_common.dicom.part10 import FileMeta, decode_head, encode_head
 from tests.support.builders import CT, a_data_set, encode
 from tests.support.dicom_peer import Association, send
 from tests.support.services import Services, declare_index_queue
-from tests.support.waiting import until
+from tests.support.waiting import lasting, until
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 
@@ -60,10 +60,8 @@ def kept(services: Services) -> dict[str, bytes]:
 
 async def until_kept(services: Services, sent: dict[str, bytes]) -> None:
     async with asyncio.timeout(20):
-        while kept(services) != sent:
-            await asyncio.sleep(0.05)
-        while list((services.spool / "ready").iterdir()):
-            await asyncio.sleep(0.05)
+        await until(lambda: kept(services) == sent)
+        await until(lambda: not list((services.spool / "ready").iterdir()))
 
 
 def main_pid(services: Services) -> int:
@@ -84,13 +82,13 @@ async def test_all_receive_and_the_metrics_are_one(ingest: Services) -> None:
         assert {status for one in answers for status in one.values()} == {0}
         await until_kept(ingest, {uid: data for load in loads for uid, data in load.items()})
         stored = re.compile(r'^darkroom_store_responses_total\{status="0000"\} (.+)$', re.MULTILINE)
-        async with asyncio.timeout(10):
-            while True:
-                _, text = await asyncio.to_thread(ingest.running["ingest"].probe, "/metrics")
-                found = stored.search(text)
-                if found and float(found[1]) == 60:
-                    break
-                await asyncio.sleep(0.2)
+
+        async def counted() -> str | None:
+            _, text = await asyncio.to_thread(ingest.running["ingest"].probe, "/metrics")
+            found = stored.search(text)
+            return text if found and float(found[1]) == 60 else None
+
+        text = await until(counted, limit=10)
         assert "\ndarkroom_store_seconds_count 60.0\n" in text
         assert "\ndarkroom_relayed_total 60.0\n" in text
         assert "\ndarkroom_associations_open 0.0\n" in text
@@ -118,7 +116,7 @@ async def test_a_killed_worker_comes_back_and_loses_nothing(ingest: Services) ->
         async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
             sending = tasks.create_task(sender())
             for _ in range(4):
-                await asyncio.sleep(0.3)
+                await lasting(0.3)
                 workers = workers_of(main_pid(ingest))
                 if workers:
                     os.kill(workers[0], signal.SIGKILL)
@@ -183,11 +181,13 @@ async def test_a_drain_finishes_what_is_current_and_refuses_the_rest(ingest: Ser
         status = current._status
         current._status = lambda: 0  # type: ignore[method-assign]
         await asyncio.to_thread(current.store, 1, CT, uid, data)
-        await asyncio.sleep(0.3)
+        await lasting(0.3)
         stopping = asyncio.create_task(service.stop())
-        async with asyncio.timeout(10):
-            while (await asyncio.to_thread(service.probe, "/readyz"))[0] == 200:
-                await asyncio.sleep(0.05)
+
+        async def came() -> bool:
+            return (await asyncio.to_thread(service.probe, "/readyz"))[0] != 200
+
+        await until(came, limit=10)
         await asyncio.to_thread(whole, 1, 0, waiting[0])
         assert await asyncio.to_thread(status) == 0
         current._socket.close()

@@ -10,6 +10,7 @@ from tests.integration.ingest.real import CONTEXTS
 from tests.support.builders import CT, a_data_set, encode
 from tests.support.dicom_peer import Association
 from tests.support.services import Services, declare_index_queue
+from tests.support.waiting import until
 
 
 @pytest.mark.req("ING-07")
@@ -36,12 +37,13 @@ async def test_below_the_reserve_objects_are_refused_and_ingest_is_not_ready(
                 return peer.store(1, CT, str(image.SOPInstanceUID), encode(image))
 
         assert await asyncio.to_thread(store) == 0xA700
-        async with asyncio.timeout(20):  # the workers report once a second
-            while True:
-                _, metrics = await asyncio.to_thread(ingest.probe, "/metrics")
-                if 'darkroom_store_responses_total{status="A700"} 1.0' in metrics:
-                    break
-                await asyncio.sleep(0.1)
+
+        async def counted() -> str | None:
+            _, metrics = await asyncio.to_thread(ingest.probe, "/metrics")
+            refused = 'darkroom_store_responses_total{status="A700"} 1.0'
+            return metrics if refused in metrics else None
+
+        metrics = await until(counted, limit=20)  # the workers report once a second
         assert 'darkroom_storage_free_bytes{volume="spool"}' in metrics
         assert list(services.spool.joinpath("ready").iterdir()) == []
     finally:

@@ -15,6 +15,7 @@ from darkroom_local.engines.postgres import PrivatePostgres
 from tests.support.builders import CT, a_data_set, encode
 from tests.support.dicom_peer import ECHO, Association, Rejected
 from tests.support.services import Services, declare_index_queue, prepare_database, role_url
+from tests.support.waiting import until
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 MR = "1.2.840.10008.5.1.4.1.1.4"
@@ -61,16 +62,15 @@ def outcome(
         return rejected.answer
 
 
-async def until(wanted: object, ask: Callable[[], object]) -> None:
+async def until_all(wanted: object, ask: Callable[[], object]) -> None:
     """Wait for what has to be seen within 5 s, by every worker: several answers in a row."""
     found: list[object] = []
-    try:
-        async with asyncio.timeout(SEEN_WITHIN):
-            while found[-6:] != [wanted] * 6:
-                found.append(await asyncio.to_thread(ask))
-                await asyncio.sleep(0.02)
-    except TimeoutError:
-        pytest.fail(f"{found[-6:]} instead of {wanted}")
+
+    async def came() -> bool:
+        found.append(await asyncio.to_thread(ask))
+        return found[-6:] == [wanted] * 6
+
+    await until(came, f"{wanted} from every worker", limit=SEEN_WITHIN)
 
 
 @pytest.mark.req("ING-05", "ING-08")
@@ -85,14 +85,14 @@ async def test_each_rule_takes_effect_while_ingest_runs(ingest: Services) -> Non
     assert (line["event"], line["ae"], line["by"]) == ("senders.changed", "SCANNER", "an operator")
     assert outcome(ingest) == CALLING  # this host is not the one
     await ae(ingest, "set", "SCANNER", "--host", "10.0.0.0/8", "--host", "127.0.0.1")
-    await until(0, lambda: outcome(ingest))
+    await until_all(0, lambda: outcome(ingest))
     assert outcome(ingest, calling="scanner") == CALLING
     assert outcome(ingest, calling="SCANNER\t") == CALLING
 
     await ae(ingest, "add", "ARCHIVE", "--called")
-    await until(0, lambda: outcome(ingest, called="ARCHIVE"))
+    await until_all(0, lambda: outcome(ingest, called="ARCHIVE"))
     await ae(ingest, "remove", "ARCHIVE", "--called")
-    await until(CALLED, lambda: outcome(ingest, called="ARCHIVE"))
+    await until_all(CALLED, lambda: outcome(ingest, called="ARCHIVE"))
 
     with await asyncio.to_thread(
         Association, ingest.dicom_port, CONTEXTS, calling="SCANNER"
@@ -101,16 +101,16 @@ async def test_each_rule_takes_effect_while_ingest_runs(ingest: Services) -> Non
         again = (str(data_set.SOPInstanceUID), encode(data_set))
         assert opened.store(1, CT, *again) == 0
         await ae(ingest, "set", "SCANNER", "--only-sop-class", MR)
-        await until(0x0124, lambda: outcome(ingest))
+        await until_all(0x0124, lambda: outcome(ingest))
         assert opened.store(1, CT, *again) == 0x0124  # for whom is connected, too
         assert opened.echo(3) == 0
         await ae(ingest, "set", "SCANNER", "--not-sop-class", MR)
-        await until(0, lambda: outcome(ingest))
+        await until_all(0, lambda: outcome(ingest))
         await ae(ingest, "set", "SCANNER", "--disable")
-        await until(CALLING, lambda: outcome(ingest))
+        await until_all(CALLING, lambda: outcome(ingest))
         assert opened.store(1, CT, *again) == 0x0124
     await ae(ingest, "set", "SCANNER", "--enable", "--any-host", "--any-sop-class")
-    await until(0, lambda: outcome(ingest))
+    await until_all(0, lambda: outcome(ingest))
     log = ingest.running["ingest"].log.read_text()
     assert r"SCANNER\\t" in log  # escaped, within a JSON string
 
@@ -120,12 +120,12 @@ async def test_patterns_and_mistakes_of_the_command(ingest: Services) -> None:
     await ingest.start("ingest")
     await ae(ingest, "add", "SCANNER", "--any-host", "--by", "an operator")
     await ae(ingest, "set", "SCANNER", "--max-associations", "3")
-    await until(0, lambda: outcome(ingest))
+    await until_all(0, lambda: outcome(ingest))
     await ae(ingest, "remove", "SCANNER")
-    await until(CALLING, lambda: outcome(ingest))
+    await until_all(CALLING, lambda: outcome(ingest))
     await ae(ingest, "remove", "SCANNER", code=2)
     await ae(ingest, "add", "SCAN*", "--any-host")
-    await until(0, lambda: outcome(ingest))
+    await until_all(0, lambda: outcome(ingest))
     await ae(ingest, "add", "SCAN*", "--any-host", code=2)
     listed = json.loads(await ae(ingest, "list", "--json"))
     assert [one["ae_title"] for one in listed["senders"]] == ["SCAN*"]
@@ -181,11 +181,11 @@ async def test_limits_count_over_all_processes_and_another_program_is_told(
                     Association(ingest.dicom_port, CONTEXTS, calling=ae_title)
                 assert caught.value.answer == LIMIT
 
-    await until(0, lambda: outcome(ingest, calling="SMALL"))
+    await until_all(0, lambda: outcome(ingest, calling="SMALL"))
     await asyncio.to_thread(fill, "SMALL", 2)
-    await until(0, lambda: outcome(ingest, calling="OTHER"))
+    await until_all(0, lambda: outcome(ingest, calling="OTHER"))
     await asyncio.to_thread(fill, "OTHER", 5)
-    await until(0, lambda: outcome(ingest, calling="SMALL"))
+    await until_all(0, lambda: outcome(ingest, calling="SMALL"))
 
     known = ("-aec", "DARKROOM", "-aet", "OTHER")
     assert await echoscu(ingest, *known) == ""
@@ -203,9 +203,10 @@ def checks(services: Services) -> tuple[int, dict[str, dict[str, object]]]:
 async def until_checks(
     services: Services, wanted: Callable[[int, dict[str, dict[str, object]]], bool]
 ) -> None:
-    async with asyncio.timeout(15):
-        while not wanted(*await asyncio.to_thread(checks, services)):
-            await asyncio.sleep(0.1)
+    async def came() -> bool:
+        return bool(wanted(*await asyncio.to_thread(checks, services)))
+
+    await until(came, limit=15)
 
 
 @pytest.mark.timeout(240)
@@ -220,7 +221,7 @@ async def test_the_list_holds_while_the_database_is_away(
         await declare_index_queue(amqp_url)
         await ae(services, "add", "SCANNER", "--host", "127.0.0.0/8")
         await services.start("ingest")
-        await until(0, lambda: outcome(services))
+        await until_all(0, lambda: outcome(services))
         await own_postgres.stop()
         await until_checks(services, lambda code, all_: code == 200 and not all_["postgres"]["ok"])
         assert (outcome(services), outcome(services, "NOBODY")) == (0, CALLING)
@@ -231,7 +232,7 @@ async def test_the_list_holds_while_the_database_is_away(
         await own_postgres.start()
         await ae(services, "add", "NEW", "--any-host")
         await until_checks(services, lambda _, all_: bool(all_["postgres"]["ok"]))
-        await until(0, lambda: outcome(services, "NEW"))
+        await until_all(0, lambda: outcome(services, "NEW"))
 
         await services.running["ingest"].stop()
         await own_postgres.stop()
@@ -242,7 +243,7 @@ async def test_the_list_holds_while_the_database_is_away(
         assert outcome(services) == BUSY
         await own_postgres.start()
         await until_checks(services, lambda code, _: code == 200)
-        await until(0, lambda: outcome(services))
+        await until_all(0, lambda: outcome(services))
     finally:
         await services.stop()
 
@@ -251,7 +252,7 @@ async def test_the_list_holds_while_the_database_is_away(
 async def test_without_a_list_nobody_is_accepted_and_health_says_why(ingest: Services) -> None:
     ingest.superuser_url = "postgresql://nobody@127.0.0.1:1/none"
     starting = asyncio.create_task(ingest.start("ingest"))
-    await asyncio.sleep(0)
+    await until(lambda: "ingest" in ingest.running)
     await until_checks(
         ingest,
         lambda code, all_: (
@@ -269,7 +270,7 @@ async def test_without_a_list_nobody_is_accepted_and_health_says_why(ingest: Ser
 async def test_a_row_that_makes_no_sense_changes_nothing(ingest: Services) -> None:
     await ae(ingest, "add", "SCANNER", "--any-host")
     await ingest.start("ingest")
-    await until(0, lambda: outcome(ingest))
+    await until_all(0, lambda: outcome(ingest))
     connection = await asyncpg.connect(ingest.superuser_url)
     try:
         await connection.execute(
@@ -284,7 +285,7 @@ async def test_a_row_that_makes_no_sense_changes_nothing(ingest: Services) -> No
             ingest.running["ingest"].log.read_text()
         )
         await connection.execute("UPDATE ingest.calling_ae SET host_rule = 'any'")
-        await until(0, lambda: outcome(ingest, "OTHER"))
+        await until_all(0, lambda: outcome(ingest, "OTHER"))
     finally:
         await connection.close()
 

@@ -135,9 +135,7 @@ async def test_old_versions_and_weak_ciphers_are_refused(
             told = await asyncio.to_thread(
                 lambda v: refused(minimum_version=v, maximum_version=v), version
             )
-            async with asyncio.timeout(10):  # the server tells after the client knows
-                while not logs:
-                    await asyncio.sleep(0.01)
+            await until(lambda: logs, limit=10)
         assert told == "TLSV1_ALERT_PROTOCOL_VERSION"
         assert [(line["event"], line.get("reason")) for line in logs] == [
             ("tls.refused", "unsupported-protocol")
@@ -401,12 +399,11 @@ async def test_processes_share_both_ports_and_reload(
         assert {status for one in answers for status in one.values()} == {0}
 
         async def until_metric(pattern: str) -> float:
-            async with asyncio.timeout(15):
-                while True:
-                    _, text = await asyncio.to_thread(service.probe, "/metrics")
-                    if found := re.search(pattern, text, re.MULTILINE):
-                        return float(found[1])
-                    await asyncio.sleep(0.2)
+            async def found() -> re.Match[str] | None:
+                _, text = await asyncio.to_thread(service.probe, "/metrics")
+                return re.search(pattern, text, re.MULTILINE)
+
+            return float((await until(found, limit=15))[1])
 
         expires = r'^darkroom_certificate_expires_timestamp_seconds{listener="dicom-tls"} (\S+)$'
         assert abs(await until_metric(expires) - time.time() - 86400) < 600

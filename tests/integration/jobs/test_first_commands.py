@@ -11,6 +11,7 @@ from darkroom_common.messages.base import Message, new_message_id
 from tests.support.builders import new_uid
 from tests.support.database import Prepared
 from tests.support.services import Services
+from tests.support.waiting import nothing_more, until
 
 CASES: dict[str, tuple[Message, str]] = {
     "transmit": (
@@ -46,12 +47,15 @@ async def test_a_command_delivered_twice_is_one_effect_and_one_event(
             async with asyncio.timeout(20):
                 await broker.publish(message)
                 await broker.publish(message)
-                while (await prepared.fetch(sql))[0][0] != 1:
-                    await asyncio.sleep(0.05)
+
+                async def came() -> bool:
+                    return bool((await prepared.fetch(sql))[0][0] == 1)
+
+                await until(came)
                 event = None
                 while event is None:
                     event = await listener.get(no_ack=True, fail=False)
-            await asyncio.sleep(0.5)
+            await nothing_more(0.5)
             assert await listener.get(no_ack=True, fail=False) is None
         finally:
             await broker.close()

@@ -16,6 +16,7 @@ from darkroom_local.engines.ports import is_free
 from darkroom_local.engines.postgres import PrivatePostgres, installations
 from darkroom_local.engines.process import StartError, leftovers
 from darkroom_local.engines.rabbitmq import PrivateRabbitMQ
+from tests.support.waiting import succeeds
 
 SECRET = "Phantom^Secret"
 
@@ -124,14 +125,7 @@ async def test_a_lost_name_server_comes_back_and_the_node_stays(
     node, name_server = own_rabbitmq.child.pid, own_rabbitmq.epmd.pid
     watching = asyncio.create_task(own_rabbitmq.ended())
     os.kill(name_server, signal.SIGKILL)
-    async with asyncio.timeout(20):
-        while True:
-            try:
-                said = await own_rabbitmq.control("eval", "node().")
-            except StartError:
-                await asyncio.sleep(0.5)
-            else:
-                break
+    said = await succeeds(lambda: own_rabbitmq.control("eval", "node()."), StartError, limit=20)
     watching.cancel()
     assert "darkroom@localhost" in said
     assert own_rabbitmq.child.pid == node

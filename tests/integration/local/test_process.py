@@ -38,7 +38,7 @@ async def test_a_child_that_ends_while_starting_shows_its_log(tmp_path: Path) ->
 
 
 async def test_a_child_that_is_not_ready_in_time_is_told(tmp_path: Path) -> None:
-    child = await Child.start(python(tmp_path, "import time; time.sleep(60)"))
+    child = await Child.start(python(tmp_path, "import signal; signal.pause()"))
     with pytest.raises(StartError, match=r"not ready within 0.1 s"):
         await child.ready(lambda: False, seconds=0.1)
     assert await child.stop(seconds=5) == -signal.SIGTERM
@@ -51,8 +51,8 @@ async def test_a_program_that_does_not_exist_is_named(tmp_path: Path) -> None:
 
 
 async def test_a_child_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
-    code = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True)"
-    child = await Child.start(python(tmp_path, f"{code}; time.sleep(60)"))
+    code = "import signal; signal.signal(15, signal.SIG_IGN); print(1, flush=True)"
+    child = await Child.start(python(tmp_path, f"{code}; signal.pause()"))
     await child.ready(lambda: "1" in tail(tmp_path / "python.log"), seconds=10)
     assert await child.stop(seconds=0.1) == -signal.SIGKILL
 

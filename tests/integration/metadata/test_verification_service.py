@@ -1,6 +1,5 @@
 """The service verifies and repairs by itself, through the real broker and database."""
 
-import asyncio
 import json
 
 import asyncpg
@@ -10,16 +9,19 @@ from darkroom_common.dicom.part10 import FileMeta, encode_head
 from tests.e2e.user import digest
 from tests.support.builders import CT, a_data_set, encode
 from tests.support.services import Services, prepare_database
+from tests.support.waiting import until
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 
 
-async def until(services: Services, sql: str, expected: object) -> None:
+async def counted(services: Services, sql: str, expected: object) -> None:
     connection = await asyncpg.connect(services.superuser_url)
     try:
-        async with asyncio.timeout(40):
-            while await connection.fetchval(sql) != expected:
-                await asyncio.sleep(0.1)
+
+        async def came() -> bool:
+            return bool(await connection.fetchval(sql) == expected)
+
+        await until(came, limit=40)
     finally:
         await connection.close()
 
@@ -43,7 +45,7 @@ async def test_orphans_are_indexed_and_damage_is_found_told_and_resolved(
         paths[-1].parent.mkdir(parents=True, exist_ok=True)
         paths[-1].write_bytes(head + data)
     await services.start("metadata")
-    await until(services, "SELECT count(*) FROM index.instance WHERE verified_at IS NOT NULL", 5)
+    await counted(services, "SELECT count(*) FROM index.instance WHERE verified_at IS NOT NULL", 5)
 
     content = paths[0].read_bytes()
     paths[0].write_bytes(content[:-1] + b"!")
@@ -51,14 +53,15 @@ async def test_orphans_are_indexed_and_damage_is_found_told_and_resolved(
         "SELECT count(*) FROM index.verification_finding"
         " WHERE kind = 'altered-object' AND resolved_at IS NULL"
     )
-    await until(services, open_damage, 1)
+    await counted(services, open_damage, 1)
     metadata = services.running["metadata"]
-    async with asyncio.timeout(20):
-        while True:
-            _, metrics = await asyncio.to_thread(metadata.probe, "/metrics")
-            if 'darkroom_verification_findings{kind="altered-object"} 1.0' in metrics:
-                break
-            await asyncio.sleep(0.2)
+    await until(
+        lambda: (
+            'darkroom_verification_findings{kind="altered-object"} 1.0'
+            in metadata.probe("/metrics")[1]
+        ),
+        limit=20,
+    )
     (line,) = (
         told
         for told in map(json.loads, metadata.log.read_text().splitlines())
@@ -67,8 +70,8 @@ async def test_orphans_are_indexed_and_damage_is_found_told_and_resolved(
     assert line["object_key"] == f"p/{paths[0].name}"
     assert len(line["receipt"]) == 32
     paths[0].write_bytes(content)
-    await until(services, open_damage, 0)
+    await counted(services, open_damage, 0)
     # The broker has what nobody needs to listen to; transmit's events wait for transmit.
     waiting = "SELECT count(*) FROM index.outbox WHERE type = 'dicom.instance.damaged.v1'"
-    await until(services, waiting, 0)
+    await counted(services, waiting, 0)
     assert await metadata.stop() == 0

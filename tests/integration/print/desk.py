@@ -1,9 +1,9 @@
 """Print as a process, an index and store to print from, and whom to ask."""
 
-import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -24,6 +24,7 @@ from darkroom_local.engines.ports import LOOPBACK
 from tests.integration.api.seed import Seed
 from tests.support.database import Prepared
 from tests.support.services import Services
+from tests.support.waiting import succeeds, until
 
 LIMIT = 60.0
 QUICK = {"initial_seconds": 0.2, "multiplier": 1.5, "ceiling_seconds": 2.0, "max_attempts": 3}
@@ -45,18 +46,11 @@ class PrintDesk:
         return [FilmImage(sop_instance_uid=str(one.SOPInstanceUID)) for one in data_sets]
 
     async def ask(self, request: Request) -> Reply:
-        async with asyncio.timeout(LIMIT):
-            while True:
-                with suppress(Unroutable, NoReply):
-                    return await self.broker.request(request, limit=30)
-                await asyncio.sleep(0.1)
+        asked = partial(self.broker.request, request, limit=30)
+        return await succeeds(asked, Unroutable, NoReply, limit=LIMIT)
 
     async def publish(self, message: Message) -> None:
-        async with asyncio.timeout(LIMIT):
-            while True:
-                with suppress(Unroutable):
-                    return await self.broker.publish(message)
-                await asyncio.sleep(0.1)
+        await succeeds(partial(self.broker.publish, message), Unroutable, limit=LIMIT)
 
     async def printer(self, port: int, **changes: Any) -> None:
         given = {
@@ -101,18 +95,15 @@ class PrintDesk:
         return self.seal.open_bytes(rows[0]["sealed"], purpose=DrawFilm.TYPE), reply.body
 
     async def until(self, job_id: str, *states: str) -> asyncpg.Record:
-        found: asyncpg.Record | None = None
+        found: list[asyncpg.Record] = []
+
+        async def came() -> asyncpg.Record | None:
+            found[:] = await self.prepared.fetch("SELECT * FROM print.job WHERE id = $1", job_id)
+            return found[0] if found and found[0]["state"] in states else None
+
         try:
-            async with asyncio.timeout(LIMIT):
-                while True:
-                    rows = await self.prepared.fetch(
-                        "SELECT * FROM print.job WHERE id = $1", job_id
-                    )
-                    found = rows[0] if rows else None
-                    if found is not None and found["state"] in states:
-                        return found
-                    await asyncio.sleep(0.03)
-        except TimeoutError:
+            return await until(came, limit=LIMIT)
+        except AssertionError:
             log = self.services.running["print"].log.read_text()[-3000:]
             raise AssertionError(f"{states} never came: {found}\n{log}") from None
 

@@ -15,6 +15,7 @@ from pydicom.uid import generate_uid
 from pynetdicom import AE, evt
 
 from darkroom_local.engines.ports import LOOPBACK, free_port
+from tests.support.waiting import until
 
 GRAYSCALE_META = "1.2.840.10008.5.1.1.9"
 COLOUR_META = "1.2.840.10008.5.1.1.18"
@@ -108,10 +109,12 @@ async def dcmprscp(directory: Path, *, strict: bool = False) -> AsyncIterator[Dc
             cwd=directory,
         )
         try:
-            async with asyncio.timeout(20):
-                while not await _answers(port):
-                    assert process.returncode is None, (directory / "log").read_text()
-                    await asyncio.sleep(0.05)
+
+            async def listens() -> bool:
+                assert process.returncode is None, (directory / "log").read_text()
+                return await _answers(port)
+
+            await until(listens, limit=20)
             yield DcmtkPrinter(port, directory)
         finally:
             if process.returncode is None:

@@ -1,7 +1,6 @@
 """What is told to printers of different kinds (PRN-02, PRN-03, PRN-07)."""
 
-import asyncio
-
+import asyncpg
 import numpy as np
 import pytest
 
@@ -14,6 +13,7 @@ from darkroom_common.specs.printers import PrintRuleSpec
 from tests.integration.print.desk import PrintDesk
 from tests.integration.print.pictures import a_series, an_image, samples
 from tests.integration.print.printers import scripted
+from tests.support.waiting import until
 
 
 @pytest.mark.req("PRN-07")
@@ -136,9 +136,7 @@ async def test_a_rule_prints_a_complete_study_once(desk: PrintDesk) -> None:
                     modalities=("CR",),
                 )
             )
-        async with asyncio.timeout(30):
-            while not (rows := await desk.prepared.fetch("SELECT * FROM print.job")):
-                await asyncio.sleep(0.05)
+        rows = await until(lambda: desk.prepared.fetch("SELECT * FROM print.job"), limit=30)
         job = await desk.until(rows[0]["id"], "DONE", "FAILED")
     assert (job["state"], job["rule"], job["films"]) == ("DONE", "films", 1), job["reason"]
     assert len(printer.films) == 1
@@ -157,9 +155,12 @@ async def test_a_rule_makes_as_many_jobs_as_a_study_of_many_frames_needs(desk: P
         study_instance_uid=study, revision=1, series=1, instances=1, modalities=("US",)
     )
     await desk.publish(event)
-    async with asyncio.timeout(30):
-        while len(rows := await desk.prepared.fetch("SELECT * FROM print.job")) < 2:
-            await asyncio.sleep(0.05)
+
+    async def both() -> list[asyncpg.Record] | None:
+        found = await desk.prepared.fetch("SELECT * FROM print.job")
+        return found if len(found) == 2 else None
+
+    rows = await until(both, limit=30)
     orders = [desk.seal.open(row["sealed"], purpose=PrintFilm.TYPE)["images"] for row in rows]
     frames = sorted([one["frame"] for one in images] for images in orders)
     assert frames == [list(range(1, 4000, 2)), list(range(4001, 4500, 2))]

@@ -23,6 +23,7 @@ from tests.integration.print.printers import dcmprscp
 from tests.support.builders import encode
 from tests.support.dicom_peer import Association
 from tests.support.services import Services, prepare_database
+from tests.support.waiting import until
 
 LIMIT = 60.0
 PLANTED = {
@@ -54,14 +55,15 @@ class Ward:
 
         await asyncio.to_thread(store)
         series = str(images[0].SeriesInstanceUID)
-        async with asyncio.timeout(LIMIT):
-            while True:
-                answer = await self.technician.get(
-                    "/dicom-web/instances", params={"SeriesInstanceUID": series}
-                )
-                if answer.status_code == 200 and len(answer.json()) == len(images):
-                    return series
-                await asyncio.sleep(0.1)
+
+        async def indexed() -> bool:
+            answer = await self.technician.get(
+                "/dicom-web/instances", params={"SeriesInstanceUID": series}
+            )
+            return answer.status_code == 200 and len(answer.json()) == len(images)
+
+        await until(indexed, limit=LIMIT)
+        return series
 
     async def add_printer(self, port: int) -> None:
         answer = await self.admin.post(
@@ -78,17 +80,19 @@ class Ward:
         assert answer.status_code == 201, answer.text
 
     async def until(self, job: str, *states: str) -> dict[str, Any]:
-        found: httpx.Response | None = None
+        last = ""
+
+        async def came() -> dict[str, Any] | None:
+            nonlocal last
+            found = await self.technician.get(f"{BASE}/jobs/{job}")
+            last = found.text
+            body: dict[str, Any] = found.json()
+            return body if found.status_code == 200 and body["state"] in states else None
+
         try:
-            async with asyncio.timeout(LIMIT):
-                while True:
-                    found = await self.technician.get(f"{BASE}/jobs/{job}")
-                    if found.status_code == 200 and found.json()["state"] in states:
-                        body: dict[str, Any] = found.json()
-                        return body
-                    await asyncio.sleep(0.1)
-        except TimeoutError:
-            raise AssertionError(f"{states} never came: {found and found.text}") from None
+            return await until(came, limit=LIMIT)
+        except AssertionError:
+            raise AssertionError(f"{states} never came: {last}") from None
 
 
 @pytest.fixture

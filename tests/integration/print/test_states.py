@@ -1,9 +1,7 @@
 """Where a print job ends, whatever the printer does (PRN-04, PRN-05)."""
 
-import asyncio
 import os
 import signal
-import time
 from io import BytesIO
 from typing import Any
 
@@ -15,7 +13,7 @@ from pynetdicom.dsutils import encode
 from tests.integration.print.desk import PrintDesk
 from tests.integration.print.pictures import a_series
 from tests.integration.print.printers import scripted
-from tests.support.waiting import until
+from tests.support.waiting import dawdle, nothing_more, until
 
 
 @pytest.mark.req("PRN-01")
@@ -175,8 +173,8 @@ async def test_a_printer_that_does_not_tell_its_status_prints(desk: PrintDesk) -
 async def test_a_slow_printer_is_waited_for_longer_than_a_lease(desk: PrintDesk) -> None:
     images = await desk.store(*a_series(4))
     with scripted() as printer:
-        printer.setting = lambda _: time.sleep(1)
-        printer.acting = lambda _: time.sleep(3)
+        printer.setting = lambda _: dawdle(1)
+        printer.acting = lambda _: dawdle(3)
         await desk.printer(printer.port)
         job = await desk.until(await desk.print(images, layout="2x2"), "DONE", "FAILED", "UNKNOWN")
     assert (job["state"], job["attempts"], job["warnings"]) == ("DONE", 1, []), job["reason"]
@@ -191,7 +189,7 @@ async def test_silence_before_the_order_to_print_is_tried_again(desk: PrintDesk)
     def wait(_: Any) -> None:
         if not silent:
             silent.append(1)
-            time.sleep(4)
+            dawdle(4)
 
     with scripted() as printer:
         printer.setting = wait
@@ -207,11 +205,11 @@ async def test_silence_before_the_order_to_print_is_tried_again(desk: PrintDesk)
 async def test_silence_after_the_order_to_print_is_unknown(desk: PrintDesk) -> None:
     images = await desk.store(*a_series(1))
     with scripted() as printer:
-        printer.acting = lambda _: time.sleep(3)
+        printer.acting = lambda _: dawdle(3)
         await desk.printer(printer.port, answer_seconds=1)
         job = await desk.until(await desk.print(images), "UNKNOWN", "DONE", "FAILED")
         assert job["state"] == "UNKNOWN"
-        await asyncio.sleep(4)
+        await nothing_more(4)
     assert len(printer.films) == 1
 
 
@@ -267,7 +265,7 @@ async def test_an_abort_after_the_order_to_print_is_unknown(desk: PrintDesk) -> 
         job_id = await desk.print(images)
         job = await desk.until(job_id, "UNKNOWN")
         assert "film 1: no answer after the order to print" in job["reason"]
-        await asyncio.sleep(1.5)
+        await nothing_more(1.5)
         assert len(printer.films) == 1
         printer.acting = lambda _: None
         assert (await desk.act(job_id, "confirm")).body["state"] == "QUEUED"
@@ -285,7 +283,7 @@ async def test_kill_after_the_order_to_print_makes_no_second_film(desk: PrintDes
             process = desk.services.running["print"].process
             assert process is not None
             os.kill(process.pid, signal.SIGKILL)
-            time.sleep(0.2)
+            dawdle(0.2)
 
         printer.acting = kill
         await desk.printer(printer.port)
@@ -296,7 +294,7 @@ async def test_kill_after_the_order_to_print_makes_no_second_film(desk: PrintDes
         await desk.services.start("print")
         job = await desk.until(job_id, "UNKNOWN", "DONE", "FAILED")
         assert job["state"] == "UNKNOWN"
-        await asyncio.sleep(3)
+        await nothing_more(3)
         assert len(printer.films) == 1
         assert (await desk.act(job_id, "retry")).body["state"] == "QUEUED"
         await desk.until(job_id, "DONE")
@@ -315,7 +313,7 @@ async def test_kill_before_the_order_to_print_goes_on(desk: PrintDesk) -> None:
                 process = desk.services.running["print"].process
                 assert process is not None
                 os.kill(process.pid, signal.SIGKILL)
-                time.sleep(0.2)
+                dawdle(0.2)
 
         printer.setting = kill
         await desk.printer(printer.port)

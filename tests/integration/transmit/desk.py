@@ -1,10 +1,10 @@
 """Transmit as a process, an index and store to send from, and whom to ask."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from tests.integration.api.seed import Seed
 from tests.support.builders import a_data_set, new_uid
 from tests.support.database import Prepared
 from tests.support.services import Services
+from tests.support.waiting import succeeds, until
 
 LIMIT = 60.0
 QUICK = {"initial_seconds": 0.2, "multiplier": 1.5, "ceiling_seconds": 2.0, "max_attempts": 100}
@@ -91,19 +92,15 @@ class Desk:
             await self.publish(event)
 
     async def jobs_are(self, count: int, state: str) -> None:
-        async with asyncio.timeout(LIMIT):
-            while True:
-                rows = await self.prepared.fetch("SELECT state FROM transmit.job")
-                if [row["state"] for row in rows] == [state] * count:
-                    return
-                await asyncio.sleep(0.05)
+        async def came() -> bool:
+            rows = await self.prepared.fetch("SELECT state FROM transmit.job")
+            return [row["state"] for row in rows] == [state] * count
+
+        await until(came, limit=LIMIT)
 
     async def ask(self, request: Request) -> Reply:
-        async with asyncio.timeout(LIMIT):
-            while True:
-                with suppress(Unroutable, NoReply):
-                    return await self.broker.request(request, limit=20)
-                await asyncio.sleep(0.1)
+        asked = partial(self.broker.request, request, limit=20)
+        return await succeeds(asked, Unroutable, NoReply, limit=LIMIT)
 
     async def destination(self, name: str, port: int, **changes: Any) -> None:
         given = {
@@ -119,11 +116,7 @@ class Desk:
         assert reply.outcome in ("created", "done"), reply
 
     async def publish(self, message: Message) -> None:
-        async with asyncio.timeout(LIMIT):
-            while True:
-                with suppress(Unroutable):
-                    return await self.broker.publish(message)
-                await asyncio.sleep(0.1)
+        await succeeds(partial(self.broker.publish, message), Unroutable, limit=LIMIT)
 
     async def send(self, destination: str, study: Study, **changes: Any) -> str:
         job_id = new_message_id()
@@ -142,15 +135,15 @@ class Desk:
     async def until(
         self, job_id: str, *states: str, where: Callable[[asyncpg.Record], bool] = lambda _: True
     ) -> asyncpg.Record:
-        found: asyncpg.Record | None = None
+        found: list[asyncpg.Record | None] = []
+
+        async def came() -> asyncpg.Record | None:
+            found[:] = [row := await self.job(job_id)]
+            return row if row is not None and row["state"] in states and where(row) else None
+
         try:
-            async with asyncio.timeout(LIMIT):
-                while True:
-                    found = await self.job(job_id)
-                    if found is not None and found["state"] in states and where(found):
-                        return found
-                    await asyncio.sleep(0.03)
-        except TimeoutError:
+            return await until(came, limit=LIMIT)
+        except AssertionError:
             log = self.services.running["transmit"].log.read_text()[-3000:]
             raise AssertionError(f"{states} never came: {found}\n{log}") from None
 

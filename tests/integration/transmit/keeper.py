@@ -1,7 +1,6 @@
 """A destination that keeps what it gets and says so: storage commitment SCP by pynetdicom."""
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from pynetdicom.events import Event
 
 from darkroom_local.engines.ports import LOOPBACK
 from tests.support.builders import CT
+from tests.support.waiting import dawdle
 
 PUSH_MODEL = "1.2.840.10008.1.20.1"
 SYNTAXES = ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2"]
@@ -63,7 +63,7 @@ class Keeper:
         return 0, None
 
     def _tell(self, association: Any, information: Dataset) -> None:
-        time.sleep(0.1)
+        dawdle(0.1)
         items = list(information.ReferencedSOPSequence)
         lost, self.loses = items[: self.loses], 0
         told = Dataset()

@@ -4,9 +4,8 @@ import json
 import os
 import socket
 import subprocess
-import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 from pynetdicom import AE
 
 from darkroom_local.engines.ports import LOOPBACK, free_port
+from tests.support.waiting import until_true
 
 SYNTAXES = ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2"]
 STORE_SYNTAXES = [*SYNTAXES, "1.2.840.10008.1.2.4.90"]
@@ -36,17 +36,13 @@ def write_file(path: Path, data_set: Dataset, syntax: str = str(ExplicitVRLittle
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + 30
-    while time.monotonic() < end:
-        if process.poll() is not None:
-            break
-        try:
-            socket.create_connection((LOOPBACK, port), timeout=1).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    raise AssertionError(f"it did not come up:\n{log.read_text()[-2000:]}")
+    def listens() -> bool:
+        assert process.poll() is None, f"it did not come up:\n{log.read_text()[-2000:]}"
+        with socket.socket() as client:
+            client.settimeout(1)
+            return client.connect_ex((LOOPBACK, port)) == 0
+
+    until_true(listens, f"it listens, as {log} says")
 
 
 @contextmanager
@@ -143,7 +139,7 @@ def scripted(contexts: Iterable[str], handlers: list[Any], title: str = "PEER") 
     try:
         yield server.server_address[1]
     finally:
-        end = time.monotonic() + 10
-        while ae.active_associations and time.monotonic() < end:
-            time.sleep(0.02)  # it closes the sockets of those that end by themselves
+        # It closes the sockets of those that end by themselves.
+        with suppress(AssertionError):
+            until_true(lambda: not ae.active_associations, limit=10)
         server.shutdown()

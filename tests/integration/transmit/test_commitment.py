@@ -1,6 +1,5 @@
 """Storage commitment with pynetdicom and Orthanc as the destinations that keep, or do not."""
 
-import asyncio
 import json
 import os
 import subprocess
@@ -11,6 +10,7 @@ import pytest
 from darkroom_local.engines.ports import LOOPBACK, free_port
 from tests.integration.transmit.desk import QUICK, Desk
 from tests.integration.transmit.keeper import Keeper, commitment, keeping
+from tests.support.waiting import until
 
 
 @pytest.mark.req("TRX-06")
@@ -63,8 +63,7 @@ async def test_killed_before_the_report_it_asks_again(desk: Desk) -> None:
         await desk.destination("PACS", keeper.port, **commitment())
         job_id = await desk.send("PACS", study)
         await desk.until(job_id, "SENT", where=lambda row: row["commitment"] == "asked")
-        while not keeper.asked:
-            await asyncio.sleep(0.02)  # the peer lives in threads of this process
+        await until(lambda: keeper.asked)
         await desk.services.running["transmit"].kill()
         keeper.report = "same"
         await desk.services.start("transmit")

@@ -12,6 +12,7 @@ from pydicom import dcmread
 from darkroom_transmit.conversion.converters import ConversionFailed, open_converters
 from darkroom_transmit.conversion.exchange import EXPLICIT, Unconvertible
 from tests.support.real_files import REAL_FILES
+from tests.support.waiting import until
 
 J2K = "1.2.840.10008.1.2.4.90"
 CT = next(path for path in REAL_FILES if path.name == "CT_small.dcm")
@@ -61,8 +62,7 @@ async def test_a_crash_costs_one_object(tmp_path: Path) -> None:
         (worker,) = workers()
         stuck = asyncio.create_task(converters.convert(pipe, [J2K]))
         waiting = asyncio.create_task(converters.convert(CT, [J2K]))
-        while not reads_a_pipe(worker):
-            await asyncio.sleep(0.01)
+        await until(lambda: reads_a_pipe(worker))
         os.kill(worker, signal.SIGSEGV)
         with pytest.raises(Unconvertible, match="crashed"):
             await stuck

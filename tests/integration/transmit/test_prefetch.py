@@ -14,6 +14,7 @@ from tests.integration.transmit.test_retrieve import EXPLICIT, LIMIT, indexed, s
 from tests.support.builders import a_data_set, encode, new_uid
 from tests.support.dicom_peer import send
 from tests.support.services import Services
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -32,12 +33,11 @@ def a_study(date: str, **changes: Any) -> Any:
 
 
 async def prefetches(both: Both, count: int, state: str = "DONE") -> list[Any]:
-    async with asyncio.timeout(LIMIT):
-        while True:
-            rows = await both.desk.prepared.fetch("SELECT * FROM transmit.prefetch")
-            if len(rows) == count and all(row["state"] == state for row in rows):
-                return rows
-            await asyncio.sleep(0.05)
+    async def came() -> list[Any] | None:
+        rows = await both.desk.prepared.fetch("SELECT * FROM transmit.prefetch")
+        return rows if [row["state"] for row in rows] == [state] * count else None
+
+    return await until(came, limit=LIMIT)
 
 
 @pytest.mark.req("TRX-11")
@@ -76,14 +76,8 @@ async def test_priors_come_by_rule_once_and_want_none_themselves(
         assert {one["rule"] for one in jobs} == {"priors"}
         assert {one["prior_of"] for one in jobs} == {str(current.StudyInstanceUID)}
         # The priors are complete, too, and match the rule: they want none.
-        async with asyncio.timeout(LIMIT):
-            while True:
-                rows = await both.desk.prepared.fetch(
-                    "SELECT status FROM index.study WHERE status = 'complete'"
-                )
-                if len(rows) == 3:
-                    break
-                await asyncio.sleep(0.1)
+        complete = "SELECT 1 FROM index.study WHERE status = 'complete' HAVING count(*) = 3"
+        await until(lambda: both.desk.prepared.fetch(complete), limit=LIMIT)
         explained = {}
         for one in (current, prior):
             asked = {"study_instance_uid": str(one.StudyInstanceUID)}

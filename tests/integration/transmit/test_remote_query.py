@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from pydicom.dataset import Dataset
 from pynetdicom import evt
@@ -32,6 +33,7 @@ from tests.integration.transmit.test_rest import Both, a_destination, both_of
 from tests.support.builders import a_data_set, encode, new_uid
 from tests.support.dicom_peer import send
 from tests.support.services import Services
+from tests.support.waiting import dawdle, until
 
 EXPLICIT = STORE_SYNTAXES[0]
 
@@ -45,12 +47,12 @@ async def both(services: Services) -> AsyncIterator[Both]:
 
 async def add(both: Both, name: str, port: int, **changes: Any) -> None:
     given = a_destination(port, name=name, **{"ae_title": name, **changes})
-    async with asyncio.timeout(30):
-        while True:  # transmit is ready a moment before its queues are
-            answer = await both.api.client.post("/api/v1/destinations", json=given)
-            if answer.status_code != 503:
-                break
-            await asyncio.sleep(0.1)
+
+    async def taken() -> httpx.Response | None:
+        answer = await both.api.client.post("/api/v1/destinations", json=given)
+        return answer if answer.status_code != 503 else None
+
+    answer = await until(taken)  # transmit is ready a moment before its queues are
     assert answer.status_code == 201, answer.text
 
 
@@ -330,7 +332,7 @@ async def test_more_than_the_limit_is_cancelled(both: Both) -> None:
             match.QueryRetrieveLevel = "STUDY"
             match.StudyInstanceUID = f"1.2.{number}"
             yield 0xFF00, match
-            time.sleep(0.002)
+            dawdle(0.002)
 
     with scripted([FIND], [(evt.EVT_C_FIND, on_find)]) as port:
         await add(both, "ENDLESS", port)

@@ -1,6 +1,5 @@
 """Destinations, rules and jobs by REST, with api and transmit as processes."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -214,6 +213,5 @@ async def test_rules_are_explained_and_then_send(both: Both) -> None:
         assert told["already_routed"] == [{"rule": "ct-first", "destination": "CT", "instances": 5}]
         await call("DELETE", "/rules/ct-first", 204)
         await call("GET", "/rules/ct-first", 404)
-        await asyncio.sleep(0)
     log = both.desk.services.running["transmit"].log.read_text()
     assert "Thorax" not in log

@@ -2,10 +2,10 @@
 
 import asyncio
 import threading
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from tests.integration.transmit.test_rest import Both, both_of
 from tests.support.builders import CT, a_data_set, encode, new_uid
 from tests.support.dicom_peer import send
 from tests.support.services import Services, prepare_database
+from tests.support.waiting import dawdle, until
 
 EXPLICIT = STORE_SYNTAXES[0]
 COMPRESSED = STORE_SYNTAXES[2]
@@ -74,32 +75,41 @@ async def start(both: Both, name: str, study: Any, **changes: Any) -> str:
     return str(answer["job_id"])
 
 
-async def until(both: Both, job: str, *states: str) -> dict[str, Any]:
+async def ended(both: Both, job: str, *states: str) -> dict[str, Any]:
+    """Wait until a job is in one of some states; return it."""
     found: dict[str, Any] = {}
+
+    async def came() -> bool:
+        found.update(await both.call("GET", f"/retrieve/jobs/{job}", 200))
+        return found.get("state") in states
+
     try:
-        async with asyncio.timeout(LIMIT):
-            while found.get("state") not in states:
-                found = await both.call("GET", f"/retrieve/jobs/{job}", 200)
-                await asyncio.sleep(0.05)
-    except TimeoutError:
+        await until(came, limit=LIMIT)
+    except AssertionError:
         log = both.desk.services.running["transmit"].log.read_text()[-3000:]
         raise AssertionError(f"{states} never came: {found}\n{log}") from None
     return found
 
 
+async def _completed(both: Both, job: str) -> int:
+    """Return how many objects of a job have come."""
+    return int((await both.call("GET", f"/retrieve/jobs/{job}", 200))["completed"])
+
+
 async def indexed(both: Both, study: str, count: int) -> dict[str, str]:
     """Wait until a study has so many instances; return their transfer syntaxes."""
-    async with asyncio.timeout(LIMIT):
-        while True:
-            rows = await both.desk.prepared.fetch(
-                "SELECT i.sop_instance_uid, i.transfer_syntax_uid FROM index.instance i"
-                " JOIN index.series e ON e.id = i.series_id JOIN index.study s ON s.id = e.study_id"
-                " WHERE s.study_instance_uid = $1",
-                study,
-            )
-            if len(rows) >= count:
-                return {row["sop_instance_uid"]: row["transfer_syntax_uid"] for row in rows}
-            await asyncio.sleep(0.05)
+
+    async def came() -> dict[str, str] | None:
+        rows = await both.desk.prepared.fetch(
+            "SELECT i.sop_instance_uid, i.transfer_syntax_uid FROM index.instance i"
+            " JOIN index.series e ON e.id = i.series_id JOIN index.study s ON s.id = e.study_id"
+            " WHERE s.study_instance_uid = $1",
+            study,
+        )
+        found = {row["sop_instance_uid"]: row["transfer_syntax_uid"] for row in rows}
+        return found if len(rows) >= count else None
+
+    return await until(came, limit=LIMIT)
 
 
 @pytest.mark.req("TRX-11")
@@ -113,11 +123,11 @@ async def test_a_study_of_dcmtk_is_retrieved(both: Both, tmp_path: Path, method:
         await add(both, "ARCHIVE", port)
         wanted = [str(one.SOPInstanceUID) for one in study]
         part = await start(both, "ARCHIVE", uid, method=method, sop_instance_uids=wanted[:3])
-        done = await until(both, part, "DONE", "FAILED")
+        done = await ended(both, part, "DONE", "FAILED")
         assert (done["state"], done["completed"]) == ("DONE", 3), done
         assert set(await indexed(both, uid, 3)) == set(wanted[:3])
         job = await start(both, "ARCHIVE", uid, method=method)
-        done = await until(both, job, "DONE", "FAILED")
+        done = await ended(both, job, "DONE", "FAILED")
         assert (done["state"], done["completed"], done["failed"]) == ("DONE", 10, 0), done
         assert done["status"] == "0000"
         assert set(await indexed(both, uid, 10)) == set(wanted)
@@ -125,7 +135,7 @@ async def test_a_study_of_dcmtk_is_retrieved(both: Both, tmp_path: Path, method:
         assert [one["job_id"] for one in listed["data"]] == [job, part]
         await both.call("POST", f"/retrieve/jobs/{job}/cancel", 409)
         nothing = await start(both, "ARCHIVE", new_uid(), method=method)
-        assert (await until(both, nothing, "DONE", "FAILED", "RETRYING"))["state"] == "FAILED"
+        assert (await ended(both, nothing, "DONE", "FAILED", "RETRYING"))["state"] == "FAILED"
 
 
 @pytest.mark.req("TRX-11")
@@ -139,7 +149,7 @@ async def test_a_study_of_orthanc_is_retrieved(both: Both, tmp_path: Path, metho
         await asyncio.to_thread(send, port, given)
         await add(both, "ORTHANC", port)
         job = await start(both, "ORTHANC", uid, method=method)
-        done = await until(both, job, "DONE", "FAILED")
+        done = await ended(both, job, "DONE", "FAILED")
         assert (done["state"], done["completed"]) == ("DONE", 6), done
         assert set(await indexed(both, uid, 6)) == {str(one.SOPInstanceUID) for one in study}
 
@@ -183,7 +193,7 @@ class Source:
         wanted = self._wanted(event)
         self.begun.set()
         if self.silent:
-            time.sleep(8)
+            dawdle(8)
         if self.status is not None:
             yield len(wanted)
             yield self.status, None
@@ -194,7 +204,7 @@ class Source:
                 self.cancelled.set()
                 yield 0xFE00, None
                 return
-            time.sleep(self.slow)
+            dawdle(self.slow)
             if number < self.fail_first:
                 broken = Dataset()
                 broken.SOPInstanceUID = one.SOPInstanceUID
@@ -218,7 +228,7 @@ class Source:
                 self.cancelled.set()
                 yield 0xFE00, None
                 return
-            time.sleep(self.slow)
+            dawdle(self.slow)
             if number < self.fail_first:
                 broken = Dataset()
                 broken.SOPInstanceUID = one.SOPInstanceUID
@@ -265,7 +275,7 @@ async def test_only_what_failed_is_asked_for_again(both: Both, method: str) -> N
     async with serving(both, source):
         uid = str(source.study[0].StudyInstanceUID)
         job = await start(both, "PEER", uid, method=method)
-        done = await until(both, job, "DONE", "FAILED")
+        done = await ended(both, job, "DONE", "FAILED")
         assert (done["state"], done["completed"], done["attempts"]) == ("DONE", 6, 2), done
         first, second = source.asked
         assert first.QueryRetrieveLevel == "STUDY"
@@ -282,7 +292,7 @@ async def test_what_a_node_sends_is_stored_bit_for_bit(both: Both) -> None:
     source = Source(a_study(2, PixelData=bytes(range(256)) * 4000))
     async with serving(both, source):
         uid = str(source.study[0].StudyInstanceUID)
-        await until(both, await start(both, "PEER", uid, method="get"), "DONE")
+        await ended(both, await start(both, "PEER", uid, method="get"), "DONE")
         await indexed(both, uid, 2)
     rows = await both.desk.prepared.fetch(
         "SELECT sop_instance_uid, object_key, data_set_offset FROM index.instance"
@@ -304,11 +314,11 @@ async def test_what_cannot_be_is_told_and_not_tried_again(lonely: Both) -> None:
     async with serving(lonely, source):
         uid = str(source.study[0].StudyInstanceUID)
         job = await start(lonely, "PEER", uid)
-        failed = await until(lonely, job, "FAILED", "DONE", "RETRYING")
+        failed = await ended(lonely, job, "FAILED", "DONE", "RETRYING")
         assert (failed["state"], failed["reason"]) == ("FAILED", "MoveDestinationUnknown")
         assert failed["status"] == "A801"
         assert (await lonely.call("POST", f"/retrieve/jobs/{job}/retry", 200))["state"] == "PENDING"
-        await until(lonely, job, "FAILED")
+        await ended(lonely, job, "FAILED")
     given = {"study_instance_uid": "1.2.3"}
     await lonely.call("POST", "/remote/NOBODY/retrieve", 404, json=given)
     await lonely.call("POST", "/remote/PEER/retrieve", 422, json={"method": "get"})
@@ -323,10 +333,10 @@ async def test_without_ingest_nothing_is_answered_with_success(lonely: Both) -> 
     async with serving(lonely, source):
         uid = str(source.study[0].StudyInstanceUID)
         job = await start(lonely, "PEER", uid, method="get")
-        found = await until(lonely, job, "RETRYING")
+        found = await ended(lonely, job, "RETRYING")
         assert (found["completed"], found["failed"]) == (0, 3)
         await lonely.desk.services.start("ingest", "metadata")
-        done = await until(lonely, job, "DONE")
+        done = await ended(lonely, job, "DONE")
         assert done["completed"] == 3
         await indexed(lonely, uid, 3)
 
@@ -339,12 +349,10 @@ async def test_a_job_is_cancelled_in_the_middle(both: Both, method: str) -> None
         uid = str(source.study[0].StudyInstanceUID)
         job = await start(both, "PEER", uid, method=method)
         await asyncio.to_thread(source.begun.wait, 20)
-        async with asyncio.timeout(LIMIT):
-            while not (await both.call("GET", f"/retrieve/jobs/{job}", 200))["completed"]:
-                await asyncio.sleep(0.05)
+        await until(partial(_completed, both, job), limit=LIMIT)
         await both.call("POST", f"/retrieve/jobs/{job}/cancel", 200)
-        ended = await until(both, job, "CANCELLED")
-        assert 0 < ended["completed"] < 60
+        job_ended = await ended(both, job, "CANCELLED")
+        assert 0 < job_ended["completed"] < 60
         assert await asyncio.to_thread(source.cancelled.wait, 10)
 
 
@@ -354,13 +362,11 @@ async def test_a_killed_process_leaves_a_job_that_goes_on(both: Both) -> None:
     async with serving(both, source):
         uid = str(source.study[0].StudyInstanceUID)
         job = await start(both, "PEER", uid, method="get")
-        async with asyncio.timeout(LIMIT):
-            while not (await both.call("GET", f"/retrieve/jobs/{job}", 200))["completed"]:
-                await asyncio.sleep(0.05)
+        await until(partial(_completed, both, job), limit=LIMIT)
         await both.desk.services.running["transmit"].kill()
         source.slow = 0.0
         await both.desk.services.start("transmit")
-        done = await until(both, job, "DONE", "FAILED")
+        done = await ended(both, job, "DONE", "FAILED")
         assert (done["state"], done["completed"], done["attempts"]) == ("DONE", 20, 2)
         assert len(await indexed(both, uid, 20)) == 20
 
@@ -371,6 +377,6 @@ async def test_a_silent_node_is_given_up(lonely: Both) -> None:
     async with serving(lonely, source, answer_seconds=1):
         uid = str(source.study[0].StudyInstanceUID)
         job = await start(lonely, "PEER", uid, method="get")
-        found = await until(lonely, job, "RETRYING")
+        found = await ended(lonely, job, "RETRYING")
         assert found["reason"] == "AnswerTimeout"
         await lonely.call("POST", f"/retrieve/jobs/{job}/cancel", 200)

@@ -1,7 +1,5 @@
 """Jobs that have ended long ago are removed; those that an operator must see are not."""
 
-import asyncio
-
 import pytest
 
 from darkroom_common.jobs.tidy import jobs
@@ -10,6 +8,7 @@ from darkroom_transmit.sending.repository import SendJobs
 from tests.integration.transmit.desk import LIMIT, Desk
 from tests.support.database import Prepared
 from tests.support.services import Services
+from tests.support.waiting import until
 
 STATES = ("SENT", "COMMITTED", "CANCELLED", "FAILED")
 
@@ -96,8 +95,10 @@ async def test_the_service_removes_them_unless_told_to_keep_all(
     )
     services.extra["JOB_RETENTION_DAYS"] = str(days)
     await services.start("transmit")
-    async with asyncio.timeout(LIMIT):  # what is tidied after the jobs
-        while await desk.prepared.fetch("SELECT FROM transmit.arrival"):
-            await asyncio.sleep(0.05)
+
+    async def came() -> bool:
+        return not await desk.prepared.fetch("SELECT FROM transmit.arrival")
+
+    await until(came, limit=LIMIT)
     states = {"FAILED"} if days else set(STATES)
     assert set(await left(desk.prepared)) == {f"91-{state}" for state in states}

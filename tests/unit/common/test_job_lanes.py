@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from darkroom_common.jobs.lanes import Lanes
+from tests.support.waiting import until
 
 LIMIT = 5.0
 
@@ -81,9 +82,7 @@ async def test_a_changed_lane_starts_when_the_old_one_has_ended() -> None:
     lanes.wake("FILM")
     house.printers = [new]
     lanes.reload()
-    async with asyncio.timeout(LIMIT):
-        while "FILM" in lanes.lanes:
-            await asyncio.sleep(0)
+    await until(lambda: "FILM" not in lanes.lanes, limit=LIMIT)
     lanes.acted("FILM", "1")  # nobody is there: the new lane looks for itself
     assert house.running == [old]
     house.may_end.set()

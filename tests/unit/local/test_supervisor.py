@@ -1,13 +1,13 @@
 """Supervision with a process that is none."""
 
 import asyncio
-from collections.abc import Callable
 
 import pytest
 
 from darkroom_local.engines import supervisor
 from darkroom_local.engines.process import Child, StartError
 from darkroom_local.engines.supervisor import Supervised
+from tests.support.waiting import until
 
 
 class Fragile:
@@ -48,15 +48,10 @@ def delays(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return asked
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        await asyncio.sleep(0)
-
-
 async def crash_once(fragile: Fragile) -> None:
     before = fragile.starts
     fragile.crash.set()
-    await until(lambda: fragile.starts > before)
+    await until(lambda: fragile.starts > before, poll=0)
 
 
 async def crash(fragile: Fragile, times: int) -> None:

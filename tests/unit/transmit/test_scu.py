@@ -23,6 +23,7 @@ from darkroom_transmit.sending.sources import Item, Source
 from darkroom_transmit.sending.throttle import Throttle
 from tests.support.builders import CT, new_uid
 from tests.support.scripted_peer import ABORT, CLOSE, SILENT, Script, ScriptedPeer
+from tests.support.waiting import dawdle
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 HEAD = b"what stands before the data set in the file"
@@ -286,6 +287,6 @@ def test_an_idle_association_that_the_peer_has_closed_is_not_used() -> None:
         lent = pool.acquire(KEY, a_peer(peer.port), [Proposal(CT, (EXPLICIT,))])
         pool.give_back(lent)
     while lent.association.alive():
-        time.sleep(0.01)
+        dawdle(0.01)
     with pytest.raises(PeerFault):
         pool.acquire(KEY, a_peer(peer.port), [Proposal(CT, (EXPLICIT,))])

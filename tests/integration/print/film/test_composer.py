@@ -17,6 +17,7 @@ from darkroom_print.images.picture import Picture, Window
 from darkroom_print.planning.film import FILM_SIZES, FilmPlan, Mode
 from darkroom_print.planning.presentation_lut import LutShape, PresentationLut
 from tests.support.real_files import REAL_FILES
+from tests.support.waiting import until
 from tests.unit.print.images import a_file, a_ramp, an_image
 
 CT = next(path for path in REAL_FILES if path.name == "CT_small.dcm")
@@ -100,8 +101,7 @@ async def test_a_crash_costs_one_film(tmp_path: Path) -> None:
         async with composers.compose(plain, [Picture(CT)]):
             (worker,) = workers()
         stuck = asyncio.create_task(_composed(composers.compose(plain, [Picture(pipe)])))
-        while not _reads(worker, pipe):
-            await asyncio.sleep(0.01)
+        await until(lambda: _reads(worker, pipe))
         os.kill(worker, signal.SIGSEGV)
         with pytest.raises(CannotCompose, match="image 1: drawing it crashed"):
             await stuck
