@@ -6,7 +6,6 @@ taken one at a time, so that a message that kills its consumer ends in the dead-
 """
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
@@ -27,6 +26,7 @@ from darkroom_common.amqp.retry import (
     decide,
     reason_of,
 )
+from darkroom_common.clock import monotonic
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.messages.base import InvalidMessage, Message
 from darkroom_common.messages.batch import Batch
@@ -106,7 +106,7 @@ class Consumer:
         self._concurrency = concurrency
         self._gate = Gate(queue.name)
         self._buffer: asyncio.Queue[Delivery] = asyncio.Queue()
-        self.last_delivery = time.monotonic()
+        self.last_delivery = monotonic()
         self.in_flight = 0
 
     @property
@@ -137,7 +137,7 @@ class Consumer:
             raise BrokerUnavailable(f"consumer of {self.queue.name} lost its session") from lost
 
     def _deliver(self, delivery: Delivery) -> None:
-        self.last_delivery = time.monotonic()
+        self.last_delivery = monotonic()
         self._buffer.put_nowait(delivery)
 
     async def _begin_with_care(self, source: Source) -> None:
@@ -216,14 +216,14 @@ class Consumer:
 
         A dependency that is away says nothing about them: they are held, and the gate probes.
         """
-        began = time.monotonic()
+        began = monotonic()
         while True:
             await self._gate.enter()
             try:
                 await self._call(received)
             except DependencyUnavailable as error:
                 self._gate.close(reason=reason_of(error))
-                if time.monotonic() - began > HOLD_LIMIT:
+                if monotonic() - began > HOLD_LIMIT:
                     raise BrokerUnavailable("held too long: given back to the broker") from error
             except Exception as error:  # noqa: BLE001 - this is the place that decides
                 return error

@@ -1,11 +1,10 @@
 """The broker that is RabbitMQ."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
@@ -23,6 +22,7 @@ from darkroom_common.amqp.consumer import Consumer, Delivery
 from darkroom_common.amqp.publisher import Publisher, copy_for, declare_exchanges
 from darkroom_common.amqp.requests import Requester, answer_session
 from darkroom_common.amqp.retry import ATTEMPT, DEAD_AT, DELIVERY_COUNT, QUEUE, REASON, Dead, Retry
+from darkroom_common.clock import monotonic, utc_now
 from darkroom_common.health import Unhealthy
 from darkroom_common.messages.base import Exchange, Message, Reply, Request
 from darkroom_common.telemetry import metrics
@@ -162,7 +162,7 @@ class RabbitSource:
 
     async def bury(self, delivery: Delivery, dead: Dead) -> None:
         """Publish a copy to the dead-letter queue with the reason."""
-        told = {REASON: dead.reason, QUEUE: self.queue.name, DEAD_AT: datetime.now(UTC).isoformat()}
+        told = {REASON: dead.reason, QUEUE: self.queue.name, DEAD_AT: utc_now().isoformat()}
         copy = copy_for(
             delivery.body,
             message_id=delivery.message_id,
@@ -247,11 +247,11 @@ class RabbitBroker:
     async def _again_and_again(name: str, session: Callable[[], Awaitable[None]]) -> None:
         delay = 0.2
         while True:
-            began = time.monotonic()
+            began = monotonic()
             try:
                 await session()
             except BrokerUnavailable as error:
-                if time.monotonic() - began > RECONNECT_LAST:
+                if monotonic() - began > RECONNECT_LAST:
                     delay = 0.2
                 log.warning("consumer.waits", queue=name, reason=str(error))
                 await asyncio.sleep(delay)
@@ -283,7 +283,7 @@ class RabbitBroker:
     ) -> None:
         """End the session when the channel closes or when messages wait and none comes."""
         ticks = 0
-        consumer.last_delivery = time.monotonic()
+        consumer.last_delivery = monotonic()
         while True:
             await asyncio.sleep(1)
             if channel.is_closed:
@@ -295,7 +295,7 @@ class RabbitBroker:
                 async with asyncio.timeout(10):
                     await bind(declared, consumer.queue)
                     depth = await self.depth(channel, consumer.queue.name)
-            silent = time.monotonic() - consumer.last_delivery
+            silent = monotonic() - consumer.last_delivery
             if depth and consumer.idle and silent > WATCH_SECONDS:
                 metrics.CONSUMER_REBUILT.labels(consumer.queue.name).inc()
                 raise BrokerUnavailable("RabbitMQ: messages wait but none is delivered")

@@ -154,6 +154,13 @@ async def open_database(url: str, *, service: str, size: int = 10) -> AsyncItera
         await database.close()
 
 
+def the_row(row: asyncpg.Record | None) -> asyncpg.Record:
+    """Return the row of a statement that always has one, such as an aggregate."""
+    if row is None:
+        raise RuntimeError("a statement that always has a row has had none")
+    return row
+
+
 def is_clash(error: Exception) -> bool:
     """Tell whether the transaction lost against another one and may simply run again."""
     return isinstance(error, CLASHES)

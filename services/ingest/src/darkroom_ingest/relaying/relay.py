@@ -6,12 +6,12 @@ again. Nothing of this is needed for answering the sender.
 """
 
 import asyncio
-import time
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
 from darkroom_common.amqp.broker import Broker
+from darkroom_common.clock import wall_seconds
 from darkroom_common.dicom.walk import Unreadable
 from darkroom_common.errors import TransientError
 from darkroom_common.messages.batch import ITEMS_LIMIT
@@ -152,5 +152,5 @@ class Relay:
 
     def _measure(self) -> None:
         metrics.SPOOL_READY.set(len(self._held))
-        oldest = self._held[0].received_at.timestamp() if self._held else time.time()
-        metrics.SPOOL_OLDEST_SECONDS.set(max(0.0, time.time() - oldest))
+        oldest = self._held[0].received_at.timestamp() if self._held else wall_seconds()
+        metrics.SPOOL_OLDEST_SECONDS.set(max(0.0, wall_seconds() - oldest))

@@ -12,7 +12,7 @@ from darkroom_common.messages.base import Message
 from darkroom_common.messages.metadata import StudyStatusChanged
 from darkroom_common.postgres.inbox import Inbox
 from darkroom_common.postgres.outbox import Outbox
-from darkroom_common.postgres.pool import Connection, Database
+from darkroom_common.postgres.pool import Connection, Database, the_row
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_metadata.studies.status import StudyStatus, may_change
 
@@ -127,8 +127,7 @@ class Studies:
             if not may_change(old, new):
                 raise PermanentError(f"a study that is {old} cannot become {new} by a command")
             row = await set_status(db, message.study_instance_uid, [old], new)
-            assert row is not None  # noqa: S101 - it is locked
-            await self.outbox.put(db, told(row, new, by=message.requested_by))
+            await self.outbox.put(db, told(the_row(row), new, by=message.requested_by))
         self.outbox.wake()
         log.info(
             "study.status_changed",

@@ -7,7 +7,7 @@ from typing import Final
 
 import asyncpg
 
-from darkroom_common.postgres.pool import Connection
+from darkroom_common.postgres.pool import Connection, the_row
 from darkroom_metadata.verification.judgement import Check, Expected
 
 _INSTANCES: Final = (
@@ -65,7 +65,7 @@ class Run:
 async def total(db: Connection, run: Run) -> tuple[int, int]:
     """Return (objects, bytes) that are still to be looked at, as far as rows tell."""
     by_contents = run.check is Check.CONTENTS
-    row = await db.fetchrow(
+    found = await db.fetchrow(
         "SELECT count(*) AS objects, coalesce(sum(size), 0)::bigint AS bytes FROM ("
         " SELECT size, coalesce(verified_at, indexed_at) AS seen, received_at"
         " FROM index.instance UNION ALL"
@@ -76,7 +76,7 @@ async def total(db: Connection, run: Run) -> tuple[int, int]:
         run.due,
         run.since,
     )
-    assert row is not None  # noqa: S101 - an aggregate has a row
+    row = the_row(found)
     if by_contents:
         return row["objects"], row["bytes"]
     return max(0, row["objects"] - run.checked), 0

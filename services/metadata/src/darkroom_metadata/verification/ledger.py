@@ -12,11 +12,15 @@ from typing import Final
 from darkroom_common.messages.ingest import InstancesStored, StoredItem
 from darkroom_common.messages.metadata import InstanceDamaged
 from darkroom_common.postgres.outbox import Outbox
-from darkroom_common.postgres.pool import Connection
+from darkroom_common.postgres.pool import Connection, the_row
+from darkroom_common.postgres.statement import statement
 from darkroom_metadata.studies.changes import judge_verified
 from darkroom_metadata.verification.expected import Run, unnamed
 from darkroom_metadata.verification.judgement import Check, Expected, Finding, FindingKind
 
+_VERIFIED: Final = (
+    "UPDATE index.{table} SET verified_at = clock_timestamp() WHERE id = ANY($1::bigint[])"
+)
 _LOCK: Final = 0x76657269  # "veri"
 DUE: Final = "due"
 RUNS_KEPT: Final = timedelta(days=400)
@@ -95,8 +99,7 @@ class Ledger:
             age,
             since,
         )
-        assert row is not None  # noqa: S101 - DO UPDATE returns a row in either case
-        return Run.of(row)
+        return Run.of(the_row(row))
 
     @staticmethod
     async def abandon(db: Connection, run: Run) -> None:
@@ -114,11 +117,7 @@ class Ledger:
         async with db.transaction():
             for table, is_conflict in (("instance", False), ("conflict", True)):
                 ids = [one.row_id for one in looked.read if one.is_conflict is is_conflict]
-                await db.execute(
-                    f"UPDATE index.{table} SET verified_at = clock_timestamp()"  # noqa: S608
-                    " WHERE id = ANY($1::bigint[])",
-                    ids,
-                )
+                await db.execute(statement(_VERIFIED, table=table), ids)
             named = [one for one in looked.findings if one.expected]
             gone = await unnamed(db, [one.object_key for one in named])
             findings = {
@@ -143,8 +142,7 @@ class Ledger:
                 looked.bytes,
                 len(findings),
             )
-        assert row is not None  # noqa: S101 - it is never deleted while it runs
-        return Run.of(row), fresh
+        return Run.of(the_row(row)), fresh
 
     @staticmethod
     async def _keep(db: Connection, findings: Sequence[Finding], looked: Looked) -> list[Finding]:
@@ -203,8 +201,7 @@ class Ledger:
                 " finished = clock_timestamp() WHERE id = $1 RETURNING *",
                 run.id,
             )
-        assert row is not None  # noqa: S101 - it is never deleted while it runs
-        return Run.of(row)
+        return Run.of(the_row(row))
 
     @staticmethod
     async def open_findings(db: Connection) -> dict[FindingKind, int]:

@@ -9,6 +9,7 @@ from typing import Any, Final
 import orjson
 
 from darkroom_common.amqp.broker import Received
+from darkroom_common.clock import utc_now
 from darkroom_common.dicom.json_model import texts
 from darkroom_common.index.fields import BY_KEYWORD
 from darkroom_common.messages.api import SendObjects
@@ -67,7 +68,7 @@ class Router:
     outbox: Outbox
     keys: PhiKeys
     wake: Callable[[str], None]
-    now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
+    now: Callable[[], dt.datetime] = utc_now
 
     async def route(self, received: Sequence[Received]) -> None:
         """Look at events; with their inbox rows and jobs in one transaction.
