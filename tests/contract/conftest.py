@@ -1,10 +1,14 @@
-"""The chart, rendered once for all tests of a process."""
+"""The chart, rendered once for all tests of a process, and both brokers."""
 
 import os
 import shutil
+from collections.abc import AsyncIterator
 
 import pytest
 
+from darkroom_common.amqp.rabbitmq import RabbitBroker
+from darkroom_common.testing.memory_broker import MemoryBroker
+from tests.contract.bench import QUICK, Bench
 from tests.contract.rendered import CASES, Manifest, render
 from tests.support.deployed import ROOT
 
@@ -23,3 +27,14 @@ def helm() -> str:
 @pytest.fixture(scope="session", params=CASES)
 def manifests(request: pytest.FixtureRequest, helm: str) -> list[Manifest]:
     return render(helm, *CASES[request.param])
+
+
+@pytest.fixture(params=["memory", "rabbitmq"])
+async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
+    if request.param == "memory":
+        yield Bench(MemoryBroker(delays=QUICK), None)
+        return
+    url = request.getfixturevalue("amqp_url")
+    broker = RabbitBroker(url, service="test", delays=QUICK)
+    yield Bench(broker, url)
+    await broker.close()

@@ -1,10 +1,8 @@
-"""One suite for RabbitMQ and for the broker in memory: what services may rely on."""
+"""One suite for RabbitMQ and for the broker in memory: what services may rely on of messages."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -12,119 +10,20 @@ import aio_pika
 import pytest
 from aio_pika.exceptions import PublishError
 
-from darkroom_common.amqp.broker import Broker, BrokerUnavailable, NoReply, Received, Unroutable
+from darkroom_common.amqp.broker import BrokerUnavailable, Received, Unroutable
 from darkroom_common.amqp.connection import broker_errors
 from darkroom_common.amqp.publisher import declare_exchanges
 from darkroom_common.amqp.rabbitmq import RabbitBroker, declare
 from darkroom_common.errors import DependencyUnavailable, PermanentError
-from darkroom_common.health import Unhealthy
 from darkroom_common.messages.api import ValidateLicence
-from darkroom_common.messages.base import Message, Reply, Request
+from darkroom_common.messages.base import Message
 from darkroom_common.messages.ingest import InstancesStored
 from darkroom_common.messages.licensing import LicenceChecked
-from darkroom_common.messages.resources import DELETE, DeleteResource, delete
-from darkroom_common.messages.transmit import EchoDestination
-from darkroom_common.resources.declared import DESTINATIONS
 from darkroom_common.telemetry import traces
-from darkroom_common.testing.memory_broker import MemoryBroker
-from darkroom_common.topology import RETRY_TIERS, RequestQueue, WorkQueue
+from darkroom_common.topology import WorkQueue
+from tests.contract.bench import LIMIT, QUEUE, Bench, Seen, dead_of, publish, running
 from tests.support.builders import a_stored_item, instances_stored
 from tests.support.waiting import nothing_more, succeeds, until
-
-QUICK = {tier: timedelta(milliseconds=80) for tier in RETRY_TIERS}
-QUEUE = WorkQueue("test.work", (InstancesStored,), prefetch=20, tiers=("5s", "30s"))
-ASKED = RequestQueue("test.requests", (EchoDestination, DELETE[DESTINATIONS]))
-LIMIT = 20.0
-
-
-class Bench:
-    """A broker, and the few things that a test must look at behind its interface."""
-
-    def __init__(self, broker: Broker, url: str | None) -> None:
-        self.broker = broker
-        self._url = url
-
-    async def dead(self) -> list[tuple[str, str]]:
-        if isinstance(self.broker, MemoryBroker):
-            return self.broker.dead_letters(QUEUE)
-        found = []
-        async with await aio_pika.connect(self._url) as connection, connection.channel() as channel:
-            queue = await channel.get_queue(QUEUE.dead)
-            while (message := await queue.get(no_ack=True, fail=False)) is not None:
-                found.append((message.message_id or "", str(message.headers["x-darkroom-reason"])))
-        return found
-
-    async def put_raw(self, *, type_: str, body: bytes) -> None:
-        if isinstance(self.broker, MemoryBroker):
-            self.broker.put_raw(QUEUE, type_=type_, body=body)
-            return
-        async with await aio_pika.connect(self._url) as connection, connection.channel() as channel:
-            message = aio_pika.Message(body, type=type_, message_id="raw")
-            await channel.default_exchange.publish(message, QUEUE.name)
-
-
-@pytest.fixture(params=["memory", "rabbitmq"])
-async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
-    if request.param == "memory":
-        yield Bench(MemoryBroker(delays=QUICK), None)
-        return
-    url = request.getfixturevalue("amqp_url")
-    broker = RabbitBroker(url, service="test", delays=QUICK)
-    yield Bench(broker, url)
-    await broker.close()
-
-
-class Seen:
-    """Remembers what a handler got, and fails as told."""
-
-    def __init__(self, fail: Callable[[Message, int], Exception | None] | None = None) -> None:
-        self.ids: list[str] = []
-        self._fail = fail
-        self._changed = asyncio.Condition()
-
-    async def __call__(self, message: Message) -> None:
-        self.ids.append(message.id)
-        async with self._changed:
-            self._changed.notify_all()
-        error = self._fail(message, self.ids.count(message.id)) if self._fail else None
-        if error is not None:
-            raise error
-
-    async def batch(self, received: Sequence[Received]) -> None:
-        for one in received:
-            await self(one.message)
-
-    async def count(self, number: int) -> None:
-        async with asyncio.timeout(LIMIT), self._changed:
-            await self._changed.wait_for(lambda: len(self.ids) >= number)
-
-
-@asynccontextmanager
-async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-
-async def publish(broker: Broker, *messages: Message) -> None:
-    """Publish when the consumer's queue is there."""
-    for message in messages:
-        await succeeds(partial(broker.publish, message), Unroutable, limit=LIMIT)
-
-
-async def dead_of(bench: Bench, number: int) -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
-
-    async def all_found() -> bool:
-        found.extend(await bench.dead())
-        return len(found) >= number
-
-    await until(all_found, limit=LIMIT)
-    return found
 
 
 async def test_a_message_arrives_once_with_what_it_carried(bench: Bench) -> None:
@@ -254,8 +153,12 @@ async def test_each_bad_item_of_a_batch_has_its_own_end(bench: Bench) -> None:
     async with running(bench.broker.consume_batches(QUEUE, handler, size=10, linger=0)):
         await publish(bench.broker, instances_stored(*items))
         reasons: set[str] = set()
-        while len(reasons) < 2:
-            reasons |= {reason for _, reason in await dead_of(bench, 1)}
+
+        async def both_ended() -> bool:
+            reasons.update(reason for _, reason in await bench.dead())
+            return len(reasons) == 2
+
+        await until(both_ended, limit=LIMIT)
     assert reasons == {"PermanentError: it names nothing", "gave up after 3 attempts: RuntimeError"}
     assert sorted(handler.done) == sorted(item.receipt for item in good)
 
@@ -448,90 +351,3 @@ async def test_an_unroutable_one_among_many_does_not_stop_the_others(bench: Benc
         told = await bench.broker.publish_all([(lost[0], {}), (event, {}), (lost[1], {})])
         assert [type(one) for one in told] == [Unroutable, type(None), Unroutable]
         await until(lambda: event in seen, limit=LIMIT)
-
-
-async def ask(broker: Broker, message: Request, *, limit: float = LIMIT) -> Reply:
-    """Ask when the queue is there."""
-    return await succeeds(partial(broker.request, message, limit=limit), Unroutable, limit=LIMIT)
-
-
-async def test_a_request_gets_the_reply_of_its_own(bench: Bench) -> None:
-    async def handler(message: Request) -> Reply:
-        assert isinstance(message, EchoDestination)
-        await asyncio.sleep(0.01 * (ord(message.name[-1]) % 3))
-        return Reply(outcome="done", body={"name": message.name})
-
-    with pytest.raises(Unroutable):
-        await bench.broker.request(EchoDestination(name="A"), limit=5)
-    async with running(bench.broker.answer(ASKED, handler)):
-        names = [f"PACS-{n}" for n in range(30)]
-        replies = await asyncio.gather(*(ask(bench.broker, EchoDestination(name=n)) for n in names))
-    assert [reply.body["name"] for reply in replies] == names
-    assert {reply.outcome for reply in replies} == {"done"}
-
-
-async def test_who_is_well_takes_requests_and_messages(bench: Bench) -> None:
-    handled = asyncio.Event()
-
-    async def answer(message: Request) -> Reply:
-        return Reply(outcome="done")
-
-    async def handle(message: Message) -> None:
-        assert isinstance(message, InstancesStored)
-        handled.set()
-
-    async with (
-        running(bench.broker.answer(ASKED, answer)),
-        running(bench.broker.consume(QUEUE, handle)),
-        asyncio.timeout(LIMIT),
-    ):
-        await succeeds(bench.broker.check, Unhealthy, limit=LIMIT)
-        reply = await bench.broker.request(EchoDestination(name="A"), limit=LIMIT)
-        assert reply.outcome == "done"
-        await bench.broker.publish(instances_stored())
-        await handled.wait()
-
-
-async def test_what_a_request_handler_raises_is_a_reply(bench: Bench) -> None:
-    errors = {
-        "a": PermanentError("there is none"),
-        "b": DependencyUnavailable("PostgreSQL: away"),
-        "c": ZeroDivisionError("Doe^John"),
-    }
-
-    async def handler(message: Request) -> Reply:
-        assert isinstance(message, DeleteResource)
-        raise errors[message.name]
-
-    async with running(bench.broker.answer(ASKED, handler)):
-        replies = [await ask(bench.broker, delete(DESTINATIONS, name)) for name in "abc"]
-    assert [(reply.outcome, reply.reason) for reply in replies] == [
-        ("invalid", "there is none"),
-        ("unavailable", "PostgreSQL: away"),
-        ("failed", "ZeroDivisionError"),
-    ]
-
-
-async def test_nobody_answers_in_time_and_the_request_is_dropped(bench: Bench) -> None:
-    seen: list[str] = []
-    release = asyncio.Event()
-
-    async def stuck(message: Request) -> Reply:
-        await release.wait()
-        return Reply(outcome="done")
-
-    async def handler(message: Request) -> Reply:
-        assert isinstance(message, EchoDestination)
-        seen.append(message.name)
-        return Reply(outcome="done")
-
-    async with running(bench.broker.answer(ASKED, stuck, concurrency=1)):
-        with pytest.raises(NoReply):
-            await ask(bench.broker, EchoDestination(name="slow"), limit=0.3)
-        release.set()
-    with pytest.raises(NoReply):  # nobody takes it at all
-        await bench.broker.request(EchoDestination(name="late"), limit=0.3)
-    async with running(bench.broker.answer(ASKED, handler)):
-        await ask(bench.broker, EchoDestination(name="now"))
-    assert "late" not in seen
-    assert seen[-1] == "now"
