@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.integration.api.conftest import running_api
-from tests.integration.ingest.test_senders import CALLING, ae, outcome, until
+from tests.integration.ingest.test_senders import CALLING, ae, outcome, until_all
 from tests.support.services import Services, declare_index_queue, prepare_database
 
 
@@ -20,7 +20,7 @@ async def test_senders_are_changed_while_ingest_runs(services: Services) -> None
         base, given = "/api/v1/senders", {"host_rule": "any", "sop_class_rule": "any"}
         added = await api.client.post(base, json={"name": "SCANNER", **given})
         assert added.status_code == 201, added.text
-        await until(0, lambda: outcome(services))
+        await until_all(0, lambda: outcome(services))
         assert (await api.client.post(base, json={"name": "SCANNER", **given})).status_code == 409
         assert (await api.client.post(base, json={"name": "X", "host": "y"})).status_code == 422
         path, etag = f"{base}/SCANNER", added.headers["etag"]
@@ -31,7 +31,7 @@ async def test_senders_are_changed_while_ingest_runs(services: Services) -> None
         assert refused.status_code == 412
         hosts = {"host_rule": "listed", "hosts": [{"network": "10.0.0.0/8"}]}
         assert (await api.client.put(path, json=hosts)).status_code == 200
-        await until(CALLING, lambda: outcome(services))
+        await until_all(CALLING, lambda: outcome(services))
         await ae(services, "add", "A/B*", "--any-host")
         assert (await api.client.get(f"{base}/A%2FB%2A")).json()["name"] == "A/B*"
         listed = (await api.client.get(base)).json()

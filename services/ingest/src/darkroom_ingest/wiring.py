@@ -2,9 +2,9 @@
 
 import asyncio
 from contextlib import ExitStack
-from datetime import UTC, datetime
 
 from darkroom_common.amqp.rabbitmq import open_broker
+from darkroom_common.clock import utc_now
 from darkroom_common.dimse.tls import TlsServer
 from darkroom_common.errors import ConfigurationError
 from darkroom_common.health import Unhealthy
@@ -99,7 +99,7 @@ def open_tls(service: Service, settings: IngestSettings) -> TlsServer | None:
     async def check() -> None:
         if tls.trouble:
             raise Unhealthy(f"an older certificate is in force: {tls.trouble}")
-        if tls.expires is not None and tls.expires <= datetime.now(UTC):
+        if tls.expires is not None and tls.expires <= utc_now():
             raise Unhealthy(f"the certificate has expired on {tls.expires.isoformat()}")
 
     service.health.add("dicom-tls", check, needed=False)  # the plain port works without

@@ -1,11 +1,11 @@
 """What print answers to requests: the real outcome, not a promise."""
 
 import asyncio
-import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 
+from darkroom_common.clock import monotonic
 from darkroom_common.dimse.requestor import Peer, PeerFault
 from darkroom_common.errors import PermanentError
 from darkroom_common.jobs.operator import Operator
@@ -67,7 +67,7 @@ class Answers:
     async def _ask(self, name: str) -> Reply:
         printer = await self.shop.configuration.printer(name)
         profile = capabilities(printer.spec)
-        began = time.monotonic()
+        began = monotonic()
         reason, status = "", PrinterStatus("", "")
         try:
             peer = peer_of(printer, self.shop.tls)
@@ -87,7 +87,7 @@ class Answers:
             "reason": reason,
             "status": status.status,
             "info": status.info,
-            "seconds": round(time.monotonic() - began, 4),
+            "seconds": round(monotonic() - began, 4),
         }
         return Reply(outcome="done", body=body)
 

@@ -1,10 +1,10 @@
 """What transmit answers to requests: the real outcome, not a promise."""
 
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
+from darkroom_common.clock import monotonic
 from darkroom_common.dimse.requestor import PeerFault
 from darkroom_common.jobs.operator import Operator
 from darkroom_common.messages.base import Reply, Request
@@ -31,7 +31,7 @@ class Answers:
     operator: Operator
     seal: Seal
     threads: Executor
-    monotonic: Callable[[], float] = time.monotonic
+    monotonic: Callable[[], float] = monotonic
 
     async def __call__(self, message: Request) -> Reply:
         """Do what is asked and say what came of it."""

@@ -1,12 +1,13 @@
 """What every message has, and the types that its fields are made of."""
 
 import uuid
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from darkroom_common.clock import utc_now
 from darkroom_common.errors import PermanentError
 
 MessageId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
@@ -39,7 +40,7 @@ def new_message_id() -> str:
 
 
 def _now() -> datetime:
-    return datetime.now(UTC)
+    return utc_now()
 
 
 class Message(BaseModel):

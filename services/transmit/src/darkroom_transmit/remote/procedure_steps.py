@@ -1,6 +1,5 @@
 """Performed procedure steps: kept before and after another node is told of them (TRX-10)."""
 
-import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -8,6 +7,7 @@ from typing import Any, Final
 
 from pydicom.dataset import Dataset
 
+from darkroom_common.clock import utc_now
 from darkroom_common.dicom.json_model import to_json
 from darkroom_common.dimse.requestor import PeerFault
 from darkroom_common.dimse.statuses import DUPLICATE_SOP_INSTANCE
@@ -50,7 +50,7 @@ class ProcedureSteps:
         self.remotes.peer(destination)
         uid = asked.sop_instance_uid
         spec = destination.spec
-        started = local(step.started_at, spec.time_zone, dt.datetime.now(dt.UTC))
+        started = local(step.started_at, spec.time_zone, utc_now())
         attributes = created(step, station=spec.calling_ae_title, started=started)
         before = await self._begin(asked, attributes)
         if before is not None and before != "CREATING":
@@ -138,7 +138,7 @@ class ProcedureSteps:
                 return Reply(outcome="conflict", reason="the step has ended like this before")
             return Reply(outcome="conflict", reason=f"the step is {row['state']}")
         destination = await self.remotes.named(row["remote"])
-        now = dt.datetime.now(dt.UTC)
+        now = utc_now()
         wanted = [one.series_instance_uid for one in change.series if one.images is None]
         attributes = changed(
             change,

@@ -2,13 +2,13 @@
 
 import asyncio
 import dataclasses
-import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
+from darkroom_common.clock import monotonic
 from darkroom_common.dimse.requestor import Peer, PeerFault
 from darkroom_common.dimse.users.find import Refused
 from darkroom_common.errors import DependencyUnavailable
@@ -106,7 +106,7 @@ class Remotes:
         if self._waiting[name] >= AT_ONCE:
             raise Busy("as many questions as are allowed wait for this destination")
         self._waiting[name] += 1
-        began = time.monotonic()
+        began = monotonic()
         outcome = "failed"
         try:
             loop = asyncio.get_running_loop()
@@ -118,5 +118,5 @@ class Remotes:
         finally:
             self._waiting[name] -= 1
             metrics.REMOTE_REQUESTS.labels(name, operation, outcome).inc()
-            metrics.REMOTE_SECONDS.labels(name, operation).observe(time.monotonic() - began)
+            metrics.REMOTE_SECONDS.labels(name, operation).observe(monotonic() - began)
         return found
