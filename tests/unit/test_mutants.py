@@ -22,7 +22,8 @@ from darkroom_common.dicom.inflate import Inflater
 from darkroom_common.dicom.limits import ReadLimits
 from darkroom_common.dicom.part10 import decode_head
 from darkroom_common.dicom.walk import Unreadable
-from darkroom_common.dimse.negotiation import AssociationRequest, Supported
+from darkroom_common.dimse.negotiation import Supported, negotiate
+from darkroom_common.dimse.wire.association_items import decode_associate_request
 from darkroom_common.dimse.wire.command import decode_command
 from darkroom_common.dimse.wire.pdu import ControlPdu, Fragment, PduParser, ProtocolError
 from darkroom_common.objects.receipt import ReceiptReader
@@ -38,7 +39,7 @@ IMPLICIT, EXPLICIT, BIG, DEFLATED = (
     "1.2.840.10008.1.2.2",
     "1.2.840.10008.1.2.1.99",
 )
-SUPPORTED = Supported([(CT, [EXPLICIT, IMPLICIT])], 131072)
+SUPPORTED = {CT: Supported((EXPLICIT, IMPLICIT))}
 BLIND = BlindIndex(b"k" * 32)
 LONGEST = 5.0
 """Seconds that one mutant may take: far more than any does, far less than a hang."""
@@ -67,10 +68,10 @@ def chunks(chance: random.Random, data: bytes) -> list[memoryview]:
     return [view[start : start + size] for start in range(0, len(view), size)]
 
 
-def negotiate(chance: random.Random) -> None:
+def associate(chance: random.Random) -> None:
     data = request()
     with suppress(ProtocolError):
-        AssociationRequest(data[:6] + mutated(chance, data[6:])).negotiate(SUPPORTED)
+        negotiate(decode_associate_request(mutated(chance, data[6:])), SUPPORTED, 131072)
 
 
 def parse(chance: random.Random) -> None:
@@ -177,7 +178,7 @@ def files() -> list[bytes]:
     return real_files(SMALL)
 
 
-@pytest.mark.parametrize(("case", "cases"), [(negotiate, 1000), (parse, 1500), (command, 1500)])
+@pytest.mark.parametrize(("case", "cases"), [(associate, 1000), (parse, 1500), (command, 1500)])
 def test_mutants_of_the_protocol(case: Callable[[random.Random], None], cases: int) -> None:
     run(case.__name__, cases, case)
 

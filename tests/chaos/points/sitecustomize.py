@@ -80,9 +80,10 @@ def around_coroutine(owner: Any, name: str, *, before: str = "", after: str = ""
 
 def prepare_worker() -> None:
     """The points of receiving."""
+    from darkroom_common.dimse import serving
     from darkroom_common.objects import spool
     from darkroom_ingest.door import reports
-    from darkroom_ingest.receiving import association, receive
+    from darkroom_ingest.receiving import receive
 
     around(spool.Spool, "begin", after="after-begin")
     around(spool.Spool, "write", after="mid-write")
@@ -91,7 +92,7 @@ def prepare_worker() -> None:
     around(spool, "sync_directory", before="before-directory-fsync", after="after-directory-fsync")
     around(reports.Reporter, "tell", before="before-report")
     around(receive.Reception, "finish", after="before-answer")
-    around(association.StoreAssociation, "_answer", after="after-answer")
+    around(serving.Served, "_send", after="after-answer")
 
 
 def prepare_main() -> None:
@@ -148,14 +149,14 @@ def prepare_transmit() -> None:
     around_coroutine(commitments, "sent", before="finish-after-commit")
     around_coroutine(commitments, "_request", before="action-before-request")
     around(
-        commitment_dimse,
-        "_await_response",
+        commitment_dimse._Asking,
+        "await_response",
         before="action-after-request",
         after="action-after-response",
     )
-    around(commitment_dimse, "_answer", before="report-before-settling")
+    around(commitment_dimse, "_settled", before="report-before-settling")
     around_coroutine(committed.CommitmentJobs, "committed", after="report-before-commit")
-    around(commitment_dimse, "encode_event_response", before="report-before-answer")
+    around(commitment_dimse, "_event_type", before="report-before-answer")
     around_coroutine(commitments, "_again", before="loss-before-commit")
 
 

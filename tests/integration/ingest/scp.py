@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from darkroom_common.dimse.acceptor import Entrance
-from darkroom_common.dimse.bridge import Busy
 from darkroom_common.dimse.census import Census
 from darkroom_common.dimse.tls import TlsServer
 from darkroom_common.objects.receipt import Receipt
 from darkroom_common.objects.spool import Spool
 from darkroom_ingest.door.scp import StorageScp
 from darkroom_ingest.receiving.receive import Receiver
-from darkroom_ingest.senders.roster import COPY_NAME, Gate, RosterCopy
+from darkroom_ingest.senders.roster import COPY_NAME, Doorkeeper, RosterCopy
 from darkroom_ingest.settings import IngestSettings
 from darkroom_local.engines.ports import LOOPBACK
 
@@ -32,7 +31,7 @@ class RunningScp:
     spool: Spool
     receiver: Receiver
     scp: StorageScp
-    gate: Gate
+    doorkeeper: Doorkeeper
     tls: TlsServer | None
     tls_port: int
     receipts: list[Receipt] = field(default_factory=list)
@@ -81,8 +80,8 @@ async def running_scp(directory: Path, **changes: Any) -> AsyncIterator[RunningS
         limits=settings.read_limits,
         strict_uids=settings.strict_uids,
     )
-    gate = Gate(RosterCopy(settings.spool / COPY_NAME), settings.policy)
-    scp = StorageScp(settings, receiver, Busy(), Census(), gate)
+    doorkeeper = Doorkeeper(RosterCopy(settings.spool / COPY_NAME), settings.policy)
+    scp = StorageScp(settings, receiver, Census(), doorkeeper)
     listener = socket.create_server((LOOPBACK, 0))
     port = listener.getsockname()[1]
     entrances = [Entrance(listener)]
@@ -93,7 +92,9 @@ async def running_scp(directory: Path, **changes: Any) -> AsyncIterator[RunningS
     scp.start(*entrances)
     before = {thread for thread in threading.enumerate() if thread.name != "door"}
     try:
-        yield RunningScp(port, spool, receiver, scp, gate, entrances[-1].tls, tls_port, receipts)
+        yield RunningScp(
+            port, spool, receiver, scp, doorkeeper, entrances[-1].tls, tls_port, receipts
+        )
     finally:
         await asyncio.to_thread(scp.drain, 2.0)
         spool.close()

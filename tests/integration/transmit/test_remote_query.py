@@ -18,7 +18,7 @@ from pynetdicom import evt
 from pynetdicom.events import Event
 from pynetdicom.pdu_primitives import P_DATA
 
-from darkroom_common.dimse.wire.command import encode_command_set, encode_element
+from darkroom_common.dimse.wire.command import Element, encode_command
 from darkroom_local.engines.ports import LOOPBACK, free_port
 from tests.integration.transmit.nodes import (
     FIND,
@@ -293,16 +293,8 @@ async def test_an_identifier_that_is_not_whole_is_an_error(both: Both) -> None:
 
     def on_find(event: Event) -> Iterator[tuple[int, Dataset | None]]:
         request: Any = event.request
-        command = encode_command_set(
-            *(
-                encode_element(number, struct.pack("<H", short))
-                for number, short in (
-                    (0x0100, 0x8020),
-                    (0x0120, request.MessageID),
-                    (0x0800, 0),
-                    (0x0900, 0xFF00),
-                )
-            )
+        command = encode_command(
+            0x8020, {Element.RESPONDED_TO: request.MessageID, Element.STATUS: 0xFF00}, data_set=True
         )
         data_set = struct.pack("<HHL", 0x0010, 0x0010, 500) + b"PLANTED-77"
         for kind, data in ((b"\x03", command), (b"\x02", data_set)):

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from darkroom_common.dimse.wire.command import CommandField
 from darkroom_ingest.senders.admission import (
     Absence,
     CalledTitle,
@@ -24,7 +25,7 @@ from darkroom_ingest.senders.admission import (
 )
 from darkroom_ingest.senders.roster import (
     BrokenRoster,
-    Gate,
+    Doorkeeper,
     RosterCopy,
     Standing,
     as_json,
@@ -222,23 +223,23 @@ def test_a_sender_of_a_later_version_is_rejected_alone() -> None:
 def test_the_copy_keeps_the_last_good_list(tmp_path: Path) -> None:
     path = tmp_path / "senders.json"
     copy = RosterCopy(path)
-    gate = Gate(copy, LISTED)
+    gate = Doorkeeper(copy, LISTED)
     assert gate.decide(Caller("CT1", "DARKROOM", "::1")) is Denied.NO_ROSTER
     RosterCopy(path).put(Roster((), (a_sender(),)))
     assert [one.name for one in tmp_path.iterdir()] == ["senders.json"]
     gate.look()
     standing = Standing(gate, Caller("CT1", "DARKROOM", "::1"))
-    assert standing.may_store(CT)
+    assert standing.may(CommandField.C_STORE, CT)
     good = path.read_bytes()
     for broken in (b"", good[:-2], b"\xff" * 100):
         path.write_bytes(broken)
         gate.look()
-        assert standing.may_store(CT)
+        assert standing.may(CommandField.C_STORE, CT)
         assert RosterCopy(path).roster is Absence.UNREADABLE
     path.unlink()
     gate.look()
-    assert standing.may_store(CT)
+    assert standing.may(CommandField.C_STORE, CT)
     copy.keep()
     assert RosterCopy(path).roster == copy.roster
     copy.put(Roster((), (dataclasses.replace(a_sender(), enabled=False),)))
-    assert not standing.may_store(CT)
+    assert not standing.may(CommandField.C_STORE, CT)

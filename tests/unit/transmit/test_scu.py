@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from darkroom_common.dimse.proposal import Proposal
 from darkroom_common.dimse.requestor import Peer, PeerFault, associate
+from darkroom_common.dimse.wire.association_items import Proposal
 from darkroom_common.dimse.wire.pdu import Fragment, PduParser
 from darkroom_local.engines.ports import LOOPBACK, free_port
 from darkroom_transmit.sending.outcome import Outcome, Verdict, classify
@@ -286,7 +286,7 @@ def test_an_idle_association_that_the_peer_has_closed_is_not_used() -> None:
     with ScriptedPeer() as peer:
         lent = pool.acquire(KEY, a_peer(peer.port), [Proposal(CT, (EXPLICIT,))])
         pool.give_back(lent)
-    while lent.association.alive():
+    while lent.association.is_alive():
         dawdle(0.01)
     with pytest.raises(PeerFault):
         pool.acquire(KEY, a_peer(peer.port), [Proposal(CT, (EXPLICIT,))])

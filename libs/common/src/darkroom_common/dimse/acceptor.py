@@ -3,35 +3,38 @@
 A thread accepts; each connection has a thread of its own, so that a silent peer holds up nobody.
 Nothing of a peer is believed before its A-ASSOCIATE-RQ is whole, which has 30 s and 1 MiB.
 
-The seam for other services: `serve` is a function of an `Accepted` association and blocks until it
-has ended. A door that offers more than storage gets a `serve` that looks at
-`request.abstract_syntaxes` and hands the association to whoever serves them; pynetdicom, for the
-services that stay with it, sits behind that function and never sees an unchecked byte.
+What is served behind it is declared as `Services`; see `serving`.
 """
 
 import socket
 import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from selectors import EVENT_READ, DefaultSelector
 from typing import Final
 
+from darkroom_common.clock import SYSTEM_CLOCK, Clock
 from darkroom_common.dimse.census import Census, Counts
-from darkroom_common.dimse.connection import Connection, PeerGone
+from darkroom_common.dimse.channel import MAX_LENGTH, Pace
+from darkroom_common.dimse.connection import Connection, HandshakeFailed, PeerGone, TlsConnection
 from darkroom_common.dimse.negotiation import (
     AE_LIMIT_REACHED,
     CONGESTION,
     HOST_LIMIT_REACHED,
     LIMIT_REACHED,
-    AssociationRequest,
+    negotiate,
+    refuse_protocol,
+)
+from darkroom_common.dimse.serving import Busy, Served, Services
+from darkroom_common.dimse.tls import TlsServer
+from darkroom_common.dimse.wire.association_items import (
+    AssociateRequest,
     Context,
     Rejection,
-    Supported,
+    decode_associate_request,
+    encode_associate_accept,
 )
-from darkroom_common.dimse.secured import HandshakeFailed, TlsConnection
-from darkroom_common.dimse.tls import TlsServer
 from darkroom_common.dimse.wire.pdu import (
     ASSOCIATE_LIMIT,
     HEAD,
@@ -56,6 +59,12 @@ class DoorLimits:
     associations: int
     per_host: int
     request_seconds: float = 30.0
+    stall_seconds: float = 30.0
+    """Without a byte within a PDU."""
+    idle_seconds: float = 60.0
+    """Without a word between PDUs."""
+    max_length: int = MAX_LENGTH
+    """Of the P-DATA-TF that is taken."""
 
 
 @dataclass(frozen=True)
@@ -72,15 +81,8 @@ class Admission:
 
     max_associations: int | None = None
     """That this calling AE may have at a time."""
-
-
-@dataclass(frozen=True)
-class Accepted:
-    """An open association."""
-
-    connection: Connection
-    request: AssociationRequest
-    contexts: dict[int, Context]
+    may: Callable[[int, str], bool] = lambda _field, _sop_class: True
+    """Whether it may give a command for a SOP class."""
 
 
 @dataclass
@@ -90,21 +92,23 @@ class Door:
     Args:
         entrances: listening sockets; other processes may accept on them too.
         limits: how many, from whom, how fast.
-        supported: what is offered.
+        services: what is served.
         census: counts associations, here and in the other processes.
         admit: says whether and how a request is admitted.
-        serve: serves one association to its end, in a thread; it closes the connection.
+        busy: counts the threads that work at a request.
     """
 
     entrances: Sequence[Entrance]
     limits: DoorLimits
-    supported: Supported
+    services: Services
     census: Census
-    admit: Callable[[AssociationRequest, Connection], Rejection | Admission]
-    serve: Callable[[Accepted], None]
+    admit: Callable[[AssociateRequest, Connection], Rejection | Admission]
+    busy: Busy = field(default_factory=Busy)
+    clock: Clock = SYSTEM_CLOCK
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _threads: dict[threading.Thread, Connection] = field(default_factory=dict)
     _closing: bool = False
+    _out_of_descriptors: threading.Event = field(default_factory=threading.Event)  # never set
 
     def start(self) -> None:
         """Accept from now on."""
@@ -123,13 +127,13 @@ class Door:
         self._closing = True
         self._wake.close()
         self._acceptor.join(limit)
-        deadline = time.monotonic() + limit
+        deadline = self.clock.monotonic() + limit
         with self._lock:
             left = dict(self._threads)
         for connection in left.values():
             connection.interrupt()
         for thread in left:
-            thread.join(max(0.0, deadline - time.monotonic()))
+            thread.join(max(0.0, deadline - self.clock.monotonic()))
 
     def _accept(self) -> None:
         with ExitStack() as stack, self._woken, DefaultSelector() as selector:
@@ -151,7 +155,7 @@ class Door:
             return  # another process was faster, or the peer has gone again
         except OSError as error:
             log.error("door.accept_failed", reason=error.strerror)
-            time.sleep(_ACCEPT_PAUSE)
+            self._out_of_descriptors.wait(_ACCEPT_PAUSE)
             return
         self._begin(plain, str(address[0]), entrance.tls)
 
@@ -177,7 +181,7 @@ class Door:
         thread.start()
 
     def _run(self, connection: Connection, tls: TlsServer | None) -> None:
-        deadline = time.monotonic() + self.limits.request_seconds
+        deadline = self.clock.monotonic() + self.limits.request_seconds
         try:
             if (
                 tls is None
@@ -226,7 +230,7 @@ class Door:
             metrics.ASSOCIATIONS.labels("aborted").inc()
             connection.hang_up(encode_abort(error.reason))
             return
-        admission = self.admit(request, connection)
+        admission = refuse_protocol(request) or self.admit(request, connection)
         if isinstance(admission, Rejection):
             self._reject(connection, request, admission)
             return
@@ -235,14 +239,14 @@ class Door:
             counts = self.census.enter(host, ae_title)
             rejection = self._look_at(counts, admission)
             if rejection is None:
-                self._open_association(connection, request)
+                self._open_association(connection, request, admission)
         finally:
             self.census.leave(host, ae_title)
         if rejection is not None:
             self._reject(connection, request, rejection)
 
     @staticmethod
-    def _read_request(connection: Connection, deadline: float) -> AssociationRequest | None:
+    def _read_request(connection: Connection, deadline: float) -> AssociateRequest | None:
         head = connection.read_exactly(HEAD, deadline)
         length = int.from_bytes(head[2:], "big")
         if head[0] != PduKind.ASSOCIATE_RQ:
@@ -253,7 +257,7 @@ class Door:
             return None
         if length > ASSOCIATE_LIMIT:
             raise ProtocolError("request-too-long", AbortReason.INVALID_PARAMETER)
-        return AssociationRequest(head + connection.read_exactly(length, deadline))
+        return decode_associate_request(connection.read_exactly(length, deadline))
 
     def _look_at(self, counts: Counts, admission: Admission) -> Rejection | None:
         if self._closing:
@@ -267,7 +271,7 @@ class Door:
         return None
 
     def _reject(
-        self, connection: Connection, request: AssociationRequest, rejection: Rejection
+        self, connection: Connection, request: AssociateRequest, rejection: Rejection
     ) -> None:
         metrics.ASSOCIATIONS.labels("rejected").inc()
         log.warning(
@@ -279,17 +283,14 @@ class Door:
         )
         connection.hang_up(rejection.encode())
 
-    def _open_association(self, connection: Connection, request: AssociationRequest) -> None:
+    def _open_association(
+        self, connection: Connection, request: AssociateRequest, admission: Admission
+    ) -> None:
+        contexts, accept = negotiate(request, self.services.supported, self.limits.max_length)
         try:
-            contexts, answer = request.negotiate(self.supported)
-            connection.send(answer)
-        except PeerGone as error:
+            connection.send(encode_associate_accept(request, accept))
+        except (PeerGone, ProtocolError) as error:
             log.info("connection.ended", peer=connection.host, reason=error.code)
-            return
-        except ProtocolError as error:
-            log.warning("association.unreadable", peer=connection.host, reason=error.code)
-            metrics.ASSOCIATIONS.labels("aborted").inc()
-            connection.hang_up(encode_abort(error.reason))
             return
         metrics.ASSOCIATIONS.labels("accepted").inc()
         metrics.ASSOCIATIONS_OPEN.inc()
@@ -300,9 +301,28 @@ class Door:
             protection=connection.protection or "none",
         )
         try:
-            self.serve(Accepted(connection, request, contexts))
+            self._serve(connection, request, contexts, admission)
         finally:
             metrics.ASSOCIATIONS_OPEN.dec()
+
+    def _serve(
+        self,
+        connection: Connection,
+        request: AssociateRequest,
+        contexts: dict[int, Context],
+        admission: Admission,
+    ) -> None:
+        limits = self.limits
+        Served(
+            connection,
+            request,
+            contexts,
+            self.services,
+            pace=Pace(limits.stall_seconds, limits.idle_seconds),
+            busy=self.busy,
+            may=admission.may,
+            max_length=limits.max_length,
+        ).run()
 
 
 def listen(host: str, port: int) -> socket.socket:

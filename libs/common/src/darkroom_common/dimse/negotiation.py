@@ -1,55 +1,26 @@
-"""Negotiates associations as acceptor, by pynetdicom's PDU classes (PS3.8 section 9.3, annex D).
+"""What an acceptor answers to an A-ASSOCIATE-RQ, decided without I/O (PS3.8 9.3 and annex D)."""
 
-This is all that receiving uses of pynetdicom: it is right about the many optional items, and it is
-used once an association. See docs/adr/0008.
-"""
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
 
-import re
-import struct
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Final
-
-from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
-from pynetdicom.pdu_primitives import (
-    ImplementationClassUIDNotification,
-    ImplementationVersionNameNotification,
-    MaximumLengthNotification,
-    SCP_SCU_RoleSelectionNegotiation,
+from darkroom_common.dimse.wire.association_items import (
+    ABSTRACT_SYNTAX_NOT_SUPPORTED,
+    ACCEPTED,
+    APPLICATION_CONTEXT,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+    TRANSFER_SYNTAXES_NOT_SUPPORTED,
+    USER_REJECTION,
+    AssociateAccept,
+    AssociateRequest,
+    Context,
+    Proposal,
+    Rejection,
+    Role,
 )
-from pynetdicom.presentation import PresentationContext, build_context, negotiate_as_acceptor
 
-from darkroom_common.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from darkroom_common.dimse.wire.pdu import AbortReason, PduKind, ProtocolError
-
-APPLICATION_CONTEXT: Final = "1.2.840.10008.3.1.1.1"
-_FIXED: Final = 68  # bytes of the body before the variable items
-_CALLED: Final = slice(10, 26)
-_CALLING: Final = slice(26, 42)
-_NO_AE_CHARACTER: Final = re.compile(rb"[^ -\[\]-~]")
-_ITEM: Final = struct.Struct(">BxH")
-_PRESENTATION_CONTEXT: Final = 0x20
-_CONTEXT_FIELDS: Final = 4
-_MOST_CONTEXTS: Final = 128  # odd ids of one byte, PS3.8 section 9.3.2.2
-_MOST_ITEMS: Final = 128 * 100
-
-
-@dataclass(frozen=True)
-class Rejection:
-    """Result, source and reason of an A-ASSOCIATE-RJ (PS3.8 table 9-21), and a word for the log."""
-
-    result: int
-    source: int
-    reason: int
-    word: str
-
-    def encode(self) -> bytes:
-        """Return the PDU."""
-        return struct.pack(
-            ">BxLxBBB", PduKind.ASSOCIATE_RJ, 4, self.result, self.source, self.reason
-        )
-
-
+VERSION_NOT_SUPPORTED: Final = Rejection(1, 2, 2, "protocol-version")
+APPLICATION_CONTEXT_UNKNOWN: Final = Rejection(1, 1, 2, "application-context")
 CALLING_AE_UNKNOWN: Final = Rejection(1, 1, 3, "calling-ae-title")
 CALLED_AE_UNKNOWN: Final = Rejection(1, 1, 7, "called-ae-title")
 CONGESTION: Final = Rejection(2, 3, 1, "congestion")
@@ -59,130 +30,62 @@ AE_LIMIT_REACHED: Final = Rejection(2, 3, 2, "limit-of-ae")
 
 
 @dataclass(frozen=True)
-class Context:
-    """An accepted presentation context."""
+class Supported:
+    """What is accepted of a SOP class.
 
-    abstract_syntax: str
-    transfer_syntax: str
-
-
-class AssociationRequest:
-    """An A-ASSOCIATE-RQ. Its AE titles are as they were sent, without padding.
-
-    Raises:
-        ProtocolError: it cannot be read.
+    Attributes:
+        transfer_syntaxes: the preferred one first.
+        role: what the requestor may be.
     """
 
-    def __init__(self, pdu: bytes) -> None:
-        _check_counts(pdu[6:])
-        self.called_ae_title = _ae_title(pdu[_CALLED])
-        self.calling_ae_title = _ae_title(pdu[_CALLING])
-        decoded = A_ASSOCIATE_RQ()
-        try:
-            decoded.decode(_with_clean_titles(pdu))
-            self._primitive: Any = decoded.to_primitive()
-            self.max_length = int(self._primitive.maximum_length_received or 0)
-            self.abstract_syntaxes = frozenset(
-                str(context.abstract_syntax) for context in self._contexts()
-            )
-        except Exception as error:  # the decoder has no error class of its own
-            raise ProtocolError("bad-request", AbortReason.INVALID_PARAMETER) from error
-
-    def _contexts(self) -> list[PresentationContext]:
-        found: list[PresentationContext] = self._primitive.presentation_context_definition_list
-        return found
-
-    def negotiate(self, supported: "Supported") -> tuple[dict[int, Context], bytes]:
-        """Return (accepted contexts by id, the A-ASSOCIATE-AC that says so).
-
-        Raises:
-            ProtocolError: the request is contradictory.
-        """
-        primitive = self._primitive
-        roles: Any = {
-            item.sop_class_uid: (item.scu_role, item.scp_role)
-            for item in primitive.user_information
-            if isinstance(item, SCP_SCU_RoleSelectionNegotiation)
-        }
-        try:
-            results, replies = negotiate_as_acceptor(self._contexts(), supported.contexts, roles)
-            primitive.application_context_name = APPLICATION_CONTEXT
-            primitive.presentation_context_definition_results_list = results
-            primitive.user_information = [*_who_we_are(supported.max_length), *replies]
-            answer: bytes = A_ASSOCIATE_AC(primitive).encode()
-        except Exception as error:  # the encoder has no error class of its own
-            raise ProtocolError("bad-request", AbortReason.INVALID_PARAMETER) from error
-        accepted = {
-            int(context.context_id or 0): Context(
-                str(context.abstract_syntax), str(context.transfer_syntax[0])
-            )
-            for context in results
-            if context.result == 0
-        }
-        return accepted, answer
+    transfer_syntaxes: tuple[str, ...]
+    role: Role = field(default_factory=Role)
 
 
-class Supported:
-    """What an acceptor offers.
+def refuse_protocol(request: AssociateRequest) -> Rejection | None:
+    """Return why nobody can talk to this requestor, or None."""
+    if not request.version & 1:
+        return VERSION_NOT_SUPPORTED
+    if request.application_context != APPLICATION_CONTEXT:
+        return APPLICATION_CONTEXT_UNKNOWN
+    return None
+
+
+def negotiate(
+    request: AssociateRequest, supported: Mapping[str, Supported], max_length: int
+) -> tuple[dict[int, Context], AssociateAccept]:
+    """Return (accepted contexts by id, what the requestor is answered).
 
     Args:
-        contexts: abstract syntax to its transfer syntaxes, the preferred one first.
-        max_length: the longest P-DATA-TF that it takes.
+        request: what is offered.
+        supported: by abstract syntax.
+        max_length: the longest P-DATA-TF that we take.
     """
-
-    def __init__(self, contexts: Iterable[tuple[str, Iterable[str]]], max_length: int) -> None:
-        self.contexts = [build_context(uid, list(syntaxes)) for uid, syntaxes in contexts]
-        self.max_length = max_length
-
-
-def _who_we_are(max_length: int) -> list[Any]:
-    length = MaximumLengthNotification()
-    length.maximum_length_received = max_length
-    implementation = ImplementationClassUIDNotification()
-    implementation.implementation_class_uid = IMPLEMENTATION_CLASS_UID
-    version = ImplementationVersionNameNotification()
-    version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-    return [length, implementation, version]
-
-
-def _ae_title(field: bytes) -> str:
-    """Return a title without padding; some senders pad with NUL (PS3.8 table 9-11)."""
-    return field.decode("latin-1").strip(" \x00")
-
-
-def _with_clean_titles(pdu: bytes) -> bytes:
-    """Return the request with titles that the decoder takes.
-
-    It drops what is not ASCII and strips control characters, so that a title could pass for
-    another one, and it refuses other requests where a rejection is the answer.
-    """
-    titles = _NO_AE_CHARACTER.sub(b"?", pdu[_CALLED].strip(b" \x00") or b"?").ljust(16)
-    titles += _NO_AE_CHARACTER.sub(b"?", pdu[_CALLING].strip(b" \x00") or b"?").ljust(16)
-    return pdu[: _CALLED.start] + titles + pdu[_CALLING.stop :]
+    results: dict[int, tuple[int, str]] = {}
+    roles: dict[str, Role] = {}
+    for number, proposal in request.contexts.items():
+        ours = supported.get(proposal.abstract_syntax)
+        results[number] = result, _ = _choose(proposal, ours)
+        asked = request.roles.get(proposal.abstract_syntax)
+        if result != ACCEPTED or ours is None or asked is None or ours.role == Role():
+            continue  # without an answer the roles are those of old
+        granted = Role(asked.scu and ours.role.scu, asked.scp and ours.role.scp)
+        roles[proposal.abstract_syntax] = granted
+        if not granted.scu and not granted.scp:
+            results[number] = USER_REJECTION, results[number][1]
+    accepted = {
+        number: Context(request.contexts[number].abstract_syntax, syntax)
+        for number, (result, syntax) in results.items()
+        if result == ACCEPTED
+    }
+    return accepted, AssociateAccept(results, max_length, roles)
 
 
-def _check_counts(body: bytes) -> None:
-    """Refuse a request that would cost the decoder far more than its size."""
-    contexts = items = 0
-    at = _FIXED
-    while at < len(body):
-        kind, length = _item(body, at)
-        items += 1
-        if kind == _PRESENTATION_CONTEXT:
-            contexts += 1
-            inner, end = at + _ITEM.size + _CONTEXT_FIELDS, at + _ITEM.size + length
-            while inner < end and items <= _MOST_ITEMS:
-                items += 1
-                inner += _ITEM.size + _item(body, inner)[1]
-        if contexts > _MOST_CONTEXTS or items > _MOST_ITEMS:
-            raise ProtocolError("too-many-items", AbortReason.INVALID_PARAMETER)
-        at += _ITEM.size + length
-    if at != len(body):
-        raise ProtocolError("bad-request", AbortReason.INVALID_PARAMETER)
-
-
-def _item(body: bytes, at: int) -> tuple[int, int]:
-    if at + _ITEM.size > len(body):
-        raise ProtocolError("bad-request", AbortReason.INVALID_PARAMETER)
-    kind, length = _ITEM.unpack_from(body, at)
-    return int(kind), int(length)
+def _choose(proposal: Proposal, ours: Supported | None) -> tuple[int, str]:
+    offered: Iterable[str] = proposal.transfer_syntaxes
+    if ours is None:
+        return ABSTRACT_SYNTAX_NOT_SUPPORTED, next(iter(offered), IMPLICIT_VR_LITTLE_ENDIAN)
+    for syntax in ours.transfer_syntaxes:
+        if syntax in offered:
+            return ACCEPTED, syntax
+    return TRANSFER_SYNTAXES_NOT_SUPPORTED, next(iter(offered), IMPLICIT_VR_LITTLE_ENDIAN)

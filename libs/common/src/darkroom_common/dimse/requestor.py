@@ -4,39 +4,42 @@ Everything blocks and everything ends: an association belongs to the thread that
 connect, read and write has a time limit. What the peer does wrong is one of the `PeerFault`s.
 """
 
-import select
 import socket
 import ssl
-import struct
-import time
-from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
-from darkroom_common.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from darkroom_common.dimse.contexts import VERIFICATION
-from darkroom_common.dimse.negotiation import APPLICATION_CONTEXT
-from darkroom_common.dimse.proposal import Proposal
-from darkroom_common.dimse.tls import BadCertificate, TlsClient
-from darkroom_common.dimse.wire.command import (
-    COMMAND_LIMIT,
-    Response,
-    decode_response,
-    encode_echo_request,
-    has_data_set,
+from darkroom_common.clock import SYSTEM_CLOCK
+from darkroom_common.dimse.channel import MAX_LENGTH, Channel, Deadline
+from darkroom_common.dimse.connection import (
+    TIME_LIMIT,
+    Connection,
+    HandshakeFailed,
+    PeerGone,
+    TlsConnection,
 )
+from darkroom_common.dimse.tls import BadCertificate, TlsClient
+from darkroom_common.dimse.wire.association_items import (
+    ACCEPTED,
+    MOST_CONTEXTS,
+    TRANSFER_SYNTAXES_NOT_SUPPORTED,
+    USER_REJECTION,
+    Context,
+    Proposal,
+    decode_associate_accept,
+    decode_rejection,
+    encode_associate_request,
+)
+from darkroom_common.dimse.wire.data_set import IDENTIFIER_LIMIT
+from darkroom_common.dimse.wire.messages import InMemory, Message, OpenSink
 from darkroom_common.dimse.wire.pdu import (
     ASSOCIATE_LIMIT,
     HEAD,
-    AbortReason,
     ControlPdu,
-    Fragment,
     PduKind,
-    PduParser,
     ProtocolError,
-    encode_data,
     encode_release_request,
     encode_release_response,
     encode_user_abort,
@@ -44,22 +47,10 @@ from darkroom_common.dimse.wire.pdu import (
 from darkroom_common.errors import DarkroomError
 from darkroom_common.specs.destinations import Tls
 
-MAX_PDU: Final = 131_072
-"""The longest P-DATA-TF that we offer to take, and that we send to a peer that takes any."""
-IMPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2"
-_MOST_CONTEXTS: Final = 128  # odd ids of one byte, PS3.8 section 9.3.2.2
-_BUFFER: Final = 1 << 16
 _RELEASE_SECONDS: Final = 5.0
 _LEAST_RATE: Final = 4096.0
 """Bytes a second; a peer that takes less has stopped, for all we can wait."""
-_FIXED: Final = 68
-_ITEM: Final = struct.Struct(">BxH")
-_TRANSIENT: Final = 2
-_RESULT_ITEM: Final = 0x21
-_SYNTAX_ITEM: Final = 0x40
-_USER_ITEM: Final = 0x50
-_LENGTH_ITEM: Final = 0x51
-_NO_TRANSFER_SYNTAX: Final = 4
+_monotonic: Final = SYSTEM_CLOCK.monotonic
 
 
 class PeerFault(DarkroomError):
@@ -76,9 +67,21 @@ class PeerFault(DarkroomError):
         self.transient = transient
 
 
+@contextmanager
+def faults(time_limit: str = "AnswerTimeout", detail: str = "") -> Iterator[None]:
+    """Say what goes wrong with a peer as a `PeerFault`."""
+    try:
+        yield
+    except PeerGone as error:
+        word = time_limit if error.code == TIME_LIMIT else "ConnectionLost"
+        raise PeerFault(word, detail) from error
+    except ProtocolError as error:
+        raise PeerFault("ProtocolError", error.code) from error
+
+
 @dataclass(frozen=True)
 class Peer:
-    """Whom to call, and with which patience."""
+    """A node to call, and with which patience."""
 
     host: str
     port: int
@@ -102,122 +105,9 @@ def tls_context(files: TlsClient, asked: Tls) -> ssl.SSLContext:
         raise PeerFault("BadCertificate", str(error), transient=False) from error
 
 
-@dataclass(frozen=True)
-class ReceivedMessage:
-    """A message as it came."""
-
-    context: int
-    command: bytes
-    data_set: bytes
-
-
-class MessageAssembler:
-    """Puts the fragments of messages together, one message after the other.
-
-    Args:
-        data_limit: bytes of a data set that are taken.
-    """
-
-    def __init__(self, data_limit: int) -> None:
-        self._data_limit = data_limit
-        self._command = bytearray()
-        self._data_set = bytearray()
-        self._owes_data = False
-
-    def take(self, event: Fragment) -> ReceivedMessage | None:
-        """Return the message that this fragment completes, if it does.
-
-        Raises:
-            ProtocolError: too long, or out of order.
-        """
-        if event.is_command is self._owes_data:
-            raise ProtocolError("fragment-out-of-order", AbortReason.UNEXPECTED_PDU)
-        into, limit = (
-            (self._command, COMMAND_LIMIT)
-            if event.is_command
-            else (self._data_set, self._data_limit)
-        )
-        if len(into) + len(event.data) > limit:
-            raise ProtocolError("message-too-long", AbortReason.INVALID_PARAMETER)
-        into += event.data
-        if not event.last:
-            return None
-        if event.is_command and has_data_set(self._command):
-            self._owes_data = True
-            return None
-        message = ReceivedMessage(event.context, bytes(self._command), bytes(self._data_set))
-        self._command.clear()
-        self._data_set.clear()
-        self._owes_data = False
-        return message
-
-
-def _item(kind: int, value: bytes) -> bytes:
-    return _ITEM.pack(kind, len(value)) + value
-
-
-def encode_associate_request(peer: Peer, contexts: Mapping[int, Proposal]) -> bytes:
-    """Return the A-ASSOCIATE-RQ (PS3.8 section 9.3.2)."""
-    offered = b"".join(
-        _item(
-            0x20,
-            struct.pack(">Bxxx", number)
-            + _item(0x30, proposal.abstract_syntax.encode())
-            + b"".join(_item(0x40, uid.encode()) for uid in proposal.transfer_syntaxes),
-        )
-        for number, proposal in contexts.items()
-    )
-    user = (
-        _item(0x51, struct.pack(">L", MAX_PDU))
-        + _item(0x52, IMPLEMENTATION_CLASS_UID.encode())
-        + b"".join(
-            _item(0x54, struct.pack(">H", len(uid)) + uid.encode() + b"\x00\x01")
-            for uid in dict.fromkeys(one.abstract_syntax for one in contexts.values() if one.as_scp)
-        )
-        + _item(0x55, IMPLEMENTATION_VERSION_NAME.encode())
-    )
-    body = (
-        struct.pack(">Hxx", 1)
-        + peer.called_ae_title.encode("latin-1").ljust(16)
-        + peer.calling_ae_title.encode("latin-1").ljust(16)
-        + bytes(32)
-        + _item(0x10, APPLICATION_CONTEXT.encode())
-        + offered
-        + _item(0x50, user)
-    )
-    return struct.pack(">BxL", PduKind.ASSOCIATE_RQ, len(body)) + body
-
-
-def decode_associate_accept(body: bytes) -> tuple[dict[int, tuple[int, str]], int]:
-    """Return ((result, transfer syntax) by context id, longest P-DATA-TF that it takes).
-
-    Raises:
-        ProtocolError: it cannot be read.
-    """
-    results: dict[int, tuple[int, str]] = {}
-    max_length = 0
-    for kind, value in _items(body[_FIXED:]):
-        if kind == _RESULT_ITEM and len(value) >= 4:  # noqa: PLR2004 - PS3.8 table 9-18
-            syntax = next((uid for inner, uid in _items(value[4:]) if inner == _SYNTAX_ITEM), b"")
-            results[value[0]] = value[2], syntax.decode("latin-1").strip("\x00 ")
-        elif kind == _USER_ITEM:
-            for inner, field in _items(value):
-                if inner == _LENGTH_ITEM and len(field) == 4:  # noqa: PLR2004
-                    max_length = int.from_bytes(field, "big")
-    return results, max_length
-
-
-def _items(data: bytes) -> Iterable[tuple[int, bytes]]:
-    at = 0
-    while at < len(data):
-        if at + _ITEM.size > len(data):
-            raise ProtocolError("bad-accept")
-        kind, length = _ITEM.unpack_from(data, at)
-        at += _ITEM.size
-        if at + length > len(data):
-            raise ProtocolError("bad-accept")
-        yield kind, data[at : at + length]
-        at += length
+def in_memory(limit: int) -> OpenSink:
+    """Return how data sets up to a limit are taken."""
+    return lambda _context, _command: InMemory(limit)
 
 
 class Association:
@@ -225,34 +115,44 @@ class Association:
 
     Attributes:
         accepted: context id by (abstract syntax, transfer syntax).
-        contexts: (abstract syntax, transfer syntax) by context id.
-        max_length: of the P-DATA-TF that the peer takes.
+        contexts: by id.
+        max_length: of the P-DATA-TF that we send.
+        heard_at: when the peer was heard last, on the monotonic clock.
     """
 
     def __init__(
-        self, peer: Peer, plain: socket.socket, contexts: Mapping[int, Proposal], answer: bytes
+        self,
+        peer: Peer,
+        connection: Connection,
+        contexts: Mapping[int, Proposal],
+        answer: bytes,
+        open_sink: OpenSink,
     ) -> None:
-        results, max_length = decode_associate_accept(answer)
+        accept = decode_associate_accept(answer)
         self.peer = peer
         self.accepted: dict[tuple[str, str], int] = {}
-        self.contexts: dict[int, tuple[str, str]] = {}
+        self.contexts: dict[int, Context] = {}
         self._refused: dict[tuple[str, str], str] = {}
         for number, proposal in contexts.items():
-            result, chosen = results.get(number, (1, ""))
+            result, chosen = accept.results.get(number, (USER_REJECTION, ""))
             for syntax in proposal.transfer_syntaxes:
-                if result == 0 and syntax == chosen:
+                if result == ACCEPTED and syntax == chosen:
                     self.accepted[proposal.abstract_syntax, syntax] = number
-                    self.contexts[number] = proposal.abstract_syntax, syntax
+                    self.contexts[number] = Context(proposal.abstract_syntax, syntax)
                 else:
-                    word = "TransferSyntax" if result in (0, _NO_TRANSFER_SYNTAX) else "SopClass"
+                    about_syntax = result in (ACCEPTED, TRANSFER_SYNTAXES_NOT_SUPPORTED)
+                    word = "TransferSyntax" if about_syntax else "SopClass"
                     self._refused[proposal.abstract_syntax, syntax] = f"{word}NotAccepted"
-        self.max_length = min(max_length or MAX_PDU, MAX_PDU)
-        self._socket = plain
-        self._parser = PduParser(MAX_PDU)
-        self._buffer = memoryview(bytearray(_BUFFER))
-        self._events: deque[Fragment | ControlPdu] = deque()  # come, and not yet looked at
+        self.max_length = min(accept.max_length or MAX_LENGTH, MAX_LENGTH)
+        self._connection = connection
+        self._channel = Channel(connection, self.contexts, open_sink, takes=self.max_length)
         self._message = 0
         self._closed = False
+
+    @property
+    def heard_at(self) -> float:
+        """When the last bytes came, on the monotonic clock."""
+        return self._channel.heard_at
 
     def covers(self, abstract_syntax: str, transfer_syntax: str) -> bool:
         """Tell whether this was negotiated, with whatever result."""
@@ -269,191 +169,117 @@ class Association:
         return self._message
 
     def send(self, *parts: bytes | memoryview, deadline: float) -> None:
-        """Send all of it, before `deadline` on the monotonic clock.
+        """Send PDUs, before `deadline` on the monotonic clock.
 
         Raises:
             PeerFault: closed, reset, or the peer does not read.
         """
-        left = [memoryview(part) for part in parts if len(part)]
+        parts = tuple(part for part in parts if len(part))
         try:
-            while left:
-                patience = min(self.peer.answer_seconds, deadline - time.monotonic())
-                if patience <= 0:
-                    raise PeerFault("SendTimeout")
-                self._socket.settimeout(patience)
-                if len(left) == 1 or isinstance(self._socket, ssl.SSLSocket):
-                    count = self._socket.send(left[0])
-                else:
-                    count = self._socket.sendmsg(left)
-                while left and count >= len(left[0]):
-                    count -= len(left.pop(0))
-                if count:
-                    left[0] = left[0][count:]
-        except TimeoutError as error:
-            raise PeerFault("SendTimeout") from error
-        except OSError as error:
-            raise self._why_lost() from error
+            with faults("SendTimeout"):
+                self._connection.send(*parts, deadline=deadline, patience=self.peer.answer_seconds)
+        except PeerFault as fault:
+            if fault.reason == "ConnectionLost":
+                raise self._why_lost() from fault
+            raise
 
     def _why_lost(self) -> PeerFault:
         """Return what the peer had said before it closed: perhaps an A-ABORT."""
-        try:
-            self._socket.settimeout(0.2)
-            for event in self._parser.feed(self._buffer[: self._socket.recv_into(self._buffer)]):
+        with suppress(PeerGone, ProtocolError):
+            patience = Deadline(_monotonic() + 0.2)
+            while True:
+                event = self._channel.receive(patience)
                 if isinstance(event, ControlPdu):
                     return _fault_of(event)
-        except (OSError, ProtocolError):
-            pass  # nothing more is to be had
         return PeerFault("ConnectionLost")
 
     def deadline_for(self, size: int) -> float:
         """Return until when `size` bytes must have gone."""
-        return time.monotonic() + self.peer.answer_seconds + size / _LEAST_RATE
+        return _monotonic() + self.peer.answer_seconds + size / _LEAST_RATE
 
-    def response(self, message_id: int) -> Response:
-        """Wait for the response to a request.
+    def ask(self, context: int, command: bytes, data_set: bytes = b"") -> None:
+        """Send a command and its data set.
 
         Raises:
-            PeerFault: silence, an abort, a release, or an answer to something else.
+            PeerFault: closed, reset, or the peer does not read.
         """
-        deadline = time.monotonic() + self.peer.answer_seconds
-        received = self.receive(deadline, data_limit=0)
-        return self._matched(received.command, message_id)
+        pdus = self._channel.encode(context, command, data_set)
+        self.send(pdus, deadline=self.deadline_for(len(data_set)))
 
-    def receive(self, deadline: float, *, data_limit: int) -> ReceivedMessage:
+    def receive(self, deadline: float) -> Message:
         """Wait for a whole message, with its data set if it has one.
 
         Args:
-            deadline: on the monotonic clock.
-            data_limit: bytes of a data set that are read.
+            deadline: on the monotonic clock; whoever comes back later loses nothing.
 
         Raises:
             PeerFault: silence, an abort, a release, or too much.
         """
-        assembler = MessageAssembler(data_limit)
-        while True:
-            fragment = self.receive_fragment(deadline)
-            try:
-                message = assembler.take(fragment)
-            except ProtocolError as error:
-                raise PeerFault("ProtocolError", error.code) from error
-            if message is not None:
-                return message
-
-    def receive_fragment(self, deadline: float) -> Fragment:
-        """Wait for some bytes of a message. They hold until this is called again.
-
-        Raises:
-            PeerFault: silence, an abort, or a release.
-        """
-        while not self._events:
-            self._events.extend(self._receive(deadline))
-        event = self._events.popleft()
-        if not isinstance(event, ControlPdu):
+        with faults():
+            event = self._channel.receive(Deadline(deadline))
+        if isinstance(event, Message):
             return event
         if event.kind is PduKind.RELEASE_RQ:
             with suppress(PeerFault):
                 self.send(encode_release_response(), deadline=deadline)
         raise _fault_of(event)
 
-    def ask(self, context: int, command: bytes, data_set: bytes) -> None:
-        """Send a command and its data set.
+    def response(
+        self,
+        message_id: int,
+        deadline: float | None = None,
+        take: Callable[[Message], bool] = lambda _: False,
+    ) -> Message:
+        """Wait for the response to a request.
+
+        Args:
+            message_id: of the request.
+            deadline: on the monotonic clock; without one, what the peer is given to answer.
+            take: is offered each request that comes meanwhile; returns whether it took it.
 
         Raises:
-            PeerFault: closed, reset, or the peer does not read.
+            PeerFault: silence, an abort, a release, or an answer to something else.
         """
-        deadline = self.deadline_for(len(data_set))
-        for is_command, data in ((True, command), (False, data_set)):
-            if data:
-                self.send(
-                    encode_data(
-                        context, is_command=is_command, data=data, max_length=self.max_length
-                    ),
-                    deadline=deadline,
-                )
+        deadline = deadline or _monotonic() + self.peer.answer_seconds
+        while True:
+            message = self.receive(deadline)
+            if message.command.is_response:
+                if message.command.message_id != message_id:
+                    raise PeerFault("ProtocolError", "a response to another message")
+                return message
+            if not take(message):
+                raise PeerFault("ProtocolError", "no-response")
 
-    @staticmethod
-    def _matched(command: bytes, message_id: int) -> Response:
-        try:
-            response = decode_response(command)
-        except ProtocolError as error:
-            raise PeerFault("ProtocolError", error.code) from error
-        if response.responded_to != message_id:
-            raise PeerFault("ProtocolError", "a response to another message")
-        return response
-
-    def _receive(self, deadline: float) -> list[Fragment | ControlPdu]:
-        patience = deadline - time.monotonic()
-        if patience <= 0:
-            raise PeerFault("AnswerTimeout")
-        try:
-            self._socket.settimeout(patience)
-            # The kernel leaves quick acknowledgement by itself: a peer that writes a PDU in two
-            # steps would then wait 40 ms for each.
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-            count = self._socket.recv_into(self._buffer)
-        except TimeoutError as error:
-            raise PeerFault("AnswerTimeout") from error
-        except OSError as error:
-            raise PeerFault("ConnectionLost") from error
-        if not count:
-            raise PeerFault("ConnectionLost")
-        try:
-            return list(self._parser.feed(self._buffer[:count]))
-        except ProtocolError as error:
-            raise PeerFault("ProtocolError", error.code) from error
-
-    def echo(self) -> int:
-        """Send a C-ECHO and return its status.
-
-        Raises:
-            PeerFault: no answer, or verification is not accepted.
-        """
-        number = self.accepted.get((VERIFICATION, IMPLICIT_VR_LITTLE_ENDIAN))
-        if number is None:
-            raise PeerFault("SopClassNotAccepted", "verification", transient=False)
-        message_id = self.next_message_id()
-        command = encode_echo_request(message_id, VERIFICATION.encode() + b"\x00")
-        self.send(
-            encode_data(number, is_command=True, data=command, max_length=self.max_length),
-            deadline=self.deadline_for(len(command)),
-        )
-        return self.response(message_id).status
-
-    def alive(self) -> bool:
+    def is_alive(self) -> bool:
         """Tell whether an idle association can still be used: the peer has said nothing since."""
-        if self._closed or self._events:
-            return False
-        with suppress(OSError, ValueError):
-            return not select.select([self._socket], [], [], 0)[0]
+        with suppress(ProtocolError, PeerGone):
+            return not self._closed and self._channel.is_quiet()
         return False
 
     def release(self) -> None:
         """End it in an orderly way, within seconds."""
         if self._closed:
             return
-        deadline = time.monotonic() + _RELEASE_SECONDS
-        with suppress(PeerFault):
-            self.send(encode_release_request(), deadline=deadline)
-            while not any(isinstance(event, ControlPdu) for event in self._receive(deadline)):
+        deadline = _monotonic() + _RELEASE_SECONDS
+        with suppress(PeerGone, ProtocolError):
+            self._connection.send(encode_release_request(), deadline=deadline)
+            while isinstance(self._channel.receive(Deadline(deadline)), Message):
                 pass
         self._close()
 
     def abort(self) -> None:
         """End it at once."""
-        if self._closed:
-            return
-        with suppress(PeerFault):
-            self.send(encode_user_abort(), deadline=time.monotonic() + 1)
-        self._close()
+        if not self._closed:
+            self._close(encode_user_abort())
 
     def interrupt(self) -> None:
         """Make the thread that waits here stop, from another thread."""
-        with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+        self._connection.interrupt()
 
-    def _close(self) -> None:
+    def _close(self, last: bytes = b"") -> None:
         self._closed = True
-        self._socket.close()
+        self._channel.assembler.abandon()
+        self._connection.close(last)
 
 
 def _fault_of(event: ControlPdu) -> PeerFault:
@@ -463,41 +289,58 @@ def _fault_of(event: ControlPdu) -> PeerFault:
     return PeerFault("Released" if event.kind is PduKind.RELEASE_RQ else "ProtocolError")
 
 
-def associate(peer: Peer, proposals: Sequence[Proposal]) -> Association:
+def associate(
+    peer: Peer, proposals: Sequence[Proposal], open_sink: OpenSink | None = None
+) -> Association:
     """Connect and negotiate.
+
+    Args:
+        peer: whom to call.
+        proposals: what is offered.
+        open_sink: where data sets go that the peer sends; without it, small ones into memory.
 
     Raises:
         PeerFault: refused, silent, rejected, or not a DICOM node.
     """
-    contexts = {2 * n + 1: one for n, one in enumerate(proposals[:_MOST_CONTEXTS])}
-    plain = _connect(peer)
+    contexts = {2 * n + 1: one for n, one in enumerate(proposals[:MOST_CONTEXTS])}
+    connection = _connect(peer)
     try:
-        return _negotiate(peer, plain, contexts)
-    except BaseException as error:
-        plain.close()
-        if isinstance(error, TimeoutError):
-            raise PeerFault("AnswerTimeout", "association") from error
-        if isinstance(error, OSError):
-            raise PeerFault("ConnectionLost", "association") from error
-        if isinstance(error, ProtocolError):
-            raise PeerFault("ProtocolError", error.code) from error
+        with faults(detail="association"):
+            answer = _negotiate(peer, connection, contexts)
+            sink = open_sink or in_memory(IDENTIFIER_LIMIT)
+            return Association(peer, connection, contexts, answer, sink)
+    except BaseException:
+        connection.close()
         raise
 
 
-def _negotiate(peer: Peer, plain: socket.socket, contexts: Mapping[int, Proposal]) -> Association:
-    plain.settimeout(peer.answer_seconds)
-    plain.sendall(encode_associate_request(peer, contexts))
-    kind, body = _read_answer(plain, time.monotonic() + peer.answer_seconds)
-    if kind == PduKind.ASSOCIATE_AC:
-        return Association(peer, plain, contexts, body)
-    if kind == PduKind.ASSOCIATE_RJ:
-        raise _rejection(body)
-    if kind == PduKind.ABORT:
-        raise _fault_of(ControlPdu(PduKind.ABORT, body))
+def _negotiate(peer: Peer, connection: Connection, contexts: Mapping[int, Proposal]) -> bytes:
+    """Return the body of the A-ASSOCIATE-AC."""
+    deadline = _monotonic() + peer.answer_seconds
+    connection.send(
+        encode_associate_request(peer.called_ae_title, peer.calling_ae_title, contexts, MAX_LENGTH),
+        deadline=deadline,
+        patience=peer.answer_seconds,
+    )
+    head = connection.read_exactly(HEAD, deadline)
+    kind, length = head[0], int.from_bytes(head[2:], "big")
+    if length > ASSOCIATE_LIMIT:
+        raise ProtocolError("pdu-too-long")
+    body = connection.read_exactly(length, deadline)
+    match kind:
+        case PduKind.ASSOCIATE_AC:
+            return body
+        case PduKind.ASSOCIATE_RJ:
+            said = decode_rejection(body)
+            word = "RejectedTransient" if said.is_transient else "RejectedPermanent"
+            detail = f"source {said.source}, reason {said.reason}"
+            raise PeerFault(word, detail, transient=said.is_transient)
+        case PduKind.ABORT:
+            raise _fault_of(ControlPdu(PduKind.ABORT, body))
     raise PeerFault("ProtocolError", f"PDU {kind} for an answer")
 
 
-def _connect(peer: Peer) -> socket.socket:
+def _connect(peer: Peer) -> Connection:
     try:
         plain = socket.create_connection((peer.host, peer.port), timeout=peer.connect_seconds)
     except TimeoutError as error:
@@ -508,43 +351,17 @@ def _connect(peer: Peer) -> socket.socket:
         raise PeerFault("ConnectionRefused") from error
     except OSError as error:
         raise PeerFault("HostUnreachable", error.strerror or "") from error
-    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if peer.tls is None:
-        return plain
+        return Connection(plain, peer.host)
+    connection = TlsConnection(plain, peer.host)
     try:
-        return peer.tls.wrap_socket(plain, server_hostname=peer.server_name or peer.host)
-    except ssl.SSLCertVerificationError as error:
+        connection.open(
+            peer.tls, _monotonic() + peer.connect_seconds, server_name=peer.server_name or peer.host
+        )
+    except (PeerGone, ProtocolError, ValueError) as error:
         plain.close()
-        raise PeerFault("CertificateRefused", error.verify_message) from error
-    except (OSError, ValueError) as error:
-        plain.close()
-        raise PeerFault("TlsFailed", type(error).__name__) from error
-
-
-def _read_answer(plain: socket.socket, deadline: float) -> tuple[int, bytes]:
-    kind, length = struct.unpack(">BxL", _read_exactly(plain, HEAD, deadline))
-    if length > ASSOCIATE_LIMIT:
-        raise ProtocolError("pdu-too-long")
-    return kind, _read_exactly(plain, length, deadline)
-
-
-def _read_exactly(plain: socket.socket, size: int, deadline: float) -> bytes:
-    found = bytearray()
-    while len(found) < size:
-        patience = deadline - time.monotonic()
-        if patience <= 0:
-            raise TimeoutError
-        plain.settimeout(patience)
-        piece = plain.recv(size - len(found))
-        if not piece:
-            raise ConnectionResetError
-        found += piece
-    return bytes(found)
-
-
-def _rejection(body: bytes) -> PeerFault:
-    result, source, reason = (*body[1:4], 0, 0, 0)[:3]
-    transient = result == _TRANSIENT
-    word = "RejectedTransient" if transient else "RejectedPermanent"
-    return PeerFault(word, f"source {source}, reason {reason}", transient=transient)
+        cause = error.__cause__
+        if isinstance(error, HandshakeFailed) and isinstance(cause, ssl.SSLCertVerificationError):
+            raise PeerFault("CertificateRefused", cause.verify_message) from error
+        raise PeerFault("TlsFailed", getattr(error, "code", type(error).__name__)) from error
+    return connection

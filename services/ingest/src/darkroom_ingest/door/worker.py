@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from darkroom_common.dimse.acceptor import Entrance
-from darkroom_common.dimse.bridge import Busy
 from darkroom_common.dimse.census import Census
 from darkroom_common.dimse.tls import TlsServer
 from darkroom_common.objects.spool import Spool
@@ -28,7 +27,7 @@ from darkroom_common.telemetry.traces import configure_traces
 from darkroom_ingest.door.reports import PACKET, Counted, Drain, Failed, Reporter, Started, decode
 from darkroom_ingest.door.scp import StorageScp
 from darkroom_ingest.receiving.receive import Receiver
-from darkroom_ingest.senders.roster import COPY_NAME, Gate, RosterCopy
+from darkroom_ingest.senders.roster import COPY_NAME, Doorkeeper, RosterCopy
 from darkroom_ingest.settings import IngestSettings
 
 log = get_logger(__name__)
@@ -113,12 +112,12 @@ def serve(inherited: Inherited, settings: IngestSettings) -> None:
         limits=settings.read_limits,
         strict_uids=settings.strict_uids,
     )
-    gate = Gate(RosterCopy(settings.spool / COPY_NAME), settings.policy)
-    scp = StorageScp(settings, receiver, Busy(), Census(memory, inherited.number), gate)
+    doorkeeper = Doorkeeper(RosterCopy(settings.spool / COPY_NAME), settings.policy)
+    scp = StorageScp(settings, receiver, Census(memory, inherited.number), doorkeeper)
     scp.start(*entrances)
     reporter.tell(Started())
     stop = threading.Event()
-    looks = [gate.look, *(one.tls.look for one in entrances if one.tls is not None)]
+    looks = [doorkeeper.look, *(one.tls.look for one in entrances if one.tls is not None)]
     reporting = threading.Thread(target=report, args=(reporter, spool, stop, looks), daemon=True)
     reporting.start()
     while message := control.recv(PACKET):

@@ -1,4 +1,4 @@
-"""The list of senders as a process has it: the copy beside the spool, and the gate that uses it.
+"""The list of senders as a process has it: the copy beside the spool, and who goes by it.
 
 The main process writes the copy from the database; the workers look at it each second. Whatever
 happens to either, the last good list stays in force.
@@ -13,6 +13,7 @@ from typing import Any, Final
 import orjson
 from pydantic import TypeAdapter
 
+from darkroom_common.dimse.wire.command import CommandField
 from darkroom_common.objects.store import sync_directory
 from darkroom_common.specs.senders import SenderSpec
 from darkroom_common.telemetry import metrics
@@ -142,7 +143,7 @@ def _reason(error: Exception) -> str:
     return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
 
 
-class Gate:
+class Doorkeeper:
     """Decides by the list that is in force now."""
 
     def __init__(self, copy: RosterCopy, policy: Policy) -> None:
@@ -166,15 +167,17 @@ class Gate:
 class Standing:
     """What the caller of an open association may store; it follows changes of the list."""
 
-    def __init__(self, gate: Gate, caller: Caller) -> None:
-        self._gate = gate
+    def __init__(self, doorkeeper: Doorkeeper, caller: Caller) -> None:
+        self._doorkeeper = doorkeeper
         self._caller = caller
-        self._roster = gate.roster
-        self._verdict = gate.decide(caller)
+        self._roster = doorkeeper.roster
+        self._verdict = doorkeeper.decide(caller)
 
-    def may_store(self, sop_class_uid: str) -> bool:
-        """Return whether an object of a SOP class may be stored now."""
-        if self._gate.roster is not self._roster:
-            self._roster = self._gate.roster
-            self._verdict = self._gate.decide(self._caller)
+    def may(self, command_field: int, sop_class_uid: str) -> bool:
+        """Return whether a request is allowed now: for C-STORE, the SOP class has to be."""
+        if command_field != CommandField.C_STORE:
+            return True
+        if self._doorkeeper.roster is not self._roster:
+            self._roster = self._doorkeeper.roster
+            self._verdict = self._doorkeeper.decide(self._caller)
         return isinstance(self._verdict, Permit) and self._verdict.allows(sop_class_uid)

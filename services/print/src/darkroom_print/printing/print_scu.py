@@ -8,9 +8,14 @@ from typing import Any, Final
 import numpy as np
 from pydicom.dataset import Dataset
 
-from darkroom_common.dimse.proposal import Proposal
-from darkroom_common.dimse.requestor import Peer, PeerFault, associate
-from darkroom_common.dimse.users.normalized import NormalizedAnswer, NormalizedUser, Reported
+from darkroom_common.dimse.requestor import Peer, PeerFault, associate, in_memory
+from darkroom_common.dimse.users.normalized import (
+    DATA_LIMIT,
+    NormalizedAnswer,
+    NormalizedUser,
+    Reported,
+)
+from darkroom_common.dimse.wire.association_items import Proposal
 from darkroom_common.dimse.wire.data_set import SYNTAXES
 from darkroom_common.errors import DarkroomError
 from darkroom_print.composing.bitmap import OCTET, Bitmap, is_colour
@@ -117,7 +122,9 @@ class PrintAssociation:
             offered.append(PRINT_JOB)
             offered += [PRESENTATION_LUT] * capabilities.presentation_lut
             offered += [ANNOTATION_BOX] * capabilities.annotation
-        self._association = associate(peer, [Proposal(uid, SYNTAXES) for uid in offered])
+        self._association = associate(
+            peer, [Proposal(uid, SYNTAXES) for uid in offered], in_memory(DATA_LIMIT)
+        )
         self._user = NormalizedUser(self._association, self._take)
         if self._user.context(self._meta) is None:
             self._association.release()

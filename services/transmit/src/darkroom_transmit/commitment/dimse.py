@@ -1,58 +1,41 @@
 """The DIMSE of storage commitment: N-ACTION out, N-EVENT-REPORT in (PS3.4 annex J)."""
 
-import io
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from pydicom.dataset import Dataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filereader import read_dataset
-from pydicom.filewriter import write_dataset
 
-from darkroom_common.dimse.acceptor import Accepted
-from darkroom_common.dimse.connection import PeerGone
-from darkroom_common.dimse.proposal import Proposal
+from darkroom_common.clock import SYSTEM_CLOCK
 from darkroom_common.dimse.requestor import (
-    IMPLICIT_VR_LITTLE_ENDIAN,
     Association,
-    MessageAssembler,
     Peer,
     PeerFault,
-    ReceivedMessage,
     associate,
+    faults,
+    in_memory,
 )
+from darkroom_common.dimse.serving import Answer, Handler, Request
+from darkroom_common.dimse.statuses import INVALID_ARGUMENT, PROCESSING_FAILURE, SUCCESS
+from darkroom_common.dimse.wire.association_items import Proposal
 from darkroom_common.dimse.wire.command import (
-    decode_event_report,
-    decode_response,
-    encode_action_request,
-    encode_event_response,
+    CommandField,
+    Element,
+    Value,
+    encode_command,
+    encode_response,
 )
-from darkroom_common.dimse.wire.pdu import (
-    ControlPdu,
-    PduKind,
-    PduParser,
-    ProtocolError,
-    encode_abort,
-    encode_data,
-    encode_release_response,
-)
+from darkroom_common.dimse.wire.data_set import SYNTAXES, decode_data_set, encode_data_set
+from darkroom_common.dimse.wire.messages import InMemory, Message
+from darkroom_common.dimse.wire.pdu import ProtocolError
 from darkroom_common.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 STORAGE_COMMITMENT: Final = "1.2.840.10008.1.20.1"
-_WELL_KNOWN: Final = b"1.2.840.10008.1.20.1.1"
-EXPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2.1"
-SYNTAXES: Final = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
+_WELL_KNOWN: Final = "1.2.840.10008.1.20.1.1"
 _REQUEST: Final = 1
 DATA_LIMIT: Final = 16 << 20
 """Bytes of a report: some 100,000 instances."""
-MAX_LENGTH: Final = 131_072
-_IDLE_SECONDS: Final = 60.0
-_SUCCESS: Final = 0x0000
-_PROCESSING_FAILURE: Final = 0x0110
-_INVALID_ARGUMENT: Final = 0x0115
 
 
 @dataclass(frozen=True)
@@ -86,11 +69,7 @@ def encode_request(
         item.ReferencedSOPInstanceUID = sop_instance
         items.append(item)
     data_set.ReferencedSOPSequence = items
-    buffer = DicomBytesIO()
-    buffer.is_little_endian = True
-    buffer.is_implicit_VR = syntax == IMPLICIT_VR_LITTLE_ENDIAN
-    write_dataset(buffer, data_set)
-    return buffer.getvalue()
+    return encode_data_set(data_set, syntax)
 
 
 def decode_report(data_set: bytes, syntax: str, *, ae_title: str) -> Report:
@@ -99,9 +78,8 @@ def decode_report(data_set: bytes, syntax: str, *, ae_title: str) -> Report:
     Raises:
         ProtocolError: it cannot be read.
     """
+    read = decode_data_set(data_set, syntax)
     try:
-        implicit = syntax == IMPLICIT_VR_LITTLE_ENDIAN
-        read: Any = read_dataset(io.BytesIO(data_set), implicit, is_little_endian=True)
         return Report(
             transaction_uid=str(read.TransactionUID),
             committed=frozenset(
@@ -117,18 +95,32 @@ def decode_report(data_set: bytes, syntax: str, *, ae_title: str) -> Report:
         raise ProtocolError("bad-report") from error
 
 
-def _answer(message: ReceivedMessage, syntax: str, ae_title: str, settle: Settle) -> bytes:
-    """Return the response to a message; an N-EVENT-REPORT is settled first.
+def _settled(data_set: bytes, syntax: str, ae_title: str, settle: Settle) -> int:
+    """Settle a report; return the status that it is answered with.
 
     Raises:
-        ProtocolError: it is another message, or cannot be read.
+        ProtocolError: it cannot be read.
     """
-    report = decode_event_report(message.command)
-    if report is None:
-        raise ProtocolError("unexpected-message")
-    kept = settle(decode_report(message.data_set, syntax, ae_title=ae_title))
-    status = _SUCCESS if kept else _PROCESSING_FAILURE if kept is None else _INVALID_ARGUMENT
-    return encode_event_response(report, status)
+    kept = settle(decode_report(data_set, syntax, ae_title=ae_title))
+    if kept is None:
+        return PROCESSING_FAILURE
+    return SUCCESS if kept else INVALID_ARGUMENT
+
+
+def taking_reports(settle: Settle) -> Handler:
+    """Return the handler of N-EVENT-REPORT on associations that destinations open."""
+
+    def answer(request: Request) -> Iterator[Answer]:
+        data = bytes(request.sink.data) if isinstance(request.sink, InMemory) else b""
+        caller = request.caller.calling_ae_title
+        status = _settled(data, request.context.transfer_syntax, caller, settle)
+        yield Answer(status, elements=_event_type(request.command.short(Element.EVENT_TYPE)))
+
+    return Handler(answer, lambda _: InMemory(DATA_LIMIT))
+
+
+def _event_type(number: int) -> dict[int, Value]:
+    return {Element.EVENT_TYPE: number}
 
 
 def ask(
@@ -145,109 +137,74 @@ def ask(
         PeerFault: it was not asked: refused, not supported, or the peer is away.
     """
     proposals = [Proposal(STORAGE_COMMITMENT, (syntax,)) for syntax in SYNTAXES]
-    association = associate(peer, proposals)
+    association = associate(peer, proposals, in_memory(DATA_LIMIT))
     try:
-        _ask(association, transaction_uid, references, wait_seconds, settle)
+        _Asking(association, settle).ask(transaction_uid, references, wait_seconds)
     except BaseException:
         association.abort()
         raise
     association.release()
 
 
-def _ask(
-    association: Association,
-    transaction_uid: str,
-    references: Sequence[tuple[str, str]],
-    wait_seconds: float,
-    settle: Settle,
-) -> None:
-    peer = association.peer
-    pair = next((p for p in association.accepted if p[0] == STORAGE_COMMITMENT), None)
-    if pair is None:
-        raise PeerFault("CommitmentNotSupported", transient=False)
-    context, syntax = association.accepted[pair], pair[1]
-    message_id = association.next_message_id()
-    command = encode_action_request(message_id, STORAGE_COMMITMENT.encode(), _WELL_KNOWN, _REQUEST)
-    association.ask(context, command, encode_request(transaction_uid, references, syntax))
-    if not _await_response(association, message_id, syntax, peer, settle):
-        _await_report(association, syntax, peer, settle, time.monotonic() + wait_seconds)
+class _Asking:
+    """One request on one association, and the report if it comes there."""
 
+    def __init__(self, association: Association, settle: Settle) -> None:
+        self._association = association
+        self._settle = settle
+        self._reported = False
 
-def _await_response(
-    association: Association, message_id: int, syntax: str, peer: Peer, settle: Settle
-) -> bool:
-    """Return whether the report has come before the response."""
-    deadline = time.monotonic() + peer.answer_seconds
-    reported = False
-    while True:
-        message = association.receive(deadline, data_limit=DATA_LIMIT)
+    def ask(
+        self, transaction_uid: str, references: Sequence[tuple[str, str]], wait_seconds: float
+    ) -> None:
+        association = self._association
+        pair = next((p for p in association.accepted if p[0] == STORAGE_COMMITMENT), None)
+        if pair is None:
+            raise PeerFault("CommitmentNotSupported", transient=False)
+        message_id = association.next_message_id()
+        named: dict[int, Value] = {
+            Element.REQUESTED_SOP_CLASS: STORAGE_COMMITMENT,
+            Element.MESSAGE_ID: message_id,
+            Element.REQUESTED_SOP_INSTANCE: _WELL_KNOWN,
+            Element.ACTION_TYPE: _REQUEST,
+        }
+        association.ask(
+            association.accepted[pair],
+            encode_command(CommandField.N_ACTION, named, data_set=True),
+            encode_request(transaction_uid, references, pair[1]),
+        )
+        self.await_response(message_id)
+        if not self._reported:
+            self._await_report(SYSTEM_CLOCK.monotonic() + wait_seconds)
+
+    def await_response(self, message_id: int) -> None:
+        """Wait until the peer has taken the request; the report may come before."""
+        status = self._association.response(message_id, take=self._take).command.status
+        if status:
+            raise PeerFault(f"CommitmentRefused{status:04X}")
+
+    def _await_report(self, deadline: float) -> None:
+        """Wait for a report; that none comes, or the peer goes, is no fault: it may call back."""
         try:
-            if decode_event_report(message.command) is not None:
-                answer = _answer(message, syntax, peer.called_ae_title, settle)
-                association.ask(message.context, answer, b"")
-                reported = True
-                continue
-            response = decode_response(message.command)
-        except ProtocolError as error:
-            raise PeerFault("ProtocolError", error.code) from error
-        if response.responded_to != message_id:
-            raise PeerFault("ProtocolError", "a response to another message")
-        if response.status:
-            raise PeerFault(f"CommitmentRefused{response.status:04X}")
-        return reported
+            taken = self._take(self._association.receive(deadline))
+            log.debug("commitment.reported_at_once", taken=taken)
+        except PeerFault as fault:
+            log.debug("commitment.not_on_this_association", reason=fault.reason)
 
+    def _take(self, message: Message) -> bool:
+        """Settle and answer a report; return whether it is one.
 
-def _await_report(
-    association: Association, syntax: str, peer: Peer, settle: Settle, deadline: float
-) -> None:
-    """Wait for a report; that none comes, or the peer goes, is no fault: it may call back."""
-    try:
-        message = association.receive(deadline, data_limit=DATA_LIMIT)
-        answer = _answer(message, syntax, peer.called_ae_title, settle)
-        association.ask(message.context, answer, b"")
-    except PeerFault as fault:
-        log.debug("commitment.not_on_this_association", reason=fault.reason)
-    except ProtocolError as error:
-        log.warning("commitment.unreadable", ae=peer.called_ae_title, reason=error.code)
-
-
-def serve(accepted: Accepted, settle: Settle) -> None:
-    """Take reports on an association that a destination has opened, to its end."""
-    connection = accepted.connection
-    try:
-        _serve(accepted, settle)
-    except PeerGone as error:
-        log.info("association.ended", peer=connection.host, reason=error.code)
-    except ProtocolError as error:
-        log.warning("association.aborted", peer=connection.host, reason=error.code)
-        connection.hang_up(encode_abort(error.reason))
-
-
-def _serve(accepted: Accepted, settle: Settle) -> None:
-    connection = accepted.connection
-    parser = PduParser(MAX_LENGTH)
-    assembler = MessageAssembler(DATA_LIMIT)
-    while True:
-        for event in parser.feed(connection.read(_IDLE_SECONDS)):
-            if isinstance(event, ControlPdu):
-                if event.kind is PduKind.RELEASE_RQ:
-                    connection.send(encode_release_response())
-                connection.hang_up()
-                return
-            message = assembler.take(event)
-            if message is None:
-                continue
-            context = accepted.contexts.get(message.context)
-            if context is None:
-                raise ProtocolError("unknown-context")
-            answer = _answer(
-                message, context.transfer_syntax, accepted.request.calling_ae_title, settle
-            )
-            connection.send(
-                encode_data(
-                    message.context,
-                    is_command=True,
-                    data=answer,
-                    max_length=accepted.request.max_length,
-                )
-            )
+        Raises:
+            PeerFault: it cannot be read, or the answer cannot be sent.
+        """
+        command, association = message.command, self._association
+        if command.is_response or command.field != CommandField.N_EVENT_REPORT:
+            return False
+        syntax = association.contexts[message.context].transfer_syntax
+        called = association.peer.called_ae_title
+        with faults():
+            status = _settled(message.data_set, syntax, called, self._settle)
+            event_type = _event_type(command.short(Element.EVENT_TYPE))
+        association.ask(message.context, encode_response(command, status, elements=event_type))
+        self._reported = True
+        return True

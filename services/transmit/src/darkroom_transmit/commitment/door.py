@@ -1,20 +1,14 @@
 """The port on which destinations report storage commitment, behind the front door of receiving."""
 
-from functools import partial
 from typing import Final
 
 from darkroom_common.dimse.acceptor import Admission, Door, DoorLimits, Entrance, listen
 from darkroom_common.dimse.census import Census
-from darkroom_common.dimse.connection import Connection
-from darkroom_common.dimse.negotiation import AssociationRequest, Supported
+from darkroom_common.dimse.serving import Service, Services
+from darkroom_common.dimse.wire.association_items import Role
+from darkroom_common.dimse.wire.command import CommandField
 from darkroom_common.errors import ConfigurationError
-from darkroom_transmit.commitment.dimse import (
-    MAX_LENGTH,
-    STORAGE_COMMITMENT,
-    SYNTAXES,
-    Settle,
-    serve,
-)
+from darkroom_transmit.commitment.dimse import STORAGE_COMMITMENT, Settle, taking_reports
 
 _LIMITS: Final = DoorLimits(associations=20, per_host=10)
 
@@ -27,10 +21,11 @@ def open_door(host: str, port: int, settle: Settle) -> Door:
     Raises:
         ConfigurationError: the port cannot be listened on.
     """
-    supported = Supported([(STORAGE_COMMITMENT, SYNTAXES)], MAX_LENGTH)
-    for context in supported.contexts:  # they call as SCP, PS3.4 section J.3.3
-        context.scu_role = True
-        context.scp_role = True
+    reports = Service(
+        (STORAGE_COMMITMENT,),
+        {CommandField.N_EVENT_REPORT: taking_reports(settle)},
+        role=Role(scu=True, scp=True),  # they call as SCP, PS3.4 section J.3.3
+    )
     try:
         listener = listen(host, port)
     except OSError as error:
@@ -38,14 +33,9 @@ def open_door(host: str, port: int, settle: Settle) -> Door:
     door = Door(
         entrances=[Entrance(listener)],
         limits=_LIMITS,
-        supported=supported,
+        services=Services(reports),
         census=Census(),
-        admit=_admit,
-        serve=partial(serve, settle=settle),
+        admit=lambda _request, _connection: Admission(),
     )
     door.start()
     return door
-
-
-def _admit(_: AssociationRequest, __: Connection) -> Admission:
-    return Admission()

@@ -1,18 +1,20 @@
 """N-CREATE and N-SET of performed procedure steps, as SCU (PS3.4 annex F.7)."""
 
-import time
 from typing import Final
 
 from pydicom.dataset import Dataset
 
-from darkroom_common.dimse.proposal import Proposal
+from darkroom_common.clock import SYSTEM_CLOCK
 from darkroom_common.dimse.requestor import Peer, associate
-from darkroom_common.dimse.users.find import Refused, context_for, read_answer
-from darkroom_common.dimse.wire.data_set import IDENTIFIER_LIMIT, SYNTAXES, encode_data_set
-from darkroom_common.dimse.wire.operations import encode_create, encode_set
+from darkroom_common.dimse.users.find import Refused, context_for
+from darkroom_common.dimse.wire.association_items import Proposal
+from darkroom_common.dimse.wire.command import CommandField, Element, encode_command
+from darkroom_common.dimse.wire.data_set import SYNTAXES, encode_data_set
 from darkroom_transmit.remote.remotes import ANSWER_SECONDS
 
 PROCEDURE_STEP: Final = "1.2.840.10008.3.1.2.3.3"
+_AFFECTED: Final = (Element.AFFECTED_SOP_CLASS, Element.AFFECTED_SOP_INSTANCE)
+_REQUESTED: Final = (Element.REQUESTED_SOP_CLASS, Element.REQUESTED_SOP_INSTANCE)
 
 
 def _warning(status: int) -> bool:
@@ -31,15 +33,20 @@ def tell(peer: Peer, sop_instance_uid: str, attributes: Dataset, *, create: bool
     try:
         context, syntax = context_for(association, PROCEDURE_STEP)
         message_id = association.next_message_id()
-        encode = encode_create if create else encode_set
-        association.ask(
-            context,
-            encode(message_id, PROCEDURE_STEP, sop_instance_uid),
-            encode_data_set(attributes, syntax),
+        field = CommandField.N_CREATE if create else CommandField.N_SET
+        sop_class, sop_instance = _AFFECTED if create else _REQUESTED
+        command = encode_command(
+            field,
+            {
+                sop_class: PROCEDURE_STEP,
+                sop_instance: sop_instance_uid,
+                Element.MESSAGE_ID: message_id,
+            },
+            data_set=True,
         )
-        deadline = time.monotonic() + min(ANSWER_SECONDS, peer.answer_seconds)
-        message = association.receive(deadline, data_limit=IDENTIFIER_LIMIT)
-        answer = read_answer(message, message_id)
+        association.ask(context, command, encode_data_set(attributes, syntax))
+        deadline = SYSTEM_CLOCK.monotonic() + min(ANSWER_SECONDS, peer.answer_seconds)
+        answer = association.response(message_id, deadline).command
     except BaseException:
         association.abort()
         raise

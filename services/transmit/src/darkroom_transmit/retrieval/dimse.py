@@ -1,33 +1,27 @@
 """C-MOVE and C-GET as SCU, in a thread (PS3.4 sections C.4.2 and C.4.3)."""
 
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from pydicom.dataset import Dataset
 
-from darkroom_common.dimse.proposal import Proposal
-from darkroom_common.dimse.requestor import Association, Peer, PeerFault, associate
-from darkroom_common.dimse.users.find import STUDY_ROOT_FIND, Refused, context_for, find
+from darkroom_common.clock import SYSTEM_CLOCK
+from darkroom_common.dimse.requestor import Association, Peer, PeerFault, associate, faults
+from darkroom_common.dimse.users.find import STUDY_ROOT_FIND, Refused, ask, find
+from darkroom_common.dimse.wire.association_items import Context, Proposal
 from darkroom_common.dimse.wire.command import (
     Command,
     CommandField,
-    decode_command,
-    decode_elements,
-    decode_short,
+    Element,
+    Value,
+    encode_cancel,
     encode_response,
-    has_data_set,
 )
-from darkroom_common.dimse.wire.data_set import (
-    IDENTIFIER_LIMIT,
-    SYNTAXES,
-    decode_data_set,
-    encode_data_set,
-)
-from darkroom_common.dimse.wire.operations import Answer, decode_answer, encode_cancel, encode_query
-from darkroom_common.dimse.wire.pdu import Fragment, ProtocolError
+from darkroom_common.dimse.wire.data_set import IDENTIFIER_LIMIT, SYNTAXES, decode_data_set
+from darkroom_common.dimse.wire.messages import InMemory, Message, Sink
+from darkroom_common.dimse.wire.pdu import AbortReason, ProtocolError
 from darkroom_common.specs.remote import RemoteQuery
 from darkroom_transmit.remote.query_keys import study_root_identifier
 from darkroom_transmit.retrieval.decision import Contents, End, Order, identifiers, storage_contexts
@@ -36,8 +30,6 @@ from darkroom_transmit.retrieval.forwarding import Forwarder
 STUDY_ROOT_MOVE: Final = "1.2.840.10008.5.1.4.1.2.2.2"
 STUDY_ROOT_GET: Final = "1.2.840.10008.5.1.4.1.2.2.3"
 _TICK: Final = 0.5
-_COMMAND_FIELD: Final = 0x0100
-_COMMAND_LIMIT: Final = 1 << 16
 _CANCEL_SECONDS: Final = 30.0
 _LOCATE_SECONDS: Final = 120.0
 _MOST: Final = 20_000
@@ -117,7 +109,7 @@ def look(peer: Peer, study: str, series: str | None) -> Contents:
     Raises:
         PeerFault: it does not tell.
     """
-    deadline = time.monotonic() + _LOCATE_SECONDS
+    deadline = SYSTEM_CLOCK.monotonic() + _LOCATE_SECONDS
     association = associate(peer, [Proposal(STUDY_ROOT_FIND, (one,)) for one in SYNTAXES])
     try:
         known = [series] if series else _values(association, study, deadline)
@@ -156,11 +148,13 @@ class _Retrieval:
         self._sop_class = sop_class
         self._forwarder = forwarder
         self._failed_uids: dict[str, None] = {}
+        self._contexts: Mapping[int, Context] = {}
         self._before = (0, 0, 0)  # completed, failed, warned of earlier identifiers
 
     def run(self, asked: Sequence[Dataset], offered: Sequence[Proposal]) -> End:
         proposals = [Proposal(self._sop_class, (one,)) for one in SYNTAXES]
-        association = associate(self._peer, [*proposals, *offered])
+        association = associate(self._peer, [*proposals, *offered], self._open)
+        self._contexts = association.contexts
         self._handle.association = association
         status = 0
         try:
@@ -181,69 +175,71 @@ class _Retrieval:
 
     def _ask(self, association: Association, identifier: Dataset) -> int:
         """Return the final status of one request."""
-        context, syntax = context_for(association, self._sop_class)
-        message_id = association.next_message_id()
-        is_get = self._forwarder is not None
-        command = encode_query(
-            CommandField.C_GET if is_get else CommandField.C_MOVE,
-            message_id,
-            self._sop_class,
-            move_destination="" if is_get else self._way.destination,
-        )
-        association.ask(context, command, encode_data_set(identifier, syntax))
-        last_word, cancelled_at = time.monotonic(), 0.0
-        incoming = _Incoming(association, self._forwarder)
+        elements: dict[int, Value] = {}
+        if self._forwarder is None:
+            elements[Element.MOVE_DESTINATION] = self._way.destination
+        field = CommandField.C_MOVE if self._forwarder is None else CommandField.C_GET
+        context, message_id = ask(association, field, self._sop_class, identifier, elements)
+        began, cancelled_at = SYSTEM_CLOCK.monotonic(), 0.0
         while True:
             if self._handle.stop.is_set() and not cancelled_at:
-                association.ask(context, encode_cancel(message_id), b"")
-                cancelled_at = time.monotonic()
-            if cancelled_at and time.monotonic() - cancelled_at > _CANCEL_SECONDS:
+                association.ask(context, encode_cancel(message_id))
+                cancelled_at = SYSTEM_CLOCK.monotonic()
+            if cancelled_at and SYSTEM_CLOCK.monotonic() - cancelled_at > _CANCEL_SECONDS:
                 raise PeerFault("AnswerTimeout", "it does not end after a C-CANCEL")
             try:
-                fragment = association.receive_fragment(time.monotonic() + _TICK)
+                message = association.response(
+                    message_id, SYSTEM_CLOCK.monotonic() + _TICK, self._taker(association)
+                )
             except PeerFault as fault:
                 patience = max(self._peer.answer_seconds, self._way.silence)
-                if fault.reason != "AnswerTimeout" or time.monotonic() - last_word > patience:
+                silent = SYSTEM_CLOCK.monotonic() - max(began, association.heard_at)
+                if fault.reason != "AnswerTimeout" or silent > patience:
                     raise
                 continue
-            last_word = time.monotonic()
-            answer = self._taken(incoming, fragment, message_id)
-            if answer is not None and not answer.pending:
-                return answer.status
+            self._look(association, message)
+            if not message.command.is_pending:
+                return message.command.status
 
-    def _taken(self, incoming: "_Incoming", fragment: Fragment, message_id: int) -> Answer | None:
-        """Take a fragment; return the response that is whole with it."""
-        try:
-            message = incoming.take(fragment)
-            if message is None:
-                return None
-            command, data, context, stored = message
-            if stored is not None:
-                self._stored(command, stored)
-                return None
-            answer = decode_answer(command, message_id)
-            self._count(answer)
-            if data:
-                _, syntax = incoming.association.contexts.get(context, ("", SYNTAXES[0]))
-                told = decode_data_set(data, syntax).get("FailedSOPInstanceUIDList") or []
-                uids = [told] if isinstance(told, str) else told
-                self._failed_uids |= dict.fromkeys(str(uid) for uid in uids if uid)
-        except ProtocolError as error:
-            raise PeerFault("ProtocolError", error.code) from error
-        return answer
+    def _look(self, association: Association, message: Message) -> None:
+        """Take note of how far it has come."""
+        self._count(message.command)
+        if not message.data_set:
+            return
+        syntax = association.contexts[message.context].transfer_syntax
+        with faults():
+            told = decode_data_set(message.data_set, syntax).get("FailedSOPInstanceUIDList") or []
+        uids = [told] if isinstance(told, str) else told
+        self._failed_uids |= dict.fromkeys(str(uid) for uid in uids if uid)
 
-    def _stored(self, command: bytes, status: int) -> None:
-        handle = self._handle
-        if status == 0:
-            handle.completed += 1
-        else:
-            handle.failed += 1
-            uid = decode_command(command).sop_instance_uid.decode("latin-1")
-            self._failed_uids[uid] = None
+    def _open(self, context: int, command: Command) -> Sink:
+        """Say where a data set goes: objects go to the forwarder while they come."""
+        if command.is_response or command.field != CommandField.C_STORE:
+            return InMemory(IDENTIFIER_LIMIT)
+        if self._forwarder is None:
+            raise ProtocolError("unexpected-message", AbortReason.UNEXPECTED_PDU)
+        self._forwarder.begin(command, self._contexts[context].transfer_syntax)
+        return self._forwarder
 
-    def _count(self, answer: Answer) -> None:
+    def _taker(self, association: Association) -> Callable[[Message], bool]:
+        def take(message: Message) -> bool:
+            """Answer an object that has come whole."""
+            if message.sink is not self._forwarder or self._forwarder is None:
+                return False
+            status = self._forwarder.end()
+            association.ask(message.context, encode_response(message.command, status))
+            if status == 0:
+                self._handle.completed += 1
+            else:
+                self._handle.failed += 1
+                self._failed_uids[message.command.sop_instance_uid] = None
+            return True
+
+        return take
+
+    def _count(self, answer: Command) -> None:
         handle, told = self._handle, answer.sub_operations
-        handle.remaining = told.remaining if answer.pending else None
+        handle.remaining = told.remaining if answer.is_pending else None
         if self._forwarder is not None:
             # What was never sent to us is known to the node alone.
             handle.failed = max(handle.failed, self._before[1] + (told.failed or 0))
@@ -252,67 +248,3 @@ class _Retrieval:
         handle.completed = max(handle.completed, completed + (told.completed or 0))
         handle.failed = max(handle.failed, failed + (told.failed or 0))
         handle.warned = max(handle.warned, warned + (told.warned or 0))
-
-
-_Message = tuple[bytes, bytes, int, int | None]
-"""Command, data set, context, and the status of an object that was stored."""
-
-
-class _Incoming:
-    """Puts messages together; objects go to the forwarder while they come."""
-
-    def __init__(self, association: Association, forwarder: Forwarder | None) -> None:
-        self.association = association
-        self._forwarder = forwarder
-        self._command = bytearray()
-        self._data = bytearray()
-        self._owes_data = False
-        self._request: Command | None = None
-
-    def take(self, fragment: Fragment) -> _Message | None:
-        """Return the message that this fragment completes.
-
-        Raises:
-            ProtocolError: it is none that may come here.
-            PeerFault: the answer to an object cannot be sent.
-        """
-        if fragment.is_command is self._owes_data:
-            raise ProtocolError("fragment-out-of-order")
-        if fragment.is_command:
-            return self._take_command(fragment)
-        if self._request is not None and self._forwarder is not None:
-            self._forwarder.write(fragment.data, last=fragment.last)
-        elif len(self._data) + len(fragment.data) > IDENTIFIER_LIMIT:
-            raise ProtocolError("message-too-long")
-        else:
-            self._data += fragment.data
-        return self._ended(fragment.context) if fragment.last else None
-
-    def _take_command(self, fragment: Fragment) -> _Message | None:
-        if len(self._command) + len(fragment.data) > _COMMAND_LIMIT:
-            raise ProtocolError("message-too-long")
-        self._command += fragment.data
-        if not fragment.last:
-            return None
-        self._owes_data = has_data_set(self._command)
-        field = decode_short(decode_elements(self._command), _COMMAND_FIELD)
-        if field == CommandField.C_STORE:
-            if self._forwarder is None or not self._owes_data:
-                raise ProtocolError("unexpected-message")
-            self._request = decode_command(self._command)
-            _, syntax = self.association.contexts.get(fragment.context, ("", ""))
-            self._forwarder.begin(self._request, syntax)
-        return None if self._owes_data else self._ended(fragment.context)
-
-    def _ended(self, context: int) -> _Message:
-        status = None
-        if self._request is not None and self._forwarder is not None:
-            status = self._forwarder.end()
-            answer = encode_response(self._request, status)
-            self.association.ask(context, answer, b"")
-        message = bytes(self._command), bytes(self._data), context, status
-        self._command.clear()
-        self._data.clear()
-        self._owes_data = False
-        self._request = None
-        return message

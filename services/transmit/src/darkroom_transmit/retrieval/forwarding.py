@@ -3,15 +3,16 @@
 Only what ingest has made durable is answered with success, so that nothing is lost.
 """
 
-import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from darkroom_common.dimse.proposal import Proposal
+from darkroom_common.clock import SYSTEM_CLOCK
 from darkroom_common.dimse.requestor import Association, Peer, PeerFault, associate
 from darkroom_common.dimse.statuses import StoreStatus
-from darkroom_common.dimse.wire.command import Command, encode_store_request
-from darkroom_common.dimse.wire.pdu import HEAD, encode_data, encode_data_head
+from darkroom_common.dimse.wire.association_items import Proposal
+from darkroom_common.dimse.wire.command import Command, CommandField, Element, encode_command
+from darkroom_common.dimse.wire.pdu import HEAD, encode_data_head
 from darkroom_common.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -34,7 +35,7 @@ class Forwarder:
         """Begin an object. What fails is its status."""
         self._current = None
         self._status = StoreStatus.REFUSED_OUT_OF_RESOURCES
-        pair = request.sop_class_uid.decode("latin-1"), transfer_syntax
+        pair = request.sop_class_uid, transfer_syntax
         try:
             association = self._association(pair)
             context = association.accepted.get(pair)
@@ -43,22 +44,24 @@ class Forwarder:
                 return
             self._context = context
             self._message_id = association.next_message_id()
-            command = encode_store_request(
-                self._message_id, request.sop_class_uid, request.sop_instance_uid
+            command = encode_command(
+                CommandField.C_STORE,
+                {
+                    Element.AFFECTED_SOP_CLASS: request.sop_class_uid,
+                    Element.MESSAGE_ID: self._message_id,
+                    Element.PRIORITY: 0,
+                    Element.AFFECTED_SOP_INSTANCE: request.sop_instance_uid,
+                },
+                data_set=True,
             )
-            self._send(
-                association,
-                encode_data(
-                    context, is_command=True, data=command, max_length=association.max_length
-                ),
-            )
+            association.ask(context, command)
             self._current = association
         except PeerFault as fault:
             self._fail(pair, fault)
 
     def _association(self, pair: tuple[str, str]) -> Association:
         known = self._open.pop(pair, None)
-        if known is not None and not known.alive():
+        if known is not None and not known.is_alive():
             known.abort()
             known = None
         if known is None:
@@ -68,29 +71,27 @@ class Forwarder:
         self._open[pair] = known
         return known
 
-    @staticmethod
-    def _send(association: Association, *parts: bytes | memoryview) -> None:
-        association.send(*parts, deadline=time.monotonic() + association.peer.answer_seconds)
-
-    def write(self, data: memoryview, *, last: bool) -> None:
+    def write(self, parts: Sequence[memoryview]) -> None:
         """Take the next bytes of the object."""
         association = self._current
         if association is None:
             return
         room = max(2, association.max_length - HEAD)
         try:
-            at = 0
-            while True:
-                piece = data[at : at + room]
-                at += len(piece)
-                final = last and at >= len(data)
-                self._send(
-                    association, encode_data_head(self._context, last=final, size=len(piece)), piece
-                )
-                if at >= len(data):
-                    return
+            for data in parts:
+                for at in range(0, len(data), room):
+                    self._send(association, data[at : at + room], last=False)
         except PeerFault as fault:
             self._fail(None, fault)
+
+    def abandon(self) -> None:
+        """The rest of the object will not come: ingest must not take it for whole."""
+        self._fail(None, PeerFault("ConnectionLost"))
+
+    def _send(self, association: Association, piece: memoryview, *, last: bool) -> None:
+        head = encode_data_head(self._context, last=last, size=len(piece))
+        deadline = SYSTEM_CLOCK.monotonic() + association.peer.answer_seconds
+        association.send(head, piece, deadline=deadline)
 
     def end(self) -> int:
         """Return what ingest has answered, or why it could not."""
@@ -98,7 +99,8 @@ class Forwarder:
         if association is None:
             return self._status
         try:
-            return association.response(self._message_id).status
+            self._send(association, memoryview(b""), last=True)
+            return association.response(self._message_id).command.status
         except PeerFault as fault:
             self._current = association
             self._fail(None, fault)

@@ -12,8 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from darkroom_common.dimse.proposal import Proposal
 from darkroom_common.dimse.requestor import Association, Peer, PeerFault, associate
+from darkroom_common.dimse.wire.association_items import Proposal
 from darkroom_common.errors import TransientError
 from darkroom_common.telemetry import metrics
 
@@ -92,7 +92,7 @@ class AssociationPool:
                 association.release()
             if found is None:
                 break
-            if found.alive():
+            if found.is_alive():
                 return self._lend(Lent(key, found, reused=True))
             found.abort()
             self._forget(key)

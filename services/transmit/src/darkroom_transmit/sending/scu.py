@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from darkroom_common.dimse.requestor import Association, PeerFault
-from darkroom_common.dimse.wire.command import encode_store_request
+from darkroom_common.dimse.wire.command import CommandField, Element, encode_command
 from darkroom_common.dimse.wire.pdu import HEAD, encode_data, encode_data_head
 from darkroom_transmit.sending.outcome import Outcome, Verdict, classify
 from darkroom_transmit.sending.sources import Source
@@ -141,7 +141,7 @@ class StoreUser:
                 if number + 1 < len(sources) and not stop.is_set():
                     opened = self._open(sources[number + 1], tell)
                 response = self._association.response(message_id)
-                outcome = classify(response.status, source.transfer_syntax_uid)
+                outcome = classify(response.command.status, source.transfer_syntax_uid)
                 tell(source, outcome)
                 if outcome.verdict is Verdict.RETRY:
                     return
@@ -178,11 +178,15 @@ class StoreUser:
         command = encode_data(
             opened.context,
             is_command=True,
-            data=encode_store_request(
-                message_id,
-                _padded(source.sop_class_uid),
-                _padded(source.sop_instance_uid),
-                priority=self._priority,
+            data=encode_command(
+                CommandField.C_STORE,
+                {
+                    Element.AFFECTED_SOP_CLASS: source.sop_class_uid,
+                    Element.MESSAGE_ID: message_id,
+                    Element.PRIORITY: self._priority,
+                    Element.AFFECTED_SOP_INSTANCE: source.sop_instance_uid,
+                },
+                data_set=True,
             ),
             max_length=association.max_length,
         )
@@ -235,8 +239,3 @@ def open_file(source: Source) -> int:
         os.close(descriptor)
         raise Unsendable(Outcome(Verdict.FAILED, "ObjectDamaged"))
     return descriptor
-
-
-def _padded(uid: str) -> bytes:
-    raw = uid.encode("latin-1", "replace")
-    return raw + b"\x00" * (len(raw) % 2)

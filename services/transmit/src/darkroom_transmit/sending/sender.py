@@ -7,16 +7,10 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Protocol
 
-from darkroom_common.dimse.contexts import VERIFICATION
-from darkroom_common.dimse.proposal import Proposal
-from darkroom_common.dimse.requestor import (
-    IMPLICIT_VR_LITTLE_ENDIAN,
-    Peer,
-    PeerFault,
-    associate,
-    tls_context,
-)
+from darkroom_common.dimse.requestor import Peer, PeerFault, tls_context
 from darkroom_common.dimse.tls import TlsClient
+from darkroom_common.dimse.users.echo import echo
+from darkroom_common.dimse.wire.association_items import Proposal
 from darkroom_transmit.destinations.destination import Destination
 from darkroom_transmit.sending.outcome import Outcome
 from darkroom_transmit.sending.pool import AssociationPool, PoolKey
@@ -140,16 +134,4 @@ class DimseSender:
 
     def _echo(self, peer: Peer) -> None:
         self.pool.make_way((peer.called_ae_title, peer.host, peer.port))
-        _echo(peer)
-
-
-def _echo(peer: Peer) -> None:
-    association = associate(peer, [Proposal(VERIFICATION, (IMPLICIT_VR_LITTLE_ENDIAN,))])
-    try:
-        status = association.echo()
-    except BaseException:
-        association.abort()
-        raise
-    association.release()
-    if status:
-        raise PeerFault(f"EchoStatus{status:04X}")
+        echo(peer)

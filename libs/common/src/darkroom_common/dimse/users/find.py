@@ -1,23 +1,24 @@
 """C-FIND as SCU (PS3.4 sections C.4.1 and K.4.1)."""
 
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from pydicom.dataset import Dataset
 
-from darkroom_common.dimse.proposal import Proposal
-from darkroom_common.dimse.requestor import Association, Peer, PeerFault, ReceivedMessage, associate
+from darkroom_common.clock import SYSTEM_CLOCK
+from darkroom_common.dimse.requestor import Association, Peer, PeerFault, associate
 from darkroom_common.dimse.statuses import CANCELLED, SUCCESS, meaning
-from darkroom_common.dimse.wire.command import CommandField
-from darkroom_common.dimse.wire.data_set import (
-    IDENTIFIER_LIMIT,
-    SYNTAXES,
-    decode_data_set,
-    encode_data_set,
+from darkroom_common.dimse.wire.association_items import Proposal
+from darkroom_common.dimse.wire.command import (
+    CommandField,
+    Element,
+    Value,
+    encode_cancel,
+    encode_command,
 )
-from darkroom_common.dimse.wire.operations import Answer, decode_answer, encode_cancel, encode_query
+from darkroom_common.dimse.wire.data_set import SYNTAXES, decode_data_set, encode_data_set
+from darkroom_common.dimse.wire.messages import Message
 from darkroom_common.dimse.wire.pdu import ProtocolError
 
 STUDY_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.2.1"
@@ -61,29 +62,42 @@ def context_for(association: Association, sop_class_uid: str) -> tuple[int, str]
     raise PeerFault("SopClassNotAccepted", "the peer does not serve this", transient=False)
 
 
-def read_answer(message: ReceivedMessage, message_id: int) -> Answer:
-    """Return the response that a message is.
-
-    Raises:
-        PeerFault: it is none, or answers something else.
-    """
-    try:
-        return decode_answer(message.command, message_id)
-    except ProtocolError as error:
-        raise PeerFault("ProtocolError", error.code) from error
-
-
-def read_identifier(association: Association, message: ReceivedMessage) -> Dataset:
+def read_identifier(association: Association, message: Message) -> Dataset:
     """Return the data set of a message.
 
     Raises:
         PeerFault: it cannot be read.
     """
-    _, syntax = association.contexts.get(message.context, ("", SYNTAXES[0]))
+    syntax = association.contexts[message.context].transfer_syntax
     try:
         return decode_data_set(message.data_set, syntax)
     except ProtocolError as error:
         raise PeerFault("MalformedIdentifier") from error
+
+
+def ask(
+    association: Association,
+    command_field: CommandField,
+    sop_class_uid: str,
+    identifier: Dataset,
+    elements: Mapping[int, Value] | None = None,
+) -> tuple[int, int]:
+    """Send a C-FIND, C-GET or C-MOVE of medium priority; return (context id, message id).
+
+    Raises:
+        PeerFault: the SOP class was not accepted, or the peer has gone.
+    """
+    context, syntax = context_for(association, sop_class_uid)
+    message_id = association.next_message_id()
+    values = {
+        Element.AFFECTED_SOP_CLASS: sop_class_uid,
+        Element.MESSAGE_ID: message_id,
+        Element.PRIORITY: 0,
+        **(elements or {}),
+    }
+    command = encode_command(command_field, values, data_set=True)
+    association.ask(context, command, encode_data_set(identifier, syntax))
+    return context, message_id
 
 
 def find(
@@ -107,26 +121,20 @@ def find(
         Refused: the final status is a failure.
         PeerFault: the association is of no use any more.
     """
-    context, syntax = context_for(association, sop_class_uid)
-    message_id = association.next_message_id()
-    association.ask(
-        context,
-        encode_query(CommandField.C_FIND, message_id, sop_class_uid),
-        encode_data_set(identifier, syntax),
-    )
+    context, message_id = ask(association, CommandField.C_FIND, sop_class_uid, identifier)
     found: list[Dataset] = []
     truncated = False
     while True:
-        patience = min(deadline, time.monotonic() + association.peer.answer_seconds)
+        patience = min(deadline, SYSTEM_CLOCK.monotonic() + association.peer.answer_seconds)
         try:
-            message = association.receive(patience, data_limit=IDENTIFIER_LIMIT)
+            message = association.response(message_id, patience)
         except PeerFault:
             if not truncated:
                 raise
             association.abort()  # it does not care for a C-CANCEL; what was wanted is here
             return Matches(tuple(found), truncated)
-        answer = read_answer(message, message_id)
-        if not answer.pending:
+        answer = message.command
+        if not answer.is_pending:
             if answer.status not in {SUCCESS, CANCELLED} or (
                 answer.status == CANCELLED and not truncated
             ):
@@ -136,8 +144,8 @@ def find(
             continue
         if len(found) == limit:
             truncated = True
-            association.ask(context, encode_cancel(message_id), b"")
-            deadline = min(deadline, time.monotonic() + CANCEL_SECONDS)
+            association.ask(context, encode_cancel(message_id))
+            deadline = min(deadline, SYSTEM_CLOCK.monotonic() + CANCEL_SECONDS)
             continue
         found.append(read_identifier(association, message))
 
@@ -157,7 +165,7 @@ def find_once(
     Raises:
         PeerFault: see `find`.
     """
-    deadline = time.monotonic() + seconds
+    deadline = SYSTEM_CLOCK.monotonic() + seconds
     proposals = [Proposal(sop_class_uid, (syntax,)) for syntax in SYNTAXES]
     association = associate(peer, proposals)
     try:

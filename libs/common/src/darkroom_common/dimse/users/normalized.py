@@ -4,7 +4,7 @@ N-CREATE, N-SET, N-GET, N-ACTION, N-DELETE. An N-EVENT-REPORT may come at any ti
 response to a request.
 """
 
-import time
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -12,35 +12,19 @@ from typing import Final
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
-from darkroom_common.dimse.requestor import Association, PeerFault, ReceivedMessage
+from darkroom_common.clock import SYSTEM_CLOCK
+from darkroom_common.dimse.requestor import Association, PeerFault, faults
+from darkroom_common.dimse.statuses import SUCCESS
 from darkroom_common.dimse.wire.command import (
     CommandField,
-    decode_elements,
-    decode_event_report,
-    decode_short,
-    encode_command_set,
-    encode_element,
-    encode_event_response,
+    Element,
+    Value,
+    encode_command,
+    encode_response,
 )
 from darkroom_common.dimse.wire.data_set import SYNTAXES, decode_data_set, encode_data_set
-from darkroom_common.dimse.wire.pdu import ProtocolError
+from darkroom_common.dimse.wire.messages import Message
 
-_NO_DATA_SET: Final = 0x0101
-_AFFECTED_SOP_CLASS: Final = 0x0002
-_REQUESTED_SOP_CLASS: Final = 0x0003
-_COMMAND_FIELD: Final = 0x0100
-_MESSAGE_ID: Final = 0x0110
-_RESPONDED_TO: Final = 0x0120
-_DATA_SET_TYPE: Final = 0x0800
-_STATUS: Final = 0x0900
-_ERROR_COMMENT: Final = 0x0902
-_AFFECTED_SOP_INSTANCE: Final = 0x1000
-_REQUESTED_SOP_INSTANCE: Final = 0x1001
-_ATTRIBUTES: Final = 0x1005
-_ACTION_TYPE: Final = 0x1008
-_RESPONSE: Final = 0x8000
-N_GET: Final = 0x0110
-N_DELETE: Final = 0x0150
 DATA_LIMIT: Final = 4 << 20
 """Bytes of a response's data set that are read."""
 
@@ -96,52 +80,41 @@ class NormalizedUser:
     ) -> NormalizedAnswer:
         """N-CREATE under a context's SOP class; without an instance UID, one is made up."""
         uid = instance or str(generate_uid(prefix=None))
-        return self._ask(
-            context,
-            CommandField.N_CREATE,
-            uid,
-            attributes,
-            (_AFFECTED_SOP_CLASS, _uid(sop_class_uid)),
-            (_AFFECTED_SOP_INSTANCE, _uid(uid)),
-        )
+        named: dict[int, Value] = {
+            Element.AFFECTED_SOP_CLASS: sop_class_uid,
+            Element.AFFECTED_SOP_INSTANCE: uid,
+        }
+        return self._ask(context, CommandField.N_CREATE, uid, named, attributes)
 
     def set(
         self, context: str, sop_class_uid: str, instance: str, attributes: Dataset
     ) -> NormalizedAnswer:
         """N-SET (10.1.3)."""
-        return self._ask(
-            context, CommandField.N_SET, instance, attributes, *_requested(sop_class_uid, instance)
-        )
+        named = _requested(sop_class_uid, instance)
+        return self._ask(context, CommandField.N_SET, instance, named, attributes)
 
     def action(
         self, context: str, sop_class_uid: str, instance: str, action_type: int
     ) -> NormalizedAnswer:
         """N-ACTION without action information (10.1.4)."""
-        kind = (_ACTION_TYPE, action_type.to_bytes(2, "little"))
-        return self._ask(
-            context,
-            CommandField.N_ACTION,
-            instance,
-            None,
-            *_requested(sop_class_uid, instance),
-            kind,
-        )
+        named = _requested(sop_class_uid, instance) | {Element.ACTION_TYPE: action_type}
+        return self._ask(context, CommandField.N_ACTION, instance, named)
 
     def delete(self, context: str, sop_class_uid: str, instance: str) -> NormalizedAnswer:
         """N-DELETE (10.1.6)."""
-        return self._ask(context, N_DELETE, instance, None, *_requested(sop_class_uid, instance))
+        named = _requested(sop_class_uid, instance)
+        return self._ask(context, CommandField.N_DELETE, instance, named)
 
     def get(
         self, context: str, sop_class_uid: str, instance: str, tags: tuple[int, ...] = ()
     ) -> NormalizedAnswer:
         """N-GET of some attributes, or of all (10.1.2)."""
-        wanted = b"".join(
-            (tag >> 16).to_bytes(2, "little") + (tag & 0xFFFF).to_bytes(2, "little") for tag in tags
-        )
-        listed = ((_ATTRIBUTES, wanted),) if tags else ()
-        return self._ask(
-            context, N_GET, instance, None, *_requested(sop_class_uid, instance), *listed
-        )
+        named = _requested(sop_class_uid, instance)
+        if tags:
+            named[Element.ATTRIBUTES] = b"".join(
+                struct.pack("<HH", tag >> 16, tag & 0xFFFF) for tag in tags
+            )
+        return self._ask(context, CommandField.N_GET, instance, named)
 
     def wait(self, seconds: float) -> None:
         """Take the events that come within some seconds.
@@ -149,10 +122,10 @@ class NormalizedUser:
         Raises:
             PeerFault: the association has ended, or something else came.
         """
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
+        deadline = SYSTEM_CLOCK.monotonic() + seconds
+        while SYSTEM_CLOCK.monotonic() < deadline:
             try:
-                message = self.association.receive(deadline, data_limit=DATA_LIMIT)
+                message = self.association.receive(deadline)
             except PeerFault as fault:
                 if fault.reason == "AnswerTimeout":
                     return
@@ -163,10 +136,10 @@ class NormalizedUser:
     def _ask(
         self,
         context: str,
-        command_field: int,
+        command_field: CommandField,
         instance: str,
-        attributes: Dataset | None,
-        *elements: tuple[int, bytes],
+        elements: dict[int, Value],
+        attributes: Dataset | None = None,
     ) -> NormalizedAnswer:
         found = self.context(context)
         if found is None:
@@ -174,74 +147,46 @@ class NormalizedUser:
         number, syntax = found
         data = b"" if attributes is None else encode_data_set(attributes, syntax)
         message_id = self.association.next_message_id()
-        fixed = (
-            (_COMMAND_FIELD, int(command_field).to_bytes(2, "little")),
-            (_MESSAGE_ID, message_id.to_bytes(2, "little")),
-            (_DATA_SET_TYPE, (0 if data else _NO_DATA_SET).to_bytes(2, "little")),
-        )
-        command = encode_command_set(
-            *(encode_element(*element) for element in sorted((*fixed, *elements)))
-        )
+        elements[Element.MESSAGE_ID] = message_id
+        command = encode_command(command_field, elements, data_set=bool(data))
         self.association.ask(number, command, data)
         return self._answer(message_id, command_field, instance)
 
-    def _answer(self, message_id: int, command_field: int, instance: str) -> NormalizedAnswer:
-        deadline = time.monotonic() + self.association.peer.answer_seconds
-        while True:
-            message = self.association.receive(deadline, data_limit=DATA_LIMIT)
-            if self._take_event(message):
-                continue
-            try:
-                return self._read(message, message_id, command_field, instance)
-            except ProtocolError as error:
-                raise PeerFault("ProtocolError", error.code) from error
-
-    def _read(
-        self, message: ReceivedMessage, message_id: int, command_field: int, instance: str
+    def _answer(
+        self, message_id: int, command_field: CommandField, instance: str
     ) -> NormalizedAnswer:
-        found = decode_elements(message.command)
-        if decode_short(found, _COMMAND_FIELD) != command_field | _RESPONSE:
-            raise ProtocolError("response-of-another-kind")
-        if decode_short(found, _RESPONDED_TO) != message_id:
-            raise ProtocolError("response-to-another-message")
+        message = self.association.response(message_id, take=self._take_event)
+        command = message.command
+        if command.field != command_field:
+            raise PeerFault("ProtocolError", "response-of-another-kind")
         return NormalizedAnswer(
-            status=decode_short(found, _STATUS),
-            instance=_text(found.get(_AFFECTED_SOP_INSTANCE, b"")) or instance,
+            status=command.status,
+            instance=command.text(Element.AFFECTED_SOP_INSTANCE) or instance,
             data_set=self._decoded(message),
-            comment=_text(found.get(_ERROR_COMMENT, b"")),
+            comment=command.text(Element.ERROR_COMMENT),
         )
 
-    def _decoded(self, message: ReceivedMessage) -> Dataset:
+    def _decoded(self, message: Message) -> Dataset:
         if not message.data_set:
             return Dataset()
-        _, syntax = self.association.contexts.get(message.context, ("", SYNTAXES[-1]))
-        return decode_data_set(message.data_set, syntax)
+        with faults():
+            syntax = self.association.contexts[message.context].transfer_syntax
+            return decode_data_set(message.data_set, syntax)
 
-    def _take_event(self, message: ReceivedMessage) -> bool:
-        try:
-            report = decode_event_report(message.command)
-            if report is None:
-                return False
-            reported = Reported(
-                _text(report.sop_class_uid),
-                _text(report.sop_instance_uid),
-                report.event_type,
-                self._decoded(message),
-            )
-        except ProtocolError as error:
-            raise PeerFault("ProtocolError", error.code) from error
-        self.association.ask(message.context, encode_event_response(report, 0), b"")
+    def _take_event(self, message: Message) -> bool:
+        command = message.command
+        if command.is_response or command.field != CommandField.N_EVENT_REPORT:
+            return False
+        with faults():
+            event_type = command.short(Element.EVENT_TYPE)
+        reported = Reported(
+            command.sop_class_uid, command.sop_instance_uid, event_type, self._decoded(message)
+        )
+        answer = encode_response(command, SUCCESS, elements={Element.EVENT_TYPE: event_type})
+        self.association.ask(message.context, answer)
         self._told(reported)
         return True
 
 
-def _requested(sop_class_uid: str, instance: str) -> tuple[tuple[int, bytes], tuple[int, bytes]]:
-    return ((_REQUESTED_SOP_CLASS, _uid(sop_class_uid)), (_REQUESTED_SOP_INSTANCE, _uid(instance)))
-
-
-def _uid(uid: str) -> bytes:
-    return uid.encode("ascii", "replace")
-
-
-def _text(value: bytes) -> str:
-    return value.decode("latin-1").strip("\0 ")
+def _requested(sop_class_uid: str, instance: str) -> dict[int, Value]:
+    return {Element.REQUESTED_SOP_CLASS: sop_class_uid, Element.REQUESTED_SOP_INSTANCE: instance}

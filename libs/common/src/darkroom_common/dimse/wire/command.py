@@ -1,36 +1,26 @@
-"""Command sets: implicit VR little endian, group 0000 only (PS3.7 chapters 6.3 and 9.3)."""
+"""Command sets: implicit VR little endian, group 0000 only (PS3.7 chapters 6.3, 9.3 and 10.3)."""
 
+import dataclasses
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
+from darkroom_common.dimse.statuses import is_pending
 from darkroom_common.dimse.wire.pdu import AbortReason, ProtocolError
 
 COMMAND_LIMIT: Final = 1 << 16
 """Bytes of a command set that are read."""
 _UID_LIMIT: Final = 64
 _NO_DATA_SET: Final = 0x0101
+_RESPONSE: Final = 0x8000
 _ELEMENT: Final = struct.Struct("<HHL")
 _SHORT: Final = struct.Struct("<H")
 
-_AFFECTED_SOP_CLASS: Final = 0x0002
-_REQUESTED_SOP_CLASS: Final = 0x0003
-_COMMAND_FIELD: Final = 0x0100
-_MESSAGE_ID: Final = 0x0110
-_RESPONDED_TO: Final = 0x0120
-_PRIORITY: Final = 0x0700
-_DATA_SET_TYPE: Final = 0x0800
-_STATUS: Final = 0x0900
-_AFFECTED_SOP_INSTANCE: Final = 0x1000
-_REQUESTED_SOP_INSTANCE: Final = 0x1001
-_EVENT_TYPE: Final = 0x1002
-_ACTION_TYPE: Final = 0x1008
-_RESPONSE: Final = 0x8000
-
 
 class CommandField(IntEnum):
-    """The requests that are told apart, PS3.7 annex E."""
+    """The requests, PS3.7 annex E. A response has bit 15 set."""
 
     C_STORE = 0x0001
     C_GET = 0x0010
@@ -39,44 +29,140 @@ class CommandField(IntEnum):
     C_ECHO = 0x0030
     C_CANCEL = 0x0FFF
     N_EVENT_REPORT = 0x0100
+    N_GET = 0x0110
     N_SET = 0x0120
     N_ACTION = 0x0130
     N_CREATE = 0x0140
+    N_DELETE = 0x0150
+
+
+class Element(IntEnum):
+    """Numbers of elements of group 0000, PS3.7 annex E."""
+
+    AFFECTED_SOP_CLASS = 0x0002
+    REQUESTED_SOP_CLASS = 0x0003
+    COMMAND_FIELD = 0x0100
+    MESSAGE_ID = 0x0110
+    RESPONDED_TO = 0x0120
+    MOVE_DESTINATION = 0x0600
+    PRIORITY = 0x0700
+    DATA_SET_TYPE = 0x0800
+    STATUS = 0x0900
+    ERROR_COMMENT = 0x0902
+    AFFECTED_SOP_INSTANCE = 0x1000
+    REQUESTED_SOP_INSTANCE = 0x1001
+    EVENT_TYPE = 0x1002
+    ATTRIBUTES = 0x1005
+    ACTION_TYPE = 0x1008
+    REMAINING = 0x1020
+    COMPLETED = 0x1021
+    FAILED = 0x1022
+    WARNED = 0x1023
+
+
+Value = int | str | bytes
+"""A number of two bytes, a UID or text, or the value itself."""
+_TEXTS: Final = frozenset({Element.MOVE_DESTINATION, Element.ERROR_COMMENT})
+"""Padded with a space; a UID with NUL."""
+
+
+@dataclass(frozen=True)
+class SubOperations:
+    """Counts of the C-STOREs of a C-MOVE or C-GET; None where the peer does not say."""
+
+    remaining: int | None = None
+    completed: int | None = None
+    failed: int | None = None
+    warned: int | None = None
 
 
 @dataclass(frozen=True)
 class Command:
-    """One request. UIDs are as they were sent, without padding."""
+    """A request or a response. UIDs are as they were sent, without padding.
+
+    Attributes:
+        field: the request that it is, or that it answers.
+        message_id: of the request; a response and a C-CANCEL name the one that they are about.
+        elements: values by number.
+    """
 
     field: int
     message_id: int
     has_data_set: bool
-    sop_class_uid: bytes = b""
-    sop_instance_uid: bytes = b""
+    is_response: bool = False
+    elements: Mapping[int, bytes] = dataclasses.field(default_factory=dict)
+
+    def text(self, *numbers: int) -> str:
+        """Return the first of these elements that is there, without padding; else nothing."""
+        found = (self.elements[number] for number in numbers if number in self.elements)
+        return next(found, b"").decode("latin-1").strip("\x00 ")
+
+    def short(self, number: int) -> int:
+        """Return the value of an element of VR US.
+
+        Raises:
+            ProtocolError: it is not there, or is no number of two bytes.
+        """
+        return _short(self.elements, number)
+
+    @property
+    def sop_class_uid(self) -> str:
+        """The affected or requested SOP class."""
+        return self.text(Element.AFFECTED_SOP_CLASS, Element.REQUESTED_SOP_CLASS)
+
+    @property
+    def sop_instance_uid(self) -> str:
+        """The affected or requested SOP instance."""
+        return self.text(Element.AFFECTED_SOP_INSTANCE, Element.REQUESTED_SOP_INSTANCE)
+
+    @property
+    def status(self) -> int:
+        """The status of a response."""
+        return self.short(Element.STATUS)
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether more responses follow."""
+        return is_pending(self.status)
+
+    @property
+    def attributes(self) -> tuple[int, ...]:
+        """Tags that the status is about, PS3.7 annex E.2 (0000,1005)."""
+        value = self.elements.get(Element.ATTRIBUTES, b"")
+        whole = value[: len(value) & ~3]
+        return tuple(group << 16 | number for group, number in struct.iter_unpack("<HH", whole))
+
+    @property
+    def sub_operations(self) -> SubOperations:
+        """How far a C-MOVE or C-GET has come."""
+        counts = (Element.REMAINING, Element.COMPLETED, Element.FAILED, Element.WARNED)
+        return SubOperations(*(self.short(n) if self.elements.get(n) else None for n in counts))
 
 
 def decode_command(data: bytes | bytearray) -> Command:
-    """Return a request; elements may stand in any order, unknown ones are passed over.
+    """Return a command; elements may stand in any order, unknown ones are passed over.
 
     Raises:
-        ProtocolError: it is no whole command set, or lacks what every request has.
+        ProtocolError: it is no whole command set, or lacks what every command has.
     """
-    found = decode_elements(data)
+    found = _decode_elements(data)
+    kind = _short(found, Element.COMMAND_FIELD)
+    is_response = bool(kind & _RESPONSE)
+    about = is_response or kind == CommandField.C_CANCEL
+    if is_response:
+        _short(found, Element.STATUS)
     return Command(
-        field=decode_short(found, _COMMAND_FIELD),
-        message_id=decode_short(found, _MESSAGE_ID, 0),
-        has_data_set=decode_short(found, _DATA_SET_TYPE) != _NO_DATA_SET,
-        sop_class_uid=found.get(_AFFECTED_SOP_CLASS, b"").strip(b"\x00 "),
-        sop_instance_uid=found.get(_AFFECTED_SOP_INSTANCE, b"").strip(b"\x00 "),
+        field=kind & ~_RESPONSE,
+        message_id=_short(
+            found, Element.RESPONDED_TO if about else Element.MESSAGE_ID, None if is_response else 0
+        ),
+        has_data_set=_short(found, Element.DATA_SET_TYPE) != _NO_DATA_SET,
+        is_response=is_response,
+        elements=found,
     )
 
 
-def decode_elements(data: bytes | bytearray) -> dict[int, bytes]:
-    """Return the elements of a command set: number to value.
-
-    Raises:
-        ProtocolError: it is no whole command set.
-    """
+def _decode_elements(data: bytes | bytearray) -> dict[int, bytes]:
     found: dict[int, bytes] = {}
     at = 0
     while at < len(data):
@@ -91,12 +177,7 @@ def decode_elements(data: bytes | bytearray) -> dict[int, bytes]:
     return found
 
 
-def decode_short(found: dict[int, bytes], number: int, default: int | None = None) -> int:
-    """Return the value of an element of VR US.
-
-    Raises:
-        ProtocolError: it is not there and has no default, or is no number of two bytes.
-    """
+def _short(found: Mapping[int, bytes], number: int, default: int | None = None) -> int:
     value = found.get(number)
     if value is None and default is not None:
         return default
@@ -105,150 +186,56 @@ def decode_short(found: dict[int, bytes], number: int, default: int | None = Non
     return int(_SHORT.unpack(value)[0])
 
 
-def encode_element(number: int, value: bytes) -> bytes:
-    """Return one element of a command set, padded."""
-    value += b"\x00" * (len(value) % 2)
-    return _ELEMENT.pack(0, number, len(value)) + value
+def encode_command(
+    command_field: int, elements: Mapping[int, Value], *, data_set: bool = False
+) -> bytes:
+    """Return a command set.
+
+    Args:
+        command_field: what it is.
+        elements: its values by number, without those that are the same for all.
+        data_set: whether one follows.
+    """
+    values = {
+        **elements,
+        Element.COMMAND_FIELD: command_field,
+        Element.DATA_SET_TYPE: 0 if data_set else _NO_DATA_SET,
+    }
+    body = b"".join(_encode_element(number, values[number]) for number in sorted(values))
+    return _encode_element(0x0000, struct.pack("<L", len(body))) + body
 
 
-def encode_response(request: Command, status: int) -> bytes:
-    """Return the response to a request, without a data set (PS3.7 sections 9.3.1.2 and 9.3.5.2).
+def _encode_element(number: int, value: Value) -> bytes:
+    if isinstance(value, int):
+        return _ELEMENT.pack(0, number, _SHORT.size) + _SHORT.pack(value)
+    raw = value.encode("latin-1", "replace") if isinstance(value, str) else value
+    if len(raw) % 2:
+        raw += b" " if number in _TEXTS else b"\x00"
+    return _ELEMENT.pack(0, number, len(raw)) + raw
+
+
+def encode_response(
+    request: Command,
+    status: int,
+    *,
+    data_set: bool = False,
+    elements: Mapping[int, Value] | None = None,
+) -> bytes:
+    """Return a response to a request (PS3.7 sections 9.3 and 10.3).
 
     UIDs that are too long to be any are left out: both are optional in a response.
     """
-    body = b"".join(
-        [
-            _optional_uid(_AFFECTED_SOP_CLASS, request.sop_class_uid),
-            encode_element(_COMMAND_FIELD, _SHORT.pack(request.field | _RESPONSE)),
-            encode_element(_RESPONDED_TO, _SHORT.pack(request.message_id)),
-            encode_element(_DATA_SET_TYPE, _SHORT.pack(_NO_DATA_SET)),
-            encode_element(_STATUS, _SHORT.pack(status)),
-            _optional_uid(_AFFECTED_SOP_INSTANCE, request.sop_instance_uid),
-        ]
-    )
-    return encode_element(0x0000, struct.pack("<L", len(body))) + body
-
-
-def _optional_uid(number: int, uid: bytes) -> bytes:
-    return encode_element(number, uid) if 0 < len(uid) <= _UID_LIMIT else b""
-
-
-@dataclass(frozen=True)
-class Response:
-    """One response."""
-
-    field: int
-    responded_to: int
-    status: int
-    has_data_set: bool
-
-
-def decode_response(data: bytes | bytearray) -> Response:
-    """Return a response.
-
-    Raises:
-        ProtocolError: it is no whole command set, or lacks what every response has.
-    """
-    found = decode_elements(data)
-    field = decode_short(found, _COMMAND_FIELD)
-    if not field & _RESPONSE:
-        raise ProtocolError("no-response", AbortReason.UNEXPECTED_PDU)
-    return Response(
-        field=field & ~_RESPONSE,
-        responded_to=decode_short(found, _RESPONDED_TO),
-        status=decode_short(found, _STATUS),
-        has_data_set=decode_short(found, _DATA_SET_TYPE) != _NO_DATA_SET,
+    named = {
+        Element.AFFECTED_SOP_CLASS: request.sop_class_uid,
+        Element.AFFECTED_SOP_INSTANCE: request.sop_instance_uid,
+    }
+    values: dict[int, Value] = {n: uid for n, uid in named.items() if 0 < len(uid) <= _UID_LIMIT}
+    values |= {Element.RESPONDED_TO: request.message_id, Element.STATUS: status}
+    return encode_command(
+        request.field | _RESPONSE, values | dict(elements or {}), data_set=data_set
     )
 
 
-def encode_echo_request(message_id: int, sop_class_uid: bytes) -> bytes:
-    """Return a C-ECHO-RQ (PS3.7 section 9.3.5.1)."""
-    return encode_command_set(
-        encode_element(_AFFECTED_SOP_CLASS, sop_class_uid),
-        encode_element(_COMMAND_FIELD, _SHORT.pack(CommandField.C_ECHO)),
-        encode_element(_MESSAGE_ID, _SHORT.pack(message_id)),
-        encode_element(_DATA_SET_TYPE, _SHORT.pack(_NO_DATA_SET)),
-    )
-
-
-def encode_store_request(
-    message_id: int, sop_class_uid: bytes, sop_instance_uid: bytes, *, priority: int = 0
-) -> bytes:
-    """Return a C-STORE-RQ (PS3.7 section 9.3.1.1). Priority: 0 medium, 1 high, 2 low."""
-    return encode_command_set(
-        encode_element(_AFFECTED_SOP_CLASS, sop_class_uid),
-        encode_element(_COMMAND_FIELD, _SHORT.pack(CommandField.C_STORE)),
-        encode_element(_MESSAGE_ID, _SHORT.pack(message_id)),
-        encode_element(_PRIORITY, _SHORT.pack(priority)),
-        encode_element(_DATA_SET_TYPE, _SHORT.pack(0)),
-        encode_element(_AFFECTED_SOP_INSTANCE, sop_instance_uid),
-    )
-
-
-def encode_command_set(*elements: bytes) -> bytes:
-    """Return a command set with its group length."""
-    body = b"".join(elements)
-    return encode_element(0x0000, struct.pack("<L", len(body))) + body
-
-
-def has_data_set(data: bytes | bytearray) -> bool:
-    """Tell whether a data set follows a command set.
-
-    Raises:
-        ProtocolError: it is no whole command set.
-    """
-    return decode_short(decode_elements(data), _DATA_SET_TYPE) != _NO_DATA_SET
-
-
-def encode_action_request(
-    message_id: int, sop_class_uid: bytes, sop_instance_uid: bytes, action_type: int
-) -> bytes:
-    """Return an N-ACTION-RQ with a data set (PS3.7 section 10.3.4.1)."""
-    return encode_command_set(
-        encode_element(_REQUESTED_SOP_CLASS, sop_class_uid),
-        encode_element(_COMMAND_FIELD, _SHORT.pack(CommandField.N_ACTION)),
-        encode_element(_MESSAGE_ID, _SHORT.pack(message_id)),
-        encode_element(_DATA_SET_TYPE, _SHORT.pack(0)),
-        encode_element(_REQUESTED_SOP_INSTANCE, sop_instance_uid),
-        encode_element(_ACTION_TYPE, _SHORT.pack(action_type)),
-    )
-
-
-@dataclass(frozen=True)
-class EventReport:
-    """An N-EVENT-REPORT-RQ (PS3.7 section 10.3.1.1)."""
-
-    message_id: int
-    sop_class_uid: bytes
-    sop_instance_uid: bytes
-    event_type: int
-
-
-def decode_event_report(data: bytes) -> EventReport | None:
-    """Return an N-EVENT-REPORT-RQ; None when the command is another one.
-
-    Raises:
-        ProtocolError: it is no whole command set.
-    """
-    found = decode_elements(data)
-    if decode_short(found, _COMMAND_FIELD) != CommandField.N_EVENT_REPORT:
-        return None
-    return EventReport(
-        message_id=decode_short(found, _MESSAGE_ID),
-        sop_class_uid=found.get(_AFFECTED_SOP_CLASS, b"").strip(b"\x00 "),
-        sop_instance_uid=found.get(_AFFECTED_SOP_INSTANCE, b"").strip(b"\x00 "),
-        event_type=decode_short(found, _EVENT_TYPE),
-    )
-
-
-def encode_event_response(report: EventReport, status: int) -> bytes:
-    """Return the N-EVENT-REPORT-RSP (PS3.7 section 10.3.1.2)."""
-    return encode_command_set(
-        _optional_uid(_AFFECTED_SOP_CLASS, report.sop_class_uid),
-        encode_element(_COMMAND_FIELD, _SHORT.pack(CommandField.N_EVENT_REPORT | _RESPONSE)),
-        encode_element(_RESPONDED_TO, _SHORT.pack(report.message_id)),
-        encode_element(_DATA_SET_TYPE, _SHORT.pack(_NO_DATA_SET)),
-        encode_element(_STATUS, _SHORT.pack(status)),
-        _optional_uid(_AFFECTED_SOP_INSTANCE, report.sop_instance_uid),
-        encode_element(_EVENT_TYPE, _SHORT.pack(report.event_type)),
-    )
+def encode_cancel(message_id: int) -> bytes:
+    """Return a C-CANCEL-RQ for a request (PS3.7 sections 9.3.2.3, 9.3.3.3 and 9.3.4.3)."""
+    return encode_command(CommandField.C_CANCEL, {Element.RESPONDED_TO: message_id})
