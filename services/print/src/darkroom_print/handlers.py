@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from darkroom_common.index.objects import find_images
 from darkroom_common.jobs.intake import Intake
 from darkroom_common.messages.api import PrintFilm
 from darkroom_common.messages.base import Message
@@ -24,15 +25,6 @@ from darkroom_print.printing.repository import PrintJobs
 log = get_logger(__name__)
 _MOST: Final = 20 * MAX_IMAGES
 """Images that a rule prints of one study."""
-_IMAGES: Final = (
-    "SELECT i.sop_instance_uid, coalesce(i.number_of_frames, 1)"
-    " FROM index.study s JOIN index.series e ON e.study_id = s.id"
-    " JOIN index.instance i ON i.series_id = e.id"
-    " WHERE s.study_instance_uid = $1 AND s.status <> 'deleted' AND i.pixel_rows IS NOT NULL"
-    " AND (cardinality($2::text[]) = 0 OR e.modality = ANY($2::text[]))"
-    " AND (cardinality($3::text[]) = 0 OR i.calling_ae_title = ANY($3::text[]))"
-    " ORDER BY e.series_number, e.id, i.instance_number, i.id"
-)
 
 
 @dataclass(frozen=True)
@@ -77,8 +69,11 @@ class Handlers:
     async def _requests(self, db: Connection, rule: PrintRule, study: str) -> list[PrintFilm]:
         """Return the jobs of a rule, each of at most `MAX_IMAGES` images."""
         spec: PrintRuleSpec = rule.spec
-        rows = await db.fetch(_IMAGES, study, list(spec.modalities), list(spec.calling_ae_titles))
-        images = spec.film.choose(map(tuple, rows), _MOST + 1)
+        titles = spec.calling_ae_titles
+        found = await find_images(
+            db, study=study, modalities=spec.modalities, calling_ae_titles=titles
+        )
+        images = spec.film.choose(found, _MOST + 1)
         if len(images) > _MOST:
             log.warning("rule.cut", rule=rule.name, printed=_MOST)
             del images[_MOST:]

@@ -16,6 +16,7 @@ from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.lists import JOBS, LINKED, Catalogue, JobsQuery, Listed, list_of
 from darkroom_api.http.parts import parts_of
 from darkroom_api.jobs.accepted import IDEMPOTENCY_KEY, Accepted, JobView, accept, withdraw
+from darkroom_common.index.objects import find_images, find_objects
 from darkroom_common.messages.api import PrintFilm
 from darkroom_common.messages.base import MessageId, Reply, new_message_id
 from darkroom_common.messages.jobs import PrintState
@@ -27,20 +28,6 @@ from darkroom_common.specs.film_layouts import InvalidLayout, parse_layout
 from darkroom_common.specs.films import MAX_IMAGES, FilmOrder
 
 DRAW_LIMIT: Final = 120.0
-_IMAGES: Final = (
-    "SELECT i.sop_instance_uid, coalesce(i.number_of_frames, 1)"
-    " FROM index.study s JOIN index.series e ON e.study_id = s.id"
-    " JOIN index.instance i ON i.series_id = e.id"
-    " WHERE s.status <> 'deleted' AND i.pixel_rows IS NOT NULL"
-    " AND ($1::text IS NULL OR s.study_instance_uid = $1)"
-    " AND ($2::text IS NULL OR e.series_instance_uid = $2)"
-    " ORDER BY e.series_number, e.id, i.instance_number, i.id LIMIT $3"
-)
-_KNOWN: Final = (
-    "SELECT count(DISTINCT i.sop_instance_uid) FROM index.instance i"
-    " JOIN index.series e ON e.id = i.series_id JOIN index.study s ON s.id = e.study_id"
-    " WHERE i.sop_instance_uid = ANY($1::text[]) AND s.status <> 'deleted'"
-)
 
 VIEW: Final = JobView(
     name="print",
@@ -141,18 +128,18 @@ async def _resolved(request: Request, given: NewPrintJob) -> FilmOrder:
             raise ApiError(404, Code.NOT_FOUND, "There is no printer of this name.")
         if named.images:
             uids = list({one.sop_instance_uid for one in named.images})
-            if await db.fetchval(_KNOWN, uids) != len(uids):
+            if len(await find_objects(db, None, None, uids)) != len(uids):
                 raise ApiError(404, Code.NOT_FOUND, "An image is not stored here.")
             return named
-        rows = await db.fetch(
-            _IMAGES,
-            named.study_instance_uid,
-            named.series_instance_uid,
-            MAX_IMAGES * named.every + 1,
+        found = await find_images(
+            db,
+            study=named.study_instance_uid,
+            series=named.series_instance_uid,
+            limit=MAX_IMAGES * named.every + 1,
         )
-    if not rows:
+    if not found:
         raise ApiError(404, Code.NOT_FOUND, "There are no images of this study or series.")
-    images = tuple(named.choose(map(tuple, rows), MAX_IMAGES + 1))
+    images = tuple(named.choose(found, MAX_IMAGES + 1))
     if len(images) > MAX_IMAGES:
         raise ApiError(422, Code.INVALID_REQUEST, f"A job prints at most {MAX_IMAGES} images.")
     nothing = {"study_instance_uid": None, "series_instance_uid": None}

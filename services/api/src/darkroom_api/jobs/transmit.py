@@ -17,6 +17,7 @@ from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.lists import JOBS, LINKED, Catalogue, JobsQuery, Listed, ListQuery, list_of
 from darkroom_api.http.parts import parts_of
 from darkroom_api.jobs.accepted import IDEMPOTENCY_KEY, Accepted, JobView, accept, withdraw
+from darkroom_common.index.objects import has_objects
 from darkroom_common.messages.api import SendObjects
 from darkroom_common.messages.base import MessageId, Uid, new_message_id
 from darkroom_common.messages.jobs import TransmitState
@@ -35,13 +36,6 @@ VIEW: Final = JobView(
     " 0, 0, 0, 0, 0, NULL, a.created_at, a.updated_at, a.finished_at",
 )
 _BY_POSITION: Final = {"position": Order({"position": int, "sop_instance_uid": str})}
-_EXISTS: Final = (
-    "SELECT EXISTS (SELECT FROM index.study s JOIN index.series e ON e.study_id = s.id"
-    " JOIN index.instance i ON i.series_id = e.id WHERE s.status <> 'deleted'"
-    " AND ($1::text IS NULL OR s.study_instance_uid = $1)"
-    " AND ($2::text IS NULL OR e.series_instance_uid = $2)"
-    " AND (cardinality($3::text[]) = 0 OR i.sop_instance_uid = ANY($3::text[])))"
-)
 
 State = TransmitState | Literal["ACCEPTED"]
 
@@ -144,8 +138,8 @@ async def _command(request: Request, given: NewJob) -> SendObjects:
     async with parts_of(request.scope).database.acquire() as db:
         if await transmit.destination_kind(db, given.destination) is None:
             raise ApiError(404, Code.NOT_FOUND, "There is no destination of this name.")
-        if not await db.fetchval(
-            _EXISTS, given.study_instance_uid, given.series_instance_uid, given.sop_instance_uids
+        if not await has_objects(
+            db, given.study_instance_uid, given.series_instance_uid, given.sop_instance_uids
         ):
             raise study_not_found()
     return SendObjects(

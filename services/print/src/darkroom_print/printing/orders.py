@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from darkroom_common.errors import PermanentError
+from darkroom_common.index.objects import pictures
 from darkroom_common.jobs.kind import Row
 from darkroom_common.messages.api import PrintFilm
 from darkroom_common.postgres.pool import Connection
@@ -48,27 +49,20 @@ async def find_pictures(
     Raises:
         ImageMissing: one is not there.
     """
-    rows = await db.fetch(
-        "SELECT i.sop_instance_uid, i.object_key, i.pixel_rows, i.number_of_frames"
-        " FROM index.instance i JOIN index.series e ON e.id = i.series_id"
-        " JOIN index.study s ON s.id = e.study_id"
-        " WHERE i.sop_instance_uid = ANY($1::text[]) AND s.status <> 'deleted'",
-        [image.sop_instance_uid for image in images],
-    )
-    known = {row["sop_instance_uid"]: row for row in rows}
+    known = await pictures(db, [image.sop_instance_uid for image in images])
     found = []
     for number, image in enumerate(images, 1):
-        row = known.get(image.sop_instance_uid)
-        if row is None:
+        one = known.get(image.sop_instance_uid)
+        if one is None:
             raise ImageMissing(f"image {number}: there is no such instance")
-        if row["pixel_rows"] is None:
+        if one.pixel_rows is None:
             raise ImageMissing(f"image {number}: the instance has no pixels")
-        if image.frame > (row["number_of_frames"] or 1):
-            raise ImageMissing(f"image {number}: it has {row['number_of_frames'] or 1} frames")
+        if image.frame > one.frames:
+            raise ImageMissing(f"image {number}: it has {one.frames} frames")
         window = image.window or order.window
         found.append(
             Picture(
-                store.path(row["object_key"]),
+                store.path(one.object_key),
                 image.frame,
                 None if window is None else Window(window.center, window.width),
             )

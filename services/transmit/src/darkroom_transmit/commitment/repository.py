@@ -9,6 +9,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Final
 
+from darkroom_common.index.objects import INSTANCES
 from darkroom_common.jobs.attempt import Attempt, Ending
 from darkroom_common.jobs.kind import JobKind, Phases, Row
 from darkroom_common.jobs.table import JobTable
@@ -27,9 +28,10 @@ _EXPIRE: Final = (
     "UPDATE transmit.commitment SET state = 'EXPIRED', answered_at = now()"
     " WHERE job_id = $1 AND state = 'ASKED'"
 )
+_SENT: Final = " FROM transmit.job_instance j"
 _REFERENCES: Final = (
-    "SELECT i.sop_class_uid, j.sop_instance_uid FROM transmit.job_instance j"
-    " JOIN index.instance i ON i.sop_instance_uid = j.sop_instance_uid"
+    f"SELECT i.sop_class_uid, j.sop_instance_uid{_SENT}"
+    f" JOIN {INSTANCES} i ON i.sop_instance_uid = j.sop_instance_uid"
     " WHERE j.job_id = $1 AND j.state = 'SENT' ORDER BY j.position"
 )
 _ASK: Final = (

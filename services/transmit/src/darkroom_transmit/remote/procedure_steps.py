@@ -12,6 +12,7 @@ from darkroom_common.dicom.json_model import to_json
 from darkroom_common.dimse.requestor import PeerFault
 from darkroom_common.dimse.statuses import DUPLICATE_SOP_INSTANCE
 from darkroom_common.dimse.users.find import Refused
+from darkroom_common.index.objects import references
 from darkroom_common.messages.base import Reply
 from darkroom_common.messages.remote import CreateProcedureStep, SetProcedureStep
 from darkroom_common.postgres.pool import Database
@@ -169,17 +170,11 @@ class ProcedureSteps:
         if not series:
             return found
         async with self.database.acquire() as db:
-            rows = await db.fetch(
-                "SELECT e.series_instance_uid, i.sop_class_uid, i.sop_instance_uid"
-                " FROM index.series e JOIN index.study s ON s.id = e.study_id"
-                " JOIN index.instance i ON i.series_id = e.id WHERE s.status <> 'deleted'"
-                " AND e.series_instance_uid = ANY($1::text[]) ORDER BY i.instance_number, i.id",
-                list(series),
-            )
-        for row in rows:
-            found.setdefault(row["series_instance_uid"], []).append(
+            stored = await references(db, series)
+        for one in stored:
+            found.setdefault(one.series_instance_uid, []).append(
                 Reference.model_construct(
-                    sop_class_uid=row["sop_class_uid"], sop_instance_uid=row["sop_instance_uid"]
+                    sop_class_uid=one.sop_class_uid, sop_instance_uid=one.sop_instance_uid
                 )
             )
         return found

@@ -11,14 +11,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-import orjson
 from pydantic import ValidationError
 from pydicom.dataset import Dataset
 
-from darkroom_common.dicom.json_model import texts
 from darkroom_common.dimse.requestor import PeerFault
 from darkroom_common.dimse.users.find import STUDY_ROOT_FIND, find_once
-from darkroom_common.index.fields import BY_KEYWORD
+from darkroom_common.index.studies import stored_studies, study_known
 from darkroom_common.jobs.attempt import Attempt, Ending
 from darkroom_common.jobs.kind import JobKind, Phases, usual_actions
 from darkroom_common.jobs.lease import Claims, Decide
@@ -56,13 +54,6 @@ PHASES: Final = Phases(
     ended_well=("DONE",),
     failed="FAILED",
     cancelled="CANCELLED",
-)
-_STUDY: Final = (
-    "SELECT s.study_date, s.modalities,"
-    " pgp_sym_decrypt_bytea(s.phi, ($1::text[])[s.phi_key]) AS phi,"
-    " ARRAY(SELECT pgp_sym_decrypt_bytea(e.phi, ($1::text[])[e.phi_key]) FROM index.series e"
-    "   WHERE e.study_id = s.id) AS series"
-    " FROM index.study s WHERE s.study_instance_uid = $2 AND s.status <> 'deleted'"
 )
 
 
@@ -148,18 +139,17 @@ class Prefetcher:
 
     async def _current(self, study: str) -> Current | None:
         async with self.database.acquire() as db:
-            row = await db.fetchrow(_STUDY, self.keys.by_id(), study)
-        if row is None:
+            known = await study_known(db, self.keys, study)
+        if known is None:
             return None
-        known = _attributes(row["phi"])
-        parts = (_text(_attributes(one), "BodyPartExamined") for one in row["series"])
+        parts = (one.text("BodyPartExamined") for one in known.series)
         return Current(
             study_instance_uid=study,
-            patient_id=_text(known, "PatientID"),
-            issuer=_text(known, "IssuerOfPatientID"),
-            birth_date=_text(known, "PatientBirthDate"),
-            study_date=row["study_date"],
-            modalities=frozenset(row["modalities"]),
+            patient_id=known.text("PatientID"),
+            issuer=known.text("IssuerOfPatientID"),
+            birth_date=known.text("PatientBirthDate"),
+            study_date=known.study_date,
+            modalities=frozenset(known.modalities),
             body_parts=frozenset(part.upper() for part in parts if part),
         )
 
@@ -170,12 +160,7 @@ class Prefetcher:
         keys = {"PatientID": current.patient_id}
         found = [_candidate(one) for one in await self._find(destination, "study", keys)]
         async with self.database.acquire() as db:
-            rows = await db.fetch(
-                "SELECT study_instance_uid FROM index.study WHERE status <> 'deleted'"
-                " AND study_instance_uid = ANY($1::text[])",
-                [one.study_instance_uid for one in found],
-            )
-        here = {row["study_instance_uid"] for row in rows}
+            here = await stored_studies(db, [one.study_instance_uid for one in found])
         today = self.claims.clock.now().date()
         chosen: list[str] = []
         for one in priors(current, found, wanted, here=here, today=today):
@@ -227,15 +212,6 @@ class Prefetcher:
         after_commit(db, self.wake)
         log.info("prefetch.asked", rule=rule, study_instance_uid=study, priors=asked)
         return Ending("DONE", columns={"asked_for": asked})
-
-
-def _attributes(decrypted: bytes | None) -> dict[str, Any]:
-    found: dict[str, Any] = orjson.loads(decrypted or b"{}").get("j", {})
-    return found
-
-
-def _text(attributes: dict[str, Any], keyword: str) -> str:
-    return next(iter(texts(attributes.get(BY_KEYWORD[keyword].tag))), "")
 
 
 def _candidate(found: Dataset) -> Candidate:

@@ -4,14 +4,11 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
-
-import orjson
+from typing import Any
 
 from darkroom_common.amqp.broker import Received
 from darkroom_common.clock import utc_now
-from darkroom_common.dicom.json_model import texts
-from darkroom_common.index.fields import BY_KEYWORD
+from darkroom_common.index.studies import study_known
 from darkroom_common.messages.api import SendObjects
 from darkroom_common.messages.base import new_message_id
 from darkroom_common.messages.metadata import IndexedItem, InstancesIndexed, StudyCompleted
@@ -28,16 +25,6 @@ from darkroom_transmit.sending.repository import SendJobs
 
 log = get_logger(__name__)
 tracer = traces.get_tracer(__name__)
-_SERIES: Final = (
-    "SELECT e.series_instance_uid, e.modality,"
-    " pgp_sym_decrypt_bytea(s.phi, ($1::text[])[s.phi_key]) AS study,"
-    " pgp_sym_decrypt_bytea(e.phi, ($1::text[])[e.phi_key]) AS series,"
-    " ARRAY(SELECT i.sop_instance_uid FROM index.instance i WHERE i.series_id = e.id"
-    "   ORDER BY i.instance_number, i.id) AS instances"
-    " FROM index.study s JOIN index.series e ON e.study_id = s.id"
-    " WHERE s.study_instance_uid = $2 AND s.status <> 'deleted'"
-    " ORDER BY e.series_number, e.id"
-)
 
 
 @dataclass(frozen=True)
@@ -168,19 +155,21 @@ class Router:
         )
         calling = tuple(sorted({row["calling_ae_title"] for row in ways}))
         called = tuple(sorted({row["called_ae_title"] for row in ways}))
+        known = await study_known(db, self.keys, study)
+        if known is None:
+            return []
         found = []
-        for row in await db.fetch(_SERIES, self.keys.by_id(), study):
-            of_study, of_series = _attributes(row["study"]), _attributes(row["series"])
+        for series in known.series:
             facts = Facts(
                 at=self.now(),
                 calling_ae_titles=calling,
                 called_ae_titles=called,
-                modality=row["modality"] or "",
-                station_name=_text(of_series, "StationName"),
-                study_description=_text(of_study, "StudyDescription"),
-                series_description=_text(of_series, "SeriesDescription"),
+                modality=series.modality,
+                station_name=series.text("StationName"),
+                study_description=known.text("StudyDescription"),
+                series_description=series.text("SeriesDescription"),
             )
-            found.append(SeriesFacts(row["series_instance_uid"], facts, tuple(row["instances"])))
+            found.append(SeriesFacts(series.series_instance_uid, facts, series.instances))
         return found
 
     async def _send(  # noqa: PLR0913, PLR0917 - one call, two moments
@@ -324,12 +313,3 @@ def _told(decision: Decision) -> dict[str, Any]:
             for finding in decision.findings
         ],
     }
-
-
-def _attributes(decrypted: bytes | None) -> dict[str, Any]:
-    found: dict[str, Any] = orjson.loads(decrypted or b"{}").get("j", {})
-    return found
-
-
-def _text(attributes: dict[str, Any], keyword: str) -> str:
-    return next(iter(texts(attributes.get(BY_KEYWORD[keyword].tag))), "")

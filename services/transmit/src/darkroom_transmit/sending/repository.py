@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from darkroom_common.index.objects import INSTANCES, find_objects
 from darkroom_common.index.origin import links_to_origin
 from darkroom_common.jobs.attempt import Ending
 from darkroom_common.jobs.kind import Action, JobKind, Row, usual_actions
@@ -17,14 +18,6 @@ from darkroom_transmit.sending.job import PHASES, RANK_SECONDS, Claimed, Progres
 from darkroom_transmit.sending.outcome import Verdict
 from darkroom_transmit.sending.sources import Item
 
-_FIND: Final = (
-    "SELECT i.sop_instance_uid FROM index.study s JOIN index.series e ON e.study_id = s.id"
-    " JOIN index.instance i ON i.series_id = e.id WHERE s.status <> 'deleted'"
-    " AND ($1::text IS NULL OR s.study_instance_uid = $1)"
-    " AND ($2::text IS NULL OR e.series_instance_uid = $2)"
-    " AND (cardinality($3::text[]) = 0 OR i.sop_instance_uid = ANY($3::text[]))"
-    " ORDER BY e.series_number, e.id, i.instance_number, i.id"
-)
 _RANK: Final = (
     "CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END"
     f" - extract(epoch FROM now() - created_at) / {RANK_SECONDS}"
@@ -42,10 +35,11 @@ _ADD_INSTANCES: Final = (
     " CASE WHEN missing THEN 'ObjectNotFound' ELSE '' END"
     " FROM unnest($2::text[], $3::boolean[]) WITH ORDINALITY AS g (uid, missing, place)"
 )
+_LISTED: Final = " FROM transmit.job_instance j"
 _ITEMS: Final = (
     "SELECT j.sop_instance_uid, i.sop_class_uid, i.transfer_syntax_uid, i.object_key, i.size,"
-    " i.data_set_offset, j.tries FROM transmit.job_instance j"
-    " LEFT JOIN index.instance i ON i.sop_instance_uid = j.sop_instance_uid"
+    f" i.data_set_offset, j.tries{_LISTED}"
+    f" LEFT JOIN {INSTANCES} i ON i.sop_instance_uid = j.sop_instance_uid"
     " WHERE j.job_id = $1 AND j.state = 'PENDING' ORDER BY j.tries, j.position"
 )
 _GONE: Final = (
@@ -138,8 +132,8 @@ class SendJobs:
             "SELECT true FROM transmit.destination WHERE name = $1", request.destination
         )
         uids = list(request.sop_instance_uids)
-        rows = await db.fetch(_FIND, request.study_instance_uid, request.series_instance_uid, uids)
-        found = [row["sop_instance_uid"] for row in rows]
+        study, series = request.study_instance_uid, request.series_instance_uid
+        found = await find_objects(db, study, series, uids)
         missing = sorted(set(uids) - set(found))
         reason = "" if known else "UnknownDestination"
         if known and not found:

@@ -1,0 +1,112 @@
+"""Readers of schema `index` for services that work with stored objects: which there are, and where.
+
+Every statement on tables of the index stands here or beside this module, with the index of the
+database that it relies on; a service writes none of its own. Studies that are deleted have no
+objects. All of it runs in the caller's transaction.
+"""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from darkroom_common.postgres.pool import Connection
+
+INSTANCES: Final = (
+    "(SELECT sop_instance_uid, sop_class_uid, transfer_syntax_uid, object_key, size,"
+    " data_set_offset FROM index.instance)"
+)
+"""A relation to join rows of one's own with, by `sop_instance_uid`, which is unique in it.
+
+PostgreSQL flattens it: such a join uses instance_sop_instance_uid_key as one on the table would.
+"""
+
+_TREE: Final = (
+    " FROM index.study s JOIN index.series e ON e.study_id = s.id"
+    " JOIN index.instance i ON i.series_id = e.id WHERE s.status <> 'deleted'"
+)
+_ORDER: Final = " ORDER BY e.series_number, e.id, i.instance_number, i.id"
+# study_study_instance_uid_key, series_uid or instance_sop_instance_uid_key, whichever is given
+_NAMED: Final = (
+    " AND ($1::text IS NULL OR s.study_instance_uid = $1)"
+    " AND ($2::text IS NULL OR e.series_instance_uid = $2)"
+    " AND (cardinality($3::text[]) = 0 OR i.sop_instance_uid = ANY($3::text[]))"
+)
+_FIND: Final = f"SELECT i.sop_instance_uid{_TREE}{_NAMED}{_ORDER}"
+_ANY: Final = f"SELECT EXISTS (SELECT{_TREE}{_NAMED})"
+_IMAGES: Final = (
+    f"SELECT i.sop_instance_uid, coalesce(i.number_of_frames, 1){_TREE}{_NAMED}"
+    " AND i.pixel_rows IS NOT NULL"
+    " AND (cardinality($4::text[]) = 0 OR e.modality = ANY($4::text[]))"
+    " AND (cardinality($5::text[]) = 0 OR i.calling_ae_title = ANY($5::text[]))"
+    f"{_ORDER} LIMIT $6"
+)
+_PICTURES: Final = (
+    "SELECT i.sop_instance_uid, i.object_key, i.pixel_rows, coalesce(i.number_of_frames, 1)"
+    f"{_TREE} AND i.sop_instance_uid = ANY($1::text[])"
+)
+_OF_SERIES: Final = (  # series_uid, instance_series
+    f"SELECT e.series_instance_uid, i.sop_class_uid, i.sop_instance_uid{_TREE}"
+    " AND e.series_instance_uid = ANY($1::text[]) ORDER BY i.instance_number, i.id"
+)
+
+
+class Picture(NamedTuple):
+    """An instance as a film sees it."""
+
+    sop_instance_uid: str
+    object_key: str
+    pixel_rows: int | None
+    """None: it has no pixels."""
+    frames: int
+
+
+class Reference(NamedTuple):
+    """An instance as other DICOM objects name it."""
+
+    series_instance_uid: str
+    sop_class_uid: str
+    sop_instance_uid: str
+
+
+async def find_objects(
+    db: Connection, study: str | None, series: str | None, instances: Sequence[str]
+) -> list[str]:
+    """Return the SOP instance UIDs of a study, a series or instances, in the order of viewing.
+
+    What is given narrows the others; None and nothing are any.
+    """
+    return [row[0] for row in await db.fetch(_FIND, study, series, list(instances))]
+
+
+async def has_objects(
+    db: Connection, study: str | None, series: str | None, instances: Sequence[str]
+) -> bool:
+    """Tell whether `find_objects` would find any."""
+    found: bool = await db.fetchval(_ANY, study, series, list(instances))
+    return found
+
+
+async def find_images(  # noqa: PLR0913 - what narrows them, by name
+    db: Connection,
+    *,
+    study: str | None = None,
+    series: str | None = None,
+    modalities: Sequence[str] = (),
+    calling_ae_titles: Sequence[str] = (),
+    limit: int | None = None,
+) -> list[tuple[str, int]]:
+    """Return (SOP instance UID, number of frames) of what has pixels, in the order of viewing."""
+    rows = await db.fetch(
+        _IMAGES, study, series, [], list(modalities), list(calling_ae_titles), limit
+    )
+    return [(uid, frames) for uid, frames in rows]
+
+
+async def pictures(db: Connection, instances: Sequence[str]) -> dict[str, Picture]:
+    """Return what a film needs of instances, by UID; what is not there is left out."""
+    found = [Picture(*row) for row in await db.fetch(_PICTURES, list(instances))]
+    return {one.sop_instance_uid: one for one in found}
+
+
+async def references(db: Connection, series: Sequence[str]) -> list[Reference]:
+    """Return the instances of some series."""
+    return [Reference(*row) for row in await db.fetch(_OF_SERIES, list(series))]

@@ -1,0 +1,97 @@
+"""Readers of schema `index` for rules: what is known of a study and of its series.
+
+As in `objects.py`: no service has statements of its own on these tables, and a study that is
+deleted is not there.
+"""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import orjson
+
+from darkroom_common.dicom.json_model import texts
+from darkroom_common.index.fields import BY_KEYWORD
+from darkroom_common.index.rows import Json
+from darkroom_common.postgres.phi import PhiKeys
+from darkroom_common.postgres.pool import Connection
+
+_STUDY: Final = (  # study_study_instance_uid_key
+    "SELECT s.study_date, s.modalities,"
+    " pgp_sym_decrypt_bytea(s.phi, ($1::text[])[s.phi_key]) AS phi"
+    " FROM index.study s WHERE s.study_instance_uid = $2 AND s.status <> 'deleted'"
+)
+_SERIES: Final = (  # study_study_instance_uid_key, series_study_id_series_instance_uid_key
+    "SELECT e.series_instance_uid, e.modality,"
+    " pgp_sym_decrypt_bytea(e.phi, ($1::text[])[e.phi_key]) AS phi,"
+    " ARRAY(SELECT i.sop_instance_uid FROM index.instance i WHERE i.series_id = e.id"
+    "   ORDER BY i.instance_number, i.id) AS instances"
+    " FROM index.study s JOIN index.series e ON e.study_id = s.id"
+    " WHERE s.study_instance_uid = $2 AND s.status <> 'deleted'"
+    " ORDER BY e.series_number, e.id"
+)
+_KNOWN: Final = (  # study_study_instance_uid_key
+    "SELECT study_instance_uid FROM index.study WHERE status <> 'deleted'"
+    " AND study_instance_uid = ANY($1::text[])"
+)
+
+
+@dataclass(frozen=True)
+class SeriesKnown:
+    """A series; texts are PHI."""
+
+    series_instance_uid: str
+    modality: str
+    attributes: Json
+    instances: tuple[str, ...]
+
+    def text(self, keyword: str) -> str:
+        """Return the first value of an attribute that the index keeps of series, or nothing."""
+        return first_text(self.attributes, keyword)
+
+
+@dataclass(frozen=True)
+class StudyKnown:
+    """A study with its series; texts are PHI."""
+
+    study_date: dt.date | None
+    modalities: tuple[str, ...]
+    attributes: Json
+    series: tuple[SeriesKnown, ...]
+
+    def text(self, keyword: str) -> str:
+        """Return the first value of an attribute that the index keeps of studies, or nothing."""
+        return first_text(self.attributes, keyword)
+
+
+async def study_known(db: Connection, keys: PhiKeys, study: str) -> StudyKnown | None:
+    """Return a study, its series in the order of viewing; None when it is not there."""
+    row = await db.fetchrow(_STUDY, keys.by_id(), study)
+    if row is None:
+        return None
+    series = tuple(
+        SeriesKnown(
+            each["series_instance_uid"],
+            each["modality"] or "",
+            _attributes(each["phi"]),
+            tuple(each["instances"]),
+        )
+        for each in await db.fetch(_SERIES, keys.by_id(), study)
+    )
+    return StudyKnown(row["study_date"], tuple(row["modalities"]), _attributes(row["phi"]), series)
+
+
+async def stored_studies(db: Connection, studies: Sequence[str]) -> set[str]:
+    """Return which of these studies are here."""
+    return {row[0] for row in await db.fetch(_KNOWN, list(studies))}
+
+
+def first_text(attributes: Json, keyword: str) -> str:
+    """Return the first value of an attribute as text, or nothing."""
+    return next(iter(texts(attributes.get(BY_KEYWORD[keyword].tag))), "")
+
+
+def _attributes(decrypted: bytes | None) -> Json:
+    found: Json = orjson.loads(decrypted or b"{}").get("j", {})
+    return found
