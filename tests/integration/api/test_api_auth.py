@@ -263,11 +263,28 @@ async def test_the_documentation_needs_nothing_from_elsewhere(api: Api) -> None:
     )
     assert not any(path.startswith(("/metrics", "/docs")) for path in document["paths"])
     assert document["paths"]["/api/v1/studies"]["get"]["x-permission"] == "studies:read"
-    for path in ("/docs", "/docs/docs.js", "/docs/docs.css"):
-        answer = await api.anonymous.get(path)
-        assert answer.status_code == 200
-        assert "http://" not in answer.text
-        assert "https://" not in answer.text
+    page = await api.anonymous.get("/docs")
+    policy = dict(
+        part.split(maxsplit=1) for part in page.headers["content-security-policy"].split("; ")
+    )
+    assert policy == {
+        "default-src": "'none'",
+        "script-src": "'self'",
+        "style-src": "'self'",
+        "img-src": "data:",
+        "connect-src": "'self'",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+        "frame-ancestors": "'none'",
+    }
+    assets = re.findall(r'(?:src|href)="(docs/[^"]+)"', page.text)
+    assert len(assets) == 3
+    answers = [await api.anonymous.get(f"/{asset}") for asset in assets]
+    assert [answer.status_code for answer in answers] == [200, 200, 200]
+    assert "SwaggerUIBundle" in answers[1].text
+    own = [page.text, answers[2].text]
+    assert not any("http://" in text or "https://" in text for text in own)
+    assert (await api.anonymous.get("/docs/redoc.standalone.js")).status_code == 404
 
 
 async def test_a_study_in_the_list_and_in_detail(api: Api) -> None:

@@ -105,7 +105,8 @@ def test_an_unguarded_route_keeps_the_service_from_starting() -> None:
 
 def test_documentation_is_closed_by_setting() -> None:
     assert access_of("GET", "/docs", open_docs=True) is Open.PUBLIC
-    assert access_of("GET", "/openapi.json", open_docs=False) is Open.SIGNED_IN
+    for path in ("/docs", "/docs/{asset}", "/openapi.json"):
+        assert access_of("GET", path, open_docs=False) is Open.SIGNED_IN
     assert access_of("GET", "/livez", open_docs=False) is Open.PUBLIC
     assert access_of("DELETE", "/api/v1/studies", open_docs=True) is None
 

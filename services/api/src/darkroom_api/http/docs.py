@@ -1,5 +1,9 @@
-"""The documentation page. Everything on it comes from here: it works without the internet."""
+"""The documentation page: swagger-ui. Everything on it comes from here, nothing from the internet.
 
+Of the package fastapi-offline only the files of swagger-ui are used, none of its code.
+"""
+
+import asyncio
 from importlib.resources import files
 from typing import Final
 
@@ -11,25 +15,35 @@ from darkroom_api.http import openapi
 from darkroom_api.http.errors import ApiError, Code
 
 _PAGE: Final = files("darkroom_api") / "docs_page"
-_KINDS: Final = {"docs.css": "text/css", "docs.js": "text/javascript"}
-_POLICY: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"
-    " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
+_SWAGGER_UI: Final = files("fastapi_offline") / "static"
+_ASSETS: Final = {
+    "initializer.js": (_PAGE, "text/javascript"),
+    "swagger-ui-bundle.js": (_SWAGGER_UI, "text/javascript"),
+    "swagger-ui.css": (_SWAGGER_UI, "text/css"),
+}
+_HEADERS: Final = {
+    # The arrows and marks of swagger-ui are pictures within its style sheet.
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:;"
+        " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+}
+_KEPT: Final = {"cache-control": "private, max-age=3600"}
 
 
 async def docs_page() -> Response:
     """Show the documentation of this API."""
     page = (_PAGE / "index.html").read_text(encoding="utf-8")
-    return Response(page, media_type="text/html", headers={"content-security-policy": _POLICY})
+    return Response(page, media_type="text/html", headers=_HEADERS)
 
 
 async def docs_asset(asset: str) -> Response:
     """Return what the page is made of."""
-    kind = _KINDS.get(asset)
-    if kind is None:
+    if asset not in _ASSETS:
         raise ApiError(404, Code.NOT_FOUND, "There is nothing here.")
-    return Response((_PAGE / asset).read_text(encoding="utf-8"), media_type=kind)
+    folder, kind = _ASSETS[asset]
+    body = await asyncio.to_thread((folder / asset).read_bytes)
+    return Response(body, media_type=kind, headers=_KEPT)
 
 
 async def openapi_document(request: Request) -> JSONResponse:
