@@ -1,6 +1,5 @@
 """The Basic Print SCU: one association that makes films (PS3.4 annex H). It blocks."""
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -8,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 from pydicom.dataset import Dataset
 
+from darkroom_common.clock import monotonic
 from darkroom_common.dimse.requestor import Peer, PeerFault, associate, in_memory
 from darkroom_common.dimse.users.normalized import (
     DATA_LIMIT,
@@ -232,12 +232,12 @@ class PrintAssociation:
         Raises:
             PeerFault: the association has ended.
         """
-        deadline = time.monotonic() + seconds
+        deadline = monotonic() + seconds
         if not print_job or self._user.context(PRINT_JOB) is None:
             return "DONE"
         while True:
             state = self._jobs.get(print_job, "")
-            if state in ("DONE", "FAILURE") or time.monotonic() >= deadline:
+            if state in ("DONE", "FAILURE") or monotonic() >= deadline:
                 return state or "PENDING"
             answer = self._user.get(PRINT_JOB, PRINT_JOB, print_job)
             if answer.status == _NO_SUCH_SOP_INSTANCE:  # it forgets what is done
@@ -247,7 +247,7 @@ class PrintAssociation:
             if told:
                 self._keep(print_job, told, _word(answer.data_set, "ExecutionStatusInfo"))
             if self._jobs.get(print_job) not in ("DONE", "FAILURE"):
-                self._user.wait(min(_POLL_SECONDS, max(0.0, deadline - time.monotonic())))
+                self._user.wait(min(_POLL_SECONDS, max(0.0, deadline - monotonic())))
 
     def job_info(self, print_job: str) -> str:
         """Return Execution Status Info (2100,0030) as told last."""

@@ -5,13 +5,13 @@ It is used by threads. At most `limit` associations of a key are open; who waits
 """
 
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from darkroom_common.clock import monotonic
 from darkroom_common.dimse.requestor import Association, Peer, PeerFault, associate
 from darkroom_common.dimse.wire.association_items import Proposal
 from darkroom_common.errors import TransientError
@@ -85,7 +85,7 @@ class AssociationPool:
             PoolExhausted: none has become free in time.
             PeerFault: it cannot be opened.
         """
-        deadline = time.monotonic() + self.acquire_seconds
+        deadline = monotonic() + self.acquire_seconds
         while True:
             found, surplus = self._take(key, peer, proposals, deadline, fresh=fresh)
             for association in surplus:
@@ -136,7 +136,7 @@ class AssociationPool:
                     surplus = self._make_room(key)
                     self._used[key] = self._used.get(key, 0) + 1
                     return None, surplus
-                left = deadline - time.monotonic()
+                left = deadline - monotonic()
                 if left <= 0 or not self._changed.wait(left):
                     metrics.TRANSMIT_POOL_EXHAUSTED.labels(key.called_ae_title).inc()
                     raise PoolExhausted("PoolExhausted")
@@ -178,7 +178,7 @@ class AssociationPool:
             wanted = self._opening[lent.key.address] > 0
             if not wanted:
                 idle = self._idle.setdefault(lent.key, [])
-                idle.append(_Idle(lent.association, time.monotonic()))
+                idle.append(_Idle(lent.association, monotonic()))
             self._show()
         if wanted:
             with suppress(PeerFault):
@@ -195,7 +195,7 @@ class AssociationPool:
 
     def sweep(self, *, everything: bool = False) -> int:
         """Release what has been idle too long, and return how many that were. It blocks."""
-        now = time.monotonic()
+        now = monotonic()
         with self._changed:
             old: list[_Idle] = []
             for key in list(self._idle):
