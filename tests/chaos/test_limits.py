@@ -12,7 +12,7 @@ from pathlib import Path
 import aio_pika
 import pytest
 
-from darkroom_common.messages.ingest import InstancesStored
+from darkroom_common.messages.events import InstancesStored
 from darkroom_common.topology import METADATA_INDEX
 from darkroom_local.engines.postgres import PrivatePostgres
 from darkroom_local.engines.process import StartError

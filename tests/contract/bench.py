@@ -12,9 +12,9 @@ import pytest
 
 from darkroom_common.amqp.broker import Broker, Received, Unroutable
 from darkroom_common.messages.base import Message, Reply, Request
-from darkroom_common.messages.ingest import InstancesStored
+from darkroom_common.messages.events import InstancesStored
+from darkroom_common.messages.requests import EchoDestination
 from darkroom_common.messages.resources import DELETE
-from darkroom_common.messages.transmit import EchoDestination
 from darkroom_common.resources.declared import DESTINATIONS
 from darkroom_common.testing.memory_broker import MemoryBroker
 from darkroom_common.topology import RETRY_TIERS, RequestQueue, WorkQueue

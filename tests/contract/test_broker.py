@@ -15,10 +15,9 @@ from darkroom_common.amqp.connection import broker_errors
 from darkroom_common.amqp.publisher import declare_exchanges
 from darkroom_common.amqp.rabbitmq import RabbitBroker, declare
 from darkroom_common.errors import DependencyUnavailable, PermanentError
-from darkroom_common.messages.api import ValidateLicence
 from darkroom_common.messages.base import Message
-from darkroom_common.messages.ingest import InstancesStored
-from darkroom_common.messages.licensing import LicenceChecked
+from darkroom_common.messages.commands import ValidateLicence
+from darkroom_common.messages.events import InstancesStored, LicenceChecked
 from darkroom_common.telemetry import traces
 from darkroom_common.topology import WorkQueue
 from tests.contract.bench import LIMIT, QUEUE, Bench, Seen, dead_of, publish, running

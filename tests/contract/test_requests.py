@@ -8,9 +8,9 @@ from darkroom_common.amqp.broker import NoReply, Unroutable
 from darkroom_common.errors import DependencyUnavailable, PermanentError
 from darkroom_common.health import Unhealthy
 from darkroom_common.messages.base import Message, Reply, Request
-from darkroom_common.messages.ingest import InstancesStored
+from darkroom_common.messages.events import InstancesStored
+from darkroom_common.messages.requests import EchoDestination
 from darkroom_common.messages.resources import DeleteResource, delete
-from darkroom_common.messages.transmit import EchoDestination
 from darkroom_common.resources.declared import DESTINATIONS
 from tests.contract.bench import ASKED, LIMIT, QUEUE, Bench, ask, running
 from tests.support.builders import instances_stored

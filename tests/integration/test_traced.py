@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from darkroom_common.messages.api import PrintFilm, SendObjects
 from darkroom_common.messages.base import Message, Request, new_message_id
+from darkroom_common.messages.commands import PrintFilm, SendObjects
 from darkroom_common.messages.resources import put
 from darkroom_common.resources.declared import DESTINATIONS, PRINT_RULES, PRINTERS, RULES
 from darkroom_common.specs.destinations import DestinationSpec

@@ -11,7 +11,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from darkroom_common.messages.ingest import InstancesStored, StoredItem
+from darkroom_common.messages.events import InstancesStored, StoredItem
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 

@@ -21,7 +21,7 @@ from pynetdicom import evt
 from pynetdicom.events import Event
 
 from darkroom_common.messages.base import new_message_id
-from darkroom_common.messages.jobs import CommandRefused
+from darkroom_common.messages.events import CommandRefused
 from darkroom_local.engines.ports import LOOPBACK, free_port
 from darkroom_local.engines.rabbitmq import PrivateRabbitMQ
 from tests.integration.print.pictures import an_image

@@ -6,7 +6,7 @@ import sys
 
 from darkroom_common.amqp.rabbitmq import RabbitBroker
 from darkroom_common.messages.base import Message
-from darkroom_common.messages.ingest import InstancesStored
+from darkroom_common.messages.events import InstancesStored
 from darkroom_common.topology import WorkQueue
 
 QUEUE = WorkQueue("test.dying", (InstancesStored,), prefetch=100)

@@ -10,7 +10,7 @@ import pytest
 from darkroom_common.amqp.consumer import CAREFUL_FROM
 from darkroom_common.amqp.publisher import declare_exchanges
 from darkroom_common.amqp.rabbitmq import RabbitBroker, declare
-from darkroom_common.messages.ingest import InstancesStored
+from darkroom_common.messages.events import InstancesStored
 from darkroom_common.topology import CRASH_LIMIT
 from tests.integration.common.dying_consumer import QUEUE
 from tests.support.builders import a_stored_item, instances_stored

@@ -10,7 +10,7 @@ import pytest
 from darkroom_common.amqp.broker import BrokerUnavailable
 from darkroom_common.errors import ConfigurationError, DependencyUnavailable
 from darkroom_common.messages.base import Message
-from darkroom_common.messages.licensing import LicenceChecked
+from darkroom_common.messages.events import LicenceChecked
 from darkroom_common.postgres import migrate as migrate_module
 from darkroom_common.postgres.bootstrap import ROLES, bootstrap
 from darkroom_common.postgres.inbox import Inbox

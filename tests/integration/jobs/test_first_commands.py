@@ -6,8 +6,8 @@ import aio_pika
 import pytest
 
 from darkroom_common.amqp.rabbitmq import RabbitBroker
-from darkroom_common.messages.api import PrintFilm, SendObjects, ValidateLicence
 from darkroom_common.messages.base import Message, new_message_id
+from darkroom_common.messages.commands import PrintFilm, SendObjects, ValidateLicence
 from tests.support.builders import new_uid
 from tests.support.database import Prepared
 from tests.support.services import Services

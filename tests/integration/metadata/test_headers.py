@@ -24,7 +24,7 @@ from pydicom.uid import (
 from darkroom_common.dicom.json_model import INLINE_LIMIT, JsonDataset
 from darkroom_common.dicom.part10 import decode_head
 from darkroom_common.index.fields import SERIES_JSON, STUDY_JSON
-from darkroom_common.messages.ingest import StoredItem
+from darkroom_common.messages.events import StoredItem
 from tests.integration.metadata.test_indexer import KEY, Bench, indexing
 from tests.support.builders import a_data_set, a_stored_item, new_uid
 from tests.support.database import Prepared

@@ -16,8 +16,7 @@ from pydicom.dataset import Dataset
 
 from darkroom_common.amqp.broker import Received
 from darkroom_common.dicom.part10 import FileMeta, encode_head
-from darkroom_common.messages.ingest import InstancesStored, StoredItem
-from darkroom_common.messages.metadata import InstancesIndexed
+from darkroom_common.messages.events import InstancesIndexed, InstancesStored, StoredItem
 from darkroom_common.objects.store import FileSystemStore, ObjectMissing
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys

@@ -9,8 +9,8 @@ from pydicom.dataset import Dataset
 
 from darkroom_common.clock import SYSTEM_CLOCK
 from darkroom_common.errors import PermanentError
-from darkroom_common.messages.api import ChangeStudyStatus, DeleteStudy
 from darkroom_common.messages.base import Message
+from darkroom_common.messages.commands import ChangeStudyStatus, DeleteStudy
 from darkroom_common.messages.registry import decode
 from darkroom_common.objects.store import FileSystemStore
 from darkroom_common.postgres.outbox import Outbox

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from darkroom_common.messages.ingest import InstancesStored, StoredItem
+from darkroom_common.messages.events import InstancesStored, StoredItem
 from darkroom_common.objects.store import FileSystemStore, StoreUnavailable
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_metadata.settings import MetadataSettings

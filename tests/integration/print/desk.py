@@ -11,9 +11,9 @@ from pydicom.dataset import Dataset
 
 from darkroom_common.amqp.broker import NoReply, Unroutable
 from darkroom_common.amqp.rabbitmq import RabbitBroker
-from darkroom_common.messages.api import PrintFilm
 from darkroom_common.messages.base import Message, Reply, Request, new_message_id
-from darkroom_common.messages.printing import ActOnPrintJob, DrawFilm
+from darkroom_common.messages.commands import PrintFilm
+from darkroom_common.messages.requests import ActOnPrintJob, DrawFilm
 from darkroom_common.messages.resources import put
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys, decode_key
 from darkroom_common.resources.declared import PRINTERS

@@ -4,9 +4,9 @@ import asyncpg
 import numpy as np
 import pytest
 
-from darkroom_common.messages.api import PrintFilm
-from darkroom_common.messages.metadata import StudyCompleted
-from darkroom_common.messages.printing import AskPrinter
+from darkroom_common.messages.commands import PrintFilm
+from darkroom_common.messages.events import StudyCompleted
+from darkroom_common.messages.requests import AskPrinter
 from darkroom_common.messages.resources import put
 from darkroom_common.resources.declared import PRINT_RULES
 from darkroom_common.specs.printers import PrintRuleSpec

@@ -14,11 +14,11 @@ from pydicom.dataset import Dataset
 
 from darkroom_common.amqp.broker import NoReply, Unroutable
 from darkroom_common.amqp.rabbitmq import RabbitBroker
-from darkroom_common.messages.api import SendObjects
 from darkroom_common.messages.base import Message, Reply, Request, new_message_id
-from darkroom_common.messages.metadata import StudyCompleted
+from darkroom_common.messages.commands import SendObjects
+from darkroom_common.messages.events import StudyCompleted
+from darkroom_common.messages.requests import ActOnJob
 from darkroom_common.messages.resources import put
-from darkroom_common.messages.transmit import ActOnJob
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys, decode_key
 from darkroom_common.resources.declared import DESTINATIONS
 from darkroom_common.specs.destinations import DestinationSpec

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from darkroom_common.messages.transmit import EchoDestination
+from darkroom_common.messages.requests import EchoDestination
 from darkroom_local.engines.ports import LOOPBACK
 from tests.integration.transmit.desk import QUICK, Desk
 from tests.support.certificates import Authority

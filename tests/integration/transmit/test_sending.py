@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from darkroom_common.messages.transmit import EchoDestination
+from darkroom_common.messages.requests import EchoDestination
 from darkroom_local.engines.ports import free_port
 from tests.bench.receivers import environment
 from tests.integration.transmit.desk import QUICK, Desk, received

@@ -18,8 +18,8 @@ import httpx
 import pytest
 
 from darkroom_common.dicom.part10 import decode_head
+from darkroom_common.messages.requests import EchoDestination
 from darkroom_common.messages.resources import put
-from darkroom_common.messages.transmit import EchoDestination
 from darkroom_common.postgres.phi import PhiKeys
 from darkroom_common.resources.declared import DESTINATIONS
 from darkroom_common.seal import Seal

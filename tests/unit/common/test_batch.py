@@ -7,8 +7,7 @@ import pytest
 from darkroom_common.messages import batch as batch_module
 from darkroom_common.messages.base import InvalidMessage
 from darkroom_common.messages.batch import BYTES_LIMIT, ITEMS_LIMIT
-from darkroom_common.messages.ingest import InstancesStored
-from darkroom_common.messages.metadata import InstancesIndexed
+from darkroom_common.messages.events import InstancesIndexed, InstancesStored
 from darkroom_common.messages.registry import decode
 from tests.support.builders import a_stored_item
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from darkroom_common.dicom.part10 import FileMeta, encode_head
-from darkroom_common.messages.ingest import InstancesStored
+from darkroom_common.messages.events import InstancesStored
 from darkroom_common.objects.keys import DEFAULT_TEMPLATE, KeyTemplate
 from darkroom_common.objects.receipt import Receipt
 from darkroom_common.objects.spool import Spool

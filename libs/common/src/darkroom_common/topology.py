@@ -11,21 +11,25 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
-from darkroom_common.messages.api import (
+from darkroom_common.messages.base import Exchange, Message
+from darkroom_common.messages.commands import (
     ChangeStudyStatus,
     DeleteStudy,
     PrintFilm,
+    RetrieveFromRemote,
     SendObjects,
     ValidateLicence,
 )
-from darkroom_common.messages.base import Exchange, Message
-from darkroom_common.messages.ingest import InstancesStored
-from darkroom_common.messages.jobs import CommandRefused
-from darkroom_common.messages.metadata import InstancesIndexed, StudyCompleted
-from darkroom_common.messages.printing import PRINT_REQUESTS as ASKED_OF_PRINT
-from darkroom_common.messages.remote import REMOTE_REQUESTS, RetrieveFromRemote
+from darkroom_common.messages.events import (
+    CommandRefused,
+    InstancesIndexed,
+    InstancesStored,
+    StudyCompleted,
+)
+from darkroom_common.messages.requests import PRINT_REQUESTS as ASKED_OF_PRINT
+from darkroom_common.messages.requests import REMOTE_REQUESTS
+from darkroom_common.messages.requests import TRANSMIT_REQUESTS as ASKED_OF_TRANSMIT
 from darkroom_common.messages.resources import requests_of
-from darkroom_common.messages.transmit import TRANSMIT_REQUESTS as ASKED_OF_TRANSMIT
 
 DEAD_EXCHANGE: Final = "darkroom.dead"
 RETRY_TIERS: Final[Mapping[str, timedelta]] = {

@@ -4,9 +4,9 @@ from datetime import timedelta
 from typing import Final
 
 from darkroom_common.jobs.tidy import rows
-from darkroom_common.messages.api import ValidateLicence
 from darkroom_common.messages.base import Message
-from darkroom_common.messages.licensing import LicenceChecked
+from darkroom_common.messages.commands import ValidateLicence
+from darkroom_common.messages.events import LicenceChecked
 from darkroom_common.postgres.inbox import Inbox
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Database

@@ -10,7 +10,7 @@ from darkroom_common.dimse.requestor import Peer, PeerFault
 from darkroom_common.errors import PermanentError
 from darkroom_common.jobs.operator import Operator
 from darkroom_common.messages.base import Reply, Request, new_message_id
-from darkroom_common.messages.printing import ActOnPrintJob, AskPrinter, DrawFilm
+from darkroom_common.messages.requests import ActOnPrintJob, AskPrinter, DrawFilm
 from darkroom_common.resources.answers import ResourceAnswers, refused
 from darkroom_common.resources.resource import NotThere, Refusal
 from darkroom_common.specs.films import FilmOrder

@@ -8,9 +8,9 @@ from typing import Final
 
 from darkroom_common.index.objects import find_images
 from darkroom_common.jobs.intake import Intake
-from darkroom_common.messages.api import PrintFilm
 from darkroom_common.messages.base import Message
-from darkroom_common.messages.metadata import StudyCompleted
+from darkroom_common.messages.commands import PrintFilm
+from darkroom_common.messages.events import StudyCompleted
 from darkroom_common.postgres.inbox import Inbox
 from darkroom_common.postgres.pool import Connection
 from darkroom_common.seal import Seal

@@ -8,7 +8,7 @@ from darkroom_common.clock import monotonic
 from darkroom_common.dimse.requestor import PeerFault
 from darkroom_common.jobs.operator import Operator
 from darkroom_common.messages.base import Reply, Request
-from darkroom_common.messages.transmit import ActOnJob, DryRunRules, EchoDestination
+from darkroom_common.messages.requests import ActOnJob, DryRunRules, EchoDestination
 from darkroom_common.resources.answers import ResourceAnswers, refused
 from darkroom_common.resources.resource import Refusal
 from darkroom_common.seal import Seal

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from darkroom_common.jobs.intake import Intake
-from darkroom_common.messages.api import SendObjects
 from darkroom_common.messages.base import Message
-from darkroom_common.messages.remote import RetrieveFromRemote
+from darkroom_common.messages.commands import RetrieveFromRemote, SendObjects
 from darkroom_common.postgres.pool import Connection
 from darkroom_transmit.retrieval.repository import RetrieveJobs
 from darkroom_transmit.sending.repository import SendJobs

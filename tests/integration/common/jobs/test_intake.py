@@ -5,9 +5,8 @@ from functools import partial
 
 from darkroom_common.errors import PermanentError
 from darkroom_common.jobs.intake import Intake
-from darkroom_common.messages.api import SendObjects
 from darkroom_common.messages.base import new_message_id
-from darkroom_common.messages.remote import RetrieveFromRemote
+from darkroom_common.messages.commands import RetrieveFromRemote, SendObjects
 from darkroom_common.postgres.inbox import Inbox
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Connection

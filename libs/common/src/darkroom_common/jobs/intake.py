@@ -6,7 +6,7 @@ from typing import Final
 
 from darkroom_common.errors import PermanentError
 from darkroom_common.messages.base import Command
-from darkroom_common.messages.jobs import CommandRefused
+from darkroom_common.messages.events import CommandRefused
 from darkroom_common.postgres.inbox import Inbox
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Connection, Database

@@ -12,8 +12,7 @@ from typing import Any, Final
 
 from darkroom_common.messages.base import InvalidMessage, Message
 from darkroom_common.messages.batch import Batch
-from darkroom_common.messages.ingest import InstancesStored
-from darkroom_common.messages.metadata import InstancesIndexed
+from darkroom_common.messages.events import InstancesIndexed, InstancesStored
 
 
 def _one_of(cls: type[Batch], body: bytes) -> Message:

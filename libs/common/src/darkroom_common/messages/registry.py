@@ -4,29 +4,31 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from darkroom_common.messages.api import (
+from darkroom_common.messages.base import InvalidMessage, Message
+from darkroom_common.messages.commands import (
     ChangeStudyStatus,
     DeleteStudy,
     PrintFilm,
+    RetrieveFromRemote,
     SendObjects,
     ValidateLicence,
 )
-from darkroom_common.messages.base import InvalidMessage, Message
 from darkroom_common.messages.earlier import EARLIER
-from darkroom_common.messages.ingest import InstanceQuarantined, InstancesStored
-from darkroom_common.messages.jobs import CommandRefused, PrintJobChanged, TransmitJobChanged
-from darkroom_common.messages.licensing import LicenceChecked
-from darkroom_common.messages.metadata import (
+from darkroom_common.messages.events import (
+    CommandRefused,
     InstanceConflicted,
     InstanceDamaged,
+    InstanceQuarantined,
     InstancesIndexed,
+    InstancesStored,
+    LicenceChecked,
+    PrintJobChanged,
     StudyCompleted,
     StudyStatusChanged,
+    TransmitJobChanged,
 )
-from darkroom_common.messages.printing import PRINT_REQUESTS
-from darkroom_common.messages.remote import REMOTE_REQUESTS, RetrieveFromRemote
+from darkroom_common.messages.requests import PRINT_REQUESTS, REMOTE_REQUESTS, TRANSMIT_REQUESTS
 from darkroom_common.messages.resources import DELETE, PUT
-from darkroom_common.messages.transmit import TRANSMIT_REQUESTS
 
 _LISTED: Final[tuple[type[Message], ...]] = (
     InstancesStored,

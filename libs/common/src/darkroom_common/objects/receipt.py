@@ -9,7 +9,7 @@ from darkroom_common.dicom.identity import Identity, IdentityReader
 from darkroom_common.dicom.limits import NO_LIMITS, ReadLimits
 from darkroom_common.dicom.part10 import FileMeta, decode_head
 from darkroom_common.dicom.walk import Unreadable
-from darkroom_common.messages.ingest import StoredItem
+from darkroom_common.messages.events import StoredItem
 
 HEAD_LIMIT: Final = 1 << 16
 """Bytes; no head of ours is longer."""

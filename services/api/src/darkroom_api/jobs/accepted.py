@@ -24,7 +24,7 @@ from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.parts import parts_of
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.messages.base import Command, Message
-from darkroom_common.messages.jobs import CommandRefused
+from darkroom_common.messages.events import CommandRefused
 from darkroom_common.postgres.inbox import Inbox
 from darkroom_common.postgres.pool import Connection, Database
 from darkroom_common.telemetry.logs import get_logger

@@ -17,10 +17,10 @@ from darkroom_api.http.lists import JOBS, LINKED, Catalogue, JobsQuery, Listed, 
 from darkroom_api.http.parts import parts_of
 from darkroom_api.jobs.accepted import IDEMPOTENCY_KEY, Accepted, JobView, accept, withdraw
 from darkroom_common.index.objects import find_images, find_objects
-from darkroom_common.messages.api import PrintFilm
 from darkroom_common.messages.base import MessageId, Reply, new_message_id
-from darkroom_common.messages.jobs import PrintState
-from darkroom_common.messages.printing import ActOnPrintJob, DrawFilm
+from darkroom_common.messages.commands import PrintFilm
+from darkroom_common.messages.events import PrintState
+from darkroom_common.messages.requests import ActOnPrintJob, DrawFilm
 from darkroom_common.readers import print as print_reader
 from darkroom_common.specs.base import as_spec, strict
 from darkroom_common.specs.destinations import Name

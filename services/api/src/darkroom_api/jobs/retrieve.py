@@ -18,7 +18,8 @@ from darkroom_api.http.lists import JOBS, LINKED, Catalogue, JobsQuery, Listed, 
 from darkroom_api.http.parts import parts_of
 from darkroom_api.jobs.accepted import IDEMPOTENCY_KEY, Accepted, JobView, accept, withdraw
 from darkroom_common.messages.base import MessageId, Uid, new_message_id
-from darkroom_common.messages.remote import ActOnRetrieve, RetrieveFromRemote
+from darkroom_common.messages.commands import RetrieveFromRemote
+from darkroom_common.messages.requests import ActOnRetrieve
 from darkroom_common.readers import transmit
 from darkroom_common.specs.base import strict
 from darkroom_common.specs.destinations import Name

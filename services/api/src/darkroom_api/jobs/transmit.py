@@ -18,10 +18,10 @@ from darkroom_api.http.lists import JOBS, LINKED, Catalogue, JobsQuery, Listed, 
 from darkroom_api.http.parts import parts_of
 from darkroom_api.jobs.accepted import IDEMPOTENCY_KEY, Accepted, JobView, accept, withdraw
 from darkroom_common.index.objects import has_objects
-from darkroom_common.messages.api import SendObjects
 from darkroom_common.messages.base import MessageId, Uid, new_message_id
-from darkroom_common.messages.jobs import TransmitState
-from darkroom_common.messages.transmit import ActOnJob
+from darkroom_common.messages.commands import SendObjects
+from darkroom_common.messages.events import TransmitState
+from darkroom_common.messages.requests import ActOnJob
 from darkroom_common.postgres.listing import Order
 from darkroom_common.readers import transmit
 from darkroom_common.specs.destinations import Name

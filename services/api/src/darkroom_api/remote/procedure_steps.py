@@ -16,7 +16,7 @@ from darkroom_api.http.lists import LINKED, Catalogue, Listed, ListQuery, list_o
 from darkroom_api.http.parts import parts_of
 from darkroom_api.remote.query import asked
 from darkroom_common.messages.base import Uid
-from darkroom_common.messages.remote import CreateProcedureStep, SetProcedureStep
+from darkroom_common.messages.requests import CreateProcedureStep, SetProcedureStep
 from darkroom_common.postgres.listing import Key, Order
 from darkroom_common.readers import transmit
 from darkroom_common.specs.base import as_spec, strict

@@ -14,7 +14,7 @@ from darkroom_api.http.parts import parts_of
 from darkroom_api.http.responses import DICOM_JSON, json_response
 from darkroom_common.messages.base import Reply
 from darkroom_common.messages.base import Request as Message
-from darkroom_common.messages.remote import QueryRemote, QueryWorklist
+from darkroom_common.messages.requests import QueryRemote, QueryWorklist
 from darkroom_common.specs.base import as_spec, strict
 from darkroom_common.specs.destinations import Name
 from darkroom_common.specs.remote import RemoteQuery, WorklistQuery

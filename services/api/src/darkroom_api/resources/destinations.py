@@ -9,7 +9,7 @@ from starlette.requests import Request
 from darkroom_api.http.asking import ask
 from darkroom_api.http.documented import errors
 from darkroom_api.resources.served import serve
-from darkroom_common.messages.transmit import EchoDestination
+from darkroom_common.messages.requests import EchoDestination
 from darkroom_common.resources.declared import DESTINATIONS
 from darkroom_common.specs.destinations import Name
 

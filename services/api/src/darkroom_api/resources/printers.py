@@ -9,7 +9,7 @@ from starlette.requests import Request
 from darkroom_api.http.asking import ask
 from darkroom_api.http.documented import errors
 from darkroom_api.resources.served import serve
-from darkroom_common.messages.printing import AskPrinter
+from darkroom_common.messages.requests import AskPrinter
 from darkroom_common.resources.declared import PRINT_RULES, PRINTERS, PrinterState
 from darkroom_common.specs.destinations import Name
 from darkroom_common.specs.printers import QUIRKS

@@ -11,7 +11,7 @@ from darkroom_api.http.documented import errors
 from darkroom_api.http.parts import parts_of
 from darkroom_api.resources.served import serve
 from darkroom_common.messages.base import Uid
-from darkroom_common.messages.transmit import DryRunRules
+from darkroom_common.messages.requests import DryRunRules
 from darkroom_common.resources.declared import RULES
 from darkroom_common.specs.rules import Prefetch
 

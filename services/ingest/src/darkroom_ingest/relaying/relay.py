@@ -15,7 +15,7 @@ from darkroom_common.clock import wall_seconds
 from darkroom_common.dicom.walk import Unreadable
 from darkroom_common.errors import TransientError
 from darkroom_common.messages.batch import ITEMS_LIMIT
-from darkroom_common.messages.ingest import InstancesStored
+from darkroom_common.messages.events import InstancesStored
 from darkroom_common.objects.keys import KeyTemplate
 from darkroom_common.objects.receipt import Receipt
 from darkroom_common.objects.spool import Spool

@@ -28,7 +28,7 @@ from darkroom_common.index.fields import (
     search_text,
     search_tokens,
 )
-from darkroom_common.messages.ingest import StoredItem
+from darkroom_common.messages.events import StoredItem
 from darkroom_common.postgres.phi import BlindIndex
 
 config.settings.reading_validation_mode = config.IGNORE

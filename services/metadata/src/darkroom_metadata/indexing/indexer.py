@@ -10,7 +10,7 @@ from typing import Final
 from darkroom_common.amqp.broker import Received
 from darkroom_common.clock import SYSTEM_CLOCK, Clock
 from darkroom_common.errors import DependencyUnavailable, PermanentError
-from darkroom_common.messages.ingest import InstancesStored, StoredItem
+from darkroom_common.messages.events import InstancesStored, StoredItem
 from darkroom_common.objects.receipt import HEAD_LIMIT
 from darkroom_common.objects.store import ObjectStore
 from darkroom_common.postgres.inbox import Inbox

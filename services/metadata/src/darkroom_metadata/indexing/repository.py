@@ -5,8 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from darkroom_common.messages.base import Message
-from darkroom_common.messages.ingest import StoredItem
-from darkroom_common.messages.metadata import IndexedItem, InstanceConflicted, InstancesIndexed
+from darkroom_common.messages.events import (
+    IndexedItem,
+    InstanceConflicted,
+    InstancesIndexed,
+    StoredItem,
+)
 from darkroom_common.postgres.pool import Connection
 from darkroom_metadata.indexing.rows import Item, RowWriter
 from darkroom_metadata.studies.changes import revive_deleted

@@ -7,8 +7,7 @@ from itertools import groupby
 from typing import Any, Final
 
 from darkroom_common.errors import TransientError
-from darkroom_common.messages.ingest import StoredItem
-from darkroom_common.messages.metadata import StudyStatusChanged
+from darkroom_common.messages.events import StoredItem, StudyStatusChanged
 from darkroom_common.postgres.phi import PGP_OPTIONS, PhiKeys
 from darkroom_common.postgres.pool import Connection
 from darkroom_metadata.indexing.extract import Extracted

@@ -7,9 +7,9 @@ from typing import Final
 import asyncpg
 
 from darkroom_common.errors import PermanentError
-from darkroom_common.messages.api import ChangeStudyStatus, DeleteStudy
 from darkroom_common.messages.base import Message
-from darkroom_common.messages.metadata import StudyStatusChanged
+from darkroom_common.messages.commands import ChangeStudyStatus, DeleteStudy
+from darkroom_common.messages.events import StudyStatusChanged
 from darkroom_common.postgres.inbox import Inbox
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Connection, Database, the_row

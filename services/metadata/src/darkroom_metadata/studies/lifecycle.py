@@ -9,7 +9,7 @@ import asyncpg
 
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.messages.base import Message
-from darkroom_common.messages.metadata import StudyCompleted
+from darkroom_common.messages.events import StudyCompleted
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Database
 from darkroom_common.telemetry import metrics

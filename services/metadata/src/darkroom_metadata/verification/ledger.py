@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from darkroom_common.messages.ingest import InstancesStored, StoredItem
-from darkroom_common.messages.metadata import InstanceDamaged
+from darkroom_common.messages.events import InstanceDamaged, InstancesStored, StoredItem
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Connection, the_row
 from darkroom_common.postgres.statement import statement

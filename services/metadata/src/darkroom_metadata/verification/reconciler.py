@@ -14,7 +14,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from darkroom_common.dicom.walk import Unreadable
-from darkroom_common.messages.ingest import StoredItem
+from darkroom_common.messages.events import StoredItem
 from darkroom_common.objects.receipt import ReceiptReader
 from darkroom_common.objects.store import Listed, ObjectMissing, ObjectStore, StoreUnavailable
 from darkroom_common.postgres.pool import Connection

@@ -1,6 +1,6 @@
 """The ways in which work at a print job ends before its last film."""
 
-from darkroom_common.messages.jobs import PrintState
+from darkroom_common.messages.events import PrintState
 
 
 class Lost(Exception):

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 from darkroom_common.errors import PermanentError
 from darkroom_common.index.objects import pictures
 from darkroom_common.jobs.kind import Row
-from darkroom_common.messages.api import PrintFilm
+from darkroom_common.messages.commands import PrintFilm
 from darkroom_common.postgres.pool import Connection
 from darkroom_common.seal import Seal
 from darkroom_common.specs.films import FilmImage, FilmOrder

@@ -8,8 +8,8 @@ from darkroom_common.index.origin import links_to_origin
 from darkroom_common.jobs.attempt import Attempt, Ending
 from darkroom_common.jobs.kind import Action, JobKind, Phases, Row, usual_actions
 from darkroom_common.jobs.table import JobTable
-from darkroom_common.messages.api import PrintFilm
-from darkroom_common.messages.jobs import PrintJobChanged
+from darkroom_common.messages.commands import PrintFilm
+from darkroom_common.messages.events import PrintJobChanged
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Connection
 from darkroom_common.telemetry import metrics, traces

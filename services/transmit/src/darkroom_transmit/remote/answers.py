@@ -18,7 +18,7 @@ from darkroom_common.dimse.users.find import (
 from darkroom_common.errors import PermanentError
 from darkroom_common.jobs.operator import Operator
 from darkroom_common.messages.base import Reply, Request
-from darkroom_common.messages.remote import (
+from darkroom_common.messages.requests import (
     ActOnRetrieve,
     CreateProcedureStep,
     QueryRemote,

@@ -14,7 +14,7 @@ from darkroom_common.dimse.statuses import DUPLICATE_SOP_INSTANCE
 from darkroom_common.dimse.users.find import Refused
 from darkroom_common.index.objects import references
 from darkroom_common.messages.base import Reply
-from darkroom_common.messages.remote import CreateProcedureStep, SetProcedureStep
+from darkroom_common.messages.requests import CreateProcedureStep, SetProcedureStep
 from darkroom_common.postgres.pool import Database
 from darkroom_common.resources.resource import NotThere
 from darkroom_common.seal import Seal

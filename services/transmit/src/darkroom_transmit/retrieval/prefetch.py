@@ -22,7 +22,7 @@ from darkroom_common.jobs.kind import JobKind, Phases, usual_actions
 from darkroom_common.jobs.lease import Claims, Decide
 from darkroom_common.jobs.runner import Runner
 from darkroom_common.messages.base import new_message_id
-from darkroom_common.messages.remote import RetrieveFromRemote
+from darkroom_common.messages.commands import RetrieveFromRemote
 from darkroom_common.postgres.phi import PhiKeys
 from darkroom_common.postgres.pool import Connection, after_commit
 from darkroom_common.resources.resource import NotThere, Unreadable

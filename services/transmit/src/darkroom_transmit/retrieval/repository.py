@@ -6,7 +6,7 @@ from typing import Any, Final
 from darkroom_common.jobs.attempt import Attempt, Ending
 from darkroom_common.jobs.kind import JobKind, Phases, usual_actions
 from darkroom_common.jobs.table import JobTable
-from darkroom_common.messages.remote import RetrieveFromRemote
+from darkroom_common.messages.commands import RetrieveFromRemote
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Connection
 from darkroom_common.telemetry import metrics, traces

@@ -9,9 +9,9 @@ from typing import Any
 from darkroom_common.amqp.broker import Received
 from darkroom_common.clock import utc_now
 from darkroom_common.index.studies import study_known
-from darkroom_common.messages.api import SendObjects
 from darkroom_common.messages.base import new_message_id
-from darkroom_common.messages.metadata import IndexedItem, InstancesIndexed, StudyCompleted
+from darkroom_common.messages.commands import SendObjects
+from darkroom_common.messages.events import IndexedItem, InstancesIndexed, StudyCompleted
 from darkroom_common.postgres.inbox import Inbox
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.phi import PhiKeys

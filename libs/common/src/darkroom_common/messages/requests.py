@@ -1,15 +1,17 @@
-"""What transmit is to ask of other DICOM nodes. Keys and attributes, which are PHI, are sealed.
+"""What is asked and answered at once; a `Reply` says the real outcome.
 
-The broker carries UIDs, names of destinations and job ids; what each request seals is one of the
-models of `remote_bodies`.
+Keys and attributes of patients are sealed, as one of the models of `specs.remote` or `specs.films`;
+the broker carries UIDs, names and job ids.
 """
 
 from typing import ClassVar, Literal
 
 from pydantic import BaseModel, Field
 
-from darkroom_common.messages.base import Command, MessageId, Request, Uid
+from darkroom_common.messages.base import MessageId, Request, Uid
+from darkroom_common.messages.commands import RetrieveFromRemote
 from darkroom_common.specs.destinations import Name
+from darkroom_common.specs.films import FilmOrder
 from darkroom_common.specs.remote import (
     NewProcedureStep,
     ProcedureStepChange,
@@ -18,7 +20,72 @@ from darkroom_common.specs.remote import (
 )
 
 By = Field(default="", max_length=64, description="user name")
-Method = Literal["move", "get"]
+
+
+class EchoDestination(Request):
+    """Test a destination: connect, negotiate, C-ECHO; nothing is sent."""
+
+    TYPE: ClassVar[str] = "transmit.destination.echo.v1"
+
+    name: Name
+
+
+class DryRunRules(Request):
+    """Explain what the rules would do with a stored study. What was found there is sealed."""
+
+    TYPE: ClassVar[str] = "transmit.rules.dry_run.v1"
+
+    study_instance_uid: Uid
+
+
+class ActOnJob(Request):
+    """Send a job again that has failed, or cancel one."""
+
+    TYPE: ClassVar[str] = "transmit.job.act.v1"
+
+    job_id: MessageId
+    action: Literal["retry", "cancel"]
+    requested_by: str = By
+
+
+TRANSMIT_REQUESTS = (EchoDestination, DryRunRules, ActOnJob)
+
+
+class AskPrinter(Request):
+    """Ask a printer for its status now: connect, negotiate, N-GET."""
+
+    TYPE: ClassVar[str] = "print.printer.ask.v1"
+
+    name: Name
+
+
+class ActOnPrintJob(Request):
+    """Retry a job, cancel it, or say of an unknown one that its film has come out."""
+
+    TYPE: ClassVar[str] = "print.job.act.v1"
+
+    job_id: MessageId
+    action: Literal["retry", "cancel", "confirm"]
+    requested_by: str = By
+
+
+class DrawFilm(Request):
+    """Compose a film and keep it as a picture for a while.
+
+    Of a job, or, without one, of the order in `sealed`. The reply names the picture.
+    """
+
+    TYPE: ClassVar[str] = "print.film.draw.v1"
+    SEALED: ClassVar[type[BaseModel] | None] = FilmOrder
+
+    printer: Name | None = None
+    job_id: MessageId | None = None
+    film: int = Field(default=1, ge=0, le=10_000, description="0: all, for a PDF")
+    form: Literal["png", "pdf"] = "png"
+    max_edge: int | None = Field(default=None, ge=64, le=20_000)
+
+
+PRINT_REQUESTS = (AskPrinter, ActOnPrintJob, DrawFilm)
 
 
 class QueryRemote(Request):
@@ -59,20 +126,6 @@ class SetProcedureStep(Request):
     SEALED: ClassVar[type[BaseModel] | None] = ProcedureStepChange
 
     sop_instance_uid: Uid
-    requested_by: str = By
-
-
-class RetrieveFromRemote(Command):
-    """Have objects of a destination retrieved. Transmit keeps it as a job of its own."""
-
-    TYPE: ClassVar[str] = "transmit.retrieve.v1"
-
-    job_id: MessageId
-    remote: Name
-    study_instance_uid: Uid
-    series_instance_uid: Uid | None = None
-    sop_instance_uids: tuple[Uid, ...] = Field(default=(), max_length=500)
-    method: Method = "move"
     requested_by: str = By
 
 

@@ -1,11 +1,14 @@
-"""What the API asks of the others: commands, one queue each."""
+"""What is asked of the one service that owns the work: commands, one queue each."""
 
 from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
 from darkroom_common.messages.base import Command, MessageId, Uid
+from darkroom_common.specs.destinations import Name
 from darkroom_common.specs.films import FilmOrder
+
+Method = Literal["move", "get"]
 
 
 class SendObjects(Command):
@@ -72,3 +75,17 @@ class ValidateLicence(Command):
     TYPE: ClassVar[str] = "licence.validate.v1"
 
     requested_by: str = Field(default="", max_length=64)
+
+
+class RetrieveFromRemote(Command):
+    """Have objects of a destination retrieved. Transmit keeps it as a job of its own."""
+
+    TYPE: ClassVar[str] = "transmit.retrieve.v1"
+
+    job_id: MessageId
+    remote: Name
+    study_instance_uid: Uid
+    series_instance_uid: Uid | None = None
+    sop_instance_uids: tuple[Uid, ...] = Field(default=(), max_length=500)
+    method: Method = "move"
+    requested_by: str = Field(default="", max_length=64, description="user name")

@@ -1,0 +1,212 @@
+"""What has happened, as the services say it: facts in the past tense."""
+
+from typing import ClassVar, Literal
+
+from pydantic import AwareDatetime, Field
+
+from darkroom_common.messages.base import (
+    AeTitle,
+    Digest,
+    Event,
+    MessageId,
+    ObjectKey,
+    ReceiptId,
+    Uid,
+)
+from darkroom_common.messages.batch import Batch, Item, items_field
+
+
+class StoredItem(Item):
+    """One object that is durable in the store."""
+
+    study_instance_uid: Uid = Field(description="derived when the data set has none; see flags")
+    series_instance_uid: Uid = Field(description="derived when the data set has none; see flags")
+    sop_instance_uid: Uid
+    sop_class_uid: Uid
+    transfer_syntax_uid: Uid
+    object_key: ObjectKey
+    sha256: Digest = Field(description="of the data set's bytes as received, without file meta")
+    size: int = Field(ge=0, description="bytes of the data set")
+    data_set_offset: int = Field(ge=0, description="where the data set starts in the object")
+    source: Literal["dimse", "stow"] = "dimse"
+    calling_ae_title: AeTitle
+    called_ae_title: AeTitle
+    received_at: AwareDatetime
+    flags: tuple[str, ...] = Field(
+        default=(), description="nonconformant-uid, study-uid-derived, series-uid-derived"
+    )
+
+
+class InstancesStored(Batch):
+    """Objects are durable in the store: what the relay has moved there at once.
+
+    Every accepted object is in one of these, after the move from spool to store. A relay that
+    crashes and repeats itself publishes it again, in other company; it is known by its receipt.
+    """
+
+    TYPE: ClassVar[str] = "dicom.instances.stored.v2"
+
+    items: tuple[StoredItem, ...] = items_field()
+
+
+class InstanceQuarantined(Event):
+    """What was sent could not be accepted as an object; its bytes are in quarantine."""
+
+    TYPE: ClassVar[str] = "dicom.instance.quarantined.v1"
+
+    receipt: ReceiptId
+    reason: str = Field(description="a code of the closed list in docs/operations.md")
+    status: int = Field(description="the status that the sender got, PS3.7 annex C")
+    size: int = Field(ge=0)
+    calling_ae_title: AeTitle
+
+
+class IndexedItem(Item):
+    """One instance that was not known before."""
+
+    study_instance_uid: Uid
+    series_instance_uid: Uid
+    sop_instance_uid: Uid
+    sop_class_uid: Uid
+    transfer_syntax_uid: Uid
+    modality: str | None = None
+    object_key: ObjectKey
+    sha256: Digest
+    size: int
+    calling_ae_title: AeTitle
+    called_ae_title: AeTitle
+
+
+class InstancesIndexed(Batch):
+    """Instances that were not known before are in the index: those of one transaction.
+
+    Every instance is in one of these, once.
+    """
+
+    TYPE: ClassVar[str] = "dicom.instances.indexed.v2"
+
+    items: tuple[IndexedItem, ...] = items_field()
+
+
+class InstanceConflicted(Event):
+    """A known SOP instance UID came with other bytes: both are kept, the first stays in force."""
+
+    TYPE: ClassVar[str] = "dicom.instance.conflicted.v1"
+
+    receipt: ReceiptId
+    study_instance_uid: Uid
+    sop_instance_uid: Uid
+    object_key: ObjectKey
+    sha256: Digest
+    calling_ae_title: AeTitle
+
+
+class StudyCompleted(Event):
+    """No instance of the study has arrived for the quiet time: it can be routed as a whole.
+
+    Published again with a higher `revision` when more instances arrive later.
+    """
+
+    TYPE: ClassVar[str] = "dicom.study.completed.v1"
+
+    study_instance_uid: Uid
+    revision: int = Field(ge=1)
+    series: int
+    instances: int
+    modalities: tuple[str, ...]
+    calling_ae_titles: tuple[AeTitle, ...] = ()
+
+
+class StudyStatusChanged(Event):
+    """A study has gone from one state of its life to another.
+
+    That it is complete after the quiet time is told by `dicom.study.completed.v1` instead.
+    """
+
+    TYPE: ClassVar[str] = "dicom.study.status_changed.v1"
+
+    study_instance_uid: Uid
+    old: Literal["receiving", "complete", "verified", "archived", "deleted"]
+    new: Literal["receiving", "complete", "verified", "archived", "deleted"]
+    revision: int = Field(ge=0)
+    version: int = Field(ge=1)
+    requested_by: str = Field(default="", max_length=64, description="user name, if anybody's")
+
+
+class InstanceDamaged(Event):
+    """Verification found an indexed object that is not as it was received.
+
+    Once for each finding: again only when it was well in between, or is damaged otherwise.
+    """
+
+    TYPE: ClassVar[str] = "dicom.instance.damaged.v1"
+
+    receipt: ReceiptId
+    study_instance_uid: Uid
+    series_instance_uid: Uid
+    sop_instance_uid: Uid
+    object_key: ObjectKey
+    kind: Literal["missing-object", "altered-object", "wrong-size", "unreadable"]
+    sha256: Digest = Field(description="of the data set as it was received")
+    size: int = Field(ge=0, description="bytes of the data set as it was received")
+    found_sha256: Digest | None = Field(default=None, description="what was read, if it was")
+
+
+TransmitState = Literal[
+    "PENDING", "SENDING", "RETRYING", "SENT", "COMMITTED", "FAILED", "CANCELLED"
+]
+PrintState = Literal[
+    "QUEUED", "COMPOSING", "PRINTING", "DONE", "RETRYING", "UNKNOWN", "FAILED", "CANCELLED"
+]
+
+
+class TransmitJobChanged(Event):
+    """A transmit job has entered a state. Published by transmit in the job's transaction."""
+
+    TYPE: ClassVar[str] = "transmit.job.changed.v1"
+
+    job_id: MessageId
+    destination: str = Field(max_length=64)
+    state: TransmitState
+    attempt: int = Field(default=0, ge=0)
+
+
+class PrintJobChanged(Event):
+    """A print job has entered a state. Published by print in the job's transaction."""
+
+    TYPE: ClassVar[str] = "print.job.changed.v1"
+
+    job_id: MessageId
+    printer: str = Field(max_length=64)
+    state: PrintState
+
+
+class CommandRefused(Event):
+    """A command was taken and will never be carried out, and no job of its owner says so.
+
+    Published by the owner in the transaction that takes the command; `command_id` is the `id` of
+    the command. Where a job row can be made, the job is FAILED instead and this is not published.
+    """
+
+    TYPE: ClassVar[str] = "command.refused.v1"
+
+    command_id: MessageId
+    type: str = Field(max_length=64, description="of the command")
+    reason: str = Field(max_length=500, description="a sentence for people, without PHI")
+
+
+LicenceState = Literal["unconfigured", "valid", "grace", "expired", "invalid"]
+
+
+class LicenceChecked(Event):
+    """The licence was looked at; `state` is in force from now on.
+
+    No state ever stops patient data (LIC-03): the other services only show it.
+    """
+
+    TYPE: ClassVar[str] = "licence.state.checked.v1"
+
+    state: LicenceState
+    reason: str = ""
+    valid_until: AwareDatetime | None = None
+    entitlements: dict[str, int] = Field(default_factory=dict)
