@@ -21,10 +21,14 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)
 
 
 async def verify(data: Path, *arguments: str) -> tuple[int, str]:
+    return await command("verify", data, *arguments)
+
+
+async def command(name: str, data: Path, *arguments: str) -> tuple[int, str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("DARKROOM_")}
     process = await asyncio.create_subprocess_exec(
         str(Path(sys.executable).with_name("darkroom")),
-        "verify",
+        name,
         "--data",
         str(data),
         *arguments,
@@ -89,7 +93,29 @@ async def test_damage_is_reported_and_an_orphan_repaired(
     assert all(name not in output for name in ("Planted", "PLANTED"))
 
 
-async def test_where_nothing_runs_it_says_so_and_ends_with_2(tmp_path: Path) -> None:
-    code, output = await verify(tmp_path)
+async def test_stored_objects_are_read_again(
+    darkroom: DarkroomUp, client: httpx.AsyncClient
+) -> None:
+    study = new_uid()
+    sets = [a_data_set(StudyInstanceUID=study, InstanceNumber=n) for n in range(3)]
+    sent = {str(one.SOPInstanceUID): encode(one) for one in sets}
+    await asyncio.to_thread(send, darkroom.dicom_port, sent.items())
+
+    async def indexed() -> bool:
+        return len(await instances(client, StudyInstanceUID=study)) == len(sent)
+
+    await until(indexed, "the objects in the index")
+    code, output = await command("reindex", darkroom.data, "--study", study)
+    told = "3 objects of 1 studies were read, 0 were indexed otherwise than today"
+    assert (code, told in output) == (0, True), output
+    code, output = await command("reindex", darkroom.data, "--all", "--json")
+    lines = [json.loads(line) for line in output.splitlines()]
+    assert (code, lines[0]["event"], lines[-1]["event"]) == (0, "started", "summary"), output
+    assert lines[-1]["instances"] >= len(sent)
+
+
+@pytest.mark.parametrize("name", ["verify", "reindex"])
+async def test_where_nothing_runs_it_says_so_and_ends_with_2(name: str, tmp_path: Path) -> None:
+    code, output = await command(name, tmp_path)
     assert code == 2
     assert "darkroom up" in output

@@ -4,7 +4,8 @@ import io
 
 from rich.console import Console
 
-from darkroom_local.commands.verify import Line, Live, Plain, Shown
+from darkroom_local.commands.child import Line
+from darkroom_local.commands.verify import Live, Plain, Shown
 
 LINES: list[Line] = [
     {"event": "waiting", "reason": "another verification is at work"},

@@ -3,6 +3,7 @@
 import sys
 
 from darkroom_common.service import Command, main
+from darkroom_metadata.reindexing.command import reindex
 from darkroom_metadata.rekey import rekey
 from darkroom_metadata.settings import MetadataSettings
 from darkroom_metadata.verification.command import verify
@@ -15,6 +16,10 @@ if __name__ == "__main__":
             settings=MetadataSettings,
             run=run,
             schema="index",
-            commands=[Command("verify", verify), Command("rekey", rekey)],
+            commands=[
+                Command("verify", verify),
+                Command("rekey", rekey),
+                Command("reindex", reindex),
+            ],
         )
     )

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from darkroom_local.commands import demo as demonstration
 from darkroom_local.commands import doctor as examination
+from darkroom_local.commands import reindex as reindexing
 from darkroom_local.commands import senders
 from darkroom_local.commands import verify as verification
 from darkroom_local.commands.status import show
@@ -84,6 +85,7 @@ _EXPECTED = (
     StartError,
     demonstration.DemoError,
     senders.SendersError,
+    reindexing.ReindexError,
     verification.VerifyError,
 )
 
@@ -188,13 +190,43 @@ def verify(  # noqa: PLR0913, PLR0917 - one option each
         *(["--repair"] if repair else []),
         *(["--bytes-per-second", str(bytes_per_second)] if bytes_per_second is not None else []),
     ]
-    code = 0
+    _to_its_end(verification.run, data, arguments, as_json=as_json)
+
+
+@app.command()
+def reindex(
+    data: Data = _DATA,
+    study: Annotated[str | None, typer.Option(metavar="UID", help="This study alone.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every study.")] = False,
+    objects_per_second: Annotated[
+        int | None, typer.Option(min=0, help="Limit of reading; 0 is no limit.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Read stored objects again and bring the index up to date; exit 1 when some are missing.
+
+    Without options: the studies with objects that an earlier release has indexed in part. An
+    interrupted run goes on where it was when the same is asked for again.
+    """
+    limit = [] if objects_per_second is None else ["--objects-per-second", str(objects_per_second)]
+    arguments = [*(["--study", study] if study else []), *(["--all"] if every else []), *limit]
+    _to_its_end(reindexing.run, data, arguments, as_json=as_json)
+
+
+def _to_its_end(
+    work: Callable[..., Coroutine[Any, Any, int]],
+    data: Path,
+    arguments: list[str],
+    *,
+    as_json: bool,
+) -> None:
+    """Run what an operator can interrupt and ask for again; its result is the exit code."""
+    code, whole = 0, data.expanduser().resolve()
 
     async def run() -> None:
         nonlocal code
-        code = await verification.run(
-            data.expanduser().resolve(), arguments, as_json=as_json, console=SteadyConsole()
-        )
+        console = SteadyConsole()
+        code = await work(whole, arguments, as_json=as_json, console=console)
 
     try:
         _expecting_trouble(run, code=verification.COULD_NOT_RUN)

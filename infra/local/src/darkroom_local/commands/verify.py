@@ -4,13 +4,9 @@ The work is metadata's, which owns the index: it runs as a child, `python -m dar
 verify`, with that service's role and settings, and tells JSON lines.
 """
 
-import asyncio
-import contextlib
 import json
-import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from rich.console import Console
 from rich.markup import escape
@@ -26,12 +22,12 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from darkroom_local.engines.process import Command, tail
+from darkroom_local.commands.child import Line, child, lines_of
+from darkroom_local.engines.process import tail
 from darkroom_local.stack.plan import Plan
 from darkroom_local.stack.state import StackState
 
 COULD_NOT_RUN: Final = 2
-_LINE_LIMIT: Final = 1 << 20
 _TITLES: Final = {
     "contents": "reading objects back",
     "rows": "looking for the object of each row",
@@ -41,9 +37,6 @@ _TITLES: Final = {
 
 class VerifyError(RuntimeError):
     """Verification could not run, or not to its end; the text says why."""
-
-
-Line = dict[str, Any]
 
 
 async def run(data: Path, arguments: list[str], *, as_json: bool, console: Console) -> int:
@@ -58,8 +51,8 @@ async def run(data: Path, arguments: list[str], *, as_json: bool, console: Conso
     shown: Shown = Plain(console) if as_json or not console.is_terminal else Live(console)
     summary: Line | None = None
     with shown:
-        async with _child(command) as process:
-            async for line in _lines(process):
+        async with child(command) as process:
+            async for line in lines_of(process):
                 if as_json:
                     console.out(json.dumps(line), highlight=False)
                 else:
@@ -72,36 +65,6 @@ async def run(data: Path, arguments: list[str], *, as_json: bool, console: Conso
         console.print(_table(shown.finished))
         console.print(_verdict(summary), markup=False, highlight=False)
     return code
-
-
-@contextlib.asynccontextmanager
-async def _child(command: Command) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run the child; when we are cancelled it is asked to end, and what it has done is kept."""
-    with command.log.open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            *command.arguments,
-            env=dict(command.environment),
-            cwd=command.directory,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=log,
-            start_new_session=True,
-            limit=_LINE_LIMIT,
-        )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(signal.SIGTERM)
-            await process.wait()
-
-
-async def _lines(process: asyncio.subprocess.Process) -> AsyncIterator[Line]:
-    assert process.stdout is not None  # noqa: S101 - it is a pipe
-    async for raw in process.stdout:
-        line: Line = json.loads(raw)
-        yield line
 
 
 class Shown:

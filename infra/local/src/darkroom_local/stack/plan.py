@@ -102,6 +102,11 @@ class Plan:
         words = ["-m", "darkroom_metadata", "verify", "--json", *arguments]
         return self._command("verify", words, self._store(), self._secret_files("metadata"))
 
+    def reindexing(self, arguments: Sequence[str]) -> Command:
+        """Return the command that reads objects again; it tells JSON lines."""
+        words = ["-m", "darkroom_metadata", "reindex", "--json", *arguments]
+        return self._command("reindex", words, self._store(), self._secret_files("metadata"))
+
     def quarantine(self, arguments: Sequence[str]) -> Command:
         """Return the command that looks after refused objects; ingest need not run."""
         words = ["-m", "darkroom_ingest", "quarantine", *arguments]

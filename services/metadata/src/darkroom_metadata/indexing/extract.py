@@ -1,8 +1,9 @@
 """What the index keeps of one object, read from its header."""
 
+import hashlib
 import io
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, time
 from functools import lru_cache
 from typing import Any, BinaryIO, Final
@@ -29,9 +30,15 @@ from darkroom_common.index.fields import (
     search_tokens,
 )
 from darkroom_common.messages.events import StoredItem
+from darkroom_common.objects.receipt import HEAD_LIMIT
+from darkroom_common.objects.store import ObjectStore
 from darkroom_common.postgres.phi import BlindIndex
+from darkroom_common.telemetry.logs import get_logger
 
+log = get_logger(__name__)
 config.settings.reading_validation_mode = config.IGNORE
+UNREADABLE: Final = "header-unreadable"
+"""Flag of an instance whose object could not be read as DICOM."""
 _DATE: Final = re.compile(r"^(\d{4})[.\-]?(\d{2})[.\-]?(\d{2})$")
 _TIME: Final = re.compile(r"^(\d{2}):?(\d{2})?:?(\d{2})?(?:\.(\d{1,6}))?$")
 _INT4: Final = 2**31 - 1
@@ -70,6 +77,29 @@ class Extracted:
     flags: tuple[str, ...] = field(default=())
     head_sha256: bytes | None = None
     """Of the object's bytes before its data set."""
+
+
+def read_object(store: ObjectStore, event: StoredItem, blind: BlindIndex) -> Extracted:
+    """Return what the index keeps of a stored object, in a thread that may block.
+
+    What cannot be read as DICOM is flagged: accepted is accepted, the index has what is known.
+
+    Raises:
+        ObjectMissing: it is not where its message says.
+        StoreUnavailable: the store is away.
+    """
+    flags = event.flags
+    with store.open_now(event.object_key) as file:
+        head = hashlib.sha256(file.read(min(event.data_set_offset, HEAD_LIMIT))).digest()
+        try:
+            header = header_of(event, file)
+        except OSError:
+            raise
+        except Exception as error:  # noqa: BLE001 - pydicom's kinds are many
+            log.warning("header.unreadable", receipt=event.receipt, reason=type(error).__name__)
+            header, flags = {}, (*flags, UNREADABLE)
+    found = extract(header, study_instance_uid=event.study_instance_uid, blind=blind, flags=flags)
+    return replace(found, head_sha256=head)
 
 
 def header_of(event: StoredItem, file: BinaryIO) -> JsonDataset:
@@ -141,10 +171,10 @@ def extract(
     """
     patient_id = _first(header, "00100020")
     issuer = _first(header, "00100021")
-    identity = f"{issuer}\x1f{patient_id}" if patient_id else f"study\x1f{study_instance_uid}"
+    known = blind.token("patient", "value", f"{issuer}\x1f{patient_id}") if patient_id else None
     return Extracted(
         header=orjson.dumps(header).decode(),
-        patient_key=blind.token("patient", "value", identity),
+        patient_key=known or nameless_patient(study_instance_uid, blind),
         patient=_protect(header, PATIENT_JSON, PATIENT_SEARCHABLE, blind),
         study=_protect(header, STUDY_JSON, STUDY_SEARCHABLE, blind),
         series=_protect(header, SERIES_JSON, SERIES_SEARCHABLE, blind),
@@ -161,6 +191,11 @@ def extract(
         number_of_frames=_integer(header, "00280008", _INT4),
         flags=flags,
     )
+
+
+def nameless_patient(study_instance_uid: str, blind: BlindIndex) -> bytes:
+    """Return the key of the patient of a study whose objects do not say whose it is."""
+    return blind.token("patient", "value", f"study\x1f{study_instance_uid}")
 
 
 def _protect(

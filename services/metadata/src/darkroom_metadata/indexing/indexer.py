@@ -1,17 +1,15 @@
 """The indexer: batches of stored objects become rows, each exactly once."""
 
 import asyncio
-import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from darkroom_common.amqp.broker import Received
 from darkroom_common.clock import SYSTEM_CLOCK, Clock
 from darkroom_common.errors import DependencyUnavailable, PermanentError
 from darkroom_common.messages.events import InstancesStored, StoredItem
-from darkroom_common.objects.receipt import HEAD_LIMIT
 from darkroom_common.objects.store import ObjectStore
 from darkroom_common.postgres.inbox import Inbox
 from darkroom_common.postgres.outbox import Outbox
@@ -19,7 +17,7 @@ from darkroom_common.postgres.phi import BlindIndex
 from darkroom_common.postgres.pool import CLASH_ATTEMPTS, Database, is_clash
 from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
-from darkroom_metadata.indexing.extract import Extracted, extract, header_of
+from darkroom_metadata.indexing.extract import Extracted, read_object
 from darkroom_metadata.indexing.repository import IndexRepository
 from darkroom_metadata.indexing.rows import Item, LostRace
 
@@ -81,23 +79,7 @@ class Indexer:
 
     def _extract_all(self, stored: Sequence[StoredItem]) -> list[Extracted]:
         """Read headers, in a thread."""
-        return [self._extract(one) for one in stored]
-
-    def _extract(self, event: StoredItem) -> Extracted:
-        flags = event.flags
-        with self.store.open_now(event.object_key) as file:
-            head = hashlib.sha256(file.read(min(event.data_set_offset, HEAD_LIMIT))).digest()
-            try:
-                header = header_of(event, file)
-            except OSError:
-                raise
-            except Exception as error:  # noqa: BLE001 - accepted is accepted: index what is known
-                log.warning("header.unreadable", receipt=event.receipt, reason=type(error).__name__)
-                header, flags = {}, (*flags, "header-unreadable")
-        found = extract(
-            header, study_instance_uid=event.study_instance_uid, blind=self.blind, flags=flags
-        )
-        return replace(found, head_sha256=head)
+        return [read_object(self.store, one, self.blind) for one in stored]
 
     async def _write(self, items: Sequence[Item]) -> None:
         for attempt in range(CLASH_ATTEMPTS):

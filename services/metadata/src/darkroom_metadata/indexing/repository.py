@@ -36,6 +36,16 @@ class _Known:
     series: str
 
 
+async def lock_studies(db: Connection, studies: set[str]) -> None:
+    """Let one writer at a time into a study; in order, so that no two wait for each other."""
+    await db.execute(
+        "SELECT pg_advisory_xact_lock(key) FROM"
+        " (SELECT DISTINCT hashtextextended(uid, 0) AS key"
+        "  FROM unnest($1::text[]) AS given (uid) ORDER BY key) AS ordered",
+        sorted(studies),
+    )
+
+
 @dataclass(frozen=True)
 class IndexRepository:
     """Writes batches. All of it happens in the caller's transaction."""
@@ -51,7 +61,7 @@ class IndexRepository:
         outcome = Outcome()
         if not items:
             return outcome
-        await self._lock(db, {item.event.study_instance_uid for item in items})
+        await lock_studies(db, {item.event.study_instance_uid for item in items})
         known = await self._known(db, {item.sop_instance_uid for item in items})
         fresh: dict[str, Item] = {}
         again: list[Item] = []
@@ -70,16 +80,6 @@ class IndexRepository:
             known |= await self._known(db, {item.sop_instance_uid for item in again} - set(known))
             await self._repeat(db, again, known, outcome)
         return outcome
-
-    @staticmethod
-    async def _lock(db: Connection, studies: set[str]) -> None:
-        """Let one writer at a time into a study; in order, so that no two wait for each other."""
-        await db.execute(
-            "SELECT pg_advisory_xact_lock(key) FROM"
-            " (SELECT DISTINCT hashtextextended(uid, 0) AS key"
-            "  FROM unnest($1::text[]) AS given (uid) ORDER BY key) AS ordered",
-            sorted(studies),
-        )
 
     @staticmethod
     async def _known(db: Connection, uids: set[str]) -> dict[str, _Known]:

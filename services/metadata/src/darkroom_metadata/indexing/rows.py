@@ -14,7 +14,7 @@ from darkroom_metadata.indexing.extract import Extracted
 from darkroom_metadata.studies.changes import told
 from darkroom_metadata.studies.status import StudyStatus
 
-_SEPARATOR: Final = "\x1f"
+FLAG_SEPARATOR: Final = "\x1f"
 
 
 class LostRace(TransientError):
@@ -53,13 +53,14 @@ class RowWriter:
         Raises:
             LostRace: another indexer has added one of them meanwhile.
         """
-        patients = await self._patients(db, items)
+        patients = await self.patients(db, items)
         studies = await self._studies(db, items, patients)
         series = await self._series(db, items, studies)
         await self._instances(db, items, studies, series)
         return await self._count(db, items, studies, series)
 
-    async def _patients(self, db: Connection, items: Sequence[Item]) -> dict[bytes, int]:
+    async def patients(self, db: Connection, items: Sequence[Item]) -> dict[bytes, int]:
+        """Add patients that are not known; return the rows of all, by their keys."""
         first = {item.found.patient_key: item.found.patient for item in reversed(items)}
         ordered = sorted(first)
         await db.execute(
@@ -178,7 +179,7 @@ class RowWriter:
             [item.event.data_set_offset for item in items],
             [item.event.receipt for item in items],
             [item.event.calling_ae_title for item in items],
-            [_SEPARATOR.join(item.found.flags) for item in items],
+            [FLAG_SEPARATOR.join(item.found.flags) for item in items],
             [item.found.header for item in items],
             [item.event.received_at for item in items],
             [item.found.head_sha256 for item in items],

@@ -1,0 +1,1 @@
+"""Stored objects are read again, and their rows brought up to date."""
