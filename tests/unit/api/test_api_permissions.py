@@ -1,12 +1,9 @@
 """The permission table: complete, the same in code and database, closed by default."""
 
 import re
-from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
-from typing import Any, cast
 
 import pytest
-from fastapi import FastAPI
 
 from darkroom_api.accounts.permissions import (
     ACCESS,
@@ -17,35 +14,10 @@ from darkroom_api.accounts.permissions import (
     access_of,
     allows,
 )
-from darkroom_api.app import create_app
 from darkroom_api.http.guarded import GuardedRoute, require_listed
 from darkroom_api.http.openapi import openapi_document
-from darkroom_api.http.parts import Parts
 from darkroom_common.errors import ConfigurationError
-from darkroom_common.health import Health
-
-
-def an_app() -> FastAPI:
-    """Make the application; nothing of it is asked, so most parts are missing."""
-    missing = cast("Any", None)
-    with ThreadPoolExecutor(1) as parsers:
-        return create_app(
-            Parts(
-                settings=missing,
-                health=Health("api", "1"),
-                reader=missing,
-                store=missing,
-                accounts=missing,
-                tokens=missing,
-                guard=missing,
-                parsers=parsers,
-                broker=missing,
-                database=missing,
-                outbox=missing,
-                seal=missing,
-                blind=missing,
-            )
-        )
+from tests.support.application import an_app
 
 
 def test_the_roles_of_code_and_database_are_the_same() -> None:

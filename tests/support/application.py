@@ -1,0 +1,33 @@
+"""The application of the API without anything behind it: its routes and its document."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
+
+from fastapi import FastAPI
+
+from darkroom_api.app import create_app
+from darkroom_api.http.parts import Parts
+from darkroom_common.health import Health
+
+
+def an_app() -> FastAPI:
+    """Make the application; nothing of it is asked, so most parts are missing."""
+    missing = cast("Any", None)
+    with ThreadPoolExecutor(1) as parsers:
+        return create_app(
+            Parts(
+                settings=missing,
+                health=Health("api", "1"),
+                reader=missing,
+                store=missing,
+                accounts=missing,
+                tokens=missing,
+                guard=missing,
+                parsers=parsers,
+                broker=missing,
+                database=missing,
+                outbox=missing,
+                seal=missing,
+                blind=missing,
+            )
+        )
