@@ -37,7 +37,7 @@ class Api:
 @asynccontextmanager
 async def running_api(services: Services) -> AsyncIterator[Api]:
     """Run an api on the database of `services`, with its administrator signed in."""
-    await prepare_database(services.superuser_url, "metadata", "transmit", "print", "api")
+    await prepare_database(services.superuser_url, "ingest", "metadata", "transmit", "print", "api")
     await services.start("api")
     url = f"http://127.0.0.1:{services.http_port}"
     keys = PhiKeys.parse(services.secrets["PHI_KEYS"])
