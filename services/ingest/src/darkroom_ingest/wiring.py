@@ -1,7 +1,7 @@
 """How ingest is put together."""
 
 import asyncio
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from darkroom_common.amqp.rabbitmq import open_broker
 from darkroom_common.clock import utc_now
@@ -10,7 +10,7 @@ from darkroom_common.errors import ConfigurationError
 from darkroom_common.health import Unhealthy
 from darkroom_common.objects.keys import KeyTemplate
 from darkroom_common.objects.spool import Spool
-from darkroom_common.objects.store import FileSystemStore, open_store
+from darkroom_common.objects.store import ObjectStore, StoreUnavailable, open_store
 from darkroom_common.postgres.phi import decode_key
 from darkroom_common.postgres.pool import open_database
 from darkroom_common.service import Service
@@ -124,7 +124,7 @@ async def watch_spool(relay: Relay) -> None:
         relay.look()
 
 
-async def measure_volumes(spool: Spool, store: FileSystemStore) -> None:
+async def measure_volumes(spool: Spool, store: ObjectStore) -> None:
     """Keep the volume metrics fresh, for ever."""
     while True:
         metrics.STORAGE_FREE.labels("spool").set(spool.free_bytes())
@@ -132,7 +132,8 @@ async def measure_volumes(spool: Spool, store: FileSystemStore) -> None:
         aside = await asyncio.to_thread(spool.aside.usage)
         metrics.QUARANTINE_ITEMS.set(aside.items)
         metrics.QUARANTINE_BYTES.set(aside.bytes)
-        space = await store.space()
-        metrics.STORAGE_FREE.labels("store").set(space.free)
-        metrics.STORAGE_TOTAL.labels("store").set(space.total)
+        with suppress(StoreUnavailable):  # the health check says so
+            if (space := await store.space()) is not None:
+                metrics.STORAGE_FREE.labels("store").set(space.free)
+                metrics.STORAGE_TOTAL.labels("store").set(space.total)
         await asyncio.sleep(MEASURE_SECONDS)

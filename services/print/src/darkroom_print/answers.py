@@ -21,7 +21,7 @@ from darkroom_print.planning.plan import of_film, plan
 from darkroom_print.preview import pdf, png
 from darkroom_print.printers.connecting import asked_of, peer_of
 from darkroom_print.printers.profiles import capabilities
-from darkroom_print.printing.orders import find_pictures, open_order
+from darkroom_print.printing.orders import as_files, find_pictures, open_order
 from darkroom_print.printing.print_scu import Capabilities, PrintAssociation, PrinterStatus, Refused
 from darkroom_print.printing.printing import digest
 from darkroom_print.printing.workshop import Workshop
@@ -110,7 +110,7 @@ class Answers:
                     message.job_id,
                     message.film,
                 )
-            pictures = await find_pictures(db, order, order.images, shop.store)
+            pictures = await find_pictures(db, order, order.images)
         printer = await shop.configuration.printer(name)
         planned = plan(order, capabilities(printer.spec), images=len(pictures))
         numbers = [message.film] if message.film else list(range(1, planned.count + 1))
@@ -122,7 +122,8 @@ class Answers:
             films: list[Film] = []
             for number in numbers:
                 chosen = of_film(pictures, number, planned.boxes)
-                composed = shop.composers.compose(planned.film, chosen)
+                files = await stack.enter_async_context(as_files(shop.store, chosen))
+                composed = shop.composers.compose(planned.film, files)
                 films.append(await stack.enter_async_context(composed))
             if message.form == "pdf":
                 made, media_type = await asyncio.to_thread(pdf, films), "application/pdf"

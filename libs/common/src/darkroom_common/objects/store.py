@@ -10,6 +10,7 @@ import shutil
 import stat
 import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -103,6 +104,18 @@ class ObjectStore(Protocol):
         """
         ...
 
+    def local_file(self, key: str) -> AbstractAsyncContextManager[Path]:
+        """Hold an object as a file of this machine: for `sendfile`, or for another process.
+
+        It is read only, and there for the length of the block: the object itself where it is a
+        file, a copy of it otherwise.
+
+        Raises:
+            ObjectMissing: there is none; where the object itself is the file, opening it says so.
+            StoreUnavailable: the store is away.
+        """
+        ...
+
     def list_keys(self, prefix: str = "", *, after: str = "") -> AsyncIterator[Listed]:
         """Yield the objects whose keys begin with `prefix`, in the store's own fixed order.
 
@@ -129,6 +142,14 @@ class ObjectStore(Protocol):
         """Raise `Unhealthy` when the store cannot be used."""
         ...
 
+    async def space(self) -> VolumeSpace | None:
+        """Return the room that there is; None in a store without bounds.
+
+        Raises:
+            StoreUnavailable: the store is away.
+        """
+        ...
+
 
 class FileSystemStore:
     """Objects as files under a root, local or mounted."""
@@ -138,7 +159,7 @@ class FileSystemStore:
         self._durable: set[tuple[Path, int]] = set()
         self._lock = threading.Lock()
 
-    def path(self, key: str) -> Path:
+    def _path(self, key: str) -> Path:
         """Return where an object lives.
 
         Raises:
@@ -152,7 +173,7 @@ class FileSystemStore:
     async def put_files(self, files: Sequence[tuple[str, Path]]) -> None:
         """Link (or copy, from another volume) files into place and sync the directories once."""
         try:
-            await asyncio.to_thread(self._put, [(self.path(key), source) for key, source in files])
+            await asyncio.to_thread(self._put, [(self._path(key), source) for key, source in files])
         except OSError as error:
             raise StoreUnavailable(f"object store: {error.strerror}") from error
 
@@ -215,7 +236,7 @@ class FileSystemStore:
         self, key: str, *, start: int = 0, length: int | None = None, fresh: bool = False
     ) -> AsyncIterator[bytes]:
         """Yield the bytes from `start`, at most `length` of them, a mebibyte at a time."""
-        path = self.path(key)
+        path = self._path(key)
         left = length
         try:
             file = await asyncio.to_thread(path.open, "rb")
@@ -243,12 +264,11 @@ class FileSystemStore:
 
     async def read(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
         """Return the bytes from `start`, at most `length` of them."""
-        return await asyncio.to_thread(self.read_now, key, start=start, length=length)
+        return await asyncio.to_thread(self._read, key, start, length)
 
-    def read_now(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
-        """As `read`, for a thread that may block."""
+    def _read(self, key: str, start: int, length: int | None) -> bytes:
         try:
-            with self.path(key).open("rb") as file:
+            with self._path(key).open("rb") as file:
                 file.seek(start)
                 return file.read(-1 if length is None else length)
         except FileNotFoundError as error:
@@ -259,16 +279,21 @@ class FileSystemStore:
     def open_now(self, key: str) -> BinaryIO:
         """Open an object for a thread that parses it: seekable, and it may block."""
         try:
-            return self.path(key).open("rb")
+            return self._path(key).open("rb")
         except FileNotFoundError as error:
             raise ObjectMissing(key) from error
         except OSError as error:
             raise StoreUnavailable(f"object store: {error.strerror}") from error
 
+    @asynccontextmanager
+    async def local_file(self, key: str) -> AsyncIterator[Path]:
+        """Hold an object as a file of this machine: itself. That it is missing, opening it says."""
+        yield self._path(key)
+
     async def size(self, key: str) -> int:
         """Return the size of an object in bytes."""
         try:
-            return (await asyncio.to_thread(self.path(key).stat)).st_size
+            return (await asyncio.to_thread(self._path(key).stat)).st_size
         except FileNotFoundError as error:
             raise ObjectMissing(key) from error
         except OSError as error:
@@ -330,7 +355,10 @@ class FileSystemStore:
 
     async def space(self) -> VolumeSpace:
         """Return the room on the store's volume."""
-        usage = await asyncio.to_thread(shutil.disk_usage, self._root)
+        try:
+            usage = await asyncio.to_thread(shutil.disk_usage, self._root)
+        except OSError as error:
+            raise StoreUnavailable(f"object store: {error.strerror}") from error
         return VolumeSpace(free=usage.free, total=usage.total)
 
 
@@ -356,7 +384,7 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def open_store(url: str) -> FileSystemStore:
+def open_store(url: str) -> ObjectStore:
     """Return the store that a URL names: `file:///path` today.
 
     Raises:

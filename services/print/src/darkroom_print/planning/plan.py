@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from pydicom.dataset import Dataset
 
@@ -10,7 +10,6 @@ from darkroom_common.errors import PermanentError
 from darkroom_common.specs.film_layouts import parse_layout
 from darkroom_common.specs.films import FilmOrder
 from darkroom_print.composing.sheet import places
-from darkroom_print.images.picture import Picture
 from darkroom_print.planning.film import (
     Colour,
     Density,
@@ -25,6 +24,7 @@ from darkroom_print.planning.image_boxes import pages
 from darkroom_print.planning.presentation_lut import IDENTITY, LutShape, PresentationLut
 from darkroom_print.printers.profiles import Profile
 
+T = TypeVar("T")
 _ONE_BOX: Final = "STANDARD\\1,1"
 _LUT_BITS: Final = range(10, 17)
 
@@ -204,6 +204,6 @@ def _image_box(printer: Profile) -> Dataset:
     return image
 
 
-def of_film(pictures: Sequence[Picture], number: int, boxes: int) -> Sequence[Picture]:
+def of_film(pictures: Sequence[T], number: int, boxes: int) -> Sequence[T]:
     """Return the pictures of a film, from 1."""
     return pictures[(number - 1) * boxes : number * boxes]

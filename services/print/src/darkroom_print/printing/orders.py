@@ -1,13 +1,15 @@
 """What a job asks for: its order, and the stored objects behind it."""
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Final, Protocol
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
 
 from darkroom_common.errors import PermanentError
 from darkroom_common.index.objects import pictures
 from darkroom_common.jobs.kind import Row
 from darkroom_common.messages.commands import PrintFilm
+from darkroom_common.objects.store import ObjectMissing, ObjectStore
 from darkroom_common.postgres.pool import Connection
 from darkroom_common.seal import Seal
 from darkroom_common.specs.films import FilmImage, FilmOrder
@@ -20,12 +22,13 @@ class ImageMissing(PermanentError):
     """An image is not in the index (any more)."""
 
 
-class Paths(Protocol):
-    """Where objects are files."""
+@dataclass(frozen=True)
+class StoredPicture:
+    """One frame for one box, in an object of the store."""
 
-    def path(self, key: str) -> Path:
-        """Return the file of an object."""
-        ...
+    object_key: str
+    frame: int
+    window: Window | None
 
 
 def open_order(asked: Row, seal: Seal) -> FilmOrder:
@@ -42,8 +45,8 @@ def open_order(asked: Row, seal: Seal) -> FilmOrder:
 
 
 async def find_pictures(
-    db: Connection, order: FilmOrder, images: Sequence[FilmImage], store: Paths
-) -> list[Picture]:
+    db: Connection, order: FilmOrder, images: Sequence[FilmImage]
+) -> list[StoredPicture]:
     """Return where the images are and how they are shown.
 
     Raises:
@@ -61,10 +64,31 @@ async def find_pictures(
             raise ImageMissing(f"image {number}: it has {one.frames} frames")
         window = image.window or order.window
         found.append(
-            Picture(
-                store.path(one.object_key),
+            StoredPicture(
+                one.object_key,
                 image.frame,
                 None if window is None else Window(window.center, window.width),
             )
         )
     return found
+
+
+@asynccontextmanager
+async def as_files(
+    store: ObjectStore, pictures: Sequence[StoredPicture]
+) -> AsyncIterator[list[Picture]]:
+    """Hold pictures as files, for the workers that draw them, for the length of a block.
+
+    Raises:
+        ImageMissing: an object is not there.
+        StoreUnavailable: the store is away.
+    """
+    async with AsyncExitStack() as held:
+        files = []
+        for number, one in enumerate(pictures, 1):
+            try:
+                path = await held.enter_async_context(store.local_file(one.object_key))
+            except ObjectMissing as error:
+                raise ImageMissing(f"image {number}: its object is missing") from error
+            files.append(Picture(path, one.frame, one.window))
+        yield files

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -17,14 +17,19 @@ from darkroom_common.specs.films import FilmOrder
 from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_print.composing.bitmap import Film
-from darkroom_print.images.picture import Picture
 from darkroom_print.planning.film import Mode
 from darkroom_print.planning.plan import Plan, of_film, plan
 from darkroom_print.printers.configuration import Printer
 from darkroom_print.printers.connecting import asked_of, peer_of
 from darkroom_print.printers.profiles import Profile, capabilities
 from darkroom_print.printing.ending import Ended, Lost, Stopping
-from darkroom_print.printing.orders import PURPOSE, find_pictures, open_order
+from darkroom_print.printing.orders import (
+    PURPOSE,
+    StoredPicture,
+    as_files,
+    find_pictures,
+    open_order,
+)
 from darkroom_print.printing.print_scu import (
     FilmSheet,
     FormatRefused,
@@ -103,7 +108,7 @@ class Printing:
     async def _films(self, order: FilmOrder, planned: Plan, profile: Profile) -> None:
         shop, job = self.shop, self.job
         async with shop.database.transaction() as db:
-            pictures = await find_pictures(db, order, order.images, shop.store)
+            pictures = await find_pictures(db, order, order.images)
             waiting = await shop.jobs.waiting_films(db, job.id, planned.count)
         if not waiting:
             return
@@ -121,16 +126,15 @@ class Printing:
 
     @asynccontextmanager
     async def _compose(
-        self, planned: Plan, pictures: list[Picture], number: int
+        self, planned: Plan, pictures: list[StoredPicture], number: int
     ) -> AsyncIterator[Film]:
         chosen = of_film(pictures, number, planned.boxes)
-        with metrics.PRINT_COMPOSING.time():
-            context = self.shop.composers.compose(planned.film, chosen)
-            film = await context.__aenter__()
-        try:
+        async with AsyncExitStack() as held:
+            with metrics.PRINT_COMPOSING.time():
+                files = await held.enter_async_context(as_files(self.shop.store, chosen))
+                composing = self.shop.composers.compose(planned.film, files)
+                film = await held.enter_async_context(composing)
             yield film
-        finally:
-            await context.__aexit__(None, None, None)
 
     async def _call(self, function: Callable[..., Any], *given: Any, **named: Any) -> Any:
         loop = asyncio.get_running_loop()

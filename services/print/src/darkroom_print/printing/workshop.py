@@ -6,11 +6,11 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from darkroom_common.dimse.tls import TlsClient
+from darkroom_common.objects.store import ObjectStore
 from darkroom_common.postgres.pool import Database
 from darkroom_common.seal import Seal
 from darkroom_print.composing.composer import Composers
 from darkroom_print.printers.configuration import Configuration
-from darkroom_print.printing.orders import Paths
 from darkroom_print.printing.repository import PrintJobs
 
 
@@ -27,7 +27,7 @@ class Workshop:
     jobs: PrintJobs
     configuration: Configuration
     composers: Composers
-    store: Paths
+    store: ObjectStore
     seal: Seal
     threads: Executor
     tls: TlsClient

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
-from darkroom_common.objects.store import FileSystemStore
+from darkroom_common.objects.store import ObjectMissing, ObjectStore, StoreUnavailable
 from darkroom_common.specs.deidentification import parse_profile
 from darkroom_transmit.conversion.converters import ConversionFailed, Converters
 from darkroom_transmit.conversion.exchange import (
@@ -26,7 +27,7 @@ from darkroom_transmit.sending.sources import (
 class ConvertingPreparer:
     """Hands out stored objects, or files that were made from them and go when they are sent."""
 
-    def __init__(self, store: FileSystemStore, converters: Converters, secret: bytes) -> None:
+    def __init__(self, store: ObjectStore, converters: Converters, secret: bytes) -> None:
         self._store = store
         self._converters = converters
         self._secret = secret
@@ -36,7 +37,20 @@ class ConvertingPreparer:
         self, item: Item, destination: Destination, wanted: tuple[str, ...]
     ) -> AsyncIterator[Source]:
         """See `Preparer.prepare`."""
-        path = self._store.path(item.object_key)
+        async with AsyncExitStack() as held:
+            try:
+                path = await held.enter_async_context(self._store.local_file(item.object_key))
+            except ObjectMissing as error:
+                raise CannotPrepare("ObjectMissing") from error
+            except StoreUnavailable as error:
+                raise PreparationUnavailable("StoreUnavailable") from error
+            prepared = self._prepared(item, path, destination, wanted)
+            yield await held.enter_async_context(prepared)
+
+    @asynccontextmanager
+    async def _prepared(
+        self, item: Item, path: Path, destination: Destination, wanted: tuple[str, ...]
+    ) -> AsyncIterator[Source]:
         profile = self._profile(destination)
         if profile is None and (not wanted or item.transfer_syntax_uid in wanted):
             yield stored_source(item, path)

@@ -1,0 +1,183 @@
+"""One suite for every kind of object store: what services may rely on, and all they may rely on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from darkroom_common.errors import PermanentError
+from darkroom_common.health import Unhealthy
+from darkroom_common.objects.store import (
+    CHUNK,
+    FileSystemStore,
+    ObjectMissing,
+    ObjectStore,
+    StoreUnavailable,
+)
+from tests.support.memory_store import MemoryStore
+
+LONG = bytes(range(256)) * (CHUNK // 128) + b"the rest"
+
+
+@dataclass
+class Bench:
+    """A store of one kind, and how to take it away."""
+
+    store: ObjectStore
+    take_away: Callable[[], None]
+    directory: Path
+    _number: int = 0
+
+    def file(self, content: bytes) -> Path:
+        self._number += 1
+        path = self.directory / f"receipt{self._number}"
+        path.write_bytes(content)
+        return path
+
+    async def put(self, **objects: bytes) -> None:
+        await self.store.put_files([(k, self.file(content)) for k, content in objects.items()])
+
+
+def file_system(directory: Path) -> Bench:
+    root = directory / "objects"
+    root.mkdir()
+    return Bench(FileSystemStore(root), lambda: void(root.rename(directory / "away")), directory)
+
+
+def void(_: object) -> None:
+    return
+
+
+def in_memory(directory: Path) -> Bench:
+    store = MemoryStore()
+    return Bench(store, lambda: setattr(store, "away", True), directory)
+
+
+@pytest.fixture(params=[file_system, in_memory])
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
+    made: Bench = request.param(tmp_path)
+    return made
+
+
+async def test_what_was_put_is_read_whole_and_in_part(bench: Bench) -> None:
+    await bench.store.put_files([("a/b/one.dcm", bench.file(LONG)), ("two", bench.file(b""))])
+    assert await bench.store.size("a/b/one.dcm") == len(LONG)
+    assert await bench.store.size("two") == 0
+    for start, length in ((0, None), (5, None), (5, 7), (CHUNK - 3, 6), (len(LONG) + 9, 5), (0, 0)):
+        expected = LONG[start : None if length is None else start + length]
+        assert await bench.store.read("a/b/one.dcm", start=start, length=length) == expected
+        for fresh in (False, True):
+            chunks = bench.store.stream("a/b/one.dcm", start=start, length=length, fresh=fresh)
+            assert b"".join([chunk async for chunk in chunks]) == expected
+
+
+async def test_a_parser_moves_about_in_an_object(bench: Bench) -> None:
+    await bench.put(key=LONG)
+    with bench.store.open_now("key") as file:
+        file.seek(300)
+        assert file.read(10) == LONG[300:310]
+        file.seek(-8, 2)
+        assert file.read() == b"the rest"
+        file.seek(0)
+        assert file.read(4) == LONG[:4]
+
+
+async def test_an_object_is_a_local_file_for_a_while(bench: Bench) -> None:
+    await bench.put(key=LONG)
+    async with bench.store.local_file("key") as path:
+        assert path.read_bytes() == LONG
+    assert await bench.store.read("key") == LONG
+
+
+async def test_nothing_is_overwritten_and_putting_again_is_no_error(bench: Bench) -> None:
+    await bench.put(key=b"first")
+    await bench.put(key=b"second", other=b"other")
+    assert await bench.store.read("key") == b"first"
+    assert await bench.store.read("other") == b"other"
+
+
+async def test_the_files_that_were_put_stay_and_may_go(bench: Bench) -> None:
+    source = bench.file(b"content")
+    await bench.store.put_files([("key", source)])
+    assert source.read_bytes() == b"content"
+    source.unlink()
+    assert await bench.store.read("key") == b"content"
+
+
+async def test_a_file_that_is_gone_cannot_be_put(bench: Bench) -> None:
+    with pytest.raises(StoreUnavailable):
+        await bench.store.put_files([("key", bench.directory / "gone")])
+    with pytest.raises(ObjectMissing):
+        await bench.store.size("key")
+
+
+async def test_what_is_missing_is_said_to_be_missing(bench: Bench) -> None:
+    await bench.put(other=b"other")
+    with pytest.raises(ObjectMissing):
+        await bench.store.read("key")
+    with pytest.raises(ObjectMissing):
+        await bench.store.size("a/key")
+    with pytest.raises(ObjectMissing):
+        bench.store.open_now("key")
+    with pytest.raises(ObjectMissing):
+        await anext(aiter(bench.store.stream("key")))
+    with pytest.raises((ObjectMissing, FileNotFoundError)):
+        async with bench.store.local_file("key") as path:
+            path.read_bytes()
+
+
+@pytest.mark.parametrize("key", ["../x", "/x", "a//b", "a/./b", "a/\x00", ""])
+async def test_a_key_that_leads_elsewhere_is_refused(bench: Bench, key: str) -> None:
+    for attempt in (
+        lambda: bench.store.put_files([(key, bench.file(b""))]),
+        lambda: bench.store.read(key),
+        lambda: bench.store.size(key),
+        lambda: bench.store.local_file(key).__aenter__(),
+    ):
+        with pytest.raises(PermanentError):
+            await attempt()
+    assert not await bench.store.holds_anything()
+
+
+async def test_a_listing_has_every_object_and_goes_on_behind_any(bench: Bench) -> None:
+    keys = ["a/b/1", "a/b/2", "a/b.c/1", "a/c", "a.d", "b/1", *(f"m/{n:03}" for n in range(300))]
+    await bench.store.put_files([(key, bench.file(key.encode())) for key in keys])
+    now = datetime.now(UTC)
+    listed = [one async for one in bench.store.list_keys()]
+    order = [one.key for one in listed]
+    assert sorted(order) == sorted(keys)
+    assert all(one.size == len(one.key) for one in listed)
+    assert all(abs(one.modified - now) < timedelta(minutes=1) for one in listed)
+    for place in (0, 1, 4, 5, 200, len(keys) - 1):
+        behind = [one.key async for one in bench.store.list_keys(after=order[place])]
+        assert behind == order[place + 1 :]
+    prefixed = [one.key async for one in bench.store.list_keys("a/b")]
+    assert prefixed == [key for key in order if key.startswith("a/b")]
+
+
+async def test_an_empty_store_holds_nothing(bench: Bench) -> None:
+    assert not await bench.store.holds_anything()
+    assert [one async for one in bench.store.list_keys()] == []
+    await bench.put(key=b"")
+    assert await bench.store.holds_anything()
+    await bench.store.check()
+
+
+async def test_room_is_known_or_without_bounds(bench: Bench) -> None:
+    space = await bench.store.space()
+    assert space is None or 0 < space.free <= space.total
+
+
+async def test_a_store_that_is_away_says_so_and_nothing_of_its_objects(bench: Bench) -> None:
+    await bench.put(key=b"content")
+    bench.take_away()
+    with pytest.raises(Unhealthy):
+        await bench.store.check()
+    with pytest.raises(StoreUnavailable):
+        await bench.store.holds_anything()
+    with pytest.raises(StoreUnavailable):
+        await anext(aiter(bench.store.list_keys()))
+    with pytest.raises(StoreUnavailable):
+        await bench.store.space()
