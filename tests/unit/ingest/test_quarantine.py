@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from darkroom_common.objects import quarantine as quarantine_module
+from darkroom_common.objects.directory import sync_directory
 from darkroom_common.objects.quarantine import (
     Busy,
     NotQuarantined,
@@ -20,7 +21,6 @@ from darkroom_common.objects.quarantine import (
     on_disk,
 )
 from darkroom_common.objects.spool import Spool
-from darkroom_common.objects.store import sync_directory
 from darkroom_ingest.quarantine.command import NotDone, quarantine
 from darkroom_ingest.receiving.acceptance import Offer
 from darkroom_ingest.receiving.receive import Receiver

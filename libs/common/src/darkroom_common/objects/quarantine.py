@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from darkroom_common.clock import monotonic, utc_now, wall_seconds
 from darkroom_common.errors import DarkroomError, TransientError
-from darkroom_common.objects.store import sync_directory
+from darkroom_common.objects.directory import sync_directory
 
 UNKNOWN: Final = "unknown"
 _ID: Final = re.compile(r"^[0-9a-f]{32}$")

@@ -20,9 +20,9 @@ from typing import BinaryIO, Final
 
 from darkroom_common.clock import utc_now
 from darkroom_common.errors import ConfigurationError, DarkroomError
+from darkroom_common.objects.directory import sync_directory
 from darkroom_common.objects.quarantine import Quarantine
 from darkroom_common.objects.receipt import Receipt, ReceiptReader
-from darkroom_common.objects.store import sync_directory
 
 _IOV_MAX: Final = 1024  # parts of one system call, <limits.h>
 _READ: Final = 1 << 20

@@ -20,6 +20,7 @@ from urllib.parse import unquote, urlsplit
 
 from darkroom_common.errors import ConfigurationError, DependencyUnavailable, PermanentError
 from darkroom_common.health import Unhealthy
+from darkroom_common.objects.directory import sync_directory
 
 CHUNK: Final = 1 << 20
 _LISTED_AT_ONCE: Final = 256
@@ -373,15 +374,6 @@ def _has_entries(directory: Path) -> bool:
 
 def _forget_cached(file: BinaryIO) -> None:
     os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-def sync_directory(directory: Path) -> None:
-    """Make the names in a directory durable."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def open_store(url: str) -> ObjectStore:
