@@ -4,10 +4,11 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from darkroom_common.amqp.broker import Received
 from darkroom_common.clock import utc_now
+from darkroom_common.errors import TransientError
 from darkroom_common.index.studies import study_known
 from darkroom_common.messages.base import new_message_id
 from darkroom_common.messages.commands import SendObjects
@@ -25,6 +26,15 @@ from darkroom_transmit.sending.repository import SendJobs
 
 log = get_logger(__name__)
 tracer = traces.get_tracer(__name__)
+WAY_ATTEMPTS: Final = 2
+"""How often a complete study waits for the event that says how it came; then that is unknown."""
+_WAYS: Final = (
+    "SELECT calling_ae_title, called_ae_title FROM transmit.arrival WHERE study_instance_uid = $1"
+)
+
+
+class WayUnknown(TransientError):
+    """A rule needs to know how a study came, and nobody has said so yet."""
 
 
 @dataclass(frozen=True)
@@ -107,11 +117,19 @@ class Router:
     async def _studies(
         self, db: Connection, rules: Sequence[Rule], received: Sequence[Received]
     ) -> set[str]:
-        """Send the studies that are complete; return the destinations."""
+        """Send the studies that are complete; return the destinations.
+
+        Raises:
+            WayUnknown: rules look at the way that a study came, which is not told yet: the two
+                events may change places while the queue is bound to one of them only.
+        """
         destinations: set[str] = set()
+        look = any(_looks_at_way(rule) for rule in rules)
         for one in received:
             if isinstance(one.message, StudyCompleted):
                 study = one.message.study_instance_uid
+                if look and one.attempt < WAY_ATTEMPTS and not await self._ways(db, study):
+                    raise WayUnknown("a study is complete of which no instance is indexed yet")
                 trace = await self._first_trace(db, study) or one.trace
                 destinations |= await self._send(db, rules, study, "study-complete", trace)
         return destinations
@@ -146,15 +164,16 @@ class Router:
         )
         return {"traceparent": found} if found else {}
 
+    @staticmethod
+    async def _ways(db: Connection, study: str) -> list[tuple[str, str]]:
+        """Return the calling and called AE titles by which a study came."""
+        return [(row[0], row[1]) for row in await db.fetch(_WAYS, study)]
+
     async def facts(self, db: Connection, study: str) -> list[SeriesFacts]:
         """Return what rules see of a study, a series each; nothing when it is not there."""
-        ways = await db.fetch(
-            "SELECT calling_ae_title, called_ae_title FROM transmit.arrival"
-            " WHERE study_instance_uid = $1",
-            study,
-        )
-        calling = tuple(sorted({row["calling_ae_title"] for row in ways}))
-        called = tuple(sorted({row["called_ae_title"] for row in ways}))
+        ways = await self._ways(db, study)
+        calling = tuple(sorted({way[0] for way in ways}))
+        called = tuple(sorted({way[1] for way in ways}))
         known = await study_known(db, self.keys, study)
         if known is None:
             return []
@@ -290,6 +309,13 @@ def _arrived(received: Sequence[Received]) -> Iterator[Arrived]:
                 pass
             case _:
                 raise TypeError(f"transmit.route got {one.message.TYPE}")
+
+
+def _looks_at_way(rule: Rule) -> bool:
+    """Tell whether a rule for complete studies needs to know who sent them."""
+    spec, given = rule.spec, rule.spec.conditions
+    titles = given.calling_ae_titles or given.called_ae_titles
+    return spec.enabled and spec.when == "study-complete" and bool(titles)
 
 
 def _told(decision: Decision) -> dict[str, Any]:
