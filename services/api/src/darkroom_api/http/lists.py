@@ -73,12 +73,6 @@ class JobsQuery(ListQuery):
     sort: Literal["-created_at", "created_at"] = "-created_at"
 
 
-class NamesQuery(ListQuery):
-    """Which page of a list by name."""
-
-    sort: Literal["name", "-name"] = "name"
-
-
 JOBS: Final = {"-created_at": NEWEST_JOBS, "created_at": OLDEST_JOBS}
 NAMES: Final = {"name": Order({"name": str}), "-name": Order({"name": str}, descending=True)}
 

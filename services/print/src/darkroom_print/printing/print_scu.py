@@ -136,11 +136,6 @@ class PrintAssociation:
         """Whether Presentation LUTs may be sent."""
         return self._user.context(PRESENTATION_LUT) is not None
 
-    @property
-    def annotates(self) -> bool:
-        """Whether there may be annotation boxes."""
-        return self._user.context(ANNOTATION_BOX) is not None
-
     def status(self) -> PrinterStatus:
         """Ask for the printer's status (H.4.6.2.1)."""
         answer = self._user.get(self._meta, PRINTER, PRINTER_INSTANCE)
