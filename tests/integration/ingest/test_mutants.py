@@ -31,7 +31,7 @@ from tests.support.dicom_peer import Association
 from tests.support.mutation import a_seed, mutated
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-STATUSES = {0x0000, 0x0122, 0x0124, 0xA700, 0xA900, 0xC000}
+STATUSES = {0x0000, 0x0122, 0x0124, 0x0211, 0xA700, 0xA900, 0xC000}
 REJECTIONS = {(1, 1, 1), (1, 1, 2), (1, 1, 3), (1, 1, 7), (1, 2, 2), (2, 3, 1), (2, 3, 2)}
 CASES = 250  # of each kind
 MOST_RSS = 24 << 20

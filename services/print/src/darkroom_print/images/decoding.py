@@ -26,6 +26,11 @@ DECODER_DEPENDENCIES: Final = dict.fromkeys(
 )  # the name that pydicom wants of a plugin
 
 
+def is_available(uid: str) -> bool:
+    """Tell pydicom whether frames of a transfer syntax can be decoded."""
+    return uid in DECODER_DEPENDENCIES
+
+
 def decode_frame(frame: bytes, runner: DecodeRunner) -> bytes:
     """Return the samples of a frame, pixel by pixel: what pydicom asks of a plugin."""
     values = np.ascontiguousarray(_decoded(frame, runner))
