@@ -13,14 +13,16 @@ from darkroom_api.http.asking import ask
 from darkroom_api.http.documented import errors
 from darkroom_api.http.errors import ApiError, Code, invalid
 from darkroom_api.http.guarded import principal_of
-from darkroom_api.http.lists import JOBS, LINKED, Catalogue, JobsQuery, Listed, list_of
+from darkroom_api.http.lists import JobsQuery
 from darkroom_api.http.parts import parts_of
-from darkroom_api.jobs.accepted import IDEMPOTENCY_KEY, Accepted, JobView, accept, withdraw
+from darkroom_api.jobs.accepted import Accepted, JobView, accept
+from darkroom_api.jobs.routes import JobRoutes
 from darkroom_common.index.objects import find_images, find_objects
 from darkroom_common.messages.base import MessageId, Reply, new_message_id
 from darkroom_common.messages.commands import PrintFilm
 from darkroom_common.messages.events import PrintState
 from darkroom_common.messages.requests import ActOnPrintJob, DrawFilm
+from darkroom_common.postgres.pool import Connection
 from darkroom_common.readers import print as print_reader
 from darkroom_common.specs.base import as_spec, strict
 from darkroom_common.specs.destinations import Name
@@ -103,13 +105,6 @@ class PrintJobSearch(JobsQuery):
     printer: Name | None = None
 
 
-class PrintChanged(BaseModel):
-    """The state of a job after somebody has acted."""
-
-    job_id: str
-    state: State
-
-
 async def _resolved(request: Request, given: NewPrintJob) -> FilmOrder:
     """Return the order with its images named.
 
@@ -165,48 +160,8 @@ async def add_print_job(request: Request, response: Response, given: NewPrintJob
     return await accept(request, response, VIEW, given, partial(_command, request, given))
 
 
-_LIST: Final = Catalogue(VIEW.source, JOBS, lambda row: PrintJob.model_validate(dict(row)))
-
-
-async def list_print_jobs(
-    request: Request, response: Response, asked: Annotated[PrintJobSearch, Query()]
-) -> Listed[PrintJob]:
-    """List jobs, newest first."""
-    return await list_of(request, response, asked, _LIST)
-
-
-async def show_print_job(request: Request, job: MessageId) -> PrintJobDetail:
-    """Show a job with its films."""
-    async with parts_of(request.scope).database.acquire() as db:
-        row = await VIEW.find(db, job)
-        films = await print_reader.films(db, job)
-    return PrintJobDetail.model_validate({**dict(row), "film_list": [dict(one) for one in films]})
-
-
-async def _act(
-    request: Request, job: str, action: Literal["retry", "cancel", "confirm"]
-) -> PrintChanged:
-    state = await withdraw(request, VIEW, job, action)
-    if state is not None:
-        return PrintChanged.model_validate({"job_id": job, "state": state})
-    by = principal_of(request.scope).username[:64]
-    reply = await ask(request.scope, ActOnPrintJob(job_id=job, action=action, requested_by=by))
-    return PrintChanged(job_id=job, state=reply.body["state"])
-
-
-async def retry(request: Request, job: MessageId) -> PrintChanged:
-    """Print what has failed, was cancelled or is unknown; an unknown film is printed again."""
-    return await _act(request, job, "retry")
-
-
-async def cancel(request: Request, job: MessageId) -> PrintChanged:
-    """Print no more of a job; a job that is being printed cannot be stopped."""
-    return await _act(request, job, "cancel")
-
-
-async def confirm(request: Request, job: MessageId) -> PrintChanged:
-    """Say that the film of an unknown job has come out: the rest goes on."""
-    return await _act(request, job, "confirm")
+async def _films(db: Connection, job: str) -> dict[str, Any]:
+    return {"film_list": [dict(one) for one in await print_reader.films(db, job)]}
 
 
 async def _picture(request: Request, reply: Reply) -> Response:
@@ -262,35 +217,30 @@ _PICTURE: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
+ROUTES: Final = JobRoutes(
+    VIEW,
+    "print",
+    PrintJob,
+    PrintJobSearch,
+    ActOnPrintJob,
+    {
+        "retry": "Print what has failed, was cancelled or is unknown; an unknown film comes again.",
+        "cancel": "Print no more of a job; a job that is being printed cannot be stopped.",
+        "confirm": "Say that the film of an unknown job has come out: the rest goes on.",
+    },
+    detail=PrintJobDetail,
+    more=_films,
+)
+
+
 def add(app: FastAPI) -> None:
     """Add the routes."""
-    base, tags = "/api/v1/print/jobs", ["print"]
-    one = f"{base}/{{job}}"
+    ROUTES.serve(app)
+    ROUTES.accept(app, add_print_job)
     app.add_api_route(
-        base, list_print_jobs, tags=[*tags], responses={**LINKED, **errors(401, 403, 422, 503)}
-    )
-    app.add_api_route(
-        base,
-        add_print_job,
-        methods=["POST"],
-        status_code=202,
-        tags=[*tags],
-        responses=errors(400, 401, 403, 404, 409, 413, 422, 503),
-        openapi_extra={"parameters": [IDEMPOTENCY_KEY]},
-    )
-    app.add_api_route(one, show_print_job, tags=[*tags], responses=errors(401, 403, 404, 422, 503))
-    for name, endpoint in (("retry", retry), ("cancel", cancel), ("confirm", confirm)):
-        app.add_api_route(
-            f"{one}/{name}",
-            endpoint,
-            methods=["POST"],
-            tags=[*tags],
-            responses=errors(401, 403, 404, 409, 422, 500, 503),
-        )
-    app.add_api_route(
-        f"{one}/films/{{film}}",
+        f"{VIEW.path}/{{job}}/films/{{film}}",
         show_film,
-        tags=[*tags],
+        tags=["print"],
         response_class=Response,
         responses={**_PICTURE, **errors(401, 403, 404, 422, 500, 503)},
     )
@@ -298,7 +248,7 @@ def add(app: FastAPI) -> None:
         "/api/v1/print/preview",
         preview,
         methods=["POST"],
-        tags=[*tags],
+        tags=["print"],
         response_class=Response,
         responses={**_PICTURE, **errors(400, 401, 403, 404, 413, 422, 500, 503)},
     )

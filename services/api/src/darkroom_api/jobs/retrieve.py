@@ -2,22 +2,20 @@
 
 import datetime as dt
 from functools import partial
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
 from fastapi import FastAPI
-from fastapi import Query as Parameter
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from darkroom_api.http.asking import ask
-from darkroom_api.http.documented import errors
 from darkroom_api.http.errors import ApiError, Code
 from darkroom_api.http.guarded import principal_of
-from darkroom_api.http.lists import JOBS, LINKED, Catalogue, JobsQuery, Listed, list_of
+from darkroom_api.http.lists import JobsQuery
 from darkroom_api.http.parts import parts_of
-from darkroom_api.jobs.accepted import IDEMPOTENCY_KEY, Accepted, JobView, accept, withdraw
-from darkroom_common.messages.base import MessageId, Uid, new_message_id
+from darkroom_api.jobs.accepted import Accepted, JobView, accept
+from darkroom_api.jobs.routes import JobRoutes
+from darkroom_common.messages.base import Uid, new_message_id
 from darkroom_common.messages.commands import RetrieveFromRemote
 from darkroom_common.messages.requests import ActOnRetrieve
 from darkroom_common.readers import transmit
@@ -77,18 +75,9 @@ class RetrieveSearch(JobsQuery):
     study_instance_uid: Uid | None = None
 
 
-class RetrieveChanged(BaseModel):
-    """The state of a job after somebody has acted; a running one ends a moment later."""
-
-    job_id: str
-    state: State
-
-
-def _shown(row: Any) -> RetrieveJob:
+def _shown(row: Any) -> dict[str, Any]:
     status = row["status"]
-    return RetrieveJob.model_validate(
-        dict(row) | {"status": None if status is None else f"{status:04X}"}
-    )
+    return dict(row) | {"status": None if status is None else f"{status:04X}"}
 
 
 async def _command(request: Request, name: str, given: RetrieveOrder) -> RetrieveFromRemote:
@@ -113,64 +102,21 @@ async def retrieve(
     return await accept(request, response, VIEW, given, partial(_command, request, name, given))
 
 
-_LIST: Final = Catalogue(VIEW.source, JOBS, _shown)
-
-
-async def list_retrieves(
-    request: Request, response: Response, given: Annotated[RetrieveSearch, Parameter()]
-) -> Listed[RetrieveJob]:
-    """List retrieve jobs, newest first."""
-    return await list_of(request, response, given, _LIST)
-
-
-async def show_retrieve(request: Request, job: MessageId) -> RetrieveJob:
-    """Show a retrieve job."""
-    async with parts_of(request.scope).database.acquire() as db:
-        row = await VIEW.find(db, job)
-    return _shown(row)
-
-
-async def _act(request: Request, job: str, action: Literal["retry", "cancel"]) -> RetrieveChanged:
-    state = await withdraw(request, VIEW, job, action)
-    if state is not None:
-        return RetrieveChanged.model_validate({"job_id": job, "state": state})
-    by = principal_of(request.scope).username[:64]
-    reply = await ask(request.scope, ActOnRetrieve(job_id=job, action=action, requested_by=by))
-    return RetrieveChanged(job_id=job, state=reply.body["state"])
-
-
-async def retry_retrieve(request: Request, job: MessageId) -> RetrieveChanged:
-    """Try a job again that has failed or was cancelled; only what is missing, if that is known."""
-    return await _act(request, job, "retry")
-
-
-async def cancel_retrieve(request: Request, job: MessageId) -> RetrieveChanged:
-    """Retrieve no more (C-CANCEL); what has arrived stays."""
-    return await _act(request, job, "cancel")
+ROUTES: Final = JobRoutes(
+    VIEW,
+    "remote",
+    RetrieveJob,
+    RetrieveSearch,
+    ActOnRetrieve,
+    {
+        "retry": "Try a job again that failed or was cancelled; only what is missing, if known.",
+        "cancel": "Retrieve no more (C-CANCEL); what has arrived stays.",
+    },
+    shown=_shown,
+)
 
 
 def add(app: FastAPI) -> None:
     """Add the routes."""
-    base, tags = "/api/v1/retrieve/jobs", ["remote"]
-    one = f"{base}/{{job}}"
-    app.add_api_route(
-        "/api/v1/remote/{name}/retrieve",
-        retrieve,
-        methods=["POST"],
-        status_code=202,
-        tags=[*tags],
-        responses=errors(400, 401, 403, 404, 409, 413, 422, 503),
-        openapi_extra={"parameters": [IDEMPOTENCY_KEY]},
-    )
-    app.add_api_route(
-        base, list_retrieves, tags=[*tags], responses={**LINKED, **errors(401, 403, 422, 503)}
-    )
-    app.add_api_route(one, show_retrieve, tags=[*tags], responses=errors(401, 403, 404, 422, 503))
-    for name, endpoint in (("retry", retry_retrieve), ("cancel", cancel_retrieve)):
-        app.add_api_route(
-            f"{one}/{name}",
-            endpoint,
-            methods=["POST"],
-            tags=[*tags],
-            responses=errors(401, 403, 404, 409, 422, 500, 503),
-        )
+    ROUTES.serve(app)
+    ROUTES.accept(app, retrieve, "/api/v1/remote/{name}/retrieve")

@@ -10,19 +10,20 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.requests import Request
 from starlette.responses import Response
 
-from darkroom_api.http.asking import ask
 from darkroom_api.http.documented import errors
 from darkroom_api.http.errors import ApiError, Code, study_not_found
 from darkroom_api.http.guarded import principal_of
-from darkroom_api.http.lists import JOBS, LINKED, Catalogue, JobsQuery, Listed, ListQuery, list_of
+from darkroom_api.http.lists import LINKED, Catalogue, JobsQuery, Listed, ListQuery, list_of
 from darkroom_api.http.parts import parts_of
-from darkroom_api.jobs.accepted import IDEMPOTENCY_KEY, Accepted, JobView, accept, withdraw
+from darkroom_api.jobs.accepted import Accepted, JobView, accept
+from darkroom_api.jobs.routes import JobRoutes
 from darkroom_common.index.objects import has_objects
 from darkroom_common.messages.base import MessageId, Uid, new_message_id
 from darkroom_common.messages.commands import SendObjects
 from darkroom_common.messages.events import TransmitState
 from darkroom_common.messages.requests import ActOnJob
 from darkroom_common.postgres.listing import Order
+from darkroom_common.postgres.pool import Connection
 from darkroom_common.readers import transmit
 from darkroom_common.specs.destinations import Name
 
@@ -127,13 +128,6 @@ class InstanceSearch(ListQuery):
     state: Literal["PENDING", "SENT", "COMMITTED", "FAILED", "CANCELLED"] | None = None
 
 
-class Changed(BaseModel):
-    """The state of a job after somebody has acted."""
-
-    job_id: str
-    state: State
-
-
 async def _command(request: Request, given: NewJob) -> SendObjects:
     async with parts_of(request.scope).database.acquire() as db:
         if await transmit.destination_kind(db, given.destination) is None:
@@ -154,23 +148,8 @@ async def add_job(request: Request, response: Response, given: NewJob) -> Accept
     return await accept(request, response, VIEW, given, partial(_command, request, given))
 
 
-_LIST: Final = Catalogue(VIEW.source, JOBS, lambda row: Job.model_validate(dict(row)))
-
-
-async def list_jobs(
-    request: Request, response: Response, asked: Annotated[JobSearch, Parameter()]
-) -> Listed[Job]:
-    """List jobs, newest first."""
-    return await list_of(request, response, asked, _LIST)
-
-
-async def show_job(request: Request, job: MessageId) -> JobDetail:
-    """Show a job with its attempts."""
-    async with parts_of(request.scope).database.acquire() as db:
-        row = await VIEW.find(db, job)
-        attempts = await transmit.attempts(db, job)
-    listed = [dict(attempt) for attempt in attempts]
-    return JobDetail.model_validate({**dict(row), "attempt_list": listed})
+async def _attempts(db: Connection, job: str) -> dict[str, Any]:
+    return {"attempt_list": [dict(attempt) for attempt in await transmit.attempts(db, job)]}
 
 
 def _instance(row: Any) -> JobInstance:
@@ -196,53 +175,28 @@ async def list_instances(
     return await list_of(request, response, asked, _INSTANCE_LIST, {"job_id": job})
 
 
-async def _act(request: Request, job: str, action: Literal["retry", "cancel"]) -> Changed:
-    state = await withdraw(request, VIEW, job, action)
-    if state is not None:
-        return Changed.model_validate({"job_id": job, "state": state})
-    by = principal_of(request.scope).username[:64]
-    reply = await ask(request.scope, ActOnJob(job_id=job, action=action, requested_by=by))
-    return Changed(job_id=job, state=reply.body["state"])
-
-
-async def retry(request: Request, job: MessageId) -> Changed:
-    """Send what has failed of a job, or was cancelled, again from now on."""
-    return await _act(request, job, "retry")
-
-
-async def cancel(request: Request, job: MessageId) -> Changed:
-    """Send no more of a job; what has arrived stays where it is."""
-    return await _act(request, job, "cancel")
+ROUTES: Final = JobRoutes(
+    VIEW,
+    "transmit",
+    Job,
+    JobSearch,
+    ActOnJob,
+    {
+        "retry": "Send what has failed of a job, or was cancelled, again from now on.",
+        "cancel": "Send no more of a job; what has arrived stays where it is.",
+    },
+    detail=JobDetail,
+    more=_attempts,
+)
 
 
 def add(app: FastAPI) -> None:
     """Add the routes."""
-    base, tags = "/api/v1/transmit/jobs", ["transmit"]
-    one = f"{base}/{{job}}"
+    ROUTES.serve(app)
+    ROUTES.accept(app, add_job)
     app.add_api_route(
-        base, list_jobs, tags=[*tags], responses={**LINKED, **errors(401, 403, 422, 503)}
-    )
-    app.add_api_route(
-        base,
-        add_job,
-        methods=["POST"],
-        status_code=202,
-        tags=[*tags],
-        responses=errors(400, 401, 403, 404, 409, 413, 422, 503),
-        openapi_extra={"parameters": [IDEMPOTENCY_KEY]},
-    )
-    app.add_api_route(one, show_job, tags=[*tags], responses=errors(401, 403, 404, 422, 503))
-    app.add_api_route(
-        f"{one}/instances",
+        f"{VIEW.path}/{{job}}/instances",
         list_instances,
-        tags=[*tags],
+        tags=["transmit"],
         responses={**LINKED, **errors(401, 403, 404, 422, 503)},
     )
-    for name, endpoint in (("retry", retry), ("cancel", cancel)):
-        app.add_api_route(
-            f"{one}/{name}",
-            endpoint,
-            methods=["POST"],
-            tags=[*tags],
-            responses=errors(401, 403, 404, 409, 422, 500, 503),
-        )

@@ -1,6 +1,5 @@
 """The five routes of a resource, as `darkroom_common.resources.declared` has it."""
 
-import inspect
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from hashlib import sha256
@@ -19,6 +18,7 @@ from darkroom_api.http.errors import ApiError, Code
 from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.lists import LINKED, Catalogue, Listed, ListQuery, list_of
 from darkroom_api.http.parts import parts_of
+from darkroom_api.http.typed import typed
 from darkroom_common.messages.resources import delete, put
 from darkroom_common.postgres.listing import Order
 from darkroom_common.resources.reader import read_one, rows_of, shown
@@ -183,7 +183,7 @@ def serve(app: FastAPI, resource: Resource[S], state: type[BaseModel] | None = N
         text, status, responses = said
         app.add_api_route(
             path,
-            _typed(endpoint, types),
+            typed(endpoint, types),
             methods=[method],
             status_code=status,
             tags=[resource.tag],
@@ -203,22 +203,6 @@ def serve(app: FastAPI, resource: Resource[S], state: type[BaseModel] | None = N
     route("GET", one, served.show, named, ("Show a {}", 200, found))
     route("PUT", one, served.replace, named, ("Change a {}, or add it", 200, put_as))
     route("DELETE", one, served.remove, named, ("Remove a {}", 204, gone))
-
-
-def _typed(endpoint: Callable[..., Any], types: Mapping[str, Any]) -> Callable[..., Any]:
-    """Return an endpoint whose parameters have these types, for FastAPI to read."""
-
-    async def typed(**given: Any) -> Response:
-        answer: Response = await endpoint(**given)
-        return answer
-
-    signature = inspect.signature(endpoint)
-    parameters = [
-        one.replace(annotation=types.get(one.name, one.annotation))
-        for one in signature.parameters.values()
-    ]
-    typed.__dict__["__signature__"] = signature.replace(parameters=parameters)
-    return typed
 
 
 def _tags(header: str) -> list[str]:
