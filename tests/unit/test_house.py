@@ -14,6 +14,8 @@ MOST_LINES_OF_A_FILE: Final = 400
 MOST_FMT_SKIP: Final = 40
 MOST_NOQA: Final = 60
 MOST_SLEEPS: Final = 40
+OF_MESSAGES: Final = "libs/common/src/darkroom_common/dimse/wire/data_set.py"
+"""Reads identifiers, which come in messages and are not stored."""
 THE_CLOCK: Final = "libs/common/src/darkroom_common/clock.py"
 FOR_ANOTHER_COMMIT: Final = "tests/fixtures/before_one_house/"
 """Runs in the house as it was, and stays as it was run."""
@@ -71,6 +73,16 @@ def test_a_rule_is_set_aside_seldom(pattern: str, folders: tuple[str, ...], most
         if name != mine
     }
     assert sum(counted.values()) <= most, {name: n for name, n in counted.items() if n}
+
+
+def test_stored_bytes_have_one_reader() -> None:
+    """It is `darkroom_common.dicom.stored`: nobody else parses files or data sets."""
+    found = {
+        name
+        for name, text in files(*SOURCES).items()
+        if re.search(r"\bdcmread\b|\bpydicom\.filereader\b|\bread_partial\b", text)
+    }
+    assert found == {OF_MESSAGES}
 
 
 def times_taken(source: str) -> list[int]:

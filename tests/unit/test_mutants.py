@@ -137,7 +137,7 @@ def header(chance: random.Random, file: bytes) -> None:
         transfer_syntax_uid=meta.transfer_syntax_uid,
     )
     try:
-        found = header_of(event, io.BytesIO(mutant))
+        found, _ = header_of(event, io.BytesIO(mutant))
     except Exception:  # noqa: BLE001 - the kinds are many; the indexer catches them all
         found = {}
     extracted = extract(found, study_instance_uid="1.2", blind=BLIND)

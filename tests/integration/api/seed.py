@@ -11,10 +11,11 @@ from pydicom.uid import ExplicitVRLittleEndian
 from darkroom_common.dicom.json_model import to_json
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys
 from darkroom_common.postgres.pool import Database
-from darkroom_metadata.indexing.extract import extract, read_header
+from darkroom_metadata.indexing.extract import extract
 from darkroom_metadata.indexing.repository import IndexRepository
 from darkroom_metadata.indexing.rows import Item, RowWriter
 from tests.support.builders import a_stored_item, encode
+from tests.support.headers import header_in
 
 EXPLICIT = str(ExplicitVRLittleEndian)
 PREAMBLE = bytes(128) + b"DICM"
@@ -75,8 +76,7 @@ class Seed:
         path.write_bytes(head + body)
         header = {}
         if readable:
-            with path.open("rb") as file:
-                header = read_header(file)
+            header = header_in(head + body)
         found = extract(header, study_instance_uid=event.study_instance_uid, blind=self.blind)
         return Item(event, found)
 

@@ -27,6 +27,7 @@ from tests.integration.metadata.test_headers import stored, written
 from tests.integration.metadata.test_indexer import BLIND, KEY, KEYS, Bench, indexing
 from tests.support.builders import a_data_set, new_uid
 from tests.support.database import Prepared
+from tests.support.headers import header_in
 
 Lines = list[dict[str, Any]]
 ROWS = {
@@ -100,12 +101,13 @@ class Archive:
         return Reindexing(indexer.database, studies, self.lines.append)
 
 
-def one_attribute(event: StoredItem, file: Any) -> dict[str, Any]:
+def one_attribute(event: StoredItem, file: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Read a header as the earlier release did: the file was not rewound."""
     if event.transfer_syntax_uid != str(ExplicitVRLittleEndian):
         file.seek(event.data_set_offset)
-        return {"00080005": {"vr": "CS", "Value": ["ISO_IR 192"]}}
-    return extract.read_header(file)
+        return {"00080005": {"vr": "CS", "Value": ["ISO_IR 192"]}}, ()
+    file.seek(0)
+    return header_in(file.read()), ()
 
 
 @pytest.fixture

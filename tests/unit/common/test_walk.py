@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
 from darkroom_common.dicom import identity as identity_module
+from darkroom_common.dicom.heads import Encoding
 from darkroom_common.dicom.identity import Identity, IdentityReader, derived_uid, is_conformant
 from darkroom_common.dicom.limits import DEFAULT_LIMITS, ReadLimits
 from darkroom_common.dicom.part10 import FileMeta, decode_head, encode_head
@@ -58,7 +59,7 @@ def pieces(data: bytes, size: int) -> list[memoryview]:
 
 def walk(data: bytes, size: int = 1 << 30, limits: ReadLimits = DEFAULT_LIMITS) -> list[Element]:
     found: list[Element] = []
-    walker = Walker(implicit=False, on_element=found.append, limits=limits)
+    walker = Walker(Encoding(implicit=False), on_element=found.append, limits=limits)
     for piece in pieces(data, size):
         walker.feed(piece)
     walker.finish()
@@ -286,7 +287,7 @@ def test_any_chunking_gives_what_the_whole_gives(data: st.DataObject) -> None:
 
 
 def test_nothing_is_held_but_the_start_of_wanted_values() -> None:
-    walker = Walker(implicit=False, wanted=frozenset({0x00100020, 0x7FE00010}))
+    walker = Walker(Encoding(implicit=False), wanted=frozenset({0x00100020, 0x7FE00010}))
     walker.feed(IDENTITY + long(0x7FE0, 0x10, b"OW", b"", 64 << 20))
     tracemalloc.start()
     try:
@@ -318,7 +319,7 @@ def test_a_cut_head_is_told(cut: int) -> None:
 
 def values_of(data: bytes, *, implicit: bool, size: int, slowly: bool) -> dict[int, bytes] | str:
     walker = Walker(
-        implicit=implicit,
+        Encoding(implicit),
         wanted=frozenset({0x00080016, 0x00100010, 0x0020000D, 0x00280010}),
         on_element=(lambda _: None) if slowly else None,
         limits=ReadLimits(elements=200),

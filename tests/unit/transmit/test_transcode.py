@@ -30,12 +30,12 @@ DCMTK = {
     "80": "dcmdjpls",
     "81": "dcmdjpls",
 }
-UNREAD = {"MR_truncated.dcm", "SC_rgb_jpeg.dcm"}
+UNREAD = {"SC_rgb_jpeg.dcm"}
 """No reader beside ours reads their pixels."""
 CUT = {"JPEG2000-embedded-sequence-delimiter.dcm"}
 """pydicom reads its pixel data up to a delimiter within a frame."""
-ODD = {"mlut_18.dcm", "MR_small_padded.dcm", "MR_truncated.dcm", "badVR.dcm"}
-"""Bits beyond the stored ones in use, trailing bytes, missing bytes, NumberOfFrames of `1A`."""
+ODD = {"mlut_18.dcm", "MR_small_padded.dcm", "badVR.dcm"}
+"""Bits beyond the stored ones in use, trailing bytes, NumberOfFrames of `1A`."""
 IMAGE = (
     "Rows",
     "Columns",

@@ -16,8 +16,9 @@ from typing import Any, Final
 from pydicom.charset import convert_encodings
 from pydicom.datadict import dictionary_VR, private_dictionary_VR
 
+from darkroom_common.dicom.heads import ITEM_END, LONG_VRS, UNDEFINED
 from darkroom_common.dicom.json_model import FILE_META, INLINE_LIMIT, Element, JsonDataset
-from darkroom_common.dicom.walk import ITEM, ITEM_END, SEQUENCE_END, UNDEFINED
+from darkroom_common.dicom.walk import ITEM, SEQUENCE_END
 
 BEGINNING: Final = 1 << 16
 """Bytes of a data set that are read at once; a header that is longer is unusual."""
@@ -124,7 +125,7 @@ class _Reader:
                     return at, last
                 vr = _VRS.get(raw_vr, "")
                 if not vr:
-                    if raw_vr not in _LONG_VRS or length:
+                    if raw_vr not in LONG_VRS or length:
                         raise Unusual
                     (length,) = _LENGTH.unpack_from(data, at)
                     at += 4
@@ -326,11 +327,8 @@ _NUMBERS: Final = {
     "US": struct.Struct("<H"), "UV": struct.Struct("<Q"),
 }  # fmt: skip
 _BINARY: Final = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
-_LONG_VRS: Final = frozenset(
-    {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
-)
 _PLAIN_VRS: Final = frozenset({*_STRINGS, *_NUMBERS, *_BINARY, "AT"})
-_VRS: Final = {vr.encode(): vr for vr in _PLAIN_VRS if vr.encode() not in _LONG_VRS}
+_VRS: Final = {vr.encode(): vr for vr in _PLAIN_VRS if vr.encode() not in LONG_VRS}
 
 
 @lru_cache(maxsize=8192)

@@ -7,9 +7,10 @@ from typing import Final
 
 from pydantic import Base64Bytes
 
+from darkroom_common.dicom.heads import DEFLATED, Encoding
 from darkroom_common.dicom.inflate import Inflater
 from darkroom_common.dicom.limits import DEFAULT_LIMITS, ReadLimits
-from darkroom_common.dicom.walk import DEFLATED, EXPLICIT_BIG, IMPLICIT_LITTLE, Unreadable, Walker
+from darkroom_common.dicom.walk import Unreadable, Walker
 
 _SOP_CLASS: Final = 0x00080016
 _SOP_INSTANCE: Final = 0x00080018
@@ -66,12 +67,8 @@ class IdentityReader:
     """
 
     def __init__(self, transfer_syntax_uid: str, limits: ReadLimits = DEFAULT_LIMITS) -> None:
-        self._walker = Walker(
-            implicit=transfer_syntax_uid == IMPLICIT_LITTLE,
-            big=transfer_syntax_uid == EXPLICIT_BIG,
-            wanted=_WANTED,
-            limits=limits,
-        )
+        encoding = Encoding.of(transfer_syntax_uid)
+        self._walker = Walker(encoding, wanted=_WANTED, limits=limits)
         self._inflater = (
             Inflater(limits.inflated_bytes) if transfer_syntax_uid in DEFLATED else None
         )

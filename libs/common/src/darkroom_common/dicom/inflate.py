@@ -67,23 +67,19 @@ class Inflater:
 
 
 class InflatedFile(io.RawIOBase):
-    """A deflated object as a file whose data set is not deflated; it holds a window of it only.
+    """The data set of a deflated object as a file, inflated; it holds a window of it only.
 
     Args:
         file: the object.
         start: where its data set starts in it.
-        head: what stands before the inflated data set here: preamble and file meta.
 
     Raises:
         Unreadable: the stream is damaged, here or at any read.
     """
 
-    name = ""
-    """pydicom asks every buffered reader for it."""
-
-    def __init__(self, file: BinaryIO, start: int, head: bytes) -> None:
+    def __init__(self, file: BinaryIO, start: int) -> None:
         super().__init__()
-        self._file, self._start, self._head = file, start, head
+        self._file, self._start = file, start
         self._restarts = -1
         self.data_set_size = sum(map(len, self._inflated()))
         self._at = 0
@@ -99,10 +95,8 @@ class InflatedFile(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Move; past the end is allowed, as in files."""
-        end = len(self._head) + self.data_set_size
-        self._at = max(
-            0, {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: end}[whence] + offset
-        )
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.data_set_size}[whence]
+        self._at = max(0, base + offset)
         return self._at
 
     def tell(self) -> int:
@@ -132,7 +126,7 @@ class InflatedFile(io.RawIOBase):
         if self._restarts > RESTARTS:
             raise Unreadable("inflates-too-far", self._at)
         self._chunks = self._inflated()
-        self._kept = bytearray(self._head)
+        self._kept = bytearray()
         self._kept_from = 0
 
     def _inflated(self) -> Iterator[bytes]:

@@ -4,11 +4,14 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
+from darkroom_common.dicom.heads import Encoding
 from darkroom_common.dicom.walk import Unreadable, Walker
 
 _LEAST: Final = 144  # bytes: preamble, prefix, group length
 PREAMBLE: Final = bytes(128)
 PREFIX: Final = b"DICM"
+HEAD_LIMIT: Final = 1 << 16
+"""Bytes; no head of ours is longer."""
 IMPLEMENTATION_CLASS_UID: Final = "2.25.216273817461907462381927461829374651"
 IMPLEMENTATION_VERSION_NAME: Final = "DARKROOM_0_1"
 AS_IT_IS: Final = b"as-it-is"
@@ -87,7 +90,7 @@ def decode_head(data: bytes | memoryview) -> tuple[FileMeta, int]:
     end = 144 + length
     if end > len(data):
         raise Unreadable("truncated", len(data))
-    walker = Walker(implicit=False, wanted=_WANTED)
+    walker = Walker(Encoding(implicit=False), wanted=_WANTED)
     walker.feed(data[144:end])
     walker.finish()
     sop_class, sop_instance, transfer_syntax, calling, called = (

@@ -1,53 +1,63 @@
 """Walks the elements of a data set without decoding values (PS3.5 chapter 7).
 
 Receiving needs to know that a data set is whole, and a few identifiers in it. The walk is fed the
-bytes as they arrive, in pieces of any size. It skips every value by its length, follows undefined
-lengths with a stack of its own, and stops at the first thing that cannot be true: a delimiter that
-is missing, an item where none belongs, an end within a value. It does no I/O and holds nothing but
-the start of the values it was asked for.
+bytes as they arrive, in pieces of any size. It skips every value by its length and follows
+sequences and items with a stack of its own, whether their lengths are defined or not. It does no
+I/O and holds nothing but the start of the values it was asked for. Who reads stored objects
+watches the same walk: what was received is read as it was judged.
+
+It stops at the first thing that cannot be true: a delimiter that is missing, an item where none
+belongs, an end within a value. Within something whose length is defined that is only noted, and
+the rest of it passed over: what follows can be read.
 """
 
-import struct
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from darkroom_common.dicom.heads import (
+    BIG,
+    ITEM_END,
+    ITEM_GROUP,
+    LITTLE,
+    LONG_HEAD,
+    LONG_VRS,
+    SEQUENCES,
+    SHORT_HEAD,
+    SHORT_VRS,
+    UNDEFINED,
+    VRS,
+    Ahead,
+    Bytes,
+    Encoding,
+    NeedsMore,
+    Plain,
+    judge,
+)
 from darkroom_common.dicom.limits import DEFAULT_LIMITS, ReadLimits
+from darkroom_common.dicom.watching import FRAGMENTS, ITEMS, SEQUENCE, Open, Watcher
 from darkroom_common.errors import PermanentError
 
-UNDEFINED: Final = 0xFFFFFFFF
 ITEM: Final = 0xFFFEE000
-ITEM_END: Final = 0xFFFEE00D
 SEQUENCE_END: Final = 0xFFFEE0DD
 PIXEL_DATA: Final = 0x7FE00010
 
-IMPLICIT_LITTLE: Final = "1.2.840.10008.1.2"
-EXPLICIT_BIG: Final = "1.2.840.10008.1.2.2"
-DEFLATED: Final = frozenset({"1.2.840.10008.1.2.1.99"})
-
 VALUE_LIMIT: Final = 1024
 """Bytes that are kept of a wanted value; identifiers have at most 64 characters."""
+NONSTANDARD_VR: Final = "nonstandard-vr"
+DAMAGED_SEQUENCE: Final = "damaged-sequence"
+FILE_META_ELEMENT: Final = "file-meta-element"
+TRAILING_PADDING: Final = "trailing-padding"
 
-_ITEM_GROUP: Final = 0xFFFE
-_SHORT_HEAD: Final = 8
-_LONG_HEAD: Final = 12
+_FILE_META: Final = 2
+_META_TAGS: Final = frozenset(range(0x00020000, 0x00020020)) | {0x00020100, 0x00020102}
+_PRIVATE: Final = 0x10000
+"""The bit of the group of a tag that is private."""
+_NO_END: Final = sys.maxsize
 _FRAGMENTED: Final = frozenset({b"OB", b"OW"})
 _HIDES_VRS: Final = frozenset({b"UN", b""})
 """PS3.5 6.2.2 note 2: UN of undefined length is a sequence in implicit little endian."""
-_LONG_VRS: Final = frozenset(
-    {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
-)
-_SHORT_VRS: Final = frozenset(
-    {
-        b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT",
-        b"PN", b"SH", b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US",
-    }
-)  # fmt: skip
-
-# What is open, innermost last: a sequence, an item of undefined length, encapsulated fragments.
-_SEQUENCE: Final = 0
-_ITEM: Final = 1
-_FRAGMENTS: Final = 2
 
 
 class Unreadable(PermanentError):
@@ -72,210 +82,307 @@ class Walker:
     """Walks one data set: `feed` its bytes in order, then `finish`.
 
     Args:
-        implicit: whether elements have no VR.
-        big: whether the byte order is big endian.
+        encoding: of its elements.
         wanted: top-level tags whose values are kept in `values`.
         on_element: is told of each top-level element when it has ended.
+        watcher: is told of everything.
         limits: bounds on what is read.
     """
 
     def __init__(
         self,
+        encoding: Encoding,
         *,
-        implicit: bool,
-        big: bool = False,
         wanted: frozenset[int] = frozenset(),
         on_element: Callable[[Element], object] | None = None,
+        watcher: Watcher | None = None,
         limits: ReadLimits = DEFAULT_LIMITS,
     ) -> None:
-        order = ">" if big else "<"
-        self._tag_long = struct.Struct(f"{order}HHL")
-        self._short = struct.Struct(f"{order}H")
-        self._long = struct.Struct(f"{order}L")
-        self._plain = struct.Struct(f"{order}HHL" if implicit else f"{order}HH2sH")
-        self._implicit = implicit
+        self._order = BIG if encoding.big else LITTLE
+        self._implicit = encoding.implicit
         self._wanted = wanted
+        self._plain = Plain(encoding, wanted | SEQUENCES | _META_TAGS | {0})
+        self._plain_in_items = [
+            Plain(Encoding(implicit, encoding.big), SEQUENCES) for implicit in (False, True)
+        ]
         self._on_element = on_element
+        self._watcher = watcher
         self._limits = limits
         self.values: dict[int, tuple[bytes, int]] = {}
         """Wanted tag to (first bytes of its first value, where the value starts)."""
+        self.oddities: set[str] = set()
+        """What was met that the standard forbids and that can be read all the same."""
         self._base = 0  # where the piece in hand starts in the data set
+        self._fed = 0
         self._count = 0
         self._left = 0  # bytes of the open value that are still to come
-        self._head = bytearray()  # a head that the pieces have cut
-        self._stack: list[tuple[int, bool]] = []
+        self._cut = bytearray()  # a head that the pieces have cut, and what tells what it is
+        self._needed = 0  # bytes of that
+        self._ended = False
+        self._stack: list[Open] = []
         self._open = (0, 0)  # tag and start of the open top-level element
         self._kept: bytearray | None = None
 
-    def feed(self, data: bytes | bytearray | memoryview) -> None:
+    @property
+    def ahead(self) -> int:
+        """Bytes that need not be fed, if they are told by `skip`: of a value nobody wants."""
+        return self._left if self._kept is None else 0
+
+    def skip(self, count: int) -> None:
+        """Pass over bytes of a value that are not fed; `count` is at most `ahead`."""
+        self._fed += count
+        self._left -= count
+        if not self._left:
+            self._settle(self._fed)
+
+    def feed(self, data: Bytes) -> None:
         """Take the next bytes.
 
         Raises:
             Unreadable: as soon as something cannot be true; nothing may be fed after that.
         """
-        at, size = 0, len(data)
-        while at < size:
-            if self._left:
-                at = self._pass(data, at)
-                continue
-            if self._head or size - at < _LONG_HEAD:
-                at = self._gather(data, at)
-                continue
-            if not self._stack and self._on_element is None:
-                passed = self._pass_plain(data, at, size)
-                if passed != at:
-                    at = passed
-                    continue
-            begin = self._base + at
-            tag, length, vr, used = self._parse(data, at)
-            at += used
-            self._enter(tag, length, vr, begin, self._base + at)
-        self._base += size
+        at, size, origin, cut = 0, len(data), self._fed, self._cut
+        while cut and at < size:
+            taken = min(self._needed - len(cut), size - at)
+            cut += data[at : at + taken]
+            at += taken
+            if len(cut) >= self._needed:
+                self._base = origin + at - len(cut)
+                del cut[: self._walk(bytes(cut), 0)]
+        if at < size:
+            self._base = origin
+            cut += data[self._walk(data, at) :]
+        self._fed = origin + size
 
-    def finish(self) -> None:
-        """Say that there is no more.
+    def finish(self) -> int:
+        """Say that there is no more; return how many bytes at the end are padding.
 
         Raises:
             Unreadable: the data set ends within an element.
         """
-        if self._left or self._head or self._stack:
-            raise Unreadable("truncated", self._base)
+        self._ended = True
+        if self._cut and not self._left:
+            self._base = self._fed - len(self._cut)
+            del self._cut[: self._walk(bytes(self._cut), 0)]
+        if self._left or self._stack or any(self._cut) or len(self._cut) >= SHORT_HEAD:
+            raise Unreadable("truncated", self._fed)
+        if self._cut:
+            self.oddities.add(TRAILING_PADDING)
+        return len(self._cut)
 
-    def _pass_plain(self, data: bytes | bytearray | memoryview, at: int, size: int) -> int:
-        """Pass over whole top-level elements that nobody wants: most of a header.
-
-        It stops before the first element that is anything else, or not all there.
-        """
-        wanted, unpack = self._wanted, self._plain.unpack_from
-        room = self._limits.elements - self._count
-        begin_room = room
-        if self._implicit:
-            while room and size - at >= _SHORT_HEAD:
-                group, number, length = unpack(data, at)
-                end = at + _SHORT_HEAD + length
-                if end > size or group == _ITEM_GROUP or (group << 16) | number in wanted:
-                    break
-                at = end
-                room -= 1
-        else:
-            while room and size - at >= _SHORT_HEAD:
-                group, number, vr, length = unpack(data, at)
-                end = at + _SHORT_HEAD + length
-                if (
-                    end > size
-                    or vr not in _SHORT_VRS
-                    or group == _ITEM_GROUP
-                    or (group << 16) | number in wanted
-                ):
-                    break
-                at = end
-                room -= 1
-        self._count += begin_room - room
+    def _walk(self, data: Bytes, at: int) -> int:
+        """Walk over a piece from `at` on; return where the first head begins that is cut."""
+        size, stack = len(data), self._stack
+        quick = self._on_element is None and self._watcher is None
+        while at < size:
+            if self._left:
+                at = self._pass(data, at)
+                continue
+            if quick:
+                passed = self._pass_plain(data, at, size)
+                if passed != at:
+                    at = passed
+                    if stack:
+                        self._settle(self._base + at)
+                    continue
+            if stack and stack[-1].end - self._base - at < SHORT_HEAD:
+                self._damaged("bad-item", self._base + at, self._base + at)
+                continue
+            if size - at < SHORT_HEAD:
+                self._needed = SHORT_HEAD
+                return at
+            try:
+                tag, vr, used, length = self._parse(data, at)
+            except NeedsMore as more:
+                self._needed = more.needed
+                return at
+            begin = self._base + at
+            if stack and begin + used > stack[-1].end:
+                self._damaged("truncated", begin, begin)
+                continue
+            at += used
+            self._enter(tag, vr, length, begin, begin + used)
         return at
 
-    def _pass(self, data: bytes | bytearray | memoryview, at: int) -> int:
+    def _pass_plain(self, data: Bytes, at: int, size: int) -> int:
+        """Pass over whole elements that nobody wants, where elements stand."""
+        plain = self._plain
+        if self._stack:
+            top = self._stack[-1]
+            if top.kind != ITEMS or top.implicit is None:
+                return at
+            plain = self._plain_in_items[top.implicit]
+            size = min(size, top.end - self._base)
+        at, passed = plain.pass_over(data, at, size, self._limits.elements - self._count)
+        self._count += passed
+        return at
+
+    def _pass(self, data: Bytes, at: int) -> int:
         taken = min(self._left, len(data) - at)
         if self._kept is not None:
             room = VALUE_LIMIT - len(self._kept)
             self._kept += data[at : at + min(taken, room)]
         self._left -= taken
-        if not self._left and not self._stack:
-            self._ended(self._base + at + taken)
-        return at + taken
-
-    def _gather(self, data: bytes | bytearray | memoryview, at: int) -> int:
-        """Fill the cut head, byte by byte of what it needs, and enter when it is whole."""
-        head = self._head
-        begin = self._base + at - len(head)
-        for needed in (_SHORT_HEAD, _LONG_HEAD):
-            taken = max(0, min(needed - len(head), len(data) - at))
-            head += data[at : at + taken]
-            at += taken
-            if len(head) < needed:
-                return at
-            tag, length, vr, used = self._parse(head, 0)
-            if used <= needed:
-                break
-        head.clear()
-        self._enter(tag, length, vr, begin, self._base + at)
+        at += taken
+        if not self._left:
+            self._settle(self._base + at)
         return at
 
-    def _parse(self, data: bytes | bytearray | memoryview, at: int) -> tuple[int, int, bytes, int]:
-        """Return (tag, length, VR or b'', bytes of the head); the length only if all are there."""
-        group, number, length = self._tag_long.unpack_from(data, at)
-        tag = (group << 16) | number
-        if group == _ITEM_GROUP:  # items have no VR, PS3.5 7.5
-            return tag, length, b"", _SHORT_HEAD
-        if self._stack[-1][1] if self._stack else self._implicit:
-            return tag, length, b"", _SHORT_HEAD
-        vr = bytes(data[at + 4 : at + 6])
-        if vr in _SHORT_VRS:
-            return tag, self._short.unpack_from(data, at + 6)[0], vr, _SHORT_HEAD
-        if vr in _LONG_VRS or (vr.isalpha() and vr.isupper()):  # PS3.5 6.2: new VRs are long
-            if len(data) - at < _LONG_HEAD:
-                return tag, 0, vr, _LONG_HEAD
-            return tag, self._long.unpack_from(data, at + 8)[0], vr, _LONG_HEAD
-        return tag, length, b"", _SHORT_HEAD  # an implicit element among explicit ones
+    def _settle(self, position: int) -> None:
+        """Close what ends with the value, item or sequence that has ended here."""
+        while self._stack and self._stack[-1].defined and self._stack[-1].end == position:
+            self._pop(position)
+        if not self._stack:
+            self._element_ended(position)
 
-    def _enter(self, tag: int, length: int, vr: bytes, position: int, start: int) -> None:
+    def _parse(self, data: Bytes, at: int) -> tuple[int, bytes, int, int]:
+        """Return tag, VR or b"", bytes of the head, and length of the element or item at `at`.
+
+        Raises:
+            NeedsMore: it is cut, or what it is cannot be said yet.
+        """
+        group, number, length = self._order.head.unpack_from(data, at)
+        tag = (group << 16) | number
+        if not (tag or length or self._stack):
+            self.oddities.add(TRAILING_PADDING)
+            return 0, b"", SHORT_HEAD, 0
+        top = self._stack[-1] if self._stack else None
+        if group == ITEM_GROUP or (top and top.kind != ITEMS):  # items have no VR, PS3.5 7.5
+            return tag, b"", SHORT_HEAD, length
+        vr = bytes(data[at + 4 : at + 6])
+        if self._is_implicit(vr):
+            return tag, b"", SHORT_HEAD, length
+        if vr in SHORT_VRS:
+            return tag, vr, SHORT_HEAD, self._order.short.unpack_from(data, at + 6)[0]
+        if vr in LONG_VRS:
+            if len(data) - at < LONG_HEAD:
+                raise NeedsMore(LONG_HEAD)
+            return tag, vr, LONG_HEAD, self._order.long.unpack_from(data, at + 8)[0]
+        room = top.end - self._base - at if top else _NO_END
+        in_item = top is not None and not top.defined
+        head = judge(Ahead(data, at, room, self._ended, in_item), self._order)
+        self.oddities.add(NONSTANDARD_VR)
+        return tag, b"", head.size, head.length
+
+    def _is_implicit(self, vr: bytes) -> bool:
+        if not self._stack:
+            return self._implicit
+        top = self._stack[-1]
+        if top.implicit is None and top.kind == ITEMS:
+            top.implicit = vr not in VRS
+        return bool(top.implicit)
+
+    def _enter(self, tag: int, vr: bytes, length: int, position: int, start: int) -> None:
         """Decide what an element or item, whose head was just read, does to the state."""
         self._count += 1
         if self._count > self._limits.elements:
             raise Unreadable("too-many-elements", position)
+        top = self._stack[-1] if self._stack else None
+        if top is not None and top.kind != ITEMS:
+            self._enter_item(tag, length, position, start)
+        elif tag >> 16 != ITEM_GROUP:
+            self._enter_element(tag, vr, length, position, start)
+        elif tag == ITEM_END and top is not None and not top.defined:
+            self._close(position, start)
+        else:
+            self._damaged("bad-item" if top else "item-outside-sequence", position, start)
+
+    def _enter_element(self, tag: int, vr: bytes, length: int, position: int, start: int) -> None:
+        end = self._stack[-1].end if self._stack else _NO_END
         if not self._stack:
-            self._enter_top(tag, length, vr, position, start)
-            return
-        kind, hidden = self._stack[-1]
-        if kind == _ITEM:
-            self._enter_nested(tag, length, vr, position, start)
-        elif tag == SEQUENCE_END:
-            self._close(start)
-        elif tag != ITEM:
-            raise Unreadable("bad-item" if kind == _SEQUENCE else "bad-fragment", position)
-        elif length != UNDEFINED:
-            self._left = length
-        elif kind == _FRAGMENTS:
-            raise Unreadable("bad-fragment", position)
-        else:
-            self._stack.append((_ITEM, hidden))
-
-    def _enter_nested(self, tag: int, length: int, vr: bytes, position: int, start: int) -> None:
-        if tag == ITEM_END:
-            self._close(start)
-        elif tag >> 16 == _ITEM_GROUP:
-            raise Unreadable("bad-item", position)
-        elif length == UNDEFINED:
-            self._push(tag, vr, position, hidden=self._stack[-1][1])
-        else:
-            self._left = length
-
-    def _enter_top(self, tag: int, length: int, vr: bytes, position: int, start: int) -> None:
-        if tag >> 16 == _ITEM_GROUP:
-            raise Unreadable("item-outside-sequence", position)
-        self._open = (tag, start)
+            self._open = (tag, start)
+            if tag >> 16 == _FILE_META:
+                self.oddities.add(FILE_META_ELEMENT)
         if length == UNDEFINED:
-            self._push(tag, vr, position, hidden=self._implicit)
-            return
-        if tag in self._wanted and tag not in self.values:
+            self._push(tag, vr, start, end, defined=False)
+        elif start + length > end:
+            self._damaged("truncated", position, start)
+        elif length and self._is_sequence(tag, vr, length):
+            self._push(tag, vr, start, start + length, defined=True)
+        else:
+            self._enter_value(tag, vr, start, length)
+
+    def _is_sequence(self, tag: int, vr: bytes, length: int) -> bool:
+        if vr not in _HIDES_VRS:
+            return vr == b"SQ"
+        if tag & _PRIVATE and self._watcher is not None:
+            return self._watcher.is_sequence(tag, length)
+        return tag in SEQUENCES
+
+    def _enter_value(self, tag: int, vr: bytes, start: int, length: int) -> None:
+        if self._watcher is not None:
+            self._watcher.value(tag, vr, start, length)
+        if not self._stack and tag in self._wanted and tag not in self.values:
             self._kept = bytearray()
         self._left = length
         if not length:
-            self._ended(start)
+            self._settle(start)
 
-    def _push(self, tag: int, vr: bytes, position: int, *, hidden: bool) -> None:
-        if tag == PIXEL_DATA or vr in _FRAGMENTED:
-            self._stack.append((_FRAGMENTS, True))
+    def _enter_item(self, tag: int, length: int, position: int, start: int) -> None:
+        """Decide what stands in a sequence or among fragments."""
+        top = self._stack[-1]
+        if tag == SEQUENCE_END and not top.defined:
+            self._close(position, start)
+        elif tag != ITEM or (top.kind == FRAGMENTS and length == UNDEFINED):
+            code = "bad-item" if top.kind == SEQUENCE else "bad-fragment"
+            self._damaged(code, position, start)
+        elif length == UNDEFINED:
+            self._open_item(top.implicit, top.end, defined=False)
+        elif start + length > top.end:
+            self._damaged("truncated", position, start)
+        elif top.kind == FRAGMENTS:
+            self._left = length
+        else:
+            self._open_item(top.implicit, start + length, defined=True)
+            self._settle(start)
+
+    def _push(self, tag: int, vr: bytes, start: int, end: int, *, defined: bool) -> None:
+        implicit: bool | None = self._stack[-1].implicit if self._stack else self._implicit
+        if not defined and (tag == PIXEL_DATA or vr in _FRAGMENTED):
+            self._stack.append(Open(FRAGMENTS, implicit, end, defined=False))
+            if self._watcher is not None:
+                self._watcher.fragments(tag, vr, start)
             return
-        self._stack.append((_SEQUENCE, hidden or vr in _HIDES_VRS))
-        if len(self._stack) > self._limits.depth * 2:
-            raise Unreadable("nested-too-deep", position)
+        if not implicit and vr in _HIDES_VRS:
+            implicit = None
+        if len(self._stack) >= self._limits.depth * 2:
+            if self._watcher is None:
+                raise Unreadable("nested-too-deep", start)
+            self._damaged("nested-too-deep", start, start)  # what is around it can be read
+            return
+        self._stack.append(Open(SEQUENCE, implicit, end, defined=defined))
+        if self._watcher is not None:
+            self._watcher.sequence(tag, vr, start)
 
-    def _close(self, position: int) -> None:
-        self._stack.pop()
+    def _open_item(self, implicit: bool | None, end: int, *, defined: bool) -> None:
+        self._stack.append(Open(ITEMS, implicit, end, defined=defined))
+        if self._watcher is not None:
+            self._watcher.item()
+
+    def _damaged(self, code: str, position: int, here: int) -> None:
+        """Pass over the rest of the innermost whose length is defined, `here` is what was read."""
+        while self._stack and not self._stack[-1].defined:
+            self._stack.pop()
         if not self._stack:
-            self._ended(position)
+            raise Unreadable(code, position)
+        self.oddities.add(DAMAGED_SEQUENCE)
+        if self._watcher is not None:
+            self._watcher.damaged(len(self._stack))
+        self._left = self._stack[-1].end - here
+        if not self._left:
+            self._settle(here)
 
-    def _ended(self, position: int) -> None:
+    def _close(self, end: int, position: int) -> None:
+        """Close the innermost, whose delimiter was read: `position` is behind it."""
+        self._pop(end)
+        self._settle(position)
+
+    def _pop(self, end: int) -> None:
+        self._stack.pop()
+        if self._watcher is not None:
+            self._watcher.closed(end)
+
+    def _element_ended(self, position: int) -> None:
         tag, start = self._open
         if self._kept is not None:
             self.values[tag] = (bytes(self._kept), start)

@@ -3,16 +3,13 @@
 import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, Literal
+from typing import Literal
 
 from darkroom_common.dicom.identity import Identity, IdentityReader
 from darkroom_common.dicom.limits import NO_LIMITS, ReadLimits
-from darkroom_common.dicom.part10 import FileMeta, decode_head
+from darkroom_common.dicom.part10 import HEAD_LIMIT, FileMeta, decode_head
 from darkroom_common.dicom.walk import Unreadable
 from darkroom_common.messages.events import StoredItem
-
-HEAD_LIMIT: Final = 1 << 16
-"""Bytes; no head of ours is longer."""
 
 
 @dataclass(frozen=True)

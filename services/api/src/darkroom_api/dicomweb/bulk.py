@@ -5,21 +5,16 @@ import struct
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final
 
-from pydicom import dcmread
-from pydicom.dataelem import RawDataElement
-from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
-from pydicom.uid import DeflatedExplicitVRLittleEndian
-
-from darkroom_api.dicomweb.pixels import swapped
+from darkroom_api.dicomweb.pixels import DEFER, swapped
+from darkroom_common.dicom.heads import UNDEFINED
+from darkroom_common.dicom.stored import StoredObject, stored_file
+from darkroom_common.dicom.walk import Unreadable
 from darkroom_common.errors import PermanentError
 
 _TAG: Final = re.compile(r"^[0-9A-Fa-f]{8}$")
 _ITEM: Final = re.compile(r"^[0-9]{1,9}$")
 MAX_DEPTH: Final = 32
-DEFER: Final = 65536
 PIXEL_DATA: Final = 0x7FE00010
-UNDEFINED: Final = 0xFFFFFFFF
 _WIDTHS: Final = {"OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}
 
 
@@ -66,7 +61,7 @@ def parse_path(text: str) -> BulkPath:
 
 
 def read_value(file: BinaryIO, path: BulkPath) -> BulkValue:
-    """Find a value; one of the data set itself that is long is only located.
+    """Find a value; one that is long is only located.
 
     Raises:
         NoSuchValue: nothing is there, or it cannot be read.
@@ -76,7 +71,7 @@ def read_value(file: BinaryIO, path: BulkPath) -> BulkValue:
     except NoSuchValue:
         raise
     except (
-        InvalidDicomError,
+        Unreadable,
         ValueError,
         KeyError,
         IndexError,
@@ -91,33 +86,29 @@ def read_value(file: BinaryIO, path: BulkPath) -> BulkValue:
 
 
 def _read_value(file: BinaryIO, path: BulkPath) -> BulkValue:
-    # In a sequence nothing is deferred: pydicom could not come back for it.
-    nested = bool(path.through)
-    dataset = dcmread(
-        file,
-        defer_size=None if nested else DEFER,
-        stop_before_pixels=nested and path.through[0][0] < PIXEL_DATA,
-        force=True,
-    )
-    deflated = dataset.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
-    if deflated and not nested:  # positions in the inflated stream mean nothing in the object
-        file.seek(0)
-        dataset = dcmread(file, force=True)
-    holder: Dataset = dataset
+    with stored_file(file) as (stored, _):
+        raw = _element(stored, path, DEFER)
+        located = raw.value is None and raw.length != 0
+        if located and raw.length == UNDEFINED:  # fragments, whose length is not told
+            raw, located = _element(stored, path, None), False
+        value = raw.value
+        width = _WIDTHS.get(str(raw.VR)[:2], 0) if stored.encoding.big else 0
+        if located:
+            if not width and not stored.inflated:
+                return BulkValue(None, raw.value_tell, raw.length)
+            value = stored.read(raw.value_tell, raw.length)
+    if isinstance(value, str):
+        value = value.encode("utf-8")
+    if not isinstance(value, bytes):
+        raise NoSuchValue("the value is not bulk data")
+    return BulkValue(swapped(value, width))
+
+
+def _element(stored: StoredObject, path: BulkPath, defer: int | None) -> Any:
+    holder = stored.data_set(defer=defer).data_set
     for tag, item in path.through:
         holder = holder[tag].value[item]
     raw: Any = holder.get_item(path.tag, keep_deferred=True)
     if raw is None or raw.VR == "SQ":
         raise NoSuchValue("there is no such value")
-    width = _WIDTHS.get(str(raw.VR)[:2], 0) if dataset.original_encoding[1] is False else 0
-    value = raw.value
-    if value is None and isinstance(raw, RawDataElement) and raw.length not in (0, UNDEFINED):
-        if not width:
-            return BulkValue(None, raw.value_tell, raw.length)
-        file.seek(raw.value_tell)
-        value = file.read(raw.length)
-    if isinstance(value, str):
-        value = value.encode("utf-8")
-    if not isinstance(value, bytes | bytearray):
-        raise NoSuchValue("the value is not bulk data")
-    return BulkValue(swapped(bytes(value), width))
+    return raw

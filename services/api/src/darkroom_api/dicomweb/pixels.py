@@ -5,16 +5,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final
 
-from pydicom import dcmread
-from pydicom.dataset import Dataset, FileDataset
+from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
-from pydicom.errors import InvalidDicomError
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+from pydicom.uid import UID
 
+from darkroom_common.dicom.stored import PIXELS, StoredObject, stored_file
+from darkroom_common.dicom.walk import Unreadable
 from darkroom_common.errors import PermanentError
 
 _IS_DIGITS: Final = 10  # most of an IS without its sign
-_PIXELS: Final = (0x7FE00010, 0x7FE00008, 0x7FE00009)
+DEFER: Final = 65536
+_OFFSETS: Final = (0x7FE00001, 0x7FE00002)
+"""The extended offset table and its lengths (PS3.3 C.7.6.3.1.8)."""
 EXPLICIT_LITTLE: Final = "1.2.840.10008.1.2.1"
 OCTETS: Final = "application/octet-stream"
 _FAMILIES: Final[dict[str, tuple[str, ...]]] = {
@@ -52,10 +54,11 @@ class PixelLayout:
         stored_syntax: of the object.
         encapsulated: whether the frames are compressed.
         frames: how many.
-        start: of the pixel data's value in the object.
+        start: of the pixel data's value in the object, or in what it inflates to.
         frame_bits: of one native frame.
         swap: bytes of a sample to reverse, since the object is big endian; 0 for none.
         offsets: extended offset table, values and lengths, if there is one.
+        inflated: whether the object is deflated.
     """
 
     transfer_syntax: str
@@ -66,7 +69,7 @@ class PixelLayout:
     frame_bits: int = 0
     swap: int = 0
     offsets: tuple[bytes, bytes] | None = None
-    inflated: bytes | None = None
+    inflated: bool = False
 
     @property
     def media_type(self) -> str:
@@ -81,12 +84,12 @@ def read_layout(file: BinaryIO) -> PixelLayout:
         NoPixels: the object cannot be read, or has no pixel data that makes sense.
     """
     try:
-        dataset = dcmread(file, stop_before_pixels=True, force=True)
-        return _layout(dataset, file)
+        with stored_file(file) as (stored, _):
+            return _layout(stored)
     except NoPixels:
         raise
     except (
-        InvalidDicomError,
+        Unreadable,
         ValueError,
         KeyError,
         AttributeError,
@@ -99,52 +102,45 @@ def read_layout(file: BinaryIO) -> PixelLayout:
         raise NoPixels("the pixel data cannot be read") from error
 
 
-def _layout(dataset: FileDataset, file: BinaryIO) -> PixelLayout:
-    syntax = UID(str(dataset.file_meta.get("TransferSyntaxUID", "1.2.840.10008.1.2")))
+def _layout(stored: StoredObject) -> PixelLayout:
+    dataset = stored.data_set(defer=DEFER, stop_at=PIXELS).data_set
+    syntax = UID(stored.transfer_syntax_uid)
     frames = int(dataset.get("NumberOfFrames") or 1)
-    if syntax == DeflatedExplicitVRLittleEndian:
-        return _deflated(file, frames)
-    implicit, little = dataset.original_encoding
-    start, length = _value(file, implicit=bool(implicit), little=little is not False)
+    pixels: Any = next((dataset.get_item(t, keep_deferred=True) for t in PIXELS if t in dataset), 0)
+    if not pixels:
+        raise NoPixels("there is no pixel data")
     if syntax.is_encapsulated:
-        table = dataset.get("ExtendedOffsetTable"), dataset.get("ExtendedOffsetTableLengths")
-        offsets = (bytes(table[0]), bytes(table[1])) if table[0] and table[1] else None
+        table = tuple(_value(stored, dataset, tag) for tag in _OFFSETS)
         return PixelLayout(
-            str(syntax), str(syntax), encapsulated=True, frames=frames, start=start, offsets=offsets
+            str(syntax),
+            str(syntax),
+            encapsulated=True,
+            frames=frames,
+            start=pixels.value_tell,
+            offsets=(table[0], table[1]) if all(table) else None,
         )
     bits = _frame_bits(dataset)
-    if length * 8 < bits * frames:
+    if pixels.length * 8 < bits * frames:
         raise NoPixels("the pixel data is shorter than its frames")
-    swap = SWAPPED.get(int(dataset.BitsAllocated), 0) if little is False else 0
     return PixelLayout(
         EXPLICIT_LITTLE,
         str(syntax),
         encapsulated=False,
         frames=frames,
-        start=start,
+        start=pixels.value_tell,
         frame_bits=bits,
-        swap=swap,
+        swap=SWAPPED.get(int(dataset.BitsAllocated), 0) if stored.encoding.big else 0,
+        inflated=stored.inflated,
     )
 
 
-def _deflated(file: BinaryIO, frames: int) -> PixelLayout:
-    file.seek(0)
-    whole = dcmread(file, force=True)
-    element: Any = next((whole.get_item(tag) for tag in _PIXELS if tag in whole), None)
-    if element is None or not element.value:
-        raise NoPixels("there is no pixel data")
-    bits = _frame_bits(whole)
-    if len(element.value) * 8 < bits * frames:
-        raise NoPixels("the pixel data is shorter than its frames")
-    return PixelLayout(
-        EXPLICIT_LITTLE,
-        str(DeflatedExplicitVRLittleEndian),
-        encapsulated=False,
-        frames=frames,
-        start=0,
-        frame_bits=bits,
-        inflated=bytes(element.value),
-    )
+def _value(stored: StoredObject, dataset: Dataset, tag: int) -> bytes:
+    element: Any = dataset.get_item(tag, keep_deferred=True)
+    if element is None:
+        return b""
+    if element.value is None and element.length:
+        return stored.read(element.value_tell, element.length)
+    return element.value or b""
 
 
 def _frame_bits(dataset: Dataset) -> int:
@@ -155,20 +151,6 @@ def _frame_bits(dataset: Dataset) -> int:
     if not 0 < bits <= MAX_FRAME * 8:
         raise NoPixels("the size of a frame makes no sense")
     return bits
-
-
-def _value(file: BinaryIO, *, implicit: bool, little: bool) -> tuple[int, int]:
-    """Return where the pixel data's value starts and its length; the file stands at the tag."""
-    order = "<" if little else ">"
-    head = file.read(8)
-    group, element = struct.unpack(f"{order}HH", head[:4])
-    if (group << 16 | element) not in _PIXELS:
-        raise NoPixels("there is no pixel data")
-    if implicit:
-        (length,) = struct.unpack(f"{order}L", head[4:])
-    else:
-        (length,) = struct.unpack(f"{order}L", file.read(4))
-    return file.tell(), length
 
 
 def read_frame(file: BinaryIO, layout: PixelLayout, index: int) -> bytes:
@@ -185,8 +167,9 @@ def read_frame(file: BinaryIO, layout: PixelLayout, index: int) -> bytes:
     first = layout.frame_bits * index
     last = first + layout.frame_bits
     start, end = first // 8, (last + 7) // 8
-    if layout.inflated is not None:
-        data = layout.inflated[start:end]
+    if layout.inflated:
+        with stored_file(file) as (stored, _):
+            data = stored.read(layout.start + start, end - start)
     else:
         file.seek(layout.start + start)
         data = file.read(end - start)

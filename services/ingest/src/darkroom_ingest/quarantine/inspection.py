@@ -9,20 +9,13 @@ from typing import Any, Final
 
 from pydicom.datadict import keyword_for_tag
 
+from darkroom_common.dicom.heads import DEFLATED, Encoding
 from darkroom_common.dicom.identity import Identity, IdentityReader
 from darkroom_common.dicom.inflate import Inflater
 from darkroom_common.dicom.limits import ReadLimits
-from darkroom_common.dicom.part10 import FileMeta, decode_head
-from darkroom_common.dicom.walk import (
-    DEFLATED,
-    EXPLICIT_BIG,
-    IMPLICIT_LITTLE,
-    Element,
-    Unreadable,
-    Walker,
-)
+from darkroom_common.dicom.part10 import HEAD_LIMIT, FileMeta, decode_head
+from darkroom_common.dicom.walk import Element, Unreadable, Walker
 from darkroom_common.objects.quarantine import Entry
-from darkroom_common.objects.receipt import HEAD_LIMIT
 from darkroom_ingest.receiving.acceptance import INCOMPLETE, Offer, match
 
 MOST_ELEMENTS: Final = 1000
@@ -101,15 +94,9 @@ def elements(path: Path, limits: ReadLimits) -> Iterator[dict[str, Any]]:
         OSError: the file cannot be read.
     """
     meta, offset = _head(path)
-    big = meta.transfer_syntax_uid == EXPLICIT_BIG
+    encoding = Encoding.of(meta.transfer_syntax_uid)
     listed: list[Element] = []
-    walker = Walker(
-        implicit=meta.transfer_syntax_uid == IMPLICIT_LITTLE,
-        big=big,
-        wanted=_SHOWN,
-        on_element=listed.append,
-        limits=limits,
-    )
+    walker = Walker(encoding, wanted=_SHOWN, on_element=listed.append, limits=limits)
     inflater = Inflater(limits.inflated_bytes) if meta.transfer_syntax_uid in DEFLATED else None
     try:
         for piece in _data_set(path, offset):
@@ -126,7 +113,7 @@ def elements(path: Path, limits: ReadLimits) -> Iterator[dict[str, Any]]:
             "keyword": keyword_for_tag(element.tag),
             "position": element.start,
             "length": element.end - element.start,
-            "value": _plain(element.tag, value, big=big),
+            "value": _plain(element.tag, value, big=encoding.big),
         }
 
 

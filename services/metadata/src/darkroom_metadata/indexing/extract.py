@@ -1,7 +1,6 @@
 """What the index keeps of one object, read from its header."""
 
 import hashlib
-import io
 import re
 from dataclasses import dataclass, field, replace
 from datetime import date, time
@@ -9,15 +8,11 @@ from functools import lru_cache
 from typing import Any, BinaryIO, Final
 
 import orjson
-from pydicom import config, dcmread
-from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian
 
 from darkroom_common.dicom.headers import Unusual, read_json
-from darkroom_common.dicom.inflate import InflatedFile
 from darkroom_common.dicom.json_model import DEFER_LIMIT, JsonDataset, texts, to_json
-from darkroom_common.dicom.part10 import FileMeta, encode_head
-from darkroom_common.dicom.walk import DEFLATED, EXPLICIT_BIG, IMPLICIT_LITTLE
+from darkroom_common.dicom.part10 import HEAD_LIMIT
+from darkroom_common.dicom.stored import StoredObject, stored_object
 from darkroom_common.index.fields import (
     PATIENT_JSON,
     PATIENT_SEARCHABLE,
@@ -30,15 +25,13 @@ from darkroom_common.index.fields import (
     search_tokens,
 )
 from darkroom_common.messages.events import StoredItem
-from darkroom_common.objects.receipt import HEAD_LIMIT
 from darkroom_common.objects.store import ObjectStore
 from darkroom_common.postgres.phi import BlindIndex
 from darkroom_common.telemetry.logs import get_logger
 
 log = get_logger(__name__)
-config.settings.reading_validation_mode = config.IGNORE
 UNREADABLE: Final = "header-unreadable"
-"""Flag of an instance whose object could not be read as DICOM."""
+"""Flag of an instance whose header could not be read, or not to its end."""
 _DATE: Final = re.compile(r"^(\d{4})[.\-]?(\d{2})[.\-]?(\d{2})$")
 _TIME: Final = re.compile(r"^(\d{2}):?(\d{2})?:?(\d{2})?(?:\.(\d{1,6}))?$")
 _INT4: Final = 2**31 - 1
@@ -88,73 +81,53 @@ def read_object(store: ObjectStore, event: StoredItem, blind: BlindIndex) -> Ext
         ObjectMissing: it is not where its message says.
         StoreUnavailable: the store is away.
     """
-    flags = event.flags
     with store.open_now(event.object_key) as file:
         head = hashlib.sha256(file.read(min(event.data_set_offset, HEAD_LIMIT))).digest()
         try:
-            header = header_of(event, file)
+            header, odd = header_of(event, file)
         except OSError:
             raise
         except Exception as error:  # noqa: BLE001 - pydicom's kinds are many
             log.warning("header.unreadable", receipt=event.receipt, reason=type(error).__name__)
-            header, flags = {}, (*flags, UNREADABLE)
+            header, odd = {}, (UNREADABLE,)
+    flags = tuple(dict.fromkeys((*event.flags, *odd)))
     found = extract(header, study_instance_uid=event.study_instance_uid, blind=blind, flags=flags)
     return replace(found, head_sha256=head)
 
 
-def header_of(event: StoredItem, file: BinaryIO) -> JsonDataset:
-    """Return the header of a stored object, the fast way where that is sure to be right.
+def header_of(event: StoredItem, file: BinaryIO) -> tuple[JsonDataset, tuple[str, ...]]:
+    """Return the header of a stored object and its flags, the fast way where that is sure.
 
     Raises:
+        Unreadable: it is deflated, and its stream is damaged.
         Exception: pydicom cannot read it; the kinds are many.
     """
-    syntax = event.transfer_syntax_uid
-    if syntax in DEFLATED:
-        return _inflated_header(event, file)
-    if syntax != EXPLICIT_BIG:
-        implicit = syntax == IMPLICIT_LITTLE
-        try:
-            return _fast(file, event.data_set_offset, event.size, implicit=implicit)
-        except Unusual:
-            pass
-    return read_header(file)
+    syntax, start, size = event.transfer_syntax_uid, event.data_set_offset, event.size
+    with stored_object(file, syntax, start, size) as stored:
+        if not stored.encoding.big:
+            try:
+                return _fast(stored), ()
+            except Unusual:
+                pass
+        return read_header(stored)
 
 
-def _inflated_header(event: StoredItem, file: BinaryIO) -> JsonDataset:
-    meta = FileMeta(event.sop_class_uid, event.sop_instance_uid, ExplicitVRLittleEndian)
-    head = encode_head(meta)
-    raw = InflatedFile(file, event.data_set_offset, head)
-    with io.BufferedReader(raw) as inflated:
-        try:
-            return _fast(inflated, len(head), raw.data_set_size, implicit=False)
-        except Unusual:
-            return read_header(inflated)
-
-
-def _fast(file: BinaryIO, start: int, size: int, *, implicit: bool) -> JsonDataset:
+def _fast(stored: StoredObject) -> JsonDataset:
     def read(at: int, count: int) -> bytes:
-        file.seek(start + at)
-        return file.read(count)
+        return stored.read(stored.start + at, count)
 
-    return read_json(read, size, implicit=implicit)
+    return read_json(read, stored.size, implicit=stored.encoding.implicit)
 
 
-def read_header(file: BinaryIO) -> JsonDataset:
-    """Return the header of a DICOM file as DICOM JSON; values over a limit are not read.
+def read_header(stored: StoredObject) -> tuple[JsonDataset, tuple[str, ...]]:
+    """Return the header of an object as DICOM JSON, and its flags; long values are not read.
 
     Raises:
         Exception: pydicom cannot read it; the kinds are many.
     """
-    file.seek(0)  # wherever somebody has read before
-    dataset: Dataset = dcmread(_Nameless(file), defer_size=DEFER_LIMIT, force=True)
-    return to_json(dataset)
-
-
-class _Nameless:
-    """A file to which pydicom comes back for deferred values, instead of opening it by its name."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.read, self.seek, self.tell = file.read, file.seek, file.tell
+    found = stored.data_set(defer=DEFER_LIMIT)
+    broken = (UNREADABLE,) if found.broken else ()
+    return to_json(found.data_set), (*sorted(found.oddities), *broken)
 
 
 def extract(
@@ -163,7 +136,7 @@ def extract(
     """Return what the index keeps, from the header alone.
 
     Args:
-        header: as `read_header` made it; empty for an object that cannot be read.
+        header: as `header_of` made it; empty for an object that cannot be read.
         study_instance_uid: the study's, derived or received: it stands for the patient when the
             data set has no patient id.
         blind: makes the tokens.

@@ -5,7 +5,7 @@ from typing import Final, Self
 
 import asyncpg
 
-from darkroom_common.dicom.walk import DEFLATED, EXPLICIT_BIG
+from darkroom_common.dicom.heads import DEFLATED, EXPLICIT_BIG
 from darkroom_common.errors import TransientError
 from darkroom_common.postgres.pool import Connection
 from darkroom_metadata.reindexing import statements as sql

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import imagecodecs
 import numpy as np
-from pydicom.dataset import Dataset, FileDataset
+from pydicom.dataset import Dataset
 from pydicom.pixels.decoders.base import Decoder, DecodeRunner, get_decoder
 
 from darkroom_print.composing.bitmap import Pixels
@@ -79,7 +79,7 @@ def _decoder(syntax: str) -> tuple[Decoder, str]:
     return decoder, _PLUGIN
 
 
-def stored_values(dataset: FileDataset, frame: int) -> tuple[Pixels, str]:
+def stored_values(dataset: Dataset, frame: int) -> tuple[Pixels, str]:
     """Return a frame, and the photometric interpretation of what is returned.
 
     Args:

@@ -5,10 +5,10 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from pydicom import dcmread
-from pydicom.dataset import Dataset, FileDataset
+from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut
 
+from darkroom_common.dicom.stored import stored_file
 from darkroom_print.composing.bitmap import Pixels, is_colour
 from darkroom_print.composing.exchange import Unrenderable
 from darkroom_print.images.decoding import stored_values
@@ -41,7 +41,7 @@ class Image:
     aspect: float
 
 
-def read_dataset(picture: Picture) -> FileDataset:
+def read_dataset(picture: Picture) -> Dataset:
     """Return the data set of a picture's file.
 
     Raises:
@@ -49,8 +49,10 @@ def read_dataset(picture: Picture) -> FileDataset:
         Unrenderable: it is no DICOM file.
     """
     try:
-        dataset = dcmread(picture.path)
-        if dataset.original_encoding[1] is False:
+        with picture.path.open("rb") as file, stored_file(file) as (stored, _):
+            found = stored.data_set()
+        dataset = found.data_set
+        if stored.encoding.big:
             _swap_tables(dataset)
     except MemoryError:
         raise
@@ -58,6 +60,8 @@ def read_dataset(picture: Picture) -> FileDataset:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # of the system; pydicom's own, for a file that is cut, have no number
         raise Unrenderable("it cannot be read") from error
+    if found.broken:
+        raise Unrenderable("it cannot be read to its end")
     return dataset
 
 
@@ -68,7 +72,7 @@ def _swap_tables(dataset: Dataset) -> None:
             element.value = np.frombuffer(element.value, ">u2").astype("<u2").tobytes()
 
 
-def render(dataset: FileDataset, picture: Picture, *, overlays: bool = True) -> Image:
+def render(dataset: Dataset, picture: Picture, *, overlays: bool = True) -> Image:
     """Return a frame as its header, or the user's window, wants it seen.
 
     Raises:
@@ -93,7 +97,7 @@ def render(dataset: FileDataset, picture: Picture, *, overlays: bool = True) -> 
     return Image(pixels, spacing, detector, _aspect(header, spacing))
 
 
-def _palette(stored: Pixels, dataset: FileDataset) -> npt.NDArray[np.float32]:
+def _palette(stored: Pixels, dataset: Dataset) -> npt.NDArray[np.float32]:
     """Look colours up (C.7.9)."""
     try:
         colours = apply_color_lut(stored, dataset)

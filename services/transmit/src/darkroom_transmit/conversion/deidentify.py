@@ -16,7 +16,7 @@ from typing import Any, Final
 from dicomanonymizer.dicom_anonymization_databases import dicomfields_2026c as table
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.dataelem import DataElement
-from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
 
@@ -115,7 +115,7 @@ class Deidentification:
     options: frozenset[str]
     key: bytes
 
-    def edit(self, dataset: FileDataset) -> None:
+    def edit(self, dataset: Dataset) -> None:
         """De-identify an object, all levels of it.
 
         Raises:
@@ -140,7 +140,7 @@ def keyed_uid(key: bytes, uid: str) -> str:
 class _Edit:
     """The de-identification of one object."""
 
-    def __init__(self, how: Deidentification, dataset: FileDataset) -> None:
+    def __init__(self, how: Deidentification, dataset: Dataset) -> None:
         self._how = how
         self._dataset = dataset
         self._kept = frozenset[int]().union(
@@ -165,10 +165,7 @@ class _Edit:
     def run(self) -> None:
         """Edit the object and say that it was done."""
         dataset = self._dataset
-        meta = FileMetaDataset()
-        meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
         self._clean(dataset)
-        dataset.file_meta = meta  # it named the stations that the object came through
         dataset.PatientName = dataset.PatientID = self._pseudonym
         dataset.PatientIdentityRemoved = "YES"
         chosen = [name for name in OPTIONS if name in self._how.options and OPTIONS[name]]

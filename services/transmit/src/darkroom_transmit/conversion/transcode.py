@@ -8,18 +8,19 @@ compressed again. The SOP instance UID stays, since nothing that a reader sees h
 import gc
 import struct
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from pydicom import dcmread
 from pydicom.charset import convert_encodings, default_encoding
 from pydicom.dataelem import DataElement, RawDataElement
-from pydicom.dataset import Dataset, FileDataset
+from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
 from pydicom.filebase import DicomFileLike
 from pydicom.filewriter import write_data_element
 
 from darkroom_common.dicom.part10 import FileMeta, encode_head
+from darkroom_common.dicom.stored import stored_file
 from darkroom_transmit.conversion import codecs
 from darkroom_transmit.conversion.codecs import Pixels
 from darkroom_transmit.conversion.encoding import PIXEL_DATA, reencode
@@ -47,7 +48,7 @@ def convert(
     target: Path,
     wanted: Sequence[str],
     *,
-    edit: Callable[[FileDataset], None] | None = None,
+    edit: Callable[[Dataset], None] | None = None,
 ) -> Converted:
     """Write the object of a file in the first wanted syntax that it can be said in.
 
@@ -60,27 +61,36 @@ def convert(
     Raises:
         Unconvertible: none of them can be made; the text says why for the last one tried.
     """
-    dataset = dcmread(source)
-    stored = str(dataset.file_meta.TransferSyntaxUID)
-    if edit is not None:
-        edit(dataset)
+    dataset, meta = _read(source, edit)
+    stored = meta.transfer_syntax_uid
     why = Unconvertible("the destination takes no transfer syntax that can be made")
     for syntax in _possible(dataset, stored, wanted):
         try:
-            return _write(dataset, stored, syntax, target)
+            return _write(dataset, meta, syntax, target)
         except Unconvertible as error:
             target.unlink(missing_ok=True)
             why = error.with_traceback(None)  # its frames hold all the pixels
             why.__cause__ = why.__context__ = None
             del dataset
             gc.collect()  # what has failed is in cycles, with all the pixels
-            dataset = dcmread(source)  # the attempt has changed it
-            if edit is not None:
-                edit(dataset)
+            dataset, meta = _read(source, edit)  # the attempt has changed it
         except BaseException:
             target.unlink(missing_ok=True)
             raise
     raise why
+
+
+def _read(source: Path, edit: Callable[[Dataset], None] | None) -> tuple[Dataset, FileMeta]:
+    with source.open("rb") as file, stored_file(file) as (stored, meta):
+        found = stored.data_set()
+    if found.broken:
+        raise Unconvertible("it cannot be read to its end")
+    if edit is not None:
+        edit(found.data_set)
+        meta = replace(
+            meta, calling_ae_title="", called_ae_title=""
+        )  # the stations it came through
+    return found.data_set, meta
 
 
 def is_lossy(dataset: Dataset, stored: str) -> bool:
@@ -99,13 +109,13 @@ def _possible(dataset: Dataset, stored: str, wanted: Sequence[str]) -> list[str]
     ]
 
 
-def _write(dataset: FileDataset, stored: str, syntax: str, target: Path) -> Converted:
-    meta = FileMeta(
-        str(dataset.SOPClassUID),
-        str(dataset.SOPInstanceUID),
-        syntax,
-        str(dataset.file_meta.get("SendingApplicationEntityTitle") or ""),
-        str(dataset.file_meta.get("ReceivingApplicationEntityTitle") or ""),
+def _write(dataset: Dataset, origin: FileMeta, syntax: str, target: Path) -> Converted:
+    stored = origin.transfer_syntax_uid
+    meta = replace(
+        origin,
+        sop_class_uid=str(dataset.SOPClassUID),
+        sop_instance_uid=str(dataset.SOPInstanceUID),
+        transfer_syntax_uid=syntax,
     )
     head = encode_head(meta)
     reencode(dataset, implicit=syntax == IMPLICIT)

@@ -12,6 +12,7 @@ from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
 from pydicom.uid import ImplicitVRLittleEndian
 
+from darkroom_common.dicom.heads import Encoding
 from darkroom_common.dicom.limits import DEFAULT_LIMITS
 from darkroom_common.dicom.walk import Unreadable, Walker
 from darkroom_common.dimse.wire.pdu import ProtocolError
@@ -39,7 +40,7 @@ def decode_data_set(data: bytes, transfer_syntax: str) -> Dataset:
         ProtocolError: it is not whole, or cannot be read.
     """
     implicit = transfer_syntax == IMPLICIT_VR_LITTLE_ENDIAN
-    walker = Walker(implicit=implicit, limits=DEFAULT_LIMITS)
+    walker = Walker(Encoding(implicit), limits=DEFAULT_LIMITS)
     try:
         walker.feed(data)
         walker.finish()
