@@ -143,12 +143,12 @@ def test_each_runs_its_own_image(name: str) -> None:
         assert CONTAINERS[name]["build"]["args"]["SERVICE"] == service
 
 
-def test_only_ingest_writes_objects() -> None:
+def test_only_ingest_and_metadata_write_objects() -> None:
     mounts = {name: c.get("volumes", []) for name, c in CONTAINERS.items()}
     target = "objects:/var/lib/darkroom/objects"
-    assert [name for name, volumes in mounts.items() if target in volumes] == ["ingest"]
+    assert [name for name, volumes in mounts.items() if target in volumes] == ["ingest", "metadata"]
     readers = {name for name, volumes in mounts.items() if f"{target}:ro" in volumes}
-    assert readers == set(SERVICES) - {"ingest", "licensing"}
+    assert readers == set(SERVICES) - {"ingest", "metadata", "licensing"}
 
 
 @pytest.mark.parametrize("name", ["transmit", "print"])

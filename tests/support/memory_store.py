@@ -1,8 +1,8 @@
 """An object store without files: what passes the suite of stores only by their interface."""
 
 import io
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -43,11 +43,28 @@ class MemoryStore:
         for key, source in files:
             try:
                 self._content(key)
+                self._objects[key] = (self._objects[key][0], datetime.now(UTC))
             except ObjectMissing:
                 try:
                     self._objects[key] = (source.read_bytes(), datetime.now(UTC))
                 except OSError as error:
                     raise StoreUnavailable(str(error.strerror)) from error
+
+    def put_now(self, key: str, pieces: Iterable[bytes]) -> None:
+        content = b"".join(pieces)
+        with suppress(ObjectMissing):
+            content = self._content(key)
+        self._objects[key] = (content, datetime.now(UTC))
+
+    async def remove(self, key: str, *, untouched_since: datetime) -> bool:
+        try:
+            self._content(key)
+        except ObjectMissing:
+            return True
+        if self._objects[key][1] >= untouched_since:
+            return False
+        del self._objects[key]
+        return True
 
     async def stream(
         self, key: str, *, start: int = 0, length: int | None = None, fresh: bool = False

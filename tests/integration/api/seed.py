@@ -12,8 +12,9 @@ from darkroom_common.dicom.json_model import to_json
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys
 from darkroom_common.postgres.pool import Database
 from darkroom_metadata.indexing.extract import extract
+from darkroom_metadata.indexing.item import Item
 from darkroom_metadata.indexing.repository import IndexRepository
-from darkroom_metadata.indexing.rows import Item, RowWriter
+from darkroom_metadata.indexing.rows import RowWriter
 from tests.support.builders import a_stored_item, encode
 from tests.support.headers import header_in
 

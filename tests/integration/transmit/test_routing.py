@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from darkroom_common.messages.base import new_message_id
-from darkroom_common.messages.events import IndexedItem, InstancesIndexed
+from darkroom_common.messages.events import IndexedItem, InstancesIndexed, InstancesReplaced
 from darkroom_common.messages.resources import put
 from darkroom_common.resources.declared import RULES
 from darkroom_common.specs.rules import RuleSpec
@@ -85,3 +85,24 @@ async def test_no_rule_for_instances_costs_no_row_of_the_inbox(desk: Desk) -> No
     assert [row[0] for row in rows] == ["SCANNER"]
     inbox = "SELECT FROM transmit.inbox WHERE consumer = 'transmit.route'"
     assert await desk.prepared.fetch(inbox) == []
+
+
+@pytest.mark.req("TRX-07", "MET-06")
+@pytest.mark.parametrize("when", ["instance", "study-complete"])
+async def test_an_instance_that_has_other_bytes_is_sent_again_to_whom_it_was_sent(
+    desk: Desk, when: str
+) -> None:
+    study, never_sent = await desk.study(3), await desk.study(1)
+    with ScriptedPeer() as peer:
+        await add_rule(desk, peer, when)
+        await desk.publish(indexed(study))
+        if when == "study-complete":
+            await desk.completed(study, revision=1)
+        await desk.jobs_are(1, "SENT")
+        first = indexed(study).items[0]
+        event = InstancesReplaced(items=(first, *indexed(never_sent).items))
+        for _ in range(3):  # delivered again and again
+            await desk.publish(event)
+        await desk.jobs_are(2, "SENT")
+        await desk.until(await desk.send("PACS", never_sent), "SENT")  # behind all of that
+        assert len(peer.stored) == 3 + 1 + 1

@@ -1,6 +1,6 @@
 """One suite for every kind of object store: what services may rely on, and all they may rely on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -181,3 +181,40 @@ async def test_a_store_that_is_away_says_so_and_nothing_of_its_objects(bench: Be
         await anext(aiter(bench.store.list_keys()))
     with pytest.raises(StoreUnavailable):
         await bench.store.space()
+
+
+async def test_an_object_made_of_bytes_is_there_once_and_whole(bench: Bench) -> None:
+    bench.store.put_now("a/b/made", (LONG[at : at + 1000] for at in range(0, len(LONG), 1000)))
+    bench.store.put_now("a/b/made", [b"other bytes"])  # what is there stays
+    assert await bench.store.read("a/b/made") == LONG
+    assert [one.key async for one in bench.store.list_keys()] == ["a/b/made"]
+
+
+async def test_what_fails_on_the_way_leaves_no_object(bench: Bench) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b"some"
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        bench.store.put_now("made", pieces())
+    with pytest.raises(ObjectMissing):
+        await bench.store.size("made")
+    assert [one.key async for one in bench.store.list_keys()] == []
+
+
+async def test_an_object_that_was_put_since_is_not_removed(bench: Bench) -> None:
+    await bench.put(one=b"1", two=b"2")
+    now = datetime.now(UTC)
+    assert not await bench.store.remove("one", untouched_since=now - timedelta(hours=1))
+    assert await bench.store.read("one") == b"1"
+    assert await bench.store.remove("one", untouched_since=now + timedelta(hours=1))
+    assert await bench.store.remove("one", untouched_since=now)  # it is gone already
+    assert [one.key async for one in bench.store.list_keys()] == ["two"]
+
+
+async def test_putting_once_more_counts_as_wanting_it(bench: Bench) -> None:
+    await bench.put(key=b"1")
+    (before,) = [one async for one in bench.store.list_keys()]
+    await bench.put(key=b"1")
+    (after,) = [one async for one in bench.store.list_keys()]
+    assert after.modified > before.modified

@@ -53,7 +53,7 @@ ingest:
   ports: {dicom: 11112}
 metadata:
   keys: {PHI_KEYS: phiKeys, BLIND_INDEX_KEY: blindIndexKey}
-  store: read
+  store: write
 transmit:
   keys: {PHI_KEYS: phiKeys, PSEUDONYM_KEY: pseudonymKey}
   store: read

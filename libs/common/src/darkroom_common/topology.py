@@ -16,6 +16,7 @@ from darkroom_common.messages.commands import (
     ChangeStudyStatus,
     DeleteStudy,
     PrintFilm,
+    ResolveConflict,
     RetrieveFromRemote,
     SendObjects,
     ValidateLicence,
@@ -23,6 +24,7 @@ from darkroom_common.messages.commands import (
 from darkroom_common.messages.events import (
     CommandRefused,
     InstancesIndexed,
+    InstancesReplaced,
     InstancesStored,
     StudyCompleted,
 )
@@ -125,9 +127,10 @@ METADATA_INDEX: Final = WorkQueue(
 METADATA_STUDIES: Final = WorkQueue(
     "metadata.studies", (DeleteStudy, ChangeStudyStatus), prefetch=20
 )
+METADATA_CONFLICTS: Final = WorkQueue("metadata.conflicts", (ResolveConflict,), prefetch=20)
 TRANSMIT_ROUTE: Final = WorkQueue(
     "transmit.route",
-    (InstancesIndexed, StudyCompleted),
+    (InstancesIndexed, InstancesReplaced, StudyCompleted),
     prefetch=64,
     unbinds=("dicom.instance.indexed.v1",),
 )
@@ -140,6 +143,7 @@ LICENSING_REQUESTS: Final = WorkQueue("licensing.requests", (ValidateLicence,), 
 WORK_QUEUES: Final = (
     METADATA_INDEX,
     METADATA_STUDIES,
+    METADATA_CONFLICTS,
     TRANSMIT_ROUTE,
     TRANSMIT_JOBS,
     PRINT_JOBS,

@@ -27,6 +27,7 @@ COLUMNS: Final[Mapping[str, str]] = {
     "study": "phi",
     "series": "phi",
     "instance": "header",
+    "conflict": "header",
 }
 """The encrypted column of each table."""
 BATCH: Final = 500
@@ -101,7 +102,10 @@ class Rekeying:
         for table in COLUMNS:
             async with self.database.acquire() as db:
                 rows = await db.fetch(
-                    statement("SELECT DISTINCT phi_key FROM index.{table}", table=table)
+                    statement(
+                        "SELECT DISTINCT phi_key FROM index.{table} WHERE phi_key IS NOT NULL",
+                        table=table,
+                    )
                 )
             unknown |= {row["phi_key"] for row in rows} - set(self.keys.keys)
         if unknown:

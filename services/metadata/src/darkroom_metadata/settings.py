@@ -30,3 +30,6 @@ class MetadataSettings(Settings):
     verify_repair: bool = Field(
         default=False, description="the scheduled comparison publishes orphans again"
     )
+    discarded_days: float = Field(
+        default=30.0, ge=0, description="the object of a discarded conflict is kept for so long"
+    )

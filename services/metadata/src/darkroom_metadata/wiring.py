@@ -2,16 +2,25 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from typing import Final
 
 from darkroom_common.amqp.rabbitmq import open_broker
+from darkroom_common.jobs.lease import Claims
 from darkroom_common.jobs.tidy import tidy
+from darkroom_common.messages.base import new_message_id
 from darkroom_common.objects.store import ObjectStore, open_store
 from darkroom_common.postgres.migrate import wait_until_compatible
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys, decode_key
 from darkroom_common.postgres.pool import Database, open_database
+from darkroom_common.seal import Seal
 from darkroom_common.service import Service
-from darkroom_common.topology import METADATA_INDEX, METADATA_STUDIES
+from darkroom_common.topology import METADATA_CONFLICTS, METADATA_INDEX, METADATA_STUDIES
+from darkroom_metadata.conflicts.commands import Commands
+from darkroom_metadata.conflicts.objects import Desk
+from darkroom_metadata.conflicts.repository import Resolutions
+from darkroom_metadata.conflicts.resolving import Resolver
+from darkroom_metadata.conflicts.upkeep import Upkeep
 from darkroom_metadata.indexing.indexer import Indexer
 from darkroom_metadata.indexing.repository import IndexRepository
 from darkroom_metadata.indexing.rows import RowWriter
@@ -23,6 +32,8 @@ from darkroom_metadata.verification.ledger import Ledger
 from darkroom_metadata.verification.reconciler import Objects
 from darkroom_metadata.verification.schedule import Planned, Schedule
 from darkroom_metadata.verification.verification import Brake, Contents, Rows
+
+LEASE_SECONDS: Final = 20.0
 
 
 async def run(service: Service, settings: MetadataSettings) -> None:
@@ -55,17 +66,36 @@ async def run(service: Service, settings: MetadataSettings) -> None:
             )
             lifecycle = Lifecycle(database, outbox, timedelta(seconds=settings.quiet_seconds))
             schedule = _schedule(settings, database, store, outbox, indexer)
+            resolver = _resolver(settings, indexer, keys)
+            upkeep = Upkeep(database, store, resolver.desk, keys)
+            commands = Commands(resolver)
             async with service.background(
                 broker.consume_batches(
                     METADATA_INDEX, indexer.index, size=METADATA_INDEX.prefetch, linger=0
                 ),
                 broker.consume(METADATA_STUDIES, Studies(database, outbox).handle),
+                broker.consume(METADATA_CONFLICTS, commands.handle),
+                resolver.runner.run(),
+                upkeep.run(),
                 outbox.run(database, broker),
                 lifecycle.run(),
-                tidy(database, inboxes=(indexer.inbox,)),
+                tidy(database, inboxes=(indexer.inbox, commands.inbox)),
                 schedule.run(),
             ):
                 await service.run_until_stopped()
+
+
+def _resolver(settings: MetadataSettings, indexer: Indexer, keys: PhiKeys) -> Resolver:
+    """Put together what carries out decisions about conflicts."""
+    table = Resolutions(indexer.outbox).table
+    return Resolver(
+        Claims(table, indexer.database, new_message_id(), LEASE_SECONDS),
+        Desk(indexer.store, indexer.blind, indexer.executor),
+        keys,
+        Seal(keys),
+        indexer.outbox,
+        timedelta(days=settings.discarded_days),
+    )
 
 
 def _schedule(

@@ -7,9 +7,9 @@ import asyncpg
 from darkroom_common.health import Unhealthy
 from darkroom_common.postgres.pool import Database
 
-NEEDED: Final = 3
+NEEDED: Final = 5
 """The migration of schema `index` that brought the last column that readers use."""
-KNOWN: Final = 3
+KNOWN: Final = 5
 """The last migration that this code was written with; a later `post` one is for newer code."""
 
 

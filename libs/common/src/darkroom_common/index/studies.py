@@ -21,6 +21,7 @@ _STUDY: Final = (  # study_study_instance_uid_key
     "SELECT s.study_date, s.modalities,"
     " pgp_sym_decrypt_bytea(s.phi, ($1::text[])[s.phi_key]) AS phi"
     " FROM index.study s WHERE s.study_instance_uid = $2 AND s.status <> 'deleted'"
+    " ORDER BY s.id LIMIT 1"  # of several patients': the one that was first
 )
 _SERIES: Final = (  # study_study_instance_uid_key, series_study_id_series_instance_uid_key
     "SELECT e.series_instance_uid, e.modality,"

@@ -20,6 +20,7 @@ Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 """SHA-256 in lower-case hexadecimal."""
 AeTitle = Annotated[str, StringConstraints(max_length=16)]
 """Application entity title without padding, PS3.5 section 6.2."""
+ConflictId = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,17}$")]
 ObjectKey = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 
 

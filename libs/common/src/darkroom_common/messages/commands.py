@@ -4,7 +4,8 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from darkroom_common.messages.base import Command, MessageId, Uid
+from darkroom_common.messages.base import Command, ConflictId, MessageId, Uid
+from darkroom_common.specs.conflicts import Decision
 from darkroom_common.specs.destinations import Name
 from darkroom_common.specs.films import FilmOrder
 
@@ -67,6 +68,23 @@ class ChangeStudyStatus(Command):
     study_instance_uid: Uid
     status: Literal["complete", "verified", "archived"]
     requested_by: str = Field(default="", max_length=64)
+
+
+class ResolveConflict(Command):
+    """Carry out an operator's decision about a conflict. Metadata keeps it as a job of its own.
+
+    `sealed` is the `Decision`, which may name a patient; without it, there is nothing to say.
+    """
+
+    TYPE: ClassVar[str] = "conflict.resolve.v1"
+    SEALED: ClassVar[type[BaseModel] | None] = Decision
+
+    job_id: MessageId
+    conflict_id: ConflictId
+    action: Literal["promote", "discard", "keep", "merge", "move", "split"]
+    version: int | None = Field(default=None, ge=1, description="of the conflict; None: any")
+    requested_by: str = Field(default="", max_length=64, description="user name")
+    sealed: str = Field(default="", max_length=16 << 10, description="a Decision; see seal.py")
 
 
 class ValidateLicence(Command):

@@ -6,6 +6,7 @@ from pydantic import AwareDatetime, Field
 
 from darkroom_common.messages.base import (
     AeTitle,
+    ConflictId,
     Digest,
     Event,
     MessageId,
@@ -99,6 +100,58 @@ class InstanceConflicted(Event):
     object_key: ObjectKey
     sha256: Digest
     calling_ae_title: AeTitle
+
+
+class InstancesReplaced(Batch):
+    """Instances of the index have other bytes than before: an operator has resolved a conflict.
+
+    Their attributes may be others, too, those of study and patient included. Published by metadata
+    in the transaction of the change, once for every change of an instance; the `receipt` of an item
+    is that of the change.
+    """
+
+    TYPE: ClassVar[str] = "dicom.instances.replaced.v1"
+
+    items: tuple[IndexedItem, ...] = items_field()
+
+
+ConflictKind = Literal["instance", "correction", "patient", "series", "modality"]
+ConflictState = Literal["open", "kept", "promoted", "discarded", "merged", "moved", "split"]
+
+
+class ConflictOpened(Event):
+    """Something disagrees with what the index has, and waits for an operator.
+
+    An instance has come with other bytes, a study with another patient, a series in another study
+    or with another modality. Published by metadata in the transaction that keeps it; all of it is
+    kept, and nothing that was there has been changed.
+    """
+
+    TYPE: ClassVar[str] = "dicom.conflict.opened.v1"
+
+    conflict_id: ConflictId
+    kind: ConflictKind
+    study_instance_uid: Uid = Field(description="of what has come")
+    series_instance_uid: Uid
+    sop_instance_uid: Uid = Field(description="the first instance that disagrees")
+    attributes: tuple[str, ...] = Field(default=(), description="keywords of what disagrees")
+    calling_ae_title: AeTitle
+
+
+class ConflictResolved(Event):
+    """An operator's decision about a conflict is carried out.
+
+    Published by metadata in the last transaction of it; what it has changed of instances is in
+    `dicom.instances.replaced.v1`.
+    """
+
+    TYPE: ClassVar[str] = "dicom.conflict.resolved.v1"
+
+    conflict_id: ConflictId
+    kind: ConflictKind
+    state: ConflictState
+    instances: int = Field(ge=0, description="that have other bytes or attributes than before")
+    requested_by: str = Field(default="", max_length=64, description="user name")
 
 
 class StudyCompleted(Event):

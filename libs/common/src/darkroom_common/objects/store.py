@@ -1,155 +1,43 @@
-"""The object store: immutable objects under keys.
-
-An object is a DICOM file (PS3.10): preamble, file meta, then the data set byte for byte as it was
-received. Nothing is ever overwritten: a key carries the digest of what it names.
-"""
+"""The object store as files; `interface.py` says what every kind of store does."""
 
 import asyncio
 import os
 import shutil
 import stat
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple, Protocol
+from typing import BinaryIO, Final
 from urllib.parse import unquote, urlsplit
 
-from darkroom_common.errors import ConfigurationError, DependencyUnavailable, PermanentError
+from darkroom_common.errors import ConfigurationError, PermanentError
 from darkroom_common.health import Unhealthy
 from darkroom_common.objects.directory import sync_directory
+from darkroom_common.objects.interface import (
+    Listed,
+    ObjectMissing,
+    ObjectStore,
+    StoreUnavailable,
+    VolumeSpace,
+)
 
+__all__ = [
+    "CHUNK",
+    "FileSystemStore",
+    "Listed",
+    "ObjectMissing",
+    "ObjectStore",
+    "StoreUnavailable",
+    "VolumeSpace",
+    "open_store",
+]
 CHUNK: Final = 1 << 20
 _LISTED_AT_ONCE: Final = 256
 _REMEMBERED: Final = 10_000
 """Directories whose names are known to be durable."""
-
-
-class ObjectMissing(PermanentError):
-    """No object has this key."""
-
-
-class StoreUnavailable(DependencyUnavailable):
-    """The store cannot be reached, is full or failed to sync."""
-
-
-@dataclass(frozen=True)
-class VolumeSpace:
-    """Room on the volume, in bytes."""
-
-    free: int
-    total: int
-
-
-class Listed(NamedTuple):
-    """One object as a listing shows it."""
-
-    key: str
-    size: int
-    """Bytes of the whole object."""
-    modified: datetime
-    """When it came to be where it is, as far as the store knows."""
-
-
-class ObjectStore(Protocol):
-    """What every kind of store does. Offsets and lengths are bytes."""
-
-    async def put_files(self, files: Sequence[tuple[str, Path]]) -> None:
-        """Make local files durable objects; a key that exists already is left as it is.
-
-        Raises:
-            StoreUnavailable: nothing can be said of any of them; do it again.
-        """
-        ...
-
-    def stream(
-        self, key: str, *, start: int = 0, length: int | None = None, fresh: bool = False
-    ) -> AsyncIterator[bytes]:
-        """Yield the bytes from `start`, at most `length` of them.
-
-        With `fresh` they come from the medium, as far as that can be had, not from a cache, and
-        leave none behind: to see what is really kept.
-
-        Raises:
-            ObjectMissing: at the first step.
-            StoreUnavailable: at any step.
-        """
-        ...
-
-    async def read(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
-        """Return the bytes from `start`, at most `length` of them.
-
-        Raises:
-            ObjectMissing: there is none.
-            StoreUnavailable: the store is away.
-        """
-        ...
-
-    async def size(self, key: str) -> int:
-        """Return the size of an object in bytes.
-
-        Raises:
-            ObjectMissing: there is none.
-        """
-        ...
-
-    def open_now(self, key: str) -> BinaryIO:
-        """Open an object for a thread that parses it: seekable, and it may block.
-
-        Raises:
-            ObjectMissing: there is none.
-            StoreUnavailable: the store is away.
-        """
-        ...
-
-    def local_file(self, key: str) -> AbstractAsyncContextManager[Path]:
-        """Hold an object as a file of this machine: for `sendfile`, or for another process.
-
-        It is read only, and there for the length of the block: the object itself where it is a
-        file, a copy of it otherwise.
-
-        Raises:
-            ObjectMissing: there is none; where the object itself is the file, opening it says so.
-            StoreUnavailable: the store is away.
-        """
-        ...
-
-    def list_keys(self, prefix: str = "", *, after: str = "") -> AsyncIterator[Listed]:
-        """Yield the objects whose keys begin with `prefix`, in the store's own fixed order.
-
-        What is added or removed meanwhile may be in it or not; drafts never are.
-
-        Args:
-            prefix: the beginning of the keys.
-            after: a key that an earlier listing gave, to go on behind it.
-
-        Raises:
-            StoreUnavailable: at any step.
-        """
-        ...
-
-    async def holds_anything(self) -> bool:
-        """Tell whether there is anything at all: a volume that is not mounted holds nothing.
-
-        Raises:
-            StoreUnavailable: the store is away.
-        """
-        ...
-
-    async def check(self) -> None:
-        """Raise `Unhealthy` when the store cannot be used."""
-        ...
-
-    async def space(self) -> VolumeSpace | None:
-        """Return the room that there is; None in a store without bounds.
-
-        Raises:
-            StoreUnavailable: the store is away.
-        """
-        ...
 
 
 class FileSystemStore:
@@ -188,7 +76,8 @@ class FileSystemStore:
             try:
                 os.link(source, target)  # the bytes were synced in the spool
             except FileExistsError:
-                pass
+                with suppress(PermissionError):  # it is of another owner, after a restore
+                    os.utime(target)  # wanted once more: `remove` looks at this
             except OSError as error:
                 if not source.exists():
                     raise
@@ -285,6 +174,42 @@ class FileSystemStore:
             raise ObjectMissing(key) from error
         except OSError as error:
             raise StoreUnavailable(f"object store: {error.strerror}") from error
+
+    def put_now(self, key: str, pieces: Iterable[bytes]) -> None:
+        """Write a draft beside the object's place, sync it and link it there."""
+        target = self._path(key)
+        draft = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}.part")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with draft.open("wb") as file:
+                    for piece in pieces:
+                        file.write(piece)
+                    file.flush()
+                    os.fsync(file.fileno())
+                self._put([(target, draft)])
+            finally:
+                draft.unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreUnavailable(f"object store: {error.strerror}") from error
+
+    async def remove(self, key: str, *, untouched_since: datetime) -> bool:
+        """Unlink the file, unless its name or its bytes are newer."""
+        try:
+            return await asyncio.to_thread(self._remove, self._path(key), untouched_since)
+        except OSError as error:
+            raise StoreUnavailable(f"object store: {error.strerror}") from error
+
+    @staticmethod
+    def _remove(path: Path, untouched_since: datetime) -> bool:
+        try:
+            if path.stat().st_ctime >= untouched_since.timestamp():
+                return False
+            path.unlink()
+            sync_directory(path.parent)
+        except FileNotFoundError:
+            pass
+        return True
 
     @asynccontextmanager
     async def local_file(self, key: str) -> AsyncIterator[Path]:

@@ -119,6 +119,14 @@ VERIFIED: Final = Counter(
     "darkroom_verified_total", "Objects looked at by verification.", ["check", "outcome"]
 )  # check: contents, rows, objects; outcome: well, damaged
 VERIFIED_BYTES: Final = Counter("darkroom_verified_bytes_total", "Bytes read back.")
+CONFLICTS_OPEN: Final = Gauge(
+    "darkroom_conflicts_open", "Conflicts that wait for an operator.", ["kind"]
+)
+RESOLUTIONS: Final = Counter(
+    "darkroom_conflict_resolutions_total",
+    "Decisions about conflicts that have entered a state.",
+    ["action", "state"],
+)
 FINDINGS_OPEN: Final = Gauge(
     "darkroom_verification_findings", "Findings of verification that are open.", ["kind"]
 )

@@ -18,8 +18,8 @@ from darkroom_common.postgres.pool import CLASH_ATTEMPTS, Database, is_clash
 from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_metadata.indexing.extract import Extracted, read_object
+from darkroom_metadata.indexing.item import Item, LostRace
 from darkroom_metadata.indexing.repository import IndexRepository
-from darkroom_metadata.indexing.rows import Item, LostRace
 
 log = get_logger(__name__)
 CONSUMER: Final = "metadata.index"

@@ -12,7 +12,9 @@ from darkroom_common.messages.events import (
     StoredItem,
 )
 from darkroom_common.postgres.pool import Connection
-from darkroom_metadata.indexing.rows import Item, RowWriter
+from darkroom_metadata.conflicts.opening import open_beside, open_bytes
+from darkroom_metadata.indexing.item import Item
+from darkroom_metadata.indexing.rows import RowWriter
 from darkroom_metadata.studies.changes import revive_deleted
 
 
@@ -71,10 +73,12 @@ class IndexRepository:
             else:
                 fresh[item.sop_instance_uid] = item
         if fresh:
-            changed = await self.rows.insert(db, list(fresh.values()))
-            outcome.messages += [(event, {}) for event in changed]
+            made = await self.rows.insert(db, list(fresh.values()))
+            outcome.messages += [(event, {}) for event in made.changed]
             outcome.added = len(fresh)
-            batches = InstancesIndexed.of([_indexed(item) for item in fresh.values()])
+            outcome.messages += await open_beside(db, made.disagreements, made.ids)
+            outcome.conflicts += len(made.disagreements)
+            batches = InstancesIndexed.of([indexed(item) for item in fresh.values()])
             outcome.messages += [(batch, batch.trace) for batch in batches]
         if again:
             known |= await self._known(db, {item.sop_instance_uid for item in again} - set(known))
@@ -98,9 +102,8 @@ class IndexRepository:
             for row in rows
         }
 
-    @staticmethod
     async def _repeat(
-        db: Connection, again: Sequence[Item], known: dict[str, _Known], outcome: Outcome
+        self, db: Connection, again: Sequence[Item], known: dict[str, _Known], outcome: Outcome
     ) -> None:
         """Count what came again; keep what came otherwise as a conflict, once for each object."""
         same: Counter[int] = Counter()
@@ -112,29 +115,12 @@ class IndexRepository:
                 same[have.id] += 1
                 outcome.duplicates += 1
                 continue
-            added = await db.fetchval(
-                "INSERT INTO index.conflict (instance_id, study_instance_uid, series_instance_uid,"
-                " object_key, sha256, size, receipt, calling_ae_title, received_at,"
-                " data_set_offset, head_sha256)"
-                " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
-                " ON CONFLICT DO NOTHING RETURNING id",
-                have.id,
-                event.study_instance_uid,
-                event.series_instance_uid,
-                event.object_key,
-                bytes.fromhex(event.sha256),
-                event.size,
-                event.receipt,
-                event.calling_ae_title,
-                event.received_at,
-                event.data_set_offset,
-                item.found.head_sha256,
-            )
-            if added is None:
+            opened = await open_bytes(db, have.id, item, self.rows.keys)
+            if opened is None:
                 outcome.duplicates += 1
             else:
                 outcome.conflicts += 1
-                outcome.messages.append((_conflicted(event), event.trace))
+                outcome.messages += [(_conflicted(event), event.trace), (opened, event.trace)]
         await db.execute(
             "UPDATE index.instance i SET duplicates = i.duplicates + g.n"
             " FROM unnest($1::bigint[], $2::int[]) AS g (id, n) WHERE i.id = g.id",
@@ -144,7 +130,8 @@ class IndexRepository:
         outcome.messages += [(event, {}) for event in await revive_deleted(db, sorted(same))]
 
 
-def _indexed(item: Item) -> IndexedItem:
+def indexed(item: Item) -> IndexedItem:
+    """Return what is told of an instance that is in the index."""
     event = item.event
     return IndexedItem(
         receipt=event.receipt,

@@ -16,11 +16,15 @@ import asyncpg
 
 from darkroom_common.messages.events import StoredItem
 from darkroom_common.objects.store import ObjectMissing, ObjectStore
+from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.phi import PGP_OPTIONS, BlindIndex, PhiKeys
 from darkroom_common.postgres.pool import Connection, Database
+from darkroom_metadata.conflicts.regrouping import Regrouping
 from darkroom_metadata.indexing.extract import UNREADABLE, Protected, nameless_patient, read_object
+from darkroom_metadata.indexing.filing import is_stranger
+from darkroom_metadata.indexing.item import Item
 from darkroom_metadata.indexing.repository import lock_studies
-from darkroom_metadata.indexing.rows import FLAG_SEPARATOR, Item, RowWriter
+from darkroom_metadata.indexing.rows import FLAG_SEPARATOR, RowWriter
 from darkroom_metadata.reindexing import statements as sql
 from darkroom_metadata.verification.verification import Brake
 
@@ -42,6 +46,8 @@ class Progress:
     modalities: set[str] = field(default_factory=set)
     instances: int = 0
     changed: int = 0
+    strangers: list[Item] = field(default_factory=list)
+    """Instances that disagree with the first of their study, or of their series."""
     missing: list[str] = field(default_factory=list)
     """Keys of objects that are not there: their rows are left as they are."""
 
@@ -56,6 +62,7 @@ class StudyReindexer:
     blind: BlindIndex
     executor: Executor
     brake: Brake
+    outbox: Outbox = field(default_factory=lambda: Outbox("index"))
 
     async def read(self, study: Progress) -> None:
         """Read the instances and write those rows that differ, some in each transaction.
@@ -78,6 +85,9 @@ class StudyReindexer:
         await self._study(db, study)
         for row in await db.fetch(sql.SERIES, self.keys.by_id(), study.id):
             await self._series(db, row, study.series.get(row["id"]))
+        regrouping = Regrouping(self.keys, self.outbox)
+        await regrouping.part(db, study.strangers)
+        await regrouping.unite(db, study.uid)
 
     async def _some(self, db: Connection, study: Progress) -> int:
         rows = await db.fetch(sql.INSTANCES, self.keys.by_id(), study.id, study.last, BATCH)
@@ -95,8 +105,11 @@ class StudyReindexer:
             study.instances += 1
             if one is None:
                 study.missing.append(row["object_key"])
-            elif one.found.modality:
+                continue
+            if one.found.modality:
                 study.modalities.add(one.found.modality)
+            if _is_stranger(study, row["series_id"], one):
+                study.strangers.append(one)
         return len(rows)
 
     def _read_all(self, rows: Sequence[asyncpg.Record], study: str) -> list[Item | None]:
@@ -186,6 +199,14 @@ class StudyReindexer:
     @property
     def _encryption(self) -> tuple[str, int, str]:
         return self.keys.current_key, self.keys.current, PGP_OPTIONS
+
+
+def _is_stranger(study: Progress, series: int, one: Item) -> bool:
+    if study.first is not None and is_stranger(study.first, one):
+        return True
+    first = study.series[series]
+    modalities = {one.found.modality, first.found.modality if first else None}
+    return None not in modalities and len(modalities) > 1
 
 
 def _differs(row: asyncpg.Record, item: Item | None) -> bool:

@@ -25,7 +25,9 @@ _CONFLICTS: Final = (
     " NULL AS transfer_syntax_uid, encode(c.head_sha256, 'hex') AS head_sha256"
     " FROM index.conflict c"
     " JOIN index.instance i ON i.id = c.instance_id"
+    " WHERE c.kind IN ('instance', 'correction') AND c.removed_at IS NULL"
 )
+"""The others name an object that its instance names as well."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +71,9 @@ async def total(db: Connection, run: Run) -> tuple[int, int]:
         "SELECT count(*) AS objects, coalesce(sum(size), 0)::bigint AS bytes FROM ("
         " SELECT size, coalesce(verified_at, indexed_at) AS seen, received_at"
         " FROM index.instance UNION ALL"
-        " SELECT size, coalesce(verified_at, received_at), received_at FROM index.conflict)"
-        " AS every WHERE NOT $1 OR (seen < $2 AND ($3::timestamptz IS NULL"
-        " OR received_at >= $3))",
+        " SELECT size, coalesce(verified_at, received_at), received_at FROM index.conflict"
+        "  WHERE kind IN ('instance', 'correction') AND removed_at IS NULL) AS every"
+        " WHERE NOT $1 OR (seen < $2 AND ($3::timestamptz IS NULL OR received_at >= $3))",
         by_contents,
         run.due,
         run.since,
@@ -96,7 +98,7 @@ async def next_contents(db: Connection, run: Run, limit: int) -> list[Expected]:
     if not rows:
         rows = await db.fetch(
             # conflict_verification
-            f"{_CONFLICTS} WHERE coalesce(c.verified_at, c.received_at) < $1"
+            f"{_CONFLICTS} AND coalesce(c.verified_at, c.received_at) < $1"
             " AND ($2::timestamptz IS NULL OR c.received_at >= $2)"
             " ORDER BY coalesce(c.verified_at, c.received_at), c.id LIMIT $3",
             run.due,
@@ -118,7 +120,7 @@ async def next_rows(db: Connection, run: Run, limit: int) -> list[Expected]:
             last = "0"
     if not rows:
         rows = await db.fetch(  # conflict_pkey
-            f"{_CONFLICTS} WHERE c.id > $1 ORDER BY c.id LIMIT $2", int(last or 0), limit
+            f"{_CONFLICTS} AND c.id > $1 ORDER BY c.id LIMIT $2", int(last or 0), limit
         )
     return [_expected(row) for row in rows]
 
@@ -129,7 +131,8 @@ async def unnamed(db: Connection, keys: Sequence[str]) -> set[str]:
         # instance_object, conflict_object
         "SELECT key FROM unnest($1::text[]) AS given (key)"
         " WHERE NOT EXISTS (SELECT FROM index.instance i WHERE i.object_key = key)"
-        " AND NOT EXISTS (SELECT FROM index.conflict c WHERE c.object_key = key)",
+        " AND NOT EXISTS (SELECT FROM index.conflict c WHERE c.object_key = key"
+        "  AND c.removed_at IS NULL)",
         keys,
     )
     return {row["key"] for row in rows}

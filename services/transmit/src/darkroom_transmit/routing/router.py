@@ -12,7 +12,12 @@ from darkroom_common.errors import TransientError
 from darkroom_common.index.studies import study_known
 from darkroom_common.messages.base import new_message_id
 from darkroom_common.messages.commands import SendObjects
-from darkroom_common.messages.events import IndexedItem, InstancesIndexed, StudyCompleted
+from darkroom_common.messages.events import (
+    IndexedItem,
+    InstancesIndexed,
+    InstancesReplaced,
+    StudyCompleted,
+)
 from darkroom_common.postgres.inbox import Inbox
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.phi import PhiKeys
@@ -30,6 +35,10 @@ WAY_ATTEMPTS: Final = 2
 """How often a complete study waits for the event that says how it came; then that is unknown."""
 _WAYS: Final = (
     "SELECT calling_ae_title, called_ae_title FROM transmit.arrival WHERE study_instance_uid = $1"
+)
+_FORGET_ROUTED: Final = (
+    "DELETE FROM transmit.routed WHERE destination = ANY($1::text[]) AND rule = ANY($2::text[])"
+    " AND sop_instance_uid = ANY($3::text[]) RETURNING rule"
 )
 
 
@@ -78,13 +87,17 @@ class Router:
         arrived = list(_arrived(received))
         looked_at = arrived if "instance" in moments else []
         completed = [one for one in received if isinstance(one.message, StudyCompleted)]
-        ids = [one.item.receipt for one in looked_at] + [one.message.id for one in completed]
+        replaced = list(_replaced(received))
+        ids = [one.item.receipt for one in (*looked_at, *replaced)]
+        ids += [one.message.id for one in completed]
         destinations: set[str] = set()
         async with self.database.transaction() as db:
             await self._remember(db, arrived)
             new = await self.inbox.first_times(db, ids) if ids else set()
             fresh = [one for one in looked_at if one.item.receipt in new]
             destinations |= await self._instances(db, rules, fresh)
+            again = {one.item.receipt: one for one in replaced if one.item.receipt in new}
+            destinations |= await self._again(db, rules, list(again.values()))
             if "study-complete" in moments:
                 studies = [one for one in completed if one.message.id in new]
                 destinations |= await self._studies(db, rules, studies)
@@ -132,6 +145,28 @@ class Router:
                     raise WayUnknown("a study is complete of which no instance is indexed yet")
                 trace = await self._first_trace(db, study) or one.trace
                 destinations |= await self._send(db, rules, study, "study-complete", trace)
+        return destinations
+
+    async def _again(
+        self, db: Connection, rules: Sequence[Rule], replaced: Sequence[Arrived]
+    ) -> set[str]:
+        """Send what has other bytes than before to whom rules have sent it; return whom.
+
+        A rule that does not want it any more, of its new study or patient, sends nothing.
+        """
+        studies: dict[str, set[str]] = defaultdict(set)
+        traced: dict[str, dict[str, str]] = {}
+        for one in replaced:
+            studies[one.item.study_instance_uid].add(one.item.sop_instance_uid)
+            traced.setdefault(one.item.study_instance_uid, one.trace)
+        destinations: set[str] = set()
+        known = sorted({name for rule in rules for name in rule.spec.destinations})
+        names = [rule.name for rule in rules]
+        for study, uids in sorted(studies.items()):
+            rows = await db.fetch(_FORGET_ROUTED, known, names, sorted(uids))
+            again = [rule for rule in rules if rule.name in {row["rule"] for row in rows}]
+            for when in ("instance", "study-complete") if again else ():
+                destinations |= await self._send(db, again, study, when, traced[study], only=uids)
         return destinations
 
     @staticmethod
@@ -305,10 +340,18 @@ def _arrived(received: Sequence[Received]) -> Iterator[Arrived]:
             case InstancesIndexed(items=items):
                 for item in items:
                     yield Arrived(item, item.trace or one.trace)
-            case StudyCompleted():
+            case StudyCompleted() | InstancesReplaced():
                 pass
             case _:
                 raise TypeError(f"transmit.route got {one.message.TYPE}")
+
+
+def _replaced(received: Sequence[Received]) -> Iterator[Arrived]:
+    """Yield the instances that have other bytes than before."""
+    for one in received:
+        if isinstance(one.message, InstancesReplaced):
+            for item in one.message.items:
+                yield Arrived(item, item.trace or one.trace)
 
 
 def _looks_at_way(rule: Rule) -> bool:

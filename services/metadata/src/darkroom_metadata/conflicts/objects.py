@@ -1,0 +1,116 @@
+"""Objects of conflicts, read again from the store or written anew with corrected attributes."""
+
+import asyncio
+import hashlib
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import chain
+from typing import Final
+
+import asyncpg
+
+from darkroom_common.dicom.correction import corrected
+from darkroom_common.dicom.part10 import HEAD_LIMIT, decode_head, encode_head
+from darkroom_common.errors import PermanentError
+from darkroom_common.objects.receipt import ReceiptReader
+from darkroom_common.objects.store import CHUNK, ObjectStore
+from darkroom_common.postgres.phi import BlindIndex
+from darkroom_metadata.indexing.extract import UNREADABLE, read_object
+from darkroom_metadata.indexing.item import Item
+
+_IN_KEY: Final = 16
+"""Digits of the digest that a key has; see `darkroom_common.objects.keys`."""
+Values = Mapping[int, str | None]
+"""By tag: the text, values separated by backslashes; None takes the element out."""
+
+
+class Damaged(PermanentError):
+    """An object is not as it was received: `darkroom verify` says more."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An object that a row names."""
+
+    object_key: str
+    sha256: str
+    receipt: str
+    received_at: datetime
+
+    @classmethod
+    def of(cls, row: asyncpg.Record) -> "Kept":
+        """Return the object of a row with these columns; the digest is hexadecimal."""
+        return cls(row["object_key"], row["sha256"], row["receipt"], row["received_at"])
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Reads and writes objects in threads.
+
+    Raises (all methods):
+        ObjectMissing: it is not in the store.
+        Damaged: it is not what its row says.
+        Unreadable: it is no whole data set.
+        StoreUnavailable: the store is away.
+    """
+
+    store: ObjectStore
+    blind: BlindIndex
+    executor: Executor
+
+    async def read(self, kept: Kept) -> Item:
+        """Return what the index keeps of an object, all of which is read."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.executor, self._read, kept)
+
+    async def correct(self, kept: Kept, values: Values) -> Item:
+        """Write an object with other values of some attributes; return what is new.
+
+        What is written is the same each time, so that it may be done again.
+
+        Raises:
+            Unsayable: a text has no form in the character set of the object.
+        """
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.executor, self._correct, kept, values)
+
+    def _read(self, kept: Kept) -> Item:
+        reader = ReceiptReader()
+        with self.store.open_now(kept.object_key) as file:
+            while piece := file.read(CHUNK):
+                reader.feed(piece)
+        receipt = reader.finish(receipt_id=kept.receipt, received_at=kept.received_at)
+        if receipt.sha256 != kept.sha256:
+            raise Damaged("an object is not as it was received")
+        event = receipt.stored(kept.object_key)
+        return Item(event, read_object(self.store, event, self.blind))
+
+    def _correct(self, kept: Kept, values: Values) -> Item:
+        item = self._read(kept)
+        is_ascii = UNREADABLE not in item.found.flags and item.found.header.isascii()
+        digest = hashlib.sha256()
+        for piece in self._corrected(item, values, is_ascii=is_ascii):
+            digest.update(piece)
+        sha256 = digest.hexdigest()
+        key = _key(kept, sha256)
+        with self.store.open_now(kept.object_key) as file:
+            meta, _ = decode_head(file.read(HEAD_LIMIT))
+        pieces = self._corrected(item, values, is_ascii=is_ascii)
+        self.store.put_now(key, chain([encode_head(meta)], pieces))
+        return self._read(Kept(key, sha256, kept.receipt, kept.received_at))
+
+    def _corrected(self, item: Item, values: Values, *, is_ascii: bool) -> Iterator[bytes]:
+        event = item.event
+        with self.store.open_now(event.object_key) as file:
+            yield from corrected(
+                file, event.data_set_offset, event.transfer_syntax_uid, values, is_ascii=is_ascii
+            )
+
+
+def _key(kept: Kept, sha256: str) -> str:
+    """Return the key of an object that stands for another: the same, with its own digest."""
+    old, new = kept.sha256[:_IN_KEY], sha256[:_IN_KEY]
+    found, at, rest = kept.object_key.rpartition(old)
+    return f"{found}{new}{rest}" if at else f"{kept.object_key}.{new}"

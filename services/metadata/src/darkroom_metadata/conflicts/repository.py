@@ -1,0 +1,94 @@
+"""What operators have asked for, as jobs; and the statements about one conflict."""
+
+from typing import Any, Final
+
+from darkroom_common.errors import PermanentError
+from darkroom_common.jobs.attempt import Attempt
+from darkroom_common.jobs.kind import JobKind, Phases
+from darkroom_common.jobs.table import JobTable
+from darkroom_common.messages.commands import ResolveConflict
+from darkroom_common.postgres.outbox import Outbox
+from darkroom_common.postgres.pool import Connection
+from darkroom_common.specs.conflicts import refusal
+from darkroom_common.telemetry import metrics, traces
+
+PHASES: Final = Phases(
+    waiting="PENDING",
+    working=("RESOLVING",),
+    retrying="RETRYING",
+    ended_well=("DONE",),
+    failed="FAILED",
+    cancelled="CANCELLED",
+)
+PURPOSE: Final = "conflict decision"
+"""Of what is sealed in a command and in the job that it becomes."""
+STALE: Final = "it has been changed meanwhile"
+# A command that finds another at work is kept as a job that has failed, where people see it.
+_ADD: Final = (  # resolution_pkey, resolution_at_work
+    "INSERT INTO index.resolution (id, conflict_id, action, version, sealed, requested_by,"
+    " traceparent, created_at, state, reason, finished_at)"
+    " SELECT $1, $2, $3, $4, $5, $6, $7, $8, CASE WHEN $9 = '' THEN 'PENDING' ELSE 'FAILED' END,"
+    " $9, CASE WHEN $9 <> '' THEN now() END"
+    " WHERE NOT EXISTS (SELECT FROM index.resolution WHERE id = $1)"
+    " RETURNING *"
+)
+_CONFLICT: Final = (  # whoever resolves it, or asks for it, waits for whoever does so now
+    "SELECT kind, state, version, EXISTS (SELECT FROM index.resolution r"
+    "  WHERE r.conflict_id = c.id AND r.state IN ('PENDING', 'RESOLVING', 'RETRYING')) AS busy"
+    " FROM index.conflict c WHERE c.id = $1 FOR UPDATE"
+)
+FIND: Final = (
+    "SELECT c.id, c.kind, c.state, c.version, c.object_key, encode(c.sha256, 'hex') AS sha256,"
+    " c.receipt, c.received_at, c.first_study_id, c.first_series_id, c.beside_study_id,"
+    " c.beside_series_id FROM index.conflict c WHERE c.id = $1"
+)
+
+
+class Resolutions:
+    """Writes the table `resolution`."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self.kind: JobKind[Attempt] = JobKind(
+            name="resolution",
+            table="index.resolution",
+            lane="action",
+            phases=PHASES,
+            counter=metrics.RESOLUTIONS,
+            attempt=Attempt,
+            change="conflict",
+        )
+        self.table: JobTable[Attempt] = JobTable(self.kind, outbox)
+
+    async def add(self, db: Connection, asked: ResolveConflict) -> bool:
+        """Add a job, a failed one for what cannot be done; return whether it is new.
+
+        Raises:
+            PermanentError: there is no such conflict.
+        """
+        number = int(asked.conflict_id)
+        row = await db.fetchrow(_CONFLICT, number)
+        if row is None:
+            raise PermanentError("there is no such conflict")
+        reason = refusal(row["kind"], row["state"], asked.action)
+        if row["busy"]:
+            reason = "somebody has asked for something else with it, which is not done yet"
+        elif asked.version not in (None, row["version"]):
+            reason = STALE
+        added: Any = await db.fetchrow(
+            _ADD,
+            asked.job_id,
+            number,
+            asked.action,
+            asked.version,
+            asked.sealed,
+            asked.requested_by,
+            traces.inject().get("traceparent", ""),
+            asked.occurred_at,
+            reason,
+        )
+        if added is None:
+            return False
+        by, action, name = asked.requested_by, asked.action, asked.conflict_id
+        await self.table.log_change(db, by, action, name)
+        await self.table.entered(db, added)
+        return True
