@@ -21,6 +21,14 @@ ABORT = -2
 """Instead of a status: A-ABORT."""
 CLOSE = -3
 """Instead of a status: close the connection."""
+RESET = -4
+"""Instead of a status: a TCP reset."""
+RELEASE = -5
+"""Instead of a status: A-RELEASE-RQ."""
+ANSWER_AND_ABORT = -6
+"""Success, then A-ABORT."""
+ANSWER_AND_RELEASE = -7
+"""Success, then A-RELEASE-RQ."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,8 @@ class Script:
     """Of (SOP instance UID, how often it has come)."""
     wrong_message_id: bool = False
     max_length: int = 16384
+    within: Callable[[str], int | None] = lambda _uid: None
+    """What to do instead of taking more than the first bytes of a data set, of its UID."""
     delay: float = 0.0
     most: int | None = None  # associations; above a transient rejection
 
@@ -215,6 +225,7 @@ class _Served:
                         if struct.unpack("<H", fields[0x0100])[0] == 0x0030:
                             self._respond(context, fields, 0)
                 else:
+                    self._look(fields)
                     data_set += value
                     if control & 2:
                         self._store(context, fields, bytes(data_set))
@@ -228,15 +239,31 @@ class _Served:
         digest = hashlib.sha256(data_set).hexdigest()
         stored = Stored(uid, digest, self.contexts[context][1], time.monotonic(), len(data_set))
         status = script.status(uid, self.peer.arrived(stored))
-        if status == SILENT:
-            self.peer.until_ended()
-            raise EOFError
-        if status == ABORT:
-            self.connection.sendall(struct.pack(">BxLxxBB", 7, 4, 0, 0))
-            raise EOFError
-        if status == CLOSE:
-            raise EOFError
+        if status in (ANSWER_AND_ABORT, ANSWER_AND_RELEASE):
+            self._respond(context, fields, 0)
+            self._end(ABORT if status == ANSWER_AND_ABORT else RELEASE)
+        if status < 0:
+            self._end(status)
         self._respond(context, fields, status)
+
+    def _look(self, fields: dict[int, bytes]) -> None:
+        end = self.peer.script.within(fields[0x1000].decode().strip("\x00 "))
+        if end is not None:
+            self._end(end)
+
+    def _end(self, how: int) -> None:
+        if how == SILENT:
+            self.peer.until_ended()
+        elif how == ABORT:
+            self.connection.sendall(struct.pack(">BxLxxBB", 7, 4, 0, 0))
+        elif how == RELEASE:
+            self.connection.sendall(struct.pack(">BxLL", 5, 4, 0))
+            with suppress(OSError):
+                self.connection.settimeout(1.0)
+                self._pdu()
+        elif how == RESET:
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        raise EOFError
 
     def _answer(self, body: bytes) -> bytes:
         script = self.peer.script

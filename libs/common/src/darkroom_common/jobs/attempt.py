@@ -43,6 +43,8 @@ class Attempt:
         lane: to which its kind says that it belongs.
         number: of this attempt, from 1.
         tries: attempts before this one that count for the back-off.
+        progressed: whether this one has brought the job nearer to its end: what can go on so comes
+            to it, and no attempt counts until one brings nothing.
         rank: the smaller goes first.
         row: the job's row as it was claimed.
         traceparent: of whoever asked for the job.
@@ -59,6 +61,7 @@ class Attempt:
     row: Record
     traceparent: str = ""
     stopped: Literal["", "lost", "stopping"] = ""
+    progressed: bool = False
     links: list[Link] = field(default_factory=list)
     backoff: Backoff = field(default_factory=Backoff)
     _said: list[Stop] = field(default_factory=list)
@@ -102,6 +105,8 @@ def retry_or_fail(  # noqa: PLR0913 - all but three by keyword
 ) -> Ending:
     """Return the ending of an attempt that has failed and may work later: the last one is final."""
     given = columns or {}
+    if attempt.progressed:
+        return Ending(retrying, reason, wait=delay(backoff, 0, chance), columns=given)
     if attempt.tries + 1 >= backoff.max_attempts:
         return Ending(failed, reason, counts=True, columns=given)
     wait = delay(backoff, attempt.tries, chance)

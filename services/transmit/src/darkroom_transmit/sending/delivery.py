@@ -3,10 +3,12 @@
 import asyncio
 import random
 import threading
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 
 from opentelemetry.trace import SpanKind
@@ -25,7 +27,7 @@ from darkroom_transmit.sending.outcome import Outcome, Verdict
 from darkroom_transmit.sending.pool import PoolExhausted
 from darkroom_transmit.sending.repository import SendJobs
 from darkroom_transmit.sending.results import Results
-from darkroom_transmit.sending.sender import Orders, Sender
+from darkroom_transmit.sending.sender import Interrupted, Orders, Sender
 from darkroom_transmit.sending.sources import (
     CannotPrepare,
     Item,
@@ -33,6 +35,7 @@ from darkroom_transmit.sending.sources import (
     Preparer,
     Source,
 )
+from darkroom_transmit.sending.suspicion import FAULTS, Suspicion
 from darkroom_transmit.sending.throttle import Throttle
 
 log = get_logger(__name__)
@@ -40,6 +43,10 @@ tracer = traces.get_tracer(__name__)
 FALLBACK_SYNTAXES: Final = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2")
 """What every storage SCP takes at least the last of, PS3.5 section 10.1."""
 NOT_ACCEPTED: Final = "TransferSyntaxNotAccepted"
+_ANSWERS: Final = frozenset(
+    {"SopClassNotAccepted", "ServiceNotFound", "NotAuthenticated", "NotAuthorised"}
+)
+"""Why a test fails of a destination that is there all the same."""
 _STATES: Final[tuple[State, ...]] = ("closed", "open", "half-open")
 
 
@@ -65,6 +72,30 @@ class Yard:
     chance: Callable[[], float] = random.random
 
 
+class _Told:
+    """Hears from any thread what became of data sets, and has it kept in the loop's.
+
+    Attributes:
+        refused: items whose transfer syntax, beside them, was not accepted.
+    """
+
+    def __init__(self, take: Callable[[Item, Outcome], None]) -> None:
+        self.refused: list[tuple[Item, str]] = []
+        self._take = take
+        self._known: set[str] = set()
+        self._loop = asyncio.get_running_loop()
+
+    def __call__(self, source: Source, outcome: Outcome) -> None:
+        self._known.add(source.item.sop_instance_uid)
+        if outcome.reason == NOT_ACCEPTED:
+            self.refused.append((source.item, source.transfer_syntax_uid))
+        else:
+            self._loop.call_soon_threadsafe(self._take, source.item, outcome)
+
+    def __contains__(self, source: Source) -> bool:
+        return source.item.sop_instance_uid in self._known
+
+
 @dataclass
 class Delivery:
     """Sends batches to one destination.
@@ -80,6 +111,7 @@ class Delivery:
     results: Results
     wake: Callable[[], None]
     stop: threading.Event = field(default_factory=threading.Event)
+    suspicion: Suspicion = field(default_factory=Suspicion)
 
     def __post_init__(self) -> None:
         """Make the threads, which start when they are needed."""
@@ -128,15 +160,7 @@ class Delivery:
         self, claimed: Claimed, items: Sequence[Item], wanted: tuple[str, ...]
     ) -> list[tuple[Item, str]]:
         """Send what can be made ready; return what was refused, with its transfer syntax."""
-        again: list[tuple[Item, str]] = []
-        loop = asyncio.get_running_loop()
-
-        def told(source: Source, outcome: Outcome) -> None:
-            if outcome.reason == NOT_ACCEPTED:
-                again.append((source.item, source.transfer_syntax_uid))
-            else:
-                loop.call_soon_threadsafe(self.results.take, claimed, source.item, outcome)
-
+        told = _Told(partial(self._take, claimed))
         async with AsyncExitStack() as held:
             ready: dict[str, list[Source]] = {}
             for item in items:
@@ -146,7 +170,12 @@ class Delivery:
             for sources in ready.values():
                 if not claimed.halted:
                     await self._deliver(claimed, sources, told)
-        return again
+        return told.refused
+
+    def _take(self, claimed: Claimed, item: Item, outcome: Outcome) -> None:
+        if outcome.arrived:
+            self.suspicion.arrived()
+        self.results.take(claimed, item, outcome)
 
     async def _prepare(
         self, claimed: Claimed, item: Item, wanted: tuple[str, ...], held: AsyncExitStack
@@ -161,25 +190,75 @@ class Delivery:
             self.results.take(claimed, item, Outcome(Verdict.RETRY, error.reason))
         return None
 
-    async def _deliver(
-        self, claimed: Claimed, sources: Sequence[Source], told: Callable[[Source, Outcome], None]
-    ) -> None:
+    async def _deliver(self, claimed: Claimed, sources: Sequence[Source], told: "_Told") -> None:
+        """Send; what the destination does not stand is set apart from the others by halving."""
         sender = self.yard.senders.get(self.destination.spec.kind)
         if sender is None:
             claimed.halt("KindNotAvailable", permanent=True)
             return
-        orders = Orders(
-            told, self.stop, self._throttle, self._threads, DICOM_PRIORITY[claimed.priority]
+        priority, alone = DICOM_PRIORITY[claimed.priority], sources[0].item.faults > 0
+        orders = Orders(told, self.stop, self._throttle, self._threads, priority, fresh=alone)
+        groups = deque([list(sources)])
+        while groups and not claimed.halted:
+            group = groups.popleft()
+            try:
+                await self._to_its_end(sender.send(self.destination, group, orders))
+            except PoolExhausted:
+                self.breaker.nothing_learnt()
+                claimed.halt("PoolExhausted", exhausted=True)
+            except Interrupted as fault:
+                if claimed.progressed:
+                    await self._closed_again()
+                suspects = fault.sources
+                if len(suspects) > 1:
+                    half = len(suspects) // 2
+                    groups.extendleft([list(suspects[half:]), list(suspects[:half])])
+                if rest := [one for one in group if one not in suspects and one not in told]:
+                    groups.appendleft(rest)
+                if len(suspects) == 1:
+                    await self._suspect(claimed, sender, suspects[0].item, fault)
+            except PeerFault as fault:
+                await self._faulted(claimed, fault)
+            else:
+                await self._closed_again()
+
+    async def _suspect(
+        self, claimed: Claimed, sender: Sender, item: Item, fault: PeerFault
+    ) -> None:
+        """Put an object aside, or say that it has failed, unless the destination is at fault."""
+        alone = item.faults > 0
+        proven = claimed.arrived > 0 or claimed.row["sent"] > 0
+        blamed = self.suspicion.blames_destination(
+            item.sop_instance_uid, alone=alone, proven=proven
         )
-        try:
-            await self._to_its_end(sender.send(self.destination, sources, orders))
-        except PoolExhausted:
-            self.breaker.nothing_learnt()
-            claimed.halt("PoolExhausted", exhausted=True)
-        except PeerFault as fault:
+        if alone and not proven and not blamed:
+            blamed = not await self._answers(sender)
+        if blamed:
             await self._faulted(claimed, fault)
-        else:
-            await self._closed_again()
+        if alone and blamed:
+            return
+        log.warning(
+            "instance.suspected",
+            destination=self.destination.name,
+            job=claimed.id,
+            sop_instance_uid=item.sop_instance_uid,
+            reason=fault.reason,
+            detail=fault.detail,
+            faults=item.faults + 1,
+        )
+        final = alone and (item.faults + 1 >= FAULTS or not fault.transient)
+        verdict = Verdict.FAILED if final else Verdict.SUSPECT
+        self.results.take(claimed, item, Outcome(verdict, fault.reason))
+        if not alone and not blamed:
+            claimed.suspects.append(replace(item, faults=1))
+
+    async def _answers(self, sender: Sender) -> bool:
+        """Tell whether the destination answers at all."""
+        try:
+            await sender.echo(self.destination, self._threads)
+        except PeerFault as fault:
+            return fault.reason in _ANSWERS
+        return True
 
     async def _to_its_end(self, sending: Awaitable[None]) -> None:
         """Wait for a batch; when the lane is cancelled, for the object that is under way."""

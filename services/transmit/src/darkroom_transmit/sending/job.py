@@ -41,11 +41,13 @@ class Claimed(Attempt):
 
     Attributes:
         items: what is left to send in this attempt.
+        suspects: what is sent after them, each by itself; see `Suspicion`.
         halted: nothing more is sent in this attempt.
         finishing: somebody writes the end of the attempt.
     """
 
     items: deque[Item] = field(default_factory=deque)
+    suspects: deque[Item] = field(default_factory=deque)
     in_flight: int = 0
     unrecorded: int = 0
     arrived: int = 0
@@ -66,13 +68,20 @@ class Claimed(Attempt):
         return str(self.row["priority"])
 
     @property
+    def is_ready(self) -> bool:
+        """Whether there is a batch to take."""
+        return bool(self.items or (self.suspects and not self.in_flight))
+
+    @property
     def over(self) -> bool:
         """Whether nothing more happens in this attempt."""
         idle = not self.in_flight and not self.unrecorded
-        return idle and (self.halted or not self.items)
+        return idle and (self.halted or not (self.items or self.suspects))
 
     def take(self) -> list[Item]:
-        """Take the next instances of one transfer syntax."""
+        """Take the next instances of one transfer syntax, or one that is sent by itself."""
+        if not self.items:
+            return [self.suspects.popleft()]
         batch: list[Item] = []
         size = 0
         while self.items and len(batch) < BATCH and size < BATCH_BYTES:
@@ -87,6 +96,7 @@ class Claimed(Attempt):
         """Send nothing more in this attempt."""
         self.halted = True
         self.items.clear()
+        self.suspects.clear()
         self.fault = self.fault or reason
         self.fault_is_permanent = self.fault_is_permanent or permanent
         self.exhausted = self.exhausted or exhausted

@@ -111,7 +111,7 @@ class Lane:
 
     async def _choose(self) -> Claimed | None:
         """Return the job to take the next batch of; claim one that goes before those in hand."""
-        ready = [claimed for claimed in self._claims.held.values() if claimed.items]
+        ready = [claimed for claimed in self._claims.held.values() if claimed.is_ready]
         best = min(ready, key=lambda claimed: claimed.rank, default=None)
         now = self.yard.clock.monotonic()
         if now < self._look_at:
@@ -126,7 +126,7 @@ class Lane:
         if found is None:
             self._look_at = now + self._claims.until_due()
             return best
-        if found.items:
+        if found.is_ready:
             return found
         await self._results.finish(found)  # there was nothing left to send
         return best

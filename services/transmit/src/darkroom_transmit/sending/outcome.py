@@ -30,6 +30,8 @@ class Verdict(Enum):
     WARNED = "warned"
     """Sent; the destination had something to say about it, which is kept and shown."""
     RETRY = "retry"
+    SUSPECT = "suspect"
+    """The association ended while it was under way; it is sent again by itself."""
     FAILED = "failed"
     """Sending it again as it is cannot help."""
 

@@ -1,6 +1,5 @@
 """Jobs of sending in PostgreSQL: what the engine does not know of them, and their instances."""
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -38,9 +37,9 @@ _ADD_INSTANCES: Final = (
 _LISTED: Final = " FROM transmit.job_instance j"
 _ITEMS: Final = (
     "SELECT j.sop_instance_uid, i.sop_class_uid, i.transfer_syntax_uid, i.object_key, i.size,"
-    f" i.data_set_offset, j.tries{_LISTED}"
+    f" i.data_set_offset, j.faults{_LISTED}"
     f" LEFT JOIN {INSTANCES} i ON i.sop_instance_uid = j.sop_instance_uid"
-    " WHERE j.job_id = $1 AND j.state = 'PENDING' ORDER BY j.tries, j.position"
+    " WHERE j.job_id = $1 AND j.state = 'PENDING' ORDER BY j.faults, j.tries, j.position"
 )
 _GONE: Final = (
     "WITH gone AS (UPDATE transmit.job_instance SET state = 'FAILED', reason = 'ObjectNotFound',"
@@ -52,10 +51,11 @@ _BEGUN: Final = (
 )
 _RECORD: Final = (
     "WITH given AS (SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::integer[],"
-    "   $5::text[], $6::text[], $7::boolean[])"
-    "   AS g (job_id, uid, state, status, reason, syntax, warned)),"
+    "   $5::text[], $6::text[], $7::boolean[], $8::integer[])"
+    "   AS g (job_id, uid, state, status, reason, syntax, warned, faults)),"
     " changed AS (UPDATE transmit.job_instance j SET state = g.state, status = g.status,"
     "   reason = g.reason, transfer_syntax_uid = g.syntax, tries = j.tries + 1,"
+    "   faults = j.faults + g.faults,"
     "   updated_at = now() FROM given g"
     "   WHERE j.job_id = g.job_id AND j.sop_instance_uid = g.uid"
     "   AND (j.state = 'PENDING' OR (j.state = 'CANCELLED' AND g.state = 'SENT'))"
@@ -93,7 +93,7 @@ _OUTCOMES: Final = {
     "PENDING": "interrupted",
 }
 _AGAIN: Final = (
-    "UPDATE transmit.job_instance SET state = 'PENDING', reason = '', status = NULL,"
+    "UPDATE transmit.job_instance SET state = 'PENDING', reason = '', status = NULL, faults = 0,"
     " updated_at = now() WHERE job_id = $1 AND state IN ('FAILED', 'CANCELLED')"
 )
 _CANCEL: Final = (
@@ -167,15 +167,15 @@ class SendJobs:
         """Load what is left to send of a claimed job."""
         await db.execute(_BEGUN, job.id, job.number)
         gone: list[str] = []
-        items: deque[Item] = deque()
-        for item in await db.fetch(_ITEMS, job.id):
-            if item["object_key"] is None:
-                gone.append(item["sop_instance_uid"])
+        for row in await db.fetch(_ITEMS, job.id):
+            if row["object_key"] is None:
+                gone.append(row["sop_instance_uid"])
             else:
-                items.append(Item(*item))
-        job.items = items
-        if items:
-            job.links = await links_to_origin(db, items[0].sop_instance_uid)
+                item = Item(*row)
+                (job.suspects if item.faults else job.items).append(item)
+        if job.is_ready:
+            first = (*job.items, *job.suspects)[0]
+            job.links = await links_to_origin(db, first.sop_instance_uid)
         if gone:
             await db.execute(_GONE, job.id, gone)
         return None
@@ -192,6 +192,7 @@ class SendJobs:
             [result.outcome.reason for result in results],
             [result.outcome.transfer_syntax_uid for result in results],
             [result.outcome.verdict is Verdict.WARNED for result in results],
+            [int(result.outcome.verdict is Verdict.SUSPECT) for result in results],
         )
 
     @staticmethod
@@ -246,5 +247,5 @@ def _instance_state(result: Result) -> str:
             return "SENT"
         case Verdict.FAILED:
             return "FAILED"
-        case Verdict.RETRY:
+        case Verdict.RETRY | Verdict.SUSPECT:
             return "PENDING"

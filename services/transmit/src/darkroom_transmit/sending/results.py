@@ -43,10 +43,11 @@ class Results:
         metrics.TRANSMIT_INSTANCES.labels(name, outcome.verdict.value).inc()
         if outcome.arrived:
             claimed.arrived += 1
+            claimed.progressed = True
             metrics.TRANSMIT_BYTES.labels(name).inc(item.size)
         elif outcome.verdict is Verdict.FAILED:
             claimed.failed += 1
-        else:
+        elif outcome.verdict is Verdict.RETRY:
             claimed.halt(outcome.reason)
         if outcome.reason:
             log.warning(
@@ -105,7 +106,7 @@ class Results:
             async with asyncio.timeout(_LAST_WORDS_SECONDS):
                 await self._queue.join()
                 for claimed in list(self.claims.held.values()):
-                    claimed.items.clear()
+                    claimed.halt("")
                     await self.finish(claimed)
         recorder.cancel()
         await asyncio.gather(recorder, return_exceptions=True)

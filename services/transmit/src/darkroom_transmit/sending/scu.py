@@ -111,6 +111,9 @@ class StoreUser:
         association: open.
         throttle: of the destination.
         priority: of the C-STORE: 0 medium, 1 high, 2 low.
+
+    Attributes:
+        under_way: the data set that was begun and is not answered.
     """
 
     def __init__(self, association: Association, throttle: Throttle, *, priority: int = 0) -> None:
@@ -118,6 +121,7 @@ class StoreUser:
         self._throttle = throttle
         self._priority = priority
         self._staging = Staging(association.max_length)
+        self.under_way: tuple[Source, ...] = ()
 
     def send(self, sources: Sequence[Source], tell: Tell, stop: threading.Event) -> None:
         """Send one after the other and tell what became of each, until `stop` is set.
@@ -135,6 +139,7 @@ class StoreUser:
                 opened = opened or self._open(source, tell)
                 if opened is None:
                     continue
+                self.under_way = (source,)
                 message_id = self._transfer(opened)
                 current, opened = opened, None
                 os.close(current.descriptor)

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from darkroom_common.dimse.requestor import Peer, PeerFault, tls_context
 from darkroom_common.dimse.tls import TlsClient
@@ -19,6 +19,18 @@ from darkroom_transmit.sending.sources import Source
 from darkroom_transmit.sending.throttle import Throttle
 
 
+class Interrupted(PeerFault):
+    """The peer has ended, or left unanswered, what it was sent data sets by.
+
+    Attributes:
+        sources: that were under way; one of them, or the peer, is at fault.
+    """
+
+    def __init__(self, fault: PeerFault, sources: Sequence[Source]) -> None:
+        super().__init__(fault.reason, fault.detail, transient=fault.transient)
+        self.sources = tuple(sources)
+
+
 @dataclass(frozen=True)
 class Orders:
     """How a batch is sent.
@@ -27,6 +39,7 @@ class Orders:
         tell: is called for each data set whose fate is known, from any thread.
         stop: set when no further data set is to be begun.
         priority: of the C-STORE, PS3.7 section 9.3.1.1.
+        fresh: whether to open an association for it.
     """
 
     tell: Tell
@@ -34,6 +47,7 @@ class Orders:
     throttle: Throttle
     executor: Executor
     priority: int = 0
+    fresh: bool = False
 
 
 class Sender(Protocol):
@@ -45,7 +59,9 @@ class Sender(Protocol):
         """Send data sets that have one transfer syntax.
 
         Raises:
-            PeerFault: what was not told until then is not known to have arrived.
+            Interrupted: while some of them were under way; what was not told has not arrived, as
+                far as is known.
+            PeerFault: the peer cannot be sent to.
             PoolExhausted: nothing was sent.
         """
         ...
@@ -57,6 +73,9 @@ class Sender(Protocol):
             PeerFault: it does not; the reason says why.
         """
         ...
+
+
+_ENDED: Final = frozenset({"ConnectionLost", "Released", "Aborted"})
 
 
 @dataclass
@@ -107,7 +126,7 @@ class DimseSender:
             told += 1
             orders.tell(source, outcome)
 
-        fresh = False
+        fresh = orders.fresh
         while True:
             lent = self.pool.acquire(key, peer, proposals, fresh=fresh)
             user = StoreUser(lent.association, orders.throttle, priority=orders.priority)
@@ -116,10 +135,10 @@ class DimseSender:
             except PeerFault as fault:
                 self.pool.discard(lent)
                 # An idle association may have been closed by the peer at that very moment.
-                if lent.reused and not told and fault.reason in ("ConnectionLost", "Released"):
+                if lent.reused and not told and fault.reason in _ENDED:
                     fresh = True
                     continue
-                raise
+                raise Interrupted(fault, user.under_way) from fault
             except BaseException:
                 self.pool.discard(lent)
                 raise

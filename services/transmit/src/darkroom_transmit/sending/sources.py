@@ -27,7 +27,11 @@ class PreparationUnavailable(TransientError):
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One instance of a job, and where it is stored."""
+    """One instance of a job, and where it is stored.
+
+    Attributes:
+        faults: how often an association has ended while it was under way.
+    """
 
     sop_instance_uid: str
     sop_class_uid: str
@@ -35,7 +39,7 @@ class Item:
     object_key: str
     size: int
     data_set_offset: int
-    tries: int = 0
+    faults: int = 0
 
 
 @dataclass(frozen=True, slots=True)

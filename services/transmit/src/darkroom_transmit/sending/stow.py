@@ -22,7 +22,7 @@ from darkroom_common.dimse.tls import TlsClient
 from darkroom_transmit.destinations.destination import Destination
 from darkroom_transmit.sending.outcome import Outcome, Verdict
 from darkroom_transmit.sending.scu import Unsendable, open_file
-from darkroom_transmit.sending.sender import Orders
+from darkroom_transmit.sending.sender import Interrupted, Orders
 from darkroom_transmit.sending.sources import Source
 from darkroom_transmit.sending.stored import NOT_ACCEPTED, outcomes
 
@@ -35,6 +35,8 @@ _JSON: Final = "application/dicom+json"
 _CONNECTS: Final = 3
 _Made = tuple[int, ssl.SSLContext]
 _ANSWERED: Final = frozenset({200, 202, 409})
+_BY_ITS_OBJECTS: Final = frozenset({400, 406, 422, 500, 502, 504})
+"""What a server may answer to a request because of one of its objects."""
 _NOT_NOW: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _UNSUPPORTED: Final = 415
 _TOO_LARGE: Final = 413
@@ -45,6 +47,10 @@ _WORDS: Final = {
     404: "ServiceNotFound",
     405: "ServiceNotFound",
 }
+_WITHIN: Final = frozenset(
+    {"ConnectionLost", "Timeout", "AnswerTooLong", "StoreUnavailable", "BadRequest"}
+    | {f"HttpStatus{status}" for status in _BY_ITS_OBJECTS}
+)
 
 
 @dataclass
@@ -76,7 +82,8 @@ class StowSender:
         sources = [source for source in sources if _is_there(source, orders)]
         if not sources:
             return True
-        status, answer = await self._post(client, destination, sources, orders)
+        with _interrupting(sources):
+            status, answer = await self._post(client, destination, sources, orders)
         if status == _TOO_LARGE and len(sources) > 1:
             for source in sources:
                 if orders.stop.is_set() or not await self._store(
@@ -125,7 +132,10 @@ class StowSender:
             async with client.stream(
                 "POST", "studies", content=body(), headers=headers, extensions=extensions
             ) as response:
-                return response.status_code, await _answer(response)
+                answer = await _answer(response)
+                if response.status_code in _BY_ITS_OBJECTS:
+                    raise _fault_of(response.status_code)
+                return response.status_code, answer
 
         # Only connecting is tried again here, when nothing has been sent; the job does the rest.
         retrying = AsyncRetrying(
@@ -277,10 +287,14 @@ async def _answer(response: httpx.Response) -> dict[str, Any] | None:
 
 
 def _raise_for(status: int) -> None:
-    if status in _NOT_NOW:
-        raise PeerFault(f"HttpStatus{status}")
     if status not in _ANSWERED:
-        raise PeerFault(_WORDS.get(status, f"HttpStatus{status}"), transient=False)
+        raise _fault_of(status)
+
+
+def _fault_of(status: int) -> PeerFault:
+    if status in _NOT_NOW:
+        return PeerFault(f"HttpStatus{status}")
+    return PeerFault(_WORDS.get(status, f"HttpStatus{status}"), transient=False)
 
 
 def _why_not_connected(error: BaseException) -> str:
@@ -295,6 +309,17 @@ def _why_not_connected(error: BaseException) -> str:
                 return "HostUnknown"
         cause = cause.__cause__ or cause.__context__
     return "ConnectionRefused"
+
+
+@contextmanager
+def _interrupting(sources: Sequence[Source]) -> Iterator[None]:
+    """Say of a request that has failed within its objects, or may have by one, which they were."""
+    try:
+        yield
+    except PeerFault as fault:
+        if fault.reason in _WITHIN:
+            raise Interrupted(fault, sources) from fault
+        raise
 
 
 @contextmanager
