@@ -47,6 +47,20 @@ def test_compressed_syntaxes_are_offered_apart_as_far_as_there_is_room(
 
 
 @pytest.mark.req("TRX-11")
+def test_what_is_here_after_an_attempt_that_was_cut_off_is_not_asked_for_again() -> None:
+    contents = Contents({"1.1": [("1.1.1", CT), ("1.1.2", CT)], "1.2": [("1.2.1", CT)]})
+    order = Order("1", None, (), (), "move", here=frozenset({"1.1.1", "1.2.1", "7"}))
+    left = order.narrowed(contents)
+    assert left is not None
+    assert left.named == ("1.1.2",)
+    assert order.narrowed(Contents()) is order  # the node does not say what it has
+    named = Order("1", None, ("1.1.1", "1.2.1"), (), "get", here=frozenset({"1.1.1", "1.2.1"}))
+    assert named.narrowed(contents) is None
+    new = Order("1", None, (), (), "move")
+    assert new.narrowed(contents) is new
+
+
+@pytest.mark.req("TRX-11")
 @pytest.mark.parametrize(
     ("end", "state", "wanted"),
     [
@@ -60,6 +74,12 @@ def test_compressed_syntaxes_are_offered_apart_as_far_as_there_is_room(
         (End(0xA900, 0, 0, 0, ()), "FAILED", ()),
         (End(0xC001, 0, 0, 0, ()), "RETRY", ()),
         (End(0xFE00, 3, 0, 0, ()), "CANCELLED", ()),
+        (End(0x0000, 0, 0, 0, (), arrived=5), "DONE", ()),  # without counts
+        (End(0x0000, 3, 2, 0, (), arrived=5), "DONE", ()),  # with wrong ones
+        (End(0x0000, 3, 2, 0, (), arrived=4), "RETRY", ()),
+        (End(0x0000, 3, 2, 0, ("1.1",), arrived=5), "RETRY", ("1.1",)),
+        (End(0xB000, 3, 2, 0, (), arrived=5), "RETRY", ()),
+        (End(0xA702, 0, 0, 0, (), arrived=5), "RETRY", ()),
     ],
 )
 def test_what_an_end_means(end: End, state: str, wanted: tuple[str, ...]) -> None:

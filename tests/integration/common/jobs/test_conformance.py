@@ -185,6 +185,20 @@ async def test_tries_follow_the_back_off_and_come_to_an_end(house: House) -> Non
     assert await mine.claim() is None
 
 
+async def test_attempts_that_have_brought_something_count_for_nothing(house: House) -> None:
+    await house.add()
+    mine, kind = house.process(), house.table.kind
+    for number in range(3 * BACKOFF.max_attempts):
+        attempt = await mine.claim()
+        assert attempt is not None
+        attempt.progressed = bool(number % BACKOFF.max_attempts)
+        assert attempt.tries == int(number % BACKOFF.max_attempts == 1)
+        row = await mine.finish(attempt, kind.again(attempt, BACKOFF, "Away", 0.5))
+        assert row is not None
+        assert (row[kind.tries], row["wait_seconds"]) == (int(not attempt.progressed), 30)
+        house.clock.seconds += row["wait_seconds"] + 0.01
+
+
 async def test_an_operators_action_on_every_state(house: House) -> None:
     kind = house.table.kind
     phases = kind.phases

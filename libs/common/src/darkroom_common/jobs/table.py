@@ -149,7 +149,7 @@ class JobTable(Generic[A]):
             "reason": "$4",
             "wait_seconds": "$5::double precision",
             "next_at": "now() + make_interval(secs => $5::double precision)",
-            kind.tries: f"{0 if attempt.progressed else kind.tries} + {int(ending.counts)}",
+            kind.tries: "0" if attempt.progressed else f"{kind.tries} + {int(ending.counts)}",
             "lease_owner": "''",
             "lease_until": "NULL",
             "updated_at": "now()",

@@ -153,7 +153,7 @@ TRANSMIT_OLDEST: Final = Gauge(
 )
 TRANSMIT_INSTANCES: Final = Counter(
     "darkroom_transmit_instances_total", "Instances answered.", ["destination", "outcome"]
-)  # outcome: sent, warned, retry, failed
+)  # outcome: sent, warned, retry, suspect, failed
 TRANSMIT_BYTES: Final = Counter(
     "darkroom_transmit_bytes_total", "Bytes of data sets sent.", ["destination"]
 )

@@ -244,6 +244,7 @@ class Printing:
             await shop.jobs.printed(
                 db, job.id, number, print_job, [*association.warnings, *warnings]
             )
+        job.progressed = True
         job.warnings.extend(warnings)
         metrics.PRINT_FILMS.labels(self.printer.name).inc()
         log.info("film.printed", job=job.id, film=number, printer=self.printer.name)

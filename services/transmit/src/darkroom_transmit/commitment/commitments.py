@@ -163,6 +163,7 @@ class Commitments:
             asked = set(row["sop_instance_uids"])
             kept = sorted(asked & report.committed - report.failed.keys())
             lost = sorted(asked - set(kept))
+            job.progressed = bool(kept)
             state = "PARTLY" if lost else "COMMITTED"
             await db.execute(_ANSWERED, report.transaction_uid, state)
             await db.execute(_KEPT, job.id, kept)

@@ -130,7 +130,7 @@ class CommitmentJobs:
         db: Connection, job: CommitmentJob, lost: list[str], reason: str, *, most: int
     ) -> Ending:
         """Have what was not committed sent again, unless that was tried often enough."""
-        if job.tries + 1 >= most:
+        if not job.progressed and job.tries + 1 >= most:
             return await CommitmentJobs.give_up(db, job, reason)
         await db.execute(_LOST, job.id, lost, reason)
         columns = {"state": "PENDING", "tries": 0, "finished_at": None}

@@ -1,7 +1,7 @@
 """What is retrieved, by which identifiers, and what an end means (PS3.4 sections C.4.2, C.4.3)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from pydicom.dataset import Dataset
@@ -64,13 +64,28 @@ _COMMON_CLASSES: Final = (
 
 @dataclass(frozen=True)
 class Order:
-    """What is retrieved. `wanted`: only these instances are missing of it."""
+    """What is retrieved.
+
+    Attributes:
+        wanted: only these instances are missing of it.
+        here: what an earlier attempt has brought is among these instances.
+    """
 
     study: str
     series: str | None
     instances: tuple[str, ...]
     wanted: tuple[str, ...]
     method: Literal["move", "get"]
+    here: frozenset[str] = frozenset()
+
+    def narrowed(self, contents: "Contents") -> "Order | None":
+        """Return what is left to retrieve of what a node says it has; None when nothing is."""
+        known = {uid for items in contents.series.values() for uid, _ in items}
+        asked = known & set(self.named) if self.named else known
+        if not self.here or not asked:
+            return self
+        missing = tuple(sorted(asked - self.here))
+        return replace(self, wanted=missing, here=frozenset()) if missing else None
 
     @property
     def named(self) -> tuple[str, ...]:
@@ -147,13 +162,38 @@ def storage_contexts(sop_classes: Sequence[str]) -> list[tuple[str, tuple[str, .
 
 @dataclass(frozen=True)
 class End:
-    """What has become of one attempt."""
+    """What has become of one attempt.
+
+    Attributes:
+        arrived: instances of what was asked for that are in the index, from whatever attempt.
+    """
 
     status: int
     completed: int
     failed: int
     warned: int
     failed_uids: tuple[str, ...]
+    arrived: int = 0
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether it went well, by its status, without a count of what has come.
+
+        The counts are conditional (PS3.7 sections 9.1.3 and 9.1.4), and some nodes send zeros.
+        """
+        return self._went_well and not self.completed + self.failed + self.warned
+
+    @property
+    def doubted_until(self) -> int:
+        """How many instances in the index show that it went well, whatever the counts say."""
+        if self.says_nothing:
+            return 1
+        wrong = self.status == SUCCESS and self.failed and self._went_well
+        return self.completed + self.failed + self.warned if wrong else 0
+
+    @property
+    def _went_well(self) -> bool:
+        return self.status in (SUCCESS, SUB_OPERATIONS_FAILED) and not self.failed_uids
 
 
 @dataclass(frozen=True)
@@ -179,10 +219,11 @@ def judge(end: End) -> Verdict:
         return Verdict("CANCELLED", "Cancelled")
     if end.status in _PERMANENT:
         return Verdict("FAILED", _PERMANENT[end.status])
-    if end.failed or end.failed_uids:
+    all_here = 0 < end.doubted_until <= end.arrived
+    if end.failed_uids or (end.failed and not all_here):
         return Verdict("RETRY", "SubOperationsFailed", end.failed_uids)
     if end.status == SUCCESS or (end.status == SUB_OPERATIONS_FAILED and end.warned):
-        if not end.completed + end.warned:
+        if not end.completed + end.warned + end.arrived:
             return Verdict("FAILED", "NothingFound")
         return Verdict("DONE")
     return Verdict("RETRY", f"Status{end.status:04X}")

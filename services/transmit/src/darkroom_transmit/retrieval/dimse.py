@@ -9,6 +9,7 @@ from pydicom.dataset import Dataset
 
 from darkroom_common.clock import SYSTEM_CLOCK
 from darkroom_common.dimse.requestor import Association, Peer, PeerFault, associate, faults
+from darkroom_common.dimse.statuses import SUCCESS
 from darkroom_common.dimse.users.find import STUDY_ROOT_FIND, Refused, ask, find
 from darkroom_common.dimse.wire.association_items import Context, Proposal
 from darkroom_common.dimse.wire.command import (
@@ -45,6 +46,9 @@ class Handle:
     completed: int = 0
     failed: int = 0
     warned: int = 0
+    before: int = 0
+    """Instances that earlier attempts have brought, and that this one does not ask for."""
+    asked: bool = False
     association: Association | None = None
 
     def interrupt(self) -> None:
@@ -77,8 +81,16 @@ def retrieve(peer: Peer, order: Order, way: Way, handle: Handle) -> End:
         PeerFault: it is not known what has arrived.
     """
     contents = Contents()
-    if order.method == "get" or (order.named and (order.series is None or order.wanted)):
+    by_name = order.named and (order.series is None or order.wanted)
+    if order.method == "get" or by_name or order.here:
         contents = _contents_if_told(peer, order)
+    left = order.narrowed(contents)
+    if left is None:
+        handle.before = len(order.here)
+        return End(SUCCESS, 0, 0, 0, ())
+    if left is not order:
+        handle.before = len(order.here)
+    order = left
     asked = identifiers(order, contents)
     if order.method == "move":
         return _Retrieval(peer, way, handle, STUDY_ROOT_MOVE, None).run(asked, ())
@@ -180,6 +192,7 @@ class _Retrieval:
             elements[Element.MOVE_DESTINATION] = self._way.destination
         field = CommandField.C_MOVE if self._forwarder is None else CommandField.C_GET
         context, message_id = ask(association, field, self._sop_class, identifier, elements)
+        self._handle.asked = True
         began, cancelled_at = SYSTEM_CLOCK.monotonic(), 0.0
         while True:
             if self._handle.stop.is_set() and not cancelled_at:

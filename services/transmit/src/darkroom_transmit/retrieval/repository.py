@@ -61,7 +61,7 @@ class RetrieveJob(Attempt):
         before = self.row if self.row["wanted"] else {"completed": 0, "warned": 0}
         return {
             "remaining": self.handle.remaining,
-            "completed": before["completed"] + self.handle.completed,
+            "completed": before["completed"] + self.handle.before + self.handle.completed,
             "failed": self.handle.failed,
             "warned": before["warned"] + self.handle.warned,
         }

@@ -8,8 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
+from darkroom_common.clock import monotonic
 from darkroom_common.dimse.requestor import Peer, PeerFault
 from darkroom_common.dimse.users.find import Refused
+from darkroom_common.index.objects import find_objects
 from darkroom_common.jobs.attempt import Ending
 from darkroom_common.jobs.lease import Claims
 from darkroom_common.jobs.runner import Runner
@@ -17,7 +19,7 @@ from darkroom_common.resources.resource import NotThere, Unreadable
 from darkroom_common.telemetry import metrics
 from darkroom_transmit.destinations.destination import Destination
 from darkroom_transmit.remote.remotes import Remotes
-from darkroom_transmit.retrieval.decision import Verdict, judge
+from darkroom_transmit.retrieval.decision import End, Order, Verdict, judge
 from darkroom_transmit.retrieval.dimse import Way, retrieve
 from darkroom_transmit.retrieval.forwarding import Forwarder
 from darkroom_transmit.retrieval.repository import PHASES, RetrieveJob, RetrieveJobs
@@ -26,6 +28,9 @@ AT_ONCE: Final = 4
 AT_ONCE_EACH: Final = 2
 """Jobs of one node at a time: a slow one leaves room for others."""
 UNREADABLE_SECONDS: Final = 60.0
+SHOWN_SECONDS: Final = 5.0
+"""Until the index shows what a node has sent without a word about it, or before it broke off."""
+LOOK_SECONDS: Final = 0.2
 
 
 @dataclass(frozen=True)
@@ -76,20 +81,46 @@ class Retrievals:
         finally:
             self._threads.shutdown(wait=False, cancel_futures=True)
 
+    async def _here(self, order: Order) -> frozenset[str]:
+        """Return the instances of an order that are in the index."""
+        async with self.claims.database.acquire() as db:
+            found = await find_objects(db, order.study, order.series, order.instances)
+        return frozenset(found)
+
+    async def _shown(
+        self, job: RetrieveJob, enough: Callable[[frozenset[str]], bool]
+    ) -> frozenset[str]:
+        """Return the instances of an order that are in the index; wait a while for enough."""
+        deadline = monotonic() + SHOWN_SECONDS
+        while not enough(here := await self._here(job.order)) and not job.stopped:
+            if monotonic() > deadline:
+                break
+            await asyncio.sleep(LOOK_SECONDS)
+        return here
+
+    async def _with_what_came(self, end: End, job: RetrieveJob) -> End:
+        """Return an end with what has come, where the counts are to be doubted."""
+        here = await self._shown(job, lambda found: len(found) >= end.doubted_until)
+        if end.says_nothing:
+            job.handle.completed = len(here) - job.handle.before
+        return dataclasses.replace(end, arrived=len(here))
+
     async def _attempt(self, job: RetrieveJob) -> Ending:
         status: int | None = None
         wanted = tuple(job.row["wanted"])
+        had = await self._here(job.order)
+        order = job.order
+        if job.number > 1 and not wanted:  # an earlier attempt has been cut off
+            order = dataclasses.replace(order, here=had)
         try:
             destination = await self.remotes.named(job.lane)
             job.backoff = destination.spec.backoff
             peer = self.remotes.peer(destination)
             way = self.receiver.way(destination)
             loop = asyncio.get_running_loop()
-            end = await loop.run_in_executor(
-                self._threads, retrieve, peer, job.order, way, job.handle
-            )
+            end = await loop.run_in_executor(self._threads, retrieve, peer, order, way, job.handle)
             status = end.status
-            verdict = judge(end)
+            verdict = judge(await self._with_what_came(end, job))
         except NotThere:
             verdict = Verdict("FAILED", "UnknownDestination")
         except Unreadable:  # until a version runs here that understands it
@@ -106,6 +137,8 @@ class Retrievals:
             return Ending(PHASES.waiting, columns={"remaining": None})
         columns = got | {"status": status, "wanted": list(verdict.wanted), "cancel": False}
         if verdict.state == "RETRY":
+            asked = job.handle.asked
+            job.progressed = asked and bool(await self._shown(job, lambda now: now > had) - had)
             ending = self.jobs.kind.again(job, job.backoff, verdict.reason, self.chance())
             return dataclasses.replace(ending, columns=columns)
         return Ending(verdict.state, verdict.reason, columns=columns)

@@ -96,6 +96,14 @@ class _Told:
         return source.item.sop_instance_uid in self._known
 
 
+def _apart(group: Sequence[Source], suspects: Sequence[Source], told: _Told) -> list[list[Source]]:
+    """Return what is left to send of a group, the first last: two halves of several suspects."""
+    half = len(suspects) // 2
+    parts = [list(suspects[half:]), list(suspects[:half])] if half else []
+    rest = [one for one in group if one not in suspects and one not in told]
+    return [*parts, rest] if rest else parts
+
+
 @dataclass
 class Delivery:
     """Sends batches to one destination.
@@ -209,14 +217,9 @@ class Delivery:
             except Interrupted as fault:
                 if claimed.progressed:
                     await self._closed_again()
-                suspects = fault.sources
-                if len(suspects) > 1:
-                    half = len(suspects) // 2
-                    groups.extendleft([list(suspects[half:]), list(suspects[:half])])
-                if rest := [one for one in group if one not in suspects and one not in told]:
-                    groups.appendleft(rest)
-                if len(suspects) == 1:
-                    await self._suspect(claimed, sender, suspects[0].item, fault)
+                groups.extendleft(_apart(group, fault.sources, told))
+                if len(fault.sources) == 1:
+                    await self._suspect(claimed, sender, fault.sources[0].item, fault)
             except PeerFault as fault:
                 await self._faulted(claimed, fault)
             else:

@@ -134,9 +134,12 @@ class Command:
 
     @property
     def sub_operations(self) -> SubOperations:
-        """How far a C-MOVE or C-GET has come."""
+        """How far a C-MOVE or C-GET has come; what is no number of two bytes says nothing."""
         counts = (Element.REMAINING, Element.COMPLETED, Element.FAILED, Element.WARNED)
-        return SubOperations(*(self.short(n) if self.elements.get(n) else None for n in counts))
+        values = (self.elements.get(number, b"") for number in counts)
+        return SubOperations(
+            *(_SHORT.unpack(one)[0] if len(one) == _SHORT.size else None for one in values)
+        )
 
 
 def decode_command(data: bytes | bytearray) -> Command:
