@@ -5,13 +5,14 @@ import asyncio
 import pytest
 
 from darkroom_common.amqp.broker import NoReply, Unroutable
+from darkroom_common.amqp.requests import answered
 from darkroom_common.errors import DependencyUnavailable, PermanentError
 from darkroom_common.health import Unhealthy
 from darkroom_common.messages.base import Message, Reply, Request
 from darkroom_common.messages.events import InstancesStored
-from darkroom_common.messages.requests import EchoDestination
+from darkroom_common.messages.requests import ActOnPrintJob, EchoDestination
 from darkroom_common.messages.resources import DeleteResource, delete
-from darkroom_common.resources.declared import DESTINATIONS
+from darkroom_common.resources.declared import DESTINATIONS, SENDERS
 from tests.contract.bench import ASKED, LIMIT, QUEUE, Bench, ask, running
 from tests.support.builders import instances_stored
 from tests.support.waiting import succeeds
@@ -73,6 +74,57 @@ async def test_what_a_request_handler_raises_is_a_reply(bench: Bench) -> None:
         ("unavailable", "PostgreSQL: away"),
         ("failed", "ZeroDivisionError"),
     ]
+
+
+async def test_what_is_taken_after_its_deadline_is_dropped(bench: Bench) -> None:
+    """As by a process that was stopped with the request in its hands."""
+    done: list[str] = []
+
+    async def handler(message: Request) -> Reply:
+        done.append(message.id)
+        return Reply(outcome="done")
+
+    requests: list[Request] = [
+        EchoDestination(name="A"),
+        delete(DESTINATIONS, "A"),
+        delete(SENDERS, "A"),
+        ActOnPrintJob(job_id="0" * 32, action="cancel"),
+    ]
+    for request in requests:
+        late = request.until(-0.1)
+        reply = await answered(handler, late.TYPE, late.to_body())
+        assert (reply.outcome, done) == ("unavailable", [])
+        for fresh in (request.until(5), request):  # and one of an earlier release
+            reply = await answered(handler, fresh.TYPE, fresh.to_body())
+            assert reply.outcome == "done"
+        done.clear()
+    async with running(bench.broker.answer(ASKED, handler)):
+        await ask(bench.broker, EchoDestination(name="A"))
+
+
+async def test_what_is_not_done_at_its_deadline_is_not_done_later(bench: Bench) -> None:
+    cancelled, release = asyncio.Event(), asyncio.Event()
+
+    async def handler(_: Request) -> Reply:
+        try:
+            await release.wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+        return Reply(outcome="done")
+
+    async with running(bench.broker.answer(ASKED, handler)), asyncio.timeout(LIMIT):
+        with pytest.raises(NoReply):
+            await ask(bench.broker, EchoDestination(name="A"), limit=0.3)
+        await cancelled.wait()
+
+
+async def test_a_time_limit_of_the_handlers_own_is_a_failure_of_its_own() -> None:
+    async def handler(_: Request) -> Reply:
+        raise TimeoutError
+
+    request = EchoDestination(name="A").until(30)
+    assert (await answered(handler, request.TYPE, request.to_body())).outcome == "failed"
 
 
 async def test_nobody_answers_in_time_and_the_request_is_dropped(bench: Bench) -> None:

@@ -1,6 +1,7 @@
 """How a destination wants it: over TLS, at its hours, at its pace, in its syntaxes."""
 
 import json
+import signal
 import ssl
 import time
 from datetime import UTC, datetime, timedelta
@@ -8,11 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from darkroom_common.amqp.broker import NoReply
 from darkroom_common.messages.requests import EchoDestination
+from darkroom_common.messages.resources import delete, put
+from darkroom_common.resources.declared import DESTINATIONS
+from darkroom_common.specs.destinations import DestinationSpec
 from darkroom_local.engines.ports import LOOPBACK
 from tests.integration.transmit.desk import QUICK, Desk
 from tests.support.certificates import Authority
 from tests.support.scripted_peer import ScriptedPeer
+from tests.support.waiting import until
 
 
 def a_server(authority: Authority, *, clients: bool = False) -> ssl.SSLContext:
@@ -137,3 +143,26 @@ async def test_destinations_and_rules_from_a_file(desk: Desk, tmp_path: Path) ->
     assert process.process is not None
     assert await process.process.wait() == 1
     assert "DESTINATIONS_FILE" in process.log.read_text()
+
+
+async def test_what_a_process_that_hung_has_not_answered_is_not_carried_out(desk: Desk) -> None:
+    """Both were told 503, and it has them in its hands all the while."""
+    await desk.destination("OLD", 104)
+    process = desk.services.running["transmit"].process
+    assert process is not None
+    spec = DestinationSpec(ae_title="NEW", host=LOOPBACK, port=104)
+    process.send_signal(signal.SIGSTOP)
+    try:
+        for request in (put(DESTINATIONS, "NEW", spec), delete(DESTINATIONS, "OLD")):
+            with pytest.raises(NoReply):
+                await desk.broker.request(request, limit=0.5)
+    finally:
+        process.send_signal(signal.SIGCONT)
+
+    async def dropped() -> bool:
+        return len(desk.logged("request.late")) == 2
+
+    await until(dropped)
+    rows = await desk.prepared.fetch("SELECT name FROM transmit.destination")
+    assert [row["name"] for row in rows] == ["OLD"]
+    assert (await desk.ask(EchoDestination(name="OLD"))).outcome == "done"

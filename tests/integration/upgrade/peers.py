@@ -15,7 +15,7 @@ from tests.integration.print.printers import ScriptedPrinter
 from tests.integration.print.printers import scripted as a_printer
 from tests.integration.transmit.keeper import Keeper, keeping
 from tests.integration.transmit.nodes import FIND, MOVE, scripted
-from tests.integration.transmit.test_stow import Server, sequences, serving
+from tests.integration.transmit.stow_server import Server, sequences, serving
 from tests.support.builders import CT, a_data_set
 from tests.support.scripted_peer import ScriptedPeer
 

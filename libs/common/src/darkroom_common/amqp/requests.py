@@ -34,7 +34,7 @@ async def answered(handler: RequestHandler, type_: str | None, body: bytes) -> R
         message = decode(type_, body)
         if not isinstance(message, Request):
             return Reply(outcome="invalid", reason=f"{message.TYPE} is not a request")
-        return await handler(message)
+        return await _in_time(handler, message)
     except InvalidMessage as error:
         return Reply(outcome="invalid", reason=str(error))
     except DependencyUnavailable as error:
@@ -45,6 +45,21 @@ async def answered(handler: RequestHandler, type_: str | None, body: bytes) -> R
     except Exception as error:
         log.exception("request.failed", type=type_, error=type(error).__name__)
         return Reply(outcome="failed", reason=type(error).__name__)
+
+
+async def _in_time(handler: RequestHandler, message: Request) -> Reply:
+    """Return the answer to a request, unless its deadline has passed or passes meanwhile."""
+    left = message.seconds_left
+    if left is None or left > 0:
+        try:
+            async with asyncio.timeout(left) as limit:
+                return await handler(message)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+    metrics.REQUESTS_LATE.labels(message.TYPE).inc()
+    log.warning("request.late", type=message.TYPE, message=message.id, left=left)
+    return Reply(outcome="unavailable", reason="not before its deadline: it was dropped")
 
 
 class Requester:
@@ -59,6 +74,7 @@ class Requester:
 
     async def request(self, message: Request, *, limit: float) -> Reply:
         """Ask; see `Broker.request`."""
+        message = message.until(limit)
         with traces.span(tracer, f"{message.TYPE} request", kind=SpanKind.CLIENT):
             reply = asyncio.get_running_loop().create_future()
             self._waiting[message.id] = reply

@@ -1,7 +1,7 @@
 """What every message has, and the types that its fields are made of."""
 
 import uuid
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -93,12 +93,30 @@ class Command(Message):
 class Request(Command):
     """A command whose sender waits for a `Reply`, up to a time limit; see `Broker.request`.
 
-    It may be done twice and may be done although nobody waits any more: make it idempotent.
+    Whoever takes it after its deadline drops it, and what is not done then is done no more: nobody
+    finds later that what was answered with an error has been carried out. Only a transaction that
+    is being committed at that moment goes on. It may be done twice: make it idempotent.
     """
+
+    deadline: AwareDatetime | None = Field(
+        default=None, description="set by the broker: when its sender waits no longer"
+    )
 
     sealed: str = Field(
         default="", max_length=1 << 20, description="what is secret or PHI, sealed; see seal.py"
     )
+
+    def until(self, limit: float) -> Self:
+        """Return the same with the deadline in so many seconds from now."""
+        return self.model_copy(update={"deadline": utc_now() + timedelta(seconds=limit)})
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds until the deadline, negative after it; None without one.
+
+        It is told by the wall clock, as other hosts know it: theirs must agree within a second.
+        """
+        return None if self.deadline is None else (self.deadline - utc_now()).total_seconds()
 
 
 class Reply(BaseModel):

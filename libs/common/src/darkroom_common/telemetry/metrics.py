@@ -48,6 +48,9 @@ PUBLISH_SECONDS: Final = Histogram(
 CONSUMED: Final = Counter(
     "darkroom_amqp_consumed_total", "Deliveries settled.", ["queue", "outcome"]
 )  # outcome: done, retry, dead, requeued
+REQUESTS_LATE: Final = Counter(
+    "darkroom_amqp_requests_late_total", "Requests dropped after their deadline.", ["type"]
+)
 HANDLE_SECONDS: Final = Histogram(
     "darkroom_amqp_handle_seconds", "Time of one handler call.", ["queue"], buckets=_LATENCY
 )

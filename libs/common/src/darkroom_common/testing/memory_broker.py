@@ -151,6 +151,7 @@ class MemoryBroker:
         """Ask; see `Broker.request`."""
         await asyncio.sleep(0)
         self._require()
+        message = message.until(limit)
         for queue, waiting in self._asked.items():
             if type(message) in queue.binds:
                 reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
