@@ -2,7 +2,7 @@
 
 import io
 
-from darkroom_common.dicom.json_model import JsonDataset
+from darkroom_common.dicom.json_values import JsonDataset
 from darkroom_common.dicom.stored import stored_file
 from darkroom_metadata.indexing.extract import read_header
 

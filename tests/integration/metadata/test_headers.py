@@ -21,7 +21,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from darkroom_common.dicom.json_model import INLINE_LIMIT, JsonDataset
+from darkroom_common.dicom.json_values import INLINE_LIMIT, JsonDataset
 from darkroom_common.dicom.part10 import decode_head
 from darkroom_common.index.fields import SERIES_JSON, STUDY_JSON
 from darkroom_common.messages.events import StoredItem

@@ -16,7 +16,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from darkroom_common.dicom import headers as header
 from darkroom_common.dicom.headers import Unusual, read_json
-from darkroom_common.dicom.json_model import JsonDataset
+from darkroom_common.dicom.json_values import JsonDataset
 from tests.support.builders import a_data_set
 from tests.support.headers import header_in
 from tests.support.real_files import REAL_FILES

@@ -8,7 +8,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pynetdicom import dsutils
 
-from darkroom_common.dicom.charset import character_set
+from darkroom_common.dicom.charset import declaration
 from darkroom_common.dimse.wire.command import (
     CommandField,
     Element,
@@ -80,9 +80,9 @@ def test_answers_tell_counts_and_attributes() -> None:
 
 @pytest.mark.req("TRX-09")
 def test_texts_take_the_simplest_character_set() -> None:
-    assert character_set("Smith", "*") == ""
-    assert character_set("Müller") == "ISO_IR 100"
-    assert character_set("Müller", "山田") == "ISO_IR 192"
+    assert declaration("Smith", "*") == ""
+    assert declaration("Müller") == "ISO_IR 100"
+    assert declaration("Müller", "山田") == "ISO_IR 192"
 
 
 @pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1"])

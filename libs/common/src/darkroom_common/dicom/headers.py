@@ -1,23 +1,29 @@
 """A header as DICOM JSON, read straight from the bytes: the way of ordinary objects to the index.
 
 `json_model.to_json` over pydicom is what a header means. This reads the same, many times faster,
-as long as everything is as PS3.5 has it: little endian, sorted tags, one character set of one
-byte or UTF-8, values that fit their VR. At the first thing that is not, it says `Unusual`, and
-pydicom decides. Whatever it returns equals what pydicom would have given.
+as long as everything is as PS3.5 has it: little endian, sorted tags, lengths that are right. At
+the first thing that is not, it says `Unusual`, and pydicom finds the elements. Values are made by
+`json_values` for both.
 """
 
-import base64
-import math
 import struct
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
-from pydicom.charset import convert_encodings
 from pydicom.datadict import dictionary_VR, private_dictionary_VR
 
+from darkroom_common.dicom.charset import TextReader
 from darkroom_common.dicom.heads import ITEM_END, LONG_VRS, UNDEFINED
-from darkroom_common.dicom.json_model import FILE_META, INLINE_LIMIT, Element, JsonDataset
+from darkroom_common.dicom.json_model import AS_UTF_8, CHARACTER_SET, FILE_META, PIXELS
+from darkroom_common.dicom.json_values import (
+    BINARY,
+    KNOWN_VRS,
+    Element,
+    JsonDataset,
+    binary,
+    element,
+)
 from darkroom_common.dicom.walk import ITEM, SEQUENCE_END
 
 BEGINNING: Final = 1 << 16
@@ -26,9 +32,7 @@ BEGINNING: Final = 1 << 16
 Read = Callable[[int, int], bytes]
 """Returns bytes of the data set: from an offset, so many, fewer only at the end."""
 
-_PIXELS: Final = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 _PIXEL_DATA: Final = 0x7FE00010
-_CHARACTER_SET: Final = 0x00080005
 _PIXEL_REPRESENTATION: Final = 0x00280103
 _DEPTH: Final = 16
 _DELIMITERS: Final = 0xFFFE
@@ -39,43 +43,39 @@ _FRAGMENTS: Final = 1 << 16
 _EXPLICIT: Final = struct.Struct("<HH2sH")
 _IMPLICIT: Final = struct.Struct("<HHL")
 _LENGTH: Final = struct.Struct("<L")
-_TAG: Final = struct.Struct("<HH")
-_CODECS: Final = frozenset(
-    {"iso8859", "latin_1", "UTF8"}
-    | {f"iso_ir_{number}" for number in (101, 109, 110, 126, 127, 138, 144, 148, 166)}
-)
-"""Of one byte, or UTF-8: in both a backslash is a backslash."""
-_ASCII_CODEC: Final = "iso8859"
 
 
 class Unusual(Exception):
     """Not for this reader."""
 
 
-def read_json(read: Read, size: int, *, implicit: bool) -> JsonDataset:
+def read_json(
+    read: Read, size: int, *, implicit: bool, text: TextReader | None = None
+) -> JsonDataset:
     """Return the header of a little endian data set.
 
     Args:
         read: gives its bytes.
         size: bytes of the whole data set.
         implicit: whether its elements have no VR.
+        text: reads its text, and knows afterwards what was odd; none: nothing is assumed.
 
     Raises:
         Unusual: pydicom must read it.
         OSError: `read` has failed.
     """
     try:
-        return _Reader(read, size, implicit=implicit).header()
+        return _Reader(read, size, text or TextReader(), implicit=implicit).header()
     except (struct.error, IndexError, ValueError, OverflowError, RecursionError) as error:
         raise Unusual from error
 
 
 class _Reader:
-    def __init__(self, read: Read, size: int, *, implicit: bool) -> None:
+    def __init__(self, read: Read, size: int, text: TextReader, *, implicit: bool) -> None:
         self._read = read
         self._size = size
         self._implicit = implicit
-        self._codec = _ASCII_CODEC
+        self._text = text
         self._data = b""
 
     def header(self) -> JsonDataset:
@@ -88,8 +88,6 @@ class _Reader:
             if not used:
                 raise Unusual
             base += used
-        if "00080005" in found:
-            found["00080005"] = {"vr": "CS", "Value": ["ISO_IR 192"]}
         return found
 
     def _elements(  # noqa: C901, PLR0912, PLR0913, PLR0917 - one loop, where the time goes
@@ -135,22 +133,25 @@ class _Reader:
             if tag <= last or group <= FILE_META or group == _DELIMITERS:
                 raise Unusual
             last = tag
-            name = f"{tag:08X}"
-            if tag in _PIXELS and not depth:
+            name = _name(tag)
+            if tag in PIXELS and not depth:
                 found[name] = {"vr": vr, "BulkDataURI": prefix + name} if length else {"vr": vr}
                 return self._behind_pixels(tag, at + base, length) - base, last
             if vr == "SQ":
                 found[name], at = self._sequence(at, length, f"{prefix}{name}/", depth)
                 continue
             stop = at + length
-            if length == UNDEFINED or stop > len(data) or tag in _PIXELS:
+            if length == UNDEFINED or stop > len(data) or tag in PIXELS:
                 raise Unusual
-            if number:  # group lengths are no attributes
-                found[name] = self._value(tag, vr, data[at:stop], prefix + name, depth)
+            if tag == CHARACTER_SET:
+                self._text.declare(data[at:stop])
+                found[name] = AS_UTF_8
+            elif vr in BINARY and number:
+                found[name] = binary(vr, data[at:stop], prefix + name)
+            elif number:  # group lengths are no attributes
+                found[name] = element(vr, data[at:stop], self._text)
                 if group & 1 and number in _CREATORS:
-                    if vr != "LO":
-                        raise Unusual
-                    creators[group << 8 | number] = "".join(found[name].get("Value", ()))
+                    creators[group << 8 | number] = _creator(found[name])
             at = stop
         if at != end:
             raise Unusual
@@ -166,7 +167,7 @@ class _Reader:
             representation = found.get(f"{_PIXEL_REPRESENTATION:08X}", {}).get("Value")
             if representation in ([0], [1]):
                 return "SS" if representation == [1] else "US"
-        if tag in _PIXELS:
+        if tag in PIXELS:
             return "OW"
         if " or " in vr:
             raise Unusual
@@ -216,119 +217,28 @@ class _Reader:
             stop = -1 if size == UNDEFINED else at + size
             if stop > len(self._data):
                 raise Unusual
+            outer = self._text.current
             at, _ = self._elements(item, at, stop, -1, f"{path}{len(items)}/", depth + 1)
-            if "00080005" in item:
-                raise Unusual
+            self._text.back_to(outer)
             items.append(item)
         if end >= 0 and at != end:
             raise Unusual
         return ({"vr": "SQ", "Value": items} if items else {"vr": "SQ"}), at
 
-    def _value(self, tag: int, vr: str, raw: bytes, path: str, depth: int) -> Element:
-        if not raw:
-            return {"vr": vr}
-        if tag == _CHARACTER_SET and not depth:
-            self._codec = _codec(raw.decode("ascii").rstrip(" \x00"))
-        if vr in _BINARY:
-            if len(raw) > INLINE_LIMIT:
-                return {"vr": vr, "BulkDataURI": path}
-            return {"vr": vr, "InlineBinary": base64.b64encode(raw).decode("ascii")}
-        number = _NUMBERS.get(vr)
-        values: list[Any]
-        if vr == "AT":
-            values = [f"{group:04X}{element:04X}" for group, element in _TAG.iter_unpack(raw)]
-            return {"vr": vr, "Value": values}
-        if number is not None:
-            values = [v for (v,) in number.iter_unpack(raw)]
-            if vr in ("FL", "FD") and not all(map(math.isfinite, values)):
-                raise Unusual
-        else:
-            values = _STRINGS[vr](self._text(vr, raw))
-        return {"vr": vr, "Value": values} if values else {"vr": vr}
 
-    def _text(self, vr: str, raw: bytes) -> str:
-        if raw.isascii():
-            text = raw.decode("ascii")
-        elif vr in _CODED:
-            text = raw.decode(self._codec)
-        else:
-            raise Unusual
-        if "\x1b" in text:
-            raise Unusual  # PS3.3 C.12.1.1.2: code extensions
-        return text
-
-
-def _plain(text: str) -> list[Any]:
-    return _checked(text.rstrip(" \x00").split("\\"))
-
-
-def _stripped(text: str) -> list[Any]:
-    return _checked([part.rstrip(" \x00") for part in text.split("\\")])
-
-
-def _application_entity(text: str) -> list[Any]:
-    return _checked([part.strip() for part in text.split("\\")])
-
-
-def _single(text: str) -> list[Any]:
-    return _checked([text.rstrip(" \x00")])
-
-
-def _checked(values: list[str]) -> list[Any]:
-    if any("\x00" in value for value in values):
+def _creator(element: Element) -> str:
+    values = element.get("Value", [""])
+    if element["vr"] != "LO" or len(values) > 1:
         raise Unusual
-    if len(values) == 1 and not values[0]:
-        return []
-    return values
+    return str(values[0])
 
 
-def _person_name(text: str) -> list[Any]:
-    if "=" in text:
-        raise Unusual
-    values = _plain(text)
-    if len(values) > 1 and not all(values):
-        raise Unusual
-    return [{"Alphabetic": value} for value in values]
+_VRS: Final = {vr.encode(): vr for vr in KNOWN_VRS if vr.encode() not in LONG_VRS}
 
 
-def _decimal(text: str) -> list[Any]:
-    parts = text.rstrip(" \x00").split("\\")
-    if parts == [""]:
-        return []
-    found = [float(part.strip()) for part in parts]
-    if not all(map(math.isfinite, found)):
-        raise Unusual
-    return found
-
-
-def _integer(text: str) -> list[Any]:
-    parts = text.rstrip(" \x00").split("\\")
-    return [] if parts == [""] else [int(part.strip()) for part in parts]
-
-
-def _resource(text: str) -> list[Any]:
-    return _checked([text.rstrip()])
-
-
-_STRINGS: Final[dict[str, Callable[[str], list[Any]]]] = {
-    **dict.fromkeys(("AS", "CS", "DA", "DT", "TM", "UI"), _plain),
-    **dict.fromkeys(("LO", "SH", "UC"), _stripped),
-    **dict.fromkeys(("LT", "ST", "UT"), _single),
-    "AE": _application_entity,
-    "UR": _resource,
-    "PN": _person_name,
-    "DS": _decimal,
-    "IS": _integer,
-}
-_CODED: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
-_NUMBERS: Final = {
-    "FD": struct.Struct("<d"), "FL": struct.Struct("<f"), "SL": struct.Struct("<l"),
-    "SS": struct.Struct("<h"), "SV": struct.Struct("<q"), "UL": struct.Struct("<L"),
-    "US": struct.Struct("<H"), "UV": struct.Struct("<Q"),
-}  # fmt: skip
-_BINARY: Final = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
-_PLAIN_VRS: Final = frozenset({*_STRINGS, *_NUMBERS, *_BINARY, "AT"})
-_VRS: Final = {vr.encode(): vr for vr in _PLAIN_VRS if vr.encode() not in LONG_VRS}
+@lru_cache(maxsize=8192)
+def _name(tag: int) -> str:
+    return f"{tag:08X}"
 
 
 @lru_cache(maxsize=8192)
@@ -343,7 +253,7 @@ def _public_vr(tag: int) -> str:
     if not tag & 0xFFFF:
         return "UL"
     vr = _known_vr(tag)
-    if vr == "UN" or not (vr in _PLAIN_VRS or vr == "SQ" or " or " in vr):
+    if vr == "UN" or not (vr in KNOWN_VRS or vr == "SQ" or " or " in vr):
         raise Unusual
     return vr
 
@@ -364,17 +274,6 @@ def _vr_of_creator(tag: int, creator: str) -> str:
         vr = private_dictionary_VR(tag, creator)
     except KeyError:
         return "UN"
-    if vr not in _PLAIN_VRS and vr != "SQ":
+    if vr not in KNOWN_VRS and vr != "SQ":
         raise Unusual
     return vr
-
-
-@lru_cache(maxsize=64)
-def _codec(character_set: str) -> str:
-    """Return the one encoding of a Specific Character Set (PS3.3 C.12.1.1.2)."""
-    if "\\" in character_set:
-        raise Unusual
-    encodings = convert_encodings(character_set)
-    if len(encodings) != 1 or encodings[0] not in _CODECS:
-        raise Unusual
-    return str(encodings[0])

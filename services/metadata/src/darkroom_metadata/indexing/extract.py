@@ -9,8 +9,10 @@ from typing import Any, BinaryIO, Final
 
 import orjson
 
+from darkroom_common.dicom.charset import NOTHING_ASSUMED, UNDECLARED, WRONG, Assumed, TextReader
 from darkroom_common.dicom.headers import Unusual, read_json
-from darkroom_common.dicom.json_model import DEFER_LIMIT, JsonDataset, texts, to_json
+from darkroom_common.dicom.json_model import DEFER_LIMIT, texts, to_json
+from darkroom_common.dicom.json_values import JsonDataset
 from darkroom_common.dicom.part10 import HEAD_LIMIT
 from darkroom_common.dicom.stored import StoredObject, stored_object
 from darkroom_common.index.fields import (
@@ -32,6 +34,8 @@ from darkroom_common.telemetry.logs import get_logger
 log = get_logger(__name__)
 UNREADABLE: Final = "header-unreadable"
 """Flag of an instance whose header could not be read, or not to its end."""
+BY_READING: Final = frozenset({UNREADABLE, UNDECLARED, WRONG})
+"""Flags that reading an object gives: another reading may find otherwise."""
 _DATE: Final = re.compile(r"^(\d{4})[.\-]?(\d{2})[.\-]?(\d{2})$")
 _TIME: Final = re.compile(r"^(\d{2}):?(\d{2})?:?(\d{2})?(?:\.(\d{1,6}))?$")
 _INT4: Final = 2**31 - 1
@@ -72,10 +76,18 @@ class Extracted:
     """Of the object's bytes before its data set."""
 
 
-def read_object(store: ObjectStore, event: StoredItem, blind: BlindIndex) -> Extracted:
+def read_object(
+    store: ObjectStore, event: StoredItem, blind: BlindIndex, assumed: Assumed = NOTHING_ASSUMED
+) -> Extracted:
     """Return what the index keeps of a stored object, in a thread that may block.
 
     What cannot be read as DICOM is flagged: accepted is accepted, the index has what is known.
+
+    Args:
+        store: has the object.
+        event: tells of it.
+        blind: makes the tokens.
+        assumed: of the text of its sender.
 
     Raises:
         ObjectMissing: it is not where its message says.
@@ -84,7 +96,7 @@ def read_object(store: ObjectStore, event: StoredItem, blind: BlindIndex) -> Ext
     with store.open_now(event.object_key) as file:
         head = hashlib.sha256(file.read(min(event.data_set_offset, HEAD_LIMIT))).digest()
         try:
-            header, odd = header_of(event, file)
+            header, odd = header_of(event, file, assumed)
         except OSError:
             raise
         except Exception as error:  # noqa: BLE001 - pydicom's kinds are many
@@ -95,7 +107,9 @@ def read_object(store: ObjectStore, event: StoredItem, blind: BlindIndex) -> Ext
     return replace(found, head_sha256=head)
 
 
-def header_of(event: StoredItem, file: BinaryIO) -> tuple[JsonDataset, tuple[str, ...]]:
+def header_of(
+    event: StoredItem, file: BinaryIO, assumed: Assumed = NOTHING_ASSUMED
+) -> tuple[JsonDataset, tuple[str, ...]]:
     """Return the header of a stored object and its flags, the fast way where that is sure.
 
     Raises:
@@ -105,21 +119,24 @@ def header_of(event: StoredItem, file: BinaryIO) -> tuple[JsonDataset, tuple[str
     syntax, start, size = event.transfer_syntax_uid, event.data_set_offset, event.size
     with stored_object(file, syntax, start, size) as stored:
         if not stored.encoding.big:
+            text = TextReader(assumed)
             try:
-                return _fast(stored), ()
+                return _fast(stored, text), tuple(sorted(text.flags))
             except Unusual:
                 pass
-        return read_header(stored)
+        return read_header(stored, assumed)
 
 
-def _fast(stored: StoredObject) -> JsonDataset:
+def _fast(stored: StoredObject, text: TextReader) -> JsonDataset:
     def read(at: int, count: int) -> bytes:
         return stored.read(stored.start + at, count)
 
-    return read_json(read, stored.size, implicit=stored.encoding.implicit)
+    return read_json(read, stored.size, implicit=stored.encoding.implicit, text=text)
 
 
-def read_header(stored: StoredObject) -> tuple[JsonDataset, tuple[str, ...]]:
+def read_header(
+    stored: StoredObject, assumed: Assumed = NOTHING_ASSUMED
+) -> tuple[JsonDataset, tuple[str, ...]]:
     """Return the header of an object as DICOM JSON, and its flags; long values are not read.
 
     Raises:
@@ -127,7 +144,9 @@ def read_header(stored: StoredObject) -> tuple[JsonDataset, tuple[str, ...]]:
     """
     found = stored.data_set(defer=DEFER_LIMIT)
     broken = (UNREADABLE,) if found.broken else ()
-    return to_json(found.data_set), (*sorted(found.oddities), *broken)
+    text = TextReader(assumed)
+    header = to_json(found.data_set, text)
+    return header, (*sorted(text.flags.union(found.oddities)), *broken)
 
 
 def extract(
@@ -175,8 +194,22 @@ def _protect(
     header: JsonDataset, kept: tuple[Field, ...], searched: tuple[Field, ...], blind: BlindIndex
 ) -> Protected:
     attributes = orjson.dumps({item.tag: header[item.tag] for item in kept if item.tag in header})
+    if b"\\u0000" in attributes:
+        attributes = orjson.dumps(_without_nul(orjson.loads(attributes)))
     work = _protected if len(attributes) <= _REMEMBERED_LIMIT else _protected.__wrapped__
     return work(attributes, searched, blind)
+
+
+def _without_nul(value: Any) -> Any:
+    """Return JSON without NUL, which PostgreSQL's JSON cannot hold; the whole header keeps it."""
+    match value:
+        case str():
+            return value.replace("\0", "")
+        case list():
+            return [_without_nul(one) for one in value]
+        case dict():
+            return {name: _without_nul(one) for name, one in value.items()}
+    return value
 
 
 @lru_cache(maxsize=256)
@@ -204,7 +237,7 @@ def _values(header: JsonDataset, path: str) -> list[str]:
 
 
 def _first(header: JsonDataset, tag: str) -> str:
-    return next(iter(_values(header, tag)), "").strip()
+    return next(iter(_values(header, tag)), "").replace("\0", "").strip()
 
 
 def _integer(header: JsonDataset, tag: str, limit: int) -> int | None:

@@ -8,7 +8,7 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
-from darkroom_common.dicom.charset import character_set
+from darkroom_common.dicom.charset import declaration
 from darkroom_common.errors import PermanentError
 from darkroom_common.specs.remote import RemoteQuery, WorklistQuery, keyword_of
 
@@ -120,7 +120,7 @@ def _empty(keywords: Iterable[str]) -> Dataset:
 
 
 def _with_character_set(data_set: Dataset, texts: Iterable[str]) -> Dataset:
-    found = character_set(*texts)
+    found = declaration(*texts)
     if found:
         data_set.SpecificCharacterSet = found
     return data_set

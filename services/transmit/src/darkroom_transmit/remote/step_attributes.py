@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from pydicom.dataset import Dataset
 
-from darkroom_common.dicom.charset import character_set
+from darkroom_common.dicom.charset import declaration
 from darkroom_common.specs.remote import (
     DiscontinuationReason,
     NewProcedureStep,
@@ -40,7 +40,7 @@ def local(moment: dt.datetime | None, zone: str, now: dt.datetime) -> dt.datetim
 
 
 def _with_character_set(made: Dataset, texts: Sequence[str]) -> Dataset:
-    found = character_set(*texts)
+    found = declaration(*texts)
     if found:
         made.SpecificCharacterSet = found
     return made
