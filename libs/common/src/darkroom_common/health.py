@@ -6,24 +6,21 @@ gives a reason for each; it answers 503 while any of them fails or the service d
 
 import asyncio
 import json
-import socket
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 from prometheus_client.registry import Collector
 
-from darkroom_common.errors import ConfigurationError
+from darkroom_common.http.exchange import Receive, Scope, Send
+from darkroom_common.http.limits import OF_HEALTH
+from darkroom_common.http.server import HttpServer, listen
 from darkroom_common.telemetry import metrics
 
 CHECK_LIMIT: Final = 2.0  # seconds
 Check = Callable[[], Awaitable[None]]
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+GRACE: Final = 2.0
 
 
 class Unhealthy(Exception):
@@ -41,6 +38,7 @@ class Health:
     draining: bool = False
     started: bool = False
     metrics: Collector = REGISTRY
+    _asking: "asyncio.Task[tuple[bool, dict[str, Any]]] | None" = None
 
     def add(self, dependency: str, check: Check, *, needed: bool = True) -> None:
         """Register a check: it returns when all is well and raises when not.
@@ -57,9 +55,14 @@ class Health:
     async def report(self) -> tuple[bool, dict[str, Any]]:
         """Return (ready, the body of `/readyz`).
 
-        What a check said before the service was started does not count as ready: its consumers may
-        not have been there yet.
+        However many ask at a time, the dependencies are asked once. What a check said before the
+        service was started does not count as ready: its consumers may not have been there yet.
         """
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._report())
+        return await asyncio.shield(self._asking)
+
+    async def _report(self) -> tuple[bool, dict[str, Any]]:
         reason = "draining" if self.draining else None if self.started else "starting"
         results = await asyncio.gather(*(self._run(name) for name in self.checks))
         checks = dict(zip(self.checks, results, strict=True))
@@ -114,50 +117,11 @@ class Health:
         await send({"type": "http.response.body", "body": body})
 
 
-class QuietServer(uvicorn.Server):
-    """uvicorn without its own signal handlers: the service runner owns the signals."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave the signals alone."""
-        yield
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Return a listening TCP socket.
-
-    Raises:
-        ConfigurationError: the address is taken or is not one of this machine.
-    """
-    try:
-        return socket.create_server((host, port), backlog=512)
-    except OSError as error:
-        raise ConfigurationError(f"cannot listen on {host}:{port}: {error.strerror}") from error
-
-
-async def serve_http(config: uvicorn.Config, listener: socket.socket, stop: asyncio.Event) -> None:
-    """Serve an ASGI application on `listener` until `stop` is set, then finish what is open."""
-    server = QuietServer(config)
-    async with asyncio.TaskGroup() as tasks:
-        serving = tasks.create_task(server.serve(sockets=[listener]))
-        stopping = tasks.create_task(stop.wait())
-        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        server.should_exit = True
-        stopping.cancel()
-
-
 async def serve(health: Health, *, host: str, port: int, stop: asyncio.Event) -> None:
     """Serve the three paths until `stop` is set.
 
     Raises:
         ConfigurationError: the port is taken.
     """
-    config = uvicorn.Config(
-        health.app,
-        interface="asgi3",
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        timeout_graceful_shutdown=2,
-    )
-    await serve_http(config, listen(host, port), stop)
+    server = HttpServer("health", health.app, limits=OF_HEALTH)
+    await server.serve(listen(host, port), stop, grace=GRACE)

@@ -1,5 +1,7 @@
 """What the api can be told."""
 
+from ipaddress import IPv4Network, IPv6Network
+
 from pydantic import Field, SecretStr
 
 from darkroom_common.settings import EVERY_INTERFACE, Settings
@@ -10,6 +12,15 @@ class ApiSettings(Settings):
 
     http_host: str = EVERY_INTERFACE
     http_port: int = Field(default=8080, ge=0, le=65535)
+    http_connections: int = Field(default=512, ge=16, le=16_384, description="at a time")
+    http_connections_per_address: int = Field(
+        default=128, ge=8, description="at a time, but of trusted proxies"
+    )
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = Field(
+        default=(),
+        description="JSON list of networks whose X-Forwarded-For says who asks; anybody else's is"
+        " ignored",
+    )
     public_url: str | None = Field(
         default=None,
         pattern=r"^https?://[^/\s]+$",

@@ -6,13 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final
 
-import uvicorn
-
 from darkroom_api.accounts.accounts import Accounts
 from darkroom_api.accounts.guard import Guard
 from darkroom_api.accounts.passwords import Passwords
 from darkroom_api.accounts.tokens import AccessTokens
 from darkroom_api.app import VIEWS, create_app
+from darkroom_api.http.handlers import refusal
 from darkroom_api.http.middleware import RequestScope
 from darkroom_api.http.parts import Parts
 from darkroom_api.jobs.accepted import AcceptedCommands
@@ -20,7 +19,8 @@ from darkroom_api.preparation import Preparation
 from darkroom_api.settings import ApiSettings
 from darkroom_common.amqp.rabbitmq import open_broker
 from darkroom_common.clock import SYSTEM_CLOCK
-from darkroom_common.health import listen, serve_http
+from darkroom_common.http.limits import Limits
+from darkroom_common.http.server import HttpServer, listen
 from darkroom_common.index.compatibility import check_index
 from darkroom_common.index.reader import IndexReader
 from darkroom_common.objects.store import open_store
@@ -75,15 +75,15 @@ async def run(service: Service, settings: ApiSettings) -> None:
                 blind=blind,
                 parsers=parsers,
             )
-            config = uvicorn.Config(
-                RequestScope(create_app(parts)),
-                http="httptools",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                timeout_keep_alive=65,
-                timeout_graceful_shutdown=max(1, int(settings.drain_seconds)),
+            server = HttpServer(
+                "api",
+                RequestScope(create_app(parts), settings.trusted_proxies),
+                limits=Limits(
+                    connections=settings.http_connections,
+                    connections_per_address=settings.http_connections_per_address,
+                ),
+                unlimited=settings.trusted_proxies,
+                refusal=refusal,
             )
             # What stays for good is no longer looked through: that stopped answers for 70 ms.
             gc.collect()
@@ -91,7 +91,9 @@ async def run(service: Service, settings: ApiSettings) -> None:
             listener = listen(settings.http_host, settings.http_port)
             async with asyncio.TaskGroup() as tasks:
                 # Outside of `background`: after SIGTERM it finishes what is open.
-                tasks.create_task(serve_http(config, listener, service.stopping))
+                tasks.create_task(
+                    server.serve(listener, service.stopping, grace=settings.drain_seconds)
+                )
                 async with service.background(
                     preparation.run(),
                     preparation.then(partial(outbox.run, database, broker)),

@@ -155,7 +155,7 @@ def configure_logs(
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
-    for noisy in ("aiormq", "aio_pika", "pydicom", "pynetdicom", "uvicorn", "asyncio", "httpx"):
+    for noisy in ("aiormq", "aio_pika", "pydicom", "pynetdicom", "asyncio", "httpx"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
     lock = threading.Lock()
     structlog.configure(

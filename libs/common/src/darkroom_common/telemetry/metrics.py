@@ -35,6 +35,12 @@ DEPENDENCY_UP: Final = Gauge(
     "darkroom_dependency_up", "1 when the dependency answers.", ["dependency"]
 )
 
+HTTP_CLOSED: Final = Counter(
+    "darkroom_http_connections_closed_total",
+    "Connections that were refused or closed by a limit.",
+    ["listener", "reason"],
+)
+
 # --- broker ----------------------------------------------------------------------------------
 PUBLISHED: Final = Counter(
     "darkroom_amqp_published_total", "Messages confirmed by the broker.", ["type"]

@@ -1,6 +1,7 @@
 """Turns every exception of a route into the error body."""
 
 import re
+import uuid
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -43,7 +44,10 @@ _BY_STATUS: Final = {
     404: Code.NOT_FOUND,
     405: Code.METHOD_NOT_ALLOWED,
     413: Code.TOO_LARGE,
+    414: Code.TOO_LARGE,
     415: Code.UNSUPPORTED_MEDIA_TYPE,
+    431: Code.TOO_LARGE,
+    503: Code.SERVICE_AWAY,
 }
 _TEXT: Final = {
     Code.INVALID_REQUEST: "The request makes no sense.",
@@ -51,6 +55,7 @@ _TEXT: Final = {
     Code.METHOD_NOT_ALLOWED: "This method is not offered here.",
     Code.TOO_LARGE: "The request is too large.",
     Code.UNSUPPORTED_MEDIA_TYPE: "This content type is not understood.",
+    Code.SERVICE_AWAY: "There is no room for the moment.",
 }
 
 
@@ -58,6 +63,13 @@ def answer(request: Request, error: ApiError) -> Response:
     """Return the response to an error."""
     body = problem(error, request.scope["state"]["request_id"])
     return Response(orjson.dumps(body), error.status, headers=error.headers, media_type=PROBLEM)
+
+
+def refusal(status: int) -> tuple[str, bytes]:
+    """Return what is said of a request that HTTP itself refuses: nothing of it was believed."""
+    code = _BY_STATUS.get(status, Code.INVALID_REQUEST)
+    body = problem(ApiError(status, code, _TEXT[code]), uuid.uuid4().hex)
+    return PROBLEM, orjson.dumps(body)
 
 
 def install(app: FastAPI) -> None:

@@ -7,6 +7,7 @@ import logging
 import re
 import traceback
 import uuid
+from collections.abc import Sequence
 from typing import Any, Final
 
 import orjson
@@ -15,8 +16,10 @@ from opentelemetry.trace import SpanKind, StatusCode
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from darkroom_api.http.client import client_of
 from darkroom_api.http.errors import PROBLEM, internal_error, problem
 from darkroom_common.clock import monotonic
+from darkroom_common.http.door import Network
 from darkroom_common.telemetry import metrics, traces
 from darkroom_common.telemetry.logs import get_logger
 
@@ -27,7 +30,7 @@ _REQUEST_ID: Final = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _HEADERS: Final = {
     "x-content-type-options": "nosniff",
-    "x-frame-options": "DENY",
+    "x-frame-options": "SAMEORIGIN",
     "referrer-policy": "no-referrer",
 }
 UNROUTED: Final = "(none)"
@@ -37,8 +40,9 @@ SERVER_ERROR: Final = 500
 class RequestScope:
     """The outermost ASGI application."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, proxies: Sequence[Network] = ()) -> None:
         self._app = app
+        self._proxies = proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -52,6 +56,7 @@ class RequestScope:
         if not _REQUEST_ID.match(request_id):
             request_id = uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
+        scope["client"] = client_of(scope, self._proxies)
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"
         answer = _Answer(send, request_id)
         started = monotonic()

@@ -1,0 +1,298 @@
+"""One connection: bytes become requests for the application, and its answers become bytes.
+
+One request is worked on at a time; what a client sends ahead waits in the kernel. Each state of a
+connection has a limit of time, which `overdue` is asked for every moment.
+"""
+
+import asyncio
+import fcntl
+import struct
+import termios
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from darkroom_common.clock import monotonic
+from darkroom_common.http.door import Door, crowd_of
+from darkroom_common.http.exchange import App, Exchange, answer_of
+from darkroom_common.http.wire import BadRequest, Head, Mark, Reader
+from darkroom_common.telemetry import metrics
+from darkroom_common.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+_READ: Final = 64 * 1024
+_DISCARDED: Final = 1 << 20
+Refusal = Callable[[int], tuple[str, bytes]]
+"""Makes the media type and the body of an answer to a request that never reached the application,
+or to a connection for which there is no room."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """What the connections of a listener have in common."""
+
+    name: str
+    app: App
+    door: Door
+    refusal: Refusal
+    tasks: set[asyncio.Task[None]]
+    buffer: bytearray
+
+    @classmethod
+    def of(cls, name: str, app: App, door: Door, refusal: Refusal) -> "Served":
+        """Return it for a listener; connections read into one buffer, each in its turn."""
+        return cls(name, app, door, refusal, set(), bytearray(_READ))
+
+    def ended(self, task: asyncio.Task[None]) -> None:
+        """See off the task of an exchange; it has answered 500 or broken off for its error."""
+        self.tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            log.error("http.defect", listener=self.name, error=type(error).__name__)
+
+
+class HttpConnection(asyncio.BufferedProtocol):
+    """The protocol of one connection."""
+
+    def __init__(self, served: Served) -> None:
+        self.host = self.crowd = ""
+        self.peer: tuple[str, int] | None = None
+        self.own: tuple[str, int] | None = None
+        self._served = served
+        self._limits = served.door.limits
+        self._reader = Reader(self._limits)
+        self._exchange: Exchange | None = None
+        self._since = monotonic()
+        self._fresh = True
+        self._paused_at: float | None = None
+        self._lingering: int | None = None
+        self._half_closed = False
+        self._finishing = False
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._written = 0
+        self._taken = 0
+        self._stalled_since: float | None = None
+
+    # What asyncio calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take a connection, if there is room."""
+        self.transport = cast("asyncio.Transport", transport)
+        peer = self.transport.get_extra_info("peername")
+        own = self.transport.get_extra_info("sockname")
+        if isinstance(peer, tuple) and isinstance(own, tuple):
+            self.peer, self.own = (str(peer[0]), int(peer[1])), (str(own[0]), int(own[1]))
+            self.host = self.peer[0]
+        self.crowd = crowd_of(self.host)
+        if not self._served.door.admit(self):
+            metrics.HTTP_CLOSED.labels(self._served.name, "full").inc()
+            self.write(answer_of(503, *self._served.refusal(503)))
+            self.transport.close()
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        """Lend the buffer that all connections read into, each in its turn."""
+        del sizehint
+        return self._served.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take bytes."""
+        if self._lingering is not None:
+            self._lingering += nbytes
+            if self._lingering > _DISCARDED:
+                self.transport.abort()
+            return
+        if self._exchange is None and not self._reader.waiting:
+            self._since = monotonic() if not self._fresh else self._since
+        self._reader.feed(memoryview(self._served.buffer)[:nbytes])
+        self._advance()
+
+    def eof_received(self) -> bool:
+        """Hear that nothing more comes: a request that came whole is answered yet."""
+        self._half_closed = True
+        waits = self._exchange is not None and self._exchange.input_ended
+        return waits and self._lingering is None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget all of it."""
+        del exc
+        self._served.door.leave(self)
+        self._writable.set()
+        if self._exchange is not None:
+            self._exchange.lose()
+
+    def pause_writing(self) -> None:
+        """Let the application wait: the client does not take what it was sent."""
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        """Let it go on."""
+        self._writable.set()
+
+    # What the exchange calls
+
+    def write(self, data: bytes) -> None:
+        """Send bytes."""
+        self._written += len(data)
+        self.transport.write(data)
+
+    async def drained(self) -> None:
+        """Wait until more may be sent."""
+        await self._writable.wait()
+
+    def want_input(self) -> None:
+        """Read on: the application has taken what was there."""
+        self._resume()
+        self._advance()
+
+    def finished(self, *, persistent: bool) -> None:
+        """Go on after an answer that is whole; one that is not ends the connection."""
+        exchange = self._exchange
+        if exchange is None or self.transport.is_closing():
+            return
+        if not exchange.input_ended:
+            self._linger()
+        elif not persistent or self._half_closed or self._finishing:
+            self.transport.close()
+        else:
+            self._exchange = None
+            self._resume()
+            self._since, self._fresh = monotonic(), False
+            self._advance()
+
+    def abort(self) -> None:
+        """Break off, so that the client cannot take a part for the whole."""
+        self.transport.abort()
+
+    # What the server calls
+
+    @property
+    def idle_since(self) -> float | None:
+        """Since when it waits for a client that nobody knows yet; see `Guest`."""
+        exchange = self._exchange
+        if exchange is not None and (exchange.input_ended or "principal" in exchange.scope):
+            return None
+        return self._since
+
+    def dismiss(self) -> None:
+        """Close it, since another has come."""
+        metrics.HTTP_CLOSED.labels(self._served.name, "crowded").inc()
+        self.transport.abort()
+
+    def finish(self) -> None:
+        """Close it after the answer that is under way, if any."""
+        self._finishing = True
+        if self._exchange is None:
+            self.transport.close()
+        else:
+            self._exchange.persistent = False
+
+    def end_if_overdue(self, now: float) -> None:
+        """Close it when the client has taken longer than it may."""
+        reason = self._stalled(now) or self._late(now)
+        if reason is None:
+            return
+        asked = self._reader.waiting or self._exchange is not None
+        if asked and reason in ("slow-head", "slow-body") and not self.transport.is_closing():
+            self._refuse(408, reason)
+            return
+        metrics.HTTP_CLOSED.labels(self._served.name, reason).inc()
+        self.transport.abort()
+
+    def _late(self, now: float) -> str | None:
+        limits, waited = self._limits, now - self._since
+        exchange = self._exchange
+        if self._lingering is not None:
+            return "lingering" if waited > limits.linger_seconds else None
+        if exchange is None:
+            if self._fresh or self._reader.waiting:
+                return "slow-head" if waited > limits.head_seconds else None
+            return "idle" if waited > limits.idle_seconds else None
+        if exchange.input_ended or self._paused_at is not None:
+            return None
+        allowed = limits.body_seconds + exchange.received / limits.body_rate
+        return "slow-body" if waited > allowed else None
+
+    def _stalled(self, now: float) -> str | None:
+        """Tell of a client that does not take what waits for it."""
+        unsent = self.transport.get_write_buffer_size()
+        if not unsent:
+            self._stalled_since = None
+            return None
+        taken = self._written - unsent - self._in_kernel()
+        if self._stalled_since is None or taken - self._taken >= self._limits.stall_bytes:
+            self._stalled_since, self._taken = now, taken
+        return "slow-reader" if now - self._stalled_since > self._limits.stall_seconds else None
+
+    def _in_kernel(self) -> int:
+        """Return how many bytes the kernel holds that the client has not confirmed."""
+        sock: Any = self.transport.get_extra_info("socket")
+        try:
+            answer = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0" * 4)
+        except (OSError, ValueError):  # closed meanwhile
+            return 0
+        return int(struct.unpack("i", answer)[0])
+
+    # Within
+
+    def _advance(self) -> None:
+        """Hand on what has come, as far as there is a request to hand it to."""
+        try:
+            while not self.transport.is_closing() and self._lingering is None:
+                exchange = self._exchange
+                if exchange is not None and (
+                    exchange.input_ended or exchange.waiting > self._limits.body_buffer
+                ):
+                    if self._reader.waiting or not exchange.input_ended:
+                        self._pause()
+                    return
+                event = self._reader.next()
+                if event is None:
+                    return
+                self._take(event)
+        except BadRequest as bad:
+            self._refuse(bad.status, bad.reason)
+
+    def _take(self, event: Head | bytes | Mark) -> None:
+        if isinstance(event, Head):
+            self._since = monotonic()
+            self._exchange = exchange = Exchange(event, self)
+            task = asyncio.get_running_loop().create_task(exchange.run(self._served.app))
+            self._served.tasks.add(task)
+            task.add_done_callback(self._served.ended)
+        elif self._exchange is not None:
+            self._exchange.take(event)
+
+    def _pause(self) -> None:
+        if self._paused_at is None and not self.transport.is_closing():
+            self._paused_at = monotonic()
+            self.transport.pause_reading()
+
+    def _resume(self) -> None:
+        if self._paused_at is not None and not self.transport.is_closing():
+            self._since += monotonic() - self._paused_at  # it was not the client who waited
+            self._paused_at = None
+            self.transport.resume_reading()
+
+    def _refuse(self, status: int, reason: str) -> None:
+        """Answer instead of the application, and end the connection."""
+        log.info("http.refused", listener=self._served.name, reason=reason, address=self.host)
+        metrics.HTTP_CLOSED.labels(self._served.name, reason).inc()
+        exchange = self._exchange
+        if exchange is not None and exchange.begun:
+            self.transport.abort()
+            return
+        if exchange is not None:
+            exchange.lose()
+        self.write(answer_of(status, *self._served.refusal(status)))
+        self._linger()
+
+    def _linger(self) -> None:
+        """Close, but read on for a moment: else what comes makes the client miss the answer."""
+        if self._half_closed:
+            self.transport.close()
+            return
+        self._resume()
+        self._lingering, self._since = 0, monotonic()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()

@@ -1,0 +1,49 @@
+"""Who asks: the address of the client, also behind proxies (API-24)."""
+
+import re
+from collections.abc import Sequence
+from ipaddress import ip_address
+from typing import Final
+
+from starlette.types import Scope
+
+from darkroom_common.http.door import Network, crowd_of, is_within
+
+_FORWARDED: Final = b"x-forwarded-for"
+_WITH_PORT: Final = re.compile(r"\[(?P<v6>[^\]]+)\](?::\d+)?|(?P<v4>[\d.]+):\d+")
+
+
+def client_of(scope: Scope, proxies: Sequence[Network]) -> tuple[str, int] | None:
+    """Return address and port of who asks; the port is 0 where a proxy says who it is.
+
+    Each proxy adds the address that it sees at the end of X-Forwarded-For. From there on backward
+    it is believed as long as a trusted proxy says it; what stands before may be made up.
+    """
+    client: tuple[str, int] | None = scope.get("client")
+    if client is None or not is_within(client[0], proxies):
+        return client
+    said = b",".join(value for name, value in scope["headers"] if name == _FORWARDED)
+    found = client
+    for part in reversed(said.decode("latin-1").split(",")):
+        address = _address(part.strip())
+        if address is None:
+            break
+        found = (address, 0)
+        if not is_within(address, proxies):
+            break
+    return found
+
+
+def address_of(scope: Scope) -> str:
+    """Return who asks as limits and the log have it: an IPv4 address or an IPv6 network."""
+    client: tuple[str, int] | None = scope.get("client")
+    return crowd_of(client[0]) if client else "unknown"
+
+
+def _address(text: str) -> str | None:
+    """Return an address of X-Forwarded-For, which some proxies write with a port."""
+    found = _WITH_PORT.fullmatch(text)
+    try:
+        return str(ip_address((found["v6"] or found["v4"]) if found else text))
+    except ValueError:
+        return None

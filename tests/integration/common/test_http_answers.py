@@ -1,0 +1,73 @@
+"""What the HTTP server answers, over real sockets: refusals, ends, old and odd clients."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.support.http_line import GET, SLOW, serving
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n c\r\n\r\n", 400),
+        (b"GET / HTTP/3.0\r\nHost: a\r\n\r\n", 505),
+        (
+            b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            400,
+        ),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
+        (b"\x01\x00\x00\x00\x00\xcd\x00\x01", 400),
+    ],
+)
+async def test_a_refusal_is_a_problem_and_the_end(
+    connect: Callable[..., Any], request_: bytes, status: int
+) -> None:
+    async with serving(SLOW) as port:
+        client = await connect(port)
+        await client.send(request_ + GET)
+        answer = await client.rest()
+        assert answer.startswith(b"HTTP/1.1 %d " % status)
+        assert b"application/problem+json" in answer
+        assert answer.count(b"HTTP/1.1") == 1
+
+
+async def test_an_answer_before_the_end_of_the_body_is_seen(connect: Callable[..., Any]) -> None:
+    async with serving(SLOW) as port:
+        client = await connect(port)
+        await client.send(b"POST /early HTTP/1.1\r\nHost: h\r\nContent-Length: 300000\r\n\r\n")
+        await client.send(b"x" * 150_000)
+        answer = await client.rest()
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert b"connection: close" in answer
+
+
+async def test_head_half_closed_and_old_clients_are_served(connect: Callable[..., Any]) -> None:
+    async with serving(SLOW) as port:
+        client = await connect(port)
+        await client.send(b"HEAD /a HTTP/1.1\r\nHost: h\r\n\r\n")
+        head = await client.reader.readuntil(b"\r\n\r\n")
+        assert b"content-length: 7" in head
+        await client.send(b"POST /b HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n")
+        await client.send(b"Content-Length: 2\r\n\r\n")
+        assert (await client.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")
+        await client.send(b"ab")
+        assert await client.answer() == (200, b"POST /b")
+        await client.send(b"GET /c HTTP/1.1\r\nHost: h\r\n\r\n")
+        client.writer.write_eof()
+        assert (await client.rest()).endswith(b"GET /c")
+        old = await connect(port)
+        await old.send(b"GET /d HTTP/1.0\r\n\r\n")
+        assert (await old.rest()).endswith(b"GET /d")
+
+
+async def test_a_defect_is_500_without_its_text(connect: Callable[..., Any]) -> None:
+    async with serving(SLOW) as port:
+        client = await connect(port)
+        await client.send(b"GET /defect HTTP/1.1\r\nHost: h\r\n\r\n")
+        answer = await client.rest()
+        assert answer.startswith(b"HTTP/1.1 500 ")
+        assert b"DOE" not in answer

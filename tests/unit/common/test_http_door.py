@@ -1,0 +1,81 @@
+"""Who has to leave when a listener is full."""
+
+from dataclasses import dataclass, field
+from ipaddress import ip_network
+
+import pytest
+
+from darkroom_common.http.door import Door, crowd_of
+from darkroom_common.http.limits import Limits
+
+SMALL = Limits(connections=6, connections_per_address=3)
+
+
+@dataclass(eq=False)
+class Visitor:
+    """A connection that only counts."""
+
+    host: str
+    idle_since: float | None = None
+    dismissed: bool = field(default=False)
+
+    @property
+    def crowd(self) -> str:
+        """What it is counted under."""
+        return crowd_of(self.host)
+
+    def dismiss(self) -> None:
+        """Note it."""
+        self.dismissed = True
+
+
+def test_the_longest_idle_of_the_most_crowded_address_leaves() -> None:
+    door = Door(SMALL)
+    crowd = [Visitor("192.0.2.1", since) for since in (3.0, 1.0, 2.0)]
+    others = [Visitor("192.0.2.2", 0.5), Visitor("192.0.2.3", 0.1), Visitor("192.0.2.4", 0.2)]
+    assert all(door.admit(one) for one in crowd + others)
+    assert door.admit(Visitor("192.0.2.5"))
+    assert [one.dismissed for one in crowd] == [False, True, False]
+    assert not any(one.dismissed for one in others)
+    assert len(door.guests) == SMALL.connections
+
+
+def test_one_address_makes_room_for_itself_only() -> None:
+    door = Door(SMALL)
+    crowd = [Visitor("192.0.2.1", since) for since in (3.0, 1.0, 2.0)]
+    other = Visitor("192.0.2.2", 0.0)
+    assert all(door.admit(one) for one in [*crowd, other])
+    assert door.admit(Visitor("192.0.2.1"))
+    assert crowd[1].dismissed
+    assert not other.dismissed
+
+
+def test_who_is_at_work_stays() -> None:
+    door = Door(SMALL)
+    busy = [Visitor(f"192.0.2.{n // 3}") for n in range(6)]
+    assert all(door.admit(one) for one in busy)
+    assert not door.admit(Visitor("192.0.2.9"))
+    door.leave(busy[0])
+    door.leave(busy[0])
+    assert door.admit(Visitor("192.0.2.9"))
+
+
+def test_a_proxy_has_no_limit_of_its_own() -> None:
+    door = Door(SMALL, [ip_network("10.0.0.0/8")])
+    assert all(door.admit(Visitor("10.0.0.1")) for _ in range(6))
+    assert not door.admit(Visitor("10.0.0.2"))
+
+
+@pytest.mark.parametrize(
+    ("host", "crowd"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::9", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", ""),
+    ],
+)
+def test_an_ipv6_network_is_one_crowd(host: str, crowd: str) -> None:
+    assert crowd_of(host) == crowd
