@@ -11,12 +11,12 @@ from typing import Final
 from PIL import Image as Pillow
 from pydicom import dcmread
 
+from darkroom_common.films.profiles import Profile, profiles
 from darkroom_common.specs.films import FilmOrder
 from darkroom_print.composing.compose import compose
 from darkroom_print.images.picture import Picture, Window
 from darkroom_print.planning.plan import plan
 from darkroom_print.preview import png
-from darkroom_print.printers.profiles import Profile, profiles
 from tests.support.real_files import REAL_FILES
 
 FOLDER: Final = Path(__file__).parents[2] / "docs" / "print"

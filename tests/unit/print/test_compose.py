@@ -9,15 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darkroom_common.specs.film_layouts import InvalidLayout, parse_layout
-from darkroom_print.composing.compose import compose
-from darkroom_print.composing.exchange import BoxTask, CannotCompose, PageTask
-from darkroom_print.composing.scaling import fit, scaled
-from darkroom_print.composing.sheet import places
-from darkroom_print.composing.worker import answer
-from darkroom_print.images.image import Image
-from darkroom_print.images.picture import Picture
-from darkroom_print.planning.film import (
+from darkroom_common.films.film import (
     FILM_SIZES,
     Colour,
     Density,
@@ -26,6 +18,14 @@ from darkroom_print.planning.film import (
     Mode,
     Polarity,
 )
+from darkroom_common.films.image_boxes import places
+from darkroom_common.specs.film_layouts import InvalidLayout, parse_layout
+from darkroom_print.composing.compose import compose
+from darkroom_print.composing.exchange import BoxTask, CannotCompose, PageTask
+from darkroom_print.composing.scaling import fit, scaled
+from darkroom_print.composing.worker import answer
+from darkroom_print.images.image import Image
+from darkroom_print.images.picture import Picture
 from tests.support.real_files import REAL_FILES
 from tests.unit.print.images import a_file, a_ramp, an_image
 

@@ -3,14 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from darkroom_common.films.film import FILM_SIZES, Colour, FilmPlan, Polarity
+from darkroom_common.films.presentation_lut import InvalidPresentationLut, LutShape, PresentationLut
 from darkroom_common.specs.film_layouts import parse_layout
 from darkroom_print.composing.density import jnd_index, linear_density, printed
-from darkroom_print.planning.film import FILM_SIZES, Colour, FilmPlan, Polarity
-from darkroom_print.planning.presentation_lut import (
-    InvalidPresentationLut,
-    LutShape,
-    PresentationLut,
-)
 
 PLAN = FilmPlan(FILM_SIZES["A4"], parse_layout("single"), dpi=50, bits=12)
 ALL = np.linspace(0, 1, 4096, dtype=np.float32).reshape(1, -1)

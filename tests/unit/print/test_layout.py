@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darkroom_common.specs.film_layouts import Area, InvalidLayout, LayoutKind, parse_layout
-from darkroom_print.planning.film import (
+from darkroom_common.films.film import (
     FILM_SIZES,
     FilmPlan,
     InvalidFilm,
@@ -13,8 +12,9 @@ from darkroom_print.planning.film import (
     Orientation,
     film_size,
 )
-from darkroom_print.planning.image_boxes import pages, place_boxes
-from darkroom_print.planning.layout import ImageBox
+from darkroom_common.films.image_box import ImageBox
+from darkroom_common.films.image_boxes import pages, place_boxes
+from darkroom_common.specs.film_layouts import Area, InvalidLayout, LayoutKind, parse_layout
 
 INCH = FILM_SIZES["8INX10IN"]
 

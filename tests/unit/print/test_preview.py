@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
+from darkroom_common.films.film import FILM_SIZES, Colour, FilmPlan, Orientation
 from darkroom_common.specs.film_layouts import parse_layout
 from darkroom_print.composing.bitmap import Film
 from darkroom_print.composing.compose import compose
 from darkroom_print.images.picture import Picture
-from darkroom_print.planning.film import FILM_SIZES, Colour, FilmPlan, Orientation
 from darkroom_print.preview import pdf, png
 from tests.unit.print.images import a_file, a_ramp, an_image
 

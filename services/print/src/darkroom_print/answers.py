@@ -8,6 +8,7 @@ from functools import partial
 from darkroom_common.clock import monotonic
 from darkroom_common.dimse.requestor import Peer, PeerFault
 from darkroom_common.errors import PermanentError
+from darkroom_common.films.profiles import capabilities
 from darkroom_common.jobs.operator import Operator
 from darkroom_common.messages.base import Reply, Request, new_message_id
 from darkroom_common.messages.requests import ActOnPrintJob, AskPrinter, DrawFilm
@@ -20,7 +21,6 @@ from darkroom_print.composing.composer import ComposingFailed
 from darkroom_print.planning.plan import of_film, plan
 from darkroom_print.preview import pdf, png
 from darkroom_print.printers.connecting import asked_of, peer_of
-from darkroom_print.printers.profiles import capabilities
 from darkroom_print.printing.orders import as_files, find_pictures, open_order
 from darkroom_print.printing.print_scu import Capabilities, PrintAssociation, PrinterStatus, Refused
 from darkroom_print.printing.printing import digest

@@ -5,6 +5,8 @@ from typing import Final
 import asyncpg
 
 from darkroom_common.postgres.pool import Connection
+from darkroom_common.resources.stored import read_spec
+from darkroom_common.specs.printers import PrinterSpec
 
 JOBS: Final = (
     "SELECT id AS job_id, printer, layout, state, reason, warnings, requested_by, rule, copies,"
@@ -18,9 +20,10 @@ _FILMS: Final = (
 )
 
 
-async def printer_exists(db: Connection, name: str) -> bool:
-    """Tell whether there is a printer of this name."""
-    return bool(await db.fetchval("SELECT true FROM print.printer WHERE name = $1", name))
+async def printer(db: Connection, name: str) -> PrinterSpec | None:
+    """Return the printer of this name; one that this version cannot read is not enabled."""
+    text = await db.fetchval("SELECT spec::text FROM print.printer WHERE name = $1", name)
+    return None if text is None else read_spec(PrinterSpec, text)[0]
 
 
 async def films(db: Connection, job_id: str) -> list[asyncpg.Record]:

@@ -1,6 +1,8 @@
 """Print jobs: ask for films, look at them before and after, act on them (PRN-05, PRN-06)."""
 
 import datetime as dt
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Annotated, Any, Final, Literal
 
@@ -17,7 +19,10 @@ from darkroom_api.http.lists import JobsQuery
 from darkroom_api.http.parts import parts_of
 from darkroom_api.jobs.accepted import Accepted, JobView, accept
 from darkroom_api.jobs.routes import JobRoutes
-from darkroom_common.index.objects import find_images, find_objects
+from darkroom_common.errors import PermanentError
+from darkroom_common.films.fitting import fit, require_images
+from darkroom_common.films.profiles import capabilities
+from darkroom_common.index.objects import find_images, pictures
 from darkroom_common.messages.base import MessageId, Reply, new_message_id
 from darkroom_common.messages.commands import PrintFilm
 from darkroom_common.messages.events import PrintState
@@ -26,7 +31,7 @@ from darkroom_common.postgres.pool import Connection
 from darkroom_common.readers import print as print_reader
 from darkroom_common.specs.base import as_spec, strict
 from darkroom_common.specs.destinations import Name
-from darkroom_common.specs.film_layouts import InvalidLayout, parse_layout
+from darkroom_common.specs.film_layouts import InvalidLayout
 from darkroom_common.specs.films import MAX_IMAGES, FilmOrder
 
 DRAW_LIMIT: Final = 120.0
@@ -105,26 +110,40 @@ class PrintJobSearch(JobsQuery):
     printer: Name | None = None
 
 
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Say before 202 what print would say after it."""
+    try:
+        yield
+    except PermanentError as error:
+        field, colon, reason = str(error).partition(": ")
+        known = colon and field in NewPrintJob.model_fields
+        place = "layout" if isinstance(error, InvalidLayout) else field if known else "body"
+        raise invalid(place, reason if known else str(error)) from None
+
+
 async def _resolved(request: Request, given: NewPrintJob) -> FilmOrder:
     """Return the order with its images named.
 
     Raises:
-        ApiError: 404 without printer or images, 422 when there is nothing to print.
+        ApiError: 404 without printer or images, 422 when there is nothing to print, or the printer
+            cannot print it.
     """
     named = as_spec(FilmOrder, given)
     if not named.names_images:
         raise ApiError(422, Code.INVALID_REQUEST, "Name images, a series or a study.")
-    try:
-        parse_layout(named.layout)
-    except InvalidLayout as error:
-        raise invalid("layout", str(error)) from None
     async with parts_of(request.scope).database.acquire() as db:
-        if not await print_reader.printer_exists(db, given.printer):
+        printer = await print_reader.printer(db, given.printer)
+        if printer is None:
             raise ApiError(404, Code.NOT_FOUND, "There is no printer of this name.")
+        with _refusals():
+            fit(named, capabilities(printer))
         if named.images:
-            uids = list({one.sop_instance_uid for one in named.images})
-            if len(await find_objects(db, None, None, uids)) != len(uids):
+            known = await pictures(db, [one.sop_instance_uid for one in named.images])
+            if any(one.sop_instance_uid not in known for one in named.images):
                 raise ApiError(404, Code.NOT_FOUND, "An image is not stored here.")
+            with _refusals():
+                require_images(named.images, known)
             return named
         found = await find_images(
             db,

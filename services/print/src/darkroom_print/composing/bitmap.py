@@ -5,8 +5,8 @@ from typing import Any, Final
 
 import numpy.typing as npt
 
-from darkroom_print.planning.film import FilmPlan
-from darkroom_print.planning.layout import ImageBox
+from darkroom_common.films.film import FilmPlan
+from darkroom_common.films.image_box import ImageBox
 
 Pixels = npt.NDArray[Any]
 OCTET: Final = 8

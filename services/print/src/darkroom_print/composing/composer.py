@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Final
 
 from darkroom_common.errors import TransientError
+from darkroom_common.films.film import FilmPlan
 from darkroom_common.scratch import open_scratch
 from darkroom_common.workers import WorkerCrashed, WorkerGone, Workers, WorkerTooSlow, open_workers
 from darkroom_print.composing.bitmap import Film
 from darkroom_print.composing.exchange import DRAWN, TASK, BoxTask, CannotCompose, Drawn, PageTask
 from darkroom_print.composing.sheet import arrange, open_film
 from darkroom_print.images.picture import Picture
-from darkroom_print.planning.film import FilmPlan
 
 MEMORY: Final = 2 << 30  # bytes of address space of a worker
 LIMIT: Final = 60.0  # seconds for one image

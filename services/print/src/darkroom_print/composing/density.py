@@ -9,9 +9,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from darkroom_common.films.film import Colour, Density, FilmPlan, Polarity
+from darkroom_common.films.presentation_lut import LutShape, PresentationLut
 from darkroom_print.composing.bitmap import OCTET, Pixels, is_colour
-from darkroom_print.planning.film import Colour, Density, FilmPlan, Polarity
-from darkroom_print.planning.presentation_lut import LutShape, PresentationLut
 
 ILLUMINATION: Final = 2000.0  # cd/m2, of a light box
 REFLECTED: Final = 10.0  # cd/m2, of ambient light

@@ -7,8 +7,8 @@ from typing import Final
 from pydantic import TypeAdapter
 
 from darkroom_common.errors import PermanentError
+from darkroom_common.films.film import FilmPlan
 from darkroom_print.images.picture import Picture
-from darkroom_print.planning.film import FilmPlan
 
 
 class CannotCompose(PermanentError):

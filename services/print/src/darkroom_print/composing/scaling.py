@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image as Pillow
 
+from darkroom_common.films.film import FilmPlan, Magnification
 from darkroom_print.composing.bitmap import is_colour
 from darkroom_print.composing.exchange import Unrenderable
 from darkroom_print.images.image import Image
-from darkroom_print.planning.film import FilmPlan, Magnification
 
 _ENLARGING: Final = {
     Magnification.NONE: Pillow.Resampling.BICUBIC,

@@ -4,42 +4,14 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
+from darkroom_common.films.film import Colour, FilmPlan
+from darkroom_common.films.image_boxes import places
 from darkroom_common.specs.film_layouts import InvalidLayout
 from darkroom_print.composing.bitmap import OCTET, Bitmap, Film, Pixels
 from darkroom_print.images.picture import Picture
-from darkroom_print.planning.film import Colour, FilmPlan, Mode
-from darkroom_print.planning.image_boxes import place_boxes
-from darkroom_print.planning.layout import ImageBox
-
-LINE_SPACING: Final = 1.3
-
-
-def line_rows(plan: FilmPlan) -> int:
-    """Return the rows of pixels of one line of text."""
-    return max(8, round(plan.text_mm * LINE_SPACING * plan.pixels_per_mm[1]))
-
-
-def strip_rows(plan: FilmPlan, text: str) -> int:
-    """Return the rows of pixels of a template's lines; none when it is empty."""
-    lines = len(text.splitlines())
-    return line_rows(plan) * lines + line_rows(plan) // 2 if lines else 0
-
-
-def places(plan: FilmPlan) -> tuple[ImageBox, ...]:
-    """Return the image boxes of a film, below its header and above its footer.
-
-    Raises:
-        InvalidLayout: there is no room for them.
-    """
-    if plan.mode is Mode.BOXES:
-        return place_boxes(plan)
-    return place_boxes(
-        plan, above=strip_rows(plan, plan.header), below=strip_rows(plan, plan.footer)
-    )
 
 
 def arrange(plan: FilmPlan, pictures: Sequence[Picture]) -> tuple[int, ...]:

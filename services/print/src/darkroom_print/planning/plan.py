@@ -2,35 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from pydicom.dataset import Dataset
 
-from darkroom_common.errors import PermanentError
-from darkroom_common.specs.film_layouts import parse_layout
+from darkroom_common.films.film import FilmPlan
+from darkroom_common.films.fitting import ONE_BOX, FittedFilm, fit
+from darkroom_common.films.image_boxes import pages
+from darkroom_common.films.profiles import Profile
 from darkroom_common.specs.films import FilmOrder
-from darkroom_print.composing.sheet import places
-from darkroom_print.planning.film import (
-    Colour,
-    Density,
-    FilmPlan,
-    Magnification,
-    Mode,
-    Orientation,
-    Polarity,
-    film_size,
-)
-from darkroom_print.planning.image_boxes import pages
-from darkroom_print.planning.presentation_lut import IDENTITY, LutShape, PresentationLut
-from darkroom_print.printers.profiles import Profile
 
 T = TypeVar("T")
-_ONE_BOX: Final = "STANDARD\\1,1"
-_LUT_BITS: Final = range(10, 17)
-
-
-class CannotPrint(PermanentError):
-    """The printer cannot do what the order asks for. The text says what."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +41,7 @@ class Plan:
     @property
     def has_boxes(self) -> bool:
         """Whether the printer is to arrange images in a format of its own."""
-        return str(self.film_box.ImageDisplayFormat) != _ONE_BOX
+        return str(self.film_box.ImageDisplayFormat) != ONE_BOX
 
 
 def plan(order: FilmOrder, printer: Profile, *, images: int) -> Plan:
@@ -70,86 +52,21 @@ def plan(order: FilmOrder, printer: Profile, *, images: int) -> Plan:
         InvalidFilm: the values do not make a film.
         InvalidLayout: the layout cannot be used.
     """
-    layout = parse_layout(order.layout)
-    size = order.film_size or printer.film_sizes[0]
-    if size not in printer.film_sizes:
-        raise CannotPrint(f"film_size: the printer has {', '.join(printer.film_sizes)}")
-    if order.medium and printer.media and order.medium not in printer.media:
-        raise CannotPrint(f"medium: the printer has {', '.join(printer.media)}")
-    if (
-        order.film_destination
-        and printer.film_destinations
-        and order.film_destination not in printer.film_destinations
-    ):
-        known = ", ".join(printer.film_destinations)
-        raise CannotPrint(f"film_destination: the printer has {known}")
-    colour = printer.colour if order.colour is None else order.colour
-    if colour and not printer.colour:
-        raise CannotPrint("colour: the printer has none")
-    bits = order.bits or printer.bits
-    if bits > printer.bits:
-        raise CannotPrint(f"bits: the printer takes {printer.bits}")
-    if colour or "eight-bit-only" in printer.quirks:
-        bits = 8
-    known_layout = layout.image_display_format in printer.display_formats
-    if order.arrange == "printer" and not known_layout:
-        raise CannotPrint("layout: the printer does not know it; arrange it by sheet")
-    by_printer = known_layout and order.arrange != "sheet"
-    sent, burned = _presentation_lut(order, printer)
-    film = FilmPlan(
-        size=film_size(size),
-        layout=layout,
-        mode=Mode.BOXES if by_printer else Mode.SHEET,
-        orientation=Orientation(order.orientation),
-        dpi=printer.dpi,
-        bits=bits,
-        colour=Colour.RGB if colour else Colour.MONOCHROME2,
-        polarity=Polarity(order.polarity),
-        magnification=Magnification(order.magnification or "CUBIC"),
-        border_density=Density(order.border_density or "BLACK"),
-        empty_image_density=Density(order.empty_image_density or "BLACK"),
-        trim=order.trim and not by_printer,
-        true_size=order.true_size,
-        header=order.header,
-        footer=order.footer,
-        patient_box=order.patient_box,
-        scale_bar=order.scale_bar,
-        overlays=order.overlays,
-        presentation_lut=burned,
-        min_density=20 if order.min_density is None else order.min_density,
-        max_density=300 if order.max_density is None else order.max_density,
-    )
-    boxes = len(places(film))
-    if order.annotations and not _annotates(printer):
-        raise CannotPrint("annotations: the printer has no annotation boxes; use header or footer")
-    asked_format = layout.image_display_format if by_printer else _ONE_BOX
+    fitted = fit(order, printer)
     return Plan(
-        film,
-        boxes,
-        pages(images, boxes),
+        fitted.film,
+        fitted.boxes,
+        pages(images, fitted.boxes),
         session=_session(order),
-        film_box=_film_box(order, printer, size, asked_format),
+        film_box=_film_box(order, printer, fitted),
         image_box=_image_box(printer),
-        lut=sent,
+        lut=_presentation_lut(order) if fitted.sends_lut else None,
         annotations=tuple((one.position, one.text) for one in order.annotations),
     )
 
 
-def _annotates(printer: Profile) -> bool:
-    return bool(printer.annotation_format) and not (
-        {"meta-only", "no-annotation"} & set(printer.quirks)
-    )
-
-
-def _presentation_lut(order: FilmOrder, printer: Profile) -> tuple[Dataset | None, PresentationLut]:
-    """Return what the printer is sent and what is burned in; one of them does nothing."""
+def _presentation_lut(order: FilmOrder) -> Dataset:
     asked = order.presentation_lut
-    can = printer.presentation_lut and not (
-        {"meta-only", "no-presentation-lut"} & set(printer.quirks)
-    )
-    if not can or (asked.table and asked.bits not in _LUT_BITS):
-        lut = PresentationLut(LutShape(asked.shape), asked.table, asked.bits)
-        return None, IDENTITY if lut == PresentationLut(bits=asked.bits) else lut
     made = Dataset()
     if asked.table:
         item = Dataset()
@@ -158,7 +75,7 @@ def _presentation_lut(order: FilmOrder, printer: Profile) -> tuple[Dataset | Non
         made.PresentationLUTSequence = [item]
     else:
         made.PresentationLUTShape = asked.shape
-    return made, IDENTITY
+    return made
 
 
 def _session(order: FilmOrder) -> Dataset:
@@ -173,11 +90,11 @@ def _session(order: FilmOrder) -> Dataset:
     return session
 
 
-def _film_box(order: FilmOrder, printer: Profile, size: str, display_format: str) -> Dataset:
+def _film_box(order: FilmOrder, printer: Profile, fitted: FittedFilm) -> Dataset:
     box = Dataset()
-    box.ImageDisplayFormat = display_format
+    box.ImageDisplayFormat = fitted.display_format
     box.FilmOrientation = order.orientation
-    box.FilmSizeID = size
+    box.FilmSizeID = fitted.film.size.name
     if order.magnification and "no-magnification" not in printer.quirks:
         box.MagnificationType = order.magnification
     if "no-densities" not in printer.quirks:

@@ -1,11 +1,11 @@
 """The printers and auto-print rules in force, from PostgreSQL."""
 
+from darkroom_common.films.profiles import capabilities
 from darkroom_common.postgres.pool import Connection, Database
 from darkroom_common.resources.declared import PRINT_RULES, PRINTERS
 from darkroom_common.resources.spec_table import SpecTable
 from darkroom_common.resources.stored import Stored
 from darkroom_common.specs.printers import PrinterSpec, PrintRuleSpec
-from darkroom_print.printers.profiles import capabilities
 
 Printer = Stored[PrinterSpec]
 PrintRule = Stored[PrintRuleSpec]

@@ -2,8 +2,8 @@
 
 from darkroom_common.dimse.requestor import Peer, tls_context
 from darkroom_common.dimse.tls import TlsClient
+from darkroom_common.films.profiles import Profile
 from darkroom_print.printers.configuration import Printer
-from darkroom_print.printers.profiles import Profile
 from darkroom_print.printing.print_scu import Capabilities
 
 

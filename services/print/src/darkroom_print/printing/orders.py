@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from darkroom_common.errors import PermanentError
+from darkroom_common.films.fitting import ImageMissing, require_images
 from darkroom_common.index.objects import pictures
 from darkroom_common.jobs.kind import Row
 from darkroom_common.messages.commands import PrintFilm
@@ -16,10 +16,6 @@ from darkroom_common.specs.films import FilmImage, FilmOrder
 from darkroom_print.images.picture import Picture, Window
 
 PURPOSE: Final = PrintFilm.TYPE
-
-
-class ImageMissing(PermanentError):
-    """An image is not in the index (any more)."""
 
 
 @dataclass(frozen=True)
@@ -53,19 +49,13 @@ async def find_pictures(
         ImageMissing: one is not there.
     """
     known = await pictures(db, [image.sop_instance_uid for image in images])
+    require_images(images, known)
     found = []
-    for number, image in enumerate(images, 1):
-        one = known.get(image.sop_instance_uid)
-        if one is None:
-            raise ImageMissing(f"image {number}: there is no such instance")
-        if one.pixel_rows is None:
-            raise ImageMissing(f"image {number}: the instance has no pixels")
-        if image.frame > one.frames:
-            raise ImageMissing(f"image {number}: it has {one.frames} frames")
+    for image in images:
         window = image.window or order.window
         found.append(
             StoredPicture(
-                one.object_key,
+                known[image.sop_instance_uid].object_key,
                 image.frame,
                 None if window is None else Window(window.center, window.width),
             )

@@ -12,16 +12,16 @@ import numpy as np
 
 from darkroom_common.dimse.requestor import PeerFault
 from darkroom_common.errors import DarkroomError, DependencyUnavailable
+from darkroom_common.films.film import Mode
+from darkroom_common.films.profiles import Profile, capabilities
 from darkroom_common.jobs.attempt import Stop
 from darkroom_common.specs.films import FilmOrder
 from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_print.composing.bitmap import Film
-from darkroom_print.planning.film import Mode
 from darkroom_print.planning.plan import Plan, of_film, plan
 from darkroom_print.printers.configuration import Printer
 from darkroom_print.printers.connecting import asked_of, peer_of
-from darkroom_print.printers.profiles import Profile, capabilities
 from darkroom_print.printing.ending import Ended, Lost, Stopping
 from darkroom_print.printing.orders import (
     PURPOSE,

@@ -7,8 +7,8 @@ from types import MappingProxyType
 from typing import Final
 
 from darkroom_common.errors import PermanentError
+from darkroom_common.films.presentation_lut import IDENTITY, PresentationLut
 from darkroom_common.specs.film_layouts import Layout
-from darkroom_print.planning.presentation_lut import IDENTITY, PresentationLut
 
 MM_PER_INCH: Final = 25.4
 MAX_PIXELS: Final = 120_000_000  # of one film

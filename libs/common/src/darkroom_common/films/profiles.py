@@ -59,7 +59,7 @@ def profiles() -> dict[str, Profile]:
     """
     found = {
         entry.name.removesuffix(".toml"): tomllib.loads(entry.read_text(encoding="utf-8"))
-        for entry in (files("darkroom_print") / "printer_profiles").iterdir()
+        for entry in (files("darkroom_common.films") / "printer_profiles").iterdir()
         if entry.name.endswith(".toml")
     }
     try:

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Final
 
+from darkroom_common.films.film import FilmPlan, Mode
+from darkroom_common.films.image_box import ImageBox
 from darkroom_common.specs.film_layouts import InvalidLayout, LayoutKind
-from darkroom_print.planning.film import FilmPlan, Mode
-from darkroom_print.planning.layout import ImageBox
 
 _MOUNT_MM: Final = 50.0
 _PICTURE_MM: Final = {LayoutKind.SLIDE: 35.0, LayoutKind.SUPERSLIDE: 40.0}
@@ -15,6 +15,33 @@ _PICTURE_MM: Final = {LayoutKind.SLIDE: 35.0, LayoutKind.SUPERSLIDE: 40.0}
 def pages(images: int, boxes: int) -> int:
     """Return how many films `images` need."""
     return -(-images // boxes)
+
+
+LINE_SPACING: Final = 1.3
+
+
+def line_rows(plan: FilmPlan) -> int:
+    """Return the rows of pixels of one line of text."""
+    return max(8, round(plan.text_mm * LINE_SPACING * plan.pixels_per_mm[1]))
+
+
+def strip_rows(plan: FilmPlan, text: str) -> int:
+    """Return the rows of pixels of a template's lines; none when it is empty."""
+    lines = len(text.splitlines())
+    return line_rows(plan) * lines + line_rows(plan) // 2 if lines else 0
+
+
+def places(plan: FilmPlan) -> tuple[ImageBox, ...]:
+    """Return the image boxes of a film, below its header and above its footer.
+
+    Raises:
+        InvalidLayout: there is no room for them.
+    """
+    if plan.mode is Mode.BOXES:
+        return place_boxes(plan)
+    return place_boxes(
+        plan, above=strip_rows(plan, plan.header), below=strip_rows(plan, plan.footer)
+    )
 
 
 _Frame = tuple[int, int, int, int]
