@@ -220,6 +220,9 @@ PREFETCHED: Final = Counter("darkroom_prefetched_studies_total", "Priors asked f
 ROUTED: Final = Counter("darkroom_routed_instances_total", "Instances routed.", ["rule"])
 
 # --- api -------------------------------------------------------------------------------------
+LOGINS: Final = Counter(
+    "darkroom_logins_total", "Attempts to sign in; accepted, refused, locked or busy.", ["result"]
+)
 HTTP_REQUESTS: Final = Counter(
     "darkroom_http_requests_total", "Requests answered.", ["method", "route", "status"]
 )

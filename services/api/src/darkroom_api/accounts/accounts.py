@@ -6,19 +6,24 @@ import unicodedata
 import uuid
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
-from darkroom_api.accounts.passwords import Passwords
-from darkroom_api.http.errors import LOCK_SECONDS
+from darkroom_api.accounts.attempts import (
+    Origin,
+    count,
+    counted_under,
+    forget_devices,
+    new_device,
+    succeed,
+)
+from darkroom_api.accounts.passwords import LineFull, Passwords
 from darkroom_common.postgres.pool import Connection, Database
+from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 REFRESH_LIFETIME: Final = timedelta(days=7)
-ALLOWED_FAILURES: Final = 5
-LOCK_TIME: Final = timedelta(seconds=LOCK_SECONDS)
-COUNTED_TIME: Final = timedelta(minutes=15)
-"""Failures count until there was none for so long; meanwhile one try a `LOCK_TIME` is left."""
 _USER: Final = (
     "SELECT u.id, u.username, u.full_name, u.email, u.active, u.password_hash,"
     " ARRAY(SELECT role FROM api.user_role r WHERE r.user_id = u.id ORDER BY role) AS roles,"
@@ -26,15 +31,6 @@ _USER: Final = (
     "   ON p.role = r.role WHERE r.user_id = u.id ORDER BY p.permission) AS permissions"
     " FROM api.app_user u"
 )
-_COUNT_ATTEMPT: Final = """
-    INSERT INTO api.login_attempt AS a (name_hash, failures) VALUES ($1, 1)
-    ON CONFLICT (name_hash) DO UPDATE SET last_at = now(), failures =
-        CASE WHEN a.last_at < now() - $2::interval THEN 1
-        ELSE least(a.failures + 1, $4::integer) END
-    WHERE a.failures < $4 OR a.last_at < now() - $3::interval
-    RETURNING failures
-"""
-"""Counts a try before it is made; no row comes back while the name is locked."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +56,8 @@ class Session:
     id: uuid.UUID
     user: User
     refresh_token: str
+    device: str = ""
+    """The secret of a new cookie, when the device had none that is known."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +76,14 @@ def name_key(username: str) -> str:
 
 def _user(row: Any) -> User:
     return User(**{field.name: row[field.name] for field in fields(User)})
+
+
+def _told(result: str, *, address: str, user: Any, known_device: bool, **more: str) -> None:
+    """Say what became of an attempt: never the name, which may be a password in the wrong field."""
+    metrics.LOGINS.labels(result).inc()
+    say = log.info if result == "accepted" else log.warning
+    user_id = str(user["id"]) if user else None
+    say(f"login.{result}", address=address, user_id=user_id, known_device=known_device, **more)
 
 
 def _digest(text: str) -> bytes:
@@ -121,29 +127,34 @@ class Accounts:
         log.info("user.created", user="admin")
         return True
 
-    async def login(self, username: str, password: str) -> Session | None:
+    async def login(self, username: str, password: str, origin: Origin) -> Session | None:
         """Return a new session, or None for any reason not to; each takes the same time.
 
         Raises:
-            NameLocked: whatever the password is.
+            NameLocked: from there, whatever the password is.
+            LineFull: too many sign in at the moment.
         """
         key = name_key(username)
         async with self._database.acquire() as db:
-            # Counting first lets no burst of parallel tries slip through.
-            counted = await db.fetchval(
-                _COUNT_ATTEMPT, _digest(key), COUNTED_TIME, LOCK_TIME, ALLOWED_FAILURES
-            )
-            if counted is None:
-                log.warning("login.locked")
-                raise NameLocked
             row = await db.fetchrow(f"{_USER} WHERE u.username_key = $1", key)
-        known = row is not None and row["active"]
-        right = await self._passwords.verify(row["password_hash"] if row else None, password)
-        if row is None or not known or not right:
-            log.warning("login.refused")
+            attempt = await counted_under(db, key, row["id"] if row else None, origin)
+        event = partial(_told, address=origin.address, user=row, known_device=attempt.is_known)
+        try:
+            async with self._passwords.in_line(origin.address, known=attempt.is_known) as place:
+                async with self._database.acquire() as db:
+                    if not await count(db, attempt):
+                        event("locked")
+                        raise NameLocked
+                right = await place.verify(row["password_hash"] if row else None, password)
+        except LineFull:
+            event("busy")
+            raise
+        if row is None or not row["active"] or not right:
+            event("refused")
             return None
+        device = "" if attempt.has_cookie else new_device()
         async with self._database.transaction() as db:
-            await db.execute("DELETE FROM api.login_attempt WHERE name_hash = $1", _digest(key))
+            await succeed(db, attempt, row["id"], Origin(origin.address, device or origin.device))
             session_id = await db.fetchval(
                 "INSERT INTO api.session (user_id, expires_at) VALUES ($1, now() + $2::interval)"
                 " RETURNING id",
@@ -151,8 +162,8 @@ class Accounts:
                 REFRESH_LIFETIME,
             )
             token = await self._add_refresh_token(db, session_id)
-        log.info("login.accepted", user_id=str(row["id"]), session=str(session_id))
-        return Session(session_id, _user(row), token)
+        event("accepted", session=str(session_id))
+        return Session(session_id, _user(row), token, device)
 
     @staticmethod
     async def _add_refresh_token(db: Connection, session_id: uuid.UUID) -> str:
@@ -258,3 +269,4 @@ class Accounts:
         async with self._database.transaction() as db:
             for statement in statements:
                 await db.execute(statement)
+            await forget_devices(db)

@@ -1,12 +1,28 @@
-"""Passwords: Argon2id in threads, a few at a time, since each takes 64 MiB."""
+"""Passwords: Argon2id in threads, a few at a time, since each takes 64 MiB; the rest waits in line.
+
+The line is short: who finds it full is told to come again. Those who sign in from a device that is
+known to be theirs have a line of their own, and strangers never use all of the threads.
+"""
 
 import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 AT_ONCE: Final = 2
+STRANGERS_AT_ONCE: Final = 1
+WAITING: Final = 32
+"""In each of the two lines."""
+WAITING_OF_AN_ADDRESS: Final = 8
+"""Strangers."""
+
+
+class LineFull(Exception):
+    """Too many wait already."""
 
 
 class Passwords:
@@ -15,16 +31,50 @@ class Passwords:
     def __init__(self, hasher: PasswordHasher | None = None) -> None:
         self._hasher = PasswordHasher() if hasher is None else hasher
         self._turn = asyncio.Semaphore(AT_ONCE)
+        self._strangers = asyncio.Semaphore(STRANGERS_AT_ONCE)
+        self._known_waiting = 0
+        self._waiting: Counter[str] = Counter()
         self._dummy = self._hasher.hash("somebody who does not exist")
+
+    @asynccontextmanager
+    async def in_line(self, address: str, *, known: bool) -> AsyncIterator["Place"]:
+        """Hold a place in the line for the length of a block.
+
+        Args:
+            address: of who asks.
+            known: whether the device is known to be of the one who is named.
+
+        Raises:
+            LineFull: at once.
+        """
+        if known:
+            if self._known_waiting >= WAITING:
+                raise LineFull
+            self._known_waiting += 1
+        else:
+            if self._waiting.total() >= WAITING or self._waiting[address] >= WAITING_OF_AN_ADDRESS:
+                raise LineFull
+            self._waiting[address] += 1
+        try:
+            yield Place(self, known=known)
+        finally:
+            if known:
+                self._known_waiting -= 1
+            else:
+                self._waiting[address] -= 1
+                self._waiting += Counter()  # without those that are 0
 
     async def hash(self, password: str) -> str:
         """Return the hash to keep."""
         async with self._turn:
             return await asyncio.to_thread(self._hasher.hash, password)
 
-    async def verify(self, password_hash: str | None, password: str) -> bool:
+    async def verify(self, password_hash: str | None, password: str, *, known: bool) -> bool:
         """Tell whether the password is right; None stands for a user who does not exist."""
-        async with self._turn:
+        async with AsyncExitStack() as turns:
+            if not known:
+                await turns.enter_async_context(self._strangers)
+            await turns.enter_async_context(self._turn)
             right = await asyncio.to_thread(self._verify, password_hash or self._dummy, password)
         return right and password_hash is not None
 
@@ -33,3 +83,15 @@ class Passwords:
             return self._hasher.verify(password_hash, password)
         except (VerificationError, InvalidHashError):
             return False
+
+
+class Place:
+    """A place in the line."""
+
+    def __init__(self, passwords: Passwords, *, known: bool) -> None:
+        self._passwords = passwords
+        self._known = known
+
+    async def verify(self, password_hash: str | None, password: str) -> bool:
+        """Verify when it is one's turn; see `Passwords.verify`."""
+        return await self._passwords.verify(password_hash, password, known=self._known)

@@ -1,17 +1,26 @@
 """Sign in, continue, sign out (API-01)."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from starlette.requests import Request
+from starlette.responses import Response
 
 from darkroom_api.accounts.accounts import NameLocked, Session, User
+from darkroom_api.accounts.attempts import DEVICE_LIFETIME, Origin
+from darkroom_api.accounts.passwords import LineFull
 from darkroom_api.accounts.tokens import ACCESS_LIFETIME
+from darkroom_api.http.client import address_of
 from darkroom_api.http.documented import errors
-from darkroom_api.http.errors import invalid_credentials, name_locked, token_invalid
+from darkroom_api.http.errors import invalid_credentials, line_full, name_locked, token_invalid
 from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.parts import Parts, parts_of
+from darkroom_common.specs.storable import is_text
+
+_BASE: Final = "/api/v1/auth"
+DEVICE_COOKIE: Final = "darkroom_device"
+_DEVICE_LENGTH: Final = 64
 
 
 class Credentials(BaseModel):
@@ -81,16 +90,34 @@ def _pair(parts: Parts, session: Session) -> TokenPair:
     )
 
 
-async def login(request: Request, credentials: Credentials) -> TokenPair:
-    """Sign in with user name and password. After five failures the name is locked for a minute."""
+async def login(request: Request, response: Response, credentials: Credentials) -> TokenPair:
+    """Sign in with user name and password.
+
+    After five failures from an address the name is locked for a minute there. The cookie that comes
+    with success makes the device known: failures of others do not lock it out.
+    """
     parts = parts_of(request.scope)
     password = credentials.password.get_secret_value()
+    device = request.cookies.get(DEVICE_COOKIE, "")[:_DEVICE_LENGTH]
+    origin = Origin(address_of(request.scope), device if is_text(device) else "")
     try:
-        session = await parts.accounts.login(credentials.username, password)
+        session = await parts.accounts.login(credentials.username, password, origin)
     except NameLocked:
         raise name_locked() from None
+    except LineFull:
+        raise line_full() from None
     if session is None:
         raise invalid_credentials()
+    if session.device:
+        response.set_cookie(
+            DEVICE_COOKIE,
+            session.device,
+            max_age=int(DEVICE_LIFETIME.total_seconds()),
+            path=f"{_BASE}/login",
+            secure=(parts.settings.public_url or "").startswith("https:"),
+            httponly=True,
+            samesite="strict",
+        )
     return _pair(parts, session)
 
 
@@ -125,7 +152,7 @@ async def me(request: Request) -> UserInfo:
 
 def add(app: FastAPI) -> None:
     """Add the routes."""
-    base, tags = "/api/v1/auth", ["authentication"]
+    base, tags = _BASE, ["authentication"]
     failures = errors(400, 401, 413, 422, 503)
     for path, endpoint, more in (("/login", login, errors(429)), ("/refresh", refresh, {})):
         app.add_api_route(

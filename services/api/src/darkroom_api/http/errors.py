@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 PROBLEM: Final = "application/problem+json"
 LOCK_SECONDS: Final = 60
-"""How long a name is locked after too many failures, and what its owner reads."""
+"""How long a name is locked after too many failures from somewhere, and what its owner reads."""
 _BEARER: Final = 'Bearer realm="darkroom"'
 
 
@@ -140,12 +140,22 @@ def invalid_credentials() -> ApiError:
 
 
 def name_locked() -> ApiError:
-    """Return the answer while a name is locked, whether or not somebody has it."""
+    """Return the answer while a name is locked there, whether or not somebody has it."""
     return ApiError(
         429,
         Code.RATE_LIMITED,
         f"Too many login attempts. Try again in {LOCK_SECONDS} seconds.",
         headers={"Retry-After": str(LOCK_SECONDS)},
+    )
+
+
+def line_full() -> ApiError:
+    """Return the answer while too many sign in; nothing was tried, and nothing is counted."""
+    return ApiError(
+        429,
+        Code.RATE_LIMITED,
+        "Too many sign in at the moment. Try again in 2 seconds.",
+        headers={"Retry-After": "2"},
     )
 
 
