@@ -10,6 +10,7 @@ import struct
 import termios
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, cast
 
 from darkroom_common.clock import monotonic
@@ -55,7 +56,7 @@ class HttpConnection(asyncio.BufferedProtocol):
     """The protocol of one connection."""
 
     def __init__(self, served: Served) -> None:
-        self.host = self.crowd = ""
+        self.host = ""
         self.peer: tuple[str, int] | None = None
         self.own: tuple[str, int] | None = None
         self._served = served
@@ -84,7 +85,6 @@ class HttpConnection(asyncio.BufferedProtocol):
         if isinstance(peer, tuple) and isinstance(own, tuple):
             self.peer, self.own = (str(peer[0]), int(peer[1])), (str(own[0]), int(own[1]))
             self.host = self.peer[0]
-        self.crowd = crowd_of(self.host)
         if not self._served.door.admit(self):
             metrics.HTTP_CLOSED.labels(self._served.name, "full").inc()
             self.write(answer_of(503, *self._served.refusal(503)))
@@ -165,6 +165,11 @@ class HttpConnection(asyncio.BufferedProtocol):
         self.transport.abort()
 
     # What the server calls
+
+    @cached_property
+    def crowd(self) -> str:
+        """What it is counted under."""
+        return crowd_of(self.host)
 
     @property
     def idle_since(self) -> float | None:

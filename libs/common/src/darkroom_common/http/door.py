@@ -16,8 +16,11 @@ class Guest(Protocol):
     """A connection as the door sees it."""
 
     host: str
-    crowd: str
-    """What it is counted under; see `crowd_of`."""
+
+    @property
+    def crowd(self) -> str:
+        """What it is counted under; see `crowd_of`."""
+        ...
 
     @property
     def idle_since(self) -> float | None:

@@ -27,7 +27,7 @@ class Limits:
     connections: int = 512
     connections_per_address: int = 128
     line_bytes: int = 16 * 1024
-    head_bytes: int = 32 * 1024
+    head_bytes: int = 64 * 1024
     fields: int = 100
     chunk_line_bytes: int = 256
     extra_bytes: int = 4 * 1024

@@ -47,7 +47,9 @@ def _now() -> datetime:
 class Message(BaseModel):
     """A fact or a request. Readers ignore fields that they do not know."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", hide_input_in_errors=True, allow_inf_nan=False
+    )
 
     TYPE: ClassVar[str]
     EXCHANGE: ClassVar[Exchange]

@@ -1,7 +1,8 @@
 """A pool of connections whose errors are ours.
 
-Whatever says "the database is away" becomes `DependencyUnavailable`; what says "this statement is
-wrong" passes through as asyncpg raised it, since that is a defect and not a state of the world.
+Whatever says "the database is away" becomes `DependencyUnavailable`, and "never this value" becomes
+`Unstorable`. What says "this statement is wrong" passes through as asyncpg raised it, since that is
+a defect and not a state of the world.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import asyncpg
 
-from darkroom_common.errors import DependencyUnavailable
+from darkroom_common.errors import DependencyUnavailable, PermanentError
 from darkroom_common.health import Unhealthy
 from darkroom_common.telemetry import metrics
 
@@ -38,10 +39,20 @@ _AWAY: Final = (
     OSError,
     TimeoutError,
 )
+_UNSTORABLE: Final = (
+    asyncpg.DataError,
+    asyncpg.CheckViolationError,
+    asyncpg.NotNullViolationError,
+    asyncpg.ProgramLimitExceededError,
+)
 _EFFECTS: Final[dict[int, list[Callable[[], object]]]] = {}
 """What is to follow the commit, by the identity of each connection that is lent."""
 CLASHES: Final = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 CLASH_ATTEMPTS: Final = 5
+
+
+class Unstorable(PermanentError):
+    """A value cannot be kept: NUL in a text, a number out of range. Trying again cannot help."""
 
 
 def after_commit(db: Connection, effect: Callable[[], object]) -> None:
@@ -94,6 +105,7 @@ class Database:
 
         Raises:
             DependencyUnavailable: the database is away, refuses the login, is full or read-only.
+            Unstorable: it will never take a value.
         """
         try:
             pool = await self._ready()
@@ -107,7 +119,11 @@ class Database:
                     del _EFFECTS[id(connection)]
             for effect in effects:
                 effect()
+        except _UNSTORABLE as error:
+            raise Unstorable(f"PostgreSQL: {type(error).__name__}") from error
         except _AWAY as error:
+            if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
+                raise Unstorable("a value is not of the type of its column") from error
             raise DependencyUnavailable(f"PostgreSQL: {type(error).__name__}") from error
 
     @asynccontextmanager

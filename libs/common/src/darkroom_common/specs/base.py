@@ -10,9 +10,10 @@ from copy import copy
 from functools import cache
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
 from darkroom_common.messages.breaks import GROWS
+from darkroom_common.specs.storable import first_fault
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -21,8 +22,21 @@ class Spec(BaseModel):
     """What is stored and sent of something that people configure or order."""
 
     model_config = ConfigDict(
-        frozen=True, extra="ignore", hide_input_in_errors=True, json_schema_extra={GROWS: True}
+        frozen=True,
+        extra="ignore",
+        hide_input_in_errors=True,
+        allow_inf_nan=False,
+        json_schema_extra={GROWS: True},
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _can_be_kept(cls, given: Any) -> Any:
+        """Refuse what could be neither stored nor sent, in whatever field it is."""
+        fault = first_fault(given)
+        if fault is not None:
+            raise ValueError(fault.reason)
+        return given
 
 
 class ResourceSpec(Spec):

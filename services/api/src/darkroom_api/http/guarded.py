@@ -1,15 +1,19 @@
 """Routes that ask the permission table before anything of a request is read."""
 
-from typing import Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from darkroom_api.accounts.guard import Principal
 from darkroom_api.accounts.permissions import ACCESS, Open, access_of, allows
+from darkroom_api.http.body import JsonRequest
 from darkroom_api.http.errors import permission_denied, token_invalid
 from darkroom_api.http.parts import parts_of
 from darkroom_common.errors import ConfigurationError
@@ -35,6 +39,15 @@ def limited(receive: Receive, limit: int) -> Receive:
 
 class GuardedRoute(APIRoute):
     """A route whose permission is looked up in `ACCESS` by method and path."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return what answers, with bodies read by `JsonRequest`."""
+        answer = super().get_route_handler()
+
+        async def strictly(request: Request) -> Response:
+            return await answer(JsonRequest(request.scope, request.receive))
+
+        return strictly
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse who may not call this, then answer."""

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, Final
 
+import asyncpg
 import orjson
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -12,10 +13,20 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from darkroom_api.http.errors import PROBLEM, ApiError, Code, bad_request, internal_error, problem
+from darkroom_api.http.body import UnfitBody
+from darkroom_api.http.errors import (
+    PROBLEM,
+    ApiError,
+    Code,
+    bad_request,
+    internal_error,
+    invalid,
+    problem,
+)
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.index.query import BadKey
 from darkroom_common.objects.store import StoreUnavailable
+from darkroom_common.postgres.pool import Unstorable
 from darkroom_common.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -39,6 +50,13 @@ _CLEAN: Final = (
     "json_type",
 )
 """Errors of pydantic whose text says what is wanted, never what was given."""
+_NOT_MIGRATED: Final = (
+    asyncpg.UndefinedTableError,
+    asyncpg.UndefinedColumnError,
+    asyncpg.InvalidSchemaNameError,
+    asyncpg.InsufficientPrivilegeError,
+)
+_DEPTH_SHOWN: Final = 8
 _BY_STATUS: Final = {
     400: Code.INVALID_REQUEST,
     404: Code.NOT_FOUND,
@@ -78,6 +96,10 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(BadKey, _bad_key)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(UnfitBody, _unfit)
+    app.add_exception_handler(Unstorable, _unstorable)
+    for error in _NOT_MIGRATED:
+        app.add_exception_handler(error, _not_migrated)
     app.add_exception_handler(DependencyUnavailable, _unavailable)
     app.add_exception_handler(Exception, _defect)
 
@@ -104,6 +126,25 @@ async def _invalid(request: Request, error: Exception) -> Response:
     ]
     fault = ApiError(422, Code.INVALID_REQUEST, "Some values are missing or wrong.", errors=fields)
     return answer(request, fault)
+
+
+async def _unfit(request: Request, error: Exception) -> Response:
+    if not isinstance(error, UnfitBody):
+        raise error
+    place = ".".join(_place(part) for part in ("body", *error.fault.place[:_DEPTH_SHOWN]))
+    return answer(request, invalid(place, error.fault.reason))
+
+
+async def _unstorable(request: Request, error: Exception) -> Response:
+    log.warning("http.unstorable", reason=str(error))
+    fault = ApiError(422, Code.INVALID_REQUEST, "A value of the request cannot be kept.")
+    return answer(request, fault)
+
+
+async def _not_migrated(request: Request, error: Exception) -> Response:
+    """Answer as long as a schema of another service lacks what this version reads."""
+    log.warning("http.not_migrated", error=type(error).__name__)
+    return await _unavailable(request, DependencyUnavailable("a schema was not migrated yet"))
 
 
 def _message(item: Mapping[str, Any]) -> str:
