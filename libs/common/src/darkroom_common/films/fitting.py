@@ -5,7 +5,7 @@ Both ask here, so that what print would refuse is refused while somebody still w
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from darkroom_common.errors import PermanentError
 from darkroom_common.films.film import (
@@ -21,7 +21,6 @@ from darkroom_common.films.film import (
 from darkroom_common.films.image_boxes import places
 from darkroom_common.films.presentation_lut import IDENTITY, LutShape, PresentationLut
 from darkroom_common.films.profiles import Profile
-from darkroom_common.index.objects import Picture
 from darkroom_common.specs.film_layouts import Layout, parse_layout
 from darkroom_common.specs.films import FilmImage, FilmOrder
 
@@ -31,6 +30,20 @@ _LUT_BITS: Final = range(10, 17)
 
 class CannotPrint(PermanentError):
     """The printer cannot do what the order asks for. The text says what."""
+
+
+class Stored(Protocol):
+    """An instance as far as a film is concerned; `darkroom_common.index.objects` has them."""
+
+    @property
+    def pixel_rows(self) -> int | None:
+        """None: it has no pixels."""
+        ...
+
+    @property
+    def frames(self) -> int:
+        """How many there are."""
+        ...
 
 
 class ImageMissing(PermanentError):
@@ -98,7 +111,7 @@ def fit(order: FilmOrder, printer: Profile) -> FittedFilm:
     return FittedFilm(film, len(places(film)), display_format, sends_lut)
 
 
-def require_images(images: Sequence[FilmImage], known: Mapping[str, Picture]) -> None:
+def require_images(images: Sequence[FilmImage], known: Mapping[str, Stored]) -> None:
     """Refuse images that cannot be printed.
 
     Args:
