@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from darkroom_common.errors import ConfigurationError
@@ -106,6 +108,11 @@ def test_a_key_is_32_bytes() -> None:
         decode_key("nonsense", setting="X")
 
 
+def wide(text: str) -> str:
+    """Return ASCII in full width."""
+    return "".join("\u3000" if c == " " else chr(ord(c) + 0xFEE0) for c in text)
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
@@ -114,10 +121,25 @@ def test_a_key_is_32_bytes() -> None:
         ("  a   b ", "a b"),
         ("Straße", "strasse"),
         ("山田^太郎", "山田^太郎"),
+        ("Łukasz Ørsted Đoković Æsir", "lukasz orsted dokovic aesir"),
+        ("ﾔﾏﾀﾞ^ﾀﾛｳ", "やまだ^たろう"),
+        ("ヤマダ^タロウ", "やまだ^たろう"),
+        ("はだ", "はだ"),
+        (wide("ABC 12"), "abc 12"),
+        ("홍^길동", "홍^길동"),
+        ("葛\U000e0100城", "葛城"),
+        ("ชื่น", "ชื่น"),
+        ("İSTANBUL^IŞIK", "istanbul^isik"),
+        ("Ёлкин", "елкин"),
     ],
 )
 def test_values_are_compared_without_case_and_diacritics(value: str, expected: str) -> None:
     assert normalise(value) == expected
+
+
+@given(st.text(max_size=12))
+def test_a_value_that_is_normal_stays_so(value: str) -> None:
+    assert normalise(normalise(value)) == normalise(value)
 
 
 def test_tokens_tell_fields_and_keys_apart() -> None:

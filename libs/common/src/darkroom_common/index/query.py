@@ -164,8 +164,8 @@ def _texts(field: Field, text: str, *, fuzzy: bool) -> Match | None:
         if fuzzy and field.vr == "PN":
             found = tuple(words(normalise(text)))
             return Fuzzy(found) if found else None
-        if "*" in text or "?" in text:
-            pattern = normalise(text)
+        pattern = normalise(text)  # in full width, a wildcard is one, too
+        if "*" in pattern or "?" in pattern:
             return Wildcard(pattern) if pattern.strip("*") else None
         return _one_of(terms(field, text.split("\\")))
     parts = re.split(r"[\\,]", text) if field.keyword in _LISTED else text.split("\\")

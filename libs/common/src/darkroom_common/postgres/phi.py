@@ -11,6 +11,7 @@ import binascii
 import hashlib
 import hmac
 import json
+import re
 import unicodedata
 from dataclasses import dataclass
 from typing import Final, Self
@@ -23,6 +24,23 @@ KEY_BYTES: Final = 32
 TOKEN_BYTES: Final = 16
 PREFIX_LIMIT: Final = 16
 """Characters of a word that have a prefix token; the rest is checked after decrypting."""
+
+
+_MARKS: Final = re.compile(
+    "[\u0300-\u036f\u0483-\u0489\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a"
+    "\u064b-\u065f\u0670\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe00-\ufe0f\ufe20-\ufe2f"
+    "\U000e0100-\U000e01ef]+"
+)
+"""Accents, points of vowels and variants: what a letter or an ideograph is the same without.
+
+Not so the voicing of kana, and the tones and vowels of Thai and of Indian scripts.
+"""
+_LETTERS: Final = {
+    **str.maketrans("łøđħŧıŋð", "lodhtind"),
+    **str.maketrans({"æ": "ae", "œ": "oe", "þ": "th"}),
+    **{katakana: katakana - 0x60 for katakana in (*range(0x30A1, 0x30F7), 0x30FD, 0x30FE)},
+}
+"""Letters whose stroke is no mark of its own, and katakana as hiragana: a reading is a reading."""
 
 
 def _key(text: str, setting: str) -> bytes:
@@ -87,11 +105,17 @@ class PhiKeys:
 def normalise(value: str) -> str:
     """Return the form in which values are compared: no diacritics, case folded, one space.
 
-    A person name keeps its `^`; ideographic and phonetic groups keep their `=`.
+    Full and half width are the same, and so are katakana and hiragana. A person name keeps its `^`;
+    ideographic and phonetic groups keep their `=`.
     """
-    decomposed = unicodedata.normalize("NFKD", value)
-    stripped = "".join(c for c in decomposed if not unicodedata.combining(c))
-    return " ".join(stripped.casefold().split()).strip(" ^")
+    folded = value.lower() if value.isascii() else _folded(value)
+    return " ".join(folded.split()).strip(" ^")
+
+
+def _folded(value: str) -> str:
+    marked = unicodedata.normalize("NFKD", value)
+    plain = unicodedata.normalize("NFC", _MARKS.sub("", marked).casefold())
+    return plain.translate(_LETTERS)
 
 
 def words(normalised: str) -> list[str]:
