@@ -5,8 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 from pydicom import dcmread
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
+from pydicom.tag import Tag
 
 from darkroom_print.composing.exchange import Unrenderable
 from darkroom_print.images.frame import FrameHeader
@@ -129,11 +132,114 @@ def test_a_table_may_begin_below_zero() -> None:
     assert shown(ds)[0] == pytest.approx([1, 0, 0.2])
 
 
-def test_a_table_that_is_cut_short_is_told() -> None:
-    item = a_table(0, 16, [1, 2, 3])
-    item.LUTDescriptor = [9, 0, 16]
-    with pytest.raises(Unrenderable, match="descriptor"):
-        shown(an_image(row(1, 2), VOILUTSequence=[item]))
+def test_a_table_that_is_none_is_told_and_the_range_is_shown() -> None:
+    short = a_table(0, 16, [1, 2, 3])
+    short.LUTDescriptor = [9, 0, 16]
+    wide = a_table(0, 16, [1, 2, 3])
+    wide.LUTDescriptor = [3, 0, 99]
+    for item in (short, wide, Dataset()):
+        found = seen(an_image(row(0, 100, 400), VOILUTSequence=[item]))
+        assert found.pixels[0] == pytest.approx([0, 0.25, 1])
+        assert any("look-up table" in text for text in found.warnings)
+        found = seen(an_image(row(0, 100, 400), ModalityLUTSequence=[item]))
+        assert found.pixels[0] == pytest.approx([0, 0.25, 1])
+        assert found.warnings
+    windowed = an_image(row(0, 100, 400), VOILUTSequence=[short], WindowCenter=50.5)
+    windowed.WindowWidth = 101
+    assert shown(windowed)[0] == pytest.approx([0, 1, 1])
+
+
+def of_text(**values: str) -> Dataset:
+    """Return an image of 0, 100 and 400 with decimals that are whatever text stands there."""
+    ds = an_image(row(0, 100, 400))
+    for keyword, text in values.items():
+        tag = Tag(tag_for_keyword(keyword) or 0)
+        raw = text.encode() + b" " * (len(text) % 2)
+        ds[tag] = RawDataElement(
+            tag, "DS", len(raw), raw, 0, is_implicit_VR=False, is_little_endian=True
+        )
+    return ds
+
+
+NO_WINDOWS = [
+    ("100", "0"), ("100", "-5"), ("100", "-0.0"), ("NaN", "NaN"), ("1.#QNAN", "1.#QNAN"),
+    ("100", "inf"), ("-inf", "100"), ("1e400", "4"), ("AUTO", "AUTO"), ("100,5", "200,0"),
+    ("100", ""), ("", "200"), ("100 200", "400"), ("1_0", "4"), ("\\", "\\"), ("100", "1e300"),
+    ("1e30", "400"), ("0x10", "0x20"), ("\u0661", "\u0664"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("center", "width"), NO_WINDOWS)
+def test_a_window_that_is_none_is_told_and_the_range_is_shown(center: str, width: str) -> None:
+    found = seen(of_text(WindowCenter=center, WindowWidth=width))
+    assert found.pixels[0] == pytest.approx([0, 0.25, 1])
+    if f"{center}{width}".strip("\\"):
+        assert any("window makes no sense" in text for text in found.warnings)
+
+
+@pytest.mark.parametrize(
+    ("center", "width", "word"),
+    [
+        ("\\100.5", "\\201", "first window"),
+        ("NaN\\100.5", "400\\201", "first window"),
+        ("100.5\\300", "201", "other numbers"),
+        ("100.5", "201\\400\\600", "other numbers"),
+    ],
+)
+def test_the_first_window_that_is_one_is_shown(center: str, width: str, word: str) -> None:
+    found = seen(of_text(WindowCenter=center, WindowWidth=width))
+    assert found.pixels[0] == pytest.approx([0, 0.5, 1], abs=0.01)
+    assert any(word in text for text in found.warnings)
+
+
+def test_a_window_below_one_is_exact() -> None:
+    ds = of_text(WindowCenter="0.5", WindowWidth="0.5", RescaleSlope="0.0025")
+    found = seen(ds)
+    assert found.pixels[0] == pytest.approx([0, 0, 1])
+    assert any("narrow" in text for text in found.warnings)
+
+
+@pytest.mark.parametrize("slope", ["0", "NaN", "inf", "-inf", "1,0", "text", "1e308", "1e400"])
+def test_a_rescale_slope_that_is_none_is_told(slope: str) -> None:
+    ds = of_text(RescaleSlope=slope, RescaleIntercept="0", WindowCenter="40", WindowWidth="4")
+    found = seen(ds)
+    assert found.pixels[0] == pytest.approx([0, 0.25, 1])
+    assert any("rescale" in text for text in found.warnings)
+    asked = seen(ds, window=Window(50.5, 101))
+    assert asked.pixels[0] == pytest.approx([0, 1, 1])
+
+
+def test_an_intercept_that_is_none_is_told() -> None:
+    found = seen(of_text(RescaleIntercept="NaN", WindowCenter="40", WindowWidth="4"))
+    assert found.pixels[0] == pytest.approx([0, 0.25, 1])
+    assert any("rescale" in text for text in found.warnings)
+
+
+def test_what_is_even_is_told() -> None:
+    for pixels in (row(0, 0), row(100, 100), np.array([[9, 9]], np.uint8)):
+        found = seen(an_image(pixels, bits=8 if pixels.dtype == np.uint8 else 12))
+        assert found.warnings == ("all of its pixels have one value",)
+    beside = an_image(row(0, 100), WindowCenter=3000, WindowWidth=200)
+    assert seen(beside).pixels.tolist() == [[0, 0]]  # as all the slices beside it are windowed
+    assert seen(beside).warnings == ("its window shows nothing of it",)
+    asked = seen(an_image(row(0, 100)), window=Window(3000, 200))
+    assert asked.warnings == ("its window shows nothing of it",)
+    assert not seen(an_image(row(0, 100), WindowCenter=50, WindowWidth=100)).warnings
+
+
+def test_an_unknown_function_is_linear_and_other_numbers_that_are_none_are_told() -> None:
+    ds = an_image(row(0, 100, 200), WindowCenter=100.5, WindowWidth=201, VOILUTFunction="LOG")
+    assert shown(ds)[0] == pytest.approx([0, 0.5, 1], abs=0.01)
+    assert any("function" in text for text in seen(ds).warnings)
+    ds = of_text(PixelSpacing="0.5 mm\\0.5")
+    assert seen(ds).spacing is None
+    assert any("PixelSpacing" in text for text in seen(ds).warnings)
+
+
+def test_warnings_hold_no_value() -> None:
+    found = seen(of_text(WindowCenter="PLANTED", WindowWidth="PLANTED", RescaleSlope="PLANTED"))
+    assert found.warnings
+    assert "PLANTED" not in "".join(found.warnings)
 
 
 def test_frames_of_enhanced_objects_have_their_own_window() -> None:
@@ -201,8 +307,6 @@ def test_what_is_asked_for_and_not_there_is_told() -> None:
         shown(ds)
     with pytest.raises(Unrenderable, match="too large"):
         shown(an_image(row(1), Rows=65535, Columns=65535))
-    with pytest.raises(Unrenderable, match="window"):
-        shown(an_image(row(1), WindowCenter=1, WindowWidth=0))
     with pytest.raises(Unrenderable, match="photometric"):
         shown(an_image(row(1), PhotometricInterpretation="CMYK"))
 

@@ -21,7 +21,7 @@ from darkroom_print.composing.composer import ComposingFailed
 from darkroom_print.planning.plan import of_film, plan
 from darkroom_print.preview import pdf, png
 from darkroom_print.printers.connecting import asked_of, peer_of
-from darkroom_print.printing.orders import as_files, find_pictures, open_order
+from darkroom_print.printing.orders import as_files, find_pictures, open_order, without_pixels
 from darkroom_print.printing.print_scu import Capabilities, PrintAssociation, PrinterStatus, Refused
 from darkroom_print.printing.printing import digest
 from darkroom_print.printing.workshop import Workshop
@@ -135,7 +135,17 @@ class Answers:
         sealed = await asyncio.to_thread(shop.seal.seal_bytes, made, purpose=DrawFilm.TYPE)
         async with shop.database.transaction() as db:
             await shop.jobs.keep_picture(db, picture, media_type, sealed)
-        body = {"picture": picture, "films": planned.count, "as_printed": same}
+        told = [
+            f"film {number}, {text}"
+            for number, film in zip(numbers, films, strict=True)
+            for text in film.warnings
+        ]
+        body = {
+            "picture": picture,
+            "films": planned.count,
+            "as_printed": same,
+            "warnings": [*without_pixels(order), *told],
+        }
         return Reply(outcome="done", body=body)
 
 

@@ -72,6 +72,9 @@ class FilmOrder(Spec):
     study_instance_uid: Uid | None = Field(default=None, description="all images of it")
     series_instance_uid: Uid | None = Field(default=None, description="all images of it")
     every: int = Field(default=1, ge=1, le=1000, description="of a study or series: each n-th")
+    without_pixels: int = Field(
+        default=0, ge=0, description="objects of it that are no images; counted by us"
+    )
     frames: Literal["first", "all"] = Field(
         default="first", description="of a multi-frame image of a study or series"
     )

@@ -22,7 +22,7 @@ from darkroom_api.jobs.routes import JobRoutes
 from darkroom_common.errors import PermanentError
 from darkroom_common.films.fitting import fit, require_images
 from darkroom_common.films.profiles import capabilities
-from darkroom_common.index.objects import find_images, pictures
+from darkroom_common.index.objects import find_images, find_objects, pictures
 from darkroom_common.messages.base import MessageId, Reply, new_message_id
 from darkroom_common.messages.commands import PrintFilm
 from darkroom_common.messages.events import PrintState
@@ -35,6 +35,7 @@ from darkroom_common.specs.film_layouts import InvalidLayout
 from darkroom_common.specs.films import MAX_IMAGES, FilmOrder
 
 DRAW_LIMIT: Final = 120.0
+_HEADER_LIMIT: Final = 2000
 
 VIEW: Final = JobView(
     name="print",
@@ -144,20 +145,22 @@ async def _resolved(request: Request, given: NewPrintJob) -> FilmOrder:
                 raise ApiError(404, Code.NOT_FOUND, "An image is not stored here.")
             with _refusals():
                 require_images(named.images, known)
-            return named
+            return named.model_copy(update={"without_pixels": 0})
         found = await find_images(
             db,
             study=named.study_instance_uid,
             series=named.series_instance_uid,
             limit=MAX_IMAGES * named.every + 1,
         )
+        stored = await find_objects(db, named.study_instance_uid, named.series_instance_uid, ())
     if not found:
         raise ApiError(404, Code.NOT_FOUND, "There are no images of this study or series.")
     images = tuple(named.choose(found, MAX_IMAGES + 1))
     if len(images) > MAX_IMAGES:
         raise ApiError(422, Code.INVALID_REQUEST, f"A job prints at most {MAX_IMAGES} images.")
-    nothing = {"study_instance_uid": None, "series_instance_uid": None}
-    return named.model_copy(update={"images": images, **nothing})
+    named_by = {"study_instance_uid": None, "series_instance_uid": None}
+    update = {"images": images, "without_pixels": len(stored) - len(found), **named_by}
+    return named.model_copy(update=update)
 
 
 async def _command(request: Request, given: NewPrintJob) -> PrintFilm:
@@ -190,6 +193,8 @@ async def _picture(request: Request, reply: Reply) -> Response:
     if row is None:
         raise ApiError(404, Code.NOT_FOUND, "The picture is gone; ask again.")
     headers = {"x-darkroom-films": str(reply.body["films"]), "cache-control": "no-store"}
+    if told := reply.body.get("warnings"):
+        headers["x-darkroom-warnings"] = "; ".join(told)[:_HEADER_LIMIT]
     if reply.body["as_printed"] is not None:
         headers["x-darkroom-as-printed"] = str(reply.body["as_printed"]).lower()
     opened = parts.seal.open_bytes(row["sealed"], purpose=DrawFilm.TYPE)
@@ -197,7 +202,10 @@ async def _picture(request: Request, reply: Reply) -> Response:
 
 
 async def preview(request: Request, given: PreviewOrder) -> Response:
-    """Show a film before it is printed: the bitmap that would be sent, as PNG or PDF."""
+    """Show a film before it is printed: the bitmap that would be sent, as PNG or PDF.
+
+    `x-darkroom-warnings` has what of the images could not be followed: a window that is none, say.
+    """
     order = await _resolved(request, given)
     if given.film == 0 and given.form == "png":
         raise ApiError(422, Code.INVALID_REQUEST, "All films come as a PDF.")

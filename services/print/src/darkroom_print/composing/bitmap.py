@@ -44,6 +44,7 @@ class Film:
         boxes: the image boxes in order of position, views of the sheet: what a printer gets in
             BOXES mode. Empty boxes are not among them.
         unprintable: characters that no font has; a box stands for each.
+        warnings: what of the headers of its images could not be followed, in words.
     """
 
     plan: FilmPlan
@@ -51,6 +52,7 @@ class Film:
     places: tuple[ImageBox, ...]
     filled: tuple[int, ...]
     unprintable: int = 0
+    warnings: tuple[str, ...] = ()
 
     @property
     def boxes(self) -> tuple[Bitmap, ...]:

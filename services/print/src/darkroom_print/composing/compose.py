@@ -10,7 +10,7 @@ from darkroom_common.films.image_box import ImageBox
 from darkroom_common.films.image_boxes import LINE_SPACING, line_rows, places, strip_rows
 from darkroom_print.composing.bitmap import Bitmap, Film, Pixels, is_colour
 from darkroom_print.composing.density import level, printed
-from darkroom_print.composing.exchange import CannotCompose, Unrenderable
+from darkroom_print.composing.exchange import CannotCompose, Drawn, Unrenderable, in_words
 from darkroom_print.composing.scale_bar import draw_bar, scale_bar
 from darkroom_print.composing.scaling import Fit, fit, scaled
 from darkroom_print.composing.sheet import arrange, sheet_shape, sheet_type
@@ -30,13 +30,16 @@ def compose(plan: FilmPlan, pictures: Sequence[Picture]) -> Film:
     """
     positions = arrange(plan, pictures)
     sheet = np.empty(sheet_shape(plan), sheet_type(plan))
-    unprintable = draw_page(plan, sheet, pictures[0] if pictures else None, positions)
+    page = draw_page(plan, sheet, pictures[0] if pictures else None, positions)
+    boxes: list[Drawn] = []
     for index, (picture, position) in enumerate(zip(pictures, positions, strict=True)):
         try:
-            unprintable += draw_box(plan, sheet, picture, position)
+            boxes.append(draw_box(plan, sheet, picture, position))
         except Unrenderable as error:
             raise CannotCompose(str(error), index) from error
-    return Film(plan, Bitmap(1, sheet, plan.bits), places(plan), positions, unprintable)
+    unprintable = page + sum(box.unprintable for box in boxes)
+    bitmap = Bitmap(1, sheet, plan.bits)
+    return Film(plan, bitmap, places(plan), positions, unprintable, in_words(boxes))
 
 
 def draw_page(
@@ -70,8 +73,8 @@ def draw_page(
     return unprintable + _write(plan, sheet[plan.rows - below :], filled(plan.footer, dataset))
 
 
-def draw_box(plan: FilmPlan, sheet: Pixels, picture: Picture, position: int) -> int:
-    """Draw a picture into its box of a sheet; return how many characters no font has.
+def draw_box(plan: FilmPlan, sheet: Pixels, picture: Picture, position: int) -> Drawn:
+    """Draw a picture into its box of a sheet; return what there is to say of it.
 
     Raises:
         Unrenderable: it cannot be shown as the plan wants.
@@ -95,7 +98,7 @@ def draw_box(plan: FilmPlan, sheet: Pixels, picture: Picture, position: int) -> 
     )
     if bar_rows:
         unprintable += _scale(plan, strip[:, left:], image, size)
-    return unprintable
+    return Drawn(unprintable, image.warnings)
 
 
 def _annotate(plan: FilmPlan, area: Pixels, dataset: Dataset) -> tuple[Pixels, int]:

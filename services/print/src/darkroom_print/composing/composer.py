@@ -13,7 +13,15 @@ from darkroom_common.films.film import FilmPlan
 from darkroom_common.scratch import open_scratch
 from darkroom_common.workers import WorkerCrashed, WorkerGone, Workers, WorkerTooSlow, open_workers
 from darkroom_print.composing.bitmap import Film
-from darkroom_print.composing.exchange import DRAWN, TASK, BoxTask, CannotCompose, Drawn, PageTask
+from darkroom_print.composing.exchange import (
+    DRAWN,
+    TASK,
+    BoxTask,
+    CannotCompose,
+    Drawn,
+    PageTask,
+    in_words,
+)
 from darkroom_print.composing.sheet import arrange, open_film
 from darkroom_print.images.picture import Picture
 
@@ -54,20 +62,21 @@ class Composers:
         positions = arrange(plan, pictures)
         path = self.scratch / f"{uuid.uuid4().hex}.sheet"
         try:
-            unprintable = await self._draw(plan, pictures, positions, path)
+            page, boxes = await self._draw(plan, pictures, positions, path)
             try:
                 film = await asyncio.to_thread(open_film, plan, path, positions)
             except OSError as error:
                 raise ComposingFailed("the sheet cannot be read") from error
-            yield replace(film, unprintable=unprintable)
+            unprintable = page.unprintable + sum(one.unprintable for one in boxes)
+            yield replace(film, unprintable=unprintable, warnings=in_words(boxes))
         finally:
             path.unlink(missing_ok=True)
 
     async def _draw(
         self, plan: FilmPlan, pictures: Sequence[Picture], positions: tuple[int, ...], path: Path
-    ) -> int:
+    ) -> tuple[Drawn, list[Drawn]]:
         page = PageTask(plan, path, pictures[0] if pictures else None, positions)
-        drawn = [await self._do(page, 0 if pictures else None)]
+        first = await self._do(page, 0 if pictures else None)
         tasks: list[asyncio.Task[Drawn]] = []
         try:
             async with asyncio.TaskGroup() as group:
@@ -76,8 +85,7 @@ class Composers:
                     tasks.append(group.create_task(self._do(box, index)))
         except BaseExceptionGroup as group_error:
             raise group_error.exceptions[0] from group_error
-        drawn += [task.result() for task in tasks]
-        return sum(one.unprintable for one in drawn)
+        return first, [task.result() for task in tasks]
 
     async def _do(self, task: BoxTask | PageTask, picture: int | None) -> Drawn:
         try:

@@ -1,5 +1,6 @@
 """What the service and its composing workers say to each other; nothing here reads images."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -64,14 +65,33 @@ class Drawn:
 
     Attributes:
         unprintable: characters that no font has.
+        warnings: what of the image's header could not be followed.
         error: why it could not be done; empty when it was.
         transient: whether the error is of the machine, not of the image.
     """
 
     unprintable: int = 0
+    warnings: tuple[str, ...] = ()
     error: str = ""
     transient: bool = False
 
 
+def in_words(boxes: Sequence[Drawn]) -> tuple[str, ...]:
+    """Return the warnings of a film's images: each text once, with the images it is about."""
+    about: dict[str, list[int]] = {}
+    for number, box in enumerate(boxes, 1):
+        for text in box.warnings:
+            about.setdefault(text, []).append(number)
+    return tuple(f"{_images(numbers)}: {text}" for text, numbers in about.items())
+
+
+def _images(numbers: Sequence[int]) -> str:
+    named = ", ".join(map(str, numbers[:_NAMED]))
+    more = len(numbers) - _NAMED
+    return f"image {named}" if more <= 0 else f"image {named} and {more} more"
+
+
+_NAMED: Final = 5
+"""Images that a warning names; of the others it has the number."""
 TASK: Final[TypeAdapter[BoxTask | PageTask]] = TypeAdapter(BoxTask | PageTask)
 DRAWN: Final = TypeAdapter(Drawn)

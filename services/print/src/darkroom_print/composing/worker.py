@@ -20,7 +20,7 @@ from darkroom_print.composing.sheet import create_sheet, open_sheet
 def answer(task: BoxTask | PageTask) -> Drawn:
     """Do one task and return its answer: it is done, or why it is not."""
     try:
-        return Drawn(_draw(task))
+        return _draw(task)
     except ConfigurationError as error:  # no fonts: another day there may be
         return Drawn(error=str(error), transient=True)
     except PermanentError as error:
@@ -33,10 +33,10 @@ def answer(task: BoxTask | PageTask) -> Drawn:
         return Drawn(error=f"it cannot be drawn ({type(error).__name__})")
 
 
-def _draw(task: BoxTask | PageTask) -> int:
+def _draw(task: BoxTask | PageTask) -> Drawn:
     if isinstance(task, PageTask):
         sheet = create_sheet(task.plan, task.sheet)
-        return draw_page(task.plan, sheet, task.first, task.filled)
+        return Drawn(draw_page(task.plan, sheet, task.first, task.filled))
     return draw_box(task.plan, open_sheet(task.plan, task.sheet), task.picture, task.position)
 
 

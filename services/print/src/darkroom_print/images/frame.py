@@ -1,19 +1,28 @@
 """What the header says of one frame, wherever a multi-frame object keeps it (PS3.3 C.7.6.16)."""
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
-from darkroom_print.composing.exchange import Unrenderable
+_TEXT: Final = ("DS", "IS")
+"""VRs of numbers that are text, and in real objects not always a number."""
 
 
 class FrameHeader:
-    """The attributes of one frame: of its functional groups, of the shared ones, of the object."""
+    """The attributes of one frame: of its functional groups, of the shared ones, of the object.
+
+    Attributes:
+        warnings: what could not be followed, and what was shown instead; no text holds a value.
+    """
 
     def __init__(self, dataset: Dataset, frame: int) -> None:
         self.dataset = dataset
         self.frame = frame
+        self.warnings: list[str] = []
         per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
         shared = dataset.get("SharedFunctionalGroupsSequence") or []
         groups = [*per_frame[frame - 1 : frame], *shared[:1]]
@@ -24,6 +33,11 @@ class FrameHeader:
             if element.VR == "SQ" and element.value
         ]
 
+    def warn(self, text: str) -> None:
+        """Say what could not be followed, once."""
+        if text not in self.warnings:
+            self.warnings.append(text)
+
     def get(self, keyword: str) -> Any:
         """Return the value nearest to the frame; None when there is none."""
         for item in (*self._items, self.dataset):
@@ -31,20 +45,36 @@ class FrameHeader:
                 return value
         return None
 
-    def numbers(self, keyword: str) -> tuple[float, ...]:
-        """Return the values of a numeric attribute; none when it is absent.
+    def decimals(self, keyword: str) -> list[float | None]:
+        """Return the values of a numeric attribute, None for each that is no finite number.
 
-        Raises:
-            Unrenderable: they are no numbers.
+        It is empty when the attribute is absent or has no value.
         """
-        value = self.get(keyword)
-        if value is None or value == "":
+        tag = tag_for_keyword(keyword)
+        for item in (*self._items, self.dataset):
+            if tag is None or tag not in item:
+                continue
+            stands: Any = item.get_item(tag)
+            if isinstance(stands, RawDataElement) and (stands.VR or dictionary_VR(tag)) in _TEXT:
+                given: list[Any] = bytes(stands.value or b"").decode("latin-1").split("\\")
+            else:
+                given = _listed(item.get(keyword))
+            found = [_decimal(one) for one in given]
+            if any(str("" if one is None else one).strip(" \0") for one in given):
+                return found
+        return []
+
+    def numbers(self, keyword: str) -> tuple[float, ...]:
+        """Return the values of a numeric attribute; none when it is absent or they are no numbers.
+
+        In the second case there is a warning.
+        """
+        found = self.decimals(keyword)
+        known = tuple(one for one in found if one is not None)
+        if len(known) < len(found):
+            self.warn(f"its {keyword} is not a number, and is not followed")
             return ()
-        listed = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-        try:
-            return tuple(float(one) for one in listed)
-        except (TypeError, ValueError) as error:
-            raise Unrenderable(f"its {keyword} is not a number") from error
+        return known
 
     def word(self, keyword: str) -> str:
         """Return a code string; empty when it is absent."""
@@ -54,3 +84,17 @@ class FrameHeader:
         """Return the items of a sequence; none when it is absent."""
         found = self.get(keyword)
         return list(found) if found else []
+
+
+def _listed(value: Any) -> list[Any]:
+    several = isinstance(value, Sequence) and not isinstance(value, str | bytes)
+    return list(value) if several else [value]
+
+
+def _decimal(value: Any) -> float | None:
+    """Return a finite number; None for anything else, a comma instead of the point included."""
+    try:
+        found = float(value.strip(" \0") if isinstance(value, str) else value)
+    except (TypeError, ValueError):
+        return None
+    return found if math.isfinite(found) and "_" not in str(value) else None

@@ -1,7 +1,9 @@
 """From stored values to displayed ones: modality LUT, VOI LUT, polarity (PS3.3 C.11.1, C.11.2)."""
 
 from collections.abc import Callable
-from typing import Any, Final
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,23 +17,23 @@ from darkroom_print.images.picture import InvalidWindow, VoiFunction, Window
 Shown = npt.NDArray[np.float32]
 _TABLE_BITS: Final = 16
 _STEEPNESS: Final = -4.0
+_LEAST_CONTRAST: Final = 1 / 256
+_BY_RANGE: Final = "it is shown from its least to its greatest value"
 _Step = Callable[[Values], Values]
 
 
 def displayed(stored: Pixels, header: FrameHeader, window: Window | None = None) -> Shown:
     """Return a greyscale frame as it is to be seen: 0 black, 1 white, before a Presentation LUT.
 
-    What is applied is `window`, else the first VOI LUT, else the first window of the header; else
-    8 bits and fewer as they are, more bits from the least to the greatest value. Pixel padding is
-    black, and not in that range.
+    What is applied is `window`, else the first VOI LUT, else the first window of the header that is
+    one; else 8 bits and fewer as they are, more bits from the least to the greatest value. Pixel
+    padding is black, and not in that range. What of it makes no sense is told as a warning of the
+    header, and the range is shown instead.
 
     Args:
         stored: (rows, columns), whole or floating-point numbers.
         header: of the frame.
         window: asked for by the user.
-
-    Raises:
-        Unrenderable: the header makes no sense.
     """
     padding = _padding(header)
     if stored.dtype.kind not in "iu" or 8 * stored.dtype.itemsize > _TABLE_BITS:
@@ -55,7 +57,13 @@ def _render(
     padding: tuple[float, float] | None,
 ) -> Shown:
     modality = _modality(header)
-    voi = _voi(stored, header, window, padding, modality)
+    seen = _Seen.of(stored, header, padding, modality)
+    if not np.isfinite(seen.possible).all():
+        header.warn(f"its rescale slope and intercept make no sense: {_BY_RANGE}")
+        modality = None
+    if modality is None:
+        modality, seen = _as_stored, _Seen.of(stored, header, padding, None)
+    voi = _voi(header, window, seen)
     shown = voi(modality(values))
     inverse = header.word("PhotometricInterpretation") == "MONOCHROME1"
     if inverse or header.word("PresentationLUTShape") == "INVERSE":
@@ -77,42 +85,98 @@ def _padding(header: FrameHeader) -> tuple[float, float] | None:
     return (min(ends), max(ends))
 
 
-def _modality(header: FrameHeader) -> _Step:
+def _as_stored(values: Values) -> Values:
+    return values
+
+
+def _modality(header: FrameHeader) -> _Step | None:
+    """Return the modality LUT (C.11.1); None when what stands there is none."""
     if tables := header.items("ModalityLUTSequence"):
         signed = header.get("PixelRepresentation") == 1
-        return read_table(tables[0], signed=signed).apply
-    slope = (header.numbers("RescaleSlope") or (1.0,))[0]
-    intercept = (header.numbers("RescaleIntercept") or (0.0,))[0]
+        try:
+            return read_table(tables[0], signed=signed).apply
+        except Unrenderable as error:
+            header.warn(f"{error}: {_BY_RANGE}")
+            return None
+    slopes, intercepts = header.decimals("RescaleSlope"), header.decimals("RescaleIntercept")
+    slope, intercept = (slopes or [1.0])[0], (intercepts or [0.0])[0]
+    if not slope or intercept is None:
+        header.warn(f"its rescale slope and intercept make no sense: {_BY_RANGE}")
+        return None
     return lambda values: values * slope + intercept
 
 
-def _voi(
-    stored: Pixels,
-    header: FrameHeader,
-    window: Window | None,
-    padding: tuple[float, float] | None,
-    modality: _Step,
-) -> _Step:
-    if window:
-        return windowed(window)
-    if tables := header.items("VOILUTSequence"):
-        ends = modality(_ends(stored, padding))
-        table = read_table(tables[0], signed=bool(ends.min() < 0))
-        return lambda values: table.apply(values) / ((1 << table.bits) - 1)
-    if found := _window(header):
-        return windowed(found)
-    bits = int(header.get("BitsStored") or 8 * stored.dtype.itemsize)
-    if bits <= OCTET and stored.dtype.kind == "u":
-        ends = modality(np.array([0.0, float((1 << bits) - 1)]))
-    else:
-        ends = modality(_ends(stored, padding))
-    least, greatest = float(ends.min()), float(ends.max())
+@dataclass(frozen=True)
+class _Seen:
+    """What values an image has: in units of the modality, if they are known.
+
+    Attributes:
+        ends: the least and the greatest that there are, padding aside.
+        full: what is shown from black to white without a window.
+        possible: of its kind of pixels.
+        in_units: whether windows and VOI LUTs of the header are of any use.
+    """
+
+    ends: Values
+    full: Values
+    possible: Values
+    in_units: bool
+
+    @classmethod
+    def of(
+        cls,
+        stored: Pixels,
+        header: FrameHeader,
+        padding: tuple[float, float] | None,
+        modality: _Step | None,
+    ) -> Self:
+        """Look at an image."""
+        step = modality or _as_stored
+        least, greatest = _ends(stored, padding)
+        full = possible = (least, greatest)
+        if stored.dtype.kind in "iu":
+            info = np.iinfo(stored.dtype)
+            possible = (float(info.min), float(info.max))
+            bits = int(header.get("BitsStored") or 8 * stored.dtype.itemsize)
+            if bits <= OCTET and stored.dtype.kind == "u":
+                full = (0.0, float((1 << bits) - 1))
+        with np.errstate(over="ignore", invalid="ignore"):
+            ends, shown, all_of_it = (
+                step(np.array(pair)) for pair in ((least, greatest), full, possible)
+            )
+        return cls(ends, shown, all_of_it, in_units=modality is not None)
+
+
+def _voi(header: FrameHeader, window: Window | None, seen: _Seen) -> _Step:
+    """Return the VOI LUT (C.11.2): the user's window, the header's LUT or window, or the range."""
+    if seen.ends[0] == seen.ends[1]:
+        header.warn("all of its pixels have one value")
+    chosen = windowed(window) if window else None
+    if chosen is None and seen.in_units:
+        chosen = _table(header, seen.ends) or _window(header, seen)
+    if chosen is not None:
+        if not _tells(chosen, seen.ends):
+            header.warn("its window shows nothing of it")
+        return chosen
+    least, greatest = float(seen.full.min()), float(seen.full.max())
     if greatest <= least:
         return lambda values: np.where(values > 0, 1.0, 0.0)
     return lambda values: np.clip((values - least) / (greatest - least), 0.0, 1.0)
 
 
-def _ends(stored: Pixels, padding: tuple[float, float] | None) -> Values:
+def _table(header: FrameHeader, ends: Values) -> _Step | None:
+    tables = header.items("VOILUTSequence")
+    if not tables:
+        return None
+    try:
+        table = read_table(tables[0], signed=bool(ends.min() < 0))
+    except Unrenderable as error:
+        header.warn(f"{error}: it is shown without")
+        return None
+    return lambda values: table.apply(values) / ((1 << table.bits) - 1)
+
+
+def _ends(stored: Pixels, padding: tuple[float, float] | None) -> tuple[float, float]:
     """Return the least and the greatest stored value of the image."""
     if padding or stored.dtype.kind == "f":
         kept: Any = np.isfinite(stored)
@@ -120,20 +184,55 @@ def _ends(stored: Pixels, padding: tuple[float, float] | None) -> Values:
             kept &= (stored < padding[0]) | (stored > padding[1])
         image = stored[kept]
         if not image.size:
-            return np.zeros(2)
-        return np.array([image.min(), image.max()], np.float64)
-    return np.array([stored.min(), stored.max()], np.float64)
+            return (0.0, 0.0)
+        return (float(image.min()), float(image.max()))
+    return (float(stored.min()), float(stored.max()))
 
 
-def _window(header: FrameHeader) -> Window | None:
-    centers, widths = header.numbers("WindowCenter"), header.numbers("WindowWidth")
-    if not centers or not widths:
+def _window(header: FrameHeader, seen: _Seen) -> _Step | None:
+    """Return the first window of the header that is one; None when there is none."""
+    centers, widths = header.decimals("WindowCenter"), header.decimals("WindowWidth")
+    if not centers and not widths:
         return None
+    function = _function(header)
+    for number, (center, width) in enumerate(zip(centers, widths, strict=False)):
+        made = _made(center, width, function)
+        if made is None or not _tells(windowed(made), seen.possible):
+            continue
+        if made.function is not function:
+            header.warn("its window is too narrow to be linear: it is taken as an exact one")
+        elif number:
+            header.warn("its first window makes no sense: another of its windows is shown")
+        elif len(centers) != len(widths):
+            header.warn("it has other numbers of window centers and widths: the first are shown")
+        return windowed(made)
+    header.warn(f"its window makes no sense: {_BY_RANGE}")
+    return None
+
+
+def _function(header: FrameHeader) -> VoiFunction:
     word = header.word("VOILUTFunction") or VoiFunction.LINEAR
     try:
-        return Window(centers[0], widths[0], VoiFunction(word))
-    except (InvalidWindow, ValueError) as error:
-        raise Unrenderable("its window makes no sense") from error
+        return VoiFunction(word)
+    except ValueError:
+        header.warn("its VOI LUT function is not known: it is taken as linear")
+        return VoiFunction.LINEAR
+
+
+def _made(center: float | None, width: float | None, function: VoiFunction) -> Window | None:
+    if center is None or width is None:
+        return None
+    for one in (function, VoiFunction.LINEAR_EXACT):
+        with suppress(InvalidWindow):
+            return Window(center, width, one)
+    return None
+
+
+def _tells(step: _Step, ends: Values) -> bool:
+    """Tell whether values between two are told apart; those of a constant image never are."""
+    with np.errstate(all="ignore"):
+        shades = step(ends)
+    return bool(ends[0] == ends[-1] or abs(shades[-1] - shades[0]) >= _LEAST_CONTRAST)
 
 
 def windowed(window: Window) -> _Step:

@@ -33,12 +33,14 @@ class Image:
         spacing: millimetres between rows and between columns; None when it is not known.
         detector: whether the spacing is that of the detector, not of the patient.
         aspect: height of a pixel by its width.
+        warnings: what of its header could not be followed; no text holds a value.
     """
 
     pixels: npt.NDArray[np.float32]
     spacing: tuple[float, float] | None
     detector: bool
     aspect: float
+    warnings: tuple[str, ...] = ()
 
 
 def read_dataset(picture: Picture) -> Dataset:
@@ -94,7 +96,8 @@ def render(dataset: Dataset, picture: Picture, *, overlays: bool = True) -> Imag
         if mask is not None:
             pixels[mask] = 1.0
     spacing, detector = _spacing(header)
-    return Image(pixels, spacing, detector, _aspect(header, spacing))
+    aspect = _aspect(header, spacing)
+    return Image(pixels, spacing, detector, aspect, tuple(header.warnings))
 
 
 def _palette(stored: Pixels, dataset: Dataset) -> npt.NDArray[np.float32]:

@@ -40,6 +40,12 @@ def open_order(asked: Row, seal: Seal) -> FilmOrder:
     return FilmOrder(layout=asked["layout"], copies=asked["copies"], images=images)
 
 
+def without_pixels(order: FilmOrder) -> list[str]:
+    """Return what there is to say of objects of the study or series that are no images."""
+    count = order.without_pixels
+    return [f"{count} objects have no pixels, and are not on film"] if count else []
+
+
 async def find_pictures(
     db: Connection, order: FilmOrder, images: Sequence[FilmImage]
 ) -> list[StoredPicture]:

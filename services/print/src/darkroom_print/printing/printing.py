@@ -29,6 +29,7 @@ from darkroom_print.printing.orders import (
     as_files,
     find_pictures,
     open_order,
+    without_pixels,
 )
 from darkroom_print.printing.print_scu import (
     FilmSheet,
@@ -85,6 +86,7 @@ class Printing:
             order = open_order(job.row, self.shop.seal)
         except ValueError as error:
             raise Ended("FAILED", "the order makes no sense") from error
+        job.warnings.extend(without_pixels(order))
         planned = plan(order, profile, images=len(order.images))
         try:
             await self._films(order, planned, profile)
@@ -231,6 +233,7 @@ class Printing:
         )
         if film.unprintable:
             job.warnings.append(f"film {number}: {film.unprintable} characters have no font")
+        job.warnings.extend(f"film {number}, {text}" for text in film.warnings)
         if planned.lut is not None and not association.applies_lut:
             raise Ended("FAILED", "the printer takes no Presentation LUT, as its profile says")
         box = await self._call(association.prepare, sheet)
