@@ -32,6 +32,18 @@ async def test_senders_are_changed_while_ingest_runs(services: Services) -> None
         hosts = {"host_rule": "listed", "hosts": [{"network": "10.0.0.0/8"}]}
         assert (await api.client.put(path, json=hosts)).status_code == 200
         await until_all(CALLING, lambda: outcome(services))
+        text = {"character_set": "\\ISO 2022 IR 87", "character_set_rule": "always"}
+        assert (await api.client.put(path, json={**hosts, **text})).status_code == 200
+        shown = (await api.client.get(path)).json()
+        assert {name: shown[name] for name in text} == text
+        assert "ISO 2022 IR 87" in await ae(services, "list")
+        wrong = {**hosts, "character_set": "ISO_IR 9999"}
+        assert (await api.client.put(path, json=wrong)).status_code == 422
+        await ae(services, "set", "SCANNER", "--character-set", "nonsense", code=2)
+        await ae(services, "set", "SCANNER", "--character-set", "windows-1251")
+        assert (await api.client.get(path)).json()["character_set"] == "windows-1251"
+        await ae(services, "set", "SCANNER", "--no-character-set")
+        assert (await api.client.get(path)).json()["character_set"] is None
         await ae(services, "add", "A/B*", "--any-host")
         assert (await api.client.get(f"{base}/A%2FB%2A")).json()["name"] == "A/B*"
         listed = (await api.client.get(base)).json()

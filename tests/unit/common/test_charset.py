@@ -1,5 +1,8 @@
 """Text in every character set of PS3.3 C.12.1.1.2, as the standard and as objects have it."""
 
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -279,6 +282,21 @@ def test_names_of_sets() -> None:
     assert term("ISO_IR 999") is term("nonsense") is term("ISO_IR 14") is None
     assert all(is_assumable(name) for name in (*ALPHABETS, *PAGES))
     assert not any(is_assumable(name) for name in ("", "\\", "nonsense", "ISO_IR 100\\nonsense"))
+
+
+def test_the_page_lists_what_is_read() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "character-sets.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`[^|]*`|) ?\|(?: (`ISO 2022[^|]*`|) ?)\|", page, re.MULTILINE)
+    alone = {one.strip("`") for one, _ in rows if one}
+    extended = {two.strip("`") for _, two in rows if two}
+    assert {term(one) for one in alone} | {term(one) for one in extended} == {
+        *(f"ISO_IR {number}" for number in SETS if number != 14),
+        *("ISO_IR 192", "GB18030", "GBK"),
+    }
+    for one in alone | extended:
+        assert not character_set(one).flag
+    for one in (WRONG, UNDECLARED, "windows-1250", "KOI8-R", "EUC-JP"):
+        assert f"`{one}`" in page
 
 
 def test_what_we_write_is_declared() -> None:

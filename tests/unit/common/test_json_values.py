@@ -29,9 +29,7 @@ from darkroom_common.dicom.json_values import EXACT, INLINE_LIMIT, decimal, elem
 from tests.support.real_files import REAL_FILES
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-FORMS = {
-    "FD": "d", "FL": "f", "SL": "l", "SS": "h", "SV": "q", "UL": "L", "US": "H", "UV": "Q",
-}  # fmt: skip
+FORMS = {"FD": "d", "FL": "f", "SL": "l", "SS": "h", "SV": "q", "UL": "L", "US": "H", "UV": "Q"}
 SINGLE = frozenset({"LT", "ST", "UT", "UR"})
 BYTES = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
 
@@ -228,7 +226,7 @@ def test_integers(raw: bytes, values: list[Any]) -> None:
         ("UL", struct.pack("<L", 2**32 - 1), [2**32 - 1]),
         ("SS", struct.pack("<h", -1), [-1]),
     ],
-)  # fmt: skip
+)
 def test_values(vr: str, raw: bytes, values: list[Any]) -> None:
     assert said(vr, raw) == values
 

@@ -3,12 +3,25 @@
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
+from darkroom_common.dicom.charset import is_assumable
 from darkroom_common.messages.base import Digest
 from darkroom_common.specs.base import ResourceSpec, Spec
 
 SopClassUid = Annotated[str, StringConstraints(pattern=r"^[0-9][0-9.]{0,63}$")]
+
+
+def _assumable(name: str) -> str:
+    if not is_assumable(name):
+        raise ValueError("no such character set")
+    return name
+
+
+CharacterSetName = Annotated[
+    str, StringConstraints(min_length=1, max_length=128), AfterValidator(_assumable)
+]
+"""A value of (0008,0005), or a code page by its name: `ISO_IR 100`, `GB18030`, `windows-1251`."""
 
 
 class SenderHost(Spec):
@@ -31,4 +44,12 @@ class SenderSpec(ResourceSpec):
     sop_class_uids: tuple[SopClassUid, ...] = Field(default=(), max_length=500)
     max_associations: int | None = Field(
         default=None, ge=1, le=100_000, description="at a time; none: no limit of its own"
+    )
+    character_set: CharacterSetName | None = Field(
+        default=None,
+        description="of its text where it does not say, as in (0008,0005), or a code page such as"
+        " windows-1251",
+    )
+    character_set_rule: Literal["undeclared", "always"] = Field(
+        default="undeclared", description="always: what its objects declare is wrong"
     )

@@ -4,9 +4,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, StrEnum
-from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final, Literal
+
+from darkroom_common.dicom.charset import is_assumable
+from darkroom_common.specs.ae_titles import fits, is_pattern, precision
 
 _AE_TITLE: Final = re.compile(r"[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?")
 _UID: Final = re.compile(r"[0-9][0-9.]{0,63}")
@@ -43,6 +45,8 @@ class Sender:
     sop_class_rule: Literal["any", "only", "not"]
     sop_class_uids: tuple[str, ...]
     max_associations: int | None
+    character_set: str | None = None
+    character_set_rule: Literal["undeclared", "always"] = "undeclared"
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense."""
@@ -52,17 +56,17 @@ class Sender:
             raise ValueError("a SOP class is named by its UID")
         if self.max_associations is not None and self.max_associations < 1:
             raise ValueError("a limit of associations is 1 or more")
+        if self.character_set is not None and not is_assumable(self.character_set):
+            raise ValueError("a character set is named as in (0008,0005), or is a code page")
 
     @property
     def is_pattern(self) -> bool:
         """Whether more than one title may fit."""
-        return "*" in self.ae_title or "?" in self.ae_title
+        return is_pattern(self.ae_title)
 
     def fits(self, ae_title: str) -> bool:
         """Return whether this is about a title; case counts."""
-        return self.ae_title == ae_title or (
-            self.is_pattern and _pattern(self.ae_title).fullmatch(ae_title) is not None
-        )
+        return fits(self.ae_title, ae_title)
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ class Roster:
     def sender(self, ae_title: str) -> Sender | None:
         """Return the rule for a title: its own, else the pattern with the most characters."""
         found = [one for one in self.senders if one.fits(ae_title)]
-        return max(found, key=_precision, default=None)
+        return max(found, key=lambda one: precision(one.ae_title), default=None)
 
 
 class Absence(Enum):
@@ -191,14 +195,3 @@ def _address(host: str) -> IPv4Address | IPv6Address:
     address = ip_address(host.partition("%")[0])
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return mapped or address
-
-
-def _precision(sender: Sender) -> tuple[bool, int, str]:
-    wild = sender.ae_title.count("*") + sender.ae_title.count("?")
-    return not sender.is_pattern, len(sender.ae_title) - wild, sender.ae_title
-
-
-@lru_cache(maxsize=4096)
-def _pattern(ae_title: str) -> re.Pattern[str]:
-    parts = re.split(r"([*?])", ae_title)
-    return re.compile("".join({"*": ".*", "?": "."}.get(part, re.escape(part)) for part in parts))

@@ -100,6 +100,18 @@ def _describe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-associations", type=int, metavar="N", help="at a time; 0: no limit of its own"
     )
+    text = parser.add_mutually_exclusive_group()
+    text.add_argument(
+        "--character-set",
+        metavar="NAME",
+        help="of its text where it does not say: as in (0008,0005), or such as windows-1251",
+    )
+    text.add_argument("--no-character-set", action="store_true", help="nothing is known of it")
+    parser.add_argument(
+        "--character-set-rule",
+        choices=("undeclared", "always"),
+        help="always: what its objects declare is wrong",
+    )
     parser.add_argument("--description", help="for people; name no patient")
     state = parser.add_mutually_exclusive_group()
     state.add_argument("--enable", dest="enabled", action="store_true", default=None)
@@ -171,6 +183,10 @@ def _rules(sender: Sender) -> str:
                 sender.sop_class_rule
             ],
             *([f"at most {sender.max_associations} at a time"] * bool(sender.max_associations)),
+            *(
+                [f"text in {sender.character_set}, {sender.character_set_rule}"]
+                * bool(sender.character_set)
+            ),
         ]
     )
 
@@ -241,6 +257,10 @@ def _changed(given: argparse.Namespace, sender: Sender) -> Sender:
     if given.max_associations is not None:
         limit = given.max_associations
         changes["max_associations"] = None if limit == _NO_LIMIT else limit
+    if given.character_set or given.no_character_set:
+        changes["character_set"] = given.character_set
+    if given.character_set_rule:
+        changes["character_set_rule"] = given.character_set_rule
     return replace(sender, **changes)
 
 

@@ -15,6 +15,7 @@ from darkroom_common.postgres.inbox import Inbox
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.phi import BlindIndex
 from darkroom_common.postgres.pool import CLASH_ATTEMPTS, Database, is_clash
+from darkroom_common.readers.ingest import CharacterSets, read_character_sets
 from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_metadata.indexing.extract import Extracted, read_object
@@ -26,6 +27,8 @@ CONSUMER: Final = "metadata.index"
 BATCH: Final = 200
 SHARE: Final = 50
 """Headers that a thread reads at a time."""
+SENDERS_SECONDS: Final = 5.0
+"""For so long what was read of the list of senders holds."""
 BEHIND_LAG_SECONDS: Final = 10.0
 BEHIND_FOR_SECONDS: Final = 5.0
 
@@ -45,6 +48,8 @@ class Indexer:
     clock: Clock = SYSTEM_CLOCK
     _last_batch: float = float("-inf")
     _last_lag: float = 0.0
+    _senders: CharacterSets = field(default_factory=lambda: CharacterSets({}))
+    _senders_read: float = float("-inf")
 
     @property
     def behind(self) -> bool:
@@ -67,6 +72,7 @@ class Indexer:
             await self._index(stored[at : at + self.batch])
 
     async def _index(self, stored: Sequence[StoredItem]) -> None:
+        await self._look_at_senders()
         loop = asyncio.get_running_loop()
         # A few shares a batch: reading waits for the store, and a future costs more than a header.
         shares = [stored[at : at + SHARE] for at in range(0, len(stored), SHARE)]
@@ -79,7 +85,17 @@ class Indexer:
 
     def _extract_all(self, stored: Sequence[StoredItem]) -> list[Extracted]:
         """Read headers, in a thread."""
-        return [read_object(self.store, one, self.blind) for one in stored]
+        return [
+            read_object(self.store, one, self.blind, self._senders.of(one.calling_ae_title))
+            for one in stored
+        ]
+
+    async def _look_at_senders(self) -> None:
+        if self.clock.monotonic() - self._senders_read < SENDERS_SECONDS:
+            return
+        async with self.database.acquire() as db:
+            self._senders = await read_character_sets(db)
+        self._senders_read = self.clock.monotonic()
 
     async def _write(self, items: Sequence[Item]) -> None:
         for attempt in range(CLASH_ATTEMPTS):

@@ -19,8 +19,9 @@ from darkroom_common.objects.store import ObjectMissing, ObjectStore
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.phi import PGP_OPTIONS, BlindIndex, PhiKeys
 from darkroom_common.postgres.pool import Connection, Database
+from darkroom_common.readers.ingest import CharacterSets, read_character_sets
 from darkroom_metadata.conflicts.regrouping import Regrouping
-from darkroom_metadata.indexing.extract import UNREADABLE, Protected, nameless_patient, read_object
+from darkroom_metadata.indexing.extract import BY_READING, Protected, nameless_patient, read_object
 from darkroom_metadata.indexing.filing import is_stranger
 from darkroom_metadata.indexing.item import Item
 from darkroom_metadata.indexing.repository import lock_studies
@@ -38,6 +39,8 @@ class Progress:
 
     id: int
     uid: str
+    senders: CharacterSets = field(default_factory=lambda: CharacterSets({}))
+    """What is assumed of the text of each sender."""
     last: int = 0
     """The row of the last instance that was read."""
     first: Item | None = None
@@ -70,6 +73,8 @@ class StudyReindexer:
         Raises:
             DependencyUnavailable: the database or the store is away; what was done is done.
         """
+        async with self.database.acquire() as db:
+            study.senders = await read_character_sets(db)
         while True:
             async with self.database.transaction() as db:
                 count = await self._some(db, study)
@@ -92,7 +97,7 @@ class StudyReindexer:
     async def _some(self, db: Connection, study: Progress) -> int:
         rows = await db.fetch(sql.INSTANCES, self.keys.by_id(), study.id, study.last, BATCH)
         loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(self.executor, self._read_all, rows, study.uid)
+        found = await loop.run_in_executor(self.executor, self._read_all, rows, study)
         changed = [(row, one) for row, one in zip(rows, found, strict=True) if _differs(row, one)]
         await self._write(db, [(row, one) for row, one in changed if one is not None])
         study.changed += len(changed)
@@ -112,18 +117,19 @@ class StudyReindexer:
                 study.strangers.append(one)
         return len(rows)
 
-    def _read_all(self, rows: Sequence[asyncpg.Record], study: str) -> list[Item | None]:
+    def _read_all(self, rows: Sequence[asyncpg.Record], study: Progress) -> list[Item | None]:
         """Read headers, in a thread; None for each object that is missing."""
         return [self._read(row, study) for row in rows]
 
-    def _read(self, row: asyncpg.Record, study: str) -> Item | None:
+    def _read(self, row: asyncpg.Record, study: Progress) -> Item | None:
         known = {name: row[name] for name in StoredItem.model_fields if name in row}
-        flags = tuple(flag for flag in row["flags"] if flag != UNREADABLE)
+        flags = tuple(flag for flag in row["flags"] if flag not in BY_READING)
         event = StoredItem.model_construct(
-            **known | {"flags": flags, "study_instance_uid": study, "called_ae_title": ""}
+            **known | {"flags": flags, "study_instance_uid": study.uid, "called_ae_title": ""}
         )
         try:
-            return Item(event, read_object(self.store, event, self.blind))
+            assumed = study.senders.of(event.calling_ae_title)
+            return Item(event, read_object(self.store, event, self.blind, assumed))
         except ObjectMissing:
             return None
 
