@@ -14,6 +14,7 @@ the rest of it passed over: what follows can be read.
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from darkroom_common.dicom.heads import (
@@ -78,6 +79,17 @@ class Element:
     end: int
 
 
+@lru_cache(maxsize=32)
+def _plain(encoding: Encoding, wanted: frozenset[int]) -> tuple[Plain, tuple[Plain, Plain]]:
+    """Return what passes over elements of a data set, and of items without and with VRs hidden."""
+    explicit, implicit = (
+        Encoding(implicit=False, big=encoding.big),
+        Encoding(implicit=True, big=encoding.big),
+    )
+    items = Plain(explicit, SEQUENCES), Plain(implicit, SEQUENCES)
+    return Plain(encoding, wanted | SEQUENCES | _META_TAGS | {0}), items
+
+
 class Walker:
     """Walks one data set: `feed` its bytes in order, then `finish`.
 
@@ -101,10 +113,7 @@ class Walker:
         self._order = BIG if encoding.big else LITTLE
         self._implicit = encoding.implicit
         self._wanted = wanted
-        self._plain = Plain(encoding, wanted | SEQUENCES | _META_TAGS | {0})
-        self._plain_in_items = [
-            Plain(Encoding(implicit, encoding.big), SEQUENCES) for implicit in (False, True)
-        ]
+        self._plain, self._plain_in_items = _plain(encoding, wanted)
         self._on_element = on_element
         self._watcher = watcher
         self._limits = limits
@@ -142,6 +151,9 @@ class Walker:
             Unreadable: as soon as something cannot be true; nothing may be fed after that.
         """
         at, size, origin, cut = 0, len(data), self._fed, self._cut
+        if self.ahead > size:  # all of it is of one value
+            self.skip(size)
+            return
         while cut and at < size:
             taken = min(self._needed - len(cut), size - at)
             cut += data[at : at + taken]
@@ -151,7 +163,9 @@ class Walker:
                 del cut[: self._walk(bytes(cut), 0)]
         if at < size:
             self._base = origin
-            cut += data[self._walk(data, at) :]
+            used = self._walk(data, at)
+            if used < size:
+                cut += data[used:]
         self._fed = origin + size
 
     def finish(self) -> int:
@@ -250,7 +264,7 @@ class Walker:
         if group == ITEM_GROUP or (top and top.kind != ITEMS):  # items have no VR, PS3.5 7.5
             return tag, b"", SHORT_HEAD, length
         vr = bytes(data[at + 4 : at + 6])
-        if self._is_implicit(vr):
+        if self._is_implicit(vr) if top else self._implicit:
             return tag, b"", SHORT_HEAD, length
         if vr in SHORT_VRS:
             return tag, vr, SHORT_HEAD, self._order.short.unpack_from(data, at + 6)[0]
@@ -265,12 +279,10 @@ class Walker:
         return tag, b"", head.size, head.length
 
     def _is_implicit(self, vr: bytes) -> bool:
-        if not self._stack:
-            return self._implicit
         top = self._stack[-1]
-        if top.implicit is None and top.kind == ITEMS:
+        if top.implicit is None:
             top.implicit = vr not in VRS
-        return bool(top.implicit)
+        return top.implicit
 
     def _enter(self, tag: int, vr: bytes, length: int, position: int, start: int) -> None:
         """Decide what an element or item, whose head was just read, does to the state."""
