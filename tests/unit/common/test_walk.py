@@ -188,7 +188,7 @@ def test_unknown_vr_is_long_and_no_vr_is_implicit() -> None:
         (short(8, 0x16, b"UI", b"1.2\x00"), "no-sop-uid"),
         (short(8, 0x18, b"UI", b"../../etc"), "bad-uid"),
         (short(8, 0x18, b"UI", b"1.2\x003.4"), "bad-uid"),
-        (short(8, 0x18, b"UI", b"1." + b"2" * 80), "bad-uid"),
+        (short(8, 0x18, b"UI", b"1." + b"2" * 128), "bad-uid"),
         (short(8, 0x18, b"UI", b"1.2\r\n"), "bad-uid"),
     ],
 )

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import product
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 from pydicom._dicom_dict import DicomDictionary, RepeatersDictionary
@@ -35,7 +36,7 @@ LONG_HEAD: Final = 12
 UNDEFINED: Final = 0xFFFFFFFF
 ITEM_GROUP: Final = 0xFFFE
 ITEM_END: Final = 0xFFFEE00D
-AHEAD: Final = 4096
+AHEAD: Final = 1 << 16
 """Bytes of a value behind which is looked for the next head."""
 
 
@@ -161,8 +162,9 @@ class NeedsMore(Exception):
 
 
 _NONE: Final = 0
-_PERHAPS: Final = 1
-_SURELY: Final = 2
+_TOO_FAR: Final = 1
+_PERHAPS: Final = 2
+_SURELY: Final = 3
 _PRINTED: Final = range(0x20, 0x7F)
 
 
@@ -176,23 +178,19 @@ def judge(ahead: Ahead, order: Order) -> Head:
     vr = bytes(data[at + 4 : at + 6])
     (count,) = order.short.unpack_from(data, at + 6)
     short = Head(SHORT_HEAD, count)
+    implicit = Head(SHORT_HEAD, order.long.unpack_from(data, at + 4)[0])
     if vr.isalpha() and vr.isupper():
         if count:  # the two bytes are reserved in a long head
             return short
-        long = _long(ahead, order)
-        if long is None or _follows(ahead, order, short) == _SURELY:
-            return short
-        return long
-    implicit = Head(SHORT_HEAD, order.long.unpack_from(data, at + 4)[0])
-    if not _is_written(vr):
-        if not count:
-            return implicit
-        choices = [implicit, short]
+        choices = [_long(ahead, order), short]
+    elif _is_written(vr):
+        choices = [short, implicit] if count else [short, _long(ahead, order), implicit]
+    elif count:
+        return short if _follows(ahead, order, short) > _TOO_FAR else implicit
     else:
-        choices = [short, implicit]
-        if not count and (long := _long(ahead, order)) is not None:
-            choices.insert(1, long)
-    return max(choices, key=lambda choice: _follows(ahead, order, choice))
+        choices = [implicit] if _follows(ahead, order, implicit) else [short, implicit]
+    fits = [(_follows(ahead, order, choice), choice) for choice in choices if choice]
+    return max(fits, key=itemgetter(0))[1]
 
 
 def _is_written(vr: bytes) -> bool:
@@ -231,7 +229,7 @@ def _follows(ahead: Ahead, order: Order, head: Head) -> int:
     if start == ahead.room:
         return _SURELY
     if head.length > AHEAD:
-        return _PERHAPS if start < ahead.room else _NONE
+        return _TOO_FAR if start < ahead.room else _NONE
     if not _is_there(ahead, start, SHORT_HEAD):
         left = len(ahead.data) - ahead.at - start
         # Nothing, or a pad octet.

@@ -10,7 +10,7 @@ from pydantic import Base64Bytes
 from darkroom_common.dicom.heads import DEFLATED, Encoding
 from darkroom_common.dicom.inflate import Inflater
 from darkroom_common.dicom.limits import DEFAULT_LIMITS, ReadLimits
-from darkroom_common.dicom.walk import Unreadable, Walker
+from darkroom_common.dicom.walk import TRAILING_PADDING, Unreadable, Walker
 
 _SOP_CLASS: Final = 0x00080016
 _SOP_INSTANCE: Final = 0x00080018
@@ -19,11 +19,16 @@ _ISSUER: Final = 0x00100021
 _STUDY: Final = 0x0020000D
 _SERIES: Final = 0x0020000E
 _WANTED: Final = frozenset({_SOP_CLASS, _SOP_INSTANCE, _PATIENT_ID, _ISSUER, _STUDY, _SERIES})
+_UIDS: Final = frozenset({_SOP_CLASS, _SOP_INSTANCE, _STUDY, _SERIES})
 _CONFORMANT: Final = re.compile(r"^(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+$")
 _FORBIDDEN: Final = re.compile(r"[\x00-\x20/\\\x7f-\xff]")
 UID_LIMIT: Final = 64
+LONGEST_UID: Final = 128
+"""Characters of a UID that are taken all the same."""
 NONCONFORMANT_UID: Final = "nonconformant-uid"
 """Flag of an object with a UID that PS3.5 section 9.1 forbids."""
+ODD_LENGTH: Final = "odd-length"
+"""Flag of a data set of an odd number of bytes, against PS3.5 section 7.1.1."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +57,8 @@ def derived_uid(*parts: str) -> str:
 
 
 def _uid(raw: bytes, position: int) -> str:
-    text = raw.decode("latin-1").rstrip("\x00 ").lstrip(" ")
-    if len(text) > UID_LIMIT or _FORBIDDEN.search(text):
+    text = raw.decode("latin-1").strip("\x00 ")
+    if len(text) > LONGEST_UID or _FORBIDDEN.search(text):
         raise Unreadable("bad-uid", position)
     return text
 
@@ -72,6 +77,9 @@ class IdentityReader:
         self._inflater = (
             Inflater(limits.inflated_bytes) if transfer_syntax_uid in DEFLATED else None
         )
+        self._size = 0
+        self.is_padded = False
+        """After `finish`: whether the last octet is the padding of the message, not of it."""
 
     def feed(self, data: bytes | bytearray | memoryview) -> None:
         """Take the next bytes of the data set as received, without file meta.
@@ -79,6 +87,7 @@ class IdentityReader:
         Raises:
             Unreadable: it cannot be a data set; nothing may be fed after that.
         """
+        self._size += len(data)
         if self._inflater is None:
             self._walker.feed(data)
         else:
@@ -93,8 +102,12 @@ class IdentityReader:
         """
         if self._inflater is not None:
             self._inflater.finish()
-        self._walker.finish()
-        return self._identity(())
+        padding = self._walker.finish()
+        is_odd = bool(self._size % 2) and self._inflater is None
+        if padding == 1 and not is_odd and self._inflater is None:
+            self.is_padded = is_odd = True
+            self._walker.oddities.discard(TRAILING_PADDING)
+        return self._identity((ODD_LENGTH,) if is_odd else ())
 
     def found(self) -> Identity:
         """Return who it is by what was read so far, of a data set that need not be whole.
@@ -112,14 +125,15 @@ class IdentityReader:
             raise Unreadable("no-sop-uid", 0)
         study = _uid(*found.get(_STUDY, (b"", 0)))
         series = _uid(*found.get(_SERIES, (b"", 0)))
-        flags = list(given)
+        flags = [*given, *sorted(self._walker.oddities)]
         if not study:
             study = derived_uid("study", series or sop_instance)
             flags.append("study-uid-derived")
         if not series:
             series = derived_uid("series", study)
             flags.append("series-uid-derived")
-        if not all(is_conformant(uid) for uid in (sop_class, sop_instance, study, series)):
+        leading = any(found[tag][0].startswith(b" ") for tag in _UIDS & found.keys())
+        if leading or not all(map(is_conformant, (sop_class, sop_instance, study, series))):
             flags.append(NONCONFORMANT_UID)
         patient = found.get(_PATIENT_ID, (b"", 0))[0].strip(b" \x00")
         issuer = found.get(_ISSUER, (b"", 0))[0].strip(b" \x00")

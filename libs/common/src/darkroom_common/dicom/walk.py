@@ -82,10 +82,7 @@ class Element:
 @lru_cache(maxsize=32)
 def _plain(encoding: Encoding, wanted: frozenset[int]) -> tuple[Plain, tuple[Plain, Plain]]:
     """Return what passes over elements of a data set, and of items without and with VRs hidden."""
-    explicit, implicit = (
-        Encoding(implicit=False, big=encoding.big),
-        Encoding(implicit=True, big=encoding.big),
-    )
+    explicit, implicit = (encoding._replace(implicit=is_so) for is_so in (False, True))
     items = Plain(explicit, SEQUENCES), Plain(implicit, SEQUENCES)
     return Plain(encoding, wanted | SEQUENCES | _META_TAGS | {0}), items
 

@@ -8,14 +8,19 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from darkroom_common.clock import utc_now
+from darkroom_common.dicom.identity import LONGEST_UID
 from darkroom_common.errors import PermanentError
+from darkroom_common.messages.breaks import GROWS
 
 MessageId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 ReceiptId = MessageId
 Uid = Annotated[
-    str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f/\\]+$")
+    str,
+    StringConstraints(min_length=1, max_length=LONGEST_UID, pattern=r"^[^\x00-\x1f\x7f/\\]+$"),
+    Field(json_schema_extra={GROWS: True}),
 ]
-"""A UID as received: at most 64 characters (PS3.5 section 9.1), though archives hold odd ones."""
+"""A UID as received: PS3.5 section 9.1 has at most 64 characters, but archives hold odd ones.
+A reader that takes fewer dead-letters such a message."""
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 """SHA-256 in lower-case hexadecimal."""
 AeTitle = Annotated[str, StringConstraints(max_length=16)]

@@ -34,7 +34,7 @@ class StoredItem(Item):
     called_ae_title: AeTitle
     received_at: AwareDatetime
     flags: tuple[str, ...] = Field(
-        default=(), description="nonconformant-uid, study-uid-derived, series-uid-derived"
+        default=(), description="what was odd about it: see docs/operations.md"
     )
 
 

@@ -13,6 +13,7 @@ import fcntl
 import os
 import threading
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -168,6 +169,28 @@ class Spool:
                     left[0] = left[0][written:]
         except OSError as error:
             raise SpoolFailed(f"spool: {error.strerror}") from error
+
+    def truncate(self, incoming: Incoming, size: int) -> None:
+        """Cut a file to its first bytes.
+
+        Raises:
+            SpoolFailed: the volume does not take it; the file is to be abandoned.
+        """
+        try:
+            os.ftruncate(incoming.file.fileno(), size)
+        except OSError as error:
+            raise SpoolFailed(f"spool: {error.strerror}") from error
+
+    def written(self, incoming: Incoming, start: int) -> Iterator[bytes]:
+        """Yield what was written of a file, from a byte on.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        with incoming.path.open("rb") as file:
+            file.seek(start)
+            while piece := file.read(_READ):
+                yield piece
 
     def commit(self, incoming: Incoming) -> None:
         """Make the file durable under its committed name. The guarantee holds when this returns.

@@ -106,8 +106,8 @@ QUARANTINE_REFUSED: Final = Counter(
 )
 QUARANTINE_ITEMS: Final = Gauge("darkroom_quarantine_items", "Objects in quarantine.")
 QUARANTINE_BYTES: Final = Gauge("darkroom_quarantine_bytes", "Bytes in quarantine.")
-NONCONFORMANT_UID: Final = Counter(
-    "darkroom_nonconformant_uid_total", "UIDs accepted though PS3.5 section 9.1 forbids them."
+ODD_OBJECTS: Final = Counter(
+    "darkroom_odd_objects_total", "Objects accepted though the standard forbids it.", ["flag"]
 )
 PREAMBLE_ZEROED: Final = Counter("darkroom_preamble_zeroed_total", "Executable preambles zeroed.")
 RELAYED: Final = Counter("darkroom_relayed_total", "Receipts stored and published.")

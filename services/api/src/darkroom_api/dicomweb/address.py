@@ -9,8 +9,8 @@ from starlette.requests import Request
 
 from darkroom_api.http.errors import study_not_found
 from darkroom_api.http.parts import parts_of
+from darkroom_common.dicom.identity import LONGEST_UID
 
-MAX_UID: Final = 64
 _PROXY: Final = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto")
 _PORT: Final = re.compile(r":\d+$")
 _USUAL: Final = {"http": 80, "https": 443}
@@ -40,7 +40,7 @@ def uid_of(request: Request, name: str) -> str:
         ApiError: 404, since nothing with such a UID can be stored.
     """
     uid: str = request.path_params[name]
-    if not 0 < len(uid) <= MAX_UID or not uid.isprintable():
+    if not 0 < len(uid) <= LONGEST_UID or not uid.isprintable():
         raise study_not_found()
     return uid
 

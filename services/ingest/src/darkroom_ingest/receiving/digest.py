@@ -44,6 +44,12 @@ class Digest:
         while (piece := pieces.get()) is not None:
             self._digest.update(piece)
 
+    def restart(self) -> None:
+        """Forget what was taken."""
+        self.close()
+        self._digest = hashlib.sha256()
+        self._size = 0
+
     def hexdigest(self) -> str:
         """Return the digest of all bytes, in lower-case hexadecimal."""
         self.close()

@@ -14,7 +14,7 @@ from typing import Final
 from opentelemetry.trace import SpanKind
 
 from darkroom_common.clock import monotonic, utc_now
-from darkroom_common.dicom.identity import NONCONFORMANT_UID, Identity, IdentityReader
+from darkroom_common.dicom.identity import Identity, IdentityReader
 from darkroom_common.dicom.limits import DEFAULT_LIMITS, ReadLimits
 from darkroom_common.dicom.part10 import FileMeta, encode_head
 from darkroom_common.dicom.walk import Unreadable
@@ -161,6 +161,8 @@ class Reception:
         verdict = self._judge()
         if isinstance(verdict, SetAside):
             return self._set_aside(self._incoming, verdict)
+        if self._reader.is_padded:
+            self._drop_padding(self._incoming)
         self._spool.commit(self._incoming)
         try:
             self._tell_ready(self._incoming, verdict)
@@ -178,6 +180,14 @@ class Reception:
         strict = self._receiver.strict_uids
         return match(self._offer, identity, strict_uids=strict) or identity
 
+    def _drop_padding(self, incoming: Incoming) -> None:
+        """Cut off the octet that made the message even: it is none of the data set's."""
+        self.size -= 1
+        self._spool.truncate(incoming, len(self._head) + self.size)
+        self._digest.restart()
+        for piece in self._spool.written(incoming, len(self._head)):
+            self._digest.update([memoryview(piece)])
+
     def abandon(self) -> None:
         """Forget the object: the association has ended before its last byte."""
         self._drop()
@@ -185,8 +195,8 @@ class Reception:
         self._open.close()
 
     def _tell_ready(self, incoming: Incoming, identity: Identity) -> None:
-        if NONCONFORMANT_UID in identity.flags:
-            metrics.NONCONFORMANT_UID.inc()
+        for flag in identity.flags:
+            metrics.ODD_OBJECTS.labels(flag).inc()
         metrics.RECEIVED_BYTES.inc(self.size)
         metrics.OBJECT_BYTES.observe(self.size)
         receipt = Receipt(

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
+from darkroom_common.dicom.identity import LONGEST_UID
 from darkroom_common.dimse.statuses import is_pending
 from darkroom_common.dimse.wire.pdu import AbortReason, ProtocolError
 
 COMMAND_LIMIT: Final = 1 << 16
 """Bytes of a command set that are read."""
-_UID_LIMIT: Final = 64
 _NO_DATA_SET: Final = 0x0101
 _RESPONSE: Final = 0x8000
 _ELEMENT: Final = struct.Struct("<HHL")
@@ -232,7 +232,7 @@ def encode_response(
         Element.AFFECTED_SOP_CLASS: request.sop_class_uid,
         Element.AFFECTED_SOP_INSTANCE: request.sop_instance_uid,
     }
-    values: dict[int, Value] = {n: uid for n, uid in named.items() if 0 < len(uid) <= _UID_LIMIT}
+    values: dict[int, Value] = {n: uid for n, uid in named.items() if 0 < len(uid) <= LONGEST_UID}
     values |= {Element.RESPONDED_TO: request.message_id, Element.STATUS: status}
     return encode_command(
         request.field | _RESPONSE, values | dict(elements or {}), data_set=data_set
