@@ -1,10 +1,16 @@
-"""Worker processes that answer a line with a line; a crash, a loop or greed costs one task."""
+"""Worker processes that answer a line with a line; a crash, a loop or greed costs one task.
+
+The service asks `Workers`; a worker is a module whose `main` hands its work to `answer_tasks`.
+"""
 
 import asyncio
+import logging
 import os
+import resource
 import sys
+import warnings
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -14,6 +20,7 @@ from darkroom_common.telemetry.logs import get_logger
 log = get_logger(__name__)
 LINE: Final = 4 << 20
 """Bytes of one answer, at most."""
+_PIECE: Final = 1 << 16
 
 
 class WorkerFault(DarkroomError):
@@ -21,7 +28,7 @@ class WorkerFault(DarkroomError):
 
 
 class WorkerCrashed(WorkerFault):
-    """It ended while it worked at the task."""
+    """It ended while it worked at the task, or said more than it may."""
 
 
 class WorkerTooSlow(WorkerFault):
@@ -32,19 +39,66 @@ class WorkerGone(WorkerFault):
     """It ended before it took the task."""
 
 
+class Held:
+    """A worker that has answered a task, and may go on with bytes that it still makes.
+
+    Attributes:
+        line: its answer.
+    """
+
+    def __init__(self, module: str, worker: Process, line: bytes, limit: float) -> None:
+        self.line = line
+        self._module = module
+        self._worker = worker
+        self._limit = limit
+        self._to_come = 0
+
+    @property
+    def is_free(self) -> bool:
+        """Whether all that was to come has been read."""
+        return self._to_come == 0
+
+    def expect(self, length: int) -> None:
+        """Say that the line is followed by so many bytes."""
+        self._to_come += length
+
+    async def read(self, length: int) -> AsyncIterator[bytes]:
+        """Yield the next `length` bytes of those that are expected, in pieces.
+
+        Raises:
+            WorkerCrashed: the worker has ended before.
+            WorkerTooSlow: it was silent for longer than it may.
+        """
+        while length:
+            try:
+                async with asyncio.timeout(self._limit):
+                    data = await _stdout(self._worker).read(min(length, _PIECE))
+            except TimeoutError as error:
+                log.warning("worker.too_slow", module=self._module, seconds=round(self._limit))
+                raise WorkerTooSlow(f"{self._module} took too long") from error
+            if not data:
+                log.warning("worker.crashed", module=self._module, status=self._worker.returncode)
+                raise WorkerCrashed(f"{self._module} crashed")
+            length -= len(data)
+            self._to_come -= len(data)
+            yield data
+
+
 class Workers:
     """Processes of a module, started when they are first needed.
 
     Args:
         module: is run with `arguments`; it reads a line of its standard input and writes a line for
-            it, until there is no other.
+            it, and perhaps bytes after that, until there is no other.
         processes: that work at once; further tasks wait.
+        longest: bytes of the line of an answer.
     """
 
-    def __init__(self, module: str, *arguments: str, processes: int) -> None:
+    def __init__(self, module: str, *arguments: str, processes: int, longest: int = LINE) -> None:
         self._module = module
         self._command = (sys.executable, "-m", module, *arguments)
         self._processes = processes
+        self._longest = longest
         self._idle: list[Process] = []
         self._all: set[Process] = set()
         self._free = asyncio.Semaphore(processes)
@@ -61,11 +115,38 @@ class Workers:
             WorkerTooSlow: likewise.
             WorkerGone: nothing was done.
         """
+        async with self.hold(line, limit) as held:
+            return held.line
+
+    @asynccontextmanager
+    async def hold(self, line: bytes, limit: float) -> AsyncIterator[Held]:
+        """Hold the worker that has answered, for the length of a block that reads what follows.
+
+        A worker of whom not everything was read is ended.
+
+        Args:
+            line: the task.
+            limit: seconds until the answer, without the wait for a free worker, and until each of
+                the pieces that follow.
+
+        Raises:
+            WorkerCrashed, WorkerTooSlow, WorkerGone: as for `ask`.
+        """
         async with self._free:
-            return await self._answer(self._waiting() or await self._start(), line, limit)
+            worker = self._waiting() or await self._start()
+            free = False
+            try:
+                answer = await self._answer(worker, line, limit)
+                held = Held(self._module, worker, answer, limit)
+                yield held
+                free = held.is_free
+            finally:
+                if free:
+                    self._idle.append(worker)
+                else:
+                    await self._end(worker)
 
     async def _answer(self, worker: Process, line: bytes, limit: float) -> bytes:
-        answer = b""
         try:
             async with asyncio.timeout(limit):
                 answer = await _exchange(worker, line)
@@ -74,12 +155,11 @@ class Workers:
             raise WorkerTooSlow(f"{self._module} took too long") from error
         except (BrokenPipeError, ConnectionResetError) as error:
             raise WorkerGone(f"{self._module} was gone") from error
-        finally:
-            if answer.endswith(b"\n"):
-                self._idle.append(worker)
-            else:
-                await self._end(worker)
+        except ValueError as error:  # asyncio's word for a line that is too long
+            log.warning("worker.says_too_much", module=self._module)
+            raise WorkerCrashed(f"{self._module} says too much") from error
         if not answer.endswith(b"\n"):
+            await self._end(worker)
             log.warning("worker.crashed", module=self._module, status=worker.returncode)
             raise WorkerCrashed(f"{self._module} crashed")
         return answer
@@ -100,7 +180,7 @@ class Workers:
 
     async def _start(self) -> Process:
         worker = await asyncio.create_subprocess_exec(
-            *self._command, stdin=PIPE, stdout=PIPE, limit=LINE
+            *self._command, stdin=PIPE, stdout=PIPE, limit=self._longest
         )
         self._all.add(worker)
         return worker
@@ -119,9 +199,11 @@ class Workers:
 
 
 @asynccontextmanager
-async def open_workers(module: str, *arguments: str, processes: int) -> AsyncIterator[Workers]:
+async def open_workers(
+    module: str, *arguments: str, processes: int, longest: int = LINE
+) -> AsyncIterator[Workers]:
     """Hold workers for the length of a block; see `Workers`."""
-    workers = Workers(module, *arguments, processes=processes)
+    workers = Workers(module, *arguments, processes=processes, longest=longest)
     try:
         yield workers
     finally:
@@ -138,10 +220,34 @@ def _is_alive(worker: Process) -> bool:
         return False
 
 
+def _stdout(worker: Process) -> asyncio.StreamReader:
+    if worker.stdout is None:
+        raise BrokenPipeError
+    return worker.stdout
+
+
 async def _exchange(worker: Process, line: bytes) -> bytes:
     """Return the line that a worker answers; nothing, or a part, when it has ended."""
-    if worker.stdin is None or worker.stdout is None:
+    if worker.stdin is None:
         raise BrokenPipeError
     worker.stdin.write(line)
     await worker.stdin.drain()
-    return await worker.stdout.readline()
+    return await _stdout(worker).readline()
+
+
+def answer_tasks(answer: Callable[[bytes], Iterable[bytes | memoryview]]) -> None:
+    r"""Do tasks until the input ends; the first argument of the process is its limit of memory.
+
+    Args:
+        answer: does the task of a line, and returns its answer: a line with its `\n`, and what
+            follows it. It says by the line what has gone wrong; what it raises ends the process.
+    """
+    memory = int(sys.argv[1])
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    warnings.simplefilter("ignore")  # pydicom's quote values, as do its logs
+    logging.disable(logging.CRITICAL)
+    for line in sys.stdin.buffer:
+        for piece in answer(line):
+            sys.stdout.buffer.write(piece)
+        sys.stdout.buffer.flush()

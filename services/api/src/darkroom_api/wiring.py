@@ -2,15 +2,14 @@
 
 import asyncio
 import gc
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Final
 
 from darkroom_api.accounts.accounts import Accounts
 from darkroom_api.accounts.guard import Guard
 from darkroom_api.accounts.passwords import Passwords
 from darkroom_api.accounts.tokens import AccessTokens
 from darkroom_api.app import VIEWS, create_app
+from darkroom_api.dicomweb import parsing
 from darkroom_api.http.handlers import refusal
 from darkroom_api.http.middleware import RequestScope
 from darkroom_api.http.parts import Parts
@@ -30,8 +29,7 @@ from darkroom_common.postgres.pool import open_database
 from darkroom_common.seal import Seal
 from darkroom_common.service import Service
 from darkroom_common.topology import API_REFUSALS
-
-PARSERS: Final = 4
+from darkroom_common.workers import open_workers
 
 
 async def run(service: Service, settings: ApiSettings) -> None:
@@ -59,7 +57,14 @@ async def run(service: Service, settings: ApiSettings) -> None:
         service.health.add("store", store.check)
         service.health.add("schema", preparation.check)
         service.health.add("index", lambda: check_index(database))
-        with ThreadPoolExecutor(PARSERS, thread_name_prefix="parser") as parsers:
+        memory = str(parsing.MEMORY)
+        async with open_workers(
+            parsing.MODULE,
+            memory,
+            settings.store_url,
+            processes=parsing.PROCESSES,
+            longest=parsing.LONGEST,
+        ) as workers:
             parts = Parts(
                 settings=settings,
                 health=service.health,
@@ -73,7 +78,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
                 outbox=outbox,
                 seal=Seal(keys),
                 blind=blind,
-                parsers=parsers,
+                parsing=parsing.Parsing(store, workers),
             )
             server = HttpServer(
                 "api",

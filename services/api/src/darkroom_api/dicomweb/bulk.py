@@ -1,14 +1,15 @@
-"""Single values of an object by their path: `<tag>[/<item>/<tag>...]`, items from 0. In threads."""
+"""Single values of an object by their path: `<tag>[/<item>/<tag>...]`, items from 0.
+
+They are found in workers.
+"""
 
 import re
-import struct
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
-from darkroom_api.dicomweb.pixels import DEFER, swapped
+from darkroom_api.dicomweb.pixels import DEFER, Values, pieces, swapped
 from darkroom_common.dicom.heads import UNDEFINED
-from darkroom_common.dicom.stored import StoredObject, stored_file
-from darkroom_common.dicom.walk import Unreadable
+from darkroom_common.dicom.stored import StoredObject
 from darkroom_common.errors import PermanentError
 
 _TAG: Final = re.compile(r"^[0-9A-Fa-f]{8}$")
@@ -20,15 +21,6 @@ _WIDTHS: Final = {"OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}
 
 class NoSuchValue(PermanentError):
     """The object has no value at this path."""
-
-
-@dataclass(frozen=True)
-class BulkValue:
-    """A value: its bytes, or where they are in the object."""
-
-    data: bytes | None
-    start: int = 0
-    length: int = 0
 
 
 @dataclass(frozen=True)
@@ -60,48 +52,28 @@ def parse_path(text: str) -> BulkPath:
     return BulkPath(steps, numbers[-1])
 
 
-def read_value(file: BinaryIO, path: BulkPath) -> BulkValue:
+def find_value(stored: StoredObject, path: BulkPath) -> Values:
     """Find a value; one that is long is only located.
 
     Raises:
-        NoSuchValue: nothing is there, or it cannot be read.
+        NoSuchValue: nothing is there.
     """
-    try:
-        return _read_value(file, path)
-    except NoSuchValue:
-        raise
-    except (
-        Unreadable,
-        ValueError,
-        KeyError,
-        IndexError,
-        AttributeError,
-        TypeError,
-        struct.error,
-        EOFError,
-        NotImplementedError,
-        RecursionError,
-    ) as error:
-        raise NoSuchValue("the object cannot be read to there") from error
-
-
-def _read_value(file: BinaryIO, path: BulkPath) -> BulkValue:
-    with stored_file(file) as (stored, _):
-        raw = _element(stored, path, DEFER)
-        located = raw.value is None and raw.length != 0
-        if located and raw.length == UNDEFINED:  # fragments, whose length is not told
-            raw, located = _element(stored, path, None), False
-        value = raw.value
-        width = _WIDTHS.get(str(raw.VR)[:2], 0) if stored.encoding.big else 0
-        if located:
-            if not width and not stored.inflated:
-                return BulkValue(None, raw.value_tell, raw.length)
-            value = stored.read(raw.value_tell, raw.length)
-    if isinstance(value, str):
-        value = value.encode("utf-8")
+    raw = _element(stored, path, DEFER)
+    located = raw.value is None and raw.length != 0
+    if located and raw.length == UNDEFINED:  # fragments, whose length is not told
+        raw, located = _element(stored, path, None), False
+    width = _WIDTHS.get(str(raw.VR)[:2], 0) if stored.encoding.big else 0
+    if located:
+        if not width and not stored.inflated:
+            return Values([raw.length], [[(raw.value_tell, raw.length)]])
+        made = pieces(stored, raw.value_tell, raw.length)
+        whole = raw.length // width * width if width else raw.length
+        return Values([whole], made=(swapped(one, width) for one in made))
+    value = raw.value.encode("utf-8") if isinstance(raw.value, str) else raw.value
     if not isinstance(value, bytes):
         raise NoSuchValue("the value is not bulk data")
-    return BulkValue(swapped(value, width))
+    value = swapped(value, width)
+    return Values([len(value)], made=iter([value]))
 
 
 def _element(stored: StoredObject, path: BulkPath, defer: int | None) -> Any:

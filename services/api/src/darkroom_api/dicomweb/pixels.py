@@ -1,44 +1,26 @@
-"""Frames of an object as they are stored (PS3.5 section 8 and annex A). Runs in threads."""
+"""Frames of an object as they are stored (PS3.5 section 8 and annex A). Runs in workers."""
 
-import struct
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, BinaryIO, Final
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final
 
 from pydicom.dataset import Dataset
-from pydicom.encaps import get_frame
-from pydicom.uid import UID
 
-from darkroom_common.dicom.stored import PIXELS, StoredObject, stored_file
-from darkroom_common.dicom.walk import Unreadable
+from darkroom_api.dicomweb.fragments import NoPixels, Stretch, frames_of
+from darkroom_common.dicom.heads import UNDEFINED
+from darkroom_common.dicom.stored import PIXELS, StoredObject
+from darkroom_common.dicom.syntaxes import NATIVE, VIDEO
 from darkroom_common.errors import PermanentError
 
-_IS_DIGITS: Final = 10  # most of an IS without its sign
 DEFER: Final = 65536
-_OFFSETS: Final = (0x7FE00001, 0x7FE00002)
-"""The extended offset table and its lengths (PS3.3 C.7.6.3.1.8)."""
-EXPLICIT_LITTLE: Final = "1.2.840.10008.1.2.1"
-OCTETS: Final = "application/octet-stream"
-_FAMILIES: Final[dict[str, tuple[str, ...]]] = {
-    "image/jpeg": ("50", "51", "57", "70"),
-    "image/jls": ("80", "81"),
-    "image/jp2": ("90", "91"),
-    "image/jpx": ("92", "93"),
-    "image/jphc": ("201", "202", "203"),
-    "video/mpeg": ("100", "100.1", "101", "101.1"),
-    "video/mp4": tuple(f"{n}{x}" for n in range(102, 109) for x in ("", ".1")),
-}
-MEDIA_TYPES: Final = {
-    "1.2.840.10008.1.2.5": "image/dicom-rle",
-    **{f"1.2.840.10008.1.2.4.{n}": kind for kind, ns in _FAMILIES.items() for n in ns},
-}
-"""PS3.18 table 8.7.3-5: transfer syntax to the media type of one frame."""
+"""Bytes of a value that is only located, not read."""
 MAX_FRAME: Final = 1 << 30
-SWAPPED: Final = {16: 2, 32: 4, 64: 8}
-
-
-class NoPixels(PermanentError):
-    """The object has no frames, or none that can be told apart."""
+PIECE: Final = 1 << 16
+_IS_DIGITS: Final = 10  # most of an IS without its sign
+_OFFSETS: Final = (0x7FE00001, 0x7FE00002)
+_SWAPPED: Final = {16: 2, 32: 4, 64: 8}
+_SUBSAMPLED: Final = "YBR_FULL_422"
 
 
 class NoSuchFrame(PermanentError):
@@ -46,96 +28,65 @@ class NoSuchFrame(PermanentError):
 
 
 @dataclass(frozen=True)
-class PixelLayout:
-    """Where the frames of an object are.
+class Values:
+    """Values of an object.
 
     Attributes:
-        transfer_syntax: of the frames as they are handed out: native ones as little endian.
-        stored_syntax: of the object.
-        encapsulated: whether the frames are compressed.
-        frames: how many.
-        start: of the pixel data's value in the object, or in what it inflates to.
-        frame_bits: of one native frame.
-        swap: bytes of a sample to reverse, since the object is big endian; 0 for none.
-        offsets: extended offset table, values and lengths, if there is one.
-        inflated: whether the object is deflated.
+        lengths: bytes of each.
+        places: where each is among the object's own bytes, in one piece or several; None when
+            they have to be made.
+        made: the bytes of all, one value after the other, when they are.
     """
 
-    transfer_syntax: str
-    stored_syntax: str
-    encapsulated: bool
-    frames: int
-    start: int
-    frame_bits: int = 0
-    swap: int = 0
-    offsets: tuple[bytes, bytes] | None = None
-    inflated: bool = False
-
-    @property
-    def media_type(self) -> str:
-        """Return the media type of a compressed frame; octets when none is registered."""
-        return MEDIA_TYPES.get(self.stored_syntax, OCTETS) if self.encapsulated else OCTETS
+    lengths: Sequence[int]
+    places: Sequence[Sequence[Stretch]] | None = None
+    made: Iterator[bytes] = field(default_factory=lambda: iter(()))
 
 
-def read_layout(file: BinaryIO) -> PixelLayout:
-    """Read everything before the pixel data.
+def find_frames(stored: StoredObject, numbers: Sequence[int] | None) -> Values:
+    """Return frames, counted from 0: native ones as little endian, others as they are.
+
+    Args:
+        stored: the object.
+        numbers: which; None for all. A video is one frame: its stream.
 
     Raises:
-        NoPixels: the object cannot be read, or has no pixel data that makes sense.
+        NoSuchFrame: there are fewer.
+        NoPixels: there are none, or they cannot be told apart.
     """
-    try:
-        with stored_file(file) as (stored, _):
-            return _layout(stored)
-    except NoPixels:
-        raise
-    except (
-        Unreadable,
-        ValueError,
-        KeyError,
-        AttributeError,
-        TypeError,
-        struct.error,
-        EOFError,
-        NotImplementedError,
-        OverflowError,
-    ) as error:
-        raise NoPixels("the pixel data cannot be read") from error
-
-
-def _layout(stored: StoredObject) -> PixelLayout:
     dataset = stored.data_set(defer=DEFER, stop_at=PIXELS).data_set
-    syntax = UID(stored.transfer_syntax_uid)
-    frames = int(dataset.get("NumberOfFrames") or 1)
-    pixels: Any = next((dataset.get_item(t, keep_deferred=True) for t in PIXELS if t in dataset), 0)
-    if not pixels:
+    syntax = stored.transfer_syntax_uid
+    given = dataset.get("NumberOfFrames")
+    frames = int(given) if given else None
+    found: Any = (dataset.get_item(tag, keep_deferred=True) for tag in PIXELS if tag in dataset)
+    pixels = next(found, None)
+    if pixels is None or not pixels.length:
         raise NoPixels("there is no pixel data")
-    if syntax.is_encapsulated:
-        table = tuple(_value(stored, dataset, tag) for tag in _OFFSETS)
-        return PixelLayout(
-            str(syntax),
-            str(syntax),
-            encapsulated=True,
-            frames=frames,
-            start=pixels.value_tell,
-            offsets=(table[0], table[1]) if all(table) else None,
-        )
-    bits = _frame_bits(dataset)
-    if pixels.length * 8 < bits * frames:
-        raise NoPixels("the pixel data is shorter than its frames")
-    return PixelLayout(
-        EXPLICIT_LITTLE,
-        str(syntax),
-        encapsulated=False,
-        frames=frames,
-        start=pixels.value_tell,
-        frame_bits=bits,
-        swap=SWAPPED.get(int(dataset.BitsAllocated), 0) if stored.encoding.big else 0,
-        inflated=stored.inflated,
-    )
+    if pixels.length == UNDEFINED:
+        if syntax in NATIVE:
+            raise NoPixels("the pixel data has fragments, which this transfer syntax has not")
+        extended = _table(stored, dataset, 0), _table(stored, dataset, 1)
+        count = 1 if syntax in VIDEO else frames
+        every = frames_of(stored.read, pixels.value_tell, count, syntax, extended)
+        places = [every[number] for number in _chosen(numbers, len(every))]
+        return Values([sum(length for _, length in one) for one in places], places)
+    if syntax not in NATIVE and syntax.startswith("1.2.840.10008."):
+        raise NoPixels("the pixel data has no fragments, which this transfer syntax has")
+    bits = _frame_bits(dataset, pixels.length, frames or 1)
+    chosen = _chosen(numbers, frames or 1)
+    return _native(stored, dataset, pixels.value_tell, bits, chosen)
 
 
-def _value(stored: StoredObject, dataset: Dataset, tag: int) -> bytes:
-    element: Any = dataset.get_item(tag, keep_deferred=True)
+def _chosen(numbers: Sequence[int] | None, frames: int) -> Sequence[int]:
+    if numbers is None:
+        return range(frames)
+    if any(not 0 <= number < frames for number in numbers):
+        raise NoSuchFrame("there is no such frame")
+    return numbers
+
+
+def _table(stored: StoredObject, dataset: Dataset, which: int) -> bytes:
+    element: Any = dataset.get_item(_OFFSETS[which], keep_deferred=True)
     if element is None:
         return b""
     if element.value is None and element.length:
@@ -143,52 +94,59 @@ def _value(stored: StoredObject, dataset: Dataset, tag: int) -> bytes:
     return element.value or b""
 
 
-def _frame_bits(dataset: Dataset) -> int:
+def _frame_bits(dataset: Dataset, length: int, frames: int) -> int:
+    """Return the bits of one native frame."""
+    rows, columns, allocated = int(dataset.Rows), int(dataset.Columns), int(dataset.BitsAllocated)
     samples = int(dataset.get("SamplesPerPixel") or 1)
-    if dataset.get("PhotometricInterpretation") == "YBR_FULL_422":
+    if dataset.get("PhotometricInterpretation") == _SUBSAMPLED:
         samples = 2
-    bits = int(dataset.Rows) * int(dataset.Columns) * samples * int(dataset.BitsAllocated)
+        padded = rows * (columns + columns % 2) * samples * allocated
+        if padded * frames == length * 8:  # two pixels share their colour, the last with none
+            columns += columns % 2
+    bits = rows * columns * samples * allocated
     if not 0 < bits <= MAX_FRAME * 8:
         raise NoPixels("the size of a frame makes no sense")
+    if length * 8 < bits * frames:
+        raise NoPixels("the pixel data is shorter than its frames")
     return bits
 
 
-def read_frame(file: BinaryIO, layout: PixelLayout, index: int) -> bytes:
-    """Return one frame, counted from 0.
+def _native(
+    stored: StoredObject, dataset: Dataset, tell: int, bits: int, chosen: Sequence[int]
+) -> Values:
+    lengths = [(bits + 7) // 8] * len(chosen)
+    swap = _SWAPPED.get(int(dataset.BitsAllocated), 0) if stored.encoding.big else 0
+    if not (bits % 8 or swap or stored.inflated):
+        return Values(lengths, [[(tell + bits // 8 * number, bits // 8)] for number in chosen])
+    make = partial(_bits, stored, tell, bits) if bits % 8 else partial(_whole, stored, tell, bits)
+    return Values(lengths, made=(swapped(one, swap) for number in chosen for one in make(number)))
+
+
+def _whole(stored: StoredObject, tell: int, bits: int, number: int) -> Iterator[bytes]:
+    return pieces(stored, tell + bits // 8 * number, bits // 8)
+
+
+def pieces(stored: StoredObject, start: int, length: int) -> Iterator[bytes]:
+    """Yield bytes of an object, some at a time, each but the last a multiple of 8.
 
     Raises:
-        NoSuchFrame: there are fewer.
-        NoPixels: the fragments cannot be read.
+        NoPixels: the object is cut.
     """
-    if not 0 <= index < layout.frames:
-        raise NoSuchFrame("there is no such frame")
-    if layout.encapsulated:
-        return _compressed_frame(file, layout, index)
-    first = layout.frame_bits * index
-    last = first + layout.frame_bits
-    start, end = first // 8, (last + 7) // 8
-    if layout.inflated:
-        with stored_file(file) as (stored, _):
-            data = stored.read(layout.start + start, end - start)
-    else:
-        file.seek(layout.start + start)
-        data = file.read(end - start)
-    if len(data) != end - start:
-        raise NoPixels("the pixel data is cut")
-    if layout.frame_bits % 8:  # frames of single bits follow each other without padding
-        number = (int.from_bytes(data, "little") >> (first % 8)) & ((1 << layout.frame_bits) - 1)
-        return number.to_bytes((layout.frame_bits + 7) // 8, "little")
-    return swapped(data, layout.swap)
+    for at in range(start, start + length, PIECE):
+        wanted = min(PIECE, start + length - at)
+        data = stored.read(at, wanted)
+        if len(data) < wanted:
+            raise NoPixels("the value is cut")
+        yield data
 
 
-def _compressed_frame(file: BinaryIO, layout: PixelLayout, index: int) -> bytes:
-    file.seek(layout.start)
-    try:
-        return get_frame(
-            file, index, number_of_frames=layout.frames, extended_offsets=layout.offsets
-        )
-    except (ValueError, IndexError, EOFError, struct.error) as error:
-        raise NoPixels("the fragments of the pixel data cannot be read") from error
+def _bits(stored: StoredObject, tell: int, bits: int, number: int) -> Iterator[bytes]:
+    """Yield a frame of single bits: they follow each other without padding (PS3.5 8.1.1)."""
+    first = bits * number
+    start, end = first // 8, (first + bits + 7) // 8
+    data = b"".join(pieces(stored, tell + start, end - start))
+    value = (int.from_bytes(data, "little") >> (first % 8)) & ((1 << bits) - 1)
+    yield value.to_bytes((bits + 7) // 8, "little")
 
 
 def swapped(data: bytes, width: int) -> bytes:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import AsyncIterator, Sequence
-from functools import partial
 from typing import Final
 
 from fastapi import FastAPI
@@ -10,24 +9,17 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from darkroom_api.dicomweb.accept import MediaRange
-from darkroom_api.dicomweb.bulk import BulkPath, BulkValue, NoSuchValue, parse_path, read_value
+from darkroom_api.dicomweb.bulk import NoSuchValue, parse_path
 from darkroom_api.dicomweb.multipart import Framing
-from darkroom_api.dicomweb.objectfile import parse
-from darkroom_api.dicomweb.pixels import (
-    OCTETS,
-    NoPixels,
-    NoSuchFrame,
-    PixelLayout,
-    frame_numbers,
-    read_frame,
-    read_layout,
-)
+from darkroom_api.dicomweb.parsing import Found, Unparsable
+from darkroom_api.dicomweb.pixels import NoSuchFrame, frame_numbers
 from darkroom_api.dicomweb.retrieve import MULTIPART_TYPE, accepted, stored
 from darkroom_api.dicomweb.search import in_path
 from darkroom_api.http.documented import body, errors
 from darkroom_api.http.errors import ApiError, Code, bad_request, not_acceptable
-from darkroom_api.http.parts import Parts, parts_of
+from darkroom_api.http.parts import parts_of
 from darkroom_api.http.responses import begin
+from darkroom_common.dicom.syntaxes import EXPLICIT_LITTLE, NATIVE, OCTETS, media_type
 from darkroom_common.index.rows import StoredInstance
 
 _RANGE: Final = re.compile(r"^bytes=(\d{0,18})-(\d{0,18})$")
@@ -40,44 +32,34 @@ async def frames(request: Request) -> Response:
         numbers = frame_numbers(request.path_params["frames"])
     except ValueError:
         raise bad_request("Frames are numbers from 1, separated by commas.") from None
-    one = (await stored(request))[0]
-    parts = parts_of(request.scope)
-    layout = await _layout(parts, one)
-    return await _frames(request, parts, one, layout, numbers)
+    return await _frames(request, (await stored(request))[0], numbers)
 
 
-async def _layout(parts: Parts, one: StoredInstance) -> PixelLayout:
-    try:
-        return await parse(parts.parsers, parts.store, one.object_key, one.object_size, read_layout)
-    except NoPixels as error:
-        raise ApiError(404, Code.NOT_FOUND, "The instance has no readable frames.") from error
-
-
-async def _frames(
-    request: Request, parts: Parts, one: StoredInstance, layout: PixelLayout, numbers: Sequence[int]
-) -> Response:
-    kinds = [layout.media_type, OCTETS]
-    syntaxes = {layout.transfer_syntax, layout.stored_syntax}
-    chosen = _choose_part(accepted(request), kinds, syntaxes)
+async def _frames(request: Request, one: StoredInstance, numbers: Sequence[int] | None) -> Response:
+    """Return frames, or all of them."""
+    syntax = one.transfer_syntax_uid
+    shown = EXPLICIT_LITTLE if syntax in NATIVE else syntax
+    kinds = [media_type(syntax), OCTETS]
+    chosen = _choose_part(accepted(request), kinds, {shown, syntax})
     if chosen is None:
         raise not_acceptable([f'multipart/related; type="{kind}"' for kind in dict.fromkeys(kinds)])
-    if max(numbers) >= layout.frames:
-        raise ApiError(404, Code.NOT_FOUND, "The instance has fewer frames.")
+    try:
+        found = await parts_of(request.scope).parsing.frames(one, numbers)
+    except NoSuchFrame as error:
+        raise ApiError(404, Code.NOT_FOUND, "The instance has fewer frames.") from error
+    except Unparsable as error:
+        raise ApiError(404, Code.NOT_FOUND, "The instance has no readable frames.") from error
     framing = Framing(chosen)
-    content_type = f"{chosen}; transfer-syntax={layout.transfer_syntax}"
+    content_type = f"{chosen}; transfer-syntax={shown}"
 
     async def chunks() -> AsyncIterator[bytes]:
-        for place, number in enumerate(numbers):
-            work = partial(read_frame, layout=layout, index=number)
-            data = await parse(parts.parsers, parts.store, one.object_key, one.object_size, work)
-            yield framing.head(content_type, first=place == 0, length=len(data))
-            yield data
+        for number, length in enumerate(found.lengths):
+            yield framing.head(content_type, first=number == 0, length=length)
+            async for chunk in found.value(number):
+                yield chunk
         yield framing.tail
 
-    try:
-        begun = await begin(chunks(), parts=2)
-    except (NoPixels, NoSuchFrame) as error:
-        raise ApiError(404, Code.NOT_FOUND, "The instance has no readable frames.") from error
+    begun = await begin(found.closing(chunks()), parts=2)
     return StreamingResponse(begun, headers={"content-type": framing.content_type})
 
 
@@ -95,39 +77,33 @@ def _choose_part(
 async def bulkdata(request: Request) -> Response:
     """Retrieve one value by its path; the pixel data of a compressed object as its frames."""
     try:
-        path: BulkPath = parse_path(request.path_params["path"])
+        path = parse_path(request.path_params["path"])
     except NoSuchValue as error:
         raise ApiError(404, Code.NOT_FOUND, "There is no such value.") from error
     one = (await stored(request))[0]
-    parts = parts_of(request.scope)
-    if path.is_pixel_data:
-        layout = await _layout(parts, one)
-        if layout.encapsulated:
-            return await _frames(request, parts, one, layout, range(layout.frames))
-    ranges = accepted(request)
-    single = _prefers_single(ranges)
+    if path.is_pixel_data and one.transfer_syntax_uid not in NATIVE:
+        return await _frames(request, one, None)
+    single = _prefers_single(accepted(request))
     if single is None:
         raise not_acceptable([f'multipart/related; type="{OCTETS}"', OCTETS])
     try:
-        work = partial(read_value, path=path)
-        value = await parse(parts.parsers, parts.store, one.object_key, one.object_size, work)
-    except NoSuchValue as error:
+        found = await parts_of(request.scope).parsing.value(one, request.path_params["path"])
+    except Unparsable as error:
         raise ApiError(404, Code.NOT_FOUND, "There is no such value.") from error
-    size = value.length if value.data is None else len(value.data)
     if single:
-        return await _ranged(request, parts, one, value, size)
+        return await _ranged(request, found)
     framing = Framing(OCTETS)
-    head, tail = framing.head(OCTETS, first=True, length=size), framing.tail
+    head, tail = framing.head(OCTETS, first=True, length=found.lengths[0]), framing.tail
 
     async def chunks() -> AsyncIterator[bytes]:
         yield head
-        async for chunk in _bytes(parts, one, value, 0, size):
+        async for chunk in found.value(0):
             yield chunk
         yield tail
 
-    length = len(head) + size + len(tail)
+    length = len(head) + found.lengths[0] + len(tail)
     return StreamingResponse(
-        await begin(chunks()),
+        await begin(found.closing(chunks())),
         headers={"content-type": framing.content_type, "content-length": str(length)},
     )
 
@@ -141,10 +117,9 @@ def _prefers_single(ranges: Sequence[MediaRange]) -> bool | None:
     return None
 
 
-async def _ranged(
-    request: Request, parts: Parts, one: StoredInstance, value: BulkValue, size: int
-) -> Response:
+async def _ranged(request: Request, value: Found) -> Response:
     """Return the value alone, or the one range of it that is asked for (RFC 9110 section 14)."""
+    size = value.lengths[0]
     headers = {"content-type": OCTETS, "accept-ranges": "bytes"}
     first, last, status = 0, size - 1, 200
     found = _RANGE.match(request.headers.get("range", ""))
@@ -153,6 +128,7 @@ async def _ranged(
         first = int(low) if low else max(0, size - int(high))
         last = min(int(high), size - 1) if low and high else size - 1
         if (high and low and int(high) < int(low)) or first >= size or (not low and int(high) == 0):
+            await value.close()
             raise ApiError(
                 416,
                 Code.RANGE_NOT_SATISFIABLE,
@@ -164,19 +140,10 @@ async def _ranged(
     length = last - first + 1
     headers["content-length"] = str(length)
     if not length:
+        await value.close()
         return Response(b"", status, headers=headers)
-    chunks = await begin(_bytes(parts, one, value, first, length))
+    chunks = await begin(value.closing(value.value(0, first, length)))
     return StreamingResponse(chunks, status, headers=headers)
-
-
-async def _bytes(
-    parts: Parts, one: StoredInstance, value: BulkValue, start: int, length: int
-) -> AsyncIterator[bytes]:
-    if value.data is not None:
-        yield value.data[start : start + length]
-        return
-    async for chunk in parts.store.stream(one.object_key, start=value.start + start, length=length):
-        yield chunk
 
 
 def add(app: FastAPI) -> None:

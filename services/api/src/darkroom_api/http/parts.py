@@ -1,6 +1,5 @@
 """What the routes work with, made once by the wiring."""
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from starlette.types import Scope
@@ -8,6 +7,7 @@ from starlette.types import Scope
 from darkroom_api.accounts.accounts import Accounts
 from darkroom_api.accounts.guard import Guard
 from darkroom_api.accounts.tokens import AccessTokens
+from darkroom_api.dicomweb.parsing import Parsing
 from darkroom_api.settings import ApiSettings
 from darkroom_common.amqp.broker import Broker
 from darkroom_common.health import Health
@@ -35,8 +35,7 @@ class Parts:
     outbox: Outbox
     seal: Seal
     blind: BlindIndex
-    parsers: ThreadPoolExecutor
-    """Where pydicom parses; its threads wait for the store, so they are not the store's own."""
+    parsing: Parsing
 
 
 def parts_of(scope: Scope) -> Parts:

@@ -5,13 +5,10 @@ there is. Tasks come as lines of JSON on standard input and answers go as lines 
 the process ends with its input.
 """
 
-import logging
 import os
-import resource
-import sys
-import warnings
 
 from darkroom_common.errors import ConfigurationError, PermanentError
+from darkroom_common.workers import answer_tasks
 from darkroom_print.composing.compose import draw_box, draw_page
 from darkroom_print.composing.exchange import DRAWN, TASK, BoxTask, Drawn, PageTask
 from darkroom_print.composing.sheet import create_sheet, open_sheet
@@ -40,18 +37,9 @@ def _draw(task: BoxTask | PageTask) -> Drawn:
     return draw_box(task.plan, open_sheet(task.plan, task.sheet), task.picture, task.position)
 
 
-def main() -> None:
-    """Answer tasks until the input ends; the first argument is the limit of memory in bytes."""
-    limit = int(sys.argv[1])
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    warnings.simplefilter("ignore")  # pydicom's quote values, as do its logs
-    logging.disable(logging.CRITICAL)
-    for line in sys.stdin.buffer:
-        done = answer(TASK.validate_json(line))
-        sys.stdout.buffer.write(DRAWN.dump_json(done) + b"\n")
-        sys.stdout.buffer.flush()
+def _answered(line: bytes) -> list[bytes]:
+    return [DRAWN.dump_json(answer(TASK.validate_json(line))), b"\n"]
 
 
 if __name__ == "__main__":
-    main()
+    answer_tasks(_answered)

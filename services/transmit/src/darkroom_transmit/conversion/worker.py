@@ -6,14 +6,12 @@ the process ends with its input.
 """
 
 import os
-import resource
-import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from darkroom_common.workers import answer_tasks
 from darkroom_transmit.conversion.deidentify import Deidentification
 from darkroom_transmit.conversion.exchange import Unconvertible
 from darkroom_transmit.conversion.transcode import convert
@@ -44,16 +42,9 @@ def answer(task: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Answer tasks until the input ends; the first argument is the limit of memory in bytes."""
-    limit = int(sys.argv[1])
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    warnings.simplefilter("ignore")  # pydicom's quote values
-    for line in sys.stdin.buffer:
-        sys.stdout.buffer.write(orjson.dumps(answer(orjson.loads(line))) + b"\n")
-        sys.stdout.buffer.flush()
+def _answered(line: bytes) -> list[bytes]:
+    return [orjson.dumps(answer(orjson.loads(line))), b"\n"]
 
 
 if __name__ == "__main__":
-    main()
+    answer_tasks(_answered)

@@ -1,0 +1,36 @@
+"""The one table of transfer syntaxes: how pixel data is encoded, and as what a frame is handed out.
+
+A syntax that is not in it, a new or a private one, is taken as well: its frames are octets.
+"""
+
+from typing import Final
+
+from darkroom_common.dicom.heads import DEFLATED, EXPLICIT_BIG, IMPLICIT_LITTLE
+
+EXPLICIT_LITTLE: Final = "1.2.840.10008.1.2.1"
+RLE: Final = "1.2.840.10008.1.2.5"
+NATIVE: Final = frozenset({IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG, *DEFLATED})
+"""Those whose pixel data is not encapsulated (PS3.5 8.2), of those that are known."""
+OCTETS: Final = "application/octet-stream"
+_FAMILIES: Final[dict[str, tuple[str, ...]]] = {
+    "image/jpeg": ("50", "51", "57", "70"),
+    "image/jls": ("80", "81"),
+    "image/jp2": ("90", "91"),
+    "image/jpx": ("92", "93"),
+    "image/jxl": ("110", "111", "112"),
+    "image/jphc": ("201", "202", "203"),
+    "video/mpeg": ("100", "100.1", "101", "101.1"),
+    "video/mp4": tuple(f"{n}{x}" for n in range(102, 109) for x in ("", ".1")),
+}
+MEDIA_TYPES: Final = {
+    RLE: "image/dicom-rle",
+    **{f"1.2.840.10008.1.2.4.{n}": kind for kind, ns in _FAMILIES.items() for n in ns},
+}
+"""Transfer syntax to the media type of one frame (PS3.18 table 8.7.3-5)."""
+VIDEO: Final = frozenset(uid for uid, kind in MEDIA_TYPES.items() if kind.startswith("video/"))
+"""Those whose pixel data is one stream, whatever the number of frames (PS3.5 8.2.5 to 8.2.8)."""
+
+
+def media_type(transfer_syntax_uid: str) -> str:
+    """Return the media type of a frame as it is stored; octets when none is registered."""
+    return MEDIA_TYPES.get(transfer_syntax_uid, OCTETS)
