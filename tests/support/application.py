@@ -1,6 +1,5 @@
 """The application of the API without anything behind it: its routes and its document."""
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 from fastapi import FastAPI
@@ -13,21 +12,20 @@ from darkroom_common.health import Health
 def an_app() -> FastAPI:
     """Make the application; nothing of it is asked, so most parts are missing."""
     missing = cast("Any", None)
-    with ThreadPoolExecutor(1) as parsers:
-        return create_app(
-            Parts(
-                settings=missing,
-                health=Health("api", "1"),
-                reader=missing,
-                store=missing,
-                accounts=missing,
-                tokens=missing,
-                guard=missing,
-                parsers=parsers,
-                broker=missing,
-                database=missing,
-                outbox=missing,
-                seal=missing,
-                blind=missing,
-            )
+    return create_app(
+        Parts(
+            settings=missing,
+            health=Health("api", "1"),
+            reader=missing,
+            store=missing,
+            accounts=missing,
+            tokens=missing,
+            guard=missing,
+            parsing=missing,
+            broker=missing,
+            database=missing,
+            outbox=missing,
+            seal=missing,
+            blind=missing,
         )
+    )

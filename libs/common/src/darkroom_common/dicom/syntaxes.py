@@ -11,6 +11,8 @@ EXPLICIT_LITTLE: Final = "1.2.840.10008.1.2.1"
 RLE: Final = "1.2.840.10008.1.2.5"
 NATIVE: Final = frozenset({IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG, *DEFLATED})
 """Those whose pixel data is not encapsulated (PS3.5 8.2), of those that are known."""
+UNMARKED: Final = frozenset({"1.2.840.10008.1.2.1.98", "1.2.840.10008.1.2.8.1"})
+"""Encapsulated ones whose frames begin with any octets: uncompressed (A.4.11) and deflated."""
 OCTETS: Final = "application/octet-stream"
 _FAMILIES: Final[dict[str, tuple[str, ...]]] = {
     "image/jpeg": ("50", "51", "57", "70"),

@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Final
 
 from darkroom_common.dicom.limits import DEFAULT_LIMITS
-from darkroom_common.dicom.syntaxes import RLE
+from darkroom_common.dicom.syntaxes import RLE, UNMARKED
 from darkroom_common.dicom.walk import ITEM
 from darkroom_common.errors import PermanentError
 
@@ -92,14 +92,16 @@ def _fragments(read: Read, start: int, syntax: str) -> tuple[bytes, list[Fragmen
     begin, length = next(items, (start, 0))
     table = read(begin, length)
     first = begin + length
+    marked = syntax not in UNMARKED
     begins = _begins_rle if syntax == RLE else _begins
     found = [
         Fragment(
             at - _HEAD.size - first,
             at,
             size,
-            begins(read(at, min(size, _MARK))),
-            read(at + max(0, size - _LAST), min(size, _LAST)).rstrip(b"\0").endswith(_END),
+            marked and begins(read(at, min(size, _MARK))),
+            marked
+            and read(at + max(0, size - _LAST), min(size, _LAST)).rstrip(b"\0").endswith(_END),
         )
         for at, size in items
     ]

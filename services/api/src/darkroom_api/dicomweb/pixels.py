@@ -72,6 +72,8 @@ def find_frames(stored: StoredObject, numbers: Sequence[int] | None) -> Values:
         return Values([sum(length for _, length in one) for one in places], places)
     if syntax not in NATIVE and syntax.startswith("1.2.840.10008."):
         raise NoPixels("the pixel data has no fragments, which this transfer syntax has")
+    if pixels.value_tell + pixels.length > stored.start + stored.size:
+        raise NoPixels("the pixel data is cut")
     bits = _frame_bits(dataset, pixels.length, frames or 1)
     chosen = _chosen(numbers, frames or 1)
     return _native(stored, dataset, pixels.value_tell, bits, chosen)

@@ -1,0 +1,63 @@
+"""Workers answer, or are ended; what one task does to them never meets the next."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from darkroom_common.workers import WorkerCrashed, Workers, WorkerTooSlow, open_workers
+
+MEMORY = 256 << 20
+
+
+@pytest.fixture
+async def workers() -> AsyncIterator[Workers]:
+    module = "tests.support.stubborn_worker"
+    async with open_workers(module, str(MEMORY), processes=1, longest=1 << 16) as made:
+        yield made
+
+
+async def test_a_worker_answers_line_by_line(workers: Workers) -> None:
+    assert [await workers.ask(b"echo %d\n" % n, 20) for n in range(3)] == [b"0\n", b"1\n", b"2\n"]
+
+
+@pytest.mark.parametrize(
+    ("task", "limit", "fault"),
+    [
+        (b"die\n", 20, WorkerCrashed),
+        (b"long 1000000\n", 20, WorkerCrashed),
+        (b"grow 1000000000\n", 20, WorkerCrashed),
+        (b"wait 60\n", 0.5, WorkerTooSlow),
+    ],
+)
+async def test_a_task_that_ends_a_worker_costs_itself_alone(
+    workers: Workers, task: bytes, limit: float, fault: type[Exception]
+) -> None:
+    assert await workers.ask(b"grow 1000\n", 20) == b"1000\n"
+    with pytest.raises(fault):
+        await workers.ask(task, limit)
+    assert await workers.ask(b"echo on\n", 20) == b"on\n"
+
+
+async def test_bytes_follow_the_line_and_the_worker_goes_on(workers: Workers) -> None:
+    for size in (0, 1, 3_000_000):
+        async with workers.hold(b"make %d\n" % size, 20) as held:
+            held.expect(int(held.line))
+            found = [len(piece) async for piece in held.read(size)]
+        assert sum(found) == size
+    assert len(workers._all) == 1
+
+
+async def test_a_worker_whose_bytes_are_not_wanted_is_ended(workers: Workers) -> None:
+    async with workers.hold(b"make 3000000\n", 20) as held:
+        held.expect(3_000_000)
+        async for _ in held.read(3_000_000):
+            break
+    assert await workers.ask(b"echo fresh\n", 20) == b"fresh\n"
+
+
+async def test_bytes_that_are_cut_are_a_crash(workers: Workers) -> None:
+    with pytest.raises(WorkerCrashed):
+        async with workers.hold(b"cut 1000\n", 20) as held:
+            held.expect(1000)
+            assert [piece async for piece in held.read(1000)]
+    assert await workers.ask(b"echo fresh\n", 20) == b"fresh\n"
