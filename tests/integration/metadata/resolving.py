@@ -19,10 +19,10 @@ from darkroom_common.messages.base import new_message_id
 from darkroom_common.messages.commands import ResolveConflict
 from darkroom_common.messages.events import ConflictResolved, InstancesReplaced
 from darkroom_common.seal import Seal
-from darkroom_common.specs.conflicts import Decision
-from darkroom_metadata.conflicts.commands import Commands
+from darkroom_common.specs.conflicts import PURPOSE, Decision
+from darkroom_metadata.conflicts.intake import Decisions
 from darkroom_metadata.conflicts.objects import Desk
-from darkroom_metadata.conflicts.repository import PURPOSE, Resolutions
+from darkroom_metadata.conflicts.repository import Resolutions
 from darkroom_metadata.conflicts.resolving import Resolver
 from darkroom_metadata.conflicts.upkeep import Upkeep
 from tests.integration.metadata.test_indexer import BLIND, KEYS, Bench, indexing
@@ -54,7 +54,7 @@ class House:
     """An index with its operator."""
 
     bench: Bench
-    commands: Commands
+    commands: Decisions
     reader: IndexReader
     upkeep: Upkeep
 
@@ -167,4 +167,4 @@ async def house(superuser_url: str, directory: Path) -> AsyncIterator[House]:
         resolver = Resolver(claims, desk, KEYS, Seal(KEYS), indexer.outbox, RETENTION)
         reader = IndexReader(indexer.database, keys=KEYS, blind=BLIND)
         upkeep = Upkeep(indexer.database, indexer.store, desk, KEYS)
-        yield House(bench, Commands(resolver), reader, upkeep)
+        yield House(bench, Decisions(resolver), reader, upkeep)

@@ -5,6 +5,7 @@ from typing import Final
 from fastapi import FastAPI
 
 from darkroom_api.accounts import routes as auth
+from darkroom_api.conflicts import routes as conflicts
 from darkroom_api.dicomweb import retrieve, search, values
 from darkroom_api.http import docs, handlers, health
 from darkroom_api.http.guarded import GuardedRoute, require_listed
@@ -31,12 +32,13 @@ _MODULES: Final = (
     remote,
     mpps,
     retrieve_jobs,
+    conflicts,
     search,
     retrieve,
     values,
 )
 
-VIEWS: Final = (transmit_jobs.VIEW, retrieve_jobs.VIEW, print_jobs.VIEW)
+VIEWS: Final = (transmit_jobs.VIEW, retrieve_jobs.VIEW, print_jobs.VIEW, conflicts.VIEW)
 """The kinds of work that accepted commands ask for."""
 
 

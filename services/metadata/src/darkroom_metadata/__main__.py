@@ -3,6 +3,7 @@
 import sys
 
 from darkroom_common.service import Command, main
+from darkroom_metadata.conflicts.command import conflicts
 from darkroom_metadata.reindexing.command import reindex
 from darkroom_metadata.rekey import rekey
 from darkroom_metadata.settings import MetadataSettings
@@ -20,6 +21,7 @@ if __name__ == "__main__":
                 Command("verify", verify),
                 Command("rekey", rekey),
                 Command("reindex", reindex),
+                Command("conflicts", conflicts),
             ],
         )
     )

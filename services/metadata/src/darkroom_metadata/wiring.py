@@ -16,7 +16,7 @@ from darkroom_common.postgres.pool import Database, open_database
 from darkroom_common.seal import Seal
 from darkroom_common.service import Service
 from darkroom_common.topology import METADATA_CONFLICTS, METADATA_INDEX, METADATA_STUDIES
-from darkroom_metadata.conflicts.commands import Commands
+from darkroom_metadata.conflicts.intake import Decisions
 from darkroom_metadata.conflicts.objects import Desk
 from darkroom_metadata.conflicts.repository import Resolutions
 from darkroom_metadata.conflicts.resolving import Resolver
@@ -68,7 +68,7 @@ async def run(service: Service, settings: MetadataSettings) -> None:
             schedule = _schedule(settings, database, store, outbox, indexer)
             resolver = _resolver(settings, indexer, keys)
             upkeep = Upkeep(database, store, resolver.desk, keys)
-            commands = Commands(resolver)
+            commands = Decisions(resolver)
             async with service.background(
                 broker.consume_batches(
                     METADATA_INDEX, indexer.index, size=METADATA_INDEX.prefetch, linger=0

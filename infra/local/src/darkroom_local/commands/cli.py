@@ -4,7 +4,7 @@ import asyncio
 import subprocess
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -17,7 +17,7 @@ from darkroom_local.commands import verify as verification
 from darkroom_local.commands.status import show
 from darkroom_local.engines.lock import AlreadyRunningError, DirectoryLock
 from darkroom_local.engines.ports import NoFreePortError
-from darkroom_local.engines.process import StartError, make_reachable
+from darkroom_local.engines.process import Command, StartError, make_reachable
 from darkroom_local.stack.keyring import KeysLostError
 from darkroom_local.stack.layout import (
     COMMITMENT_PORT,
@@ -263,7 +263,28 @@ def quarantine(context: typer.Context, data: Data = _DATA) -> None:
     if not layout.spool.is_dir():
         typer.echo(f"darkroom: Darkroom has never run in {layout.data}", err=True)
         raise typer.Exit(2)
-    command = Plan.of_running(layout.data).quarantine(context.args)
+    _become(Plan.of_running(layout.data).quarantine(context.args))
+
+
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def conflicts(context: typer.Context, data: Data = _DATA) -> None:
+    """What disagrees with the index: list, show, fetch, promote, discard, keep, merge, move, split.
+
+    `darkroom conflicts --help` says how. Darkroom must run.
+    """
+    layout = Layout(data.expanduser().resolve())
+    if StackState.read(layout.data / "run" / "state.json") is None:
+        message = f"darkroom: Darkroom does not run in {layout.data}: start it with darkroom up"
+        typer.echo(message, err=True)
+        raise typer.Exit(2)
+    _become(Plan.of_running(layout.data).conflicts(context.args or ["--help"]))
+
+
+def _become(command: Command) -> NoReturn:
+    """Run a command on this terminal to its end; its exit code is ours."""
     try:
         ended = subprocess.run(command.arguments, env=dict(command.environment), check=False)
     except KeyboardInterrupt:  # the child has heard it too

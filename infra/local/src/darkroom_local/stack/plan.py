@@ -107,6 +107,11 @@ class Plan:
         words = ["-m", "darkroom_metadata", "reindex", "--json", *arguments]
         return self._command("reindex", words, self._store(), self._secret_files("metadata"))
 
+    def conflicts(self, arguments: Sequence[str]) -> Command:
+        """Return the command that looks after what disagrees with the index."""
+        words = ["-m", "darkroom_metadata", "conflicts", *arguments]
+        return self._command("conflicts", words, self._store(), self._secret_files("metadata"))
+
     def quarantine(self, arguments: Sequence[str]) -> Command:
         """Return the command that looks after refused objects; ingest need not run."""
         words = ["-m", "darkroom_ingest", "quarantine", *arguments]

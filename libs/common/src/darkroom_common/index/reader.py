@@ -10,6 +10,7 @@ import asyncpg
 import orjson
 
 from darkroom_common.errors import ConfigurationError
+from darkroom_common.index.conflicts import Conflict, read_conflict
 from darkroom_common.index.fields import BY_TAG, Level
 from darkroom_common.index.query import Query
 from darkroom_common.index.rows import (
@@ -29,6 +30,8 @@ from darkroom_common.postgres.pool import Database
 
 HEADER_BATCH: Final = 50
 HEADER_READERS: Final = 3
+_MOST_PATIENTS: Final = 100
+"""Of one study UID that are looked at."""
 _STUDY: Final = (
     "s.id AS study_id, s.study_instance_uid, s.study_date, s.study_time, s.modalities,"
     " s.sop_classes, s.calling_ae_titles, s.series_count, s.instance_count AS study_instance_count,"
@@ -127,9 +130,10 @@ class IndexReader:
         return columns, [self._passphrases] if "$1" in columns else []
 
     async def study(self, study_uid: str) -> StudyRow | None:
-        """Return a study that is not deleted."""
-        page = await self.search(Query(Level.STUDY, study_uid=study_uid, limit=1))
-        return page.results[0].study if page.results else None
+        """Return a study that is not deleted; of several patients' the one that was first."""
+        page = await self.search(Query(Level.STUDY, study_uid=study_uid, limit=_MOST_PATIENTS))
+        studies = [found.study for found in reversed(page.results)]  # by their ids, if all else is
+        return min(studies, key=lambda study: study.created_at, default=None)
 
     async def stored(
         self, study_uid: str, series_uid: str | None = None, instance_uid: str | None = None
@@ -174,15 +178,24 @@ class IndexReader:
                 task.cancel()
             await asyncio.gather(*coming, return_exceptions=True)
 
+    async def conflict(self, number: int) -> Conflict | None:
+        """Return a conflict with both of its sides; None when there is none."""
+        try:
+            async with self._database.acquire() as connection:
+                return await read_conflict(connection, self._passphrases, number)
+        except asyncpg.ExternalRoutineInvocationError as error:
+            raise UnreadableRow("a row cannot be decrypted with PHI_KEYS") from error
+
     async def conflicts(self, study_uid: str, *, limit: int = 100) -> list[ConflictRow]:
-        """Return the newest conflicts of a study's instances."""
+        """Return the newest conflicts of a study's instances that are open."""
         rows = await self._fetch(
-            "SELECT i.sop_instance_uid, c.study_instance_uid, c.series_instance_uid,"
-            " c.calling_ae_title, c.size, c.received_at"
+            "SELECT c.id::text, c.kind, i.sop_instance_uid, c.study_instance_uid,"
+            " c.series_instance_uid, c.calling_ae_title, c.size, c.received_at"
             " FROM index.study s JOIN index.series e ON e.study_id = s.id"
             " JOIN index.instance i ON i.series_id = e.id"
             " JOIN index.conflict c ON c.instance_id = i.id"  # unique (instance_id, object_key)
-            " WHERE s.study_instance_uid = $1 ORDER BY c.received_at DESC, c.id DESC LIMIT $2",
+            " WHERE s.study_instance_uid = $1 AND c.state = 'open'"
+            " ORDER BY c.received_at DESC, c.id DESC LIMIT $2",
             [study_uid, limit],
         )
         return [ConflictRow(*row) for row in rows]

@@ -87,8 +87,10 @@ class StoredInstance:
 
 @dataclass(frozen=True, slots=True)
 class ConflictRow:
-    """A known SOP instance UID that came with other bytes."""
+    """Something that disagrees with what the index has, and waits for an operator."""
 
+    conflict_id: str
+    kind: str
     sop_instance_uid: str
     study_instance_uid: str
     series_instance_uid: str

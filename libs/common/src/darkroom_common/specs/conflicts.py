@@ -12,10 +12,19 @@ PatientText = Annotated[str, StringConstraints(max_length=64, pattern=r"^[^\x00-
 """An LO value, PS3.5 section 6.2."""
 
 
-class Decision(Spec):
-    """Why, and for a move to whom."""
+PURPOSE: Final = "conflict decision"
+"""Of a `Decision` that is sealed, in a command and in the job that it becomes."""
+
+
+class Why(Spec):
+    """Why somebody has decided."""
 
     reason: Words = Field(default="", description="for whoever asks later")
+
+
+class Decision(Why):
+    """Why, and for a move to whom."""
+
     patient_id: PatientText = Field(default="", description="of a patient that the index knows")
     issuer_of_patient_id: PatientText = ""
 

@@ -1,10 +1,11 @@
 """Permissions, the built-in roles (002 section 3.2.1), and the one table of who may call what."""
 
 from enum import Enum, StrEnum
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from darkroom_common.resources.declared import DESTINATIONS, PRINT_RULES, PRINTERS, RULES, SENDERS
 from darkroom_common.resources.resource import Resource
+from darkroom_common.specs.conflicts import Action
 
 
 class Permission(StrEnum):
@@ -34,6 +35,8 @@ class Permission(StrEnum):
     REMOTE_RETRIEVE = "remote:retrieve"
     STEPS_READ = "mpps:read"
     STEPS_WRITE = "mpps:write"
+    CONFLICTS_READ = "conflicts:read"
+    CONFLICTS_WRITE = "conflicts:write"
 
 
 class Open(Enum):
@@ -76,6 +79,8 @@ ROLES: Final[dict[str, frozenset[str]]] = {
             _P.REMOTE_RETRIEVE,
             _P.STEPS_READ,
             _P.STEPS_WRITE,
+            _P.CONFLICTS_READ,
+            _P.CONFLICTS_WRITE,
         }
     ),
     "radiologist": frozenset(
@@ -95,6 +100,7 @@ ROLES: Final[dict[str, frozenset[str]]] = {
             _P.REMOTE_RETRIEVE,
             _P.STEPS_READ,
             _P.STEPS_WRITE,
+            _P.CONFLICTS_READ,
         }
     ),
     # Makes and corrects studies, and prints; sends nothing out of the house.
@@ -110,12 +116,14 @@ ROLES: Final[dict[str, frozenset[str]]] = {
             _P.REMOTE_QUERY,
             _P.STEPS_READ,
             _P.STEPS_WRITE,
+            _P.CONFLICTS_READ,
         }
     ),
     "viewer": frozenset({_P.STUDIES_READ, _P.EXPORTS_DOWNLOAD}),
 }
 """The built-in roles; the migrations of schema `api` hold the same, and a test compares."""
 
+_CONFLICT: Final = "/api/v1/conflicts/{conflict}"
 _STUDY: Final = "/dicom-web/studies/{study}"
 _SERIES: Final = _STUDY + "/series/{series}"
 _INSTANCE: Final = _SERIES + "/instances/{instance}"
@@ -182,6 +190,13 @@ ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("GET", "/api/v1/retrieve/jobs/{job}"): _P.REMOTE_QUERY,
     ("POST", "/api/v1/retrieve/jobs/{job}/retry"): _P.REMOTE_RETRIEVE,
     ("POST", "/api/v1/retrieve/jobs/{job}/cancel"): _P.REMOTE_RETRIEVE,
+    ("GET", "/api/v1/conflicts"): _P.CONFLICTS_READ,
+    ("GET", _CONFLICT): _P.CONFLICTS_READ,  # what identifies a patient: also studies:read
+    ("GET", _CONFLICT + "/object"): _P.STUDIES_READ,
+    **{("POST", f"{_CONFLICT}/{action}"): _P.CONFLICTS_WRITE for action in get_args(Action)},
+    ("GET", "/api/v1/conflict-decisions"): _P.CONFLICTS_READ,
+    ("GET", "/api/v1/conflict-decisions/{job}"): _P.CONFLICTS_READ,
+    ("POST", "/api/v1/conflict-decisions/{job}/cancel"): _P.CONFLICTS_WRITE,
     # QIDO-RS
     ("GET", "/dicom-web/studies"): _P.STUDIES_READ,
     ("GET", "/dicom-web/series"): _P.STUDIES_READ,

@@ -29,19 +29,24 @@ def dicom_type(one: StoredInstance) -> str:
     return f"{DICOM}; transfer-syntax={one.transfer_syntax_uid}"
 
 
-async def object_chunks(store: ObjectStore, one: StoredInstance) -> AsyncIterator[bytes]:
-    """Yield an object's bytes.
+def object_chunks(store: ObjectStore, one: StoredInstance) -> AsyncIterator[bytes]:
+    """Yield an instance's bytes; see `stored_chunks`."""
+    return stored_chunks(store, one.object_key, one.object_size)
+
+
+async def stored_chunks(store: ObjectStore, key: str, size: int) -> AsyncIterator[bytes]:
+    """Yield the bytes of an object of this size.
 
     Raises:
         ObjectMissing, StoreUnavailable: as the store; and when the object is shorter than indexed.
     """
-    left = one.object_size
+    left = size
     if left <= CHUNK:
-        data = await store.read(one.object_key, length=left)
+        data = await store.read(key, length=left)
         left -= len(data)
         yield data
     else:
-        async for chunk in store.stream(one.object_key, length=left):
+        async for chunk in store.stream(key, length=left):
             left -= len(chunk)
             yield chunk
     if left:

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from darkroom_api.http.asking import ask
 from darkroom_api.http.documented import errors
+from darkroom_api.http.errors import ApiError, Code
 from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.lists import JOBS, LINKED, Catalogue, JobsQuery, Listed, list_of
 from darkroom_api.http.parts import parts_of
@@ -30,7 +31,7 @@ class JobRoutes:
         tag: of the routes in OpenAPI.
         model: what is shown of a job in a list; its `state` has all states of the kind.
         search: what the list is narrowed by.
-        act: the request to the owner to act on a job.
+        act: the request to the owner to act on a job; None: only what has not gone out is acted on.
         acts: what can be done with a job, and what that means.
         detail: what is shown of a single job; as in a list when there is no more.
         more: returns what `detail` has besides.
@@ -41,7 +42,7 @@ class JobRoutes:
     tag: str
     model: type[BaseModel]
     search: type[JobsQuery]
-    act: type[Asked]
+    act: type[Asked] | None
     acts: Mapping[str, str]
     detail: type[BaseModel] | None = None
     more: Callable[[Connection, str], Awaitable[Mapping[str, Any]]] | None = None
@@ -111,7 +112,9 @@ class JobRoutes:
     def _action(self, action: str) -> Callable[..., Awaitable[dict[str, Any]]]:
         async def act(request: HttpRequest, job: MessageId) -> dict[str, Any]:
             state = await withdraw(request, self.view, job, action)
-            if state is None:
+            if state is None and self.act is None:
+                raise ApiError(409, Code.CONFLICT, "The job has been taken, and is carried out.")
+            if state is None and self.act is not None:
                 by = principal_of(request.scope).username[:64]
                 given = {"job_id": job, "action": action, "requested_by": by}
                 reply = await ask(request.scope, self.act.model_validate(given))

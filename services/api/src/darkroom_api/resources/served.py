@@ -2,11 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from hashlib import sha256
 from typing import Annotated, Any, Final, Generic, Literal
 from urllib.parse import quote
 
-from fastapi import FastAPI, Header, Query
+from fastapi import FastAPI, Query
 from pydantic import BaseModel, Field, SecretStr, create_model
 from pydantic_core import to_json
 from starlette.requests import Request
@@ -15,6 +14,7 @@ from starlette.responses import Response
 from darkroom_api.http.asking import ask
 from darkroom_api.http.documented import errors
 from darkroom_api.http.errors import ApiError, Code
+from darkroom_api.http.etags import ETAG, IfMatch, IfNoneMatch, answer, names_version, unless_known
 from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.lists import LINKED, Catalogue, Listed, ListQuery, list_of
 from darkroom_api.http.parts import parts_of
@@ -25,7 +25,6 @@ from darkroom_common.resources.reader import read_one, rows_of, shown
 from darkroom_common.resources.resource import Resource, S
 from darkroom_common.specs.base import ResourceSpec, as_spec, strict
 
-_DIGITS: Final = 16
 _OF_LISTS: Final = ("link", "x-total-count")
 _UNREADABLE: Final = Field(
     description="fields that this version does not understand, shown as they are stored; while"
@@ -34,9 +33,6 @@ _UNREADABLE: Final = Field(
 _SECRET: Final = Field(
     default=None, max_length=4096, description="left out: as it was. It is never shown"
 )
-_ETAG: Final = {"ETag": {"description": "of this version", "schema": {"type": "string"}}}
-IfMatch = Annotated[str | None, Header(description="change no other than this ETag")]
-IfNoneMatch = Annotated[str | None, Header(description="304 when it is still this ETag")]
 
 
 class Shown(BaseModel):
@@ -98,18 +94,14 @@ class Served(Generic[S]):
         self, request: Request, name: Any, if_none_match: IfNoneMatch = None
     ) -> Response:
         """Answer one, unless it is known."""
-        answer = _answer(await self._current(request, name))
-        etag = answer.headers["etag"]
-        if if_none_match is not None and {"*", etag.strip('"')} & set(_tags(if_none_match)):
-            return Response(status_code=304, headers={"etag": etag})
-        return answer
+        return unless_known(answer(await self._current(request, name)), if_none_match)
 
     async def add(self, request: Request, given: Any) -> Response:
         """Add one."""
         await self._put(request, given.name, given, only_new=True)
-        answer = _answer(await self._current(request, given.name), 201)
-        answer.headers["location"] = f"{self.resource.path}/{quote(given.name, safe='')}"
-        return answer
+        added = answer(await self._current(request, given.name), 201)
+        added.headers["location"] = f"{self.resource.path}/{quote(given.name, safe='')}"
+        return added
 
     async def replace(
         self, request: Request, name: Any, given: Any, if_match: IfMatch = None
@@ -117,7 +109,7 @@ class Served(Generic[S]):
         """Change one, or add it."""
         version = await self._version(request, name, if_match)
         outcome = await self._put(request, name, given, version=version)
-        return _answer(await self._current(request, name), 201 if outcome == "created" else 200)
+        return answer(await self._current(request, name), 201 if outcome == "created" else 200)
 
     async def remove(self, request: Request, name: Any, if_match: IfMatch = None) -> Response:
         """Remove one."""
@@ -143,8 +135,7 @@ class Served(Generic[S]):
         if if_match is None:
             return None
         found = await self._find(request, name)
-        known = {tag.partition(".")[0] for tag in _tags(if_match)}
-        if found is None or not {"*", str(found["version"])} & known:
+        if found is None or not names_version(if_match, found["version"]):
             title = self.resource.title
             raise ApiError(412, Code.CHANGED_MEANWHILE, f"This {title} has been changed meanwhile.")
         version: int = found["version"]
@@ -167,7 +158,7 @@ def serve(app: FastAPI, resource: Resource[S], state: type[BaseModel] | None = N
     served = Served(resource, state or resource.state)
     models, title, path = served.models, resource.title, resource.path
     one = f"{path}/{resource.in_path}"
-    shown_as = {"model": models.shown, "headers": _ETAG}
+    shown_as = {"model": models.shown, "headers": ETAG}
     page: Any = Listed.__class_getitem__(models.shown)
     listed = {**LINKED[200], "model": page}
     named = {"name": resource.key, "given": models.change}
@@ -203,17 +194,3 @@ def serve(app: FastAPI, resource: Resource[S], state: type[BaseModel] | None = N
     route("GET", one, served.show, named, ("Show a {}", 200, found))
     route("PUT", one, served.replace, named, ("Change a {}, or add it", 200, put_as))
     route("DELETE", one, served.remove, named, ("Remove a {}", 204, gone))
-
-
-def _tags(header: str) -> list[str]:
-    return [tag.strip().removeprefix("W/").strip('"') for tag in header.split(",")]
-
-
-def _answer(found: Mapping[str, Any], status: int = 200) -> Response:
-    """Return a resource with its ETag: its version, and a digest of all that is shown.
-
-    Its state changes by itself: If-None-Match compares all of it, If-Match the version.
-    """
-    body = to_json(found)
-    etag = f'"{found["version"]}.{sha256(body).hexdigest()[:_DIGITS]}"'
-    return Response(body, status, headers={"etag": etag}, media_type="application/json")

@@ -71,8 +71,10 @@ class Series(BaseModel):
 
 
 class Conflict(BaseModel):
-    """A known SOP instance UID that came with other bytes, or under another study or series."""
+    """Something that disagrees with the study; see `/api/v1/conflicts`."""
 
+    conflict_id: str
+    kind: str
     sop_instance_uid: str
     study_instance_uid: str
     series_instance_uid: str
@@ -85,7 +87,7 @@ class StudyDetail(Study):
     """A study with its series and conflicts."""
 
     series: list[Series]
-    conflicts: list[Conflict] = Field(description="the newest 100")
+    conflicts: list[Conflict] = Field(description="the newest 100 that are open")
 
 
 def _text(attributes: Json, keyword: str) -> str:
@@ -214,14 +216,7 @@ async def study_detail(request: Request) -> StudyDetail:
             **_study(study),
             "series": [_series(one.series) for one in series.results if one.series is not None],
             "conflicts": [
-                Conflict(
-                    sop_instance_uid=one.sop_instance_uid,
-                    study_instance_uid=one.study_instance_uid,
-                    series_instance_uid=one.series_instance_uid,
-                    calling_ae_title=one.calling_ae_title,
-                    size=one.size,
-                    received_at=one.received_at,
-                )
+                Conflict(**{name: getattr(one, name) for name in Conflict.model_fields})
                 for one in conflicts
             ],
         }

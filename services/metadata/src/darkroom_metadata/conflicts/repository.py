@@ -20,8 +20,6 @@ PHASES: Final = Phases(
     failed="FAILED",
     cancelled="CANCELLED",
 )
-PURPOSE: Final = "conflict decision"
-"""Of what is sealed in a command and in the job that it becomes."""
 STALE: Final = "it has been changed meanwhile"
 # A command that finds another at work is kept as a job that has failed, where people see it.
 _ADD: Final = (  # resolution_pkey, resolution_at_work

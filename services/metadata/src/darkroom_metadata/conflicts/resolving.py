@@ -26,13 +26,13 @@ from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.phi import PhiKeys
 from darkroom_common.postgres.pool import CLASH_ATTEMPTS, Connection, is_clash, the_row
 from darkroom_common.seal import Seal, Unsealable
-from darkroom_common.specs.conflicts import Decision, refusal, state_after
+from darkroom_common.specs.conflicts import PURPOSE, Decision, refusal, state_after
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_metadata.conflicts.objects import Damaged, Desk, Kept
 from darkroom_metadata.conflicts.opening import open_beside
 from darkroom_metadata.conflicts.plans import NotPossible, Plan, plan
 from darkroom_metadata.conflicts.refiling import Refiled, Refiling, replaced
-from darkroom_metadata.conflicts.repository import FIND, PHASES, PURPOSE, STALE
+from darkroom_metadata.conflicts.repository import FIND, PHASES, STALE
 from darkroom_metadata.indexing.item import Item, LostRace
 
 log = get_logger(__name__)

@@ -14,7 +14,7 @@ from darkroom_metadata.conflicts.resolving import Resolver
 
 
 @dataclass
-class Commands:
+class Decisions:
     """Takes what the queue `metadata.conflicts` holds."""
 
     resolver: Resolver
