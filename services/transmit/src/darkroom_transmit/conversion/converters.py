@@ -86,7 +86,8 @@ def _converted(answer: dict[str, Any], target: Path) -> Converted:
         raise ConversionFailed(answer["error"])
     if "error" in answer:
         raise Unconvertible(answer["error"])
-    return Converted(path=target, **answer)
+    left_out = tuple(answer.pop("left_out"))
+    return Converted(path=target, left_out=left_out, **answer)
 
 
 @asynccontextmanager

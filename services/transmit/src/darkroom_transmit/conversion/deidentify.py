@@ -202,14 +202,21 @@ class _Edit:
         elif action == "Z":
             dataset[tag] = DataElement(tag, vr, [] if vr == "SQ" else None)
         elif vr == "SQ":
-            for item in dataset[tag].value:
-                self._clean(item)
+            self._clean_items(dataset, tag)
         elif action == "D":
             dataset[tag] = DataElement(tag, vr, _DUMMIES.get(vr, _DUMMY))
         elif action == "U":
             self._replace_uids(dataset, tag)
         else:
             self._keep(dataset, tag, vr, action)
+
+    def _clean_items(self, dataset: Dataset, tag: BaseTag) -> None:
+        items = dataset[tag].value
+        if isinstance(items, bytes):  # a sequence that cannot be read as one may say anything
+            del dataset[tag]
+            return
+        for item in items:
+            self._clean(item)
 
     def _keep(self, dataset: Dataset, tag: BaseTag, vr: str, action: str) -> None:
         """Keep a value, as far as it tells nothing."""

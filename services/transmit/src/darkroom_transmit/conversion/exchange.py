@@ -31,6 +31,7 @@ class Converted:
         path: a DICOM file with preamble and file meta.
         offset: of the data set in it.
         size: of the file.
+        left_out: tags of elements that cannot be said in it, as 8 hexadecimal digits.
     """
 
     path: Path
@@ -39,6 +40,7 @@ class Converted:
     sop_instance_uid: str
     offset: int
     size: int
+    left_out: tuple[str, ...] = ()
 
 
 def destination_key(secret: bytes, destination: str) -> bytes:

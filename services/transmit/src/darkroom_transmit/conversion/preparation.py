@@ -75,6 +75,7 @@ class ConvertingPreparer:
                 made.sop_class_uid,
                 made.sop_instance_uid,
                 made.transfer_syntax_uid,
+                made.left_out,
             )
         finally:
             await asyncio.to_thread(made.path.unlink, missing_ok=True)

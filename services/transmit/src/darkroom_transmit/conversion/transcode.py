@@ -118,7 +118,7 @@ def _write(dataset: Dataset, origin: FileMeta, syntax: str, target: Path) -> Con
         transfer_syntax_uid=syntax,
     )
     head = encode_head(meta)
-    reencode(dataset, implicit=syntax == IMPLICIT)
+    left_out = reencode(dataset, implicit=syntax == IMPLICIT)
     with target.open("wb") as file:
         file.write(head)
         if syntax == stored:
@@ -127,7 +127,15 @@ def _write(dataset: Dataset, origin: FileMeta, syntax: str, target: Path) -> Con
             make = _pixels(dataset, stored, syntax)
             _write_elements(file, dataset, implicit=syntax == IMPLICIT, pixels=make)
         size = file.tell()
-    return Converted(target, syntax, meta.sop_class_uid, meta.sop_instance_uid, len(head), size)
+    return Converted(
+        target,
+        syntax,
+        meta.sop_class_uid,
+        meta.sop_instance_uid,
+        len(head),
+        size,
+        tuple(dict.fromkeys(left_out)),
+    )
 
 
 def _write_elements(

@@ -39,6 +39,7 @@ def answer(task: dict[str, Any]) -> dict[str, Any]:
         "sop_instance_uid": made.sop_instance_uid,
         "offset": made.offset,
         "size": made.size,
+        "left_out": made.left_out,
     }
 
 

@@ -23,7 +23,7 @@ from darkroom_common.telemetry.logs import get_logger
 from darkroom_transmit.destinations.destination import Destination
 from darkroom_transmit.sending.breaker import Breaker, State
 from darkroom_transmit.sending.job import DICOM_PRIORITY, Claimed
-from darkroom_transmit.sending.outcome import Outcome, Verdict
+from darkroom_transmit.sending.outcome import Outcome, Verdict, without
 from darkroom_transmit.sending.pool import PoolExhausted
 from darkroom_transmit.sending.repository import SendJobs
 from darkroom_transmit.sending.results import Results
@@ -90,7 +90,8 @@ class _Told:
         if outcome.reason == NOT_ACCEPTED:
             self.refused.append((source.item, source.transfer_syntax_uid))
         else:
-            self._loop.call_soon_threadsafe(self._take, source.item, outcome)
+            told = without(outcome, source.left_out)
+            self._loop.call_soon_threadsafe(self._take, source.item, told)
 
     def __contains__(self, source: Source) -> bool:
         return source.item.sop_instance_uid in self._known

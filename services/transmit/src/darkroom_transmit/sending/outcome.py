@@ -1,6 +1,7 @@
 """What an answer to a C-STORE means for the instance, and for the job (PS3.4 annex B.2.3)."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
@@ -17,6 +18,7 @@ _REFUSED: Final = {
     0x0122: "SopClassNotSupported",
     0x0124: "NotAuthorised",
 }
+_MOST_TAGS: Final = 8
 _WARNING_CLASS: Final = 0xB  # Bxxx
 _CANNOT_UNDERSTAND_CLASS: Final = 0xC  # Cxxx
 _OUT_OF_RESOURCES: Final = 0xA7  # A7xx
@@ -49,6 +51,14 @@ class Outcome:
     def arrived(self) -> bool:
         """Whether the destination has it."""
         return self.verdict in (Verdict.SENT, Verdict.WARNED)
+
+
+def without(outcome: Outcome, left_out: Sequence[str]) -> Outcome:
+    """Return what became of an instance that was sent without some elements."""
+    if not left_out or outcome.verdict is not Verdict.SENT:
+        return outcome
+    tags = " ".join(left_out[:_MOST_TAGS])
+    return replace(outcome, verdict=Verdict.WARNED, reason=f"ElementsLeftOut {tags}")
 
 
 def classify(status: int, transfer_syntax_uid: str) -> Outcome:

@@ -51,6 +51,7 @@ class Source:
         sop_instance_uid: under which it is sent: another one than stored when de-identified.
         offset: where the data set begins.
         size: its bytes.
+        left_out: tags of elements that could not be said in it.
     """
 
     item: Item
@@ -60,6 +61,7 @@ class Source:
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
+    left_out: tuple[str, ...] = ()
 
 
 class Preparer(Protocol):
