@@ -101,7 +101,7 @@ class Archive:
         return Reindexing(indexer.database, studies, self.lines.append)
 
 
-def one_attribute(event: StoredItem, file: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
+def one_attribute(event: StoredItem, file: Any, _: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Read a header as the earlier release did: the file was not rewound."""
     if event.transfer_syntax_uid != str(ExplicitVRLittleEndian):
         file.seek(event.data_set_offset)
