@@ -348,7 +348,7 @@ def declaration(*texts: str, wanted: str = "") -> str:
     joined = "".join(texts)
     if joined.isascii():
         return ""
-    for name in filter(None, (wanted, "ISO_IR 100")):
+    for name in filter(None, ("" if wanted in PAGES else wanted, "ISO_IR 100")):
         try:
             character_set(name).encode(joined, "LO")
         except UnicodeEncodeError:

@@ -15,7 +15,7 @@ from pydicom.datadict import dictionary_VR, private_dictionary_VR
 
 from darkroom_common.dicom.charset import TextReader
 from darkroom_common.dicom.heads import ITEM_END, LONG_VRS, UNDEFINED
-from darkroom_common.dicom.json_model import AS_UTF_8, CHARACTER_SET, FILE_META, PIXELS
+from darkroom_common.dicom.json_model import AS_UTF_8, FILE_META, PIXELS
 from darkroom_common.dicom.json_values import (
     BINARY,
     KNOWN_VRS,
@@ -24,6 +24,7 @@ from darkroom_common.dicom.json_values import (
     binary,
     element,
 )
+from darkroom_common.dicom.text_elements import CHARACTER_SET
 from darkroom_common.dicom.walk import ITEM, SEQUENCE_END
 
 BEGINNING: Final = 1 << 16

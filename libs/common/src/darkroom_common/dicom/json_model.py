@@ -25,6 +25,7 @@ from darkroom_common.dicom.json_values import (
     of_numbers,
     of_text,
 )
+from darkroom_common.dicom.text_elements import CHARACTER_SET, declared_in, joined
 
 FILE_META: Final = 2
 """The group of the file meta information: none of it is an attribute of the object."""
@@ -33,7 +34,6 @@ DEFER_LIMIT: Final = 65536
 DEPTH_LIMIT: Final = 64
 """Sequences within sequences that are kept; JSON encoders refuse 255 levels, and each takes 3."""
 PIXELS: Final = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
-CHARACTER_SET: Final = 0x00080005
 AS_UTF_8: Final[Element] = {"vr": "CS", "Value": [UTF_8]}
 """What (0008,0005) of JSON is, whatever it was in the object."""
 _NUMERIC: Final = frozenset({"AT", "FD", "FL", "SL", "SS", "SV", "UL", "US", "UV"})
@@ -54,7 +54,7 @@ def to_json(
     outer = reader.current
     found: JsonDataset = {}
     if CHARACTER_SET in dataset:
-        reader.declare(_declared(dataset))
+        reader.declare(declared_in(dataset))
     for tag in sorted(dataset.keys()):
         if tag.group == FILE_META or tag.element == 0:
             continue
@@ -64,12 +64,6 @@ def to_json(
         found[f"{CHARACTER_SET:08X}"] = AS_UTF_8
     reader.back_to(outer)
     return found
-
-
-def _declared(dataset: Dataset) -> bytes:
-    stands: Any = dataset.get_item(CHARACTER_SET)
-    value = stands.value
-    return value if isinstance(value, bytes) else _joined(value).encode("ascii", "replace")
 
 
 def _element(dataset: Dataset, tag: BaseTag, path: str, depth: int, text: TextReader) -> Element:
@@ -137,20 +131,12 @@ def _converted(element: DataElement, vr: str, path: str) -> Element:
     if isinstance(value, bytes) or vr in BINARY or " or " in vr:
         return binary(_one_vr(vr), value if isinstance(value, bytes) else b"", path)
     if vr not in _NUMERIC:
-        return of_text(vr, _joined(value))
+        return of_text(vr, joined(value))
     several = list(value) if isinstance(value, list) or hasattr(value, "insert") else [value]
     present = [one for one in several if one not in (None, "")]
     if not present:
         return {"vr": vr}
     return of_numbers(vr, present)
-
-
-def _joined(value: Any) -> str:
-    """Return the values of an element of text as one text."""
-    if value is None:
-        return ""
-    several = isinstance(value, list) or hasattr(value, "insert")
-    return "\\".join("" if one is None else str(one) for one in value) if several else str(value)
 
 
 def texts(element: Element | None) -> list[str]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from darkroom_common.clock import SYSTEM_CLOCK
+from darkroom_common.dicom.charset import NOTHING_ASSUMED, Assumed
 from darkroom_common.dimse.channel import MAX_LENGTH, Channel, Deadline
 from darkroom_common.dimse.connection import (
     TIME_LIMIT,
@@ -81,7 +82,11 @@ def faults(time_limit: str = "AnswerTimeout", detail: str = "") -> Iterator[None
 
 @dataclass(frozen=True)
 class Peer:
-    """A node to call, and with which patience."""
+    """A node to call, and with which patience.
+
+    Attributes:
+        assumed: what its text is in where it does not say, and what it is asked in.
+    """
 
     host: str
     port: int
@@ -91,6 +96,7 @@ class Peer:
     answer_seconds: float = 60.0
     tls: ssl.SSLContext | None = None
     server_name: str = ""
+    assumed: Assumed = NOTHING_ASSUMED
 
 
 def tls_context(files: TlsClient, asked: Tls) -> ssl.SSLContext:

@@ -10,6 +10,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from darkroom_common.messages.base import Uid
 from darkroom_common.specs.base import ResourceSpec, Spec
+from darkroom_common.specs.character_sets import CharacterSetName
 from darkroom_common.specs.deidentification import parse_profile
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
@@ -104,6 +105,11 @@ class DestinationSpec(ResourceSpec):
         max_length=512,
         description="a profile of PS3.15 annex E: `basic`, with options after plus signs; empty:"
         " none",
+    )
+    character_set: CharacterSetName | None = Field(
+        default=None,
+        description="of what it is asked in words beyond ASCII, and of its answers where they do"
+        " not say",
     )
     connect_seconds: float = Field(default=10.0, gt=0, le=300)
     answer_seconds: float = Field(

@@ -3,25 +3,13 @@
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
-from darkroom_common.dicom.charset import is_assumable
 from darkroom_common.messages.base import Digest
 from darkroom_common.specs.base import ResourceSpec, Spec
+from darkroom_common.specs.character_sets import CharacterSetName
 
 SopClassUid = Annotated[str, StringConstraints(pattern=r"^[0-9][0-9.]{0,63}$")]
-
-
-def _assumable(name: str) -> str:
-    if not is_assumable(name):
-        raise ValueError("no such character set")
-    return name
-
-
-CharacterSetName = Annotated[
-    str, StringConstraints(min_length=1, max_length=128), AfterValidator(_assumable)
-]
-"""A value of (0008,0005), or a code page by its name: `ISO_IR 100`, `GB18030`, `windows-1251`."""
 
 
 class SenderHost(Spec):

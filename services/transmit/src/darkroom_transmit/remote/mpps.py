@@ -5,6 +5,7 @@ from typing import Final
 from pydicom.dataset import Dataset
 
 from darkroom_common.clock import SYSTEM_CLOCK
+from darkroom_common.dicom.text_elements import declare_text
 from darkroom_common.dimse.requestor import Peer, associate
 from darkroom_common.dimse.users.find import Refused, context_for
 from darkroom_common.dimse.wire.association_items import Proposal
@@ -44,6 +45,7 @@ def tell(peer: Peer, sop_instance_uid: str, attributes: Dataset, *, create: bool
             },
             data_set=True,
         )
+        declare_text(attributes, wanted=peer.assumed.name)
         association.ask(context, command, encode_data_set(attributes, syntax))
         deadline = SYSTEM_CLOCK.monotonic() + min(ANSWER_SECONDS, peer.answer_seconds)
         answer = association.response(message_id, deadline).command

@@ -8,7 +8,6 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
-from darkroom_common.dicom.charset import declaration
 from darkroom_common.errors import PermanentError
 from darkroom_common.specs.remote import RemoteQuery, WorklistQuery, keyword_of
 
@@ -119,13 +118,6 @@ def _empty(keywords: Iterable[str]) -> Dataset:
     return made
 
 
-def _with_character_set(data_set: Dataset, texts: Iterable[str]) -> Dataset:
-    found = declaration(*texts)
-    if found:
-        data_set.SpecificCharacterSet = found
-    return data_set
-
-
 def study_root_identifier(query: RemoteQuery) -> Dataset:
     """Return the identifier of a study root query with all that is told besides.
 
@@ -138,7 +130,7 @@ def study_root_identifier(query: RemoteQuery) -> Dataset:
     for name, value in query.keys.items():
         put(made, keyword_of(name), value)
     made.QueryRetrieveLevel = LEVELS[query.level]
-    return _with_character_set(made, query.keys.values())
+    return made
 
 
 def worklist_identifier(query: WorklistQuery) -> Dataset:
@@ -166,7 +158,7 @@ def worklist_identifier(query: WorklistQuery) -> Dataset:
     }
     for keyword, value in texts.items():
         put(made, keyword, value)
-    return _with_character_set(made, (*texts.values(), query.scheduled_station_name))
+    return made
 
 
 def _days(query: WorklistQuery) -> str:

@@ -7,7 +7,6 @@ from zoneinfo import ZoneInfo
 
 from pydicom.dataset import Dataset
 
-from darkroom_common.dicom.charset import declaration
 from darkroom_common.specs.remote import (
     DiscontinuationReason,
     NewProcedureStep,
@@ -37,13 +36,6 @@ def local(moment: dt.datetime | None, zone: str, now: dt.datetime) -> dt.datetim
     if moment is None:
         return now.astimezone(ZoneInfo(zone))
     return moment if moment.tzinfo is None else moment.astimezone(ZoneInfo(zone))
-
-
-def _with_character_set(made: Dataset, texts: Sequence[str]) -> Dataset:
-    found = declaration(*texts)
-    if found:
-        made.SpecificCharacterSet = found
-    return made
 
 
 def created(step: NewProcedureStep, *, station: str, started: dt.datetime) -> Dataset:
@@ -94,7 +86,7 @@ def created(step: NewProcedureStep, *, station: str, started: dt.datetime) -> Da
         plain["IssuerOfPatientID"] = step.issuer_of_patient_id
     for keyword, value in plain.items():
         put(made, keyword, value)
-    return _with_character_set(made, [*texts.values(), *plain.values()])
+    return made
 
 
 def changed(
@@ -108,7 +100,6 @@ def changed(
         stored: the instances of series that are stored here, for series that name none.
     """
     made = Dataset()
-    texts = [] if change.description is None else [change.description]
     put(made, "PerformedProcedureStepStatus", change.status)
     if change.description is not None:
         put(made, "PerformedProcedureStepDescription", change.description)
@@ -118,18 +109,10 @@ def changed(
     if change.series or change.status in FINAL:
         items = [_series(one, stored.get(one.series_instance_uid, ())) for one in change.series]
         put(made, "PerformedSeriesSequence", items)
-    for one in change.series:
-        texts += [
-            one.description,
-            one.protocol_name,
-            one.operators_name,
-            one.performing_physician_name,
-        ]
     if change.discontinuation_reason is not None:
         reason = change.discontinuation_reason
         put(made, "PerformedProcedureStepDiscontinuationReasonCodeSequence", [_code(reason)])
-        texts.append(reason.meaning)
-    return _with_character_set(made, texts)
+    return made
 
 
 def _code(reason: DiscontinuationReason) -> Dataset:

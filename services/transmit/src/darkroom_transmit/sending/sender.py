@@ -7,6 +7,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from darkroom_common.dicom.charset import Assumed
 from darkroom_common.dimse.requestor import Peer, PeerFault, tls_context
 from darkroom_common.dimse.tls import TlsClient
 from darkroom_common.dimse.users.echo import echo
@@ -103,6 +104,7 @@ class DimseSender:
             answer_seconds=spec.answer_seconds,
             tls=tls_context(self.tls, spec.tls) if spec.tls.enabled else None,
             server_name=spec.tls.server_name,
+            assumed=Assumed(spec.character_set or ""),
         )
 
     async def send(

@@ -7,6 +7,7 @@ from typing import Final
 from pydicom.dataset import Dataset
 
 from darkroom_common.clock import SYSTEM_CLOCK
+from darkroom_common.dicom.text_elements import declare_text
 from darkroom_common.dimse.requestor import Association, Peer, PeerFault, associate
 from darkroom_common.dimse.statuses import CANCELLED, SUCCESS, meaning
 from darkroom_common.dimse.wire.association_items import Proposal
@@ -70,7 +71,7 @@ def read_identifier(association: Association, message: Message) -> Dataset:
     """
     syntax = association.contexts[message.context].transfer_syntax
     try:
-        return decode_data_set(message.data_set, syntax)
+        return decode_data_set(message.data_set, syntax, association.peer.assumed)
     except ProtocolError as error:
         raise PeerFault("MalformedIdentifier") from error
 
@@ -96,6 +97,7 @@ def ask(
         **(elements or {}),
     }
     command = encode_command(command_field, values, data_set=True)
+    declare_text(identifier, wanted=association.peer.assumed.name)
     association.ask(context, command, encode_data_set(identifier, syntax))
     return context, message_id
 
