@@ -1,5 +1,6 @@
 """De-identification: nothing of the patient is left, and what belongs together stays together."""
 
+import io
 import re
 import subprocess
 import warnings
@@ -11,8 +12,13 @@ import pytest
 from pydicom import dcmread
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_data_element
 from pydicom.sequence import Sequence
 
+from darkroom_common.dicom.charset import TextReader
+from darkroom_common.dicom.part10 import FileMeta, encode_head
+from darkroom_common.dicom.text_elements import put_text
 from darkroom_common.specs.deidentification import OPTIONS, parse_profile
 from darkroom_common.specs.destinations import DestinationSpec
 from darkroom_transmit.conversion.deidentify import Deidentification, keyed_uid
@@ -24,6 +30,7 @@ from darkroom_transmit.conversion.exchange import (
     destination_key,
 )
 from tests.support.builders import new_uid
+from tests.support.headers import header_in
 from tests.support.real_files import REAL_FILES
 from tests.unit.transmit.converting import WHOLE, a_file, convert_file
 
@@ -299,3 +306,51 @@ def test_characteristics_in_words_are_cleaned(tmp_path: Path) -> None:
     kept = deidentified(source, tmp_path / "a.dcm", "basic+retain-patient-characteristics")
     assert dcmread(kept.path).Allergies == "Penicillin, says"
     assert "Allergies" not in dcmread(deidentified(source, tmp_path / "b.dcm", "basic").path)
+
+
+@pytest.mark.parametrize(
+    ("declared", "name", "description", "left"),
+    [
+        (
+            "\\ISO 2022 IR 58",
+            b"Zhang^San=\x1b$)A\xd5\xc5\xc8\xfd",
+            b"\x1b$)A\xd0\xd8\xb2\xbf \x1b$)A\xd5\xc5\xc8\xfd CT",
+            "胸部 CT",
+        ),
+        ("\\ISO 2022 IR 87", b"A=\x1b$B;3ED\x1b(B", b"\x1b$B6;It\x1b(B \x1b$B;3ED\x1b(B", "胸部"),
+        ("GB18030", "张三丰^王".encode("gb18030"), "乗部 张三丰 CT".encode("gb18030"), "乗部 CT"),
+        ("ISO_IR 100", "Müller^J".encode("latin-1"), "Schädel MÜLLER".encode("latin-1"), "Schädel"),
+        ("ISO_IR 192", "Müller".encode("latin-1"), "Kopf Müller".encode("latin-1"), "Kopf"),
+    ],
+)
+def test_text_of_any_character_set_is_cleaned_and_stays_in_it(
+    tmp_path: Path, declared: str, name: bytes, description: bytes, left: str
+) -> None:
+    dataset = dcmread(named("CT_small.dcm"))
+    dataset.SpecificCharacterSet = declared.split("\\")
+    for tag, vr, raw in ((0x00100010, "PN", name), (0x00081030, "LO", description)):
+        put_text(dataset, tag, vr, raw)
+    untouched = b"\xff\x1b$)Akept \x80"
+    put_text(dataset, 0x00181030, "LO", untouched)
+    head = tmp_path / "source.dcm"
+    head.write_bytes(as_part_10(dataset))
+    kept = deidentified(head, tmp_path / "a.dcm", "basic+clean-descriptors")
+    raw = kept.path.read_bytes()
+    told = header_in(raw)
+    assert told["00081030"]["Value"] == [left]
+    assert untouched in raw
+    reader = TextReader()
+    reader.declare(declared.encode())
+    found = dcmread(io.BytesIO(raw)).get_item(0x00081030)
+    assert reader.current.strict(found.value, "LO").rstrip() == left
+    assert name.split(b"=")[-1] not in raw
+
+
+def as_part_10(dataset: Dataset) -> bytes:
+    """Write a file element by element, so that no text is decoded."""
+    head = encode_head(FileMeta(dataset.SOPClassUID, dataset.SOPInstanceUID, EXPLICIT))
+    buffer = DicomBytesIO()
+    buffer.is_little_endian, buffer.is_implicit_VR = True, False
+    for tag in sorted(dataset.keys()):
+        write_data_element(buffer, dataset.get_item(tag))
+    return head + buffer.getvalue()

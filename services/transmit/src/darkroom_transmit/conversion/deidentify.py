@@ -20,6 +20,8 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
 
+from darkroom_common.dicom.charset import TextReader
+from darkroom_common.dicom.text_elements import CHARACTER_SET, put_text, read_text
 from darkroom_common.specs.deidentification import OPTIONS
 from darkroom_transmit.conversion import deidentification_options as options
 from darkroom_transmit.conversion.annotation import burned_in
@@ -97,9 +99,9 @@ _DUMMY: Final = "REMOVED"
 _OVERLAYS: Final = range(0x6000, 0x6100)
 _CURVES: Final = range(0x5000, 0x5100)
 _SHORTEST: Final = 4
-"""Characters of an identifier that is looked for; shorter ones are parts of common words."""
+"""Bytes of an identifier in UTF-8 that is looked for; shorter ones are parts of common words."""
 _LONG_NUMBER: Final = re.compile(r"\d{5,}|\d{1,4}[./-]\d{1,2}[./-]\d{1,4}")
-_PARTS: Final = re.compile(rb"[\^=\\ ,;]+")
+_PARTS: Final = re.compile(r"[\^=\\\s,;]+")
 _OLDEST: Final = "090Y"
 
 
@@ -149,7 +151,9 @@ class _Edit:
         self._cleaned = frozenset[int]().union(
             *(tags for option, tags in _CLEANED.items() if option in how.options)
         )
-        self._identifiers = frozenset(_identifiers(dataset))
+        self._text = TextReader()
+        self._text.declare(_raw(dataset, CHARACTER_SET))
+        self._identifiers = frozenset(self._parts())
         patient = b"\0".join(_raw(dataset, tag) for tag in (_PATIENT_ID, 0x00100021))
         if not patient.strip(b"\0 "):
             patient = b"\0".join(_raw(dataset, tag) for tag in (_PATIENT_NAME, 0x00100030))
@@ -182,7 +186,18 @@ class _Edit:
             else "REMOVED"
         )
 
+    def _parts(self) -> Iterator[str]:
+        """Yield the parts of what identifies, case folded."""
+        for tag in _IDENTIFIERS:
+            said = read_text(self._dataset, tag, self._text)
+            for part in _PARTS.split(said.casefold()):
+                if len(part.encode()) >= _SHORTEST:
+                    yield part
+
     def _clean(self, dataset: Dataset) -> None:
+        outer = self._text.current
+        if CHARACTER_SET in dataset:
+            self._text.declare(_raw(dataset, CHARACTER_SET))
         for tag in list(dataset.keys()):
             if tag.is_private:
                 if not self._private_stays(dataset, tag):
@@ -194,6 +209,7 @@ class _Edit:
             element: Any = dataset.get_item(tag)
             vr = element.VR if element.VR not in (None, "UN") else dictionary_VR(tag)
             self._apply(dataset, tag, vr)
+        self._text.back_to(outer)
 
     def _apply(self, dataset: Dataset, tag: BaseTag, vr: str) -> None:
         action = self._action(tag, vr)
@@ -227,7 +243,7 @@ class _Edit:
         elif action == "age":
             if str(dataset[tag].value).endswith("Y"):
                 dataset[tag].value = min(str(dataset[tag].value), _OLDEST)
-        elif vr in _TEXT and self._tells(_raw(dataset, tag)):
+        elif vr in _TEXT and self._tells(read_text(dataset, tag, self._text)):
             dataset[tag] = DataElement(tag, vr, _DUMMY)
 
     def _moment(self, action: str, vr: str) -> str:
@@ -269,16 +285,26 @@ class _Edit:
             dataset[tag] = DataElement(tag, vr, "\\".join(moved))
 
     def _clean_text(self, dataset: Dataset, tag: int, vr: str) -> None:
-        value = dataset[tag].value
-        text = " ".join(map(str, value)) if isinstance(value, MultiValue) else str(value or "")
-        known = [word for word in text.split() if not self._tells(word.encode("utf-8"))]
+        text = read_text(dataset, tag, self._text)
+        if vr not in ("LT", "ST", "UT", "UR"):
+            text = text.replace("\\", " ")
+        known = [word for word in text.split() if not self._tells(word)]
         cleaned = " ".join(_LONG_NUMBER.sub(" ", " ".join(known)).split())
-        if self._tells(cleaned.encode("utf-8")):
-            cleaned = ""
-        dataset[tag] = DataElement(tag, vr, cleaned or _DUMMY)
+        if cleaned and cleaned == " ".join(text.split()) and not self._tells(cleaned):
+            return  # nothing of it goes: it stays as it is, byte for byte
+        if self._tells(cleaned) or not self._encode(dataset, tag, vr, cleaned):
+            dataset[tag] = DataElement(tag, vr, _DUMMY)
 
-    def _tells(self, value: bytes) -> bool:
-        lower = value.lower()
+    def _encode(self, dataset: Dataset, tag: int, vr: str, text: str) -> bool:
+        """Put text that is left; tell whether there is any, and it can be said in its set."""
+        try:
+            put_text(dataset, tag, vr, self._text.current.encode(text, vr))
+        except UnicodeEncodeError:
+            return False
+        return bool(text)
+
+    def _tells(self, value: str) -> bool:
+        lower = value.casefold()
         return any(part in lower for part in self._identifiers)
 
     def _private_stays(self, dataset: Dataset, tag: BaseTag) -> bool:
@@ -291,23 +317,6 @@ class _Edit:
             )
         creator = _raw(dataset, tag.group << 16 | tag.element >> 8).decode("latin-1").strip()
         return tag.element & 0xFF in options.SAFE_PRIVATE.get((tag.group, creator), ())
-
-
-def _identifiers(dataset: Dataset) -> Iterator[bytes]:
-    """Yield the parts of what identifies, in lower case, as bytes of the object's character set.
-
-    Those that are read as text come in UTF-8, too, since descriptors are cleaned as text.
-    """
-    for tag in _IDENTIFIERS:
-        raw = _raw(dataset, tag)
-        texts = [raw]
-        if raw and not raw.isascii():
-            value: Any = dataset[tag].value
-            texts.append(str(value).encode("utf-8"))
-        for text in texts:
-            for part in _PARTS.split(text.strip(b"\0 ").lower()):
-                if len(part) >= _SHORTEST:
-                    yield part
 
 
 def _raw(dataset: Dataset, tag: int) -> bytes:
