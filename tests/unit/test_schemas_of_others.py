@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from darkroom_common.postgres.migrate import load_migrations
+
 ROOT = Path(__file__).parents[2]
 OWNERS = {
     "index": "metadata",
@@ -53,3 +55,8 @@ def test_the_readers_of_the_index_are_where_they_are_expected() -> None:
         if schema == "index"
     }
     assert found == {"index"}
+
+
+@pytest.mark.parametrize("service", sorted(set(OWNERS.values())))
+def test_no_two_migrations_of_a_service_have_one_number(service: str) -> None:
+    assert load_migrations(f"darkroom_{service}")

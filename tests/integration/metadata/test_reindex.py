@@ -326,3 +326,35 @@ async def test_killed_in_the_middle_it_goes_on_behind_what_is_done(
     header = json.loads(meaning["instance"][0]["text"])
     content = (archive.bench.directory / meaning["instance"][0]["object_key"]).read_bytes()
     assert len(header) == len(dcmread(io.BytesIO(content), stop_before_pixels=True)) + 1
+
+
+@pytest.mark.req("MET-06", "ING-15")
+async def test_what_an_earlier_release_has_filed_together_is_parted_and_told(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = archive.bench
+    shared = {"StudyInstanceUID": new_uid(), "SeriesInstanceUID": new_uid()}
+    mixed = [
+        a_data_set(**shared),
+        a_data_set(**shared, PatientID="OTHER"),
+        a_data_set(**shared, PatientID="OTHER"),
+        a_data_set(**shared, Modality="MR"),
+    ]
+    with monkeypatch.context() as earlier:
+        earlier.setattr(filing.KnownStudy, "disagrees", lambda *_: ())
+        earlier.setattr(filing, "alike", lambda *_: True)
+        for one in mixed:
+            await bench.index(bench.stored(one))
+    assert await bench.counts() == (2, 1, 1, 4, 0)
+    await archive.reindexing().run(Scope(every=True))
+    sql = "SELECT instance_count, modalities FROM index.study ORDER BY id"
+    rows = [tuple(row) for row in await bench.prepared.fetch(sql)]
+    assert rows == [(2, ["CT", "MR"]), (2, ["CT"])]
+    kinds = await bench.prepared.fetch("SELECT kind FROM index.conflict ORDER BY kind")
+    assert [row["kind"] for row in kinds] == ["modality", "patient"]
+    told = [name for name in await bench.told() if name.startswith("conflict")]
+    assert told == ["conflict.opened.v1"] * 2
+    before = await archive.meaning()
+    await archive.reindexing().run(Scope(every=True))
+    assert await archive.meaning() == before
+    assert await bench.counts() == (2, 2, 3, 4, 2)

@@ -15,7 +15,8 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from darkroom_common.dicom.correction import Unsayable, corrected
+from darkroom_common.dicom.charset import NOTHING_ASSUMED, Assumed, CharacterSet
+from darkroom_common.dicom.correction import Text, Unsayable, corrected
 from darkroom_common.dicom.part10 import FileMeta, encode_head
 from darkroom_common.dicom.walk import Unreadable
 from tests.support.builders import CT, a_data_set, encode
@@ -50,11 +51,18 @@ def read(data: bytes, syntax: str) -> Dataset:
     return dcmread(file)
 
 
-def correct(data: bytes, syntax: str, *, is_ascii: bool = True, **values: str | None) -> bytes:
+def correct(
+    data: bytes,
+    syntax: str,
+    *,
+    is_ascii: bool = True,
+    assumed: Assumed = NOTHING_ASSUMED,
+    **values: str | None,
+) -> bytes:
     tags = {"name": NAME, "id": ID, "issuer": ISSUER, "sex": SEX, "study": STUDY}
     file, start = a_file(data, syntax)
     given = {tags[name]: value for name, value in values.items()}
-    return b"".join(corrected(file, start, syntax, given, is_ascii=is_ascii))
+    return b"".join(corrected(file, start, syntax, given, Text(is_ascii, assumed)))
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
@@ -141,3 +149,15 @@ def test_what_is_too_long_or_no_data_set_is_refused() -> None:
         correct(data, ExplicitVRLittleEndian, id="x" * 65536)
     with pytest.raises(Unreadable):
         correct(data[:-1], ExplicitVRLittleEndian, id="x")
+
+
+@pytest.mark.parametrize("always", [True, False])
+def test_a_sender_who_does_not_say_its_character_set_is_spoken_to_in_it(always: bool) -> None:
+    assumed = Assumed("windows-1251", always)
+    name = "\u0418\u0432\u0430\u043d"
+    data = encode(a_data_set())
+    found = correct(data, ExplicitVRLittleEndian, is_ascii=False, assumed=assumed, name=name)
+    after = read(found, ExplicitVRLittleEndian)
+    assert "SpecificCharacterSet" not in after
+    raw = after.get_item("PatientName").value
+    assert CharacterSet("", assumed).decode(raw.rstrip(), "PN") == (name, "")

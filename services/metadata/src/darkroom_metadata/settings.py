@@ -33,3 +33,6 @@ class MetadataSettings(Settings):
     discarded_days: float = Field(
         default=30.0, ge=0, description="the object of a discarded conflict is kept for so long"
     )
+    lease_seconds: float = Field(
+        default=20.0, gt=0, description="until another process takes over the jobs of a dead one"
+    )

@@ -2,7 +2,6 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import Final
 
 from darkroom_common.amqp.rabbitmq import open_broker
 from darkroom_common.jobs.lease import Claims
@@ -32,8 +31,6 @@ from darkroom_metadata.verification.ledger import Ledger
 from darkroom_metadata.verification.reconciler import Objects
 from darkroom_metadata.verification.schedule import Planned, Schedule
 from darkroom_metadata.verification.verification import Brake, Contents, Rows
-
-LEASE_SECONDS: Final = 20.0
 
 
 async def run(service: Service, settings: MetadataSettings) -> None:
@@ -89,8 +86,8 @@ def _resolver(settings: MetadataSettings, indexer: Indexer, keys: PhiKeys) -> Re
     """Put together what carries out decisions about conflicts."""
     table = Resolutions(indexer.outbox).table
     return Resolver(
-        Claims(table, indexer.database, new_message_id(), LEASE_SECONDS),
-        Desk(indexer.store, indexer.blind, indexer.executor),
+        Claims(table, indexer.database, new_message_id(), settings.lease_seconds),
+        Desk(indexer.database, indexer.store, indexer.blind, indexer.executor),
         keys,
         Seal(keys),
         indexer.outbox,

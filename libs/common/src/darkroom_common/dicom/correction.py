@@ -5,7 +5,6 @@ the groups concerned, which are retired (PS3.5 section 7.2), go. The data set ke
 its character set, unless all of its text is ASCII and a new value is not.
 """
 
-import re
 import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,9 +12,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import BinaryIO, Final
 
-from pydicom.charset import convert_encodings, decode_bytes, encode_string
 from pydicom.datadict import dictionary_VR
 
+from darkroom_common.dicom.charset import NOTHING_ASSUMED, UTF_8, Assumed, character_set
 from darkroom_common.dicom.heads import DEFLATED, Encoding
 from darkroom_common.dicom.inflate import Inflater
 from darkroom_common.dicom.limits import NO_LIMITS
@@ -24,12 +23,8 @@ from darkroom_common.errors import PermanentError
 
 CHARACTER_SET: Final = 0x00080005
 _CHUNK: Final = 1 << 20
-_UTF8: Final = "ISO_IR 192"
 _LONGEST: Final = 0xFFFE
 """Bytes of a value with a short VR, PS3.5 section 7.1.2."""
-_SEPARATED: Final = re.compile(r"([=^])")
-_VALUES: Final = re.compile(r"(\\)")
-_DELIMITERS: Final = {ord(c) for c in "\n\r\t\f^="}
 
 
 class Unsayable(PermanentError):
@@ -54,6 +49,19 @@ def _element(encoding: Encoding, tag: int, value: bytes) -> bytes:
 
 
 @dataclass(frozen=True)
+class Text:
+    """What is known of the text of a data set.
+
+    Attributes:
+        is_ascii: whether all of it is, so that its character set may be changed.
+        assumed: of what its sender sends.
+    """
+
+    is_ascii: bool = False
+    assumed: Assumed = NOTHING_ASSUMED
+
+
+@dataclass(frozen=True)
 class _Cut:
     """Bytes of a data set that others stand for."""
 
@@ -67,8 +75,7 @@ def corrected(
     start: int,
     transfer_syntax_uid: str,
     values: Mapping[int, str | None],
-    *,
-    is_ascii: bool,
+    text: Text,
 ) -> Iterator[bytes]:
     """Yield the data set of a file with other values of some attributes.
 
@@ -77,7 +84,7 @@ def corrected(
         start: where its data set begins.
         transfer_syntax_uid: how it is encoded.
         values: by tag: the text, values separated by backslashes; None takes the element out.
-        is_ascii: whether all text of the data set is, so that its character set may be changed.
+        text: what is known of its text.
 
     Raises:
         Unreadable: it is no whole data set.
@@ -86,7 +93,7 @@ def corrected(
     encoding, deflated = Encoding.of(transfer_syntax_uid), transfer_syntax_uid in DEFLATED
     pieces_of = partial(_data_set, source, start, deflated=deflated)
     cuts, places, declared = _looked_through(pieces_of(), encoding, frozenset(values))
-    charset, texts = _in_charset(values, declared, is_ascii=is_ascii)
+    charset, texts = _in_charset(values, declared, text)
     if charset is not None:
         texts[CHARACTER_SET] = charset
     lengths = {tag & 0xFFFF0000 for tag in (*texts, *values)}
@@ -115,7 +122,7 @@ def _data_set(source: BinaryIO, start: int, *, deflated: bool) -> Iterator[bytes
 
 def _looked_through(
     pieces: Iterator[bytes], encoding: Encoding, wanted: frozenset[int]
-) -> tuple[list[_Cut], dict[int, int], tuple[str, ...]]:
+) -> tuple[list[_Cut], dict[int, int], str]:
     """Return what may have to go, where each tag belongs, and the character set."""
     searched = {*wanted, CHARACTER_SET}
     searched |= {tag & 0xFFFF0000 for tag in searched}
@@ -138,44 +145,39 @@ def _looked_through(
     for piece in pieces:
         walker.feed(piece)
     walker.finish()
-    value = walker.values.get(CHARACTER_SET, (b"", 0))[0].decode("latin-1")
-    declared = tuple(term.strip(" \x00") for term in value.split("\\"))
+    declared = walker.values.get(CHARACTER_SET, (b"", 0))[0].decode("latin-1").rstrip(" \x00")
     return cuts, {tag: places.get(tag, end) for tag in searched}, declared
 
 
 def _in_charset(
-    values: Mapping[int, str | None], declared: Sequence[str], *, is_ascii: bool
+    values: Mapping[int, str | None], declared: str, text: Text
 ) -> tuple[bytes | None, dict[int, bytes]]:
     """Return the new character set, None for the one there is, and the values' bytes."""
-    given = {tag: text for tag, text in values.items() if text is not None}
-    found = {tag: _said(tag, text, declared) for tag, text in given.items()}
-    texts = {tag: value for tag, value in found.items() if value is not None}
-    if len(texts) == len(given):
+    given = {tag: value for tag, value in values.items() if value is not None}
+    texts = _said(given, declared, (declared, text.assumed.name), text.assumed)
+    if texts is not None:
         return None, texts
-    if not is_ascii:
+    texts = _said(given, UTF_8, (UTF_8,), text.assumed) if text.is_ascii else None
+    if texts is None:
         raise Unsayable("a text has no form in the character set of an object")
-    return _UTF8.encode(), {tag: text.encode() for tag, text in given.items()}
+    return UTF_8.encode(), texts
 
 
-def _said(tag: int, text: str, declared: Sequence[str]) -> bytes | None:
-    """Return a text in a character set; None when it has no form there that reads back."""
-    if text.isascii():
-        return text.encode()
-    encodings = convert_encodings(list(declared))
-    if not all(any(_has(encoding, letter) for encoding in encodings) for letter in text):
-        return None
-    # Each value and each component of a name begins in the first character set, PS3.5 6.1.2.5.3.
-    parts = _SEPARATED.split(text) if dictionary_VR(tag) == "PN" else _VALUES.split(text)
-    said = b"".join(encode_string(part, encodings) for part in parts)
-    return said if decode_bytes(said, encodings, _DELIMITERS) == text else None
-
-
-def _has(encoding: str, letter: str) -> bool:
-    try:
-        letter.encode(encoding)
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True
+def _said(
+    given: Mapping[int, str], declared: str, names: Sequence[str], assumed: Assumed
+) -> dict[int, bytes] | None:
+    """Return texts in the first of some character sets in which all of them read back."""
+    reads = character_set(declared, assumed)
+    for name in names:
+        writes = character_set(name)
+        try:
+            texts = {tag: writes.encode(text, dictionary_VR(tag)) for tag, text in given.items()}
+        except UnicodeEncodeError:
+            continue
+        read = {tag: reads.decode(raw, dictionary_VR(tag))[0] for tag, raw in texts.items()}
+        if read == given:
+            return texts
+    return None
 
 
 def _spliced(

@@ -1,6 +1,7 @@
 """The object store as files; `interface.py` says what every kind of store does."""
 
 import asyncio
+import fcntl
 import os
 import shutil
 import stat
@@ -176,20 +177,27 @@ class FileSystemStore:
             raise StoreUnavailable(f"object store: {error.strerror}") from error
 
     def put_now(self, key: str, pieces: Iterable[bytes]) -> None:
-        """Write a draft beside the object's place, sync it and link it there."""
+        """Write a draft beside the object's place, sync it and link it there.
+
+        The draft of a process that died is written over by the next one for this key.
+        """
         target = self._path(key)
-        draft = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}.part")
+        draft = target.with_name(f".{target.name}.part")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with draft.open("wb") as file:
+            with draft.open("ab") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                try:
+                    file.truncate(0)
                     for piece in pieces:
                         file.write(piece)
                     file.flush()
                     os.fsync(file.fileno())
-                self._put([(target, draft)])
-            finally:
-                draft.unlink(missing_ok=True)
+                    self._put([(target, draft)])
+                finally:
+                    draft.unlink(missing_ok=True)
+        except BlockingIOError as error:
+            raise StoreUnavailable("object store: another process makes this object") from error
         except OSError as error:
             raise StoreUnavailable(f"object store: {error.strerror}") from error
 

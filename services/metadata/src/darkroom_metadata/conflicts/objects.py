@@ -4,19 +4,23 @@ import asyncio
 import hashlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from itertools import chain
 from typing import Final
 
 import asyncpg
 
-from darkroom_common.dicom.correction import corrected
+from darkroom_common.dicom.charset import Assumed
+from darkroom_common.dicom.correction import Text, corrected
 from darkroom_common.dicom.part10 import HEAD_LIMIT, decode_head, encode_head
 from darkroom_common.errors import PermanentError
 from darkroom_common.objects.receipt import ReceiptReader
 from darkroom_common.objects.store import CHUNK, ObjectStore
 from darkroom_common.postgres.phi import BlindIndex
+from darkroom_common.postgres.pool import Database
+from darkroom_common.readers.ingest import read_character_sets
 from darkroom_metadata.indexing.extract import UNREADABLE, read_object
 from darkroom_metadata.indexing.item import Item
 
@@ -38,11 +42,12 @@ class Kept:
     sha256: str
     receipt: str
     received_at: datetime
+    calling_ae_title: str
 
     @classmethod
     def of(cls, row: asyncpg.Record) -> "Kept":
         """Return the object of a row with these columns; the digest is hexadecimal."""
-        return cls(row["object_key"], row["sha256"], row["receipt"], row["received_at"])
+        return cls(**{name: row[name] for name in cls.__dataclass_fields__})
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,7 @@ class Desk:
         StoreUnavailable: the store is away.
     """
 
+    database: Database
     store: ObjectStore
     blind: BlindIndex
     executor: Executor
@@ -63,7 +69,8 @@ class Desk:
     async def read(self, kept: Kept) -> Item:
         """Return what the index keeps of an object, all of which is read."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self.executor, self._read, kept)
+        assumed = await self._assumed(kept)
+        return await loop.run_in_executor(self.executor, self._read, kept, assumed)
 
     async def correct(self, kept: Kept, values: Values) -> Item:
         """Write an object with other values of some attributes; return what is new.
@@ -74,9 +81,15 @@ class Desk:
             Unsayable: a text has no form in the character set of the object.
         """
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self.executor, self._correct, kept, values)
+        assumed = await self._assumed(kept)
+        return await loop.run_in_executor(self.executor, self._correct, kept, values, assumed)
 
-    def _read(self, kept: Kept) -> Item:
+    async def _assumed(self, kept: Kept) -> Assumed:
+        async with self.database.acquire() as db:
+            senders = await read_character_sets(db)
+        return senders.of(kept.calling_ae_title)
+
+    def _read(self, kept: Kept, assumed: Assumed) -> Item:
         reader = ReceiptReader()
         with self.store.open_now(kept.object_key) as file:
             while piece := file.read(CHUNK):
@@ -85,28 +98,26 @@ class Desk:
         if receipt.sha256 != kept.sha256:
             raise Damaged("an object is not as it was received")
         event = receipt.stored(kept.object_key)
-        return Item(event, read_object(self.store, event, self.blind))
+        return Item(event, read_object(self.store, event, self.blind, assumed))
 
-    def _correct(self, kept: Kept, values: Values) -> Item:
-        item = self._read(kept)
+    def _correct(self, kept: Kept, values: Values, assumed: Assumed) -> Item:
+        item = self._read(kept, assumed)
         is_ascii = UNREADABLE not in item.found.flags and item.found.header.isascii()
+        pieces = partial(self._corrected, item, values, Text(is_ascii, assumed))
         digest = hashlib.sha256()
-        for piece in self._corrected(item, values, is_ascii=is_ascii):
+        for piece in pieces():
             digest.update(piece)
         sha256 = digest.hexdigest()
         key = _key(kept, sha256)
         with self.store.open_now(kept.object_key) as file:
             meta, _ = decode_head(file.read(HEAD_LIMIT))
-        pieces = self._corrected(item, values, is_ascii=is_ascii)
-        self.store.put_now(key, chain([encode_head(meta)], pieces))
-        return self._read(Kept(key, sha256, kept.receipt, kept.received_at))
+        self.store.put_now(key, chain([encode_head(meta)], pieces()))
+        return self._read(replace(kept, object_key=key, sha256=sha256), assumed)
 
-    def _corrected(self, item: Item, values: Values, *, is_ascii: bool) -> Iterator[bytes]:
-        event = item.event
+    def _corrected(self, item: Item, values: Values, text: Text) -> Iterator[bytes]:
+        event, syntax = item.event, item.event.transfer_syntax_uid
         with self.store.open_now(event.object_key) as file:
-            yield from corrected(
-                file, event.data_set_offset, event.transfer_syntax_uid, values, is_ascii=is_ascii
-            )
+            yield from corrected(file, event.data_set_offset, syntax, values, text)
 
 
 def _key(kept: Kept, sha256: str) -> str:

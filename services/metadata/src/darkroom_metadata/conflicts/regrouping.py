@@ -9,15 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import asyncpg
-
 from darkroom_common.messages.events import StudyStatusChanged
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.phi import PhiKeys
 from darkroom_common.postgres.pool import Connection
 from darkroom_metadata.conflicts.opening import open_beside
 from darkroom_metadata.conflicts.refiling import Refiling
-from darkroom_metadata.indexing.filing import KnownStudy, known_studies
+from darkroom_metadata.indexing.filing import KnownStudy, alike, known_studies
 from darkroom_metadata.indexing.item import Item
 
 _SERIES: Final = (  # series_study_id_series_instance_uid_key, series_beside_study
@@ -69,7 +67,7 @@ class Regrouping:
             same = [
                 row for row in there if row["series_instance_uid"] == one["series_instance_uid"]
             ]
-            target = next((row for row in same if _alike(row, one)), None)
+            target = next((row for row in same if alike(row["modality"], one["modality"])), None)
             if target is not None:
                 await db.execute(_JOIN, one["id"], target["id"])
                 touched |= {one["id"], target["id"]}
@@ -81,8 +79,3 @@ class Regrouping:
             there.append(one)
         await Refiling.recount(db, touched, {study, first})
         return await Refiling.receiving(db, {first})
-
-
-def _alike(row: asyncpg.Record, other: asyncpg.Record) -> bool:
-    modalities = {row["modality"], other["modality"]}
-    return None in modalities or len(modalities) == 1

@@ -37,8 +37,8 @@ _CONFLICT: Final = (  # whoever resolves it, or asks for it, waits for whoever d
 )
 FIND: Final = (
     "SELECT c.id, c.kind, c.state, c.version, c.object_key, encode(c.sha256, 'hex') AS sha256,"
-    " c.receipt, c.received_at, c.first_study_id, c.first_series_id, c.beside_study_id,"
-    " c.beside_series_id FROM index.conflict c WHERE c.id = $1"
+    " c.receipt, c.received_at, c.calling_ae_title, c.first_study_id, c.first_series_id,"
+    " c.beside_study_id, c.beside_series_id FROM index.conflict c WHERE c.id = $1"
 )
 
 

@@ -56,7 +56,7 @@ _CLOSE: Final = (
 )
 _NEXT: Final = (  # series_study_id_series_instance_uid_key, series_beside_study, instance_series
     "SELECT i.id, i.sop_instance_uid, i.object_key, encode(i.sha256, 'hex') AS sha256, i.receipt,"
-    " i.received_at, e.series_instance_uid FROM index.series e"
+    " i.received_at, i.calling_ae_title, e.series_instance_uid FROM index.series e"
     " JOIN index.instance i ON i.series_id = e.id"
     " WHERE ($1::bigint IS NULL OR e.study_id = $1) AND ($2::bigint IS NULL OR e.id = $2)"
     " ORDER BY i.id LIMIT $3"

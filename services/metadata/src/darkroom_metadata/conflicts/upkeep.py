@@ -38,7 +38,7 @@ _REMOVED: Final = (
 )
 _LATER: Final = "UPDATE index.conflict SET remove_after = now() + $2::interval WHERE id = $1"
 _EMPTY: Final = (
-    "SELECT id, object_key, encode(sha256, 'hex') AS sha256, receipt, received_at"
+    "SELECT id, object_key, encode(sha256, 'hex') AS sha256, receipt, received_at, calling_ae_title"
     " FROM index.conflict WHERE id > $1 AND kind = 'instance' AND header IS NULL"
     " AND removed_at IS NULL ORDER BY id LIMIT 1"
 )

@@ -114,6 +114,11 @@ async def known_studies(db: Connection, keys: PhiKeys, uids: Sequence[str]) -> l
     return found
 
 
+def alike(one: str | None, other: str | None) -> bool:
+    """Tell whether two modalities may be of one series: a missing one disagrees with none."""
+    return None in (one, other) or one == other
+
+
 def is_stranger(first: Item, other: Item) -> bool:
     """Tell whether an instance does not belong to the patient of another."""
     patients = [0, int(first.found.patient_key != other.found.patient_key)]
@@ -255,7 +260,7 @@ class Filing:
                     continue
                 study, uid, modality = key
                 for number, kept in there.get((study, uid), ()):
-                    if None in (kept, modality) or kept == modality:
+                    if alike(kept, modality):
                         rows[key] = number
                         break
                 else:

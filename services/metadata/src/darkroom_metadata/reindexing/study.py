@@ -22,7 +22,7 @@ from darkroom_common.postgres.pool import Connection, Database
 from darkroom_common.readers.ingest import CharacterSets, read_character_sets
 from darkroom_metadata.conflicts.regrouping import Regrouping
 from darkroom_metadata.indexing.extract import BY_READING, Protected, nameless_patient, read_object
-from darkroom_metadata.indexing.filing import is_stranger
+from darkroom_metadata.indexing.filing import alike, is_stranger
 from darkroom_metadata.indexing.item import Item
 from darkroom_metadata.indexing.repository import lock_studies
 from darkroom_metadata.indexing.rows import FLAG_SEPARATOR, RowWriter
@@ -211,8 +211,7 @@ def _is_stranger(study: Progress, series: int, one: Item) -> bool:
     if study.first is not None and is_stranger(study.first, one):
         return True
     first = study.series[series]
-    modalities = {one.found.modality, first.found.modality if first else None}
-    return None not in modalities and len(modalities) > 1
+    return first is not None and not alike(first.found.modality, one.found.modality)
 
 
 def _differs(row: asyncpg.Record, item: Item | None) -> bool:

@@ -12,7 +12,7 @@ from darkroom_common.messages.commands import ChangeStudyStatus, DeleteStudy
 from darkroom_common.messages.events import StudyStatusChanged
 from darkroom_common.postgres.inbox import Inbox
 from darkroom_common.postgres.outbox import Outbox
-from darkroom_common.postgres.pool import Connection, Database, the_row
+from darkroom_common.postgres.pool import Connection, Database
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_metadata.studies.status import StudyStatus, may_change
 
@@ -45,16 +45,16 @@ def told(row: asyncpg.Record, new: StudyStatus, *, by: str = "") -> StudyStatusC
 
 
 async def set_status(
-    db: Connection, uid: str, old: Sequence[StudyStatus], new: StudyStatus
-) -> asyncpg.Record | None:
-    """Take a study from one of some states to another; return the row, None when it is in none."""
-    return await db.fetchrow(
+    db: Connection, uid: str, old: StudyStatus, new: StudyStatus
+) -> list[asyncpg.Record]:
+    """Take the studies of a UID from one state to another; return their rows."""
+    return await db.fetch(
         "UPDATE index.study s SET status = $3, version = s.version + 1"
         " FROM (SELECT id, status FROM index.study WHERE study_instance_uid = $1"
-        "  AND status = ANY($2::text[]) FOR UPDATE) AS o WHERE s.id = o.id"
+        "  AND status = $2 FOR UPDATE) AS o WHERE s.id = o.id"
         " RETURNING s.study_instance_uid, o.status AS old, s.revision, s.version",
         uid,
-        [one.value for one in old],
+        old.value,
         new.value,
     )
 
@@ -115,24 +115,27 @@ class Studies:
         async with self.database.transaction() as db:
             if not await self.inbox.first_time(db, message.id):
                 return
-            found = await db.fetchval(
-                "SELECT status FROM index.study WHERE study_instance_uid = $1 FOR UPDATE",
+            rows = await db.fetch(  # of one UID there may be studies of several patients
+                "SELECT status FROM index.study WHERE study_instance_uid = $1 ORDER BY id"
+                " FOR UPDATE",
                 message.study_instance_uid,
             )
-            if found is None:
+            if not rows:
                 raise PermanentError("there is no such study")
-            old = StudyStatus(found)
-            if old is new:
-                return
-            if not may_change(old, new):
-                raise PermanentError(f"a study that is {old} cannot become {new} by a command")
-            row = await set_status(db, message.study_instance_uid, [old], new)
-            await self.outbox.put(db, told(the_row(row), new, by=message.requested_by))
+            states = {StudyStatus(row["status"]) for row in rows} - {new}
+            for old in sorted(states):
+                if not may_change(old, new):
+                    raise PermanentError(f"a study that is {old} cannot become {new} by a command")
+                changed = await set_status(db, message.study_instance_uid, old, new)
+                events = [told(row, new, by=message.requested_by) for row in changed]
+                await self.outbox.put(db, *events)
+        if not states:
+            return
         self.outbox.wake()
         log.info(
             "study.status_changed",
             study_instance_uid=message.study_instance_uid,
-            old=old.value,
+            old=sorted(states),
             new=new.value,
             by=message.requested_by,
         )
