@@ -21,7 +21,7 @@ async def check_index(database: Database) -> None:
         DependencyUnavailable: the database is away.
     """
     try:
-        async with database.acquire() as db:
+        async with database.aside() as db:
             row = await db.fetchrow(
                 "SELECT bool_or(version >= $1) AS enough,"
                 " bool_or(version > $2 AND phase = 'post') AS newer FROM index.schema_migration",

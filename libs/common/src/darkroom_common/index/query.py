@@ -6,6 +6,7 @@ single value, list of UIDs, wildcard, range, or universal (None, no restriction)
 
 import datetime as dt
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -19,6 +20,16 @@ _TIME: Final = re.compile(r"^([01]\d|2[0-3])(?::?([0-5]\d)(?::?([0-5]\d|60)(?:\.
 _LISTED: Final = ("ModalitiesInStudy", "Modality", "SOPClassesInStudy")
 _COMPUTED_KEYS: Final = ("ModalitiesInStudy", "SOPClassesInStudy")
 MAX_TEXT: Final = 4096
+MAX_VALUES: Final = 200
+"""Of one key."""
+MAX_GROUPS: Final = 3
+"""Of a person name: alphabetic, ideographic and phonetic (PS3.5 section 6.2.1.2)."""
+MAX_RUNS: Final = 10
+"""Of characters that a pattern leaves open by `*`."""
+MAX_WORDS: Final = 20
+"""Of a value that is matched by its words."""
+MAX_PATTERNS: Final = 10
+"""Of all keys of a search: each is compared with every candidate after that was decrypted."""
 MAX_INTEGER: Final = 2**31 - 1
 Point = dt.date | dt.time | str
 
@@ -126,8 +137,20 @@ def conditions(field: Field, text: str, *, fuzzy: bool = False) -> tuple[Conditi
     if not searchable(field):
         raise BadKey(field.keyword, "cannot be searched by")
     groups = text.split("=") if field.vr == "PN" else [text]
+    if len(groups) > MAX_GROUPS:
+        raise BadKey(field.keyword, "has more than three component groups")
     found = (parse_match(field, group, fuzzy=fuzzy) for group in groups)
     return tuple(Condition(field, match) for match in found if match is not None)
+
+
+def require_bounded(found: Sequence[Condition]) -> None:
+    """Refuse a search that would cost too much, before it is made.
+
+    Raises:
+        BadKey: see there.
+    """
+    if sum(isinstance(one.match, Wildcard | Fuzzy) for one in found) > MAX_PATTERNS:
+        raise BadKey("query", f"has more than {MAX_PATTERNS} values with wildcards")
 
 
 def parse_match(field: Field, text: str, *, fuzzy: bool = False) -> Match | None:
@@ -136,9 +159,7 @@ def parse_match(field: Field, text: str, *, fuzzy: bool = False) -> Match | None
     Raises:
         BadKey: the text is not a value of the field's VR.
     """
-    text = text.strip(" \0")
-    if "\0" in text or len(text) > MAX_TEXT:
-        raise BadKey(field.keyword, "is not a value that could be stored")
+    text = _bounded(field, text.strip(" \0"))
     if not text.strip("*"):
         return None
     match field.vr:
@@ -159,10 +180,23 @@ def parse_match(field: Field, text: str, *, fuzzy: bool = False) -> Match | None
             return _texts(field, text, fuzzy=fuzzy)
 
 
+def _bounded(field: Field, text: str) -> str:
+    """Return a text that does not cost too much to search by."""
+    if "\0" in text or len(text) > MAX_TEXT:
+        raise BadKey(field.keyword, "is not a value that could be stored")
+    if len(re.findall(r"\*+", text)) > MAX_RUNS:
+        raise BadKey(field.keyword, f"has more than {MAX_RUNS} wildcards *")
+    if len(re.split(r"[\\,]", text)) > MAX_VALUES:
+        raise BadKey(field.keyword, f"has more than {MAX_VALUES} values")
+    return text
+
+
 def _texts(field: Field, text: str, *, fuzzy: bool) -> Match | None:
     if field.kept is Kept.SEARCHABLE:
         if fuzzy and field.vr == "PN":
             found = tuple(words(normalise(text)))
+            if len(found) > MAX_WORDS:
+                raise BadKey(field.keyword, f"has more than {MAX_WORDS} words")
             return Fuzzy(found) if found else None
         pattern = normalise(text)  # in full width, a wildcard is one, too
         if "*" in pattern or "?" in pattern:

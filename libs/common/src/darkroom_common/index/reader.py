@@ -9,7 +9,7 @@ from typing import Any, Final
 import asyncpg
 import orjson
 
-from darkroom_common.errors import ConfigurationError
+from darkroom_common.errors import ConfigurationError, DependencyUnavailable, TransientError
 from darkroom_common.index.conflicts import Conflict, read_conflict
 from darkroom_common.index.fields import BY_TAG, Level
 from darkroom_common.index.query import Query
@@ -32,6 +32,8 @@ HEADER_BATCH: Final = 50
 HEADER_READERS: Final = 3
 _MOST_PATIENTS: Final = 100
 """Of one study UID that are looked at."""
+SEARCH_SECONDS: Final = 5.0
+"""For a statement of a search."""
 _STUDY: Final = (
     "s.id AS study_id, s.study_instance_uid, s.study_date, s.study_time, s.modalities,"
     " s.sop_classes, s.calling_ae_titles, s.series_count, s.instance_count AS study_instance_count,"
@@ -57,6 +59,10 @@ _STORED: Final = (
 _STORED_ORDER: Final = " ORDER BY e.series_number, e.id, i.instance_number, i.id"
 
 
+class SearchTooLong(TransientError):
+    """A search has taken longer than it may; a narrower one may do."""
+
+
 class UnreadableRow(ConfigurationError):
     """A row is encrypted under a key that PHI_KEYS lacks, or was damaged."""
 
@@ -76,12 +82,16 @@ class IndexReader:
         self._blind = blind
 
     async def search(self, query: Query) -> Page:
-        """Return one page of results, with the total as far as it is counted."""
+        """Return one page of results, with the total as far as it is counted.
+
+        Raises:
+            SearchTooLong: see there.
+        """
         if query.limit <= 0:
             return Page([], more=False, total=await self.count(query))
         builder = Builder(replace(query, limit=query.limit + 1), keys=self._keys, blind=self._blind)
         sql, values = builder.page(*self._columns(query))
-        rows = await self._fetch(sql, values)
+        rows = await self._search(sql, values)
         more = len(rows) > query.limit
         results = [_found(query.level, row) for row in rows[: query.limit]]
         if not more and query.after is None and (results or query.offset == 0):
@@ -93,7 +103,7 @@ class IndexReader:
     async def count(self, query: Query) -> int | None:
         """Return the number of matches; None beyond `COUNT_CAP`."""
         sql, values = Builder(query, keys=self._keys, blind=self._blind).count()
-        found: int = (await self._fetch(sql, values))[0][0]
+        found: int = (await self._search(sql, values))[0][0]
         return found if found <= COUNT_CAP else None
 
     async def expected(self, query: Query) -> int:
@@ -200,10 +210,20 @@ class IndexReader:
         )
         return [ConflictRow(*row) for row in rows]
 
-    async def _fetch(self, sql: str, values: list[Any]) -> list[asyncpg.Record]:
+    async def _search(self, sql: str, values: list[Any]) -> list[asyncpg.Record]:
+        try:
+            return await self._fetch(sql, values, seconds=SEARCH_SECONDS)
+        except DependencyUnavailable as error:
+            if isinstance(error.__cause__, TimeoutError):
+                raise SearchTooLong(f"more than {SEARCH_SECONDS:g} s") from error
+            raise
+
+    async def _fetch(
+        self, sql: str, values: list[Any], *, seconds: float | None = None
+    ) -> list[asyncpg.Record]:
         try:
             async with self._database.acquire() as connection:
-                return await connection.fetch(sql, *values)
+                return await connection.fetch(sql, *values, timeout=seconds)
         except asyncpg.ExternalRoutineInvocationError as error:
             raise UnreadableRow("a row cannot be decrypted with PHI_KEYS") from error
 

@@ -7,7 +7,7 @@ a defect and not a state of the world.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import asyncpg
@@ -47,6 +47,12 @@ _UNSTORABLE: Final = (
 )
 _EFFECTS: Final[dict[int, list[Callable[[], object]]]] = {}
 """What is to follow the commit, by the identity of each connection that is lent."""
+STATEMENT_SECONDS: Final = 60.0
+_CONNECT_SECONDS: Final = 10.0
+_RELEASE_SECONDS: Final = 1.5
+_CLOSE_SECONDS: Final = 5.0
+_WORK: Final = "work"
+_ASIDE: Final = "aside"
 CLASHES: Final = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 CLASH_ATTEMPTS: Final = 5
 
@@ -68,36 +74,47 @@ class Database:
 
     Opening does not connect: a service starts and stays alive while the database is away, and its
     `/readyz` says so.
+
+    Args:
+        url: of the database.
+        service: names the connections to whoever looks after the database.
+        size: connections at a time. One more is kept for `check`, so that no amount of work makes a
+            service look as if the database were away.
+        seconds: for a statement, and to wait for a connection.
     """
 
-    def __init__(self, url: str, *, service: str, size: int = 10) -> None:
+    def __init__(
+        self, url: str, *, service: str, size: int = 10, seconds: float = STATEMENT_SECONDS
+    ) -> None:
         self._url = url
         self._service = service
-        self._size = size
-        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._seconds = seconds
+        self._sizes = {_WORK: size, _ASIDE: 1}
+        self._pools: dict[str, asyncpg.Pool[asyncpg.Record]] = {}
         self._opening = asyncio.Lock()
 
-    async def _ready(self) -> "asyncpg.Pool[asyncpg.Record]":
-        if self._pool is None:
-            async with self._opening:
-                if self._pool is None:
-                    self._pool = await asyncpg.create_pool(
-                        self._url,
-                        min_size=0,
-                        max_size=self._size,
-                        timeout=10,
-                        command_timeout=60,
-                        max_inactive_connection_lifetime=300,
-                        server_settings={
-                            "application_name": f"darkroom-{self._service}",
-                            "jit": "off",  # compiling costs more than any of our statements
-                            "tcp_keepalives_idle": "30",
-                            "tcp_keepalives_interval": "10",
-                            "tcp_keepalives_count": "3",
-                            "idle_in_transaction_session_timeout": "120000",
-                        },
-                    )
-        return self._pool
+    async def _ready(self, name: str) -> "asyncpg.Pool[asyncpg.Record]":
+        async with self._opening:
+            if name not in self._pools:
+                self._pools[name] = await asyncpg.create_pool(
+                    self._url,
+                    min_size=0,
+                    max_size=self._sizes[name],
+                    timeout=min(_CONNECT_SECONDS, self._seconds),
+                    command_timeout=self._seconds,
+                    max_inactive_connection_lifetime=300,
+                    server_settings={
+                        "application_name": f"darkroom-{self._service}",
+                        "jit": "off",  # compiling costs more than any of our statements
+                        "tcp_keepalives_idle": "30",
+                        "tcp_keepalives_interval": "10",
+                        "tcp_keepalives_count": "3",
+                        "idle_in_transaction_session_timeout": "120000",
+                        # What nobody waits for any more does not go on for ever.
+                        "statement_timeout": str(int(self._seconds * 1000)),
+                    },
+                )
+        return self._pools[name]
 
     @asynccontextmanager
     async def acquire(self) -> AsyncIterator[Connection]:
@@ -107,16 +124,36 @@ class Database:
             DependencyUnavailable: the database is away, refuses the login, is full or read-only.
             Unstorable: it will never take a value.
         """
+        async with self._lent(_WORK) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def aside(self) -> AsyncIterator[Connection]:
+        """Lend the connection that is kept for checks, whatever else is in use.
+
+        Raises:
+            DependencyUnavailable: as `acquire`.
+        """
+        async with self._lent(_ASIDE) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _lent(self, name: str) -> AsyncIterator[Connection]:
         try:
-            pool = await self._ready()
-            async with pool.acquire(timeout=10) as connection:
-                metrics.POOL_SIZE.labels("open").set(pool.get_size())
-                metrics.POOL_SIZE.labels("idle").set(pool.get_idle_size())
-                effects = _EFFECTS[id(connection)] = []
-                try:
-                    yield connection
-                finally:
-                    del _EFFECTS[id(connection)]
+            pool = await self._ready(name)
+            connection = await pool.acquire(timeout=min(_CONNECT_SECONDS, self._seconds))
+            effects = _EFFECTS[id(connection)] = []
+            try:
+                if name == _WORK:
+                    metrics.POOL_SIZE.labels("open").set(pool.get_size())
+                    metrics.POOL_SIZE.labels("idle").set(pool.get_idle_size())
+                yield connection
+            finally:
+                del _EFFECTS[id(connection)]
+                # A statement that was given up is cancelled, unless the server does not even do
+                # that in time: then the connection is dropped.
+                with suppress(TimeoutError):
+                    await pool.release(connection, timeout=_RELEASE_SECONDS)
             for effect in effects:
                 effect()
         except _UNSTORABLE as error:
@@ -132,9 +169,22 @@ class Database:
 
         Raises:
             DependencyUnavailable: as `acquire`.
+            Unstorable: as `acquire`.
         """
-        async with self.acquire() as connection, connection.transaction(readonly=readonly):
-            yield connection
+        async with self.acquire() as connection:
+            transaction = connection.transaction(readonly=readonly)
+            await transaction.start()
+            try:
+                yield connection
+            except (TimeoutError, asyncio.CancelledError):
+                # Whoever has given up waits for no answer to a ROLLBACK, either; the server rolls
+                # back what it has no connection for.
+                connection.terminate()
+                raise
+            except BaseException:
+                await transaction.rollback()
+                raise
+            await transaction.commit()
 
     async def check(self) -> None:
         """Ask for one row.
@@ -143,27 +193,28 @@ class Database:
             Unhealthy: the database is away.
         """
         try:
-            async with self.acquire() as connection:
+            async with self.aside() as connection:
                 await connection.fetchval("SELECT 1")
         except DependencyUnavailable as error:
             raise Unhealthy(str(error)) from error
 
     async def close(self) -> None:
         """Wait up to 5 s for lent connections, then close all of them."""
-        pool, self._pool = self._pool, None
-        if pool is None:
-            return
-        try:
-            async with asyncio.timeout(5):
-                await pool.close()
-        except TimeoutError:
-            pool.terminate()
+        pools, self._pools = self._pools, {}
+        for pool in pools.values():
+            try:
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await pool.close()
+            except TimeoutError:
+                pool.terminate()
 
 
 @asynccontextmanager
-async def open_database(url: str, *, service: str, size: int = 10) -> AsyncIterator[Database]:
+async def open_database(
+    url: str, *, service: str, size: int = 10, seconds: float = STATEMENT_SECONDS
+) -> AsyncIterator[Database]:
     """Open a `Database` for the length of a block."""
-    database = Database(url, service=service, size=size)
+    database = Database(url, service=service, size=size, seconds=seconds)
     try:
         yield database
     finally:

@@ -8,12 +8,14 @@ from typing import Final
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from darkroom_common.index.fields import BY_TAG, Field, Level
-from darkroom_common.index.query import BadKey, Condition, Query, conditions
+from darkroom_common.index.query import BadKey, Condition, Query, conditions, require_bounded
 
 _TAG: Final = re.compile(r"^[0-9A-Fa-f]{8}$")
 _NAME: Final = re.compile(r"^[A-Za-z0-9.]{1,128}$")
 _RANK: Final = {Level.PATIENT: 0, Level.STUDY: 0, Level.SERIES: 1, Level.INSTANCE: 2}
 _BIGGEST: Final = 2**31 - 1
+MAX_OFFSET: Final = 1_000_000
+"""Results to pass over; the database makes all of them first."""
 MAX_PARAMETERS: Final = 100
 
 
@@ -58,6 +60,9 @@ def parse_search(
     fuzzy = _boolean("fuzzymatching", given["fuzzymatching"])
     limit = _integer("limit", given["limit"])
     include, include_all = _include(given["includefield"])
+    offset = _integer("offset", given["offset"]) or 0
+    if offset > MAX_OFFSET:
+        raise BadKey("offset", f"is at most {MAX_OFFSET}; narrow the search")
     return Search(
         Query(
             level,
@@ -67,7 +72,7 @@ def parse_search(
             include=include,
             include_all=include_all,
             limit=most if limit is None else min(limit, most),
-            offset=_integer("offset", given["offset"]) or 0,
+            offset=offset,
         ),
         capped=limit is None or limit > most,
     )
@@ -82,6 +87,7 @@ def _conditions(keys: dict[str, list[str]], level: Level, *, fuzzy: bool) -> tup
             raise BadKey(field.keyword, "is given twice")
         used.add(field.tag)
         found += conditions(field, ",".join(values), fuzzy=fuzzy)
+    require_bounded(found)
     return tuple(found)
 
 

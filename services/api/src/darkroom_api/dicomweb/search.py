@@ -11,6 +11,7 @@ from darkroom_api.dicomweb.address import dicomweb_url, next_link, uid_of
 from darkroom_api.dicomweb.parameters import parse_search
 from darkroom_api.http.documented import body, errors, parameter
 from darkroom_api.http.errors import not_acceptable
+from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.parts import parts_of
 from darkroom_api.http.responses import DICOM_JSON, json_response
 from darkroom_common.index.answer import element, result_json
@@ -59,7 +60,8 @@ async def _search(request: Request, level: Level) -> Response:
         most=parts.settings.instance_search_limit if instances else parts.settings.search_limit,
     )
     query: Query = asked.query
-    page = await parts.reader.search(query)
+    async with parts.searches.of(principal_of(request.scope).user_id):
+        page = await parts.reader.search(query)
     headers: dict[str, str] = {}
     if page.total is not None:
         headers["x-total-count"] = str(page.total)

@@ -4,8 +4,8 @@ from typing import Final
 
 from starlette.types import Scope
 
-from darkroom_api.http.errors import ApiError, Code, internal_error
-from darkroom_api.http.handlers import RETRY_AFTER
+from darkroom_api.http.deadline import wait_for_another
+from darkroom_api.http.errors import RETRY_AFTER, ApiError, Code, internal_error
 from darkroom_api.http.parts import parts_of
 from darkroom_common.amqp.broker import BrokerUnavailable, NoReply, Unroutable
 from darkroom_common.messages.base import Reply, Request
@@ -40,6 +40,7 @@ async def ask(scope: Scope, message: Request, *, limit: float = LIMIT) -> Reply:
     Raises:
         ApiError: what the other service said, or 503 when it did not answer in time.
     """
+    wait_for_another(scope, limit)
     try:
         reply = await parts_of(scope).broker.request(message, limit=limit)
     except (NoReply, Unroutable, BrokerUnavailable) as error:

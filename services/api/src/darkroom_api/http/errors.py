@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 PROBLEM: Final = "application/problem+json"
 LOCK_SECONDS: Final = 60
 """How long a name is locked after too many failures from somewhere, and what its owner reads."""
+RETRY_AFTER: Final = "5"
 _BEARER: Final = 'Bearer realm="darkroom"'
 
 
@@ -187,6 +188,16 @@ def not_acceptable(offered: list[str]) -> ApiError:
         406,
         Code.NOT_ACCEPTABLE,
         f"None of the accepted media types can be answered; offered: {', '.join(offered)}.",
+    )
+
+
+def too_late() -> ApiError:
+    """Return the answer when what a request needs does not answer in time."""
+    return ApiError(
+        503,
+        Code.SERVICE_AWAY,
+        "Something that this needs does not answer in time. What was asked may yet be done.",
+        headers={"Retry-After": RETRY_AFTER},
     )
 
 

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from darkroom_api.http.body import UnfitBody
 from darkroom_api.http.errors import (
     PROBLEM,
+    RETRY_AFTER,
     ApiError,
     Code,
     bad_request,
@@ -25,12 +26,12 @@ from darkroom_api.http.errors import (
 )
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.index.query import BadKey
+from darkroom_common.index.reader import SearchTooLong
 from darkroom_common.objects.store import StoreUnavailable
 from darkroom_common.postgres.pool import Unstorable
 from darkroom_common.telemetry.logs import get_logger
 
 log = get_logger(__name__)
-RETRY_AFTER: Final = "5"
 _NAME: Final = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")
 _CLEAN: Final = (
     "missing",
@@ -100,6 +101,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Unstorable, _unstorable)
     for error in _NOT_MIGRATED:
         app.add_exception_handler(error, _not_migrated)
+    app.add_exception_handler(SearchTooLong, _search_too_long)
     app.add_exception_handler(DependencyUnavailable, _unavailable)
     app.add_exception_handler(Exception, _defect)
 
@@ -167,6 +169,17 @@ async def _http(request: Request, error: Exception) -> Response:
     code = _BY_STATUS.get(error.status_code, Code.INVALID_REQUEST)
     headers = dict(error.headers or {})
     return answer(request, ApiError(error.status_code, code, _TEXT[code], headers=headers))
+
+
+async def _search_too_long(request: Request, error: Exception) -> Response:
+    log.warning("http.search_too_long", reason=str(error))
+    fault = ApiError(
+        503,
+        Code.DATABASE_ERROR,
+        "The search has taken too long; narrow it.",
+        headers={"Retry-After": RETRY_AFTER},
+    )
+    return answer(request, fault)
 
 
 async def _unavailable(request: Request, error: Exception) -> Response:

@@ -17,7 +17,8 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from darkroom_api.http.client import client_of
-from darkroom_api.http.errors import PROBLEM, internal_error, problem
+from darkroom_api.http.deadline import BETWEEN_PARTS, Deadline, begin
+from darkroom_api.http.errors import PROBLEM, ApiError, internal_error, problem, too_late
 from darkroom_common.clock import monotonic
 from darkroom_common.http.door import Network
 from darkroom_common.telemetry import metrics, traces
@@ -71,7 +72,10 @@ class RequestScope:
             ) as span,
         ):
             try:
-                await self._app(scope, receive, answer.send)
+                async with begin(scope) as answer.deadline:
+                    await self._app(scope, receive, answer.send)
+            except TimeoutError:
+                await self._late(answer)
             except Exception as error:  # noqa: BLE001 - the last place that can answer
                 await self._defect(error, answer)
             route = str(getattr(scope.get("route"), "path", UNROUTED))
@@ -106,21 +110,13 @@ class RequestScope:
             begun=answer.begun,
             at=[f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames[-8:]],
         )
-        if answer.begun:
-            return
-        fault = internal_error()
-        body = orjson.dumps(problem(fault, answer.request_id))
-        await answer.send(
-            {
-                "type": "http.response.start",
-                "status": fault.status,
-                "headers": [
-                    (b"content-type", PROBLEM.encode()),
-                    (b"content-length", str(len(body)).encode()),
-                ],
-            }
-        )
-        await answer.send({"type": "http.response.body", "body": body})
+        await answer.fail(internal_error())
+
+    @staticmethod
+    async def _late(answer: "_Answer") -> None:
+        """Say that something does not answer, or leave an answer unfinished that has begun."""
+        log.warning("http.late", begun=answer.begun)
+        await answer.fail(too_late())
 
 
 class _Answer:
@@ -131,9 +127,23 @@ class _Answer:
         self.request_id = request_id
         self.begun = False
         self.status = SERVER_ERROR
+        self.deadline: Deadline | None = None
+
+    async def fail(self, fault: ApiError) -> None:
+        """Answer with an error, unless the answer has begun."""
+        self.deadline = None
+        if self.begun:
+            return
+        body = orjson.dumps(problem(fault, self.request_id))
+        headers = {**fault.headers, "content-type": PROBLEM, "content-length": str(len(body))}
+        raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        await self.send({"type": "http.response.start", "status": fault.status, "headers": raw})
+        await self.send({"type": "http.response.body", "body": body})
 
     async def send(self, message: Message) -> None:
-        """Add the headers of every answer."""
+        """Add the headers of every answer, and let each part of it take its time."""
+        if self.deadline is not None:
+            self.deadline.allow(None)
         if message["type"] == "http.response.start":
             self.begun = True
             self.status = message["status"]
@@ -145,3 +155,5 @@ class _Answer:
                 headers.setdefault(name, value)
             headers.setdefault("cache-control", "no-store")
         await self._send(message)
+        if self.deadline is not None:
+            self.deadline.allow(BETWEEN_PARTS)

@@ -7,7 +7,11 @@ from starlette.types import Scope
 from darkroom_api.accounts.accounts import Accounts
 from darkroom_api.accounts.guard import Guard
 from darkroom_api.accounts.tokens import AccessTokens
+<<<<<<< HEAD
 from darkroom_api.dicomweb.parsing import Parsing
+=======
+from darkroom_api.http.turns import Turns
+>>>>>>> 5658f88 (Give every request one deadline, and searches a cost and a share)
 from darkroom_api.settings import ApiSettings
 from darkroom_common.amqp.broker import Broker
 from darkroom_common.health import Health
@@ -35,7 +39,13 @@ class Parts:
     outbox: Outbox
     seal: Seal
     blind: BlindIndex
+<<<<<<< HEAD
     parsing: Parsing
+=======
+    searches: Turns
+    parsers: ThreadPoolExecutor
+    """Where pydicom parses; its threads wait for the store, so they are not the store's own."""
+>>>>>>> 5658f88 (Give every request one deadline, and searches a cost and a share)
 
 
 def parts_of(scope: Scope) -> Parts:

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from darkroom_api.dicomweb.address import uid_of
 from darkroom_api.http.documented import errors
 from darkroom_api.http.errors import study_not_found
+from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.lists import (
     LINKED,
     Listed,
@@ -24,7 +25,7 @@ from darkroom_api.http.lists import (
 from darkroom_api.http.parts import parts_of
 from darkroom_common.dicom.json_model import texts
 from darkroom_common.index.fields import BY_KEYWORD, Level
-from darkroom_common.index.query import Condition, Query, Range, conditions
+from darkroom_common.index.query import Condition, Query, Range, conditions, require_bounded
 from darkroom_common.index.rows import Json, SeriesRow, StudyRow
 
 MOST_SERIES = 10_000
@@ -185,9 +186,13 @@ async def list_studies(
         offset=0 if asked.cursor else asked.offset,
         after=_after(asked),
     )
-    reader = parts_of(request.scope).reader
-    answer = await reader.search(query)
-    total = await reader.expected(query) if answer.total is None else answer.total
+    require_bounded(found)
+    parts = parts_of(request.scope)
+    async with parts.searches.of(principal_of(request.scope).user_id):
+        answer = await parts.reader.search(query)
+        total = answer.total
+        if total is None:
+            total = await parts.reader.expected(query)
     cursor = None
     if answer.last is not None:
         day, row = answer.last
