@@ -26,6 +26,7 @@ from darkroom_common.output import complain
 from darkroom_common.postgres.migrate import migrate
 from darkroom_common.settings import MigrationSettings, Settings
 from darkroom_common.telemetry import metrics
+from darkroom_common.telemetry.foreign import asyncio_failed, guarded_process
 from darkroom_common.telemetry.logs import configure_logs, get_logger
 from darkroom_common.telemetry.traces import configure_traces
 
@@ -135,7 +136,8 @@ def _migrate(name: str, schema: str | None, *, phase: str) -> int:
         log.info("migration.nothing", reason="this service has no schema")
         return 0
     url = configured.migration_url.get_secret_value()
-    done = asyncio.run(migrate(url, schema=schema, package=f"darkroom_{name}", phase=phase))
+    with guarded_process(stderr=False):
+        done = asyncio.run(migrate(url, schema=schema, package=f"darkroom_{name}", phase=phase))
     log.info("migration.finished", schema=schema, applied=len(done))
     return 0
 
@@ -148,9 +150,11 @@ def _command(name: str, settings: type[Settings], command: Command, rest: list[s
         )
 
         async def run() -> int:
+            asyncio.get_running_loop().set_exception_handler(asyncio_failed)
             return await command.run(loaded, rest)
 
-        return asyncio.run(run())
+        with guarded_process(stderr=False):
+            return asyncio.run(run())
     except DarkroomError as error:
         complain(f"darkroom_{name} {command.name}: {error}")
     except KeyboardInterrupt:
@@ -170,7 +174,7 @@ def _serve(
     metrics.BUILD_INFO.labels(name, release).set(1)
     failed: list[BaseException] = []
     try:
-        with asyncio.Runner(loop_factory=loop_factory) as runner:
+        with guarded_process(), asyncio.Runner(loop_factory=loop_factory) as runner:
             runner.run(_run(name, release, settings, run))
     except* DarkroomError as group:
         failed = _leaves(group)
@@ -195,6 +199,7 @@ async def _run(
 ) -> None:
     service = Service(name, Health(name, release), settings.drain_seconds)
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(asyncio_failed)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.stopping.set)
     stop_health = asyncio.Event()

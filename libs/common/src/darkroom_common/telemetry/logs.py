@@ -1,6 +1,7 @@
 """Structured logs to stdout, one JSON object a line, with a redactor as the last net.
 
-The plan is that nobody logs PHI: events carry identifiers. The redactor drops what slips through
+The plan is that nobody logs PHI: events carry identifiers, and what libraries say is not told
+(`foreign.py`). The redactor drops what slips through
 by key (`patient_name`, `password`, ...) and blanks person names in DICOM form in any value, and
 escapes control characters so that a peer cannot forge a line or colour a terminal.
 """
@@ -17,6 +18,8 @@ from typing import Any, Final, TextIO
 import orjson
 import structlog
 from opentelemetry import trace
+
+from darkroom_common.telemetry.foreign import tell_exceptions, withhold_texts
 
 REDACTED: Final = "[redacted]"
 
@@ -134,7 +137,7 @@ def configure_logs(
         _add_trace,
     ]
     last: list[structlog.typing.Processor] = [
-        structlog.processors.format_exc_info,
+        tell_exceptions,
         redact,
         structlog.processors.JSONRenderer(serializer=_to_json)
         if style == "json"
@@ -144,11 +147,7 @@ def configure_logs(
     handler = logging.StreamHandler(target)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[
-                structlog.stdlib.PositionalArgumentsFormatter(),
-                *shared,
-                structlog.stdlib.ExtraAdder(),
-            ],
+            foreign_pre_chain=[withhold_texts, *shared],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
         )
     )

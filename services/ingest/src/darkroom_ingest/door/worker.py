@@ -21,6 +21,7 @@ from darkroom_common.dimse.acceptor import Entrance
 from darkroom_common.dimse.census import Census
 from darkroom_common.dimse.tls import TlsServer
 from darkroom_common.objects.spool import Spool
+from darkroom_common.telemetry.foreign import guarded_process
 from darkroom_common.telemetry.logs import configure_logs, get_logger
 from darkroom_common.telemetry.merged import snapshot
 from darkroom_common.telemetry.traces import configure_traces
@@ -144,7 +145,8 @@ def main(argv: list[str]) -> int:
     configure_logs(service="ingest", level=settings.log_level, style=settings.log_format)
     provider = configure_traces(service="ingest", endpoint=settings.otlp_endpoint)
     try:
-        serve(inherited, settings)
+        with guarded_process():
+            serve(inherited, settings)
     finally:
         provider.shutdown()
     return 0
