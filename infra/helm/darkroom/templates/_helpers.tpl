@@ -126,3 +126,22 @@ services: [ingest, metadata, transmit, print, api, licensing]
 {{- end -}}
 {{- end -}}
 {{- end -}}
+
+{{/* Peers of an egress rule. What is open to everywhere never reaches the metadata of a cloud's
+machines, which hands out credentials to whoever asks. */}}
+{{- define "darkroom.egressPeers" -}}
+{{- $never := dict
+  "0.0.0.0/0" (list "169.254.0.0/16" "168.63.129.16/32" "100.100.100.200/32" "192.0.0.192/32")
+  "::/0" (list "fe80::/10" "fd00:ec2::254/128" "fd20:ce::254/128") -}}
+{{- $peers := list -}}
+{{- range $peer := . -}}
+{{- $cidr := dig "ipBlock" "cidr" "" $peer -}}
+{{- if hasKey $never $cidr -}}
+{{- $except := concat (dig "ipBlock" "except" list $peer) (index $never $cidr) | uniq -}}
+{{- $peers = append $peers (dict "ipBlock" (dict "cidr" $cidr "except" $except)) -}}
+{{- else -}}
+{{- $peers = append $peers $peer -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $peers -}}
+{{- end }}

@@ -40,6 +40,11 @@ class ApiSettings(Settings):
         default_factory=dict,
         description="JSON, service to base URL: /metrics/<service> passes its metrics on",
     )
+    metrics_token: SecretStr | None = Field(
+        default=None,
+        min_length=16,
+        description="with it /metrics/<service> answers others than this machine: as Bearer token",
+    )
     search_limit: int = Field(default=1000, ge=1, description="results of one search at most")
     instance_search_limit: int = Field(default=10_000, ge=1, description="the same for instances")
     database_connections: int = Field(default=10, ge=2, le=100)

@@ -20,8 +20,10 @@ class IngestSettings(Settings):
     dicom_port: int = Field(default=11112, ge=1, le=65535)
     ae_title: str = Field(default="DARKROOM", min_length=1, max_length=16)
     require_called_ae_title: bool = True
-    unknown_ae: Literal["accept", "reject"] = Field(
-        default="reject", description="what becomes of a calling AE that is not listed"
+    unknown_ae: Literal["accept", "nearby", "reject"] = Field(
+        default="reject",
+        description="what becomes of a calling AE that is not listed; nearby: accepted from this"
+        " machine, and from private networks until a sender is listed",
     )
     processes: int = Field(
         default_factory=lambda: min(4, os.cpu_count() or 1),
@@ -104,7 +106,8 @@ class IngestSettings(Settings):
         return Policy(
             ae_title=self.ae_title.strip(),
             require_called=self.require_called_ae_title,
-            accept_unknown=self.unknown_ae == "accept",
+            accept_unknown=self.unknown_ae != "reject",
+            only_nearby=self.unknown_ae == "nearby",
         )
 
     @property

@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -16,7 +17,7 @@ from darkroom_local.commands import senders
 from darkroom_local.commands import verify as verification
 from darkroom_local.commands.status import show
 from darkroom_local.engines.lock import AlreadyRunningError, DirectoryLock
-from darkroom_local.engines.ports import NoFreePortError
+from darkroom_local.engines.ports import LOOPBACK, NoFreePortError
 from darkroom_local.engines.process import Command, StartError, make_reachable
 from darkroom_local.stack.keyring import KeysLostError
 from darkroom_local.stack.layout import (
@@ -59,6 +60,14 @@ HttpPort = Annotated[
         help="The port of REST, DICOMweb and the console.",
     ),
 ]
+Listen = Annotated[
+    str,
+    typer.Option(
+        "--listen",
+        envvar="DARKROOM_HTTP_HOST",
+        help="The address that REST and DICOMweb listen on, without TLS; 0.0.0.0: all of them.",
+    ),
+]
 CommitmentPort = Annotated[
     int | None,
     typer.Option(
@@ -97,6 +106,7 @@ def up(
     http_port: HttpPort = 8080,
     commitment_port: CommitmentPort = None,
     ae_title: AeTitle = "DARKROOM",
+    listen: Listen = LOOPBACK,
 ) -> None:
     """Start everything and stay; Ctrl-C stops all of it.
 
@@ -106,6 +116,7 @@ def up(
 
     async def run() -> None:
         settings = Settings.load(data, dicom_port, http_port, commitment_port, ae_title)
+        settings = replace(settings, http_host=listen)
         make_reachable(settings.data)
         with DirectoryLock(settings.data):
             await Stack(settings, SteadyConsole()).run()
@@ -163,7 +174,7 @@ def demo(
 
 
 @app.command()
-def verify(  # noqa: PLR0913, PLR0917 - one option each
+def verify(
     data: Data = _DATA,
     read_all: Annotated[
         bool, typer.Option("--all", help="Also read every object back and compare its SHA-256.")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
+from darkroom_local.engines.ports import LOOPBACK
 from darkroom_local.engines.process import make_reachable
 
 SERVICES: Final = ("ingest", "metadata", "transmit", "print", "api", "licensing")
@@ -26,6 +27,7 @@ class Settings:
     """The table in docs/architecture.md; the URLs are secrets and None for the private engines.
 
     Attributes:
+        http_host: the address that REST and DICOMweb listen on, without TLS.
         commitment_port: where destinations report storage commitment; 0: nowhere, None:
             `COMMITMENT_PORT`, or another when that is in use.
     """
@@ -35,6 +37,7 @@ class Settings:
     http_port: int = 8080
     commitment_port: int | None = None
     ae_title: str = "DARKROOM"
+    http_host: str = LOOPBACK
     postgres_url: str | None = None
     amqp_url: str | None = None
 
@@ -55,13 +58,14 @@ class Settings:
     def load(
         cls, data: Path, dicom_port: int, http_port: int, commitment_port: int | None, ae_title: str
     ) -> Self:
-        """Add the URLs from the environment, or from the files that `..._FILE` names."""
+        """Add what the environment says, or the files that `..._FILE` names."""
         return cls(
             data=data.expanduser().resolve(),
             dicom_port=dicom_port,
             http_port=http_port,
             commitment_port=commitment_port,
             ae_title=ae_title,
+            http_host=os.environ.get("DARKROOM_HTTP_HOST", LOOPBACK),
             postgres_url=_secret("DARKROOM_POSTGRES_URL"),
             amqp_url=_secret("DARKROOM_AMQP_URL"),
         )

@@ -71,7 +71,7 @@ class Plan:
                 "AE_TITLE": self.settings.ae_title,
             }
             if open_to_all():
-                values |= {"REQUIRE_CALLED_AE_TITLE": "false", "UNKNOWN_AE": "accept"}
+                values |= {"REQUIRE_CALLED_AE_TITLE": "false", "UNKNOWN_AE": "nearby"}
         if name == "transmit":
             values |= {
                 "AE_TITLE": self.settings.ae_title,
@@ -84,6 +84,7 @@ class Plan:
         if name == "api":
             targets = {service: self.health_url(service) for service in SERVICES}
             values |= {
+                "HTTP_HOST": self.settings.http_host,
                 "HTTP_PORT": str(self.settings.http_port),
                 "METRICS_TARGETS": json.dumps(targets),
             }
@@ -170,7 +171,7 @@ class Plan:
 
 
 def open_to_all() -> bool:
-    """Return whether any AE may send: so on one machine, unless DARKROOM_UNKNOWN_AE is set."""
+    """Return whether any AE near us may send: so, unless DARKROOM_UNKNOWN_AE is set."""
     return "DARKROOM_UNKNOWN_AE" not in os.environ
 
 

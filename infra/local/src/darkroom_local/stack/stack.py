@@ -17,7 +17,7 @@ import httpx
 from darkroom_common.clock import monotonic, wall_seconds
 from darkroom_common.settings import EVERY_INTERFACE
 from darkroom_common.topology import render_policies
-from darkroom_local.engines.ports import PortBook, is_free
+from darkroom_local.engines.ports import LOOPBACK, PortBook, is_free
 from darkroom_local.engines.postgres import PrivatePostgres
 from darkroom_local.engines.process import Child, Command, StartError, reclaim, rotate
 from darkroom_local.engines.rabbitmq import PrivateRabbitMQ, RabbitPorts
@@ -26,7 +26,7 @@ from darkroom_local.stack.keyring import Keyring
 from darkroom_local.stack.layout import COMMITMENT_PORT, SERVICES, WITH_SCHEMA, Layout, Settings
 from darkroom_local.stack.plan import Plan, open_to_all
 from darkroom_local.stack.probe import not_ready_reason
-from darkroom_local.stack.state import ProcessState, StackState, states
+from darkroom_local.stack.state import ProcessState, StackState, base_url, states
 from darkroom_local.stack.view import SteadyConsole, View
 
 DATABASE: Final = "darkroom"
@@ -174,7 +174,8 @@ class Stack:
             ("HTTP", "HTTP", self.settings.http_port),
             ("commitment", "COMMITMENT", self.settings.commitment_port),
         ):
-            if port and not is_free(port, _host(name)):
+            host = self.settings.http_host if name == "HTTP" else _host(name)
+            if port and not is_free(port, host):
                 raise PortBusyError(
                     f"{what} port {port} is in use: stop what listens there, or choose another "
                     f"with --{name.lower()}-port or DARKROOM_{name}_PORT"
@@ -288,13 +289,14 @@ class Stack:
 
     def _announcement(self) -> list[str]:
         settings = self.settings
-        http = f"http://127.0.0.1:{settings.http_port}"
+        http = base_url(settings.http_host, settings.http_port)
         host = f"{socket.gethostname()} (127.0.0.1)"
         return [
             "Darkroom is ready",
             f"  after     {monotonic() - self._began:.1f} s",
             f"  DICOM     AE title {settings.ae_title}, port {settings.dicom_port} of {host}",
-            "            OPEN: any sender, any called AE title (docs/security.md)"
+            "            OPEN: any sender of this machine and, until one is named, of private"
+            " networks; any called AE title (docs/security.md)"
             if open_to_all()
             else "            unknown senders: " + os.environ["DARKROOM_UNKNOWN_AE"],
             *(
@@ -308,6 +310,11 @@ class Stack:
                 else []
             ),
             f"  REST      {http}/api/v1",
+            *(
+                [f"            without TLS on {settings.http_host}: read along the way"]
+                if settings.http_host != LOOPBACK
+                else []
+            ),
             f"  DICOMweb  {http}/dicom-web",
             f"  OpenAPI   {http}/docs",
             f"  log in    user admin, password in {self.layout.admin_password}",
@@ -369,6 +376,7 @@ class Stack:
             ae_title=self.settings.ae_title,
             dicom_port=self.settings.dicom_port,
             http_port=self.settings.http_port,
+            http_host=self.settings.http_host,
             processes=now,
         ).write(self.layout.state)
         self.view.changed(next(one for one in now if one.name == process.name))

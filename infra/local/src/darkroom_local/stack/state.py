@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from darkroom_common.settings import EVERY_INTERFACE
+from darkroom_local.engines.ports import LOOPBACK
 from darkroom_local.engines.supervisor import Supervised
 
 
@@ -25,6 +27,12 @@ class ProcessState:
     health_url: str | None
 
 
+def base_url(host: str, port: int) -> str:
+    """Return the URL under which this machine reaches what listens on an address of it."""
+    near = {EVERY_INTERFACE: LOOPBACK, "::": "::1"}.get(host, host)
+    return f"http://[{near}]:{port}" if ":" in near else f"http://{near}:{port}"
+
+
 @dataclass(frozen=True)
 class StackState:
     """A running stack."""
@@ -35,11 +43,12 @@ class StackState:
     dicom_port: int
     http_port: int
     processes: list[ProcessState] = field(default_factory=list)
+    http_host: str = LOOPBACK
 
     @property
     def base_url(self) -> str:
         """The base URL of the API."""
-        return f"http://127.0.0.1:{self.http_port}"
+        return base_url(self.http_host, self.http_port)
 
     def write(self, path: Path) -> None:
         """Replace the file as a whole."""

@@ -7,11 +7,11 @@ from urllib.parse import urlencode
 
 from starlette.requests import Request
 
+from darkroom_api.http.client import PROXY_FIELDS
 from darkroom_api.http.errors import study_not_found
 from darkroom_api.http.parts import parts_of
 from darkroom_common.dicom.identity import LONGEST_UID
 
-_PROXY: Final = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto")
 _PORT: Final = re.compile(r":\d+$")
 _USUAL: Final = {"http": 80, "https": 443}
 
@@ -26,7 +26,7 @@ def dicomweb_url(request: Request) -> str:
     if public is None:
         scheme, host = request.url.scheme, request.headers.get("host", request.url.netloc)
         server = request.scope.get("server")
-        proxied = any(name in request.headers for name in _PROXY)
+        proxied = any(name in request.headers for name in PROXY_FIELDS)
         if server and not proxied and not _PORT.search(host) and server[1] != _USUAL.get(scheme):
             host = f"{host}:{server[1]}"
         public = f"{scheme}://{host}"

@@ -2,13 +2,23 @@
 
 import re
 from collections.abc import Sequence
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Final
 
+from starlette.requests import Request
 from starlette.types import Scope
 
 from darkroom_common.http.door import Network, crowd_of, is_within
 
+PROXY_FIELDS: Final = (
+    "forwarded",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+)
+"""Fields that proxies add."""
+_LOOPBACK: Final = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 _FORWARDED: Final = b"x-forwarded-for"
 _WITH_PORT: Final = re.compile(r"\[(?P<v6>[^\]]+)\](?::\d+)?|(?P<v4>[\d.]+):\d+")
 
@@ -38,6 +48,13 @@ def address_of(scope: Scope) -> str:
     """Return who asks as limits and the log have it: an IPv4 address or an IPv6 network."""
     client: tuple[str, int] | None = scope.get("client")
     return crowd_of(client[0]) if client else "unknown"
+
+
+def is_local(request: Request) -> bool:
+    """Tell whether a program of this machine asks, and no proxy of this machine for another."""
+    client = request.client
+    asks = client is not None and is_within(client.host, _LOOPBACK)
+    return asks and not any(name in request.headers for name in PROXY_FIELDS)
 
 
 def _address(text: str) -> str | None:

@@ -1,12 +1,15 @@
 """Health on the public port, and the metrics of all services in the local stack."""
 
+from secrets import compare_digest
+
 import httpx
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from darkroom_api.http.client import is_local
 from darkroom_api.http.documented import errors
-from darkroom_api.http.errors import ApiError, Code
+from darkroom_api.http.errors import ApiError, Code, token_invalid
 from darkroom_api.http.parts import parts_of
 
 METRICS_LIMIT = 2.0  # seconds
@@ -24,7 +27,12 @@ async def readyz(request: Request) -> JSONResponse:
 
 
 async def service_metrics(request: Request, service: str) -> Response:
-    """Pass on the metrics of a service: of one machine's stack, where nobody else collects them."""
+    """Pass on the metrics of a service: of one machine's stack, where nobody else collects them.
+
+    They name destinations and printers: they are for this machine, or for who has the token.
+    """
+    if not is_local(request) and not _has_token(request):
+        raise token_invalid()
     target = parts_of(request.scope).settings.metrics_targets.get(service)
     if target is None:
         raise ApiError(404, Code.NOT_FOUND, "There is nothing here.")
@@ -37,6 +45,16 @@ async def service_metrics(request: Request, service: str) -> Response:
     return Response(answer.content, media_type=answer.headers.get("content-type", "text/plain"))
 
 
+def _has_token(request: Request) -> bool:
+    token = parts_of(request.scope).settings.metrics_token
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    return (
+        token is not None
+        and scheme.casefold() == "bearer"
+        and compare_digest(given.strip().encode(), token.get_secret_value().encode())
+    )
+
+
 def add(app: FastAPI) -> None:
     """Add the routes."""
     app.add_api_route("/livez", livez, tags=["health"])
@@ -47,5 +65,8 @@ def add(app: FastAPI) -> None:
         responses={503: {"description": "Not ready; the body says why."}},
     )
     app.add_api_route(
-        "/metrics/{service}", service_metrics, include_in_schema=False, responses=errors(404, 502)
+        "/metrics/{service}",
+        service_metrics,
+        include_in_schema=False,
+        responses=errors(401, 404, 502),
     )

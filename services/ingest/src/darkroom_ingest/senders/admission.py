@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, StrEnum
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final, Literal
 
 from darkroom_common.dicom.charset import is_assumable
@@ -12,6 +12,18 @@ from darkroom_common.specs.ae_titles import fits, is_pattern, precision
 
 _AE_TITLE: Final = re.compile(r"[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?")
 _UID: Final = re.compile(r"[0-9][0-9.]{0,63}")
+_PRIVATE: Final = tuple(
+    ip_network(network)
+    for network in (
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "169.254.0.0/16",
+        "fc00::/7",
+        "fe80::/10",
+    )
+)
+"""RFC 1918, RFC 4193, and what stays on its link."""
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -105,11 +117,18 @@ class Absence(Enum):
 
 @dataclass(frozen=True)
 class Policy:
-    """What holds whatever is listed."""
+    """What holds whatever is listed.
+
+    Attributes:
+        accept_unknown: whether who is not listed may send.
+        only_nearby: such callers come from this machine or, until a sender is listed that is not
+            disabled, from a private network.
+    """
 
     ae_title: str
     require_called: bool
     accept_unknown: bool
+    only_nearby: bool = False
 
 
 @dataclass(frozen=True)
@@ -162,9 +181,20 @@ def _decide(caller: Caller, policy: Policy, roster: Roster) -> Permit | Denied:
         policy.require_called and caller.called_ae_title not in _answered_to(policy, roster)
     ):
         return Denied.CALLED
-    if not is_ae_title(caller.calling_ae_title) or (sender is None and not policy.accept_unknown):
+    if not is_ae_title(caller.calling_ae_title):
         return Denied.CALLING
-    return Permit() if sender is None else _permit(caller, sender)
+    if sender is not None:
+        return _permit(caller, sender)
+    return Permit() if _welcomes(caller, policy, roster) else Denied.CALLING
+
+
+def _welcomes(caller: Caller, policy: Policy, roster: Roster) -> bool:
+    """Return whether a caller may send that is not listed."""
+    if not policy.accept_unknown or not policy.only_nearby:
+        return policy.accept_unknown
+    address = _address(caller.host)
+    named = any(one.enabled for one in roster.senders)
+    return address.is_loopback or (not named and any(address in one for one in _PRIVATE))
 
 
 def _permit(caller: Caller, sender: Sender) -> Permit | Denied:

@@ -31,7 +31,8 @@ class Refresh:
         self._policy = policy
         self._trouble = ""
         if policy.accept_unknown:
-            log.warning("senders.open", reason="UNKNOWN_AE is accept: any AE may send")
+            whom = "nearby: any AE near us" if policy.only_nearby else "accept: any AE"
+            log.warning("senders.open", reason=f"UNKNOWN_AE is {whom} may send")
         if isinstance(copy.roster, Absence):
             log.warning(
                 "senders.not_known",
