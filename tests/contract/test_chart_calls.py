@@ -223,3 +223,32 @@ def test_workers_get_their_memory_error_before_the_pod_is_killed(
 def test_what_the_chart_decides_or_cannot_do_is_refused(helm: str, wrong: str) -> None:
     with pytest.raises(AssertionError, match=wrong.split("=", maxsplit=1)[0].rpartition(".")[2]):
         render(helm, f"--set={wrong}")
+
+
+@pytest.mark.parametrize("everywhere", ["0.0.0.0/0", "::/0"])
+def test_no_pod_reaches_the_metadata_of_its_machine(helm: str, everywhere: str) -> None:
+    """Whoever may call everywhere still may not call where clouds hand out credentials."""
+    open_ = json.dumps([{"ipBlock": {"cidr": everywhere, "except": ["198.51.100.0/24"]}}])
+    names = ("destinationsTo", "postgres.to", "rabbitmq.to", "otlp.to", "dns.to")
+    told = ",".join(f"networkPolicy.{name}={open_}" for name in names)
+    never = {
+        "0.0.0.0/0": {"169.254.0.0/16", "168.63.129.16/32", "100.100.100.200/32"},
+        "::/0": {"fd00:ec2::254/128", "fd20:ce::254/128", "fe80::/10"},
+    }[everywhere]
+    for given in ((), EVERYTHING, (*EVERYTHING, f"--set-json={told}")):
+        manifests = render(helm, *given)
+        for policy in of_kind(manifests, "NetworkPolicy"):
+            for rule in policy["spec"].get("egress", []):
+                for peer in rule.get("to", []):
+                    block = peer.get("ipBlock", {})
+                    if block.get("cidr") == everywhere:
+                        assert never <= set(block["except"]), policy["metadata"]["name"]
+    blocks = [
+        peer["ipBlock"]
+        for policy in of_kind(manifests, "NetworkPolicy")
+        for rule in policy["spec"].get("egress", [])
+        for peer in rule.get("to", [])
+        if "ipBlock" in peer
+    ]
+    assert blocks
+    assert all("198.51.100.0/24" in block["except"] for block in blocks)

@@ -12,7 +12,6 @@ from darkroom_common.health import Health
 def an_app() -> FastAPI:
     """Make the application; nothing of it is asked, so most parts are missing."""
     missing = cast("Any", None)
-<<<<<<< HEAD
     return create_app(
         Parts(
             settings=missing,
@@ -23,30 +22,11 @@ def an_app() -> FastAPI:
             tokens=missing,
             guard=missing,
             parsing=missing,
+            searches=missing,
             broker=missing,
             database=missing,
             outbox=missing,
             seal=missing,
             blind=missing,
-=======
-    with ThreadPoolExecutor(1) as parsers:
-        return create_app(
-            Parts(
-                settings=missing,
-                health=Health("api", "1"),
-                reader=missing,
-                store=missing,
-                accounts=missing,
-                tokens=missing,
-                guard=missing,
-                searches=missing,
-                parsers=parsers,
-                broker=missing,
-                database=missing,
-                outbox=missing,
-                seal=missing,
-                blind=missing,
-            )
->>>>>>> 5658f88 (Give every request one deadline, and searches a cost and a share)
         )
     )

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ from tests.support.services import Services
 
 LIMIT = 11.0
 """Seconds that anybody may wait, with one for a machine that is busy."""
-DESTINATION = {"name": "PACS", "ae_title": "PACS", "host": "192.0.2.1", "port": 104}
+PACS = {"ae_title": "PACS", "host": "192.0.2.1", "port": 104}
 
 
 def processes_of(data: Path) -> list[int]:
@@ -75,7 +76,7 @@ async def test_a_database_that_hangs_is_503_in_time_and_nothing_stays_behind(
                     *(asked(api.client, "GET", "/api/v1/destinations") for _ in range(5)),
                     *(asked(api.client, "GET", "/api/v1/print/jobs") for _ in range(5)),
                     asked(api.client, "GET", "/api/v1/auth/me"),
-                    asked(api.client, "PUT", "/api/v1/destinations/PACS", json=DESTINATION),
+                    asked(api.client, "PUT", "/api/v1/destinations/PACS", json=PACS),
                     asked(api.client, "GET", "/dicom-web/studies/1.2/metadata"),
                     asked(
                         api.anonymous,
@@ -97,22 +98,22 @@ async def test_a_database_that_hangs_is_503_in_time_and_nothing_stays_behind(
         await services.stop()
 
 
-@asynccontextmanager
-async def silent_port() -> AsyncIterator[int]:
-    """A port that takes connections and says nothing."""
-    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
+@contextmanager
+def silent_port() -> Iterator[int]:
+    """A port that the kernel takes connections for, and nobody else."""
+    with socket.create_server(("127.0.0.1", 0), backlog=50) as listener:
+        port: int = listener.getsockname()[1]
+        yield port
 
 
 async def test_a_broker_that_hangs_is_503_in_time(services: Services) -> None:
-    async with silent_port() as port:
+    with silent_port() as port:
         services.amqp_url = f"amqp://guest:guest@127.0.0.1:{port}/"
         async with running_api(services) as api:
             answers = await asyncio.gather(
-                asked(api.client, "POST", "/api/v1/destinations", json=DESTINATION),
+                asked(api.client, "POST", "/api/v1/destinations", json={"name": "PACS", **PACS}),
                 asked(api.client, "DELETE", "/api/v1/printers/FILM"),
-                asked(api.client, "PUT", "/api/v1/senders/CT1", json={}),
+                asked(api.client, "PUT", "/api/v1/destinations/PACS", json=PACS),
             )
             assert {answer.status_code for answer in answers} == {503}
             assert {answer.headers["retry-after"] for answer in answers} == {"5"}

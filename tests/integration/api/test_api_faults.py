@@ -3,6 +3,8 @@
 import asyncio
 from pathlib import Path
 
+import asyncpg
+
 from darkroom_local.engines.postgres import PrivatePostgres
 from tests.integration.api.conftest import Api, running_api
 from tests.support.builders import a_data_set
@@ -59,3 +61,39 @@ async def test_sigterm_finishes_what_is_open(api: Api) -> None:
         assert received == int(answer.headers["content-length"])
     assert stopping is not None
     assert await stopping == 0
+
+
+async def test_a_schema_that_is_not_migrated_is_503(tmp_path: Path, services: Services) -> None:
+    del tmp_path
+    async with running_api(services) as api:
+        connection = await asyncpg.connect(services.superuser_url)
+        for change, path in (
+            ("DROP VIEW ingest.sender", "/api/v1/senders"),
+            ("REVOKE ALL ON print.printer FROM darkroom_api", "/api/v1/printers"),
+            ("DROP SCHEMA transmit CASCADE", "/api/v1/destinations"),
+        ):
+            await connection.execute(change)
+            answer = await api.client.get(path)
+            assert answer.status_code == 503, answer.text
+            assert answer.headers["retry-after"] == "5"
+            assert answer.json()["name"] == "DATABASE_ERROR"
+        await connection.close()
+
+
+async def test_the_metrics_of_a_service_are_for_this_machine(services: Services) -> None:
+    services.extra |= {
+        "METRICS_TOKEN": "m" * 20,
+        "METRICS_TARGETS": '{"api": "http://127.0.0.1:1"}',
+    }
+    async with running_api(services) as api:
+
+        async def status(**headers: str) -> int:
+            return (await api.anonymous.get("/metrics/api", headers=headers)).status_code
+
+        assert await status() == 502  # asked, and not there
+        for name in ("x-forwarded-for", "forwarded", "via"):
+            assert await status(**{name: "198.51.100.7"}) == 401
+        proxied = {"x-forwarded-for": "198.51.100.7"}
+        assert await status(**proxied, authorization=f"Bearer {'m' * 20}") == 502
+        for wrong in (f"Bearer {'m' * 19}", f"Basic {'m' * 20}", "Bearer", "", "Bearer \xe4"):
+            assert await status(**proxied, authorization=wrong) == 401

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import json
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -159,7 +160,8 @@ async def test_a_technician_prints_a_series_and_sees_what_was_printed(
 @pytest.mark.req("PRN-06")
 async def test_what_cannot_be_printed_is_said_in_words(ward: Ward) -> None:
     await ward.add_printer(1)
-    series = await ward.send(*a_series(1))
+    (image,) = a_series(1)
+    series = await ward.send(image)
     order = {"printer": "FILM", "series_instance_uid": series}
 
     async def refused(path: str, status: int, **changes: Any) -> str:
@@ -178,10 +180,26 @@ async def test_what_cannot_be_printed_is_said_in_words(ward: Ward) -> None:
     assert "All films come as a PDF" in await refused("/preview", 422, film=0)
 
     assert "layout" in await refused("/jobs", 422, layout="STANDARD\\0,9")
-    answer = await ward.technician.post(f"{BASE}/jobs", json=order | {"film_size": "A3"})
-    job = await ward.until(answer.json()["job_id"], "FAILED")
-    assert "film_size" in job["reason"]
-    assert job["films_done"] == 0
+    wrong: dict[str, dict[str, Any]] = {
+        "film_size": {"film_size": "A3"},
+        "medium": {"medium": "GLASS"},
+        "layout": {"layout": "ROW\\9,9", "arrange": "printer"},
+        "body": {"min_density": 400},
+    }
+    for field, changed in wrong.items():
+        assert f'"field":"{field}"' in await refused("/jobs", 422, **changed)
+    frame = {"sop_instance_uid": str(image.SOPInstanceUID), "frame": 2}
+    assert "it has 1 frames" in await refused(
+        "/jobs", 422, series_instance_uid=None, images=[frame]
+    )
+    windowed = {**frame, "frame": 1, "window": {"center": "@", "width": 1}}
+    body = json.dumps({"printer": "FILM", "images": [windowed]}).replace('"@"', "1e400")
+    answer = await ward.technician.post(
+        f"{BASE}/jobs", content=body, headers={"content-type": "application/json"}
+    )
+    assert answer.status_code == 422
+    listed = await ward.technician.get(f"{BASE}/jobs")
+    assert listed.json()["data"] == []
 
     taken = await ward.technician.post("/api/v1/printers", json={"name": "MINE"})
     assert taken.status_code == 403

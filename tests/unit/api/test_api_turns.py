@@ -2,7 +2,7 @@
 
 import asyncio
 
-from darkroom_api.http.turns import Turns
+from darkroom_api.studies.turns import Turns
 
 
 async def test_a_user_with_many_searches_leaves_room_for_others() -> None:

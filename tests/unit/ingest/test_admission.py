@@ -35,6 +35,7 @@ from tests.support.builders import CT
 
 LISTED = Policy("DARKROOM", require_called=True, accept_unknown=False)
 OPEN = Policy("DARKROOM", require_called=False, accept_unknown=True)
+NEARBY = Policy("DARKROOM", require_called=False, accept_unknown=True, only_nearby=True)
 DIGEST = "ab" * 32
 MR = "1.2.840.10008.5.1.4.1.1.4"
 
@@ -243,3 +244,42 @@ def test_the_copy_keeps_the_last_good_list(tmp_path: Path) -> None:
     assert RosterCopy(path).roster == copy.roster
     copy.put(Roster((), (dataclasses.replace(a_sender(), enabled=False),)))
     assert not standing.may(CommandField.C_STORE, CT)
+
+
+@pytest.mark.req("ING-05")
+@pytest.mark.parametrize(
+    ("host", "first", "later"),
+    [
+        ("127.0.0.1", True, True),
+        ("127.8.8.8", True, True),
+        ("::1", True, True),
+        ("::ffff:127.0.0.1", True, True),
+        ("10.1.2.3", True, False),
+        ("172.16.0.1", True, False),
+        ("172.31.255.255", True, False),
+        ("192.168.1.1", True, False),
+        ("169.254.9.9", True, False),
+        ("fd12::1", True, False),
+        ("fe80::1%eth0", True, False),
+        ("::ffff:192.168.1.1", True, False),
+        ("172.32.0.1", False, False),
+        ("100.64.0.1", False, False),
+        ("192.0.2.1", False, False),
+        ("8.8.8.8", False, False),
+        ("2001:db8::1", False, False),
+        ("::ffff:8.8.8.8", False, False),
+    ],
+)
+def test_one_machine_is_open_to_its_network_until_a_sender_is_named(
+    host: str, *, first: bool, later: bool
+) -> None:
+    disabled = Roster((), (a_sender("BAD*", enabled=False),))
+    for roster in (Roster(), disabled, Absence.NEVER_READ):
+        found = verdict(roster, "ANYBODY", policy=NEARBY, host=host)
+        assert (found == Permit()) is first
+    named = Roster((), (a_sender("CT1", **hosts("8.8.0.0/16")), a_sender("US*")))
+    found = verdict(named, "ANYBODY", policy=NEARBY, host=host)
+    assert found == (Permit() if later else Denied.CALLING)
+    assert isinstance(verdict(named, "CT1", policy=NEARBY, host="8.8.8.8"), Permit)
+    assert isinstance(verdict(named, "US7", policy=NEARBY, host=host), Permit)
+    assert verdict(Absence.UNREADABLE, "X", policy=NEARBY, host=host) is Denied.NO_ROSTER

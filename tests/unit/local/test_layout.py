@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from darkroom_common.settings import EVERY_INTERFACE
 from darkroom_local.stack.keyring import Keyring, KeysLostError
 from darkroom_local.stack.layout import Layout, SettingError, Settings
 from darkroom_local.stack.plan import Plan, environment
+from darkroom_local.stack.state import base_url
 
 
 @pytest.fixture
@@ -135,3 +137,33 @@ def test_a_users_setting_reaches_the_services_unless_it_is_ours(
     assert "DARKROOM_JWT_KEY" not in given
     assert "DARKROOM_POSTGRES_URL" not in given
     assert "UNRELATED_SECRET" not in given
+
+
+def test_one_machine_keeps_to_itself_unless_it_is_told_otherwise(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DARKROOM_HTTP_HOST", "DARKROOM_UNKNOWN_AE"):
+        monkeypatch.delenv(name, raising=False)
+    assert Settings.load(tmp_path, 1, 2, 3, "A").http_host == "127.0.0.1"
+    assert plan.service("api").environment["DARKROOM_HTTP_HOST"] == "127.0.0.1"
+    assert plan.service("ingest").environment["DARKROOM_UNKNOWN_AE"] == "nearby"
+    assert plan.service("ingest").environment["DARKROOM_HEALTH_HOST"] == "127.0.0.1"
+    told = replace(plan, settings=replace(plan.settings, http_host=EVERY_INTERFACE))
+    assert told.service("api").environment["DARKROOM_HTTP_HOST"] == EVERY_INTERFACE
+    monkeypatch.setenv("DARKROOM_HTTP_HOST", "10.0.0.5")
+    assert Settings.load(tmp_path, 1, 2, 3, "A").http_host == "10.0.0.5"
+    monkeypatch.setenv("DARKROOM_UNKNOWN_AE", "reject")
+    assert plan.service("ingest").environment["DARKROOM_UNKNOWN_AE"] == "reject"
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8080"),
+        (EVERY_INTERFACE, "http://127.0.0.1:8080"),
+        ("::", "http://[::1]:8080"),
+        ("10.0.0.5", "http://10.0.0.5:8080"),
+    ],
+)
+def test_the_api_is_reached_where_it_listens(host: str, url: str) -> None:
+    assert base_url(host, 8080) == url

@@ -3,24 +3,22 @@
 import asyncio
 import gc
 from functools import partial
+from typing import Final
 
 from darkroom_api.accounts.accounts import Accounts
 from darkroom_api.accounts.guard import Guard
 from darkroom_api.accounts.passwords import Passwords
 from darkroom_api.accounts.tokens import AccessTokens
 from darkroom_api.app import VIEWS, create_app
-<<<<<<< HEAD
 from darkroom_api.dicomweb import parsing
-=======
 from darkroom_api.http import deadline
->>>>>>> 5658f88 (Give every request one deadline, and searches a cost and a share)
 from darkroom_api.http.handlers import refusal
 from darkroom_api.http.middleware import RequestScope
 from darkroom_api.http.parts import Parts
-from darkroom_api.http.turns import Turns
 from darkroom_api.jobs.accepted import AcceptedCommands
 from darkroom_api.preparation import Preparation
 from darkroom_api.settings import ApiSettings
+from darkroom_api.studies.turns import Turns
 from darkroom_common.amqp.rabbitmq import open_broker
 from darkroom_common.clock import SYSTEM_CLOCK
 from darkroom_common.http.limits import Limits
@@ -34,13 +32,9 @@ from darkroom_common.postgres.pool import open_database
 from darkroom_common.seal import Seal
 from darkroom_common.service import Service
 from darkroom_common.topology import API_REFUSALS
-<<<<<<< HEAD
 from darkroom_common.workers import open_workers
-=======
 
-PARSERS: Final = 4
 SEARCHES_OF_A_USER: Final = 2
->>>>>>> 5658f88 (Give every request one deadline, and searches a cost and a share)
 
 
 async def run(service: Service, settings: ApiSettings) -> None:
@@ -90,13 +84,9 @@ async def run(service: Service, settings: ApiSettings) -> None:
                 outbox=outbox,
                 seal=Seal(keys),
                 blind=blind,
-<<<<<<< HEAD
                 parsing=parsing.Parsing(store, workers),
-=======
                 # Half of the pool is for all else: signing in, jobs, the objects of a viewer.
                 searches=Turns(max(1, settings.database_connections // 2), SEARCHES_OF_A_USER),
-                parsers=parsers,
->>>>>>> 5658f88 (Give every request one deadline, and searches a cost and a share)
             )
             server = HttpServer(
                 "api",

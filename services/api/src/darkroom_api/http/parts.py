@@ -7,12 +7,9 @@ from starlette.types import Scope
 from darkroom_api.accounts.accounts import Accounts
 from darkroom_api.accounts.guard import Guard
 from darkroom_api.accounts.tokens import AccessTokens
-<<<<<<< HEAD
 from darkroom_api.dicomweb.parsing import Parsing
-=======
-from darkroom_api.http.turns import Turns
->>>>>>> 5658f88 (Give every request one deadline, and searches a cost and a share)
 from darkroom_api.settings import ApiSettings
+from darkroom_api.studies.turns import Turns
 from darkroom_common.amqp.broker import Broker
 from darkroom_common.health import Health
 from darkroom_common.index.reader import IndexReader
@@ -39,13 +36,8 @@ class Parts:
     outbox: Outbox
     seal: Seal
     blind: BlindIndex
-<<<<<<< HEAD
     parsing: Parsing
-=======
     searches: Turns
-    parsers: ThreadPoolExecutor
-    """Where pydicom parses; its threads wait for the store, so they are not the store's own."""
->>>>>>> 5658f88 (Give every request one deadline, and searches a cost and a share)
 
 
 def parts_of(scope: Scope) -> Parts:
