@@ -11,8 +11,10 @@ import pytest
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys, decode_key
 from darkroom_common.postgres.pool import open_database
 from tests.integration.api.seed import Seed
+from tests.support.line_fixture import connect
 from tests.support.services import Services, prepare_database, role_url
 
+__all__ = ["ADMIN", "Api", "connect", "running_api"]
 ADMIN = "admin"
 
 
