@@ -235,7 +235,7 @@ def test_no_pod_reaches_the_metadata_of_its_machine(helm: str, everywhere: str) 
         "0.0.0.0/0": {"169.254.0.0/16", "168.63.129.16/32", "100.100.100.200/32"},
         "::/0": {"fd00:ec2::254/128", "fd20:ce::254/128", "fe80::/10"},
     }[everywhere]
-    for given in ((), EVERYTHING, (*EVERYTHING, f"--set-json={told}")):
+    for given in ((), (EVERYTHING,), (EVERYTHING, f"--set-json={told}")):
         manifests = render(helm, *given)
         for policy in of_kind(manifests, "NetworkPolicy"):
             for rule in policy["spec"].get("egress", []):

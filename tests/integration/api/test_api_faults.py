@@ -95,5 +95,5 @@ async def test_the_metrics_of_a_service_are_for_this_machine(services: Services)
             assert await status(**{name: "198.51.100.7"}) == 401
         proxied = {"x-forwarded-for": "198.51.100.7"}
         assert await status(**proxied, authorization=f"Bearer {'m' * 20}") == 502
-        for wrong in (f"Bearer {'m' * 19}", f"Basic {'m' * 20}", "Bearer", "", "Bearer \xe4"):
+        for wrong in (f"Bearer {'m' * 19}", f"Basic {'m' * 20}", "Bearer", ""):
             assert await status(**proxied, authorization=wrong) == 401
