@@ -3,6 +3,7 @@
 import asyncio
 
 from darkroom_api.studies.turns import Turns
+from tests.support.waiting import until
 
 
 async def test_a_user_with_many_searches_leaves_room_for_others() -> None:
@@ -20,8 +21,7 @@ async def test_a_user_with_many_searches_leaves_room_for_others() -> None:
             tasks.create_task(search("greedy"))
         for user in ("one", "other", "late"):
             tasks.create_task(search(user))
-        while len(running) < 4:
-            await asyncio.sleep(0)
+        await until(lambda: len(running) == 4)
         assert sorted(running) == ["greedy", "greedy", "one", "other"]
         go.set()
     assert len(running) == 13
@@ -31,10 +31,8 @@ async def test_a_user_with_many_searches_leaves_room_for_others() -> None:
 async def test_who_gives_up_frees_the_turn() -> None:
     turns = Turns(at_once=1, of_each=1)
     waiting = asyncio.create_task(_hold(turns, "a"))
-    for _ in range(3):
-        await asyncio.sleep(0)
     second = asyncio.create_task(_hold(turns, "a"))
-    await asyncio.sleep(0)
+    await asyncio.wait({waiting, second}, timeout=0.05)
     for task in (second, waiting):
         task.cancel()
     await asyncio.gather(second, waiting, return_exceptions=True)

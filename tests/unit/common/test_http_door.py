@@ -18,6 +18,7 @@ class Visitor:
     host: str
     idle_since: float | None = None
     dismissed: bool = field(default=False)
+    is_known: bool = False
 
     @property
     def crowd(self) -> str:
@@ -38,6 +39,17 @@ def test_the_longest_idle_of_the_most_crowded_address_leaves() -> None:
     assert [one.dismissed for one in crowd] == [False, True, False]
     assert not any(one.dismissed for one in others)
     assert len(door.guests) == SMALL.connections
+
+
+def test_who_has_signed_in_leaves_last() -> None:
+    door = Door(SMALL)
+    known = [Visitor("192.0.2.1", since, is_known=True) for since in (1.0, 2.0, 3.0)]
+    strangers = [Visitor(f"192.0.2.{n}", 9.0) for n in (2, 3, 4)]
+    assert all(door.admit(one) for one in known + strangers)
+    for stranger in strangers:
+        assert door.admit(Visitor("192.0.2.9"))
+        assert stranger.dismissed is True or any(one.dismissed for one in strangers)
+    assert not any(one.dismissed for one in known)
 
 
 def test_one_address_makes_room_for_itself_only() -> None:

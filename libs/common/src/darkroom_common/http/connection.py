@@ -57,6 +57,7 @@ class HttpConnection(asyncio.BufferedProtocol):
 
     def __init__(self, served: Served) -> None:
         self.host = ""
+        self.is_known = False
         self.peer: tuple[str, int] | None = None
         self.own: tuple[str, int] | None = None
         self._served = served
@@ -150,6 +151,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         exchange = self._exchange
         if exchange is None or self.transport.is_closing():
             return
+        self.is_known = self.is_known or "principal" in exchange.scope
         if not exchange.input_ended:
             self._linger()
         elif not persistent or self._half_closed or self._finishing:

@@ -23,6 +23,11 @@ class Guest(Protocol):
         ...
 
     @property
+    def is_known(self) -> bool:
+        """Whether somebody has signed in on it."""
+        ...
+
+    @property
     def idle_since(self) -> float | None:
         """Since when it waits for its client; None while nothing else may close it."""
         ...
@@ -34,6 +39,8 @@ class Guest(Protocol):
 
 class Door:
     """Counts connections; a full house lets the longest idle of the most crowded address go.
+
+    Those on which somebody has signed in go last.
 
     Args:
         limits: in all and of an address.
@@ -71,7 +78,9 @@ class Door:
         idle = [(one.idle_since, one) for one in among if one.idle_since is not None]
         if not idle:
             return False
-        _, chosen = min(idle, key=lambda one: (-self._counts[one[1].crowd], one[0]))
+        _, chosen = min(
+            idle, key=lambda one: (one[1].is_known, -self._counts[one[1].crowd], one[0])
+        )
         self.leave(chosen)
         chosen.dismiss()
         return True

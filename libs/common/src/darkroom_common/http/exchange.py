@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 
+from darkroom_common.clock import wall_seconds
 from darkroom_common.http.wire import Head, Mark
 
 Scope = MutableMapping[str, Any]
@@ -211,7 +213,7 @@ def head_of(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
         ValueError: a field would be more than one.
     """
     phrase = HTTPStatus(status).phrase
-    parts = [f"HTTP/1.1 {status} {phrase}\r\n".encode(), b"date: %s\r\n" % _date()]
+    parts = [f"HTTP/1.1 {status} {phrase}\r\n".encode(), _date(int(wall_seconds()))]
     for name, value in headers:
         if b"\r" in value or b"\n" in value or b"\0" in value or b"\n" in name or b":" in name:
             raise ValueError("a field of an answer holds the end of a line")
@@ -230,5 +232,6 @@ def answer_of(status: int, media_type: str, body: bytes) -> bytes:
     return head_of(status, headers) + body
 
 
-def _date() -> bytes:
-    return formatdate(usegmt=True).encode()
+@lru_cache(maxsize=1)
+def _date(second: int) -> bytes:
+    return b"date: %s\r\n" % formatdate(second, usegmt=True).encode()
