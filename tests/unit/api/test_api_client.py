@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from darkroom_api.http.client import address_of, client_of
+from darkroom_api.accounts.client import address_of, client_of
 
 PROXIES = (ip_network("10.0.0.0/24"), ip_network("fd00::/8"))
 

@@ -9,9 +9,9 @@ from starlette.responses import Response
 
 from darkroom_api.accounts.accounts import NameLocked, Session, User
 from darkroom_api.accounts.attempts import DEVICE_LIFETIME, Origin
+from darkroom_api.accounts.client import address_of
 from darkroom_api.accounts.passwords import LineFull
 from darkroom_api.accounts.tokens import ACCESS_LIFETIME
-from darkroom_api.http.client import address_of
 from darkroom_api.http.documented import errors
 from darkroom_api.http.errors import invalid_credentials, line_full, name_locked, token_invalid
 from darkroom_api.http.guarded import principal_of

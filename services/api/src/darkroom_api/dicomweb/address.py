@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from starlette.requests import Request
 
-from darkroom_api.http.client import PROXY_FIELDS
+from darkroom_api.accounts.client import PROXY_FIELDS
 from darkroom_api.http.errors import study_not_found
 from darkroom_api.http.parts import parts_of
 from darkroom_common.dicom.identity import LONGEST_UID

@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from darkroom_api.http.client import is_local
+from darkroom_api.accounts.client import is_local
 from darkroom_api.http.documented import errors
 from darkroom_api.http.errors import ApiError, Code, token_invalid
 from darkroom_api.http.parts import parts_of

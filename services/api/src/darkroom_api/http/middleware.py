@@ -16,7 +16,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from darkroom_api.http.client import client_of
+from darkroom_api.accounts.client import client_of
 from darkroom_api.http.deadline import BETWEEN_PARTS, Deadline, begin
 from darkroom_api.http.errors import PROBLEM, ApiError, internal_error, problem, too_late
 from darkroom_common.clock import monotonic
