@@ -30,6 +30,7 @@ from tests.bench.report import QUICK, Table
 from tests.integration.metadata.test_indexer import Bench
 from tests.support.builders import CT, a_data_set, encode, new_uid
 from tests.support.dicom_peer import Association
+from tests.support.headers import reading_here
 from tests.support.services import WITH_SCHEMA, Services, prepare_database, role_url
 from tests.support.waiting import until
 
@@ -218,11 +219,9 @@ async def test_p8_growth(services: Services, postgres: PrivatePostgres) -> None:
         async with open_database(url, service="bench") as database, logged_in(services) as client:
             indexer = Indexer(
                 database,
-                FileSystemStore(services.store),
+                reading_here(FileSystemStore(services.store), blind, executor),
                 IndexRepository(RowWriter(keys)),
-                blind,
                 Outbox("index"),
-                executor,
             )
             bench = Bench(None, indexer, services.store)  # type: ignore[arg-type]
             growing = Growing(bench, url)

@@ -4,7 +4,6 @@ The rest of the 10,000 of design/reliability.md meets the real processes, in
 tests/integration/ingest/test_mutants.py.
 """
 
-import io
 import random
 import struct
 import time
@@ -28,9 +27,9 @@ from darkroom_common.dimse.wire.command import decode_command
 from darkroom_common.dimse.wire.pdu import ControlPdu, Fragment, PduParser, ProtocolError
 from darkroom_common.objects.receipt import ReceiptReader
 from darkroom_common.postgres.phi import BlindIndex
-from darkroom_metadata.indexing.extract import extract, header_of
 from tests.integration.ingest.real import store_command, value
 from tests.support.builders import CT, a_data_set, a_stored_item, encode
+from tests.support.headers import read_one
 from tests.support.mutation import a_seed, mutated, real_files
 
 IMPLICIT, EXPLICIT, BIG, DEFLATED = (
@@ -136,11 +135,7 @@ def header(chance: random.Random, file: bytes) -> None:
         size=len(mutant) - offset,
         transfer_syntax_uid=meta.transfer_syntax_uid,
     )
-    try:
-        found, _ = header_of(event, io.BytesIO(mutant))
-    except Exception:  # noqa: BLE001 - the kinds are many; the indexer catches them all
-        found = {}
-    extracted = extract(found, study_instance_uid="1.2", blind=BLIND)
+    extracted = read_one(event, mutant, BLIND)
     assert "\x00" not in extracted.header
     orjson.loads(extracted.header)
 

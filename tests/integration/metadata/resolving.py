@@ -164,10 +164,10 @@ async def house(superuser_url: str, directory: Path) -> AsyncIterator[House]:
     root.mkdir()
     async with indexing(prepared, root) as bench:
         indexer = bench.indexer
-        desk = Desk(indexer.database, indexer.store, BLIND, indexer.executor)
+        desk = Desk(indexer.database, indexer.reading)
         table = Resolutions(indexer.outbox).table
         claims = Claims(table, indexer.database, new_message_id(), 20.0)
         resolver = Resolver(claims, desk, KEYS, Seal(KEYS), indexer.outbox, RETENTION)
         reader = IndexReader(indexer.database, keys=KEYS, blind=BLIND)
-        upkeep = Upkeep(indexer.database, indexer.store, desk, KEYS)
+        upkeep = Upkeep(indexer.database, indexer.reading.store, desk, KEYS)
         yield House(bench, Decisions(resolver), reader, upkeep)

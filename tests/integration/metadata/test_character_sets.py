@@ -95,9 +95,7 @@ async def test_what_is_there_is_read_again_under_what_is_listed_now(bench: Bench
     assert (await names(bench))["CT-1"][1] == [UNDECLARED]
     await listed(bench, "CT-1", "GBK")
     indexer = bench.indexer
-    studies = StudyReindexer(
-        indexer.database, indexer.store, KEYS, BLIND, indexer.executor, Brake(Pace(0))
-    )
+    studies = StudyReindexer(indexer.database, indexer.reading, KEYS, Brake(Pace(0)))
     await Reindexing(indexer.database, studies, lambda _: None).run(Scope(every=True))
     assert (await names(bench))["CT-1"] == ("张三^李", [])
     (row,) = await bench.prepared.fetch(

@@ -135,7 +135,7 @@ async def stored(bench: Bench, content: bytes) -> StoredItem:
     )
     source = spooled / event.receipt
     source.write_bytes(content)
-    await bench.indexer.store.put_files([(event.object_key, source)])
+    await bench.indexer.reading.store.put_files([(event.object_key, source)])
     return event
 
 

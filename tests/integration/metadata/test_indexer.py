@@ -26,6 +26,7 @@ from darkroom_metadata.indexing.rows import RowWriter
 from darkroom_metadata.studies.lifecycle import Lifecycle
 from tests.support.builders import CT, a_data_set, a_stored_item, encode, new_uid
 from tests.support.database import Prepared
+from tests.support.headers import reading_here
 
 KEY = base64.b64encode(b"k" * 32).decode()
 KEYS = PhiKeys(1, {1: KEY})
@@ -95,11 +96,9 @@ async def indexing(prepared: Prepared, store: Path) -> AsyncIterator[Bench]:
         async with prepared.login("metadata") as database:
             indexer = Indexer(
                 database,
-                FileSystemStore(store),
+                reading_here(FileSystemStore(store), BLIND, executor),
                 IndexRepository(RowWriter(KEYS)),
-                BLIND,
                 Outbox("index"),
-                executor,
             )
             yield Bench(prepared, indexer, store)
 

@@ -7,16 +7,18 @@ import json
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import asyncpg
 import pytest
 from pydicom import dcmread
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ExplicitVRLittleEndian
 
+from darkroom_common.dicom.charset import Assumed
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.messages.events import StoredItem
-from darkroom_metadata.indexing import extract, filing
+from darkroom_metadata.indexing import filing, reading
+from darkroom_metadata.indexing.reading import Header
 from darkroom_metadata.reindexing import study as study_module
 from darkroom_metadata.reindexing.command import Reindexing
 from darkroom_metadata.reindexing.run import Busy, Scope
@@ -24,7 +26,7 @@ from darkroom_metadata.reindexing.study import StudyReindexer
 from darkroom_metadata.verification.judgement import Pace
 from darkroom_metadata.verification.verification import Brake
 from tests.integration.metadata.test_headers import stored, written
-from tests.integration.metadata.test_indexer import BLIND, KEY, KEYS, Bench, indexing
+from tests.integration.metadata.test_indexer import KEY, KEYS, Bench, indexing
 from tests.support.builders import a_data_set, new_uid
 from tests.support.database import Prepared
 from tests.support.headers import header_in
@@ -95,19 +97,16 @@ class Archive:
 
     def reindexing(self, pace: int = 0) -> Reindexing:
         indexer = self.bench.indexer
-        studies = StudyReindexer(
-            indexer.database, indexer.store, KEYS, BLIND, indexer.executor, Brake(Pace(pace))
-        )
+        studies = StudyReindexer(indexer.database, indexer.reading, KEYS, Brake(Pace(pace)))
         return Reindexing(indexer.database, studies, self.lines.append)
 
 
-def one_attribute(event: StoredItem, file: Any, _: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
+def one_attribute(event: StoredItem, file: BinaryIO, _: Assumed) -> Header:
     """Read a header as the earlier release did: the file was not rewound."""
     if event.transfer_syntax_uid != str(ExplicitVRLittleEndian):
-        file.seek(event.data_set_offset)
-        return {"00080005": {"vr": "CS", "Value": ["ISO_IR 192"]}}, ()
+        return Header({"00080005": {"vr": "CS", "Value": ["ISO_IR 192"]}})
     file.seek(0)
-    return header_in(file.read()), ()
+    return Header(header_in(file.read()))
 
 
 @pytest.fixture
@@ -122,7 +121,7 @@ async def archive(superuser_url: str, tmp_path: Path) -> AsyncIterator[Archive]:
 async def wrong(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     """Index as the earlier release did."""
     with monkeypatch.context() as earlier:
-        earlier.setattr(extract, "header_of", one_attribute)
+        earlier.setattr(reading, "ordinary_header", one_attribute)
         earlier.setattr(filing.KnownStudy, "disagrees", lambda *_: ())
         await archive.fill()
     studies = await archive.bench.prepared.fetch("SELECT modalities FROM index.study")

@@ -1,16 +1,15 @@
 """How metadata is put together."""
 
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 from darkroom_common.amqp.rabbitmq import open_broker
 from darkroom_common.jobs.lease import Claims
 from darkroom_common.jobs.tidy import tidy
 from darkroom_common.messages.base import new_message_id
-from darkroom_common.objects.store import ObjectStore, open_store
+from darkroom_common.objects.store import ObjectStore
 from darkroom_common.postgres.migrate import wait_until_compatible
 from darkroom_common.postgres.outbox import Outbox
-from darkroom_common.postgres.phi import BlindIndex, PhiKeys, decode_key
+from darkroom_common.postgres.phi import PhiKeys
 from darkroom_common.postgres.pool import Database, open_database
 from darkroom_common.seal import Seal
 from darkroom_common.service import Service
@@ -21,6 +20,7 @@ from darkroom_metadata.conflicts.repository import Resolutions
 from darkroom_metadata.conflicts.resolving import Resolver
 from darkroom_metadata.conflicts.upkeep import Upkeep
 from darkroom_metadata.indexing.indexer import Indexer
+from darkroom_metadata.indexing.reading import open_reading
 from darkroom_metadata.indexing.repository import IndexRepository
 from darkroom_metadata.indexing.rows import RowWriter
 from darkroom_metadata.settings import MetadataSettings
@@ -35,51 +35,42 @@ from darkroom_metadata.verification.verification import Brake, Contents, Rows
 
 async def run(service: Service, settings: MetadataSettings) -> None:
     """Index what is stored, until stopped."""
-    store = open_store(settings.store_url)
     keys = PhiKeys.parse(settings.phi_keys.get_secret_value())
-    blind = BlindIndex(
-        decode_key(settings.blind_index_key.get_secret_value(), setting="BLIND_INDEX_KEY")
-    )
     outbox = Outbox("index")
     async with (
+        open_reading(settings) as reading,
         open_database(settings.postgres_url.get_secret_value(), service="metadata") as database,
         open_broker(settings.amqp_url.get_secret_value(), service="metadata") as broker,
     ):
         await wait_until_compatible(
             database, schema="index", package="darkroom_metadata", stopping=service.stopping
         )
+        store = reading.store
         service.health.add("postgres", database.check)
         service.health.add("rabbitmq", broker.check)
         service.health.add("store", store.check)
-        with ThreadPoolExecutor(max_workers=2, thread_name_prefix="header") as executor:
-            indexer = Indexer(
-                database,
-                store,
-                IndexRepository(RowWriter(keys)),
-                blind,
-                outbox,
-                executor,
-                settings.batch_size,
-            )
-            lifecycle = Lifecycle(database, outbox, timedelta(seconds=settings.quiet_seconds))
-            schedule = _schedule(settings, database, store, outbox, indexer)
-            resolver = _resolver(settings, indexer, keys)
-            upkeep = Upkeep(database, store, resolver.desk, keys)
-            commands = Decisions(resolver)
-            async with service.background(
-                broker.consume_batches(
-                    METADATA_INDEX, indexer.index, size=METADATA_INDEX.prefetch, linger=0
-                ),
-                broker.consume(METADATA_STUDIES, Studies(database, outbox).handle),
-                broker.consume(METADATA_CONFLICTS, commands.handle),
-                resolver.runner.run(),
-                upkeep.run(),
-                outbox.run(database, broker),
-                lifecycle.run(),
-                tidy(database, inboxes=(indexer.inbox, commands.inbox)),
-                schedule.run(),
-            ):
-                await service.run_until_stopped()
+        indexer = Indexer(
+            database, reading, IndexRepository(RowWriter(keys)), outbox, settings.batch_size
+        )
+        lifecycle = Lifecycle(database, outbox, timedelta(seconds=settings.quiet_seconds))
+        schedule = _schedule(settings, database, store, outbox, indexer)
+        resolver = _resolver(settings, indexer, keys)
+        upkeep = Upkeep(database, store, resolver.desk, keys)
+        commands = Decisions(resolver)
+        async with service.background(
+            broker.consume_batches(
+                METADATA_INDEX, indexer.index, size=METADATA_INDEX.prefetch, linger=0
+            ),
+            broker.consume(METADATA_STUDIES, Studies(database, outbox).handle),
+            broker.consume(METADATA_CONFLICTS, commands.handle),
+            resolver.runner.run(),
+            upkeep.run(),
+            outbox.run(database, broker),
+            lifecycle.run(),
+            tidy(database, inboxes=(indexer.inbox, commands.inbox)),
+            schedule.run(),
+        ):
+            await service.run_until_stopped()
 
 
 def _resolver(settings: MetadataSettings, indexer: Indexer, keys: PhiKeys) -> Resolver:
@@ -87,7 +78,7 @@ def _resolver(settings: MetadataSettings, indexer: Indexer, keys: PhiKeys) -> Re
     table = Resolutions(indexer.outbox).table
     return Resolver(
         Claims(table, indexer.database, new_message_id(), settings.lease_seconds),
-        Desk(indexer.database, indexer.store, indexer.blind, indexer.executor),
+        Desk(indexer.database, indexer.reading),
         keys,
         Seal(keys),
         indexer.outbox,

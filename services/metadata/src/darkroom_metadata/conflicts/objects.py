@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -17,12 +16,12 @@ from darkroom_common.dicom.correction import Text, corrected
 from darkroom_common.dicom.part10 import HEAD_LIMIT, decode_head, encode_head
 from darkroom_common.errors import PermanentError
 from darkroom_common.objects.receipt import ReceiptReader
-from darkroom_common.objects.store import CHUNK, ObjectStore
-from darkroom_common.postgres.phi import BlindIndex
+from darkroom_common.objects.store import CHUNK
 from darkroom_common.postgres.pool import Database
 from darkroom_common.readers.ingest import read_character_sets
-from darkroom_metadata.indexing.extract import UNREADABLE, read_object
+from darkroom_metadata.indexing.extract import UNREADABLE
 from darkroom_metadata.indexing.item import Item
+from darkroom_metadata.indexing.reading import Reading
 
 _IN_KEY: Final = 16
 """Digits of the digest that a key has; see `darkroom_common.objects.keys`."""
@@ -62,15 +61,13 @@ class Desk:
     """
 
     database: Database
-    store: ObjectStore
-    blind: BlindIndex
-    executor: Executor
+    reading: Reading
 
     async def read(self, kept: Kept) -> Item:
         """Return what the index keeps of an object, all of which is read."""
         loop = asyncio.get_running_loop()
         assumed = await self._assumed(kept)
-        return await loop.run_in_executor(self.executor, self._read, kept, assumed)
+        return await loop.run_in_executor(self.reading.executor, self._read, kept, assumed)
 
     async def correct(self, kept: Kept, values: Values) -> Item:
         """Write an object with other values of some attributes; return what is new.
@@ -82,7 +79,9 @@ class Desk:
         """
         loop = asyncio.get_running_loop()
         assumed = await self._assumed(kept)
-        return await loop.run_in_executor(self.executor, self._correct, kept, values, assumed)
+        return await loop.run_in_executor(
+            self.reading.executor, self._correct, kept, values, assumed
+        )
 
     async def _assumed(self, kept: Kept) -> Assumed:
         async with self.database.acquire() as db:
@@ -91,14 +90,14 @@ class Desk:
 
     def _read(self, kept: Kept, assumed: Assumed) -> Item:
         reader = ReceiptReader()
-        with self.store.open_now(kept.object_key) as file:
+        with self.reading.store.open_now(kept.object_key) as file:
             while piece := file.read(CHUNK):
                 reader.feed(piece)
         receipt = reader.finish(receipt_id=kept.receipt, received_at=kept.received_at)
         if receipt.sha256 != kept.sha256:
             raise Damaged("an object is not as it was received")
         event = receipt.stored(kept.object_key)
-        return Item(event, read_object(self.store, event, self.blind, assumed))
+        return Item(event, self.reading.read(event, assumed))
 
     def _correct(self, kept: Kept, values: Values, assumed: Assumed) -> Item:
         item = self._read(kept, assumed)
@@ -109,14 +108,14 @@ class Desk:
             digest.update(piece)
         sha256 = digest.hexdigest()
         key = _key(kept, sha256)
-        with self.store.open_now(kept.object_key) as file:
+        with self.reading.store.open_now(kept.object_key) as file:
             meta, _ = decode_head(file.read(HEAD_LIMIT))
-        self.store.put_now(key, chain([encode_head(meta)], pieces()))
+        self.reading.store.put_now(key, chain([encode_head(meta)], pieces()))
         return self._read(replace(kept, object_key=key, sha256=sha256), assumed)
 
     def _corrected(self, item: Item, values: Values, text: Text) -> Iterator[bytes]:
         event, syntax = item.event, item.event.transfer_syntax_uid
-        with self.store.open_now(event.object_key) as file:
+        with self.reading.store.open_now(event.object_key) as file:
             yield from corrected(file, event.data_set_offset, syntax, values, text)
 
 

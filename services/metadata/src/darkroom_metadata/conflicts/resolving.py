@@ -137,7 +137,13 @@ class Resolver:
         self, db: Connection, row: asyncpg.Record, job: Attempt, decision: Decision
     ) -> Plan:
         return await plan(
-            db, row, job.row["action"], decision, job=job.id, keys=self.keys, blind=self.desk.blind
+            db,
+            row,
+            job.row["action"],
+            decision,
+            job=job.id,
+            keys=self.keys,
+            blind=self.desk.reading.blind,
         )
 
     @staticmethod

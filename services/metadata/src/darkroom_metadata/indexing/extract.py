@@ -1,20 +1,16 @@
 """What the index keeps of one object, read from its header."""
 
-import hashlib
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, time
 from functools import lru_cache
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 import orjson
 
-from darkroom_common.dicom.charset import NOTHING_ASSUMED, UNDECLARED, WRONG, Assumed, TextReader
-from darkroom_common.dicom.headers import Unusual, read_json
-from darkroom_common.dicom.json_model import DEFER_LIMIT, texts, to_json
+from darkroom_common.dicom.charset import UNDECLARED, WRONG
+from darkroom_common.dicom.json_model import texts
 from darkroom_common.dicom.json_values import JsonDataset
-from darkroom_common.dicom.part10 import HEAD_LIMIT
-from darkroom_common.dicom.stored import StoredObject, stored_object
 from darkroom_common.index.fields import (
     PATIENT_JSON,
     PATIENT_SEARCHABLE,
@@ -26,16 +22,33 @@ from darkroom_common.index.fields import (
     search_text,
     search_tokens,
 )
-from darkroom_common.messages.events import StoredItem
-from darkroom_common.objects.store import ObjectStore
 from darkroom_common.postgres.phi import BlindIndex
-from darkroom_common.telemetry.logs import get_logger
 
-log = get_logger(__name__)
 UNREADABLE: Final = "header-unreadable"
 """Flag of an instance whose header could not be read, or not to its end."""
 BY_READING: Final = frozenset({UNREADABLE, UNDECLARED, WRONG})
 """Flags that reading an object gives: another reading may find otherwise."""
+_COLUMNS: Final = (
+    "00080020",
+    "00080030",
+    "00080060",
+    "00100020",
+    "00100021",
+    "00200011",
+    "00200013",
+    "00280008",
+    "00280010",
+    "00280011",
+    "00280100",
+    "00400244",
+    "00400245",
+)
+_FIELDS: Final = (PATIENT_JSON, PATIENT_SEARCHABLE, STUDY_JSON, STUDY_SEARCHABLE, SERIES_JSON)
+KEPT: Final = frozenset(
+    {*_COLUMNS}
+    | {one.tag.partition(".")[0] for fields in (*_FIELDS, SERIES_SEARCHABLE) for one in fields}
+)
+"""Tags of a header that rows are made of."""
 _DATE: Final = re.compile(r"^(\d{4})[.\-]?(\d{2})[.\-]?(\d{2})$")
 _TIME: Final = re.compile(r"^(\d{2}):?(\d{2})?:?(\d{2})?(?:\.(\d{1,6}))?$")
 _INT4: Final = 2**31 - 1
@@ -76,96 +89,29 @@ class Extracted:
     """Of the object's bytes before its data set."""
 
 
-def read_object(
-    store: ObjectStore, event: StoredItem, blind: BlindIndex, assumed: Assumed = NOTHING_ASSUMED
-) -> Extracted:
-    """Return what the index keeps of a stored object, in a thread that may block.
-
-    What cannot be read as DICOM is flagged: accepted is accepted, the index has what is known.
-
-    Args:
-        store: has the object.
-        event: tells of it.
-        blind: makes the tokens.
-        assumed: of the text of its sender.
-
-    Raises:
-        ObjectMissing: it is not where its message says.
-        StoreUnavailable: the store is away.
-    """
-    with store.open_now(event.object_key) as file:
-        head = hashlib.sha256(file.read(min(event.data_set_offset, HEAD_LIMIT))).digest()
-        try:
-            header, odd = header_of(event, file, assumed)
-        except OSError:
-            raise
-        except Exception as error:  # noqa: BLE001 - pydicom's kinds are many
-            log.warning("header.unreadable", receipt=event.receipt, reason=type(error).__name__)
-            header, odd = {}, (UNREADABLE,)
-    flags = tuple(dict.fromkeys((*event.flags, *odd)))
-    found = extract(header, study_instance_uid=event.study_instance_uid, blind=blind, flags=flags)
-    return replace(found, head_sha256=head)
-
-
-def header_of(
-    event: StoredItem, file: BinaryIO, assumed: Assumed = NOTHING_ASSUMED
-) -> tuple[JsonDataset, tuple[str, ...]]:
-    """Return the header of a stored object and its flags, the fast way where that is sure.
-
-    Raises:
-        Unreadable: it is deflated, and its stream is damaged.
-        Exception: pydicom cannot read it; the kinds are many.
-    """
-    syntax, start, size = event.transfer_syntax_uid, event.data_set_offset, event.size
-    with stored_object(file, syntax, start, size) as stored:
-        if not stored.encoding.big:
-            text = TextReader(assumed)
-            try:
-                return _fast(stored, text), tuple(sorted(text.flags))
-            except Unusual:
-                pass
-        return read_header(stored, assumed)
-
-
-def _fast(stored: StoredObject, text: TextReader) -> JsonDataset:
-    def read(at: int, count: int) -> bytes:
-        return stored.read(stored.start + at, count)
-
-    return read_json(read, stored.size, implicit=stored.encoding.implicit, text=text)
-
-
-def read_header(
-    stored: StoredObject, assumed: Assumed = NOTHING_ASSUMED
-) -> tuple[JsonDataset, tuple[str, ...]]:
-    """Return the header of an object as DICOM JSON, and its flags; long values are not read.
-
-    Raises:
-        Exception: pydicom cannot read it; the kinds are many.
-    """
-    found = stored.data_set(defer=DEFER_LIMIT)
-    broken = (UNREADABLE,) if found.broken else ()
-    text = TextReader(assumed)
-    header = to_json(found.data_set, text)
-    return header, (*sorted(text.flags.union(found.oddities)), *broken)
-
-
 def extract(
-    header: JsonDataset, *, study_instance_uid: str, blind: BlindIndex, flags: tuple[str, ...] = ()
+    header: JsonDataset,
+    *,
+    study_instance_uid: str,
+    blind: BlindIndex,
+    flags: tuple[str, ...] = (),
+    text: str | None = None,
 ) -> Extracted:
     """Return what the index keeps, from the header alone.
 
     Args:
-        header: as `header_of` made it; empty for an object that cannot be read.
+        header: as DICOM JSON, `KEPT` of it at least; empty for an object that cannot be read.
         study_instance_uid: the study's, derived or received: it stands for the patient when the
             data set has no patient id.
         blind: makes the tokens.
         flags: kept with the instance.
+        text: the whole header; None: `header` is that.
     """
     patient_id = _first(header, "00100020")
     issuer = _first(header, "00100021")
     known = blind.token("patient", "value", f"{issuer}\x1f{patient_id}") if patient_id else None
     return Extracted(
-        header=orjson.dumps(header).decode(),
+        header=orjson.dumps(header).decode() if text is None else text,
         patient_key=known or nameless_patient(study_instance_uid, blind),
         patient=_protect(header, PATIENT_JSON, PATIENT_SEARCHABLE, blind),
         study=_protect(header, STUDY_JSON, STUDY_SEARCHABLE, blind),

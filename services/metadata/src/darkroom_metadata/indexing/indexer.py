@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -10,16 +9,15 @@ from darkroom_common.amqp.broker import Received
 from darkroom_common.clock import SYSTEM_CLOCK, Clock
 from darkroom_common.errors import DependencyUnavailable, PermanentError
 from darkroom_common.messages.events import InstancesStored, StoredItem
-from darkroom_common.objects.store import ObjectStore
 from darkroom_common.postgres.inbox import Inbox
 from darkroom_common.postgres.outbox import Outbox
-from darkroom_common.postgres.phi import BlindIndex
 from darkroom_common.postgres.pool import CLASH_ATTEMPTS, Database, is_clash
 from darkroom_common.readers.ingest import CharacterSets, read_character_sets
 from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
-from darkroom_metadata.indexing.extract import Extracted, read_object
+from darkroom_metadata.indexing.extract import Extracted
 from darkroom_metadata.indexing.item import Item, LostRace
+from darkroom_metadata.indexing.reading import Reading
 from darkroom_metadata.indexing.repository import IndexRepository
 
 log = get_logger(__name__)
@@ -38,11 +36,9 @@ class Indexer:
     """Writes the index. Any number of them may run side by side."""
 
     database: Database
-    store: ObjectStore
+    reading: Reading
     repository: IndexRepository
-    blind: BlindIndex
     outbox: Outbox
-    executor: Executor
     batch: int = BATCH
     inbox: Inbox = field(default_factory=lambda: Inbox("index", CONSUMER))
     clock: Clock = SYSTEM_CLOCK
@@ -77,7 +73,10 @@ class Indexer:
         # A few shares a batch: reading waits for the store, and a future costs more than a header.
         shares = [stored[at : at + SHARE] for at in range(0, len(stored), SHARE)]
         extracted = await asyncio.gather(
-            *(loop.run_in_executor(self.executor, self._extract_all, share) for share in shares)
+            *(
+                loop.run_in_executor(self.reading.executor, self._extract_all, share)
+                for share in shares
+            )
         )
         found = [one for share in extracted for one in share]
         await self._write([Item(one, read) for one, read in zip(stored, found, strict=True)])
@@ -85,10 +84,7 @@ class Indexer:
 
     def _extract_all(self, stored: Sequence[StoredItem]) -> list[Extracted]:
         """Read headers, in a thread."""
-        return [
-            read_object(self.store, one, self.blind, self._senders.of(one.calling_ae_title))
-            for one in stored
-        ]
+        return [self.reading.read(one, self._senders.of(one.calling_ae_title)) for one in stored]
 
     async def _look_at_senders(self) -> None:
         if self.clock.monotonic() - self._senders_read < SENDERS_SECONDS:

@@ -11,7 +11,6 @@ run, or not to its end.
 import argparse
 import json
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -19,9 +18,8 @@ import asyncpg
 
 from darkroom_common.clock import SYSTEM_CLOCK
 from darkroom_common.errors import ConfigurationError, DependencyUnavailable
-from darkroom_common.objects.store import open_store
 from darkroom_common.postgres.migrate import require_compatible
-from darkroom_common.postgres.phi import BlindIndex, PhiKeys, decode_key
+from darkroom_common.postgres.phi import PhiKeys
 from darkroom_common.postgres.pool import (
     CLASH_ATTEMPTS,
     Connection,
@@ -29,6 +27,7 @@ from darkroom_common.postgres.pool import (
     is_clash,
     open_database,
 )
+from darkroom_metadata.indexing.reading import open_reading
 from darkroom_metadata.reindexing.run import Run, Scope
 from darkroom_metadata.reindexing.study import Progress, StudyReindexer
 from darkroom_metadata.settings import MetadataSettings
@@ -56,7 +55,7 @@ class Reindexing:
             DependencyUnavailable: the database or the store is away; ask for the same to go on.
             ConfigurationError: rows are encrypted under keys that are not known.
         """
-        await require_store(self.studies.store)
+        await require_store(self.studies.reading.store)
         try:
             return await self._run(scope)
         except asyncpg.ExternalRoutineInvocationError as error:
@@ -82,7 +81,7 @@ class Reindexing:
             try:
                 await self.studies.read(done)
                 if done.missing:
-                    await require_store(self.studies.store)
+                    await require_store(self.studies.reading.store)
                 async with db.transaction():
                     await self.studies.finish(db, done)
                     saved = await run.save(db, done)
@@ -116,23 +115,16 @@ async def reindex(settings: MetadataSettings, arguments: Sequence[str]) -> int:
     )
     given = parser.parse_args(arguments)
     url = settings.postgres_url.get_secret_value()
-    with ThreadPoolExecutor(max_workers=2, thread_name_prefix="header") as executor:
-        async with open_database(url, service="metadata-reindex", size=3) as database:
-            await require_compatible(database, schema="index", package="darkroom_metadata")
-            studies = StudyReindexer(
-                database,
-                open_store(settings.store_url),
-                PhiKeys.parse(settings.phi_keys.get_secret_value()),
-                BlindIndex(
-                    decode_key(
-                        settings.blind_index_key.get_secret_value(), setting="BLIND_INDEX_KEY"
-                    )
-                ),
-                executor,
-                Brake(Pace(given.objects_per_second), SYSTEM_CLOCK),
-            )
-            tell = _as_json if given.json else _as_text
-            run = await Reindexing(database, studies, tell).run(Scope(given.study, given.all))
+    async with (
+        open_database(url, service="metadata-reindex", size=3) as database,
+        open_reading(settings) as reading,
+    ):
+        await require_compatible(database, schema="index", package="darkroom_metadata")
+        keys = PhiKeys.parse(settings.phi_keys.get_secret_value())
+        brake = Brake(Pace(given.objects_per_second), SYSTEM_CLOCK)
+        studies = StudyReindexer(database, reading, keys, brake)
+        tell = _as_json if given.json else _as_text
+        run = await Reindexing(database, studies, tell).run(Scope(given.study, given.all))
     return 1 if run.skipped else 0
 
 

@@ -8,22 +8,22 @@ the lock that the indexer takes for a study, and what has come meanwhile is read
 
 import asyncio
 from collections.abc import Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import asyncpg
 
 from darkroom_common.messages.events import StoredItem
-from darkroom_common.objects.store import ObjectMissing, ObjectStore
+from darkroom_common.objects.store import ObjectMissing
 from darkroom_common.postgres.outbox import Outbox
-from darkroom_common.postgres.phi import PGP_OPTIONS, BlindIndex, PhiKeys
+from darkroom_common.postgres.phi import PGP_OPTIONS, PhiKeys
 from darkroom_common.postgres.pool import Connection, Database
 from darkroom_common.readers.ingest import CharacterSets, read_character_sets
 from darkroom_metadata.conflicts.regrouping import Regrouping
-from darkroom_metadata.indexing.extract import BY_READING, Protected, nameless_patient, read_object
+from darkroom_metadata.indexing.extract import BY_READING, Protected, nameless_patient
 from darkroom_metadata.indexing.filing import alike, is_stranger
 from darkroom_metadata.indexing.item import Item
+from darkroom_metadata.indexing.reading import Reading
 from darkroom_metadata.indexing.repository import lock_studies
 from darkroom_metadata.indexing.rows import FLAG_SEPARATOR, RowWriter
 from darkroom_metadata.reindexing import statements as sql
@@ -60,10 +60,8 @@ class StudyReindexer:
     """Reads the objects of studies again, one study after the other."""
 
     database: Database
-    store: ObjectStore
+    reading: Reading
     keys: PhiKeys
-    blind: BlindIndex
-    executor: Executor
     brake: Brake
     outbox: Outbox = field(default_factory=lambda: Outbox("index"))
 
@@ -97,7 +95,7 @@ class StudyReindexer:
     async def _some(self, db: Connection, study: Progress) -> int:
         rows = await db.fetch(sql.INSTANCES, self.keys.by_id(), study.id, study.last, BATCH)
         loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(self.executor, self._read_all, rows, study)
+        found = await loop.run_in_executor(self.reading.executor, self._read_all, rows, study)
         changed = [(row, one) for row, one in zip(rows, found, strict=True) if _differs(row, one)]
         await self._write(db, [(row, one) for row, one in changed if one is not None])
         study.changed += len(changed)
@@ -129,7 +127,7 @@ class StudyReindexer:
         )
         try:
             assumed = study.senders.of(event.calling_ae_title)
-            return Item(event, read_object(self.store, event, self.blind, assumed))
+            return Item(event, self.reading.read(event, assumed))
         except ObjectMissing:
             return None
 
@@ -193,7 +191,7 @@ class StudyReindexer:
         if patient is not None and patient["first_study"] == row["id"]:
             await self._patient(db, columns[0], patient, one.patient)
         # What could not say whose it was has made a patient of its own for the study.
-        nameless = nameless_patient(first.event.study_instance_uid, self.blind)
+        nameless = nameless_patient(first.event.study_instance_uid, self.reading.blind)
         await db.execute(sql.DROP_PATIENT, row["patient_id"], nameless)
 
     async def _patient(
