@@ -206,6 +206,28 @@ async def test_what_cannot_be_printed_is_said_in_words(ward: Ward) -> None:
     assert (await ward.technician.get(f"{BASE}/jobs/{'0' * 32}")).status_code in {404, 422}
 
 
+@pytest.mark.req("PRN-05")
+async def test_what_could_not_be_followed_is_a_warning(ward: Ward, tmp_path: Path) -> None:
+    images = a_series(3)
+    images[0].WindowCenter, images[0].WindowWidth = "100", "0"
+    report = images[2]
+    for keyword in ("PixelData", "Rows", "Columns"):
+        delattr(report, keyword)
+    async with dcmprscp(tmp_path / "printer") as printer:
+        await ward.add_printer(printer.port)
+        series = await ward.send(*images)
+        order = {"printer": "FILM", "layout": "1x2", "series_instance_uid": series}
+        drawn = await ward.technician.post(f"{BASE}/preview", json=order)
+        assert drawn.status_code == 200, drawn.text
+        answer = await ward.technician.post(f"{BASE}/jobs", json=order)
+        job = await ward.until(answer.json()["job_id"], "DONE", "FAILED", "RETRYING")
+        assert job["state"] == "DONE", (job["reason"], printer.log())
+    for told in (drawn.headers["x-darkroom-warnings"], "; ".join(job["warnings"])):
+        assert "not on film: 1" in told
+        assert "film 1, image 1: its window makes no sense" in told
+        assert "image 2" not in told
+
+
 @pytest.mark.req("PRN-05", "OBS-03")
 async def test_films_name_the_patient_and_nothing_else_does(ward: Ward, tmp_path: Path) -> None:
     async with dcmprscp(tmp_path / "printer") as printer:

@@ -25,8 +25,8 @@ _Step = Callable[[Values], Values]
 def displayed(stored: Pixels, header: FrameHeader, window: Window | None = None) -> Shown:
     """Return a greyscale frame as it is to be seen: 0 black, 1 white, before a Presentation LUT.
 
-    What is applied is `window`, else the first VOI LUT, else the first window of the header that is
-    one; else 8 bits and fewer as they are, more bits from the least to the greatest value. Pixel
+    What is applied is `window`, else the first VOI LUT, else the first window of the header; else
+    8 bits and fewer as they are, more bits from the least to the greatest value. Pixel
     padding is black, and not in that range. What of it makes no sense is told as a warning of the
     header, and the range is shown instead.
 
@@ -190,24 +190,18 @@ def _ends(stored: Pixels, padding: tuple[float, float] | None) -> tuple[float, f
 
 
 def _window(header: FrameHeader, seen: _Seen) -> _Step | None:
-    """Return the first window of the header that is one; None when there is none."""
+    """Return the first window of the header; None when there is none, or it is none."""
     centers, widths = header.decimals("WindowCenter"), header.decimals("WindowWidth")
     if not centers and not widths:
         return None
     function = _function(header)
-    for number, (center, width) in enumerate(zip(centers, widths, strict=False)):
-        made = _made(center, width, function)
-        if made is None or not _tells(windowed(made), seen.possible):
-            continue
-        if made.function is not function:
-            header.warn("its window is too narrow to be linear: it is taken as an exact one")
-        elif number:
-            header.warn("its first window makes no sense: another of its windows is shown")
-        elif len(centers) != len(widths):
-            header.warn("it has other numbers of window centers and widths: the first are shown")
-        return windowed(made)
-    header.warn(f"its window makes no sense: {_BY_RANGE}")
-    return None
+    made = _made(centers[0], widths[0], function) if len(centers) == len(widths) else None
+    if made is None or not _tells(windowed(made), seen.possible):
+        header.warn(f"its window makes no sense: {_BY_RANGE}")
+        return None
+    if made.function is not function:
+        header.warn("its window is too narrow to be linear: it is taken as an exact one")
+    return windowed(made)
 
 
 def _function(header: FrameHeader) -> VoiFunction:
