@@ -4,10 +4,14 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
+from darkroom_common.dicom.charset import Assumed
 from darkroom_print.composing import fonts
 from darkroom_print.composing.fonts import FontsMissing, font, font_of
 from darkroom_print.composing.template import filled
 from darkroom_print.composing.text import draw_line
+from darkroom_print.images.image import read_dataset
+from darkroom_print.images.picture import Picture
+from tests.unit.print.images import a_file, an_image
 
 SCRIPTS = {
     "Latin": "Müller Şşęń",
@@ -107,6 +111,46 @@ def image() -> Dataset:
     ds.PixelSpacing = [0.5, 0.25]
     ds.PatientComments = "x" * 1000
     return ds
+
+
+@pytest.mark.req("PRN-03")
+@pytest.mark.parametrize(
+    ("declared", "name", "line"),
+    [
+        ("\\ISO 2022 IR 58", b"Zhang^San=\x1b$)A\xd5\xc5^\x1b$)A\xc8\xfd", "Zhang, San 张 三"),
+        (None, "Šimić^Ana".encode(), "Šimić, Ana"),
+        (None, "Иванов".encode("cp1251"), "Èâàíîâ"),
+        ("UTF-8", "Müller^Jö".encode(), "Müller, Jö"),
+        ("ISO_IR 192", "山田太".encode()[:-1], "山田\\345\\244"),
+    ],
+)
+def test_names_are_written_whatever_they_are_in(
+    tmp_path: Path, declared: str | None, name: bytes, line: str
+) -> None:
+    ds = an_image(np.zeros((2, 2), np.uint16))
+    del ds.SpecificCharacterSet
+    path = a_file(tmp_path / "a.dcm", ds)
+    head, _, rest = path.read_bytes().partition(b"\x28\x00\x02\x00")
+    text = b"" if declared is None else explicit(0x00080005, "CS", declared.encode())
+    start = head.index(b"\x08\x00\x16\x00")
+    path.write_bytes(
+        head[:start]
+        + text
+        + head[start:]
+        + explicit(0x00100010, "PN", name)
+        + b"\x28\x00\x02\x00"
+        + rest
+    )
+    assert filled("{PatientName}", read_dataset(Picture(path))) == (line,)
+    if line == "Èâàíîâ":
+        picture = Picture(path, assumed=Assumed("windows-1251"))
+        assert filled("{PatientName}", read_dataset(picture)) == ("Иванов",)
+
+
+def explicit(tag: int, vr: str, raw: bytes) -> bytes:
+    raw += b" " * (len(raw) % 2)
+    head = (tag >> 16).to_bytes(2, "little") + (tag & 0xFFFF).to_bytes(2, "little")
+    return head + vr.encode() + len(raw).to_bytes(2, "little") + raw
 
 
 @pytest.mark.req("PRN-03")

@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
 
 from darkroom_common.dicom.charset import TextReader, character_set, declaration
-from darkroom_common.dicom.code_extensions import BACKSLASH
+from darkroom_common.dicom.code_extensions import BACKSLASH, DELIMITERS
 
 CHARACTER_SET: Final = 0x00080005
 CODED: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
@@ -44,14 +44,21 @@ def decode_text(dataset: Dataset, text: TextReader) -> None:
     text.back_to(outer)
 
 
-def read_text(dataset: Dataset, tag: int, text: TextReader) -> str:
-    """Return an element's text, values separated by backslashes; empty without."""
+def read_values(dataset: Dataset, tag: int, text: TextReader) -> list[str]:
+    """Return the values of an element of text; none without.
+
+    Args:
+        dataset: as read, or `decode_text` was there before.
+        tag: of the element.
+        text: of the data set or item.
+    """
     if tag not in dataset:
-        return ""
+        return []
     stands: Any = dataset.get_item(tag)
-    if isinstance(stands.value, bytes):
-        return text.read(stands.value, vr_of(stands)).replace(BACKSLASH, "\\").rstrip(" \0")
-    return joined(stands.value)
+    vr, value = vr_of(stands), stands.value
+    said = text.read(value, vr) if isinstance(value, bytes) else joined(value)
+    parts = said.rstrip(" \0").split("\\") if vr in DELIMITERS else [said.rstrip(" \0")]
+    return [part.replace(BACKSLASH, "\\") for part in parts]
 
 
 def declare_text(dataset: Dataset, *, wanted: str = "") -> None:

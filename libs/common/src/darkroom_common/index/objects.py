@@ -40,7 +40,8 @@ _IMAGES: Final = (
     f"{_ORDER} LIMIT $6"
 )
 _PICTURES: Final = (
-    "SELECT i.sop_instance_uid, i.object_key, i.pixel_rows, coalesce(i.number_of_frames, 1)"
+    "SELECT i.sop_instance_uid, i.object_key, i.pixel_rows, coalesce(i.number_of_frames, 1),"
+    " i.calling_ae_title"
     f"{_TREE} AND i.sop_instance_uid = ANY($1::text[])"
 )
 _OF_SERIES: Final = (  # series_uid, instance_series
@@ -57,6 +58,7 @@ class Picture(NamedTuple):
     pixel_rows: int | None
     """None: it has no pixels."""
     frames: int
+    calling_ae_title: str = ""
 
 
 class Reference(NamedTuple):

@@ -33,7 +33,8 @@ class CharacterSets:
 async def read_character_sets(db: Connection) -> CharacterSets:
     """Return what is listed now; nothing while ingest has not made its tables."""
     try:
-        rows = await db.fetch(_CHARACTER_SETS)
+        async with db.transaction():  # what fails here leaves the caller's as it is
+            rows = await db.fetch(_CHARACTER_SETS)
     except (
         asyncpg.UndefinedTableError,
         asyncpg.UndefinedColumnError,

@@ -5,7 +5,9 @@ from typing import Any, Final
 
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
-from pydicom.valuerep import PersonName
+
+from darkroom_common.dicom.charset import TextReader
+from darkroom_common.dicom.text_elements import CHARACTER_SET, CODED, declared_in, read_values
 
 MAX_VALUE: Final = 200  # characters of one attribute
 _PLACEHOLDER: Final = re.compile(r"\{([A-Za-z0-9]{1,64})\}")
@@ -36,12 +38,21 @@ def _value(keyword: str, dataset: Dataset | None) -> str:
     if dataset is None or tag is None or dictionary_VR(tag) in _NOT_TEXT:
         return ""
     try:
-        value: Any = dataset.get(keyword)
-        parts = value if isinstance(value, list) or hasattr(value, "insert") else [value]
+        parts = _parts(dataset, keyword, tag)
         said = ", ".join(_written(part, dictionary_VR(tag)) for part in parts if part is not None)
     except (ValueError, TypeError, AttributeError):  # an element that is not what its VR says
         return ""
     return said.replace("\n", " ").replace("\r", " ").strip()[:MAX_VALUE]
+
+
+def _parts(dataset: Dataset, keyword: str, tag: int) -> list[Any]:
+    if dictionary_VR(tag) in CODED:
+        text = TextReader()
+        if CHARACTER_SET in dataset:
+            text.declare(declared_in(dataset))
+        return [*read_values(dataset, tag, text)]
+    value: Any = dataset.get(keyword)
+    return list(value) if isinstance(value, list) or hasattr(value, "insert") else [value]
 
 
 def _written(value: Any, vr: str) -> str:
@@ -58,7 +69,7 @@ def _written(value: Any, vr: str) -> str:
 
 def _name(value: Any) -> str:
     """Write a person name (PS3.5 section 6.2.1): its component groups, the first one first."""
-    groups = str(PersonName(value) if isinstance(value, str) else value).split("=")
+    groups = str(value).split("=")
     written = (_group(group, number) for number, group in enumerate(groups))
     return " ".join(said for said in written if said)
 

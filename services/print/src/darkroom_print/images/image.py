@@ -8,7 +8,9 @@ import numpy.typing as npt
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut
 
+from darkroom_common.dicom.charset import TextReader
 from darkroom_common.dicom.stored import stored_file
+from darkroom_common.dicom.text_elements import decode_text
 from darkroom_print.composing.bitmap import Pixels, is_colour
 from darkroom_print.composing.exchange import Unrenderable
 from darkroom_print.images.decoding import stored_values
@@ -54,6 +56,7 @@ def read_dataset(picture: Picture) -> Dataset:
         with picture.path.open("rb") as file, stored_file(file) as (stored, _):
             found = stored.data_set()
         dataset = found.data_set
+        decode_text(dataset, TextReader(picture.assumed))
         if stored.encoding.big:
             _swap_tables(dataset)
     except MemoryError:

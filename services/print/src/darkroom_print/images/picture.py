@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from darkroom_common.dicom.charset import NOTHING_ASSUMED, Assumed
 from darkroom_common.errors import PermanentError
 
 
@@ -41,10 +42,12 @@ class Picture:
         path: a DICOM file.
         frame: from 1.
         window: instead of what the header says.
+        assumed: of the text of its sender.
         position: of the box; None: the next free one.
     """
 
     path: Path
     frame: int = 1
     window: Window | None = None
+    assumed: Assumed = NOTHING_ASSUMED
     position: int | None = None

@@ -5,12 +5,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from darkroom_common.dicom.charset import Assumed
 from darkroom_common.films.fitting import ImageMissing, require_images
 from darkroom_common.index.objects import pictures
 from darkroom_common.jobs.kind import Row
 from darkroom_common.messages.commands import PrintFilm
 from darkroom_common.objects.store import ObjectMissing, ObjectStore
 from darkroom_common.postgres.pool import Connection
+from darkroom_common.readers.ingest import read_character_sets
 from darkroom_common.seal import Seal
 from darkroom_common.specs.films import FilmImage, FilmOrder
 from darkroom_print.images.picture import Picture, Window
@@ -25,6 +27,7 @@ class StoredPicture:
     object_key: str
     frame: int
     window: Window | None
+    assumed: Assumed
 
 
 def open_order(asked: Row, seal: Seal) -> FilmOrder:
@@ -43,7 +46,7 @@ def open_order(asked: Row, seal: Seal) -> FilmOrder:
 def without_pixels(order: FilmOrder) -> list[str]:
     """Return what there is to say of objects of the study or series that are no images."""
     count = order.without_pixels
-    return [f"{count} objects have no pixels, and are not on film"] if count else []
+    return [f"objects without pixels, which are not on film: {count}"] if count else []
 
 
 async def find_pictures(
@@ -56,6 +59,7 @@ async def find_pictures(
     """
     known = await pictures(db, [image.sop_instance_uid for image in images])
     require_images(images, known)
+    senders = await read_character_sets(db)
     found = []
     for image in images:
         window = image.window or order.window
@@ -64,6 +68,7 @@ async def find_pictures(
                 known[image.sop_instance_uid].object_key,
                 image.frame,
                 None if window is None else Window(window.center, window.width),
+                senders.of(known[image.sop_instance_uid].calling_ae_title),
             )
         )
     return found
@@ -86,5 +91,5 @@ async def as_files(
                 path = await held.enter_async_context(store.local_file(one.object_key))
             except ObjectMissing as error:
                 raise ImageMissing(f"image {number}: its object is missing") from error
-            files.append(Picture(path, one.frame, one.window))
+            files.append(Picture(path, one.frame, one.window, one.assumed))
         yield files

@@ -21,7 +21,7 @@ from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
 
 from darkroom_common.dicom.charset import TextReader
-from darkroom_common.dicom.text_elements import CHARACTER_SET, put_text, read_text
+from darkroom_common.dicom.text_elements import CHARACTER_SET, put_text, read_values
 from darkroom_common.specs.deidentification import OPTIONS
 from darkroom_transmit.conversion import deidentification_options as options
 from darkroom_transmit.conversion.annotation import burned_in
@@ -189,7 +189,7 @@ class _Edit:
     def _parts(self) -> Iterator[str]:
         """Yield the parts of what identifies, case folded."""
         for tag in _IDENTIFIERS:
-            said = read_text(self._dataset, tag, self._text)
+            said = " ".join(read_values(self._dataset, tag, self._text))
             for part in _PARTS.split(said.casefold()):
                 if len(part.encode()) >= _SHORTEST:
                     yield part
@@ -243,7 +243,7 @@ class _Edit:
         elif action == "age":
             if str(dataset[tag].value).endswith("Y"):
                 dataset[tag].value = min(str(dataset[tag].value), _OLDEST)
-        elif vr in _TEXT and self._tells(read_text(dataset, tag, self._text)):
+        elif vr in _TEXT and self._tells(" ".join(read_values(dataset, tag, self._text))):
             dataset[tag] = DataElement(tag, vr, _DUMMY)
 
     def _moment(self, action: str, vr: str) -> str:
@@ -285,9 +285,7 @@ class _Edit:
             dataset[tag] = DataElement(tag, vr, "\\".join(moved))
 
     def _clean_text(self, dataset: Dataset, tag: int, vr: str) -> None:
-        text = read_text(dataset, tag, self._text)
-        if vr not in ("LT", "ST", "UT", "UR"):
-            text = text.replace("\\", " ")
+        text = " ".join(read_values(dataset, tag, self._text))
         known = [word for word in text.split() if not self._tells(word)]
         cleaned = " ".join(_LONG_NUMBER.sub(" ", " ".join(known)).split())
         if cleaned and cleaned == " ".join(text.split()) and not self._tells(cleaned):
