@@ -6,10 +6,13 @@ import zlib
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
+from darkroom_common.dicom.identity import read_identity
 from darkroom_common.dicom.json_model import DEFER_LIMIT, to_json
 from darkroom_common.dicom.limits import ReadLimits
 from darkroom_common.dicom.part10 import FileMeta, encode_head
@@ -259,6 +262,44 @@ def test_pixel_representation_reaches_the_items() -> None:
     found = found_in(data, IMPLICIT)
     assert found.data_set.SmallestImagePixelValue == -5
     assert found.data_set[0x00283000].value[0][0x00283002].VR == "SS"
+
+
+def _rich(syntax: str) -> bytes:
+    inner = a_data_set()
+    one = a_data_set(ReferencedStudySequence=[inner, Dataset()], IconImageSequence=[inner])
+    one.add_new(0x00090010, "LO", "ACME")
+    one.add_new(0x00091001, "UN", b"abcd")
+    return encode(one, syntax)
+
+
+RICH = {syntax: _rich(syntax) for syntax in (IMPLICIT, EXPLICIT, BIG)}
+
+
+@settings(max_examples=600, deadline=None)
+@given(
+    syntax=st.sampled_from(list(RICH)),
+    changes=st.lists(
+        st.tuples(st.integers(0, 10_000), st.binary(min_size=1, max_size=8)), max_size=4
+    ),
+    end=st.sampled_from([b"", b"\0", b"\0\0\0"]),
+)
+def test_what_receiving_takes_can_be_read(
+    *, syntax: str, changes: list[tuple[int, bytes]], end: bytes
+) -> None:
+    data = bytearray(RICH[syntax])
+    for place, change in changes:
+        at = place % len(data)
+        data[at : at + len(change)] = change
+    data += end
+    try:
+        taken = read_identity(bytes(data), syntax)
+    except Unreadable:
+        return
+    found = found_in(bytes(data), syntax)
+    assert found.broken == ""
+    for flag in ("nonstandard-vr", "damaged-sequence", "file-meta-element"):
+        assert (flag in taken.flags) is (flag in found.oddities)
+    assert all(element["vr"] for element in to_json(found.data_set).values())
 
 
 def test_a_damaged_stream_is_told() -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from darkroom_api.dicomweb.pixels import DEFER, Values, pieces, swapped
 from darkroom_common.dicom.heads import UNDEFINED
-from darkroom_common.dicom.stored import StoredObject
+from darkroom_common.dicom.stored import PIXELS, StoredObject
 from darkroom_common.errors import PermanentError
 
 _TAG: Final = re.compile(r"^[0-9A-Fa-f]{8}$")
@@ -77,7 +77,9 @@ def find_value(stored: StoredObject, path: BulkPath) -> Values:
 
 
 def _element(stored: StoredObject, path: BulkPath, defer: int | None) -> Any:
-    holder = stored.data_set(defer=defer).data_set
+    first = path.through[0][0] if path.through else path.tag
+    stop_at = PIXELS if first < min(PIXELS) else frozenset[int]()
+    holder = stored.data_set(defer=defer, stop_at=stop_at).data_set
     for tag, item in path.through:
         holder = holder[tag].value[item]
     raw: Any = holder.get_item(path.tag, keep_deferred=True)
