@@ -34,6 +34,7 @@ class Keeper:
     loses: int = 0
     report: str = "same"  # same, new, never
     report_port: int = 0
+    report_as: tuple[str, str] = ("PACS", LOOPBACK)  # AE title, address
     arrived: list[tuple[str, str]] = field(default_factory=list)
     asked: list[list[str]] = field(default_factory=list)
     transactions: list[str] = field(default_factory=list)
@@ -82,10 +83,17 @@ class Keeper:
 
     def call(self, told: Dataset, kind: int) -> None:
         """Report on an association of its own."""
-        caller = AE("PACS")
+        title, address = self.report_as
+        caller = AE(title)
         caller.add_requested_context(PUSH_MODEL, SYNTAXES)
         role = build_role(PUSH_MODEL, scp_role=True)
-        opened = caller.associate(LOOPBACK, self.report_port, ae_title="DARKROOM", ext_neg=[role])
+        opened = caller.associate(
+            LOOPBACK,
+            self.report_port,
+            ae_title="DARKROOM",
+            ext_neg=[role],
+            bind_address=(address, 0),
+        )
         if not opened.is_established:
             self.answers.append(None)
             return

@@ -1,5 +1,6 @@
 """Storage commitment with pynetdicom and Orthanc as the destinations that keep, or do not."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -27,6 +28,35 @@ async def test_what_is_sent_is_committed(desk: Desk, report: str) -> None:
         await desk.until(job_id, "COMMITTED")
         assert {row["state"] for row in (await desk.instances(job_id)).values()} == {"COMMITTED"}
         assert [sorted(one) for one in keeper.asked] == [sorted(study.digests)]
+
+
+@pytest.mark.req("TRX-06")
+async def test_a_report_of_another_title_of_the_same_host_is_taken_and_told(desk: Desk) -> None:
+    port = free_port()
+    await desk.services.running["transmit"].stop()
+    desk.services.extra |= {"COMMITMENT_PORT": str(port), "COMMITMENT_HOST": LOOPBACK}
+    desk.services.extra["COMMITMENT_WAIT_SECONDS"] = "0.2"
+    await desk.services.start("transmit")
+    study = await desk.study(2)
+    stranger = ("STRANGER", "127.0.0.2")
+    with keeping(Keeper(report="new", report_port=port, report_as=stranger)) as keeper:
+        await desk.destination("PACS", keeper.port, host="localhost", **commitment())
+        job_id = await desk.send("PACS", study)
+        await until(lambda: keeper.answers)
+        assert keeper.answers == [0x0115]  # it knows the transaction, and is somebody else
+        (told,) = keeper.told
+        keeper.report_as = ("PACS_CMT", LOOPBACK)
+        told[0].TransactionUID = "2.25.1"
+        await asyncio.to_thread(keeper.call, *told)
+        assert keeper.answers[1:] == [0x0115]  # nor does the title help who does not know it
+        told[0].TransactionUID = keeper.transactions[0]
+        await asyncio.to_thread(keeper.call, *told)
+        assert keeper.answers[2:] == [0x0000]
+        await desk.until(job_id, "COMMITTED")
+        assert len(keeper.asked) == 1
+    (row,) = await desk.prepared.fetch("SELECT reported_as FROM transmit.commitment")
+    assert row["reported_as"] == "PACS_CMT"
+    assert [line["reported_as"] for line in desk.logged("commitment.answered")] == ["PACS_CMT"]
 
 
 @pytest.mark.req("TRX-06")

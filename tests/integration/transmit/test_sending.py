@@ -197,6 +197,24 @@ async def test_killed_in_the_middle_it_goes_on_with_what_has_no_success(desk: De
     assert len(peer.stored) <= 60 + 2 * 4 * 2
 
 
+@pytest.mark.req("TRX-02")
+async def test_the_same_replica_is_back_and_goes_on_at_once(desk: Desk) -> None:
+    """Its leases are a minute long, and none of it is waited for."""
+    await desk.services.running["transmit"].stop()
+    desk.services.extra["LEASE_SECONDS"] = "60"
+    await desk.services.start("transmit")
+    study = await desk.study(40)
+    with ScriptedPeer(Script(delay=0.02)) as peer:
+        await desk.destination("PACS", peer.port)
+        job_id = await desk.send("PACS", study)
+        await desk.until(job_id, "SENDING", where=partial(_has_sent, 5))
+        await desk.services.running["transmit"].kill()
+        await desk.services.start("transmit")
+        async with asyncio.timeout(20):
+            await desk.until(job_id, "SENT")
+    assert arrived(peer) == study.digests
+
+
 async def test_sigterm_finishes_the_objects_under_way(desk: Desk) -> None:
     study = await desk.study(80)
     with ScriptedPeer(Script(delay=0.05)) as peer:

@@ -1,6 +1,5 @@
 """How print is put together."""
 
-import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from typing import Final
@@ -10,6 +9,7 @@ from darkroom_common.dimse.tls import TlsClient
 from darkroom_common.index.compatibility import check_index
 from darkroom_common.jobs.intake import Intake
 from darkroom_common.jobs.operator import Operator
+from darkroom_common.jobs.replica import replica
 from darkroom_common.jobs.tidy import tidy
 from darkroom_common.objects.store import open_store
 from darkroom_common.postgres.inbox import Inbox
@@ -42,7 +42,6 @@ async def run(service: Service, settings: PrintSettings) -> None:
     tls = TlsClient(settings.dicom_tls_ca, settings.dicom_tls_certificate, settings.dicom_tls_key)
     outbox = Outbox("print")
     async with (
-        AsyncExitStack() as stack,
         open_composers(
             settings.scratch,
             processes=settings.composing_processes,
@@ -50,6 +49,7 @@ async def run(service: Service, settings: PrintSettings) -> None:
         ) as composers,
         open_database(settings.postgres_url.get_secret_value(), service="print") as database,
         open_broker(settings.amqp_url.get_secret_value(), service="print") as broker,
+        AsyncExitStack() as stack,
     ):
         await wait_until_compatible(
             database, schema="print", package="darkroom_print", stopping=service.stopping
@@ -63,6 +63,9 @@ async def run(service: Service, settings: PrintSettings) -> None:
         )
         configuration = Configuration(database)
         jobs = PrintJobs(outbox)
+        owner = await stack.enter_async_context(
+            replica(database, "print", (jobs.table,), host=settings.replica)
+        )
         shop = Workshop(
             database=database,
             jobs=jobs,
@@ -72,7 +75,7 @@ async def run(service: Service, settings: PrintSettings) -> None:
             seal=seal,
             threads=threads,
             tls=tls,
-            owner=uuid.uuid4().hex,
+            owner=owner,
             lease_seconds=settings.lease_seconds,
         )
         lanes = printer_lanes(shop)

@@ -34,6 +34,11 @@ class TransmitSettings(Settings):
         default=None, description="PEM file, shown to destinations that ask for a certificate"
     )
     dicom_tls_key: Path | None = None
+    replica: str = Field(
+        default="",
+        max_length=64,
+        description="whose jobs this process takes back after a crash; empty: the host's name",
+    )
     lease_seconds: float = Field(
         default=20, gt=0, description="until another process takes over the jobs of one that died"
     )

@@ -1,7 +1,6 @@
 """How transmit is put together."""
 
 import asyncio
-import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from typing import Final
@@ -12,6 +11,7 @@ from darkroom_common.index.compatibility import check_index
 from darkroom_common.jobs.intake import Intake
 from darkroom_common.jobs.lease import Claims
 from darkroom_common.jobs.operator import Operator
+from darkroom_common.jobs.replica import replica
 from darkroom_common.jobs.table import JobTable
 from darkroom_common.jobs.tidy import tidy
 from darkroom_common.objects.store import open_store
@@ -70,7 +70,6 @@ async def run(service: Service, settings: TransmitSettings) -> None:
     secret = decode_key(settings.pseudonym_key.get_secret_value(), setting="PSEUDONYM_KEY")
     outbox = Outbox("transmit")
     async with (
-        AsyncExitStack() as stack,
         open_converters(
             settings.scratch,
             processes=settings.conversion_processes,
@@ -83,6 +82,7 @@ async def run(service: Service, settings: TransmitSettings) -> None:
             size=settings.database_connections,
         ) as database,
         open_broker(settings.amqp_url.get_secret_value(), service="transmit") as broker,
+        AsyncExitStack() as stack,
     ):
         await wait_until_compatible(
             database, schema="transmit", package="darkroom_transmit", stopping=service.stopping
@@ -96,12 +96,13 @@ async def run(service: Service, settings: TransmitSettings) -> None:
         await configuration.destination_table.renew_secrets()
         if settings.destinations_file is not None:
             await apply_file(configuration, settings.destinations_file)
-        events = Inbox("transmit", TRANSMIT_ROUTE.name)
-        requests = Inbox("transmit", TRANSMIT_JOBS.name)
+        events, requests = (Inbox("transmit", one.name) for one in (TRANSMIT_ROUTE, TRANSMIT_JOBS))
         sends, retrieves = SendJobs(outbox), RetrieveJobs(outbox)
         committed = CommitmentJobs(outbox, sends)
         prefetched = JobTable(prefetch_kind(), outbox)
-        owner, lease = uuid.uuid4().hex, settings.lease_seconds
+        tables = (sends.table, retrieves.table, prefetched, committed.table)
+        named = replica(database, "transmit", tables, host=settings.replica)
+        owner, lease = await stack.enter_async_context(named), settings.lease_seconds
         pool = AssociationPool(
             idle_seconds=settings.pool_idle_seconds, acquire_seconds=settings.pool_acquire_seconds
         )
@@ -147,19 +148,16 @@ async def run(service: Service, settings: TransmitSettings) -> None:
         handlers = Handlers(
             Intake(database, requests, outbox), sends, retrieves, lanes.wake, retrievals.runner.wake
         )
-        operator = Operator(database, sends.table, lanes.acted)
         resources = ResourceAnswers(
             {configuration.destination_table: lanes.reload, configuration.rule_table: lambda: None},
             seal,
         )
-        answers = Answers(resources, configuration, senders, router, operator, seal, threads)
+        of_sends = Operator(database, sends.table, lanes.acted)
+        answers = Answers(resources, configuration, senders, router, of_sends, seal, threads)
         of_retrieves = Operator(
             database, retrieves.table, lambda _, job: retrievals.runner.acted(job)
         )
         asked = RemoteAnswers(remotes, steps, retrievals, of_retrieves, seal)
-        forgotten = old_rows(
-            (sends.table, retrieves.table, prefetched), days=settings.job_retention_days
-        )
         async with service.background(
             broker.consume(TRANSMIT_JOBS, handlers.accept_job),
             broker.consume_batches(
@@ -171,7 +169,11 @@ async def run(service: Service, settings: TransmitSettings) -> None:
             commitments.run(),
             retrievals.run(),
             prefetcher.runner.run(),
-            tidy(database, inboxes=(events, requests), removals=forgotten),
+            tidy(
+                database,
+                inboxes=(events, requests),
+                removals=old_rows(tables[:-1], days=settings.job_retention_days),
+            ),
             outbox.run(database, broker),
         ):
             if settings.commitment_port is not None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import asyncpg
 
+from darkroom_common.jobs.attempt import Ending
 from darkroom_common.jobs.lease import Claims
 from darkroom_common.jobs.table import JobTable
 from darkroom_common.messages.base import new_message_id
@@ -27,17 +28,22 @@ _SEND: Final = (
     "INSERT INTO transmit.job (id, destination, priority, traceparent, total)"
     " VALUES ($1, $2, 'medium', $3, 1)"
 )
+_DESTINATION: Final = (
+    "WITH known AS (INSERT INTO transmit.destination (name, spec) VALUES ($2, '{}')"
+    " ON CONFLICT DO NOTHING) "
+)
 _RETRIEVE: Final = (
-    "INSERT INTO transmit.retrieve (id, remote, method, study_instance_uid, traceparent)"
+    f"{_DESTINATION}INSERT INTO transmit.retrieve"
+    " (id, remote, method, study_instance_uid, traceparent)"
     " VALUES ($1, $2, 'move', '1.2', $3)"
 )
 _PREFETCH: Final = (
-    "INSERT INTO transmit.prefetch (rule, study_instance_uid, remote, spec, traceparent)"
+    f"{_DESTINATION}INSERT INTO transmit.prefetch"
+    " (rule, study_instance_uid, remote, spec, traceparent)"
     " VALUES ('all', $1, $2, '{}', $3)"
 )
 _COMMITMENT: Final = (
-    "WITH known AS (INSERT INTO transmit.destination (name, spec) VALUES ($2, '{}')"
-    " ON CONFLICT DO NOTHING) INSERT INTO transmit.job (id, destination, priority, traceparent,"
+    f"{_DESTINATION}INSERT INTO transmit.job (id, destination, priority, traceparent,"
     " state, commitment, finished_at) VALUES ($1, $2, 'medium', $3, 'SENT', 'wanted', now())"
 )
 _PRINT: Final = (
@@ -97,9 +103,13 @@ class House:
     def well(self) -> str:
         return self.table.kind.phases.ended_well[0]
 
-    def process(self) -> Claims[Any]:
+    def process(self, owner: str = "") -> Claims[Any]:
         """Return what a further process has in hand."""
-        return Claims(self.table, self.database, new_message_id(), LEASE, self.lane, self.clock)
+        name = owner or new_message_id()
+        return Claims(self.table, self.database, name, LEASE, self.lane, self.clock)
+
+    def final(self) -> Ending:
+        return Ending(self.well)
 
     async def add(self) -> str:
         name = new_message_id()

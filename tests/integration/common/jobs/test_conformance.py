@@ -1,7 +1,6 @@
 """What every kind of job keeps to, on a real PostgreSQL: one suite for all of them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -12,37 +11,10 @@ from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.jobs.attempt import Attempt, Ending
 from darkroom_common.jobs.runner import Runner
 from darkroom_common.messages.base import new_message_id
-from darkroom_common.postgres.outbox import Outbox
-from darkroom_common.postgres.pool import open_database
-from tests.conftest import PostgresServer, _execute, in_thread
-from tests.integration.common.jobs.cases import BACKOFF, CASES, TRACE, House, act, changes
-from tests.support.database import Prepared
-from tests.support.services import prepare_database
+from tests.integration.common.jobs.cases import BACKOFF, TRACE, House, act, changes
 
 pytestmark = pytest.mark.req("TRX-02")
 LIMIT = 20.0
-
-
-@pytest.fixture(scope="module")
-def prepared(postgres_server: PostgresServer) -> Iterator[Prepared]:
-    """One database for the whole suite: each test has a lane of its own."""
-    name = "jobs_conformance"
-    in_thread(_execute(postgres_server.maintenance_url, f"CREATE DATABASE {name}"))
-    url = postgres_server.superuser_url(name)
-    in_thread(prepare_database(url, "metadata", "transmit", "print"))
-    yield Prepared(url)
-    in_thread(_execute(postgres_server.maintenance_url, f"DROP DATABASE {name} WITH (FORCE)"))
-
-
-@pytest.fixture(params=sorted(CASES))
-async def house(request: pytest.FixtureRequest, prepared: Prepared) -> AsyncIterator[House]:
-    case = CASES[request.param]
-    async with open_database(prepared.url(case.role), service=case.role) as database:
-        yield House(case, case.table(Outbox(case.role)), database)
-
-
-def final(house: House, reason: str = "") -> Ending:
-    return Ending(house.well, reason)
 
 
 async def test_two_workers_never_hold_one_job(house: House) -> None:
@@ -59,7 +31,7 @@ async def test_two_workers_never_hold_one_job(house: House) -> None:
                 assert len(found) == 1
             for attempt in found:
                 owner = first if attempt.id in first.held else second
-                assert await owner.finish(attempt, final(house)) is not None
+                assert await owner.finish(attempt, house.final()) is not None
                 done.append(attempt.id)
     assert sorted(done) == sorted(jobs)
     assert await first.claim() is None
@@ -91,9 +63,9 @@ async def test_a_dead_workers_job_is_taken_over_and_the_dead_one_ends_nothing(ho
     await dead.renew()
     assert attempt.stopped == "lost"
     before = await house.row(job)
-    assert await dead.finish(attempt, final(house)) is None
+    assert await dead.finish(attempt, house.final()) is None
     assert await house.row(job) == before
-    assert await other.finish(taken, final(house)) is not None
+    assert await other.finish(taken, house.final()) is not None
     assert await house.state(job) == house.well
 
 
@@ -238,7 +210,7 @@ async def test_what_is_cancelled_while_it_is_worked_at_is_not_finished(house: Ho
     assert (await act(house, job, "cancel")).after == kind.phases.cancelled
     mine.acted(job)
     assert attempt.stopped == "lost"
-    assert await mine.finish(attempt, final(house)) is None
+    assert await mine.finish(attempt, house.final()) is None
     assert await house.state(job) == kind.phases.cancelled
     assert (await act(house, job, "cancel")).after is None
     await act(house, job, "retry")
@@ -262,7 +234,7 @@ async def test_event_and_count_are_of_the_state_that_was_written(house: House) -
     attempt = await mine.claim()
     assert attempt is not None
     seen.append(await house.state(job))
-    await mine.finish(attempt, final(house))
+    await mine.finish(attempt, house.final())
     seen.append(await house.state(job))
     assert await mine.finish(attempt, Ending(kind.phases.failed)) is None  # it is over
     for state in set(seen):
@@ -297,7 +269,7 @@ async def test_an_end_that_is_not_ours_leaves_nothing_of_what_goes_with_it(house
 
     async def decide(db: Any) -> Ending:
         await db.execute(f"UPDATE {house.table.kind.table} SET reason = 'seen' WHERE id = $1", job)
-        return final(house)
+        return house.final()
 
     assert await mine.finish(attempt, decide) is None
     assert (await house.row(job))["reason"] == ""
@@ -344,7 +316,7 @@ async def test_a_stopped_runner_gives_back_and_a_new_one_goes_on(house: House) -
         await asyncio.gather(running, return_exceptions=True)
     row = await house.row(job)
     assert (row[kind.state], row[kind.tries]) == (kind.phases.waiting, 0)
-    assert await ended(house, job, lambda _: final(house)) == house.well
+    assert await ended(house, job, lambda _: house.final()) == house.well
 
 
 async def ended(house: House, job: str, end: Any) -> str:

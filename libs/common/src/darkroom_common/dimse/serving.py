@@ -67,6 +67,7 @@ class Request:
 
     Attributes:
         caller: who has opened the association.
+        host: from which address.
         sink: what has its data set; None without one.
         cancelled: a C-CANCEL has come for it; looked at after each pending answer.
     """
@@ -76,6 +77,7 @@ class Request:
     caller: AssociateRequest
     sink: Sink | None = None
     cancelled: bool = False
+    host: str = ""
 
     def data_set(self) -> Dataset:
         """Return the identifier or attribute list that came with it.
@@ -268,7 +270,7 @@ class Served:
             command.field, command.sop_class_uid
         ):
             self._handler = NOT_AUTHORISED
-        self._request = Request(command, accepted, self.caller)
+        self._request = Request(command, accepted, self.caller, host=self.connection.host)
         return self._request
 
     def _open(self, context: int, command: Command) -> Sink:

@@ -93,6 +93,9 @@ class JobKind(Generic[A]):
         state, key, tries, attempts: columns; `attempts` is empty where claims are not counted.
         where: SQL that says which rows of the table are jobs of this kind.
         rank: SQL of the order: the smaller goes first.
+        target: the column of the id of what jobs are for, if their lane's name is not enough.
+        targets: the table with `id` and `name` of what there is of that.
+        removed: the reason of a job that ends since what it was for is gone.
         alone: whether one job of a lane is worked at at a time, over all processes.
         progress: columns that renewals write, with their types.
         actions: what an operator can do: the state after, by action and state before.
@@ -104,6 +107,7 @@ class JobKind(Generic[A]):
         claimed: loads what the work needs; an ending that it returns is the end of the attempt.
         finished: writes what goes with the end of an attempt.
         acted: writes what goes with an operator's action; returns columns to set, `state` included.
+        orphaned: writes what goes with the end of a job, of its row, that what it was for is gone.
         entered: is called with each row that has entered a state, after its event was put.
 
     The hooks run in the transaction of what they belong to.
@@ -121,6 +125,9 @@ class JobKind(Generic[A]):
     attempts: str = "attempts"
     where: str = "true"
     rank: str = "extract(epoch FROM created_at)"
+    target: str = ""
+    targets: str = ""
+    removed: str = "DestinationRemoved"
     alone: bool = False
     progress: Mapping[str, str] = field(default_factory=dict)
     actions: Mapping[tuple[Action, str], str] = field(default_factory=dict)
@@ -133,6 +140,7 @@ class JobKind(Generic[A]):
     claimed: Callable[[Connection, A], Awaitable[Ending | None]] = _nothing_more
     finished: Callable[[Connection, A, Ending], Awaitable[None]] = _nothing_written
     acted: Callable[[Connection, Row, Action], Awaitable[Mapping[str, Any]]] = _no_columns
+    orphaned: Callable[[Connection, Row], Awaitable[None]] = _nothing_more
     entered: Callable[[Connection, Row], Awaitable[None]] | None = None
 
     @property

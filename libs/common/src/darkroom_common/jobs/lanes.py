@@ -88,7 +88,9 @@ class Lanes(Generic[N, L]):
                 self._changed.clear()
                 try:
                     self._arrange(await self.wanted())
-                    async with self.database.acquire() as db:
+                    async with self.database.transaction() as db:
+                        if ended := await self.table.end_orphans(db):
+                            log.warning("jobs.orphaned", kind=self.table.kind.name, jobs=ended)
                         await self.table.count(db, list(self.lanes))
                 except DependencyUnavailable as error:
                     log.warning("lanes.wait", reason=str(error))

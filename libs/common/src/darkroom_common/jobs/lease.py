@@ -35,6 +35,7 @@ class Claims(Generic[A]):
     Attributes:
         owner: this process.
         lane: None for all.
+        bound: the id of what the lane is for.
         held: by job id.
     """
 
@@ -44,6 +45,7 @@ class Claims(Generic[A]):
     lease_seconds: float
     lane: str | None = None
     clock: Clock = SYSTEM_CLOCK
+    bound: str = ""
     held: dict[str, A] = field(default_factory=dict)
     _due: dict[str, float] = field(default_factory=dict)
 
@@ -75,6 +77,7 @@ class Claims(Generic[A]):
                     full=full,
                     due=due,
                     not_due=[*waiting, *self.held],
+                    bound=self.bound,
                 )
             if found is None:
                 for job in due:

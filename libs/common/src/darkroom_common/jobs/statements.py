@@ -25,9 +25,11 @@ _CLAIM: Final = (
     " WHERE {key} = (SELECT {key} FROM {table} AS job WHERE {among} AND {where}"
     "   AND {state} IN ({alive}) AND NOT {lane} = ANY($5::text[]) AND NOT {key} = ANY($7::text[])"
     "   AND (({state} IN ({ready}) AND {due}) OR ({state} IN ({working}) AND {dead}))"
-    "   AND {rank} < $4{alone} ORDER BY {rank}, {key} LIMIT 1 FOR UPDATE SKIP LOCKED)"
+    "   AND {rank} < $4{bound}{alone} ORDER BY {rank}, {key} LIMIT 1 FOR UPDATE SKIP LOCKED)"
     " RETURNING *, ({rank})::double precision AS rank"
 )
+_BOUND: Final = " AND ($8::text = '' OR {target} IN ('', $8))"
+_UNBOUND: Final = " AND $8::text IS NOT NULL"  # nothing that it could be bound to
 _ONE_BY_ONE: Final = "SELECT pg_advisory_xact_lock(hashtextextended('{table} ' || $1, 0))"
 _RENEW: Final = (
     "UPDATE {table} AS job SET lease_until = now() + make_interval(secs => $3){progress}"
@@ -55,6 +57,16 @@ _COUNT: Final = (
     " extract(epoch FROM now() - min(created_at))::double precision AS age"
     " FROM {table} WHERE {state} IN ({shown}) GROUP BY 1, 2"
 )
+_TAKE_BACK: Final = (
+    "UPDATE {table} SET lease_owner = '', lease_until = NULL WHERE {state} IN ({working})"
+    " AND {where} AND starts_with(lease_owner, $1) AND lease_owner <> $2"
+)
+_ORPHANS: Final = (
+    "SELECT {key} AS job_key FROM {table} AS job WHERE {where} AND {state} IN ({alive})"
+    " AND NOT EXISTS (SELECT FROM {targets} AS t"
+    "   WHERE t.id = job.{target} OR (job.{target} = '' AND t.name = job.{lane}))"
+    " LIMIT 100 FOR UPDATE SKIP LOCKED"
+)
 _REMOVE: Final = (
     "DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE {state} IN ({forgotten})"
     " AND {removable} AND finished_at < now() - $1::interval ORDER BY finished_at LIMIT $2"
@@ -62,7 +74,9 @@ _REMOVE: Final = (
 )
 
 
-_COLUMNS: Final = ("table", "lane", "state", "key", "where", "rank", "removable")
+_COLUMNS: Final = (
+    *("table", "lane", "state", "key", "where", "rank", "removable", "target", "targets"),
+)
 
 
 class Statements:
@@ -82,6 +96,7 @@ class Statements:
             "counted": f"{kind.attempts} = {kind.attempts} + 1, " if kind.attempts else "",
             "progress": "".join(f", {name} = given.{name}" for name in kind.progress),
             "given": "".join(f", {name} {of}" for name, of in kind.progress.items()),
+            "bound": _BOUND.format(target=kind.target) if kind.target else _UNBOUND,
             "dead": _DEAD.format(of=""),
             "other_dead": _DEAD.format(of="o."),
         }
@@ -97,6 +112,8 @@ class Statements:
         self.log = self._of(_LOG)
         self.count = self._of(_COUNT)
         self.remove = self._of(_REMOVE)
+        self.take_back = self._of(_TAKE_BACK)
+        self.orphans = self._of(_ORPHANS)
 
     def _of(self, template: str, **further: str) -> str:
         return template.format_map(self._words | further)

@@ -35,6 +35,7 @@ class JobTable(Generic[A]):
         self.kind = kind
         self._outbox = outbox
         self._sql = Statements(kind)
+        self._lanes: set[str] = set()
 
     async def entered(
         self, db: Connection, row: Row, trace: Mapping[str, str] | None = None
@@ -78,6 +79,7 @@ class JobTable(Generic[A]):
         full: Sequence[str] = (),
         due: Sequence[str] = (),
         not_due: Sequence[str] = (),
+        bound: str = "",
     ) -> tuple[A, Ending | None] | None:
         """Claim the job that goes first, if one is due; a dead process's jobs are, too.
 
@@ -90,6 +92,7 @@ class JobTable(Generic[A]):
             full: lanes to pass over.
             due: waiting jobs that are due by the monotonic clock, whatever the wall clock says.
             not_due: those that are not, and those in hand.
+            bound: the id of what the lane is for: jobs of another one of its name are not its.
 
         Returns:
             The attempt, and its ending if its kind has ended it at once.
@@ -99,7 +102,7 @@ class JobTable(Generic[A]):
             await db.execute(self._sql.one_by_one, lane)
         statement = self._sql.claim_any if lane is None else self._sql.claim
         row = await db.fetchrow(
-            statement, lane, owner, lease, below, list(full), list(due), list(not_due)
+            statement, lane, owner, lease, below, list(full), list(due), list(not_due), bound
         )
         if row is None:
             return None
@@ -164,6 +167,40 @@ class JobTable(Generic[A]):
         await self.entered(db, row, attempt.trace)
         return row
 
+    async def take_back(self, db: Connection, prefix: str, owner: str) -> int:
+        """Give free what an earlier process of this replica had in hand; return how many jobs.
+
+        Args:
+            db: within a transaction.
+            prefix: of the owners of this replica.
+            owner: this process.
+        """
+        tag = await db.execute(self._sql.take_back, prefix, owner)
+        return int(tag.rpartition(" ")[2])
+
+    async def end_orphans(self, db: Connection) -> int:
+        """End jobs that wait for what is not there any more; return how many."""
+        kind = self.kind
+        if not kind.targets:
+            return 0
+        found = await db.fetch(self._sql.orphans)
+        for row in found:
+            values: list[Any] = [kind.phases.failed, kind.removed]
+            changes = {
+                kind.state: "$2",
+                "reason": "$3",
+                "lease_owner": "''",
+                "lease_until": "NULL",
+                "finished_at": "now()",
+                "updated_at": "now()",
+            }
+            statement = self._sql.act(changes, {}, values)
+            changed = await db.fetchrow(statement, row["job_key"], *values)
+            if changed is not None:
+                await kind.orphaned(db, changed)
+                await self.entered(db, changed)
+        return len(found)
+
     async def act(self, db: Connection, job: str, action: Action, *, by: str) -> Acted | None:
         """Do what an operator says; None when there is no such job."""
         kind = self.kind
@@ -200,13 +237,14 @@ class JobTable(Generic[A]):
         await db.execute(self._sql.log, by, action, self.kind.change, job)
 
     async def count(self, db: Connection, lanes: Sequence[str]) -> None:
-        """Set the gauges of lanes."""
+        """Set the gauges of lanes, and of those that there are only jobs of any more."""
         kind = self.kind
         if kind.now is None:
             return
         rows = await db.fetch(self._sql.count)
         found = {(row["lane"], row["state"]): row for row in rows}
-        for lane in lanes:
+        self._lanes |= {*lanes, *(of for of, _ in found)}
+        for lane in self._lanes:
             for state in kind.phases.shown:
                 row = found.get((lane, state))
                 kind.now.labels(lane, state).set(row["jobs"] if row else 0)

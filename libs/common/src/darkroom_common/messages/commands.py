@@ -1,6 +1,6 @@
 """What is asked of the one service that owns the work: commands, one queue each."""
 
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Final, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -10,6 +10,7 @@ from darkroom_common.specs.destinations import Name
 from darkroom_common.specs.films import FilmOrder
 
 Method = Literal["move", "get"]
+_ID: Final = "of the one that was meant: another one of that name is not; empty: whichever has it"
 
 
 class SendObjects(Command):
@@ -19,6 +20,7 @@ class SendObjects(Command):
 
     job_id: MessageId
     destination: str = Field(min_length=1, max_length=64)
+    destination_id: str = Field(default="", max_length=64, description=_ID)
     study_instance_uid: Uid | None = None
     series_instance_uid: Uid | None = None
     sop_instance_uids: tuple[Uid, ...] = ()
@@ -43,6 +45,7 @@ class PrintFilm(Command):
 
     job_id: MessageId
     printer: str = Field(min_length=1, max_length=64)
+    printer_id: str = Field(default="", max_length=64, description=_ID)
     layout: str = Field(description="Image Display Format, PS3.3 C.13.3, or a name")
     sop_instance_uids: tuple[Uid, ...] = Field(min_length=1)
     copies: int = Field(default=1, ge=1, le=100)
@@ -102,6 +105,7 @@ class RetrieveFromRemote(Command):
 
     job_id: MessageId
     remote: Name
+    remote_id: str = Field(default="", max_length=64, description=_ID)
     study_instance_uid: Uid
     series_instance_uid: Uid | None = None
     sop_instance_uids: tuple[Uid, ...] = Field(default=(), max_length=500)

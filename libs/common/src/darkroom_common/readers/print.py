@@ -26,6 +26,12 @@ async def printer(db: Connection, name: str) -> PrinterSpec | None:
     return None if text is None else read_spec(PrinterSpec, text)[0]
 
 
+async def printer_known(db: Connection, name: str) -> str | None:
+    """Return the id of the printer of a name, if there is one."""
+    found: str | None = await db.fetchval("SELECT id FROM print.printer WHERE name = $1", name)
+    return found
+
+
 async def films(db: Connection, job_id: str) -> list[asyncpg.Record]:
     """Return the films of a job in their order."""
     return list(await db.fetch(_FILMS, job_id))

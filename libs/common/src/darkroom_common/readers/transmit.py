@@ -34,13 +34,16 @@ _STEP: Final = (
     "SELECT sop_instance_uid, remote, state, reason, status, requested_by, created_at, updated_at,"
     " sealed FROM transmit.procedure_step WHERE sop_instance_uid = $1"
 )
-_KIND: Final = "SELECT coalesce(spec ->> 'kind', 'dimse') FROM transmit.destination WHERE name = $1"
+_KIND: Final = (
+    "SELECT coalesce(spec ->> 'kind', 'dimse') AS kind, id FROM transmit.destination"
+    " WHERE name = $1"
+)
 
 
-async def destination_kind(db: Connection, name: str) -> str | None:
-    """Return how a destination is spoken to, `dimse` or `stow`; None when there is none."""
-    kind: str | None = await db.fetchval(_KIND, name)
-    return kind
+async def destination_known(db: Connection, name: str) -> tuple[str, str] | None:
+    """Return how a destination is spoken to, `dimse` or `stow`, and its id; None without one."""
+    row = await db.fetchrow(_KIND, name)
+    return None if row is None else (row["kind"], row["id"])
 
 
 async def attempts(db: Connection, job_id: str) -> list[asyncpg.Record]:

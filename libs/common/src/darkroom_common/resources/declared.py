@@ -39,6 +39,7 @@ DESTINATIONS: Final = Resource(
     tag="destinations",
     state=DestinationState,
     secret=True,
+    identified=True,
     uses=(
         Use(
             "SELECT EXISTS (SELECT FROM transmit.rule WHERE spec->'destinations' ? $1)",
@@ -57,6 +58,11 @@ DESTINATIONS: Final = Resource(
             "SELECT EXISTS (SELECT FROM transmit.retrieve WHERE remote = $1"
             " AND state IN ('PENDING', 'RETRIEVING', 'RETRYING'))",
             "jobs retrieve from it",
+        ),
+        Use(
+            "SELECT EXISTS (SELECT FROM transmit.prefetch WHERE remote = $1"
+            " AND state IN ('PENDING', 'ASKING', 'RETRYING'))",
+            "it is asked for priors",
         ),
     ),
 )
@@ -90,6 +96,7 @@ PRINTERS: Final = Resource(
     writes="printers:write",
     tag="print",
     state=PrinterState,
+    identified=True,
     uses=(
         Use(
             "SELECT EXISTS (SELECT FROM print.rule WHERE spec->>'printer' = $1)",

@@ -91,6 +91,7 @@ class Resource(Generic[S]):
         order: columns of lists, all of them unique together.
         in_path: its name in paths.
         secret: whether there is a sealed one in a column.
+        identified: whether it has an id, which another one of the same name has not.
         copied: columns that copy a part of the spec, as SQL on the spec $2.
         references: what it names.
         uses: what names it.
@@ -109,6 +110,7 @@ class Resource(Generic[S]):
     order: Mapping[str, type[Key]] = field(default_factory=lambda: BY_NAME)
     in_path: str = "{name}"
     secret: bool = False
+    identified: bool = False
     copied: Mapping[str, str] = field(default_factory=lambda: NO_COLUMNS)
     references: tuple[Reference[S], ...] = ()
     uses: tuple[Use, ...] = ()

@@ -19,7 +19,10 @@ from darkroom_common.seal import Seal, Unsealable
 from darkroom_common.telemetry.logs import get_logger
 
 log = get_logger(__name__)
-_READ: Final = "SELECT name, spec::text AS spec, version, SECRET AS secret FROM TABLE ORDER BY KEYS"
+_READ: Final = (
+    "SELECT name, spec::text AS spec, version, SECRET AS secret, IDENTITY AS id FROM TABLE"
+    " ORDER BY KEYS"
+)
 _ONE_AT_A_TIME: Final = "SELECT pg_advisory_xact_lock(hashtext('TABLE'))"
 _LOCK: Final = "SELECT spec::text AS spec, version FROM TABLE WHERE name = $1 FOR UPDATE"
 _KNOWN: Final = "SELECT name FROM TABLE WHERE name = ANY($1::text[]) FOR SHARE"
@@ -61,9 +64,17 @@ class SpecTable(Generic[S]):
     def _sql(self, statement: str, resource: Resource[Any] | None = None) -> str:
         return statement.replace("TABLE", (resource or self.resource).table)
 
-    async def all(self, db: Connection | None = None) -> list[Stored[S]]:
-        """Return all in their order; what cannot be read is not enabled, and logged once."""
-        statement = self._sql(_READ).replace("SECRET", "secret" if self.resource.secret else "''")
+    async def all(self, db: Connection | None = None, *, share: bool = False) -> list[Stored[S]]:
+        """Return all in their order; what cannot be read is not enabled, and logged once.
+
+        Args:
+            db: a connection; None for one of its own.
+            share: whether none of them may be changed or removed until the transaction has ended:
+                for what is done under their authority.
+        """
+        statement = self._sql(_READ) + (" FOR SHARE" if share else "")
+        statement = statement.replace("SECRET", "secret" if self.resource.secret else "''")
+        statement = statement.replace("IDENTITY", "id" if self.resource.identified else "''")
         statement = statement.replace("KEYS", ", ".join(self.resource.order))
         if db is not None:
             rows = await db.fetch(statement)
@@ -87,7 +98,7 @@ class SpecTable(Generic[S]):
         except Unsealable:
             secret, unreadable = "", (*unreadable, "secret")
             spec = idle(self.resource.spec)
-        return Stored(row["name"], spec, row["version"], secret, unreadable)
+        return Stored(row["name"], spec, row["version"], secret, unreadable, row["id"])
 
     def _opened(self, secret: str) -> str:
         return str(self._sealer.open(secret, purpose=self._purpose)) if secret else ""

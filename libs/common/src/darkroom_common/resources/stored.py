@@ -15,6 +15,7 @@ class Stored(Generic[S]):
     Attributes:
         version: grows with every change.
         secret: opened; empty without.
+        id: of this one, while there is any; empty for a resource without.
         unreadable: fields that this version does not understand. While there are any, `spec` is
             an empty one that is not enabled: a later word may well mean what must not be left out.
     """
@@ -24,6 +25,11 @@ class Stored(Generic[S]):
     version: int = 1
     secret: str = field(default="", repr=False)
     unreadable: tuple[str, ...] = ()
+    id: str = ""
+
+    def has(self, bound: str) -> bool:
+        """Tell whether a job is of this one, by the id that it is bound to: none in old rows."""
+        return bound in ("", self.id)
 
 
 def read_spec(model: type[S], text: str) -> tuple[S, tuple[str, ...]]:

@@ -164,11 +164,14 @@ async def _resolved(request: Request, given: NewPrintJob) -> FilmOrder:
 
 
 async def _command(request: Request, given: NewPrintJob) -> PrintFilm:
+    async with parts_of(request.scope).database.acquire() as db:
+        printer = await print_reader.printer_known(db, given.printer)
     order = await _resolved(request, given)
     seal = parts_of(request.scope).seal
     return PrintFilm(
         job_id=new_message_id(),
         printer=given.printer,
+        printer_id=printer or "",
         layout=order.layout,
         sop_instance_uids=tuple(one.sop_instance_uid for one in order.images),
         copies=order.copies,

@@ -82,14 +82,15 @@ def _shown(row: Any) -> dict[str, Any]:
 
 async def _command(request: Request, name: str, given: RetrieveOrder) -> RetrieveFromRemote:
     async with parts_of(request.scope).database.acquire() as db:
-        kind = await transmit.destination_kind(db, name)
-    if kind is None:
+        known = await transmit.destination_known(db, name)
+    if known is None:
         raise ApiError(404, Code.NOT_FOUND, "There is no destination of this name.")
-    if kind != "dimse":
+    if known[0] != "dimse":
         raise ApiError(422, Code.INVALID_REQUEST, "It is not a DIMSE destination.")
     return RetrieveFromRemote(
         job_id=new_message_id(),
         remote=name,
+        remote_id=known[1],
         requested_by=principal_of(request.scope).username[:64],
         **given.model_dump(),
     )

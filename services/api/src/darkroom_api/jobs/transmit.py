@@ -130,7 +130,8 @@ class InstanceSearch(ListQuery):
 
 async def _command(request: Request, given: NewJob) -> SendObjects:
     async with parts_of(request.scope).database.acquire() as db:
-        if await transmit.destination_kind(db, given.destination) is None:
+        known = await transmit.destination_known(db, given.destination)
+        if known is None:
             raise ApiError(404, Code.NOT_FOUND, "There is no destination of this name.")
         if not await has_objects(
             db, given.study_instance_uid, given.series_instance_uid, given.sop_instance_uids
@@ -138,6 +139,7 @@ async def _command(request: Request, given: NewJob) -> SendObjects:
             raise study_not_found()
     return SendObjects(
         job_id=new_message_id(),
+        destination_id=known[1],
         requested_by=principal_of(request.scope).username[:64],
         **given.model_dump(),
     )

@@ -33,8 +33,11 @@ class Configuration:
         return await self.printer_table.named(name)
 
     async def rules(self, db: Connection) -> list[PrintRule]:
-        """Return the rules; one that cannot be read is there, but not enabled."""
-        return await self.rule_table.all(db)
+        """Return the rules, which stay as they are until the transaction has ended.
+
+        One that cannot be read is there, but not enabled.
+        """
+        return await self.rule_table.all(db, share=True)
 
     async def show_status(self, name: str, status: str, info: str) -> None:
         """Keep what a printer has said of itself where people can see it."""

@@ -37,7 +37,14 @@ def printer_lanes(shop: Workshop) -> PrinterLanes:
 def lane(printer: Printer, shop: Workshop) -> Runner[PrintJob]:
     """Return the lane of a printer: its jobs, one after the other."""
     return Runner(
-        Claims(shop.jobs.table, shop.database, shop.owner, shop.lease_seconds, printer.name),
+        Claims(
+            shop.jobs.table,
+            shop.database,
+            shop.owner,
+            shop.lease_seconds,
+            printer.name,
+            bound=printer.id,
+        ),
         Press(printer, shop),
         stop_seconds=STOP_SECONDS,
         enabled=printer.spec.enabled,

@@ -12,6 +12,8 @@ from darkroom_common.messages.commands import PrintFilm
 from darkroom_common.messages.events import PrintJobChanged
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Connection
+from darkroom_common.resources.declared import PRINTERS
+from darkroom_common.resources.identity import NOBODY, identity
 from darkroom_common.telemetry import metrics, traces
 
 PHASES: Final = Phases(
@@ -32,12 +34,11 @@ _ACTIONS: Final[dict[tuple[Action, str], str]] = {
 """PRINTING cannot be cancelled: film comes out."""
 _ADD: Final = (
     "INSERT INTO print.job (id, printer, layout, sop_instance_uids, copies, requested_by,"
-    " traceparent, sealed, rule, created_at, state, reason, finished_at)"
-    " SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10,"
-    " CASE WHEN known THEN 'QUEUED' ELSE 'FAILED' END,"
-    " CASE WHEN known THEN '' ELSE 'there is no printer of this name' END,"
-    " CASE WHEN NOT known THEN now() END"
-    " FROM (SELECT EXISTS (SELECT FROM print.printer WHERE name = $2) AS known) AS printer"
+    " traceparent, sealed, rule, created_at, printer_id, state, reason, finished_at)"
+    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,"
+    " CASE WHEN $12 THEN 'QUEUED' ELSE 'FAILED' END,"
+    " CASE WHEN $12 THEN '' ELSE 'there is no printer of this name' END,"
+    " CASE WHEN NOT $12 THEN now() END)"
     " ON CONFLICT DO NOTHING RETURNING *"
 )
 _DOUBT: Final = (
@@ -68,6 +69,9 @@ class PrintJobs:
             name="print",
             table="print.job",
             lane="printer",
+            target="printer_id",
+            targets="print.printer",
+            removed="the printer was removed",
             phases=PHASES,
             counter=metrics.PRINT_JOBS,
             now=metrics.PRINT_WAITING,
@@ -83,6 +87,7 @@ class PrintJobs:
 
     async def add(self, db: Connection, request: PrintFilm) -> bool:
         """Add a queued job, a failed one for no printer; return whether it is new."""
+        known = await identity(db, PRINTERS, request.printer, request.printer_id)
         row = await db.fetchrow(
             _ADD,
             request.job_id,
@@ -95,6 +100,8 @@ class PrintJobs:
             request.sealed,
             request.rule,
             request.occurred_at,
+            known or request.printer_id or NOBODY,
+            known is not None,
         )
         if row is not None:
             await self.table.entered(db, row)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
+from ipaddress import IPv6Address, ip_address
 from typing import Final
 
 from darkroom_common.dimse.requestor import Peer, PeerFault
@@ -32,6 +33,7 @@ from darkroom_transmit.destinations.destination import Destination
 from darkroom_transmit.sending.sender import DimseSender
 
 log = get_logger(__name__)
+RESOLVE_SECONDS: Final = 3.0
 KEEP_SECONDS: Final = 10.0
 """In which a report must be in the database, for the destination waits."""
 ASKING_AT_ONCE: Final = 4
@@ -48,8 +50,10 @@ _OF_TRANSACTION: Final = (  # a job is locked before what belongs to it
     " WHERE transaction_uid = $1) FOR UPDATE"
 )
 _ANSWERED: Final = (
-    "UPDATE transmit.commitment SET state = $2, answered_at = now() WHERE transaction_uid = $1"
+    "UPDATE transmit.commitment SET state = $2, answered_at = now(), reported_as = $3"
+    " WHERE transaction_uid = $1"
 )
+_ASKED_OF: Final = "SELECT destination FROM transmit.commitment WHERE transaction_uid = $1"
 _KEPT: Final = (
     "UPDATE transmit.job_instance SET state = 'COMMITTED', updated_at = now()"
     " WHERE job_id = $1 AND sop_instance_uid = ANY($2::text[]) AND state = 'SENT'"
@@ -148,16 +152,25 @@ class Commitments:
             return None
 
     async def settle(self, report: Report) -> bool:
-        """Keep what a destination reports; return whether the transaction is one of its own."""
+        """Keep what a destination reports; return whether the transaction is one of its own.
+
+        Some archives report as another AE title than they are asked as: who knows the transaction
+        and calls from the destination's host is the destination.
+        """
         known = await self.configuration.usable()
+        async with self.claims.database.acquire() as db:
+            destination = known.get(await db.fetchval(_ASKED_OF, report.transaction_uid) or "")
+        if destination is None or not await _is_from(report, destination):
+            log.warning("commitment.unknown", ae=report.ae_title, peer=report.host)
+            return False
+        renamed = "" if report.ae_title == destination.spec.ae_title else report.ae_title
         async with self.claims.database.transaction() as db:
             found = await db.fetchrow(_OF_TRANSACTION, report.transaction_uid)
             row = await db.fetchrow(_TRANSACTION, report.transaction_uid)
-            destination = known.get(row["destination"]) if row else None
-            if row is None or destination is None or destination.spec.ae_title != report.ae_title:
-                log.warning("commitment.unknown", ae=report.ae_title)
+            if row is None or found is None or not destination.has(found["destination_id"]):
+                log.warning("commitment.unknown", ae=report.ae_title, peer=report.host)
                 return False
-            if found is None or (row["state"], found["commitment"]) != ("ASKED", "asked"):
+            if (row["state"], found["commitment"]) != ("ASKED", "asked"):
                 return True  # it is said twice, or too late
             job = self.jobs.table.attempt(found)
             asked = set(row["sop_instance_uids"])
@@ -165,7 +178,7 @@ class Commitments:
             lost = sorted(asked - set(kept))
             job.progressed = bool(kept)
             state = "PARTLY" if lost else "COMMITTED"
-            await db.execute(_ANSWERED, report.transaction_uid, state)
+            await db.execute(_ANSWERED, report.transaction_uid, state, renamed)
             await db.execute(_KEPT, job.id, kept)
             if lost:
                 ending = await self._again(job, lost, destination, "NotCommitted", db)
@@ -180,6 +193,7 @@ class Commitments:
             job=job.id,
             committed=len(kept),
             lost=len(lost),
+            reported_as=renamed,
         )
         return True
 
@@ -193,3 +207,29 @@ class Commitments:
     ) -> Ending:
         most = destination.spec.commitment.max_requests
         return await self.jobs.lost(db, job, lost, reason, most=most)
+
+
+async def _is_from(report: Report, destination: Destination) -> bool:
+    """Tell whether a report is a destination's, by its AE title or else by its host."""
+    spec = destination.spec
+    if report.ae_title == spec.ae_title:
+        return True
+    if not report.host or spec.host is None:
+        return False
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(RESOLVE_SECONDS):
+            found = await loop.getaddrinfo(spec.host, None)
+    except (OSError, TimeoutError) as error:
+        log.warning(
+            "destination.unresolved", destination=destination.name, reason=type(error).__name__
+        )
+        return False
+    return plain_address(report.host) in {plain_address(str(one[4][0])) for one in found}
+
+
+def plain_address(text: str) -> str:
+    """Return an IP address in one form, without a zone; one of IPv4 within IPv6 as itself."""
+    address = ip_address(text.partition("%")[0])
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return str(mapped or address)

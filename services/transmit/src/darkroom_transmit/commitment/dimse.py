@@ -44,12 +44,14 @@ class Report:
 
     Attributes:
         failed: SOP instance UID to the failure reason, PS3.3 C.14.1.1.
+        host: the address that it comes from; empty on an association that we have opened.
     """
 
     transaction_uid: str
     committed: frozenset[str]
     failed: dict[str, int]
     ae_title: str
+    host: str = ""
 
 
 Settle = Callable[[Report], bool | None]
@@ -72,7 +74,7 @@ def encode_request(
     return encode_data_set(data_set, syntax)
 
 
-def decode_report(data_set: bytes, syntax: str, *, ae_title: str) -> Report:
+def decode_report(data_set: bytes, syntax: str, *, ae_title: str, host: str = "") -> Report:
     """Return what the data set of an N-EVENT-REPORT says.
 
     Raises:
@@ -90,18 +92,15 @@ def decode_report(data_set: bytes, syntax: str, *, ae_title: str) -> Report:
                 for item in read.get("FailedSOPSequence", [])
             },
             ae_title=ae_title,
+            host=host,
         )
     except Exception as error:  # pydicom raises whatever it stumbles over
         raise ProtocolError("bad-report") from error
 
 
-def _settled(data_set: bytes, syntax: str, ae_title: str, settle: Settle) -> int:
-    """Settle a report; return the status that it is answered with.
-
-    Raises:
-        ProtocolError: it cannot be read.
-    """
-    kept = settle(decode_report(data_set, syntax, ae_title=ae_title))
+def _settled(report: Report, settle: Settle) -> int:
+    """Settle a report; return the status that it is answered with."""
+    kept = settle(report)
     if kept is None:
         return PROCESSING_FAILURE
     return SUCCESS if kept else INVALID_ARGUMENT
@@ -112,8 +111,8 @@ def taking_reports(settle: Settle) -> Handler:
 
     def answer(request: Request) -> Iterator[Answer]:
         data = bytes(request.sink.data) if isinstance(request.sink, InMemory) else b""
-        caller = request.caller.calling_ae_title
-        status = _settled(data, request.context.transfer_syntax, caller, settle)
+        syntax, caller = request.context.transfer_syntax, request.caller.calling_ae_title
+        status = _settled(decode_report(data, syntax, ae_title=caller, host=request.host), settle)
         yield Answer(status, elements=_event_type(request.command.short(Element.EVENT_TYPE)))
 
     return Handler(answer, lambda _: InMemory(DATA_LIMIT))
@@ -203,7 +202,8 @@ class _Asking:
         syntax = association.contexts[message.context].transfer_syntax
         called = association.peer.called_ae_title
         with faults():
-            status = _settled(message.data_set, syntax, called, self._settle)
+            report = decode_report(message.data_set, syntax, ae_title=called)
+            status = _settled(report, self._settle)
             event_type = _event_type(command.short(Element.EVENT_TYPE))
         association.ask(message.context, encode_response(command, status, elements=event_type))
         self._reported = True

@@ -38,7 +38,7 @@ _ASK: Final = (
     "INSERT INTO transmit.commitment (transaction_uid, job_id, destination, sop_instance_uids,"
     " deadline) SELECT $1, $2, name, $4, now() + make_interval(secs => coalesce("
     " (spec->'commitment'->>'timeout_seconds')::double precision, 0))"
-    " FROM transmit.destination WHERE name = $3 RETURNING true"
+    " FROM transmit.destination WHERE name = $3 AND $5 IN ('', id) FOR SHARE RETURNING true"
 )
 _LOST: Final = (
     "WITH lost AS (UPDATE transmit.job_instance SET state = 'PENDING', reason = $3,"
@@ -110,10 +110,9 @@ class CommitmentJobs:
         await db.execute(_EXPIRE, job.id)
         rows = await db.fetch(_REFERENCES, job.id)
         job.references = [(row["sop_class_uid"], row["sop_instance_uid"]) for row in rows]
-        known = await db.fetchval(_ASK, job.transaction, job.id, job.lane, job.uids)
-        if not known:
-            return Ending(PHASES.waiting, "UnknownDestination", wait=UNKNOWN_SECONDS)
-        return None
+        bound = job.row["destination_id"]
+        known = await db.fetchval(_ASK, job.transaction, job.id, job.lane, job.uids, bound)
+        return None if known else await CommitmentJobs.give_up(db, job, "DestinationRemoved")
 
     @staticmethod
     async def finished(db: Connection, job: CommitmentJob, _: Ending) -> None:

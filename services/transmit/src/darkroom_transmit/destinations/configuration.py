@@ -1,6 +1,6 @@
 """The destinations and rules in force, from PostgreSQL."""
 
-from darkroom_common.postgres.pool import Database
+from darkroom_common.postgres.pool import Connection, Database
 from darkroom_common.resources.declared import DESTINATIONS, RULES
 from darkroom_common.resources.spec_table import SpecTable
 from darkroom_common.resources.stored import Stored
@@ -36,9 +36,14 @@ class Configuration:
         """
         return _destination(await self.destination_table.named(name))
 
-    async def rules(self) -> list[Rule]:
-        """Return the rules in their order; one that cannot be read is there, but not enabled."""
-        return [Rule(one.name, one.spec) for one in await self.rule_table.all()]
+    async def rules(self, db: Connection | None = None) -> list[Rule]:
+        """Return the rules in their order; one that cannot be read is there, but not enabled.
+
+        Args:
+            db: within a transaction, until whose end they stay as they are; None to look only.
+        """
+        found = await self.rule_table.all(db, share=db is not None)
+        return [Rule(one.name, one.spec) for one in found]
 
     async def show_breaker(self, name: str, state: State, reason: str, seconds: float) -> None:
         """Keep the state of a breaker where people can see it."""
@@ -55,4 +60,4 @@ class Configuration:
 
 
 def _destination(one: Stored[DestinationSpec]) -> Destination:
-    return Destination(one.name, one.spec, one.version, one.secret, one.unreadable)
+    return Destination(one.name, one.spec, one.version, one.secret, one.unreadable, one.id)

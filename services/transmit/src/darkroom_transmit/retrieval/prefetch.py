@@ -25,6 +25,8 @@ from darkroom_common.messages.base import new_message_id
 from darkroom_common.messages.commands import RetrieveFromRemote
 from darkroom_common.postgres.phi import PhiKeys
 from darkroom_common.postgres.pool import Connection, after_commit
+from darkroom_common.resources.declared import DESTINATIONS
+from darkroom_common.resources.identity import NOBODY, identity
 from darkroom_common.resources.resource import NotThere, Unreadable
 from darkroom_common.specs.remote import MOST_MATCHES, RemoteQuery
 from darkroom_common.specs.rules import Prefetch
@@ -73,14 +75,21 @@ async def want_priors(db: Connection, rule: Rule, study: str) -> None:
     if wanted is None or await is_prior(db, study):
         return
     await db.execute(
-        "INSERT INTO transmit.prefetch (rule, study_instance_uid, remote, spec, traceparent)"
-        " VALUES ($1, $2, $3, $4::text::jsonb, $5) ON CONFLICT DO NOTHING",
+        "INSERT INTO transmit.prefetch (rule, study_instance_uid, remote, spec, traceparent,"
+        " remote_id) VALUES ($1, $2, $3, $4::text::jsonb, $5, $6) ON CONFLICT DO NOTHING",
         rule.name,
         study,
         wanted.remote,
         wanted.model_dump_json(),
         traces.inject().get("traceparent", ""),
+        await identity(db, DESTINATIONS, wanted.remote) or NOBODY,
     )
+
+
+async def _claimed(db: Connection, job: Attempt) -> Ending | None:
+    """End a job whose destination is gone."""
+    known = await identity(db, DESTINATIONS, job.lane, job.row["remote_id"])
+    return None if known else Ending(PHASES.failed, "DestinationRemoved")
 
 
 def prefetch_kind() -> JobKind[Attempt]:
@@ -94,6 +103,7 @@ def prefetch_kind() -> JobKind[Attempt]:
         attempt=Attempt,
         actions=usual_actions(PHASES),
         change="prefetch",
+        claimed=_claimed,
     )
 
 
@@ -203,6 +213,7 @@ class Prefetcher:
             order = RetrieveFromRemote(
                 job_id=new_message_id(),
                 remote=wanted.remote,
+                remote_id=job.row["remote_id"],
                 study_instance_uid=uid,
                 method=wanted.method,
                 requested_by=rule,

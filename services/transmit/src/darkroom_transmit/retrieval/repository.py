@@ -9,6 +9,8 @@ from darkroom_common.jobs.table import JobTable
 from darkroom_common.messages.commands import RetrieveFromRemote
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Connection
+from darkroom_common.resources.declared import DESTINATIONS
+from darkroom_common.resources.identity import NOBODY, identity
 from darkroom_common.telemetry import metrics, traces
 from darkroom_transmit.retrieval.decision import Order
 from darkroom_transmit.retrieval.dimse import Handle
@@ -23,11 +25,10 @@ PHASES: Final = Phases(
 )
 _ADD: Final = (
     "INSERT INTO transmit.retrieve (id, remote, method, study_instance_uid, series_instance_uid,"
-    " sop_instance_uids, rule, prior_of, requested_by, traceparent, created_at, state, reason,"
-    " finished_at) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,"
-    " CASE WHEN known THEN 'PENDING' ELSE 'FAILED' END,"
-    " CASE WHEN known THEN '' ELSE 'UnknownDestination' END, CASE WHEN NOT known THEN now() END"
-    " FROM (SELECT EXISTS (SELECT FROM transmit.destination WHERE name = $2) AS known) AS d"
+    " sop_instance_uids, rule, prior_of, requested_by, traceparent, created_at, remote_id, state,"
+    " reason, finished_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,"
+    " CASE WHEN $13 THEN 'PENDING' ELSE 'FAILED' END,"
+    " CASE WHEN $13 THEN '' ELSE 'UnknownDestination' END, CASE WHEN NOT $13 THEN now() END)"
     " ON CONFLICT DO NOTHING RETURNING *"
 )
 
@@ -91,6 +92,7 @@ class RetrieveJobs:
         self, db: Connection, asked: RetrieveFromRemote, *, rule: str = "", prior_of: str = ""
     ) -> bool:
         """Add a job, a failed one for no destination; return whether it is new."""
+        known = await identity(db, DESTINATIONS, asked.remote, asked.remote_id)
         row = await db.fetchrow(
             _ADD,
             asked.job_id,
@@ -104,6 +106,8 @@ class RetrieveJobs:
             asked.requested_by,
             traces.inject().get("traceparent", ""),
             asked.occurred_at,
+            known or asked.remote_id or NOBODY,
+            known is not None,
         )
         if row is None:
             return False
@@ -112,6 +116,9 @@ class RetrieveJobs:
         return True
 
     @staticmethod
-    async def claimed(_: Connection, job: RetrieveJob) -> Ending | None:
-        """End a job that was cancelled while a process of an earlier version worked at it."""
-        return Ending(PHASES.cancelled, "Cancelled") if job.row["cancel"] else None
+    async def claimed(db: Connection, job: RetrieveJob) -> Ending | None:
+        """End a job whose destination is gone, or that an earlier version has cancelled at work."""
+        if job.row["cancel"]:
+            return Ending(PHASES.cancelled, "Cancelled")
+        known = await identity(db, DESTINATIONS, job.lane, job.row["remote_id"])
+        return None if known else Ending(PHASES.failed, "DestinationRemoved")

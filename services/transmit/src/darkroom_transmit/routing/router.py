@@ -82,16 +82,15 @@ class Router:
         While no rule looks at single instances, batches of them cost one statement: how their
         studies came is kept, which may be done again.
         """
-        rules = await self.configuration.rules()
-        moments = {rule.spec.when for rule in rules if rule.spec.enabled}
-        arrived = list(_arrived(received))
-        looked_at = arrived if "instance" in moments else []
+        arrived, replaced = list(_arrived(received)), list(_replaced(received))
         completed = [one for one in received if isinstance(one.message, StudyCompleted)]
-        replaced = list(_replaced(received))
-        ids = [one.item.receipt for one in (*looked_at, *replaced)]
-        ids += [one.message.id for one in completed]
         destinations: set[str] = set()
         async with self.database.transaction() as db:
+            rules = await self.configuration.rules(db)  # none goes, with whom it names, meanwhile
+            moments = {rule.spec.when for rule in rules if rule.spec.enabled}
+            looked_at = arrived if "instance" in moments else []
+            ids = [one.item.receipt for one in (*looked_at, *replaced)]
+            ids += [one.message.id for one in completed]
             await self._remember(db, arrived)
             new = await self.inbox.first_times(db, ids) if ids else set()
             fresh = [one for one in looked_at if one.item.receipt in new]

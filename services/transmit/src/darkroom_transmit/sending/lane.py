@@ -40,7 +40,13 @@ class Lane:
         """Put the parts of the lane together."""
         yard, one = self.yard, self.destination
         self._claims: Claims[Claimed] = Claims(
-            yard.jobs.table, yard.database, yard.owner, yard.lease_seconds, one.name, yard.clock
+            yard.jobs.table,
+            yard.database,
+            yard.owner,
+            yard.lease_seconds,
+            one.name,
+            yard.clock,
+            one.id,
         )
         self._results = Results(one, yard.jobs, self._claims, yard.sent, yard.chance)
         self._delivery = Delivery(one, yard, self.breaker, self._results, self._wake.set)

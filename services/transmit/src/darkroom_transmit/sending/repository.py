@@ -12,6 +12,8 @@ from darkroom_common.messages.commands import SendObjects
 from darkroom_common.messages.events import TransmitJobChanged
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Connection
+from darkroom_common.resources.declared import DESTINATIONS
+from darkroom_common.resources.identity import NOBODY, identity
 from darkroom_common.telemetry import metrics, traces
 from darkroom_transmit.sending.job import PHASES, RANK_SECONDS, Claimed, Progress, Result
 from darkroom_transmit.sending.outcome import Verdict
@@ -24,9 +26,9 @@ _RANK: Final = (
 _ADD: Final = (
     "INSERT INTO transmit.job (id, destination, study_instance_uid, series_instance_uid,"
     " sop_instance_uids, priority, requested_by, traceparent, state, reason, rule,"
-    " resolved, total, failed, finished_at, created_at)"
+    " resolved, total, failed, finished_at, created_at, destination_id)"
     " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, true, $12, $13,"
-    " CASE WHEN $9 = 'FAILED' THEN now() END, $14) ON CONFLICT DO NOTHING RETURNING *"
+    " CASE WHEN $9 = 'FAILED' THEN now() END, $14, $15) ON CONFLICT DO NOTHING RETURNING *"
 )
 _ADD_INSTANCES: Final = (
     "INSERT INTO transmit.job_instance (job_id, sop_instance_uid, position, state, reason)"
@@ -110,6 +112,8 @@ class SendJobs:
             name="send",
             table="transmit.job",
             lane="destination",
+            target="destination_id",
+            targets="transmit.destination",
             phases=PHASES,
             counter=metrics.TRANSMIT_JOBS,
             now=metrics.TRANSMIT_WAITING,
@@ -123,14 +127,14 @@ class SendJobs:
             claimed=self.claimed,
             finished=self.finished,
             acted=self.acted,
+            orphaned=self.orphaned,
         )
         self.table = JobTable(self.kind, outbox)
 
     async def add(self, db: Connection, request: SendObjects, *, rule: str = "") -> bool:
         """Add a job with the instances that the index has of it; return whether it is new."""
-        known = await db.fetchval(
-            "SELECT true FROM transmit.destination WHERE name = $1", request.destination
-        )
+        meant = request.destination_id
+        known = await identity(db, DESTINATIONS, request.destination, meant)
         uids = list(request.sop_instance_uids)
         study, series = request.study_instance_uid, request.series_instance_uid
         found = await find_objects(db, study, series, uids)
@@ -154,6 +158,7 @@ class SendJobs:
             len(found) + len(missing),
             len(missing),
             request.occurred_at,
+            known or meant or NOBODY,
         )
         if row is None:
             return False
@@ -221,6 +226,11 @@ class SendJobs:
             ending.state in (PHASES.waiting, PHASES.retrying),
             ending.wait,
         )
+
+    @staticmethod
+    async def orphaned(db: Connection, row: Row) -> None:
+        """Keep that what was left to send is not."""
+        await db.execute(_FAIL_REST, row["id"], row["reason"])
 
     @staticmethod
     async def acted(db: Connection, row: Row, action: Action) -> Mapping[str, Any]:
