@@ -113,7 +113,9 @@ def test_a_staging_buffer_used_again_and_again_says_what_the_file_says(
             parser = PduParser(max_length)
             pdus = staging.fill(descriptor, 7, size, context % 2 * 2 + 1, last=True)
             found = [event for event in parser.feed(pdus) if isinstance(event, Fragment)]
-            assert b"".join(event.data for event in found) == content[7 : 7 + size]
+            assert b"".join(event.data for event in found) == content[7 : 7 + size] + bytes(
+                size % 2
+            )
             assert [event.last for event in found if event.last] == [True]
             assert found[-1].last
             assert {event.context for event in found} == {context % 2 * 2 + 1}

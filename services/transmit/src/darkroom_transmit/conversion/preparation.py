@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Final
 
 from darkroom_common.objects.store import ObjectMissing, ObjectStore, StoreUnavailable
 from darkroom_common.specs.deidentification import parse_profile
+from darkroom_common.telemetry.logs import get_logger
 from darkroom_transmit.conversion.converters import ConversionFailed, Converters
 from darkroom_transmit.conversion.exchange import (
     NATIVE_TARGETS,
@@ -22,6 +24,10 @@ from darkroom_transmit.sending.sources import (
     Source,
     stored_source,
 )
+
+log = get_logger(__name__)
+_NOT_PADDED: Final = frozenset({"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"})
+"""Deflated ones have a NUL after their end (PS3.5 section A.5); big endian is not written."""
 
 
 class ConvertingPreparer:
@@ -52,14 +58,41 @@ class ConvertingPreparer:
         self, item: Item, path: Path, destination: Destination, wanted: tuple[str, ...]
     ) -> AsyncIterator[Source]:
         profile = self._profile(destination)
-        if profile is None and (not wanted or item.transfer_syntax_uid in wanted):
-            yield stored_source(item, path)
-            return
         stored = item.transfer_syntax_uid
+        if profile is None and (not wanted or stored in wanted):
+            async with self._as_stored(item, path) as source:
+                yield source
+            return
         if not wanted:
             wanted = (stored, *NATIVE_TARGETS)
         elif stored in wanted:  # nothing is compressed or decoded without need
             wanted = (stored, *wanted)
+        async with self._converted(item, path, wanted, profile) as source:
+            yield source
+
+    @asynccontextmanager
+    async def _as_stored(self, item: Item, path: Path) -> AsyncIterator[Source]:
+        """Yield an instance bit for bit; one of odd length with its values padded, if it can be."""
+        stored = item.transfer_syntax_uid
+        async with AsyncExitStack() as held:
+            source = stored_source(item, path)
+            if item.size % 2 and stored not in _NOT_PADDED:
+                try:
+                    padded = self._converted(item, path, (stored,), None)
+                    source = await held.enter_async_context(padded)
+                except (CannotPrepare, PreparationUnavailable) as error:
+                    # It goes as it is: with a NUL after its end, which most take.
+                    log.warning(
+                        "instance.not_padded",
+                        sop_instance_uid=item.sop_instance_uid,
+                        reason=error.reason,
+                    )
+            yield source
+
+    @asynccontextmanager
+    async def _converted(
+        self, item: Item, path: Path, wanted: tuple[str, ...], profile: Profile | None
+    ) -> AsyncIterator[Source]:
         try:
             made = await self._converters.convert(path, wanted, profile)
         except Unconvertible as error:

@@ -29,11 +29,12 @@ class Forwarder:
     _current: Association | None = None
     _context: int = 0
     _message_id: int = 0
+    _odd: bytes = b""
     _status: int = StoreStatus.REFUSED_OUT_OF_RESOURCES
 
     def begin(self, request: Command, transfer_syntax: str) -> None:
         """Begin an object. What fails is its status."""
-        self._current = None
+        self._current, self._odd = None, b""
         self._status = StoreStatus.REFUSED_OUT_OF_RESOURCES
         pair = request.sop_class_uid, transfer_syntax
         try:
@@ -76,11 +77,17 @@ class Forwarder:
         association = self._current
         if association is None:
             return
-        room = max(2, association.max_length - HEAD)
+        room = max(2, (association.max_length - HEAD) & ~1)
         try:
-            for data in parts:
-                for at in range(0, len(data), room):
-                    self._send(association, data[at : at + room], last=False)
+            for part in parts:
+                data = part
+                if self._odd and data:  # fragments have an even length, PS3.8 annex E.2
+                    self._send(association, memoryview(self._odd + data[:1]), last=False)
+                    self._odd, data = b"", data[1:]
+                even = len(data) & ~1
+                self._odd = self._odd + bytes(data[even:])
+                for at in range(0, even, room):
+                    self._send(association, data[at : min(at + room, even)], last=False)
         except PeerFault as fault:
             self._fail(None, fault)
 
@@ -99,7 +106,7 @@ class Forwarder:
         if association is None:
             return self._status
         try:
-            self._send(association, memoryview(b""), last=True)
+            self._send(association, memoryview(self._odd + bytes(len(self._odd))), last=True)
             return association.response(self._message_id).command.status
         except PeerFault as fault:
             self._current = association

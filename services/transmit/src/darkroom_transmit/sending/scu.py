@@ -62,6 +62,8 @@ class Staging:
     ) -> memoryview:
         """Read `size` bytes of a file and return them as PDUs; only the last may be short.
 
+        Every fragment has an even length (PS3.8 annex E.2): an odd data set ends with a NUL more.
+
         Raises:
             Unsendable: the file ends before, or cannot be read.
         """
@@ -74,8 +76,10 @@ class Staging:
             raise Unsendable(Outcome(Verdict.RETRY, "StoreUnavailable")) from error
         if not complete:
             raise Unsendable(Outcome(Verdict.FAILED, "ObjectDamaged"))
-        self._write_heads(context, len(slots) - 1, short, last=last)
-        return self._view[: len(slots) * _HEADS + size]
+        if odd := size & 1:
+            slots[-1][short] = 0  # there is room: it has an even length
+        self._write_heads(context, len(slots) - 1, short + odd, last=last)
+        return self._view[: len(slots) * _HEADS + size + odd]
 
     def _write_heads(self, context: int, final: int, short: int, *, last: bool) -> None:
         usual = encode_data_head(context, last=False, size=self._room)

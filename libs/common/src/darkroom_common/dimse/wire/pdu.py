@@ -202,13 +202,16 @@ def encode_abort(reason: AbortReason) -> bytes:
 def encode_data(context: int, *, is_command: bool, data: bytes, max_length: int) -> bytes:
     """Return P-DATA-TF PDUs that carry a whole command or data set.
 
+    Every fragment has an even length (PS3.8 annex E.2): what has not ends with a NUL more.
+
     Args:
         context: the presentation context's id.
         is_command: whether it is a command.
         data: what is carried.
         max_length: the longest PDU that the peer takes; 0 means any (PS3.8 annex D.1.1).
     """
-    room = max(1, max_length - HEAD) if max_length else len(data) or 1
+    data += bytes(len(data) & 1)
+    room = max(2, (max_length - HEAD) & ~1) if max_length else len(data) or 2
     pieces = [data[start : start + room] for start in range(0, len(data), room)] or [b""]
     encoded = []
     for number, piece in enumerate(pieces, 1):
