@@ -47,6 +47,10 @@ class Script:
     """What the peer does."""
 
     reject: tuple[int, int, int] | None = None
+    refuses: Callable[[list[tuple[str, list[str]]]], tuple[int, int, int] | int | None] = (
+        lambda _offered: None
+    )
+    """A rejection, or `ABORT`, of what is offered: (abstract syntax, transfer syntaxes)."""
     silent: bool = False  # accepts the connection, says nothing
     abort_after_bytes: int | None = None  # of one connection, then A-ABORT
     refused_syntaxes: frozenset[str] = frozenset()
@@ -168,6 +172,16 @@ def _items(data: bytes) -> list[tuple[int, bytes]]:
     return found
 
 
+def _offered(body: bytes) -> list[tuple[str, list[str]]]:
+    found = []
+    for kind, value in _items(body[68:]):
+        if kind == 0x20:
+            inner = _items(value[4:])
+            abstract = next(v for k, v in inner if k == 0x30).decode()
+            found.append((abstract, [v.decode() for k, v in inner if k == 0x40]))
+    return found
+
+
 @dataclass
 class _Served:
     """One connection."""
@@ -199,9 +213,7 @@ class _Served:
         kind, body = self._pdu()
         assert kind == 1
         script = self.peer.script
-        rejected = (2, 3, 2) if full else script.reject
-        if rejected is not None:
-            self.connection.sendall(struct.pack(">BxLxBBB", 3, 4, *rejected))
+        if self._refuses(body, (2, 3, 2) if full else script.reject):
             return
         self.connection.sendall(self._answer(body))
         command, data_set = b"", bytearray()
@@ -246,6 +258,14 @@ class _Served:
             self._end(status)
         self._respond(context, fields, status)
 
+    def _refuses(self, body: bytes, rejection: tuple[int, int, int] | None) -> bool:
+        refused = rejection or self.peer.script.refuses(_offered(body))
+        if refused == ABORT:
+            self._end(ABORT)
+        if isinstance(refused, tuple):
+            self.connection.sendall(struct.pack(">BxLxBBB", 3, 4, *refused))
+        return refused is not None
+
     def _look(self, fields: dict[int, bytes]) -> None:
         end = self.peer.script.within(fields[0x1000].decode().strip("\x00 "))
         if end is not None:
@@ -268,18 +288,14 @@ class _Served:
     def _answer(self, body: bytes) -> bytes:
         script = self.peer.script
         results = b""
-        for kind, value in _items(body[68:]):
-            if kind != 0x20:
-                continue
-            inner = _items(value[4:])
-            abstract = next(v for k, v in inner if k == 0x30).decode()
-            syntaxes = [v.decode() for k, v in inner if k == 0x40]
+        numbers = (value[0] for kind, value in _items(body[68:]) if kind == 0x20)
+        for number, (abstract, syntaxes) in zip(numbers, _offered(body), strict=True):
             good = [uid for uid in syntaxes if uid not in script.refused_syntaxes]
             result = 3 if abstract in script.refused_classes else 0 if good else 4
             chosen = (good or syntaxes)[0]
             if result == 0:
-                self.contexts[value[0]] = abstract, chosen
-            head = struct.pack(">BxBx", value[0], result)
+                self.contexts[number] = abstract, chosen
+            head = struct.pack(">BxBx", number, result)
             results += _item(0x21, head + _item(0x40, chosen.encode()))
         user = _item(0x51, struct.pack(">L", script.max_length)) + _item(0x52, b"2.25.2")
         whole = body[:68] + _item(0x10, b"1.2.840.10008.3.1.1.1") + results + _item(0x50, user)

@@ -61,14 +61,20 @@ class Desk:
         return made
 
     async def add_to(
-        self, made: Study, count: int, *, size: int = 2000, transfer_syntax: str | None = None
+        self,
+        made: Study,
+        count: int,
+        *,
+        size: int = 2000,
+        transfer_syntax: str | None = None,
+        **changes: Any,
     ) -> set[str]:
         data_sets: list[Dataset] = [
             a_data_set(
                 StudyInstanceUID=made.uid,
                 SeriesInstanceUID=made.series,
                 InstanceNumber=number + 1,
-                **{"PixelData": bytes([number % 256]) * size, **made.changes},
+                **{"PixelData": bytes([number % 256]) * size, **made.changes, **changes},
             )
             for number in range(count)
         ]

@@ -48,6 +48,8 @@ from darkroom_common.dimse.wire.pdu import (
 from darkroom_common.errors import DarkroomError
 from darkroom_common.specs.destinations import Tls
 
+_ABOUT_US: Final = frozenset({(1, 2), (1, 3), (1, 7)})
+"""Source and reason of a rejection: application context, calling and called AE title."""
 _RELEASE_SECONDS: Final = 5.0
 _LEAST_RATE: Final = 4096.0
 """Bytes a second; a peer that takes less has stopped, for all we can wait."""
@@ -66,6 +68,10 @@ class PeerFault(DarkroomError):
         self.reason = reason
         self.detail = detail
         self.transient = transient
+
+
+class ProposalRefused(PeerFault):
+    """The peer refuses an association without a word against us: perhaps no context suits it."""
 
 
 @contextmanager
@@ -166,7 +172,9 @@ class Association:
         return pair in self.accepted or pair in self._refused
 
     def why_not(self, abstract_syntax: str, transfer_syntax: str) -> str:
-        """Return the word for what was not accepted."""
+        """Return the word for what was not accepted: a SOP class only when it is in no syntax."""
+        if any(accepted == abstract_syntax for accepted, _ in self.accepted):
+            return "TransferSyntaxNotAccepted"
         return self._refused.get((abstract_syntax, transfer_syntax), "SopClassNotAccepted")
 
     def next_message_id(self) -> int:
@@ -340,9 +348,12 @@ def _negotiate(peer: Peer, connection: Connection, contexts: Mapping[int, Propos
             said = decode_rejection(body)
             word = "RejectedTransient" if said.is_transient else "RejectedPermanent"
             detail = f"source {said.source}, reason {said.reason}"
-            raise PeerFault(word, detail, transient=said.is_transient)
+            named = said.is_transient or (said.source, said.reason) in _ABOUT_US
+            refused = PeerFault if named else ProposalRefused
+            raise refused(word, detail, transient=said.is_transient)
         case PduKind.ABORT:
-            raise _fault_of(ControlPdu(PduKind.ABORT, body))
+            fault = _fault_of(ControlPdu(PduKind.ABORT, body))
+            raise ProposalRefused(fault.reason, fault.detail)
     raise PeerFault("ProtocolError", f"PDU {kind} for an answer")
 
 

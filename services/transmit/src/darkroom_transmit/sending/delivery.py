@@ -27,7 +27,7 @@ from darkroom_transmit.sending.outcome import Outcome, Verdict, without
 from darkroom_transmit.sending.pool import PoolExhausted
 from darkroom_transmit.sending.repository import SendJobs
 from darkroom_transmit.sending.results import Results
-from darkroom_transmit.sending.sender import Interrupted, Orders, Sender
+from darkroom_transmit.sending.sender import FALLBACK_SYNTAXES, Interrupted, Orders, Sender
 from darkroom_transmit.sending.sources import (
     CannotPrepare,
     Item,
@@ -40,8 +40,6 @@ from darkroom_transmit.sending.throttle import Throttle
 
 log = get_logger(__name__)
 tracer = traces.get_tracer(__name__)
-FALLBACK_SYNTAXES: Final = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2")
-"""What every storage SCP takes at least the last of, PS3.5 section 10.1."""
 NOT_ACCEPTED: Final = "TransferSyntaxNotAccepted"
 _ANSWERS: Final = frozenset(
     {"SopClassNotAccepted", "ServiceNotFound", "NotAuthenticated", "NotAuthorised"}

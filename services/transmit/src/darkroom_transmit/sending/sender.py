@@ -2,19 +2,19 @@
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from darkroom_common.dicom.charset import Assumed
-from darkroom_common.dimse.requestor import Peer, PeerFault, tls_context
+from darkroom_common.dimse.requestor import Peer, PeerFault, ProposalRefused, tls_context
 from darkroom_common.dimse.tls import TlsClient
 from darkroom_common.dimse.users.echo import echo
-from darkroom_common.dimse.wire.association_items import Proposal
+from darkroom_common.dimse.wire.association_items import IMPLICIT_VR_LITTLE_ENDIAN, Proposal
 from darkroom_transmit.destinations.destination import Destination
-from darkroom_transmit.sending.outcome import Outcome
-from darkroom_transmit.sending.pool import AssociationPool, PoolKey
+from darkroom_transmit.sending.outcome import Outcome, Verdict
+from darkroom_transmit.sending.pool import AssociationPool, Lent, PoolKey
 from darkroom_transmit.sending.scu import StoreUser, Tell
 from darkroom_transmit.sending.sources import Source
 from darkroom_transmit.sending.throttle import Throttle
@@ -76,6 +76,8 @@ class Sender(Protocol):
         ...
 
 
+FALLBACK_SYNTAXES: Final = ("1.2.840.10008.1.2.1", IMPLICIT_VR_LITTLE_ENDIAN)
+"""What every storage SCP takes at least the last of, PS3.5 section 10.1."""
 _ENDED: Final = frozenset({"ConnectionLost", "Released", "Aborted"})
 
 
@@ -116,11 +118,52 @@ class DimseSender:
         await loop.run_in_executor(orders.executor, self.deliver, peer, sources, orders)
 
     def deliver(self, peer: Peer, sources: Sequence[Source], orders: Orders) -> None:
-        """Send in the calling thread; see `send`."""
-        syntax = sources[0].transfer_syntax_uid
+        """Send in the calling thread; see `send`.
+
+        A peer that refuses an association for one of its SOP classes is offered them one by one.
+        """
+        by_class: dict[str, list[Source]] = {}
+        for source in sources:
+            by_class.setdefault(source.sop_class_uid, []).append(source)
+        try:
+            self._deliver(peer, sources, orders)
+        except ProposalRefused as refused:
+            left = list(by_class.values()) if len(by_class) > 1 else []
+            accepted = [some for some in left if self._takes(peer, some)]
+            if not accepted:
+                raise
+            for some in left:
+                if some in accepted:
+                    self._deliver(peer, some, orders)
+                    continue
+                for source in some:
+                    orders.tell(source, Outcome(Verdict.FAILED, refused.reason))
+
+    def _takes(self, peer: Peer, sources: Sequence[Source]) -> bool:
+        """Tell whether the peer accepts associations for the SOP class of some data sets."""
+        key, classes = _key(peer, sources), [sources[0].sop_class_uid]
+        try:
+            self.pool.give_back(self._acquire(key, peer, classes, fresh=False))
+        except ProposalRefused:
+            return False
+        return True
+
+    def _acquire(self, key: PoolKey, peer: Peer, classes: Iterable[str], *, fresh: bool) -> Lent:
+        """Return an association for SOP classes in a transfer syntax, or else in a plain one.
+
+        Each is offered in the syntax, and in the default one beside it (PS3.5 section 10.1).
+        """
+        offered = dict.fromkeys((key.transfer_syntax_uid, IMPLICIT_VR_LITTLE_ENDIAN))
+        proposals = [Proposal(uid, (syntax,)) for uid in classes for syntax in offered]
+        try:
+            return self.pool.acquire(key, peer, proposals, fresh=fresh)
+        except ProposalRefused:
+            plain = [Proposal(uid, FALLBACK_SYNTAXES) for uid in classes]
+            return self.pool.acquire(key, peer, plain, fresh=fresh)
+
+    def _deliver(self, peer: Peer, sources: Sequence[Source], orders: Orders) -> None:
         classes = dict.fromkeys(source.sop_class_uid for source in sources)
-        proposals = [Proposal(uid, (syntax,)) for uid in classes]
-        key = PoolKey(peer.called_ae_title, peer.host, peer.port, syntax)
+        key = _key(peer, sources)
         told = 0
 
         def tell(source: Source, outcome: Outcome) -> None:
@@ -130,7 +173,7 @@ class DimseSender:
 
         fresh = orders.fresh
         while True:
-            lent = self.pool.acquire(key, peer, proposals, fresh=fresh)
+            lent = self._acquire(key, peer, classes, fresh=fresh)
             user = StoreUser(lent.association, orders.throttle, priority=orders.priority)
             try:
                 user.send(sources, tell, orders.stop)
@@ -156,3 +199,8 @@ class DimseSender:
     def _echo(self, peer: Peer) -> None:
         self.pool.make_way((peer.called_ae_title, peer.host, peer.port))
         echo(peer)
+
+
+def _key(peer: Peer, sources: Sequence[Source]) -> PoolKey:
+    syntax = sources[0].transfer_syntax_uid
+    return PoolKey(peer.called_ae_title, peer.host, peer.port, syntax)
