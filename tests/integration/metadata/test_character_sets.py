@@ -14,7 +14,7 @@ from darkroom_metadata.reindexing.study import StudyReindexer
 from darkroom_metadata.verification.judgement import Pace
 from darkroom_metadata.verification.verification import Brake
 from tests.integration.metadata.test_indexer import BLIND, KEY, KEYS, Bench, indexing
-from tests.support.builders import a_data_set
+from tests.support.builders import a_data_set, new_uid
 from tests.support.database import Prepared
 
 
@@ -25,11 +25,13 @@ async def bench(superuser_url: str, tmp_path: Path) -> AsyncIterator[Bench]:
         yield made
 
 
-async def index(bench: Bench, ae_title: str, raw: bytes, declared: str | None = None) -> None:
+async def index(
+    bench: Bench, ae_title: str, raw: bytes, declared: str | None = None, **changes: str
+) -> None:
     """Index an object of a sender whose name of the patient is these bytes."""
     name = raw + b" " * (len(raw) % 2)
     place = "N" * len(name)
-    made = a_data_set(PatientName=place)
+    made = a_data_set(PatientName=place, **changes)
     if declared is not None:
         made.SpecificCharacterSet = declared
     event = bench.stored(made, calling_ae_title=ae_title)
@@ -109,3 +111,31 @@ async def test_without_the_tables_of_ingest_nothing_is_assumed(bench: Bench) -> 
     await bench.prepared.fetch("DROP SCHEMA ingest CASCADE")
     await index(bench, "CT-1", "Šimić".encode())
     assert (await names(bench))["CT-1"] == ("Šimić", [UNDECLARED])
+
+
+@pytest.mark.parametrize("good_first", [True, False])
+async def test_a_name_in_other_characters_is_no_other_patient(
+    bench: Bench, good_first: bool
+) -> None:
+    """A study is not filed apart for what one of its senders does not say, or says wrongly."""
+    same = {"StudyInstanceUID": new_uid(), "PatientID": "P1"}
+    good = ("GOOD", "张三^李".encode(), "ISO_IR 192")
+    bad = ("BAD", "张三^李".encode("gbk"), None)
+    false = ("FALSE", "张三^李".encode("gbk"), "ISO_IR 192")
+    for ae_title, raw, declared in (good, bad, false) if good_first else (bad, false, good):
+        await index(bench, ae_title, raw, declared, **same)
+    assert await studies(bench) == 1
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of pydicom, when it writes
+async def test_a_name_that_is_sure_is_compared_for_all_that(bench: Bench) -> None:
+    same = {"StudyInstanceUID": new_uid(), "PatientID": "P1"}
+    await index(bench, "ONE", b"Doe^Jane", "ISO_IR 999", **same)  # flagged, and yet plain
+    await index(bench, "TWO", b"Roe^Mary", "ISO_IR 100", **same)
+    assert await studies(bench) == 2
+
+
+async def studies(bench: Bench) -> int:
+    """Return how many rows of studies there are, those filed beside others among them."""
+    (row,) = await bench.prepared.fetch("SELECT count(*) AS n FROM index.study")
+    return int(row["n"])

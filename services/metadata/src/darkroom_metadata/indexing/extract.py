@@ -26,7 +26,9 @@ from darkroom_common.postgres.phi import BlindIndex
 
 UNREADABLE: Final = "header-unreadable"
 """Flag of an instance whose header could not be read, or not to its end."""
-BY_READING: Final = frozenset({UNREADABLE, UNDECLARED, WRONG})
+TEXT_FLAGS: Final = frozenset({UNDECLARED, WRONG})
+"""Flags of an instance whose text may be other text."""
+BY_READING: Final = frozenset({UNREADABLE, *TEXT_FLAGS})
 """Flags that reading an object gives: another reading may find otherwise."""
 _COLUMNS: Final = (
     "00080020",

@@ -6,24 +6,34 @@ disagrees first makes that row, and a conflict that names both.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, NamedTuple
 
 import orjson
 
 from darkroom_common.index.fields import SEPARATOR
-from darkroom_common.postgres.phi import PGP_OPTIONS, PhiKeys, words
+from darkroom_common.postgres.phi import PGP_OPTIONS, PhiKeys, normalise, words
 from darkroom_common.postgres.pool import Connection
+from darkroom_metadata.indexing.extract import TEXT_FLAGS
 from darkroom_metadata.indexing.item import Item, LostRace, hexadecimal
 
 Kind = Literal["patient", "series", "modality"]
 _IDENTIFIERS: Final = ("PatientID", "IssuerOfPatientID")
 _DEMOGRAPHICS: Final = ("PatientName", "PatientBirthDate", "PatientSex")
 """What is compared when the patient id is the same: where both have a value."""
+_NOT_TEXT: Final = ("PatientBirthDate", "PatientSex")
+"""What of it is the same in every character set."""
 _STUDIES: Final = (  # study_study_instance_uid_key, study_beside_uid
     "SELECT s.id, s.study_instance_uid, s.patient_id,"
     " pgp_sym_decrypt(s.phi, nullif(($1::text[])[s.phi_key], ''))::jsonb ->> 'n' AS known"
     " FROM index.study s WHERE s.study_instance_uid = ANY($2::text[]) ORDER BY s.id"
+)
+_UNSURE: Final = (  # study_pkey, series_study_id_series_instance_uid_key, instance_series
+    "SELECT s.id FROM index.study s CROSS JOIN LATERAL (SELECT pgp_sym_decrypt(s.phi,"
+    " nullif(($1::text[])[s.phi_key], ''))::jsonb -> 'j' ->> '00100010' AS name OFFSET 0) AS p"
+    " WHERE s.id = ANY($2::bigint[]) AND octet_length(p.name) > char_length(p.name)"
+    " AND EXISTS (SELECT FROM index.series e JOIN index.instance i ON i.series_id = e.id"
+    "  WHERE e.study_id = s.id AND i.flags && $3::text[])"
 )
 _ADD_STUDIES: Final = (
     " (study_instance_uid, patient_id, study_date, study_time, phi, phi_key, blind, traceparent)"
@@ -82,15 +92,23 @@ class Disagreement:
 
 @dataclass(frozen=True)
 class KnownStudy:
-    """A study that there is, as far as instances may disagree with it."""
+    """A study that there is, as far as instances may disagree with it.
+
+    Attributes:
+        sure: whether the name is what its bytes are: one name in two readings is one patient.
+    """
 
     id: int
     patient: int
     known: dict[str, str]
+    sure: bool = True
 
-    def disagrees(self, patient: int, known: dict[str, str]) -> tuple[str, ...]:
-        """Return the keywords of what is another with a patient."""
-        found = [name for name in _DEMOGRAPHICS if _differ(self.known.get(name), known.get(name))]
+    def disagrees(
+        self, patient: int, known: dict[str, str], *, sure: bool = True
+    ) -> tuple[str, ...]:
+        """Return the keywords of what is another with a patient, whose text is `sure` or not."""
+        compared = _DEMOGRAPHICS if self.sure and sure else _NOT_TEXT
+        found = [name for name in compared if _differ(self.known.get(name), known.get(name))]
         if patient == self.patient:
             return tuple(found)
         ids = [name for name in _IDENTIFIERS if self.known.get(name, "") != known.get(name, "")]
@@ -123,14 +141,26 @@ def is_stranger(first: Item, other: Item) -> bool:
     """Tell whether an instance does not belong to the patient of another."""
     patients = [0, int(first.found.patient_key != other.found.patient_key)]
     one, two = (orjson.loads(item.found.patient.json)["n"] for item in (first, other))
-    return bool(KnownStudy(0, patients[0], one).disagrees(patients[1], two))
+    sure = _is_sure(first) and _is_sure(other)
+    return bool(KnownStudy(0, patients[0], one).disagrees(patients[1], two, sure=sure))
+
+
+def _is_sure(item: Item) -> bool:
+    """Tell whether the name of an instance is what its bytes are: ASCII is, in every set."""
+    if TEXT_FLAGS.isdisjoint(item.found.flags):
+        return True
+    name = orjson.loads(item.found.patient.json)["j"].get("00100010", {})
+    return orjson.dumps(name).isascii()
 
 
 def _differ(one: str | None, other: str | None) -> bool:
     """Tell whether two normalised texts say different things; a name may say more than another."""
     if not one or not other:
         return False
-    ours, theirs = ([set(words(term)) for term in text.split(SEPARATOR)] for text in (one, other))
+    # What an earlier release has made normal is made so again, by today's rules.
+    ours, theirs = (
+        [set(words(normalise(term))) for term in text.split(SEPARATOR)] for text in (one, other)
+    )
     return not any(a <= b or b <= a for a in ours for b in theirs)
 
 
@@ -172,15 +202,16 @@ class Filing:
         uids = sorted({uid for uid, _, _ in first})
         for uid, study in await known_studies(db, self.keys, uids):
             there.setdefault(uid, []).append(study)
+        await self._doubt(db, first, patients, there)
         while len(rows) < len(first):
             missing: dict[str, tuple[str, bytes, str]] = {}
-            for key in first:
+            for key, item in first.items():
                 if key in rows:
                     continue
                 uid, patient_key, text = key
                 patient, known = patients[patient_key], orjson.loads(text)["n"]
                 for study in there.get(uid, ()):
-                    if not study.disagrees(patient, known):
+                    if not study.disagrees(patient, known, sure=_is_sure(item)):
                         rows[key] = study.id
                         break
                 else:
@@ -190,7 +221,8 @@ class Filing:
             )
             for uid, key in missing.items():
                 _, patient_key, text = key
-                study = KnownStudy(made[uid], patients[patient_key], orjson.loads(text)["n"])
+                sure = _is_sure(first[key])
+                study = KnownStudy(made[uid], patients[patient_key], orjson.loads(text)["n"], sure)
                 before = there.setdefault(uid, [])
                 if before:
                     attributes = before[0].disagrees(study.patient, study.known)
@@ -199,6 +231,31 @@ class Filing:
                 before.append(study)
                 rows[key] = study.id
         return [rows[key] for key in asked], disagreements
+
+    async def _doubt(
+        self,
+        db: Connection,
+        first: dict[tuple[str, bytes, str], Item],
+        patients: dict[bytes, int],
+        there: dict[str, list[KnownStudy]],
+    ) -> None:
+        """Look which studies are not sure of their text, where an instance agrees with none."""
+        alone = {
+            uid
+            for (uid, patient_key, text), item in first.items()
+            if uid in there
+            and all(
+                study.disagrees(patients[patient_key], orjson.loads(text)["n"], sure=_is_sure(item))
+                for study in there[uid]
+            )
+        }
+        if not alone:
+            return
+        rows = [study.id for uid in alone for study in there[uid]]
+        found = await db.fetch(_UNSURE, self.keys.by_id(), rows, sorted(TEXT_FLAGS))
+        unsure = {row["id"] for row in found}
+        for uid in alone:
+            there[uid] = [replace(study, sure=study.id not in unsure) for study in there[uid]]
 
     async def _add_studies(
         self,
