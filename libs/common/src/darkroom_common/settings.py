@@ -101,6 +101,19 @@ class Settings(SettingsBase):
     drain_seconds: float = Field(default=25.0, gt=0, description="time to finish work on SIGTERM")
 
 
+class WorkerSettings(Settings):
+    """What a service that runs jobs can be told beside that."""
+
+    lease_seconds: float = Field(
+        default=20, gt=0, description="until another process takes over the jobs of one that died"
+    )
+    replica: str = Field(
+        default="",
+        max_length=64,
+        description="whose jobs this process takes back after a crash; empty: the host's name",
+    )
+
+
 class MigrationSettings(SettingsBase):
     """What a migration run can be told."""
 

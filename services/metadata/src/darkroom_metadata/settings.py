@@ -2,10 +2,10 @@
 
 from pydantic import Field, SecretStr
 
-from darkroom_common.settings import Settings
+from darkroom_common.settings import WorkerSettings
 
 
-class MetadataSettings(Settings):
+class MetadataSettings(WorkerSettings):
     """Settings of metadata."""
 
     store_url: str
@@ -32,7 +32,4 @@ class MetadataSettings(Settings):
     )
     discarded_days: float = Field(
         default=30.0, ge=0, description="the object of a discarded conflict is kept for so long"
-    )
-    lease_seconds: float = Field(
-        default=20.0, gt=0, description="until another process takes over the jobs of a dead one"
     )

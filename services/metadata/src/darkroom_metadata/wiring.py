@@ -1,11 +1,13 @@
 """How metadata is put together."""
 
+from contextlib import AsyncExitStack
 from datetime import timedelta
 
 from darkroom_common.amqp.rabbitmq import open_broker
+from darkroom_common.jobs.attempt import Attempt
 from darkroom_common.jobs.lease import Claims
+from darkroom_common.jobs.replica import replica
 from darkroom_common.jobs.tidy import tidy
-from darkroom_common.messages.base import new_message_id
 from darkroom_common.objects.store import ObjectStore
 from darkroom_common.postgres.migrate import wait_until_compatible
 from darkroom_common.postgres.outbox import Outbox
@@ -41,6 +43,7 @@ async def run(service: Service, settings: MetadataSettings) -> None:
         open_reading(settings) as reading,
         open_database(settings.postgres_url.get_secret_value(), service="metadata") as database,
         open_broker(settings.amqp_url.get_secret_value(), service="metadata") as broker,
+        AsyncExitStack() as stack,
     ):
         await wait_until_compatible(
             database, schema="index", package="darkroom_metadata", stopping=service.stopping
@@ -54,7 +57,12 @@ async def run(service: Service, settings: MetadataSettings) -> None:
         )
         lifecycle = Lifecycle(database, outbox, timedelta(seconds=settings.quiet_seconds))
         schedule = _schedule(settings, database, store, outbox, indexer)
-        resolver = _resolver(settings, indexer, keys)
+        resolutions = Resolutions(outbox).table
+        named = replica(database, "index", (resolutions,), host=settings.replica)
+        claims = Claims(
+            resolutions, database, await stack.enter_async_context(named), settings.lease_seconds
+        )
+        resolver = _resolver(settings, indexer, keys, claims)
         upkeep = Upkeep(database, store, resolver.desk, keys)
         commands = Decisions(resolver)
         async with service.background(
@@ -73,11 +81,12 @@ async def run(service: Service, settings: MetadataSettings) -> None:
             await service.run_until_stopped()
 
 
-def _resolver(settings: MetadataSettings, indexer: Indexer, keys: PhiKeys) -> Resolver:
+def _resolver(
+    settings: MetadataSettings, indexer: Indexer, keys: PhiKeys, claims: Claims[Attempt]
+) -> Resolver:
     """Put together what carries out decisions about conflicts."""
-    table = Resolutions(indexer.outbox).table
     return Resolver(
-        Claims(table, indexer.database, new_message_id(), settings.lease_seconds),
+        claims,
         Desk(indexer.database, indexer.reading),
         keys,
         Seal(keys),

@@ -6,10 +6,10 @@ from typing import Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from darkroom_common.settings import Settings
+from darkroom_common.settings import WorkerSettings
 
 
-class PrintSettings(Settings):
+class PrintSettings(WorkerSettings):
     """Settings of print."""
 
     store_url: str
@@ -28,14 +28,6 @@ class PrintSettings(Settings):
         default=None, description="PEM file, shown to printers that ask for a certificate"
     )
     dicom_tls_key: Path | None = None
-    replica: str = Field(
-        default="",
-        max_length=64,
-        description="whose jobs this process takes back after a crash; empty: the host's name",
-    )
-    lease_seconds: float = Field(
-        default=20, gt=0, description="until another process takes over the job of one that died"
-    )
     job_retention_days: int = Field(
         default=90,
         ge=0,

@@ -6,11 +6,11 @@ from typing import Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from darkroom_common.settings import EVERY_INTERFACE, Settings
+from darkroom_common.settings import EVERY_INTERFACE, WorkerSettings
 from darkroom_transmit.sending.pool import ACQUIRE_SECONDS, IDLE_SECONDS
 
 
-class TransmitSettings(Settings):
+class TransmitSettings(WorkerSettings):
     """Settings of transmit."""
 
     store_url: str
@@ -34,14 +34,6 @@ class TransmitSettings(Settings):
         default=None, description="PEM file, shown to destinations that ask for a certificate"
     )
     dicom_tls_key: Path | None = None
-    replica: str = Field(
-        default="",
-        max_length=64,
-        description="whose jobs this process takes back after a crash; empty: the host's name",
-    )
-    lease_seconds: float = Field(
-        default=20, gt=0, description="until another process takes over the jobs of one that died"
-    )
     pool_idle_seconds: float = Field(default=IDLE_SECONDS, gt=0)
     pool_acquire_seconds: float = Field(default=ACQUIRE_SECONDS, gt=0)
     commitment_port: int | None = Field(
