@@ -128,11 +128,9 @@ def test_a_rejection_byte_for_byte() -> None:
         request(context(2, CT, IMPLICIT)),
         request(context(1, CT, IMPLICIT), context(1, CT, EXPLICIT)),
         request(item(0x20, b"\x01\x00\x00")),
-        request(item(0x20, bytes((1, 0, 0, 0)) + item(0x40, IMPLICIT.encode()))),
         request(context(1, CT, IMPLICIT), user=item(0x51, b"\x00\x40")),
-        request(context(1, CT, IMPLICIT), user=item(0x53, b"\x00")),
-        request(context(1, CT, IMPLICIT), user=item(0x54, b"\x00\x09" + b"1.2\x01\x00")),
-        request(context(1, CT, IMPLICIT), user=item(0x54, b"\x00")),
+        request(context(1, CT, IMPLICIT), context(0, CT, IMPLICIT)),
+        request(context(1, CT, IMPLICIT), context(3, "1.2", IMPLICIT), context(1, CT, IMPLICIT)),
     ],
 )
 def test_what_cannot_be_a_request_is_refused(bad: bytes) -> None:
@@ -189,6 +187,87 @@ def test_a_context_without_a_common_role_is_refused() -> None:
     only_scp = {CT: Supported((EXPLICIT,), Role(scu=False, scp=True))}
     accepted, accept = negotiate(made, only_scp, 131072)
     assert (accepted, accept.results) == ({}, {1: (1, EXPLICIT)})
+
+
+LENGTH, CLASS = item(0x51, struct.pack(">L", 16384)), item(0x52, b"1.2.3")
+HARMLESS: dict[str, tuple[bytes, ...]] = {
+    "no version name": (LENGTH, CLASS),
+    "a long version name": (LENGTH, CLASS, item(0x55, b"A" * 300)),
+    "a padded version name": (LENGTH, CLASS, item(0x55, b"VENDOR\0\0")),
+    "a version name that is no text": (LENGTH, CLASS, item(0x55, bytes(range(256)))),
+    "no implementation class": (LENGTH,),
+    "an implementation class that is none": (LENGTH, item(0x52, b"ACME \xff")),
+    "an empty implementation class": (LENGTH, item(0x52, b"")),
+    "no maximum length": (CLASS,),
+    "a later kind of user identity": (LENGTH, CLASS, item(0x58, b"\x09\x01\x00\x01x\x00\x00")),
+    "user identity cut off": (LENGTH, CLASS, item(0x58, b"\x02\x01\x00\x40nurse")),
+    "an empty user identity": (LENGTH, CLASS, item(0x58, b"")),
+    "an unknown sub-item": (LENGTH, CLASS, item(0x5F, b"\x00" * 5000)),
+    "many unknown sub-items": (LENGTH, CLASS, *(item(kind, b"x") for kind in range(0x60, 0x100))),
+    "extended negotiation cut off": (LENGTH, CLASS, item(0x56, b"\x00\x40" + CT.encode())),
+    "common extended negotiation": (LENGTH, CLASS, item(0x57, b"")),
+    "roles cut off": (LENGTH, CLASS, item(0x54, b"\x00\x19" + CT.encode())),
+    "roles without a UID": (LENGTH, CLASS, item(0x54, b"\x00")),
+    "half a window": (LENGTH, CLASS, item(0x53, b"\x00")),
+    "a window without end": (LENGTH, CLASS, item(0x53, bytes(4))),
+    "the same twice": (LENGTH, LENGTH, CLASS, CLASS),
+}
+
+
+@pytest.mark.parametrize("user", HARMLESS.values(), ids=HARMLESS)
+def test_what_is_harmless_is_passed_over(user: tuple[bytes, ...]) -> None:
+    whole = request(context(1, CT, EXPLICIT), item(0x7F, b"what?"), user=b"".join(user))
+    found = decoded(whole)
+    assert refuse_protocol(found) is None
+    assert contexts_of(found) == {1: Context(CT, EXPLICIT)}
+    assert decode_associate_accept(answer_to(found)[6:]).results == {1: (0, EXPLICIT)}
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        context(3, "1." + "2" * 63, IMPLICIT),
+        context(3, "1." + "2" * 4000, IMPLICIT),
+        context(3, "no UID at all", IMPLICIT),
+        context(3, "\xff", IMPLICIT),
+        context(3, CT),
+        context(3, CT, ""),
+        context(3, CT, "1." + "3" * 200),
+        context(3, CT, "1.2.840.10008.1.2."),
+        context(3, "", IMPLICIT),
+        item(0x20, bytes((3, 0, 0, 0)) + item(0x40, IMPLICIT.encode())),
+        item(0x20, bytes((3, 0, 0, 0))),
+        item(0x20, bytes((3, 0, 0, 0)) + item(0x66, b"?") + item(0x30, b"1.2.3")),
+    ],
+)
+def test_what_is_wrong_with_a_context_is_its_own(strange: bytes) -> None:
+    for both in (
+        request(context(1, CT, EXPLICIT), strange),
+        request(strange, context(1, CT, EXPLICIT)),
+    ):
+        found = decoded(both)
+        assert contexts_of(found) == {1: Context(CT, EXPLICIT)}
+        results = decode_associate_accept(answer_to(found)[6:]).results
+        assert results[1] == (0, EXPLICIT)
+        assert results[3][0] in (3, 4)
+
+
+@pytest.mark.parametrize("version", [0, 2, 0x8000, 0xFFFE])
+def test_a_version_without_the_first_bit_is_rejected(version: int) -> None:
+    """PS3.8 table 9-11: the bits are the versions; what is not known of them is not looked at."""
+    other = struct.pack(">H", version) + ANNOTATED[2:]
+    assert refuse_protocol(decode_associate_request(other)) == VERSION_NOT_SUPPORTED
+    both = struct.pack(">H", version | 1) + ANNOTATED[2:]
+    assert refuse_protocol(decode_associate_request(both)) is None
+
+
+@pytest.mark.parametrize("name", ["1.2.840.10008.3.1.1.2", "1.2", "", "nonsense"])
+def test_a_foreign_application_context_is_rejected(name: str) -> None:
+    known = item(0x10, b"1.2.840.10008.3.1.1.1")
+    found = decode_associate_request(ANNOTATED.replace(known, item(0x10, name.encode())))
+    assert refuse_protocol(found) == APPLICATION_CONTEXT_UNKNOWN
+    without = decode_associate_request(ANNOTATED.replace(known, b""))
+    assert refuse_protocol(without) == APPLICATION_CONTEXT_UNKNOWN
 
 
 def test_foreign_protocols_are_rejected() -> None:

@@ -1,7 +1,9 @@
 """A-ASSOCIATE-RQ, -AC and -RJ with their items, without I/O (PS3.8 section 9.3, PS3.7 annex D).
 
 Nothing that comes is believed: lengths and counts are bounded. Items that are not known, or that
-ask for nothing here (user identity, extended negotiation), are passed over, as both standards want.
+ask for nothing here (user identity, extended negotiation), are passed over, as both standards want;
+so are proposals of roles and of operations at a time that cannot be read. What is wrong with one
+context is its own: it is refused, and the others are not.
 """
 
 import struct
@@ -176,8 +178,6 @@ def decode_associate_request(body: bytes) -> AssociateRequest:
             user.read(items, value)
         elif kind == _APPLICATION_CONTEXT:
             application_context = _uid(value)
-    if not application_context:
-        raise _bad()
     return AssociateRequest(
         called_ae_title=_title(body[_CALLED]),
         calling_ae_title=_title(body[_CALLING]),
@@ -201,8 +201,6 @@ def _decode_offer(items: _Items, value: bytes) -> tuple[int, Proposal]:
             abstract = _uid(inner)
         elif kind == _TRANSFER_SYNTAX:
             syntaxes.append(_uid(inner))
-    if not abstract:
-        raise _bad()
     return value[0], Proposal(abstract, tuple(syntaxes))
 
 
@@ -218,8 +216,8 @@ class _User:
         for kind, inner in items.of(value):
             if kind == _MAXIMUM_LENGTH:
                 self.max_length = _unpack(_LENGTH, inner)[0]
-            elif kind == _ASYNCHRONOUS_WINDOW:
-                invoked, performed = _unpack(_WINDOW, inner)
+            elif kind == _ASYNCHRONOUS_WINDOW and len(inner) == _WINDOW.size:
+                invoked, performed = _WINDOW.unpack(inner)
                 self.window = invoked, performed
             elif kind == _ROLE:
                 self._read_role(inner)
@@ -227,9 +225,8 @@ class _User:
     def _read_role(self, value: bytes) -> None:
         size = _SHORT.unpack_from(value)[0] if len(value) >= _SHORT.size else 0
         uid, roles = value[2 : 2 + size], value[2 + size :]
-        if len(roles) != 2:  # noqa: PLR2004 - a byte for each of the roles
-            raise _bad()
-        self.roles[_uid(uid)] = Role(scu=bool(roles[0]), scp=bool(roles[1]))
+        if len(roles) == 2:  # noqa: PLR2004 - a byte for each of the roles
+            self.roles[_uid(uid)] = Role(scu=bool(roles[0]), scp=bool(roles[1]))
 
 
 def decode_associate_accept(body: bytes) -> AssociateAccept:
