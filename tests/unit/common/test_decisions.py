@@ -158,4 +158,5 @@ def test_what_is_offered_to_senders() -> None:
     assert len(classes) > 150
     assert "1.2.840.10008.1.2.2" in syntaxes
     assert "1.2.840.10008.1.2.4.201" in syntaxes
+    assert {"1.2.840.10008.1.2.4.110", "1.2.840.10008.1.2.8.1"} < set(syntaxes)
     assert len(set(syntaxes)) == len(syntaxes) > 40

@@ -30,7 +30,10 @@ SHORT_VRS: Final = frozenset(
 VRS: Final = LONG_VRS | SHORT_VRS
 IMPLICIT_LITTLE: Final = "1.2.840.10008.1.2"
 EXPLICIT_BIG: Final = "1.2.840.10008.1.2.2"
-DEFLATED: Final = frozenset({"1.2.840.10008.1.2.1.99"})
+DEFLATED: Final = frozenset(
+    {"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"}
+)
+"""Those whose data set is deflated: of JPIP, too, whose pixels are elsewhere (PS3.5 A.5, A.7)."""
 SHORT_HEAD: Final = 8
 LONG_HEAD: Final = 12
 UNDEFINED: Final = 0xFFFFFFFF

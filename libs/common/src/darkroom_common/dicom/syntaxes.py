@@ -29,6 +29,15 @@ MEDIA_TYPES: Final = {
     **{f"1.2.840.10008.1.2.4.{n}": kind for kind, ns in _FAMILIES.items() for n in ns},
 }
 """Transfer syntax to the media type of one frame (PS3.18 table 8.7.3-5)."""
+RECENT: Final = (
+    "1.2.840.10008.1.2.4.110",  # JPEG XL lossless
+    "1.2.840.10008.1.2.4.111",  # JPEG XL, JPEG recompressed
+    "1.2.840.10008.1.2.4.112",  # JPEG XL
+    "1.2.840.10008.1.2.4.204",  # JPIP, High-Throughput JPEG 2000
+    "1.2.840.10008.1.2.4.205",  # the same, deflated
+    "1.2.840.10008.1.2.8.1",  # deflated frames
+)
+"""Those that pydicom's dictionary may not have yet."""
 VIDEO: Final = frozenset(uid for uid, kind in MEDIA_TYPES.items() if kind.startswith("video/"))
 """Those whose pixel data is one stream, whatever the number of frames (PS3.5 8.2.5 to 8.2.8)."""
 

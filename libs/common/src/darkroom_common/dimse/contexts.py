@@ -4,6 +4,8 @@ from typing import Final
 
 from pydicom.uid import UID_dictionary, UncompressedTransferSyntaxes  # type: ignore[attr-defined] # documented, not re-exported
 
+from darkroom_common.dicom.syntaxes import RECENT
+
 VERIFICATION: Final = "1.2.840.10008.1.1"
 _NOT_STORED: Final = ("Storage Commitment", "Storage Management")
 _NOT_FOR_DIMSE: Final = frozenset(
@@ -38,4 +40,4 @@ def transfer_syntaxes() -> tuple[str, ...]:
         and uid not in _NOT_FOR_DIMSE
         and not uid.startswith(_STREAMING)
     ]
-    return (*first, *others)
+    return tuple(dict.fromkeys((*first, *others, *RECENT)))
