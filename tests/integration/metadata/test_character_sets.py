@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from darkroom_common.dicom.charset import UNDECLARED, WRONG
 from darkroom_metadata.reindexing.command import Reindexing
@@ -68,6 +69,10 @@ async def names(bench: Bench) -> dict[str, tuple[str, list[str]]]:
     return {row["ae"]: (name(row), list(row["flags"])) for row in rows}
 
 
+def counted(flag: str) -> float:
+    return REGISTRY.get_sample_value("darkroom_odd_text_total", {"flag": flag}) or 0.0
+
+
 async def test_what_is_listed_of_a_sender_is_assumed(bench: Bench) -> None:
     await listed(bench, "CT*", "GB18030")
     await listed(bench, "CT-9", None)  # its own entry is in force, and says nothing
@@ -81,8 +86,10 @@ async def test_what_is_listed_of_a_sender_is_assumed(bench: Bench) -> None:
         "OTHER": ("Šimić".encode(), None),
         "FALSE": ("Jörg".encode("latin-1"), "ISO_IR 192"),
     }
+    before = {flag: counted(flag) for flag in (UNDECLARED, WRONG)}
     for ae_title, (raw, declared) in sent.items():
         await index(bench, ae_title, raw, declared)
+    assert {flag: counted(flag) - n for flag, n in before.items()} == {UNDECLARED: 2, WRONG: 1}
     found = await names(bench)
     assert found["CT-1"] == ("张三^李", [])
     assert found["CT-9"] == ("ÕÅÈý^Àî", [UNDECLARED])

@@ -115,6 +115,11 @@ RELAY_FAILED: Final = Counter("darkroom_relay_failed_total", "Relay attempts fai
 
 # --- metadata --------------------------------------------------------------------------------
 INDEXED: Final = Counter("darkroom_indexed_total", "Instances indexed.", ["outcome"])
+ODD_TEXT: Final = Counter(
+    "darkroom_odd_text_total",
+    "Instances whose text is not in the character set that they declare.",
+    ["flag"],
+)
 INDEX_LAG: Final = Histogram(
     "darkroom_index_lag_seconds", "From received to indexed.", buckets=(*_LATENCY, 60.0, 300.0)
 )

@@ -1,6 +1,7 @@
 """The indexer: batches of stored objects become rows, each exactly once."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -15,7 +16,7 @@ from darkroom_common.postgres.pool import CLASH_ATTEMPTS, Database, is_clash
 from darkroom_common.readers.ingest import CharacterSets, read_character_sets
 from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
-from darkroom_metadata.indexing.extract import Extracted
+from darkroom_metadata.indexing.extract import TEXT_FLAGS, Extracted
 from darkroom_metadata.indexing.item import Item, LostRace
 from darkroom_metadata.indexing.reading import Reading
 from darkroom_metadata.indexing.repository import IndexRepository
@@ -118,6 +119,7 @@ class Indexer:
         metrics.INDEXED.labels("added").inc(added)
         metrics.INDEXED.labels("duplicate").inc(duplicates)
         metrics.INDEXED.labels("conflict").inc(conflicts)
+        _tell_of_text(items)
         now = self.clock.now()
         lags = [(now - item.event.received_at).total_seconds() for item in items]
         for lag in lags:
@@ -130,6 +132,18 @@ class Indexer:
             duplicates=duplicates,
             conflicts=conflicts,
         )
+
+
+def _tell_of_text(items: Sequence[Item]) -> None:
+    """Say which senders send text that is in no set that they declare, a line for each."""
+    odd = Counter(
+        (item.event.calling_ae_title, flag)
+        for item in items
+        for flag in TEXT_FLAGS.intersection(item.found.flags)
+    )
+    for (ae_title, flag), count in sorted(odd.items()):
+        metrics.ODD_TEXT.labels(flag).inc(count)
+        log.info("text.odd", ae=ae_title, flag=flag, instances=count)
 
 
 def _items(received: Sequence[Received]) -> Iterator[StoredItem]:
