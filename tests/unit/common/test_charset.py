@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from darkroom_common.clock import monotonic
 from darkroom_common.dicom.charset import (
     NOTHING_ASSUMED,
     PAGES,
@@ -252,6 +253,15 @@ def test_any_bytes_are_text_without_replacement(raw: bytes, declared: str | None
     if b"\xef\xbf\xbd" not in raw:
         assert "\ufffd" not in said
     assert "\ufdd0" not in said
+
+
+@pytest.mark.parametrize("unit", [b"^;", b"\x1b$B", b"\x80^", b"\x1b$)C\xb0", b"^=\\"])
+def test_long_text_takes_no_long_time(unit: bytes) -> None:
+    raw = b"\x1b$B" + unit * (60_000 // len(unit)) + b"\x7f\x29"
+    began = monotonic()
+    for declared in ("\\ISO 2022 IR 87", "\\ISO 2022 IR 149", "ISO_IR 192", None):
+        assert read(declared, raw, "PN")[0]
+    assert monotonic() - began < 10
 
 
 def test_an_assumed_set_holds_where_none_is_declared() -> None:

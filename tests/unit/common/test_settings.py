@@ -131,6 +131,7 @@ def wide(text: str) -> str:
         ("ชื่น", "ชื่น"),
         ("İSTANBUL^IŞIK", "istanbul^isik"),
         ("Ёлкин", "елкин"),
+        ("\ufeffDoe\u200b^J\u00adane", "doe^jane"),
     ],
 )
 def test_values_are_compared_without_case_and_diacritics(value: str, expected: str) -> None:

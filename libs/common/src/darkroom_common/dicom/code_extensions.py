@@ -23,6 +23,8 @@ DELIMITERS: Final = {
 """Bytes of a VR before which the sets of value 1 are in force."""
 _RESETTING: Final = b"\t\n\f\r"
 _HIGH: Final = 0x80
+_NAME_BYTES: Final = 256
+"""Of a run in which delimiters are looked for before which nobody has switched back."""
 _SPACE: Final = 0x20
 _TOKEN: Final = re.compile(
     rb"(?P<escape>\x1b[\x20-\x2f]+[\x30-\x7e])|(?P<low>[\x21-\x7e]+)|(?P<high>[\x80-\xff]+)"
@@ -291,7 +293,8 @@ class _Text:
 
     def _delimiter_within(self, run: bytes) -> int | None:
         """Return where a delimiter stands among characters of two bytes, at the end at best."""
-        places: tuple[int, ...] = (len(run) - 1, *range(2, len(run) - 1, 2))
+        within = range(2, len(run) - 1 if len(run) <= _NAME_BYTES else 2, 2)
+        places: tuple[int, ...] = (len(run) - 1, *within)
         for at in places:
             if run[at] in self._delimiters:
                 try:

@@ -29,9 +29,10 @@ PREFIX_LIMIT: Final = 16
 _MARKS: Final = re.compile(
     "[\u0300-\u036f\u0483-\u0489\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a"
     "\u064b-\u065f\u0670\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe00-\ufe0f\ufe20-\ufe2f"
-    "\U000e0100-\U000e01ef]+"
+    "\U000e0100-\U000e01ef\u00ad\u200b-\u200f\u2060\ufeff]+"
 )
-"""Accents, points of vowels and variants: what a letter or an ideograph is the same without.
+"""Accents, points of vowels and variants, and what is not seen: what a letter or an ideograph is
+the same without.
 
 Not so the voicing of kana, and the tones and vowels of Thai and of Indian scripts.
 """
