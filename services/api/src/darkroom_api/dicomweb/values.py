@@ -11,10 +11,11 @@ from starlette.responses import Response, StreamingResponse
 from darkroom_api.dicomweb.accept import MediaRange
 from darkroom_api.dicomweb.bulk import NoSuchValue, parse_path
 from darkroom_api.dicomweb.multipart import Framing
-from darkroom_api.dicomweb.parsing import Found, Unparsable
+from darkroom_api.dicomweb.parsing import LIMIT, Found, Unparsable
 from darkroom_api.dicomweb.pixels import NoSuchFrame, frame_numbers
 from darkroom_api.dicomweb.retrieve import MULTIPART_TYPE, accepted, stored
 from darkroom_api.dicomweb.search import in_path
+from darkroom_api.http.deadline import wait_for_another
 from darkroom_api.http.documented import body, errors
 from darkroom_api.http.errors import ApiError, Code, bad_request, not_acceptable
 from darkroom_api.http.parts import parts_of
@@ -43,6 +44,7 @@ async def _frames(request: Request, one: StoredInstance, numbers: Sequence[int] 
     chosen = _choose_part(accepted(request), kinds, {shown, syntax})
     if chosen is None:
         raise not_acceptable([f'multipart/related; type="{kind}"' for kind in dict.fromkeys(kinds)])
+    wait_for_another(request.scope, LIMIT)
     try:
         found = await parts_of(request.scope).parsing.frames(one, numbers)
     except NoSuchFrame as error:
@@ -86,6 +88,7 @@ async def bulkdata(request: Request) -> Response:
     single = _prefers_single(accepted(request))
     if single is None:
         raise not_acceptable([f'multipart/related; type="{OCTETS}"', OCTETS])
+    wait_for_another(request.scope, LIMIT)
     try:
         found = await parts_of(request.scope).parsing.value(one, request.path_params["path"])
     except Unparsable as error:
