@@ -190,23 +190,21 @@ class Walker:
                 at = self._pass(data, at)
                 continue
             if quick:
-                passed = self._pass_plain(data, at, size)
-                if passed != at:
-                    at = passed
-                    if stack:
-                        self._settle(self._base + at)
+                begin, at = at, self._pass_plain(data, at, size)
+                if stack and at != begin:
+                    self._settle(self._base + at)
                     continue
             if stack and stack[-1].end - self._base - at < SHORT_HEAD:
                 self._damaged("bad-item", self._base + at, self._base + at)
                 continue
             if size - at < SHORT_HEAD:
                 self._needed = SHORT_HEAD
-                return at
+                break
             try:
                 tag, vr, used, length = self._parse(data, at)
             except NeedsMore as more:
                 self._needed = more.needed
-                return at
+                break
             begin = self._base + at
             if stack and begin + used > stack[-1].end:
                 self._damaged("truncated", begin, begin)
