@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 import asyncpg
 import httpx
@@ -203,6 +204,49 @@ async def test_what_the_worker_would_refuse_is_refused_at_once(trouble: Trouble)
     shown = await trouble.get(f"{BASE}/{found['instance']}")
     assert (shown["state"], shown["removed_at"]) == ("discarded", None)
     assert shown["remove_after"] is not None
+
+
+@pytest.mark.req("API-22")
+async def test_a_decision_is_kept_while_metadata_is_stopped(trouble: Trouble) -> None:
+    (listed,) = await trouble.listed(1, kind="instance")
+    number = listed["conflict_id"]
+    assert await trouble.api.services.running["metadata"].stop() == 0
+    answer = await trouble.client.post(f"{BASE}/{number}/keep", json={"reason": "both are right"})
+    address = answer.headers["location"]
+    job = await trouble.get(address)
+    assert (job["state"], job["conflict_id"], job["action"]) == ("ACCEPTED", number, "keep")
+    assert (await trouble.get("/api/v1/conflict-decisions", state="ACCEPTED"))["total"] == 1
+    assert (await trouble.get(BASE, state="open", kind="instance"))["total"] == 1
+    await trouble.api.services.start("metadata")
+
+    async def done() -> bool:
+        return bool((await trouble.get(address))["state"] == "DONE")
+
+    await until(done, "the decision carried out")
+    assert (await trouble.get(BASE, state="kept"))["total"] == 1
+    cancelled = await trouble.client.post(f"{address}/cancel")
+    assert (cancelled.status_code, cancelled.json()["code"]) == (409, 4008)
+
+
+async def test_a_list_of_many_is_read_to_its_end_page_by_page(trouble: Trouble) -> None:
+    await trouble.listed(2)
+    sets = [a_data_set(**trouble.shared, PatientID="FIRST", InstanceNumber=n) for n in range(120)]
+    for one in sets:
+        one.SOPInstanceUID = trouble.first.SOPInstanceUID
+    await trouble.api.seed.add(*sets)
+    study = trouble.shared["StudyInstanceUID"]
+    for sort in ("-received_at", "received_at"):
+        seen: list[dict[str, Any]] = []
+        query = {"sort": sort, "page_size": 50, "study_instance_uid": study}
+        path = f"{BASE}?{urlencode(query)}"
+        while path:
+            answer = await trouble.client.get(path)
+            assert answer.json()["total"] == 122
+            seen += answer.json()["data"]
+            path = answer.links["next"]["url"] if "next" in answer.links else ""
+        assert len({one["conflict_id"] for one in seen}) == len(seen) == 122
+        moments = [one["received_at"] for one in seen]
+        assert moments == sorted(moments, reverse=sort.startswith("-"))
 
 
 @pytest.mark.req("API-02")

@@ -166,6 +166,38 @@ async def test_a_rule_makes_as_many_jobs_as_a_study_of_many_frames_needs(desk: P
     assert frames == [list(range(1, 4000, 2)), list(range(4001, 4500, 2))]
 
 
+@pytest.mark.req("PRN-05", "MET-06")
+async def test_two_patients_of_one_study_uid_are_never_on_one_film(desk: PrintDesk) -> None:
+    first, other = a_series(3, Modality="CR"), a_series(2, Modality="CR", PatientID="ELSE")
+    last = a_series(1, Modality="CR")
+    for image in other:
+        image.StudyInstanceUID = first[0].StudyInstanceUID
+    await desk.store(*first, *other, *last)
+    await desk.printer(1, enabled=False)
+    rule = PrintRuleSpec.model_validate({"printer": "FILM", "film": {"layout": "2x2"}})
+    assert (await desk.ask(put(PRINT_RULES, "films", rule))).outcome == "created"
+    for image, revision in ((first[0], 1), (first[0], 1), (first[0], 2), (last[0], 1)):
+        await desk.publish(
+            StudyCompleted(
+                study_instance_uid=str(image.StudyInstanceUID),
+                revision=revision,
+                series=1,
+                instances=3,
+                modalities=("CR",),
+            )
+        )
+    expected = {frozenset(str(one.SOPInstanceUID) for one in some) for some in (first, other, last)}
+
+    async def printed() -> set[frozenset[str]] | None:
+        rows = await desk.prepared.fetch("SELECT sop_instance_uids FROM print.job")
+        found = [frozenset(row["sop_instance_uids"]) for row in rows]
+        assert len(found) == len(set(found))
+        return set(found) if expected & {*found} and frozenset([last_uid]) in found else None
+
+    last_uid = str(last[0].SOPInstanceUID)
+    assert await until(printed, limit=30) == expected
+
+
 @pytest.mark.req("PRN-04")
 async def test_a_printer_is_asked_for_its_status(desk: PrintDesk) -> None:
     with scripted() as printer:

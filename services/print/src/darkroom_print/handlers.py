@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from darkroom_common.index.objects import find_images
+from darkroom_common.index.objects import images_by_patient
 from darkroom_common.jobs.intake import Intake
 from darkroom_common.messages.base import Message
 from darkroom_common.messages.commands import PrintFilm
@@ -67,22 +67,26 @@ class Handlers:
             log.info("job.accepted", job=request.job_id, printer=request.printer, rule=request.rule)
 
     async def _requests(self, db: Connection, rule: PrintRule, study: str) -> list[PrintFilm]:
-        """Return the jobs of a rule, each of at most `MAX_IMAGES` images."""
+        """Return the jobs of a rule, each of at most `MAX_IMAGES` images of one patient."""
         spec: PrintRuleSpec = rule.spec
         titles = spec.calling_ae_titles
-        found = await find_images(
+        jobs: list[PrintFilm] = []
+        patients = await images_by_patient(
             db, study=study, modalities=spec.modalities, calling_ae_titles=titles
         )
-        images = spec.film.choose(found, _MOST + 1)
-        if len(images) > _MOST:
-            log.warning("rule.cut", rule=rule.name, printed=_MOST)
-            del images[_MOST:]
-        starts = range(0, len(images), MAX_IMAGES)
-        return [self._job(rule, study, images[at : at + MAX_IMAGES], at) for at in starts]
+        for number, found in enumerate(patients):
+            images = spec.film.choose(found, _MOST + 1)
+            if len(images) > _MOST:
+                log.warning("rule.cut", rule=rule.name, printed=_MOST)
+                del images[_MOST:]
+            name = f"{rule.name} {study}" + (f" patient {number + 1}" if number else "")
+            for at in range(0, len(images), MAX_IMAGES):
+                part = f"{name} {at}" if at else name
+                jobs.append(self._job(rule, images[at : at + MAX_IMAGES], part))
+        return jobs
 
-    def _job(self, rule: PrintRule, study: str, images: list[FilmImage], at: int) -> PrintFilm:
+    def _job(self, rule: PrintRule, images: list[FilmImage], name: str) -> PrintFilm:
         order = rule.spec.film.model_copy(update={"images": tuple(images)})
-        name = f"{rule.name} {study}" + (f" {at}" if at else "")
         return PrintFilm(
             job_id=hashlib.sha256(name.encode()).hexdigest()[:32],
             printer=rule.spec.printer,

@@ -33,12 +33,13 @@ _NAMED: Final = (
 _FIND: Final = f"SELECT i.sop_instance_uid{_TREE}{_NAMED}{_ORDER}"
 _ANY: Final = f"SELECT EXISTS (SELECT{_TREE}{_NAMED})"
 _IMAGES: Final = (
-    f"SELECT i.sop_instance_uid, coalesce(i.number_of_frames, 1){_TREE}{_NAMED}"
+    f"SELECT i.sop_instance_uid, coalesce(i.number_of_frames, 1), s.id{_TREE}{_NAMED}"
     " AND i.pixel_rows IS NOT NULL"
     " AND (cardinality($4::text[]) = 0 OR e.modality = ANY($4::text[]))"
     " AND (cardinality($5::text[]) = 0 OR i.calling_ae_title = ANY($5::text[]))"
     f"{_ORDER} LIMIT $6"
 )
+_PATIENTS: Final = f"SELECT count(DISTINCT s.id) > 1{_TREE}{_NAMED}"
 _PICTURES: Final = (
     "SELECT i.sop_instance_uid, i.object_key, i.pixel_rows, coalesce(i.number_of_frames, 1),"
     " i.calling_ae_title"
@@ -100,7 +101,25 @@ async def find_images(  # noqa: PLR0913 - what narrows them, by name
     rows = await db.fetch(
         _IMAGES, study, series, [], list(modalities), list(calling_ae_titles), limit
     )
-    return [(uid, frames) for uid, frames in rows]
+    return [(uid, frames) for uid, frames, _ in rows]
+
+
+async def images_by_patient(
+    db: Connection, *, study: str, modalities: Sequence[str], calling_ae_titles: Sequence[str]
+) -> list[list[tuple[str, int]]]:
+    """Return the same of a study, those of each of its patients by themselves, the first first."""
+    titles = list(calling_ae_titles)
+    rows = await db.fetch(_IMAGES, study, None, [], list(modalities), titles, None)
+    found: dict[int, list[tuple[str, int]]] = {}
+    for uid, frames, number in rows:
+        found.setdefault(number, []).append((uid, frames))
+    return [found[number] for number in sorted(found)]
+
+
+async def of_several_patients(db: Connection, study: str | None, series: str | None) -> bool:
+    """Tell whether a UID stands for more than one study: of another patient, or another study."""
+    found: bool = await db.fetchval(_PATIENTS, study, series, [])
+    return found
 
 
 async def pictures(db: Connection, instances: Sequence[str]) -> dict[str, Picture]:

@@ -22,7 +22,7 @@ from darkroom_api.jobs.routes import JobRoutes
 from darkroom_common.errors import PermanentError
 from darkroom_common.films.fitting import fit, require_images
 from darkroom_common.films.profiles import capabilities
-from darkroom_common.index.objects import find_images, find_objects, pictures
+from darkroom_common.index.objects import find_images, find_objects, of_several_patients, pictures
 from darkroom_common.messages.base import MessageId, Reply, new_message_id
 from darkroom_common.messages.commands import PrintFilm
 from darkroom_common.messages.events import PrintState
@@ -152,9 +152,13 @@ async def _resolved(request: Request, given: NewPrintJob) -> FilmOrder:
             series=named.series_instance_uid,
             limit=MAX_IMAGES * named.every + 1,
         )
+        mixed = await of_several_patients(db, named.study_instance_uid, named.series_instance_uid)
         stored = await find_objects(db, named.study_instance_uid, named.series_instance_uid, ())
     if not found:
         raise ApiError(404, Code.NOT_FOUND, "There are no images of this study or series.")
+    if mixed:
+        text = "It is of several patients or studies; name the images, or resolve the conflict."
+        raise ApiError(422, Code.INVALID_REQUEST, text)
     images = tuple(named.choose(found, MAX_IMAGES + 1))
     if len(images) > MAX_IMAGES:
         raise ApiError(422, Code.INVALID_REQUEST, f"A job prints at most {MAX_IMAGES} images.")
