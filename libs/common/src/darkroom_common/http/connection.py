@@ -9,9 +9,11 @@ import fcntl
 import struct
 import termios
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, cast
+
+from uvicorn.server import ServerState
 
 from darkroom_common.clock import monotonic
 from darkroom_common.http.door import Door, crowd_of
@@ -36,17 +38,13 @@ class Served:
     app: App
     door: Door
     refusal: Refusal
-    tasks: set[asyncio.Task[None]]
-    buffer: bytearray
-
-    @classmethod
-    def of(cls, name: str, app: App, door: Door, refusal: Refusal) -> "Served":
-        """Return it for a listener; connections read into one buffer, each in its turn."""
-        return cls(name, app, door, refusal, set(), bytearray(_READ))
+    state: ServerState
+    buffer: bytearray = field(default_factory=lambda: bytearray(_READ))
+    """Connections read into it, each in its turn."""
 
     def ended(self, task: asyncio.Task[None]) -> None:
         """See off the task of an exchange; it has answered 500 or broken off for its error."""
-        self.tasks.discard(task)
+        self.state.tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None:
             log.error("http.defect", listener=self.name, error=type(error).__name__)
@@ -81,6 +79,7 @@ class HttpConnection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a connection, if there is room."""
         self.transport = cast("asyncio.Transport", transport)
+        self._served.state.connections.add(cast("Any", self))
         peer = self.transport.get_extra_info("peername")
         own = self.transport.get_extra_info("sockname")
         if isinstance(peer, tuple) and isinstance(own, tuple):
@@ -117,6 +116,7 @@ class HttpConnection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget all of it."""
         del exc
+        self._served.state.connections.discard(cast("Any", self))
         self._served.door.leave(self)
         self._writable.set()
         if self._exchange is not None:
@@ -186,7 +186,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         metrics.HTTP_CLOSED.labels(self._served.name, "crowded").inc()
         self.transport.abort()
 
-    def finish(self) -> None:
+    def shutdown(self) -> None:
         """Close it after the answer that is under way, if any."""
         self._finishing = True
         if self._exchange is None:
@@ -265,7 +265,7 @@ class HttpConnection(asyncio.BufferedProtocol):
             self._since = monotonic()
             self._exchange = exchange = Exchange(event, self)
             task = asyncio.get_running_loop().create_task(exchange.run(self._served.app))
-            self._served.tasks.add(task)
+            self._served.state.tasks.add(task)
             task.add_done_callback(self._served.ended)
         elif self._exchange is not None:
             self._exchange.take(event)

@@ -3,10 +3,12 @@
 import asyncio
 import json
 import socket
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final, cast
+
+import uvicorn
 
 from darkroom_common.clock import monotonic
 from darkroom_common.errors import ConfigurationError
@@ -40,8 +42,17 @@ def plain_refusal(status: int) -> tuple[str, bytes]:
     return "application/problem+json", json.dumps(body).encode()
 
 
+class QuietServer(uvicorn.Server):
+    """uvicorn without its own signal handlers: the service runner owns the signals."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals alone."""
+        yield
+
+
 class HttpServer:
-    """An application behind a listener.
+    """An application behind a listener: uvicorn, with `HttpConnection` as its protocol.
 
     Args:
         name: of the listener, in metrics and logs.
@@ -60,9 +71,9 @@ class HttpServer:
         unlimited: Sequence[Network] = (),
         refusal: Refusal = plain_refusal,
     ) -> None:
+        self._name, self._app, self._refusal = name, app, refusal
         self._limits = limits
         self._door = Door(limits, unlimited)
-        self._served = Served.of(name, app, self._door, refusal)
 
     async def serve(self, listener: socket.socket, stop: asyncio.Event, *, grace: float) -> None:
         """Serve until `stop` is set, then finish what is open.
@@ -72,31 +83,38 @@ class HttpServer:
             stop: the word.
             grace: seconds for answers that are under way; then they are broken off.
         """
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(
-            lambda: HttpConnection(self._served), sock=listener, backlog=_BACKLOG
-        )
-        looking = loop.create_task(self._look_after_limits())
-        try:
-            await stop.wait()
-            server.close()
-            for guest in self._connections():
-                guest.finish()
-            await self._last_answers(grace)
-        finally:
-            looking.cancel()
-            server.close()
-            for task in self._served.tasks:
-                task.cancel()
-            for guest in self._connections():
-                guest.abort()
-            await asyncio.gather(looking, *self._served.tasks, return_exceptions=True)
+        served: Served
 
-    async def _last_answers(self, grace: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(grace):
-                while self._served.tasks:
-                    await asyncio.wait(set(self._served.tasks))
+        def connect(**_: object) -> HttpConnection:
+            return HttpConnection(served)
+
+        config = uvicorn.Config(
+            self._app,
+            interface="asgi3",
+            http=cast("Any", connect),
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            backlog=_BACKLOG,
+            timeout_graceful_shutdown=max(1, int(grace)),
+        )
+        server = QuietServer(config)
+        served = Served(self._name, self._app, self._door, self._refusal, server.server_state)
+        async with asyncio.TaskGroup() as tasks:
+            looking = tasks.create_task(self._look_after_limits())
+            serving = tasks.create_task(server.serve(sockets=[listener]))
+            stopping = tasks.create_task(stop.wait())
+            try:
+                await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                server.should_exit = True
+                await serving
+            finally:
+                looking.cancel()
+                stopping.cancel()
+                for connection in self._connections():
+                    connection.abort()
 
     def _connections(self) -> list[HttpConnection]:
         return [guest for guest in self._door.guests if isinstance(guest, HttpConnection)]
