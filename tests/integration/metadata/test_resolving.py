@@ -194,3 +194,74 @@ async def test_one_decision_at_a_time_and_only_about_what_was_seen(desk: House) 
     why = await desk.decide(original["id"], "promote", version=original["version"] + 1)
     assert why == ("FAILED", "it has been changed meanwhile")
     await desk.require_agreement()
+
+
+@pytest.mark.req("MET-08")
+async def test_conflicts_of_an_earlier_release_can_be_acted_on(desk: House) -> None:
+    first = a_data_set(InstanceNumber=1, PatientName="First^Name")
+    given = {
+        name: getattr(first, name)
+        for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+    }
+    others = [a_data_set(**given, InstanceNumber=number) for number in (2, 3, 4)]
+    await desk.received(first, *others)
+    fetch = desk.bench.prepared.fetch
+    await fetch(
+        "UPDATE index.conflict SET header = NULL, phi_key = NULL, data_set_offset = NULL,"
+        " head_sha256 = NULL, attributes = DEFAULT, kind = DEFAULT, state = DEFAULT"
+    )
+    one, two, gone = await desk.conflicts()
+    (desk.bench.directory / gone["object_key"]).rename(desk.bench.directory / ".gone")
+    await desk.upkeep.fill_in()
+    shown = await desk.reader.conflict(one["id"])
+    assert shown is not None
+    assert shown.other is not None
+    assert shown.other.attributes["00200013"]["Value"] == [2]
+    assert (await desk.conflicts("header IS NULL"))[0]["id"] == gone["id"]
+    why = await desk.decide(gone["id"], "promote")
+    assert why == ("FAILED", "an object is missing: darkroom verify")
+    (desk.bench.directory / ".gone").rename(desk.bench.directory / gone["object_key"])
+    for conflict in (one, two, gone):
+        assert await desk.decide(conflict["id"], "promote") == ("DONE", "")
+        await desk.require_agreement()
+    (found,) = await desk.found()
+    assert found.instance.instance_number == 4
+
+
+async def test_an_object_that_was_altered_is_not_promoted(desk: House) -> None:
+    first = a_data_set(InstanceNumber=1)
+    other = a_data_set(InstanceNumber=2, StudyInstanceUID=first.StudyInstanceUID)
+    other.SeriesInstanceUID, other.SOPInstanceUID = first.SeriesInstanceUID, first.SOPInstanceUID
+    await desk.received(first, other)
+    (conflict,) = await desk.conflicts()
+    file = desk.bench.directory / conflict["object_key"]
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    why = await desk.decide(conflict["id"], "promote")
+    assert why == ("FAILED", "an object is not as it was received: darkroom verify")
+    file.write_bytes(content)
+    assert await desk.decide(conflict["id"], "promote") == ("DONE", "")
+    await desk.require_agreement()
+
+
+async def test_a_text_that_cannot_be_said_fails_the_job_and_leaves_all_as_it_was(
+    desk: House,
+) -> None:
+    shared = {"StudyInstanceUID": new_uid(), "SeriesInstanceUID": new_uid()}
+    name = "\u5c71\u7530^\u592a\u90ce"
+    await desk.received(
+        a_data_set(**shared, SpecificCharacterSet="ISO_IR 192", PatientName=name, PatientID="1"),
+        a_data_set(
+            **shared,
+            SpecificCharacterSet="ISO_IR 100",
+            PatientName="M\u00fcller^J\u00fcrgen",
+            PatientID="2",
+        ),
+    )
+    (conflict,) = await desk.conflicts()
+    why = await desk.decide(conflict["id"], "merge")
+    assert why == ("FAILED", "a text has no form in the character set of an object")
+    await desk.require_agreement()
+    assert [row["state"] for row in await desk.conflicts("true")] == ["open"]
+    assert await desk.decide(conflict["id"], "split") == ("DONE", "")
+    await desk.require_agreement()
