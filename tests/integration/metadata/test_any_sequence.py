@@ -82,6 +82,8 @@ async def test_all_that_is_shown_agrees(superuser_url: str, tmp_path: Path, seed
             done += [ended] if ended else []
             ended = await decide(desk, choose)
             done += [ended] if ended else []
+            if choose.random() < 0.3:
+                await desk.purge()
             await desk.require_agreement()
         assert {state for state, _ in done} <= {"DONE", "FAILED"}
         assert all(reason for state, reason in done if state == "FAILED")

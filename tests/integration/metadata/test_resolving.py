@@ -160,11 +160,7 @@ async def test_what_is_discarded_goes_in_time_and_comes_back_when_it_is_sent_aga
     assert await desk.decide(conflict["id"], "discard", reason="twice the same") == ("DONE", "")
     file = desk.bench.directory / conflict["object_key"]
     assert not await desk.upkeep.remove_one()
-    await desk.bench.prepared.fetch(
-        "UPDATE index.conflict SET resolved_at = now() + interval '1 s',"
-        " remove_after = now() - interval '1 s'"
-    )
-    assert await desk.upkeep.remove_one()
+    assert await desk.purge() == 1
     assert not file.exists()
     assert not await desk.upkeep.remove_one()
     why = await desk.decide(conflict["id"], "promote")

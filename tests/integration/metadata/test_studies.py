@@ -100,6 +100,19 @@ async def test_a_whole_life(life: Life) -> None:
     ]
 
 
+@pytest.mark.req("MET-04", "MET-06")
+async def test_a_command_is_about_all_patients_of_a_study_uid(life: Life) -> None:
+    first, other = images(2)
+    other.PatientID = "OTHER"
+    await life.receive(first)
+    await life.quiet()
+    await life.receive(other)  # the one is complete, the other is being received
+    await life.command(DeleteStudy(study_instance_uid=life.uid))
+    rows = await life.prepared.fetch("SELECT status FROM index.study ORDER BY id")
+    assert [row["status"] for row in rows] == ["deleted", "deleted"]
+    assert sorted(await life.changes()) == [("complete", "deleted"), ("receiving", "deleted")]
+
+
 @pytest.mark.req("MET-04")
 async def test_what_comes_again_after_a_deletion_is_there_again(life: Life) -> None:
     (image,) = images(1)

@@ -28,7 +28,11 @@ _DECISIONS: Final = (  # resolution_conflict
     "SELECT id AS job_id, action, state, reason, requested_by, created_at, finished_at, sealed"
     " FROM index.resolution WHERE conflict_id = $1 ORDER BY created_at DESC, id LIMIT 20"
 )
-_OBJECT: Final = "SELECT object_key, removed_at FROM index.conflict WHERE id = $1"
+_OBJECT: Final = (
+    "SELECT CASE WHEN c.kind IN ('instance', 'correction') THEN c.object_key ELSE i.object_key END"
+    " AS object_key, c.removed_at FROM index.conflict c"
+    " JOIN index.instance i ON i.id = c.instance_id WHERE c.id = $1"
+)
 _BYTES: Final = (
     "SELECT s.study_instance_uid, e.series_instance_uid, i.size, encode(i.sha256, 'hex') AS sha256,"
     " i.calling_ae_title, i.received_at, c.study_instance_uid AS other_study,"
@@ -102,7 +106,10 @@ async def read_conflict(db: Connection, passphrases: Sequence[str], number: int)
 
 
 async def conflict_object(db: Connection, number: int) -> asyncpg.Record | None:
-    """Return the key of the object that a conflict names, and when it was deleted."""
+    """Return the key of the object that a conflict is about, and when it was deleted.
+
+    Of one that is about parents it is the first instance that disagreed, as it is now.
+    """
     return await db.fetchrow(_OBJECT, number)
 
 

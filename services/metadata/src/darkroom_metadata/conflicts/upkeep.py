@@ -30,7 +30,8 @@ _DUE: Final = (  # conflict_removal
 )
 _NAMED: Final = (  # instance_object, conflict_object
     "SELECT EXISTS (SELECT FROM index.instance WHERE object_key = $1) OR EXISTS"
-    " (SELECT FROM index.conflict WHERE object_key = $1 AND id <> $2 AND removed_at IS NULL)"
+    " (SELECT FROM index.conflict WHERE object_key = $1 AND id <> $2 AND removed_at IS NULL"
+    "  AND kind IN ('instance', 'correction'))"
 )
 _REMOVED: Final = (
     "UPDATE index.conflict SET removed_at = now(), header = NULL, version = version + 1"
