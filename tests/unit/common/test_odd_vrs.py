@@ -17,6 +17,7 @@ from darkroom_common.dicom.walk import Unreadable
 
 EXPLICIT, BIG = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
 UNDEFINED = 0xFFFFFFFF
+pytestmark = pytest.mark.req("ING-15")
 SHORT_ONES = [b"UK", b"XX", b"  ", b"\0\0", b"??", b"--", b"lo", b"01", b"\x1b(", b"Lo", b" L"]
 LONG_ONES = [b"OX", b"ZZ", b"AA", b"UK", b"\0\0", b"??", b"  "]
 

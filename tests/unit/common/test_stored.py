@@ -21,7 +21,7 @@ from darkroom_common.dicom.walk import Unreadable
 from tests.support.builders import CT, a_data_set, encode
 from tests.support.real_files import REAL_FILES
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.req("ING-15")]
 IMPLICIT, EXPLICIT, BIG, DEFLATED = (
     "1.2.840.10008.1.2",
     "1.2.840.10008.1.2.1",

@@ -24,6 +24,7 @@ IMPLICIT, EXPLICIT, BIG, DEFLATE = (
     "1.2.840.10008.1.2.2",
     "1.2.840.10008.1.2.1.99",
 )
+pytestmark = pytest.mark.req("ING-15")
 LONGEST = "1." + "2" * 126
 
 

@@ -17,7 +17,7 @@ from darkroom_transmit.conversion.transcode import convert
 from darkroom_transmit.sending.outcome import Outcome, Verdict, classify, without
 from tests.support.builders import CT, a_data_set, encode
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.req("ING-15", "TRX-05")]
 LONG = (b"OB", b"OW", b"SQ", b"UN", b"UT", b"UC")
 
 
