@@ -1,5 +1,6 @@
 """What disagrees with its parents: kept, filed beside, told once."""
 
+import base64
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -7,17 +8,15 @@ from typing import Any
 
 import pytest
 
+from darkroom_common.index.fields import Level
+from darkroom_common.index.query import Query
+from darkroom_common.index.reader import IndexReader
 from darkroom_common.messages.events import ConflictOpened
-from tests.integration.metadata.test_indexer import Bench, indexing
+from darkroom_common.postgres.phi import PhiKeys
+from darkroom_metadata.rekey import Rekeying
+from tests.integration.metadata.test_indexer import BLIND, KEY, Bench, indexing
 from tests.support.builders import a_data_set, new_uid
 from tests.support.database import Prepared
-
-_ROWS = (
-    "SELECT s.study_instance_uid, count(DISTINCT s.id) AS studies, count(DISTINCT e.id) AS series,"
-    " count(i.id) AS instances, count(DISTINCT s.patient_id) AS patients FROM index.study s"
-    " JOIN index.series e ON e.study_id = s.id JOIN index.instance i ON i.series_id = e.id"
-    " GROUP BY 1"
-)
 
 
 @pytest.fixture
@@ -65,3 +64,34 @@ async def test_a_study_of_another_patient_is_kept_beside_and_told(
     assert told["kind"] == "patient"
     assert told["study_instance_uid"] == study
     assert set(told["attributes"]) == set(changes)
+
+
+@pytest.mark.req("MET-02")
+async def test_what_stands_beside_comes_under_a_new_key_too(bench: Bench) -> None:
+    study, series = new_uid(), new_uid()
+    shared = {"StudyInstanceUID": study, "SeriesInstanceUID": series}
+    first = a_data_set(**shared)
+    again = a_data_set(**shared, SOPInstanceUID=first.SOPInstanceUID, InstanceNumber=9)
+    sets = [
+        first,
+        again,
+        a_data_set(**shared, PatientID="OTHER"),
+        a_data_set(**shared, Modality="MR"),
+    ]
+    await bench.index(*(bench.stored(one) for one in sets))
+    assert len(await opened(bench)) == 3
+    keys = PhiKeys(2, {1: KEY, 2: base64.b64encode(b"n" * 32).decode()})
+    await Rekeying(bench.indexer.database, keys, 0, lambda _: None).run()
+    for table in ("study_beside", "series_beside", "study", "series", "conflict"):
+        sql = f"SELECT DISTINCT phi_key FROM index.{table} WHERE phi_key IS NOT NULL"
+        assert [row[0] for row in await bench.prepared.fetch(sql)] == [2], table
+    reader = IndexReader(bench.indexer.database, keys=keys, blind=BLIND)
+    found = await reader.search(Query(Level.SERIES, study_uid=study, include_all=True))
+    assert {one.series.modality for one in found.results if one.series} == {"CT", "MR"}
+    conflict = (
+        await bench.prepared.fetch("SELECT id FROM index.conflict WHERE kind = 'instance'")
+    )[0]
+    shown = await reader.conflict(conflict["id"])
+    assert shown is not None
+    assert shown.other is not None
+    assert shown.other.attributes["00200013"]["Value"] == [9]
