@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from darkroom_common.telemetry import metrics
 from tests.support.http_line import GET, SLOW, serving
 
 
@@ -71,3 +72,16 @@ async def test_a_defect_is_500_without_its_text(connect: Callable[..., Any]) -> 
         answer = await client.rest()
         assert answer.startswith(b"HTTP/1.1 500 ")
         assert b"DOE" not in answer
+
+
+async def test_who_floods_us_does_not_flood_the_log(
+    connect: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = metrics.HTTP_CLOSED.labels("test", "host")._value.get()
+    async with serving(SLOW) as port:
+        for _ in range(50):
+            client = await connect(port)
+            await client.send(b"GET / HTTP/1.1\r\n\r\n")
+            await client.rest()
+    assert metrics.HTTP_CLOSED.labels("test", "host")._value.get() == before + 50
+    assert 1 <= capsys.readouterr().out.count("http.refused") < 10

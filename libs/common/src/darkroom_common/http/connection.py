@@ -25,12 +25,13 @@ from darkroom_common.telemetry.logs import get_logger
 log = get_logger(__name__)
 _READ: Final = 64 * 1024
 _DISCARDED: Final = 1 << 20
+_QUIET: Final = 1.0
 Refusal = Callable[[int], tuple[str, bytes]]
 """Makes the media type and the body of an answer to a request that never reached the application,
 or to a connection for which there is no room."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Served:
     """What the connections of a listener have in common."""
 
@@ -41,6 +42,15 @@ class Served:
     state: ServerState
     buffer: bytearray = field(default_factory=lambda: bytearray(_READ))
     """Connections read into it, each in its turn."""
+    told_at: float = -_QUIET
+
+    def tell_refusal(self, reason: str, address: str) -> None:
+        """Count a refused request, and log one a second: no flood of them floods the log."""
+        metrics.HTTP_CLOSED.labels(self.name, reason).inc()
+        now = monotonic()
+        if now - self.told_at >= _QUIET:
+            self.told_at = now
+            log.info("http.refused", listener=self.name, reason=reason, address=address)
 
     def ended(self, task: asyncio.Task[None]) -> None:
         """See off the task of an exchange; it has answered 500 or broken off for its error."""
@@ -283,8 +293,7 @@ class HttpConnection(asyncio.BufferedProtocol):
 
     def _refuse(self, status: int, reason: str) -> None:
         """Answer instead of the application, and end the connection."""
-        log.info("http.refused", listener=self._served.name, reason=reason, address=self.host)
-        metrics.HTTP_CLOSED.labels(self._served.name, reason).inc()
+        self._served.tell_refusal(reason, self.host)
         exchange = self._exchange
         if exchange is not None and exchange.begun:
             self.transport.abort()
