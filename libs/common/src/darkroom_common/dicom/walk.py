@@ -18,6 +18,7 @@ from functools import lru_cache
 from typing import Final
 
 from darkroom_common.dicom.heads import (
+    AHEAD,
     BIG,
     ITEM_END,
     ITEM_GROUP,
@@ -203,7 +204,8 @@ class Walker:
             try:
                 tag, vr, used, length = self._parse(data, at)
             except NeedsMore as more:
-                self._needed = more.needed
+                far = more.needed > 2 * LONG_HEAD  # then some more, so that many are judged at once
+                self._needed = more.needed + AHEAD if far else more.needed
                 break
             begin = self._base + at
             if stack and begin + used > stack[-1].end:
