@@ -21,6 +21,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from darkroom_common.dicom.heads import DEFLATED
 from darkroom_common.dicom.json_values import INLINE_LIMIT, JsonDataset
 from darkroom_common.dicom.part10 import decode_head
 from darkroom_common.index.fields import SERIES_JSON, STUDY_JSON
@@ -37,7 +38,9 @@ NATIVE = (
     ExplicitVRBigEndian,
     DeflatedExplicitVRLittleEndian,
 )
-ENCAPSULATED = tuple(uid for uid in AllTransferSyntaxes if uid.is_encapsulated)
+ENCAPSULATED = tuple(
+    uid for uid in AllTransferSyntaxes if uid.is_encapsulated and uid not in DEFLATED
+)
 FEW = ("CT_small.dcm", "US1_UNCI.dcm", "chrX1.dcm")
 BINARY = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
 FILES = (
