@@ -191,7 +191,7 @@ async def test_an_abort_mid_object_leaves_nothing(scp: RunningScp) -> None:
     "hostile",
     [
         struct.pack(">BBL", 1, 0, 0xFFFFFFFF),  # a request that claims 4 GiB
-        pdu(1, bytes(100)),
+        pdu(1, b"\0\1" + bytes(66) + b"\x10\0\xff\xff"),  # an item that goes on behind it
         pdu(4, bytes(100)),  # data before an association
     ],
 )
