@@ -21,7 +21,7 @@ from darkroom_transmit.sending.sources import Item
 
 _RANK: Final = (
     "CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END"
-    f" - extract(epoch FROM now() - created_at) / {RANK_SECONDS}"
+    f" + extract(epoch FROM created_at) / {RANK_SECONDS}"
 )
 _ADD: Final = (
     "INSERT INTO transmit.job (id, destination, study_instance_uid, series_instance_uid,"
