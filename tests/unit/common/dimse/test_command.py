@@ -98,5 +98,5 @@ def test_an_echo_response_byte_for_byte() -> None:
 
 
 def test_a_uid_that_can_be_none_is_not_repeated() -> None:
-    long = Command(1, 7, has_data_set=True, elements={0x1000: b"1" * 65})
+    long = Command(1, 7, has_data_set=True, elements={0x1000: b"1" * 130})
     assert b"1111" not in encode_response(long, 0xC000)
