@@ -122,7 +122,7 @@ async def wrong(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     """Index as the earlier release did."""
     with monkeypatch.context() as earlier:
         earlier.setattr(reading, "ordinary_header", one_attribute)
-        earlier.setattr(filing.KnownStudy, "disagrees", lambda *_: ())
+        earlier.setattr(filing.KnownStudy, "disagrees", lambda *_, **__: ())
         await archive.fill()
     studies = await archive.bench.prepared.fetch("SELECT modalities FROM index.study")
     assert [] in [row["modalities"] for row in studies]
@@ -340,7 +340,7 @@ async def test_what_an_earlier_release_has_filed_together_is_parted_and_told(
         a_data_set(**shared, Modality="MR"),
     ]
     with monkeypatch.context() as earlier:
-        earlier.setattr(filing.KnownStudy, "disagrees", lambda *_: ())
+        earlier.setattr(filing.KnownStudy, "disagrees", lambda *_, **__: ())
         earlier.setattr(filing, "alike", lambda *_: True)
         for one in mixed:
             await bench.index(bench.stored(one))
