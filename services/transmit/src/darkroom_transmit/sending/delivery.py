@@ -127,6 +127,7 @@ class Delivery:
             spec.max_associations, thread_name_prefix=f"send-{self.destination.name}"
         )
         self._throttle = Throttle(spec.throttle_bytes_per_second)
+        self._shown: State | None = None  # another lane may have shown it open
 
     def close(self) -> None:
         """Begin nothing more; threads end with the object they send."""
@@ -249,6 +250,8 @@ class Delivery:
             faults=item.faults + 1,
         )
         final = alone and (item.faults + 1 >= FAULTS or not fault.transient)
+        if final:
+            await self._closed_again()  # it was the object
         verdict = Verdict.FAILED if final else Verdict.SUSPECT
         self.results.take(claimed, item, Outcome(verdict, fault.reason))
         if not alone and not blamed:
@@ -291,7 +294,7 @@ class Delivery:
         self.wake()
 
     async def _closed_again(self) -> None:
-        if self.breaker.failures:
+        if self.breaker.failures or self._shown != "closed":
             if self.breaker.state() != "closed":
                 log.info("destination.recovered", destination=self.destination.name)
             self.breaker.succeeded()
@@ -306,3 +309,4 @@ class Delivery:
             metrics.TRANSMIT_BREAKER.labels(name, one).set(one == state)
         with suppress(DependencyUnavailable):  # it is for people to look at
             await self.yard.show_breaker(name, state, self.breaker.reason, seconds)
+            self._shown = state
