@@ -131,6 +131,22 @@ def test_a_child_that_crashes_is_told_by_its_parent() -> None:
     assert not errors
 
 
+def test_a_line_that_comes_in_parts_is_understood() -> None:
+    log, _, _ = run(
+        """
+        import time
+        text = f'Fatal Python error: {PLANTED}\\n  File "/usr/one.py", line 7 in string_at'
+        for letter in text:
+            os.write(2, letter.encode())
+            time.sleep(0.001)
+        """
+    )
+    lines = [one for one in log if one["event"] == "stderr.withheld"]
+    assert len(lines) > 2
+    assert [kind for line in lines for kind in line["kinds"]] == ["Fatal Python error"]
+    assert [at for line in lines for at in line["at"]] == ["/usr/one.py:7 string_at"]
+
+
 def test_much_is_written_to_standard_error_without_end() -> None:
     log, _, code = run("for _ in range(2000):\n    os.write(2, (PLANTED + ' ') .encode() * 200)")
     assert code == 0

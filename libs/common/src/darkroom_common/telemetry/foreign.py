@@ -27,6 +27,7 @@ _FRAMES: Final = 12
 _DEEPEST: Final = 5
 _READ: Final = 64 * 1024
 _MOST: Final = 20
+_LONGEST_LINE: Final = 1024
 _PLAIN: Final = frozenset({"darkroom_common", "aiormq", "aio_pika"})
 """Loggers whose texts are told: they speak of connections and queues, which hold no PHI."""
 _OF_ASYNCIO: Final = frozenset(
@@ -147,16 +148,26 @@ def _stderr_logged() -> Iterator[None]:
 
 
 def _log_written(reader: int) -> None:
+    """Log sizes as they come, kinds and places when their line is whole: writers write in parts."""
+    unfinished = b""
     with os.fdopen(reader, "rb", buffering=0) as pipe:
         while chunk := pipe.read(_READ):
-            places = [b"%s:%s %s" % found.groups() for found in _PLACE.finditer(chunk)]
-            _log().warning(
-                "stderr.withheld",
-                size=len(chunk),
-                lines=chunk.count(b"\n"),
-                kinds=[kind.decode() for kind in _KIND.findall(chunk)[:_MOST]],
-                at=[place.decode("utf-8", "replace") for place in places[:_MOST]],
-            )
+            whole, newline, unfinished = (unfinished + chunk).rpartition(b"\n")
+            _tell_withheld(chunk, whole + newline)
+            unfinished = unfinished[-_LONGEST_LINE:]
+    if _PLACE.search(unfinished) or _KIND.search(unfinished):
+        _tell_withheld(b"", unfinished)
+
+
+def _tell_withheld(chunk: bytes, lines: bytes) -> None:
+    places = [b"%s:%s %s" % found.groups() for found in _PLACE.finditer(lines)]
+    _log().warning(
+        "stderr.withheld",
+        size=len(chunk),
+        lines=chunk.count(b"\n"),
+        kinds=[kind.decode() for kind in _KIND.findall(lines)[:_MOST]],
+        at=[place.decode("utf-8", "replace") for place in places[:_MOST]],
+    )
 
 
 def _uncaught(
