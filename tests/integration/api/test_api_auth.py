@@ -11,7 +11,8 @@ import httpx
 import pytest
 from argon2 import PasswordHasher
 
-from darkroom_api.accounts.permissions import ACCESS, ROLES, Open, allows
+from darkroom_api.accounts.access import ACCESS
+from darkroom_api.accounts.permissions import ROLES, Open, allows
 from darkroom_api.accounts.tokens import AccessTokens
 from darkroom_common.postgres.phi import decode_key
 from tests.integration.api.conftest import Api

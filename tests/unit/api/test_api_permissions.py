@@ -5,15 +5,8 @@ from importlib.resources import files
 
 import pytest
 
-from darkroom_api.accounts.permissions import (
-    ACCESS,
-    EVERYTHING,
-    ROLES,
-    Open,
-    Permission,
-    access_of,
-    allows,
-)
+from darkroom_api.accounts.access import ACCESS, access_of
+from darkroom_api.accounts.permissions import EVERYTHING, ROLES, Open, Permission, allows
 from darkroom_api.http.guarded import GuardedRoute, require_listed
 from darkroom_api.http.openapi import openapi_document
 from darkroom_common.errors import ConfigurationError
@@ -42,6 +35,10 @@ def test_what_each_role_may() -> None:
     assert may["radiologist"] > may["technician"]
     assert may["viewer"] == {Permission.STUDIES_READ, Permission.EXPORTS_DOWNLOAD}
     assert not allows(Permission.STUDIES_READ, frozenset())
+    everything_on_studies = frozenset({"studies:*"})
+    assert {p for p in Permission if allows(p, everything_on_studies)} == {
+        p for p in Permission if p.startswith("studies:")
+    }
     assert EVERYTHING not in {str(p) for p in Permission}
 
 

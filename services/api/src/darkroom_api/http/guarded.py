@@ -11,8 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from darkroom_api.accounts.access import ACCESS, access_of
 from darkroom_api.accounts.guard import Principal
-from darkroom_api.accounts.permissions import ACCESS, Open, access_of, allows
+from darkroom_api.accounts.permissions import Open, allows
 from darkroom_api.http.body import JsonRequest
 from darkroom_api.http.errors import permission_denied, token_invalid
 from darkroom_api.http.parts import parts_of

@@ -5,7 +5,8 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from darkroom_api.accounts.permissions import ACCESS, Open
+from darkroom_api.accounts.access import ACCESS
+from darkroom_api.accounts.permissions import Open
 from darkroom_api.http.errors import PROBLEM, Problem
 
 _SCHEME: Final = "access token"

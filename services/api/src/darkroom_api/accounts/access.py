@@ -1,0 +1,112 @@
+"""The one table of who may call what: every route, REST and DICOMweb alike."""
+
+from typing import Any, Final, get_args
+
+from darkroom_api.accounts.permissions import Access, Open, Permission
+from darkroom_common.resources.declared import DESTINATIONS, PRINT_RULES, PRINTERS, RULES, SENDERS
+from darkroom_common.resources.resource import Resource
+from darkroom_common.specs.conflicts import Action
+
+_P: Final = Permission
+_CONFLICT: Final = "/api/v1/conflicts/{conflict}"
+_STUDY: Final = "/dicom-web/studies/{study}"
+_SERIES: Final = _STUDY + "/series/{series}"
+_INSTANCE: Final = _SERIES + "/instances/{instance}"
+
+
+def _five(resource: Resource[Any]) -> dict[tuple[str, str], Access]:
+    """Return the routes of a resource and what they need."""
+    one = f"{resource.path}/{resource.in_path}"
+    reads, writes = Permission(resource.reads), Permission(resource.writes)
+    return {
+        ("GET", resource.path): reads,
+        ("POST", resource.path): writes,
+        ("GET", one): reads,
+        ("PUT", one): writes,
+        ("DELETE", one): writes,
+    }
+
+
+ACCESS: Final[dict[tuple[str, str], Access]] = {
+    ("GET", "/livez"): Open.PUBLIC,
+    ("GET", "/readyz"): Open.PUBLIC,
+    ("GET", "/metrics/{service}"): Open.PUBLIC,  # counts and times, no PHI; the local stack only
+    ("GET", "/docs"): Open.PUBLIC,  # SIGNED_IN when OPEN_DOCS is false
+    ("GET", "/docs/{asset}"): Open.PUBLIC,
+    ("GET", "/openapi.json"): Open.PUBLIC,
+    ("POST", "/api/v1/auth/login"): Open.PUBLIC,
+    ("POST", "/api/v1/auth/refresh"): Open.PUBLIC,
+    ("POST", "/api/v1/auth/logout"): Open.SIGNED_IN,
+    ("GET", "/api/v1/auth/me"): Open.SIGNED_IN,
+    ("GET", "/api/v1/studies"): _P.STUDIES_READ,
+    ("GET", "/api/v1/studies/{study}"): _P.STUDIES_READ,
+    **_five(DESTINATIONS),
+    **_five(RULES),
+    **_five(PRINTERS),
+    **_five(PRINT_RULES),
+    **_five(SENDERS),
+    ("POST", "/api/v1/destinations/{name}/echo"): _P.DESTINATIONS_READ,
+    ("POST", "/api/v1/rules/dry-run"): _P.DESTINATIONS_WRITE,
+    ("GET", "/api/v1/transmit/jobs"): _P.TRANSMIT_READ,
+    ("POST", "/api/v1/transmit/jobs"): _P.TRANSMIT_SEND,
+    ("GET", "/api/v1/transmit/jobs/{job}"): _P.TRANSMIT_READ,
+    ("GET", "/api/v1/transmit/jobs/{job}/instances"): _P.TRANSMIT_READ,
+    ("POST", "/api/v1/transmit/jobs/{job}/retry"): _P.TRANSMIT_SEND,
+    ("POST", "/api/v1/transmit/jobs/{job}/cancel"): _P.TRANSMIT_SEND,
+    ("GET", "/api/v1/printer-quirks"): _P.PRINTERS_READ,
+    ("POST", "/api/v1/printers/{name}/status"): _P.PRINTERS_READ,
+    ("GET", "/api/v1/print/jobs"): _P.PRINT_READ,
+    ("POST", "/api/v1/print/jobs"): _P.PRINT_SEND,
+    ("GET", "/api/v1/print/jobs/{job}"): _P.PRINT_READ,
+    ("GET", "/api/v1/print/jobs/{job}/films/{film}"): _P.PRINT_READ,
+    ("POST", "/api/v1/print/jobs/{job}/retry"): _P.PRINT_SEND,
+    ("POST", "/api/v1/print/jobs/{job}/cancel"): _P.PRINT_SEND,
+    ("POST", "/api/v1/print/jobs/{job}/confirm"): _P.PRINT_SEND,
+    ("POST", "/api/v1/print/preview"): _P.PRINT_SEND,
+    ("POST", "/api/v1/remote/{name}/query"): _P.REMOTE_QUERY,
+    ("POST", "/api/v1/worklist/query"): _P.REMOTE_QUERY,
+    ("GET", "/api/v1/mpps"): _P.STEPS_READ,
+    ("POST", "/api/v1/mpps"): _P.STEPS_WRITE,
+    ("GET", "/api/v1/mpps/{step}"): _P.STEPS_READ,
+    ("PATCH", "/api/v1/mpps/{step}"): _P.STEPS_WRITE,
+    ("PUT", "/api/v1/mpps/{step}"): _P.STEPS_WRITE,
+    ("POST", "/api/v1/remote/{name}/retrieve"): _P.REMOTE_RETRIEVE,
+    ("GET", "/api/v1/retrieve/jobs"): _P.REMOTE_QUERY,
+    ("GET", "/api/v1/retrieve/jobs/{job}"): _P.REMOTE_QUERY,
+    ("POST", "/api/v1/retrieve/jobs/{job}/retry"): _P.REMOTE_RETRIEVE,
+    ("POST", "/api/v1/retrieve/jobs/{job}/cancel"): _P.REMOTE_RETRIEVE,
+    ("GET", "/api/v1/conflicts"): _P.CONFLICTS_READ,
+    ("GET", _CONFLICT): _P.CONFLICTS_READ,  # what identifies a patient: also studies:read
+    ("GET", _CONFLICT + "/object"): _P.STUDIES_READ,
+    **{("POST", f"{_CONFLICT}/{action}"): _P.CONFLICTS_WRITE for action in get_args(Action)},
+    ("GET", "/api/v1/conflict-decisions"): _P.CONFLICTS_READ,
+    ("GET", "/api/v1/conflict-decisions/{job}"): _P.CONFLICTS_READ,
+    ("POST", "/api/v1/conflict-decisions/{job}/cancel"): _P.CONFLICTS_WRITE,
+    # QIDO-RS
+    ("GET", "/dicom-web/studies"): _P.STUDIES_READ,
+    ("GET", "/dicom-web/series"): _P.STUDIES_READ,
+    ("GET", "/dicom-web/instances"): _P.STUDIES_READ,
+    ("GET", _STUDY + "/series"): _P.STUDIES_READ,
+    ("GET", _STUDY + "/instances"): _P.STUDIES_READ,
+    ("GET", _SERIES + "/instances"): _P.STUDIES_READ,
+    # WADO-RS
+    ("GET", _STUDY): _P.STUDIES_READ,
+    ("GET", _STUDY + "/metadata"): _P.STUDIES_READ,
+    ("GET", _SERIES): _P.STUDIES_READ,
+    ("GET", _SERIES + "/metadata"): _P.STUDIES_READ,
+    ("GET", _INSTANCE): _P.STUDIES_READ,
+    ("GET", _INSTANCE + "/metadata"): _P.STUDIES_READ,
+    ("GET", _INSTANCE + "/frames/{frames}"): _P.STUDIES_READ,
+    ("GET", _INSTANCE + "/bulkdata/{path:path}"): _P.STUDIES_READ,
+}
+"""Every route. One that is missing here keeps the service from starting."""
+
+DOCUMENTATION: Final = frozenset({"/docs", "/docs/{asset}", "/openapi.json"})
+
+
+def access_of(method: str, path: str, *, open_docs: bool) -> Access | None:
+    """Return what a route needs; None for a route that the table does not know."""
+    access = ACCESS.get((method, path))
+    if access is Open.PUBLIC and path in DOCUMENTATION and not open_docs:
+        return Open.SIGNED_IN
+    return access
