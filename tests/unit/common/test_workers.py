@@ -61,3 +61,19 @@ async def test_bytes_that_are_cut_are_a_crash(workers: Workers) -> None:
             held.expect(1000)
             assert [piece async for piece in held.read(1000)]
     assert await workers.ask(b"echo fresh\n", 20) == b"fresh\n"
+
+
+async def test_several_lines_come_as_they_are_made(workers: Workers) -> None:
+    async with workers.hold(b"count 3\n", 20) as held:
+        assert [held.line, await held.follow(), await held.follow()] == [b"0\n", b"1\n", b"2\n"]
+    with pytest.raises(WorkerCrashed):
+        async with workers.hold(b"cut 4\n", 20) as held:
+            await held.follow()
+    assert await workers.ask(b"echo fresh\n", 20) == b"fresh\n"
+
+
+async def test_no_more_wait_than_are_kept() -> None:
+    module = "tests.support.stubborn_worker"
+    async with open_workers(module, str(MEMORY), processes=2, kept=0) as workers:
+        assert await workers.ask(b"echo 1\n", 20) == b"1\n"
+        assert not workers._all

@@ -62,6 +62,35 @@ class Held:
         """Say that the line is followed by so many bytes."""
         self._to_come += length
 
+    async def follow(self) -> bytes:
+        """Return the next line of a worker that answers with several, instead of `line`.
+
+        Whoever does not read the last one of them leaves the block with an error.
+
+        Raises:
+            WorkerCrashed: the worker has ended before.
+            WorkerTooSlow: it was silent for longer than it may.
+        """
+        try:
+            async with asyncio.timeout(self._limit):
+                line = await _stdout(self._worker).readline()
+        except TimeoutError as error:
+            raise self._too_slow() from error
+        except ValueError as error:  # asyncio's word for a line that is too long
+            raise self._crashed() from error
+        if not line.endswith(b"\n"):
+            raise self._crashed()
+        self.line = line
+        return line
+
+    def _too_slow(self) -> WorkerTooSlow:
+        log.warning("worker.too_slow", module=self._module, seconds=round(self._limit))
+        return WorkerTooSlow(f"{self._module} took too long")
+
+    def _crashed(self) -> WorkerCrashed:
+        log.warning("worker.crashed", module=self._module, status=self._worker.returncode)
+        return WorkerCrashed(f"{self._module} crashed")
+
     async def read(self, length: int) -> AsyncIterator[bytes]:
         """Yield the next `length` bytes of those that are expected, in pieces.
 
@@ -74,11 +103,9 @@ class Held:
                 async with asyncio.timeout(self._limit):
                     data = await _stdout(self._worker).read(min(length, _PIECE))
             except TimeoutError as error:
-                log.warning("worker.too_slow", module=self._module, seconds=round(self._limit))
-                raise WorkerTooSlow(f"{self._module} took too long") from error
+                raise self._too_slow() from error
             if not data:
-                log.warning("worker.crashed", module=self._module, status=self._worker.returncode)
-                raise WorkerCrashed(f"{self._module} crashed")
+                raise self._crashed()
             length -= len(data)
             self._to_come -= len(data)
             yield data
@@ -89,16 +116,25 @@ class Workers:
 
     Args:
         module: is run with `arguments`; it reads a line of its standard input and writes a line for
-            it, and perhaps bytes after that, until there is no other.
+            it, and perhaps bytes or further lines after that, until there is no other.
         processes: that work at once; further tasks wait.
         longest: bytes of the line of an answer.
+        kept: that wait for the next task at most; None: all. The others end with their task.
     """
 
-    def __init__(self, module: str, *arguments: str, processes: int, longest: int = LINE) -> None:
+    def __init__(
+        self,
+        module: str,
+        *arguments: str,
+        processes: int,
+        longest: int = LINE,
+        kept: int | None = None,
+    ) -> None:
         self._module = module
         self._command = (sys.executable, "-m", module, *arguments)
         self._processes = processes
         self._longest = longest
+        self._kept = processes if kept is None else kept
         self._idle: list[Process] = []
         self._all: set[Process] = set()
         self._free = asyncio.Semaphore(processes)
@@ -141,7 +177,7 @@ class Workers:
                 yield held
                 free = held.is_free
             finally:
-                if free:
+                if free and len(self._idle) < self._kept:
                     self._idle.append(worker)
                 else:
                     await self._end(worker)
@@ -200,10 +236,10 @@ class Workers:
 
 @asynccontextmanager
 async def open_workers(
-    module: str, *arguments: str, processes: int, longest: int = LINE
+    module: str, *arguments: str, processes: int, longest: int = LINE, kept: int | None = None
 ) -> AsyncIterator[Workers]:
     """Hold workers for the length of a block; see `Workers`."""
-    workers = Workers(module, *arguments, processes=processes, longest=longest)
+    workers = Workers(module, *arguments, processes=processes, longest=longest, kept=kept)
     try:
         yield workers
     finally:
@@ -240,7 +276,8 @@ def answer_tasks(answer: Callable[[bytes], Iterable[bytes | memoryview]]) -> Non
 
     Args:
         answer: does the task of a line, and returns its answer: a line with its `\n`, and what
-            follows it. It says by the line what has gone wrong; what it raises ends the process.
+            follows it; each piece is sent at once. It says by the line what has gone wrong; what it
+            raises ends the process.
     """
     memory = int(sys.argv[1])
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
@@ -250,4 +287,4 @@ def answer_tasks(answer: Callable[[bytes], Iterable[bytes | memoryview]]) -> Non
     for line in sys.stdin.buffer:
         for piece in answer(line):
             sys.stdout.buffer.write(piece)
-        sys.stdout.buffer.flush()
+            sys.stdout.buffer.flush()
