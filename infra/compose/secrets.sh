@@ -23,7 +23,7 @@ ca=${DARKROOM_POSTGRES_CA:-}
 mode="?sslmode=disable"
 [ -z "$ca" ] || mode="?sslmode=verify-full&sslrootcert=$ca"
 services="ingest metadata transmit print api licensing"
-keys="phi-keys blind-index-key pseudonym-key jwt-key admin-password"
+keys="phi-keys audit-keys blind-index-key pseudonym-key jwt-key admin-password"
 names="$keys postgres-password superuser-url role-passwords migration-url amqp-url"
 for service in $services; do names="$names postgres-url-$service"; done
 darkroom_user=10001
@@ -49,7 +49,9 @@ mkdir -p "$(dirname "$directory")"
 mkdir -m 0700 "$draft"
 write() { cat >"$draft/$1"; }
 
-printf '{"current": 1, "keys": {"1": "%s"}}' "$(key)" | write phi-keys
+for name in phi-keys audit-keys; do
+    printf '{"current": 1, "keys": {"1": "%s"}}' "$(key)" | write $name
+done
 for name in blind-index-key pseudonym-key jwt-key; do key | write $name; done
 password | write admin-password
 
@@ -79,4 +81,4 @@ for name in $names; do
 done
 if [ "$(id -u)" = 0 ]; then chown $postgres_user "$draft/postgres-password"; fi
 mv "$draft" "$directory"
-say "made in $directory. Back up phi-keys and blind-index-key apart from the database."
+say "made in $directory. Back up phi-keys, audit-keys and blind-index-key apart from the database."

@@ -210,6 +210,7 @@ def test_the_secrets_are_of_the_form_that_services_take(tmp_path: Path) -> None:
     run_script(tmp_path / "secrets")
     made = {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()}
     PhiKeys.parse(made["phi-keys"])
+    PhiKeys.parse(made["audit-keys"], setting="AUDIT_KEYS")
     for name in ("blind-index-key", "pseudonym-key", "jwt-key"):
         decode_key(made[name], setting=name)
     passwords = json.loads(made["role-passwords"])

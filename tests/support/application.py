@@ -28,5 +28,6 @@ def an_app() -> FastAPI:
             outbox=missing,
             seal=missing,
             blind=missing,
+            audit=missing,
         )
     )

@@ -129,6 +129,7 @@ class Services:
             "BLIND_INDEX_KEY": _key(),
             "PSEUDONYM_KEY": _key(),
             "JWT_KEY": _key(),
+            "AUDIT_KEYS": json.dumps({"current": 1, "keys": {"1": _key()}}),
         }
 
     @property

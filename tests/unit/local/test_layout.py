@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from darkroom_common.postgres.phi import PhiKeys
 from darkroom_common.settings import EVERY_INTERFACE
 from darkroom_local.stack.keyring import Keyring, KeysLostError
 from darkroom_local.stack.layout import Layout, SettingError, Settings
@@ -70,12 +71,22 @@ def test_secrets_are_made_once_and_closed_to_others(layout: Layout) -> None:
     assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
 
 
-def test_a_lost_key_is_told_not_replaced(layout: Layout) -> None:
+@pytest.mark.parametrize("name", ["phi-keys", "audit-keys"])
+def test_a_lost_key_is_told_not_replaced(name: str, layout: Layout) -> None:
     keyring = Keyring(layout)
     keyring.make()
-    keyring.path("phi-keys").unlink()
-    with pytest.raises(KeysLostError, match="phi-keys"):
+    keyring.path(name).unlink()
+    with pytest.raises(KeysLostError, match=name):
         keyring.make()
+
+
+def test_a_directory_from_before_the_audit_gets_its_keys(layout: Layout) -> None:
+    keyring = Keyring(layout)
+    keyring.make()
+    for name in ("audit-keys", "made-audit-keys"):
+        keyring.path(name).unlink()
+    keyring.make()
+    PhiKeys.parse(keyring.path("audit-keys").read_text(), setting="AUDIT_KEYS")
 
 
 def test_objects_without_keys_are_not_a_first_start(layout: Layout) -> None:

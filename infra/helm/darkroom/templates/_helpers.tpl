@@ -61,7 +61,7 @@ print:
   keys: {PHI_KEYS: phiKeys}
   store: read
 api:
-  keys: {PHI_KEYS: phiKeys, BLIND_INDEX_KEY: blindIndexKey, JWT_KEY: jwtKey, ADMIN_PASSWORD: adminPassword}
+  keys: {PHI_KEYS: phiKeys, BLIND_INDEX_KEY: blindIndexKey, JWT_KEY: jwtKey, AUDIT_KEYS: auditKeys, ADMIN_PASSWORD: adminPassword}
   store: read
   ports: {http: 8080}
 licensing: {}

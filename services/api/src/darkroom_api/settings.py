@@ -30,6 +30,7 @@ class ApiSettings(Settings):
     phi_keys: SecretStr
     blind_index_key: SecretStr
     jwt_key: SecretStr
+    audit_keys: SecretStr
     admin_password: SecretStr | None = Field(
         default=None,
         min_length=12,

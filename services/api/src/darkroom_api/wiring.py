@@ -10,6 +10,8 @@ from darkroom_api.accounts.guard import Guard
 from darkroom_api.accounts.passwords import Passwords
 from darkroom_api.accounts.tokens import AccessTokens
 from darkroom_api.app import VIEWS, create_app
+from darkroom_api.audit.entries import AuditKeys
+from darkroom_api.audit.log import AuditLog
 from darkroom_api.dicomweb import parsing
 from darkroom_api.http import deadline
 from darkroom_api.http.handlers import refusal
@@ -43,6 +45,9 @@ async def run(service: Service, settings: ApiSettings) -> None:
     keys = PhiKeys.parse(settings.phi_keys.get_secret_value())
     blind = BlindIndex(
         decode_key(settings.blind_index_key.get_secret_value(), setting="BLIND_INDEX_KEY")
+    )
+    audit_keys = AuditKeys(
+        PhiKeys.parse(settings.audit_keys.get_secret_value(), setting="AUDIT_KEYS")
     )
     jwt_key = decode_key(settings.jwt_key.get_secret_value(), setting="JWT_KEY")
     async with (
@@ -84,6 +89,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
                 outbox=outbox,
                 seal=Seal(keys),
                 blind=blind,
+                audit=AuditLog(audit_keys, Seal(keys), SYSTEM_CLOCK),
                 parsing=parsing.Parsing(store, workers),
                 # Half of the pool is for all else: signing in, jobs, the objects of a viewer.
                 searches=Turns(max(1, settings.database_connections // 2), SEARCHES_OF_A_USER),

@@ -12,6 +12,8 @@ from darkroom_local.stack.layout import SERVICES, Layout
 ROLES: Final = ("darkroom_migrate", *(f"darkroom_{name}" for name in SERVICES))
 
 _KEYS: Final = ("phi-keys", "blind-index-key", "pseudonym-key", "jwt-key")
+_AUDIT: Final = "audit-keys"
+"""Came later: a directory from before gets them at its next start, once."""
 
 
 class KeysLostError(RuntimeError):
@@ -31,6 +33,21 @@ class Keyring:
         Raises:
             KeysLostError: objects or a database are there, but not every key.
         """
+        self._make_before_objects()
+        self._make_audit_keys()
+
+    def _make_audit_keys(self) -> None:
+        made = self._directory / "made-audit-keys"
+        if made.exists() and not self.path(_AUDIT).exists():
+            raise KeysLostError(
+                f"{_AUDIT} in {self._directory} is gone: put it back from your backup;"
+                " without it nobody can tell whether the audit log was changed"
+            )
+        if not made.exists():
+            self.write(_AUDIT, _new_keys())
+            write_secret(made, "")
+
+    def _make_before_objects(self) -> None:
         started = self._directory / "made"
         missing = [name for name in _KEYS if not self.path(name).exists()]
         if started.exists() or any(self._layout.objects.iterdir()):
@@ -40,8 +57,7 @@ class Keyring:
                     f"{self._directory} is gone: put it back from your backup"
                 )
             return
-        phi = {"current": 1, "keys": {"1": _key()}}
-        self.write("phi-keys", json.dumps(phi))
+        self.write("phi-keys", _new_keys())
         for name in _KEYS[1:]:
             self.write(name, _key())
         self.write("role-passwords", json.dumps({r: secrets.token_urlsafe(24) for r in ROLES}))
@@ -71,6 +87,10 @@ def write_secret(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
+
+
+def _new_keys() -> str:
+    return json.dumps({"current": 1, "keys": {"1": _key()}})
 
 
 def _key() -> str:

@@ -23,6 +23,7 @@ _SECRETS: Final[Mapping[str, tuple[str, ...]]] = {
     "BLIND_INDEX_KEY": ("metadata", "api"),
     "PSEUDONYM_KEY": ("ingest", "api", "transmit"),
     "JWT_KEY": ("api",),
+    "AUDIT_KEYS": ("api",),
 }
 _WITH_SCRATCH: Final = ("transmit", "print")
 

@@ -71,7 +71,7 @@ class PhiKeys:
     keys: dict[int, str]
 
     @classmethod
-    def parse(cls, text: str) -> Self:
+    def parse(cls, text: str, *, setting: str = "PHI_KEYS") -> Self:
         """Read `{"current": 1, "keys": {"1": "<base64 of 32 bytes>"}}`.
 
         Raises:
@@ -83,14 +83,14 @@ class PhiKeys:
             keys = {int(number): str(key) for number, key in document["keys"].items()}
         except (ValueError, KeyError, TypeError, AttributeError):
             raise ConfigurationError(
-                'PHI_KEYS is {"current": 1, "keys": {"1": "<base64 of 32 random bytes>"}}'
+                setting + ' is {"current": 1, "keys": {"1": "<base64 of 32 random bytes>"}}'
             ) from None
         for number, key in keys.items():
-            _key(key, f"PHI_KEYS key {number}")
+            _key(key, f"{setting} key {number}")
             if not 1 <= number <= _MAX_SMALLINT:
-                raise ConfigurationError("PHI_KEYS: key ids go from 1 to 32767")
+                raise ConfigurationError(f"{setting}: key ids go from 1 to 32767")
         if current not in keys:
-            raise ConfigurationError(f"PHI_KEYS: the current key {current} is not among the keys")
+            raise ConfigurationError(f"{setting}: the current key {current} is not among the keys")
         return cls(current, keys)
 
     @property

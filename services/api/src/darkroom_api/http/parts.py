@@ -7,6 +7,7 @@ from starlette.types import Scope
 from darkroom_api.accounts.accounts import Accounts
 from darkroom_api.accounts.guard import Guard
 from darkroom_api.accounts.tokens import AccessTokens
+from darkroom_api.audit.log import AuditLog
 from darkroom_api.dicomweb.parsing import Parsing
 from darkroom_api.settings import ApiSettings
 from darkroom_api.studies.turns import Turns
@@ -36,6 +37,7 @@ class Parts:
     outbox: Outbox
     seal: Seal
     blind: BlindIndex
+    audit: AuditLog
     parsing: Parsing
     searches: Turns
 

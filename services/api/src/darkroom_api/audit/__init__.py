@@ -1,0 +1,1 @@
+"""Who did what with what, and when: written once, chained, and never changed (API-05)."""

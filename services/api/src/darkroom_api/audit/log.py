@@ -1,0 +1,69 @@
+"""The audit log in the database: rows go in, in the transaction of what they tell of.
+
+Nothing here, and nothing that the service's role may do, changes or removes one.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from darkroom_api.audit.entries import AuditKeys, Entry, row_of
+from darkroom_common.clock import Clock
+from darkroom_common.postgres.pool import Connection
+from darkroom_common.seal import Seal
+
+PURPOSE: Final = "audit"
+"""What PHI of rows is sealed for."""
+_ADD: Final = """
+    WITH added AS (
+        INSERT INTO api.audit_log (log_id, recorded_at, user_id, username, action, resource_type,
+            resource_id, ip_address, user_agent, privileged, outcome, details, phi, key_id, mac)
+        SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::text[],
+            $6::text[], $7::text[], $8::inet[], $9::text[], $10::boolean[], $11::text[],
+            $12::json[], $13::bytea[], $14::smallint[], $15::bytea[])
+        RETURNING log_id
+    )
+    INSERT INTO api.audit_pending (log_id) SELECT log_id FROM added
+"""
+"""A row, and the note that the chain has not got it yet."""
+
+
+class AuditLog:
+    """Writes rows.
+
+    Args:
+        keys: of the codes.
+        seal: for what identifies a patient.
+        clock: for their time.
+    """
+
+    def __init__(self, keys: AuditKeys, seal: Seal, clock: Clock) -> None:
+        self._keys = keys
+        self._seal = seal
+        self._clock = clock
+
+    async def add(self, db: Connection, entries: Sequence[Entry]) -> None:
+        """Write rows, which are there when the transaction commits.
+
+        Raises:
+            DependencyUnavailable: the database is away.
+        """
+        now, current = self._clock.now(), self._keys.current
+        rows = [row_of(entry, now) for entry in entries]
+        await db.execute(
+            _ADD,
+            [row.log_id for row in rows],
+            [row.recorded_at for row in rows],
+            [row.user_id for row in rows],
+            [row.username for row in rows],
+            [row.action for row in rows],
+            [row.resource_type for row in rows],
+            [row.resource_id for row in rows],
+            [row.ip_address for row in rows],
+            [row.user_agent for row in rows],
+            [row.privileged for row in rows],
+            [row.outcome for row in rows],
+            [row.details for row in rows],
+            [self._seal.seal_bytes(row.phi, purpose=PURPOSE) if row.phi else b"" for row in rows],
+            [current for _ in rows],
+            [self._keys.row(row) for row in rows],
+        )

@@ -1,0 +1,62 @@
+"""What the role of the service may do with the audit log: write and read, nothing else."""
+
+import asyncpg
+import pytest
+
+from darkroom_api.audit.actions import Action
+from darkroom_api.audit.entries import Entry
+from darkroom_api.audit.log import AuditLog
+from darkroom_common.postgres.pool import Database
+
+REFUSED = [
+    "UPDATE api.audit_log SET username = 'x'",
+    "DELETE FROM api.audit_log",
+    "TRUNCATE api.audit_log",
+    "TRUNCATE api.audit_pending",
+    "UPDATE api.audit_pending SET log_id = gen_random_uuid()",
+    "ALTER TABLE api.audit_log ADD COLUMN x integer",
+    "DROP TABLE api.audit_log",
+    (
+        "CREATE TRIGGER t BEFORE INSERT ON api.audit_log FOR EACH ROW"
+        " EXECUTE FUNCTION suppress_redundant_updates_trigger()"
+    ),
+    "CREATE RULE r AS ON INSERT TO api.audit_log DO INSTEAD NOTHING",
+    "SET ROLE darkroom_migrate",
+    "SET session_replication_role = replica",
+    (
+        "INSERT INTO api.audit_log SELECT * FROM api.audit_log"
+        " ON CONFLICT (log_id) DO UPDATE SET username = 'x'"
+    ),
+    "SELECT * FROM api.audit_log FOR UPDATE",
+]
+
+
+@pytest.mark.parametrize("sql", REFUSED)
+async def test_the_services_role_cannot(sql: str, database: Database, audit: AuditLog) -> None:
+    async with database.transaction() as db:
+        await audit.add(db, [Entry(Action.AUTH_LOGIN, username="anna")])
+    async with database.acquire() as db:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await db.execute(sql)
+        assert await db.fetchval("SELECT username FROM api.audit_log") == "anna"
+
+
+async def test_a_row_is_there_with_what_it_tells_of_or_not_at_all(
+    database: Database, audit: AuditLog
+) -> None:
+    with pytest.raises(RuntimeError, match="undo"):
+        async with database.transaction() as db:
+            await audit.add(db, [Entry(Action.USER_CREATE)] * 3)
+            raise RuntimeError("undo")
+    async with database.acquire() as db:
+        assert await db.fetchval("SELECT count(*) FROM api.audit_log") == 0
+        assert await db.fetchval("SELECT count(*) FROM api.audit_pending") == 0
+
+
+async def test_phi_is_sealed(database: Database, audit: AuditLog) -> None:
+    async with database.transaction() as db:
+        await audit.add(db, [Entry(Action.STUDY_UPDATE, phi={"old": "MEYER^ANNA"})])
+        row = await db.fetchrow("SELECT *, audit_log::text AS whole FROM api.audit_log")
+    assert row is not None
+    assert "MEYER" not in row["whole"]
+    assert b"MEYER" not in row["phi"]

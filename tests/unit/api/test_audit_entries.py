@@ -1,0 +1,101 @@
+"""Rows of the audit log: their ids, what they keep of hostile text, and the codes over them."""
+
+import base64
+import datetime as dt
+import json
+import uuid
+from dataclasses import fields, replace
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+
+from darkroom_api.audit.actions import Action
+from darkroom_api.audit.entries import AuditKeys, Entry, Row, address_in, first_id_at, id_at, row_of
+from darkroom_common.postgres.phi import PhiKeys
+
+NOW = dt.datetime(2026, 11, 26, 14, 30, 0, 123456, dt.UTC)
+THE_TWELVE = (
+    "AUTH_LOGIN AUTH_LOGOUT AUTH_FAILED STUDY_READ STUDY_UPDATE STUDY_DELETE EXPORT_CREATE"
+    " BULK_UPDATE USER_CREATE USER_UPDATE USER_DELETE PERMISSION_CHANGE"
+)
+
+
+def keys(current: int = 1) -> AuditKeys:
+    made = {str(n): base64.b64encode(bytes([n]) * 32).decode() for n in (1, 2)}
+    return AuditKeys(PhiKeys.parse(json.dumps({"current": current, "keys": made})))
+
+
+def a_row() -> Row:
+    entry = Entry(
+        Action.STUDY_UPDATE,
+        "study",
+        "1.2.3",
+        "u-1",
+        "anna",
+        ip_address("10.1.2.3"),
+        "curl/8",
+        details={"field": "exam_status"},
+        phi={"new": "MEYER^ANNA"},
+    )
+    return row_of(entry, NOW)
+
+
+def test_the_twelve_events_of_002_are_there() -> None:
+    assert set(THE_TWELVE.split()) <= {action.value for action in Action}
+
+
+def test_ids_are_uuids_of_version_7_and_sort_by_time() -> None:
+    moments = [NOW + dt.timedelta(milliseconds=n) for n in range(100)]
+    made = [id_at(moment) for moment in moments]
+    assert made == sorted(made)
+    assert {(one.version, one.variant) for one in made} == {(7, uuid.RFC_4122)}
+    assert len({id_at(NOW) for _ in range(1000)}) == 1000
+    assert all(first_id_at(moment) <= one for moment, one in zip(moments, made, strict=True))
+    assert made[0] < first_id_at(moments[1])
+
+
+OTHER: dict[str, Any] = {
+    "log_id": id_at(NOW),
+    "recorded_at": NOW + dt.timedelta(microseconds=1),
+    "ip_address": None,
+    "privileged": True,
+    "phi": b"",
+}
+
+
+@pytest.mark.parametrize("column", [one.name for one in fields(Row)])
+def test_the_code_covers_every_column(column: str) -> None:
+    row, made = a_row(), keys()
+    changed = replace(row, **{column: OTHER.get(column, "other")})
+    assert made.is_row(row, 1, made.row(row))
+    assert not made.is_row(changed, 1, made.row(row))
+
+
+def test_columns_cannot_be_moved_into_each_other() -> None:
+    row, made = a_row(), keys()
+    moved = replace(row, user_id="u-1a", username="nna")
+    assert made.row(moved) != made.row(row)
+
+
+def test_an_older_key_still_checks_and_another_does_not() -> None:
+    row = a_row()
+    code = keys(1).row(row)
+    assert keys(2).is_row(row, 1, code)
+    assert not keys(2).is_row(row, 2, code)
+    assert not keys(2).has(3)
+
+
+def test_hostile_text_is_kept_in_a_form_that_can_be_stored() -> None:
+    entry = Entry(Action.ACCESS_DENIED, user_agent="\x00\ud800" + "x" * 9999, resource_id="y" * 999)
+    row = row_of(entry, NOW)
+    assert len(row.user_agent) == 512
+    assert "\x00" not in row.user_agent
+    row.user_agent.encode()
+    assert len(row.resource_id) == 128
+    assert keys().row(row)
+
+
+def test_addresses_of_clients() -> None:
+    assert address_in("fe80::1%eth0") == ip_address("fe80::1")
+    assert address_in("unknown") is None
