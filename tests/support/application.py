@@ -27,6 +27,7 @@ def an_app() -> FastAPI:
             database=missing,
             outbox=missing,
             seal=missing,
+            keys=missing,
             blind=missing,
             audit=missing,
         )

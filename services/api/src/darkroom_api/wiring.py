@@ -88,6 +88,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
                 database=database,
                 outbox=outbox,
                 seal=Seal(keys),
+                keys=keys,
                 blind=blind,
                 audit=AuditLog(audit_keys, Seal(keys), SYSTEM_CLOCK),
                 parsing=parsing.Parsing(store, workers),

@@ -67,6 +67,9 @@ class Problem(BaseModel):
     dicom_status: str | None = Field(
         default=None, description="the other node's answer, four hexadecimal digits"
     )
+    candidates: list[str] | None = Field(
+        default=None, description="StudyInstanceUIDs, of which the client is to name one"
+    )
 
 
 class ApiError(Exception):
@@ -94,7 +97,7 @@ class ApiError(Exception):
         self.code = code
         self.detail = detail
         self.errors = list(errors)
-        self.more: dict[str, str] = {}  # members of the body beside those of every problem
+        self.more: dict[str, Any] = {}  # members of the body beside those of every problem
         self.headers = dict(headers or {})
 
 

@@ -16,7 +16,7 @@ from darkroom_common.health import Health
 from darkroom_common.index.reader import IndexReader
 from darkroom_common.objects.store import ObjectStore
 from darkroom_common.postgres.outbox import Outbox
-from darkroom_common.postgres.phi import BlindIndex
+from darkroom_common.postgres.phi import BlindIndex, PhiKeys
 from darkroom_common.postgres.pool import Database
 from darkroom_common.seal import Seal
 
@@ -36,6 +36,7 @@ class Parts:
     database: Database
     outbox: Outbox
     seal: Seal
+    keys: PhiKeys
     blind: BlindIndex
     audit: AuditLog
     parsing: Parsing

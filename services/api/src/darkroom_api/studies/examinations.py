@@ -1,0 +1,197 @@
+"""What people say of a study as an examination: its work status and its assigned physician.
+
+`api.examination` has a row of each study that anything was said of. Whoever changes many does it
+in one transaction of their own, and learns of each what has become of it.
+"""
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Final, Literal
+
+from pydantic import StringConstraints
+
+from darkroom_api.http.errors import ApiError, Code
+from darkroom_api.studies.identity import only
+from darkroom_common.index.fields import search_tokens
+from darkroom_common.index.identity import StudyName, studies_named
+from darkroom_common.index.physicians import PHYSICIAN
+from darkroom_common.postgres.phi import PGP_OPTIONS, BlindIndex, PhiKeys
+from darkroom_common.postgres.pool import Connection
+
+ExamStatus = Literal["pending", "in_progress", "completed", "cancelled"]
+PhysicianName = Annotated[
+    str, StringConstraints(max_length=64, strip_whitespace=True, pattern=r"^[^\x00-\x1f\x7f\\]*$")
+]
+"""A PN value in one group, as people write it; nothing: nobody is assigned."""
+MOST: Final = 500
+"""Studies in one transaction, so that no lock is held for long."""
+_ADD: Final = (
+    "INSERT INTO api.examination (study_instance_uid)"
+    " SELECT uid FROM unnest($1::text[]) AS given (uid) ORDER BY uid ON CONFLICT DO NOTHING"
+)
+_LOCK: Final = (  # examination_pkey; in order, so that no two wait for each other
+    "SELECT study_instance_uid, version FROM api.examination"
+    " WHERE study_instance_uid = ANY($1::text[]) ORDER BY study_instance_uid FOR UPDATE"
+)
+_SET_STATUS: Final = (
+    "WITH changed AS (UPDATE api.examination e SET exam_status = $2, version = e.version + 1,"
+    " updated_at = clock_timestamp() FROM (SELECT study_instance_uid, exam_status"
+    "  FROM api.examination WHERE study_instance_uid = ANY($1::text[])) AS o"
+    " WHERE e.study_instance_uid = o.study_instance_uid AND o.exam_status <> $2"
+    " RETURNING e.study_instance_uid, o.exam_status AS old)"
+    " INSERT INTO api.examination_change (study_instance_uid, by, field, old, old_key, new,"
+    " new_key, reason, reason_key) SELECT study_instance_uid, $3, 'exam_status',"
+    " pgp_sym_encrypt(old, $5, $7), $6, pgp_sym_encrypt($2, $5, $7), $6,"
+    " CASE WHEN $4 <> '' THEN pgp_sym_encrypt($4, $5, $7) END,"
+    " CASE WHEN $4 <> '' THEN $6::smallint END FROM changed RETURNING study_instance_uid"
+)
+_ASSIGN: Final = (
+    "WITH changed AS (UPDATE api.examination e SET version = e.version + 1,"
+    " updated_at = clock_timestamp(),"
+    " physician = CASE WHEN $2 <> '' THEN pgp_sym_encrypt($2, $5, $7) END,"
+    " phi_key = CASE WHEN $2 <> '' THEN $6::smallint END, physician_key = $8, blind = $9"
+    " FROM (SELECT study_instance_uid, physician, phi_key FROM api.examination"
+    "  WHERE study_instance_uid = ANY($1::text[])) AS o"
+    " WHERE e.study_instance_uid = o.study_instance_uid AND coalesce(pgp_sym_decrypt(o.physician,"
+    "  coalesce(($10::text[])[o.phi_key], '')), '') <> $2"
+    " RETURNING e.study_instance_uid, o.physician AS old, o.phi_key AS old_key,"
+    " e.physician AS new, e.phi_key AS new_key)"
+    " INSERT INTO api.examination_change (study_instance_uid, by, field, old, old_key, new,"
+    " new_key, reason, reason_key) SELECT study_instance_uid, $3, 'physician_name', old, old_key,"
+    " new, new_key, CASE WHEN $4 <> '' THEN pgp_sym_encrypt($4, $5, $7) END,"
+    " CASE WHEN $4 <> '' THEN $6::smallint END FROM changed RETURNING study_instance_uid"
+)
+_TOUCH: Final = (
+    "UPDATE api.examination SET version = version + 1, updated_at = clock_timestamp()"
+    " WHERE study_instance_uid = $1"
+)
+_FIND: Final = (  # examination_pkey
+    "SELECT study_instance_uid, exam_status, version, coalesce(pgp_sym_decrypt(physician,"
+    " coalesce(($2::text[])[phi_key], '')), '') AS physician_name, updated_at"
+    " FROM api.examination WHERE study_instance_uid = ANY($1::text[])"
+)
+_HISTORY: Final = (  # examination_change_study
+    "SELECT at, by, field,"
+    " coalesce(pgp_sym_decrypt(old, coalesce(($2::text[])[old_key], '')), '') AS old,"
+    " coalesce(pgp_sym_decrypt(new, coalesce(($2::text[])[new_key], '')), '') AS new,"
+    " coalesce(pgp_sym_decrypt(reason, coalesce(($2::text[])[reason_key], '')), '') AS reason"
+    " FROM api.examination_change WHERE study_instance_uid = $1 ORDER BY id DESC LIMIT $3"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """What was said of a study. A study that nothing was said of has version 0."""
+
+    exam_status: ExamStatus = "pending"
+    physician_name: str = ""
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change, with what was there before. The values are PHI."""
+
+    at: dt.datetime
+    by: str
+    field: str
+    old: str
+    new: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An item that was not changed, and why; the text holds no value."""
+
+    exam_id: str
+    code: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What has become of many.
+
+    Attributes:
+        done: the studies that are now as asked, by the names that were given; also those that
+            were so before.
+        changed: StudyInstanceUIDs of what was otherwise before.
+        failed: in the order that they were given.
+    """
+
+    done: dict[str, StudyName]
+    changed: frozenset[str]
+    failed: list[Failed]
+
+
+@dataclass(frozen=True)
+class Examinations:
+    """Reads and writes `api.examination`, in the caller's transaction."""
+
+    keys: PhiKeys
+    blind: BlindIndex
+
+    async def set_status(
+        self, db: Connection, exam_ids: Sequence[str], status: ExamStatus, *, by: str, reason: str
+    ) -> Outcome:
+        """Set the work status of at most `MOST` studies; what cannot be set is told."""
+        done, failed = await self._meant(db, exam_ids)
+        uids = await self.lock(db, done.values())
+        rows = await db.fetch(_SET_STATUS, uids, status, by, reason, *self._key)
+        return Outcome(done, frozenset(row[0] for row in rows), failed)
+
+    async def assign(
+        self, db: Connection, exam_ids: Sequence[str], name: str, *, by: str, reason: str = ""
+    ) -> Outcome:
+        """Assign a physician to at most `MOST` studies, or with an empty name nobody."""
+        done, failed = await self._meant(db, exam_ids)
+        uids = await self.lock(db, done.values())
+        tokens = sorted(search_tokens(self.blind, PHYSICIAN, [name]))
+        whole = self.blind.exact(PHYSICIAN.keyword, name) if name else None
+        bound = (*self._key, whole, tokens, self.keys.by_id())
+        rows = await db.fetch(_ASSIGN, uids, name, by, reason, *bound)
+        return Outcome(done, frozenset(row[0] for row in rows), failed)
+
+    async def lock(self, db: Connection, studies: Iterable[StudyName]) -> list[str]:
+        """Let nobody else change what is said of these; return their UIDs, in order."""
+        uids = sorted({one.study_instance_uid for one in studies})
+        await db.execute(_ADD, uids)
+        await db.fetch(_LOCK, uids)
+        return uids
+
+    async def touch(self, db: Connection, study: str) -> None:
+        """Let the version grow: something that is not ours is going to change."""
+        await db.execute(_TOUCH, study)
+
+    async def find(self, db: Connection, studies: Sequence[str]) -> dict[str, Examination]:
+        """Return what was said of studies, by UID; without those that nothing was said of."""
+        return {
+            row["study_instance_uid"]: Examination(
+                row["exam_status"], row["physician_name"], row["version"]
+            )
+            for row in await db.fetch(_FIND, list(studies), self.keys.by_id())
+        }
+
+    async def history(self, db: Connection, study: str, *, limit: int = 100) -> list[Change]:
+        """Return the newest changes of a study, the newest first."""
+        rows = await db.fetch(_HISTORY, study, self.keys.by_id(), limit)
+        return [Change(*row) for row in rows]
+
+    @property
+    def _key(self) -> tuple[str, int, str]:
+        return self.keys.current_key, self.keys.current, PGP_OPTIONS
+
+    async def _meant(
+        self, db: Connection, exam_ids: Sequence[str]
+    ) -> tuple[dict[str, StudyName], list[Failed]]:
+        done: dict[str, StudyName] = {}
+        failed: list[Failed] = []
+        found = await studies_named(db, self.keys, self.blind, exam_ids)
+        for exam_id in dict.fromkeys(exam_ids):
+            try:
+                done[exam_id] = only(found[exam_id])
+            except ApiError as error:
+                failed.append(Failed(exam_id, Code.BULK_OPERATION_FAILED, error.detail))
+        return done, failed
