@@ -23,6 +23,8 @@ def an_app() -> FastAPI:
             guard=missing,
             parsing=missing,
             searches=missing,
+            rates=missing,
+            flow=missing,
             broker=missing,
             database=missing,
             outbox=missing,

@@ -156,6 +156,8 @@ class Services:
             "UNKNOWN_AE": "accept",
             "QUIET_SECONDS": "1",
             "LOG_LEVEL": "DEBUG",
+            "LIMIT_DEFAULT": "1000000/hour",
+            "LIMIT_ANONYMOUS": "1000000/hour",
             **self.secrets,
             **self.extra,
         }

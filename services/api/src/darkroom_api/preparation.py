@@ -1,7 +1,7 @@
 """What the api does beside answering: checks its schema, makes `admin`, drops what expired."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final
 
 from pydantic import SecretStr
@@ -21,10 +21,17 @@ CLEAN_SECONDS: Final = 3600.0
 class Preparation:
     """Gets schema `api` ready, however late the database comes, and keeps it tidy."""
 
-    def __init__(self, database: Database, accounts: Accounts, password: SecretStr | None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        accounts: Accounts,
+        password: SecretStr | None,
+        tidies: Sequence[Callable[[], Awaitable[None]]],
+    ) -> None:
         self._database = database
         self._accounts = accounts
         self._password = password
+        self._tidies = tidies
         self._done = asyncio.Event()
 
     async def check(self) -> None:
@@ -56,7 +63,8 @@ class Preparation:
                 await asyncio.sleep(RETRY_SECONDS)
         while True:
             try:
-                await self._accounts.forget_expired()
+                for tidy in self._tidies:
+                    await tidy()
             except DependencyUnavailable as error:
-                log.warning("sessions.kept", reason=str(error))
+                log.warning("expired.kept", reason=str(error))
             await asyncio.sleep(CLEAN_SECONDS)

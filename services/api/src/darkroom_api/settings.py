@@ -1,10 +1,13 @@
 """What the api can be told."""
 
 from ipaddress import IPv4Network, IPv6Network
+from typing import Annotated
 
 from pydantic import Field, SecretStr
 
 from darkroom_common.settings import EVERY_INTERFACE, Settings
+
+Rate = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,14}/(second|minute|hour|day)$")]
 
 
 class ApiSettings(Settings):
@@ -48,4 +51,18 @@ class ApiSettings(Settings):
     )
     search_limit: int = Field(default=1000, ge=1, description="results of one search at most")
     instance_search_limit: int = Field(default=10_000, ge=1, description="the same for instances")
+    limit_default: Rate = Field(default="1000/hour", description="requests of a user")
+    limit_exports: Rate = Field(default="10/hour", description="exports that a user asks for")
+    limit_bulk: Rate = Field(default="100/hour", description="bulk changes of a user")
+    limit_anonymous: Rate = Field(
+        default="100/hour", description="requests from an address without a valid token"
+    )
+    limit_dicomweb_bytes: Rate = Field(
+        default="1000000000000/hour", description="bytes of DICOMweb to and from a user"
+    )
+    limit_at_once: int = Field(
+        default=100,
+        ge=1,
+        description="requests of a user at a time to a replica, DICOMweb and polling of jobs apart",
+    )
     database_connections: int = Field(default=10, ge=2, le=100)

@@ -5,6 +5,8 @@ import gc
 from functools import partial
 from typing import Final
 
+from limits import parse
+
 from darkroom_api.accounts.accounts import Accounts
 from darkroom_api.accounts.guard import Guard
 from darkroom_api.accounts.passwords import Passwords
@@ -19,6 +21,10 @@ from darkroom_api.http.middleware import RequestScope
 from darkroom_api.http.parts import Parts
 from darkroom_api.jobs.accepted import AcceptedCommands
 from darkroom_api.preparation import Preparation
+from darkroom_api.rates.classes import Class
+from darkroom_api.rates.flow import Flow
+from darkroom_api.rates.limits import RateLimits
+from darkroom_api.rates.storage import PostgresStorage
 from darkroom_api.settings import ApiSettings
 from darkroom_api.studies.turns import Turns
 from darkroom_common.amqp.rabbitmq import open_broker
@@ -30,13 +36,28 @@ from darkroom_common.index.reader import IndexReader
 from darkroom_common.objects.store import open_store
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys, decode_key
-from darkroom_common.postgres.pool import open_database
+from darkroom_common.postgres.pool import Database, open_database
 from darkroom_common.seal import Seal
 from darkroom_common.service import Service
 from darkroom_common.topology import API_REFUSALS
 from darkroom_common.workers import open_workers
 
 SEARCHES_OF_A_USER: Final = 2
+
+
+def rate_limits(database: Database, settings: ApiSettings) -> RateLimits:
+    """Return what counts requests, with the limits of the settings."""
+    limits = {
+        Class.DEFAULT: settings.limit_default,
+        Class.EXPORTS: settings.limit_exports,
+        Class.BULK: settings.limit_bulk,
+        Class.ANONYMOUS: settings.limit_anonymous,
+    }
+    return RateLimits(
+        PostgresStorage(database),
+        {kind: parse(text) for kind, text in limits.items()},
+        SYSTEM_CLOCK,
+    )
 
 
 async def run(service: Service, settings: ApiSettings) -> None:
@@ -62,7 +83,10 @@ async def run(service: Service, settings: ApiSettings) -> None:
         outbox, commands = Outbox("api"), AcceptedCommands(database, VIEWS)
         accounts = Accounts(database, Passwords())
         tokens = AccessTokens(jwt_key, SYSTEM_CLOCK)
-        preparation = Preparation(database, accounts, settings.admin_password)
+        rates = rate_limits(database, settings)
+        flow = Flow(rates, settings.limit_at_once, parse(settings.limit_dicomweb_bytes))
+        tidies = (accounts.forget_expired, rates.storage.forget_ended)
+        preparation = Preparation(database, accounts, settings.admin_password, tidies)
         service.health.add("postgres", database.check)
         service.health.add("rabbitmq", broker.check, needed=False)  # reading works without
         service.health.add("store", store.check)
@@ -94,6 +118,8 @@ async def run(service: Service, settings: ApiSettings) -> None:
                 parsing=parsing.Parsing(store, workers),
                 # Half of the pool is for all else: signing in, jobs, the objects of a viewer.
                 searches=Turns(max(1, settings.database_connections // 2), SEARCHES_OF_A_USER),
+                rates=rates,
+                flow=flow,
             )
             server = HttpServer(
                 "api",
@@ -119,5 +145,6 @@ async def run(service: Service, settings: ApiSettings) -> None:
                     preparation.then(partial(outbox.run, database, broker)),
                     preparation.then(partial(broker.consume, API_REFUSALS, commands.refuse)),
                     preparation.then(commands.tidy),
+                    preparation.then(flow.run),
                 ):
                     await service.run_until_stopped()

@@ -234,6 +234,9 @@ HTTP_REQUESTS: Final = Counter(
 HTTP_SECONDS: Final = Histogram(
     "darkroom_http_seconds", "Time to the last byte.", ["method", "route"], buckets=_LATENCY
 )
+RATE_LIMITED: Final = Counter(
+    "darkroom_rate_limited_total", "Requests refused by a rate limit.", ["limit"]
+)
 
 # --- licensing -------------------------------------------------------------------------------
 LICENCE_STATE: Final = Gauge("darkroom_licence_state", "1 for the state in force.", ["state"])

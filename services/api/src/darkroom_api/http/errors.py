@@ -163,6 +163,16 @@ def line_full() -> ApiError:
     )
 
 
+def rate_limited(seconds: int) -> ApiError:
+    """Return the answer to who has asked too often, with when to come again."""
+    return ApiError(
+        429,
+        Code.RATE_LIMITED,
+        f"Too many requests. Try again in {seconds} seconds.",
+        headers={"Retry-After": str(seconds)},
+    )
+
+
 def permission_denied(permission: str) -> ApiError:
     """Return the answer to somebody who may not do this."""
     return ApiError(403, Code.PERMISSION_DENIED, f"Missing permission: {permission}")

@@ -1,22 +1,24 @@
 """Routes that ask the permission table before anything of a request is read."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from darkroom_api.accounts.access import ACCESS, access_of
+from darkroom_api.accounts.client import address_of
 from darkroom_api.accounts.guard import Principal
-from darkroom_api.accounts.permissions import Open, allows
+from darkroom_api.accounts.permissions import Access, Open, allows
 from darkroom_api.http.body import JsonRequest
-from darkroom_api.http.errors import permission_denied, token_invalid
+from darkroom_api.http.errors import ApiError, Code, permission_denied, token_invalid
 from darkroom_api.http.parts import parts_of
+from darkroom_api.rates.classes import IN_FLOW, Class, class_of
 from darkroom_common.errors import ConfigurationError
 
 BODY_LIMIT: Final = 64 * 1024
@@ -57,13 +59,50 @@ class GuardedRoute(APIRoute):
             access = access_of(scope["method"], self.path, open_docs=parts.settings.open_docs)
             if access is None:  # not reached: the application checks its routes when it is made
                 raise token_invalid()
+            kind, who = class_of(scope["method"], self.path, access), address_of(scope)
             if access is not Open.PUBLIC:
-                authorization = Headers(scope=scope).get("authorization")
-                principal = await parts.guard.authenticate(authorization)
-                if not allows(access, principal.permissions):
-                    raise permission_denied(str(access.value))
-                scope["principal"] = principal
+                scope["principal"] = principal = await _authenticated(scope)
+                who = str(principal.user_id)
+            if kind in IN_FLOW:
+                async with parts.flow.of(kind, who):
+                    if kind is Class.DICOMWEB:
+                        receive, send = parts.flow.counted(who, receive, send)
+                    await self._permitted(access, scope, receive, send)
+                return
+            send = with_headers(send, await parts.rates.take(kind, who))
+            await self._permitted(access, scope, receive, send)
+            return
+        await super().handle(scope, receive, send)  # says which methods there are
+
+    async def _permitted(self, access: Access, scope: Scope, receive: Receive, send: Send) -> None:
+        if access is not Open.PUBLIC and not allows(access, principal_of(scope).permissions):
+            raise permission_denied(str(access.value))
         await super().handle(scope, limited(receive, BODY_LIMIT), send)
+
+
+async def _authenticated(scope: Scope) -> Principal:
+    parts = parts_of(scope)
+    try:
+        return await parts.guard.authenticate(Headers(scope=scope).get("authorization"))
+    except ApiError as fault:
+        if fault.code is Code.TOKEN_INVALID:
+            await parts.rates.take(Class.ANONYMOUS, address_of(scope))
+        raise
+
+
+def with_headers(send: Send, headers: Mapping[str, str]) -> Send:
+    """Return `send` for answers that have these headers, too."""
+    if not headers:
+        return send
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            raw = list(message.get("headers", ()))
+            MutableHeaders(raw=raw).update(headers)
+            message = {**message, "headers": raw}
+        await send(message)
+
+    return sending
 
 
 def principal_of(scope: Scope) -> Principal:

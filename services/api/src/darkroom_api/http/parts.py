@@ -9,6 +9,8 @@ from darkroom_api.accounts.guard import Guard
 from darkroom_api.accounts.tokens import AccessTokens
 from darkroom_api.audit.log import AuditLog
 from darkroom_api.dicomweb.parsing import Parsing
+from darkroom_api.rates.flow import Flow
+from darkroom_api.rates.limits import RateLimits
 from darkroom_api.settings import ApiSettings
 from darkroom_api.studies.turns import Turns
 from darkroom_common.amqp.broker import Broker
@@ -41,6 +43,8 @@ class Parts:
     audit: AuditLog
     parsing: Parsing
     searches: Turns
+    rates: RateLimits
+    flow: Flow
 
 
 def parts_of(scope: Scope) -> Parts:

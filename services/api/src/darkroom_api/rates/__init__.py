@@ -1,0 +1,1 @@
+"""How often and how much anybody may ask (API-04)."""

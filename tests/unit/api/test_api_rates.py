@@ -1,0 +1,64 @@
+"""Rate limits: which route counts for what, and when who was refused may come again."""
+
+from math import floor
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from darkroom_api.accounts.access import ACCESS
+from darkroom_api.rates.classes import Class, class_of
+from darkroom_api.rates.window import Window
+
+COUNTS = st.integers(0, 50)
+
+
+def test_every_route_is_of_one_class() -> None:
+    found = {(m, p): class_of(m, p, access) for (m, p), access in ACCESS.items()}
+    assert found["GET", "/livez"] is Class.FREE
+    assert found["GET", "/metrics/{service}"] is Class.FREE
+    assert found["POST", "/api/v1/auth/login"] is Class.LOGIN
+    assert found["POST", "/api/v1/auth/refresh"] is Class.ANONYMOUS
+    assert found["GET", "/openapi.json"] is Class.ANONYMOUS
+    assert found["GET", "/api/v1/transmit/jobs/{job}"] is Class.POLLING
+    assert found["GET", "/api/v1/print/jobs"] is Class.POLLING
+    assert found["POST", "/api/v1/transmit/jobs"] is Class.DEFAULT
+    assert found["POST", "/api/v1/print/jobs/{job}/retry"] is Class.DEFAULT
+    assert found["GET", "/api/v1/studies"] is Class.DEFAULT
+    dicomweb = {kind for (_, path), kind in found.items() if path.startswith("/dicom-web")}
+    assert dicomweb == {Class.DICOMWEB}
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/api/v1/studies/export", Class.EXPORTS),
+        ("/api/v1/studies/bulk/update-status", Class.BULK),
+        ("/api/v1/studies/bulk/assign-physician", Class.BULK),
+    ],
+)
+def test_what_costs_much_has_a_class_of_its_own(path: str, kind: Class) -> None:
+    access = ACCESS["GET", "/api/v1/studies"]
+    assert class_of("POST", path, access) is kind
+    assert class_of("GET", "/api/v1/exports/{job}/status", access) is Class.POLLING
+
+
+@given(limit=st.integers(1, 50), previous=COUNTS, current=COUNTS, elapsed=st.floats(0, 0.999))
+def test_who_comes_again_when_told_is_let_through(
+    limit: int, previous: int, current: int, elapsed: float
+) -> None:
+    seconds = 3600
+    window = Window(limit, seconds, previous, current, elapsed)
+    if window.left:
+        return
+    later = elapsed + window.free_in / seconds
+    if later >= 2:
+        return
+    if later >= 1:
+        previous, current, later = current, 0, later - 1
+    assert current + floor(previous * (1 - later)) < limit
+
+
+def test_an_untouched_count_is_whole() -> None:
+    window = Window(10, 60, 0, 0, 0.5)
+    assert (window.used, window.left, window.ends_in) == (0, 10, 30)
