@@ -158,6 +158,7 @@ class Services:
             "LOG_LEVEL": "DEBUG",
             "LIMIT_DEFAULT": "1000000/hour",
             "LIMIT_ANONYMOUS": "1000000/hour",
+            "LIMIT_LOGIN": "1000000/hour",
             **self.secrets,
             **self.extra,
         }

@@ -57,6 +57,9 @@ class ApiSettings(Settings):
     limit_anonymous: Rate = Field(
         default="100/hour", description="requests from an address without a valid token"
     )
+    limit_login: Rate = Field(
+        default="5/minute", description="failures to sign in from an address, whatever the names"
+    )
     limit_dicomweb_bytes: Rate = Field(
         default="1000000000000/hour", description="bytes of DICOMweb to and from a user"
     )

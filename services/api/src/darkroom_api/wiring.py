@@ -52,6 +52,7 @@ def rate_limits(database: Database, settings: ApiSettings) -> RateLimits:
         Class.EXPORTS: settings.limit_exports,
         Class.BULK: settings.limit_bulk,
         Class.ANONYMOUS: settings.limit_anonymous,
+        Class.LOGIN: settings.limit_login,
     }
     return RateLimits(
         PostgresStorage(database),

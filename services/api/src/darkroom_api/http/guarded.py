@@ -69,7 +69,8 @@ class GuardedRoute(APIRoute):
                         receive, send = parts.flow.counted(who, receive, send)
                     await self._permitted(access, scope, receive, send)
                 return
-            send = with_headers(send, await parts.rates.take(kind, who))
+            if kind is not Class.LOGIN:  # of these only failures count
+                send = with_headers(send, await parts.rates.take(kind, who))
             await self._permitted(access, scope, receive, send)
             return
         await super().handle(scope, receive, send)  # says which methods there are
