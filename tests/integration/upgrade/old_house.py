@@ -62,7 +62,7 @@ class OldHouse:
         """Restore files, database and queues; `ports` of the peers are those of the test."""
         for name in ("objects", "spool"):
             shutil.copytree(FIXTURE / name, self.services.directory / name)
-        self.services.secrets = dict(self.keys["settings"])
+        self.services.secrets |= self.keys["settings"]
         await self._restore(ports)
         await prepare_database(self.services.superuser_url, *_SERVICES)
         await self._fill_queues()

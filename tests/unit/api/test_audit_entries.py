@@ -46,7 +46,7 @@ def test_the_twelve_events_of_002_are_there() -> None:
 
 
 def test_ids_are_uuids_of_version_7_and_sort_by_time() -> None:
-    moments = [NOW + dt.timedelta(milliseconds=n) for n in range(100)]
+    moments = [NOW + dt.timedelta(microseconds=n) for n in range(100)]
     made = [id_at(moment) for moment in moments]
     assert made == sorted(made)
     assert {(one.version, one.variant) for one in made} == {(7, uuid.RFC_4122)}

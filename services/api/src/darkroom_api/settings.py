@@ -1,6 +1,7 @@
 """What the api can be told."""
 
 from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, SecretStr
@@ -34,6 +35,13 @@ class ApiSettings(Settings):
     blind_index_key: SecretStr
     jwt_key: SecretStr
     audit_keys: SecretStr
+    audit_anchor: Path | None = Field(
+        default=None,
+        description="file outside of the database that keeps the end of the audit log's chain",
+    )
+    audit_retention_days: int = Field(
+        default=2190, ge=365, description="of rows of the audit log; 2190 are six years"
+    )
     admin_password: SecretStr | None = Field(
         default=None,
         min_length=12,

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+from datetime import timedelta
 from functools import partial
 from typing import Final
 
@@ -12,7 +13,10 @@ from darkroom_api.accounts.guard import Guard
 from darkroom_api.accounts.passwords import Passwords
 from darkroom_api.accounts.tokens import AccessTokens
 from darkroom_api.app import VIEWS, create_app
+from darkroom_api.audit.anchor import AnchorFile
+from darkroom_api.audit.chain import Chain
 from darkroom_api.audit.entries import AuditKeys
+from darkroom_api.audit.expiry import Expiry
 from darkroom_api.audit.log import AuditLog
 from darkroom_api.dicomweb import parsing
 from darkroom_api.http import deadline
@@ -81,6 +85,11 @@ async def run(service: Service, settings: ApiSettings) -> None:
         ) as database,
         open_broker(settings.amqp_url.get_secret_value(), service="api") as broker,
     ):
+        audit = AuditLog(audit_keys, Seal(keys), SYSTEM_CLOCK)
+        anchor = None if settings.audit_anchor is None else AnchorFile(settings.audit_anchor)
+        chain = Chain(database, audit_keys, SYSTEM_CLOCK, anchor)
+        retention = timedelta(days=settings.audit_retention_days)
+        expiry = Expiry(database, audit_keys, audit, SYSTEM_CLOCK, retention)
         outbox, commands = Outbox("api"), AcceptedCommands(database, VIEWS)
         accounts = Accounts(database, Passwords())
         tokens = AccessTokens(jwt_key, SYSTEM_CLOCK)
@@ -115,7 +124,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
                 seal=Seal(keys),
                 keys=keys,
                 blind=blind,
-                audit=AuditLog(audit_keys, Seal(keys), SYSTEM_CLOCK),
+                audit=audit,
                 parsing=parsing.Parsing(store, workers),
                 # Half of the pool is for all else: signing in, jobs, the objects of a viewer.
                 searches=Turns(max(1, settings.database_connections // 2), SEARCHES_OF_A_USER),
@@ -147,5 +156,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
                     preparation.then(partial(broker.consume, API_REFUSALS, commands.refuse)),
                     preparation.then(commands.tidy),
                     preparation.then(flow.run),
+                    preparation.then(chain.run),
+                    preparation.then(expiry.run),
                 ):
                     await service.run_until_stopped()

@@ -14,6 +14,13 @@ REFUSED = [
     "TRUNCATE api.audit_log",
     "TRUNCATE api.audit_pending",
     "UPDATE api.audit_pending SET log_id = gen_random_uuid()",
+    "UPDATE api.audit_link SET macs = macs",
+    "DELETE FROM api.audit_link",
+    "TRUNCATE api.audit_link",
+    "INSERT INTO api.audit_checkpoint SELECT 1, mac, 1, now(), 1, mac FROM api.audit_link",
+    "DELETE FROM api.audit_checkpoint",
+    "UPDATE api.audit_checkpoint SET number = 1",
+    "ALTER FUNCTION api.audit_expire SECURITY INVOKER",
     "ALTER TABLE api.audit_log ADD COLUMN x integer",
     "DROP TABLE api.audit_log",
     (

@@ -126,6 +126,11 @@ class Layout:
         return self.data / "admin-password"
 
     @property
+    def audit_anchor(self) -> Path:
+        """The end of the audit log's chain, kept outside of the database."""
+        return self.data / "audit-anchor"
+
+    @property
     def ports(self) -> Path:
         """The ports of the last start."""
         return self.data / "run" / "ports.json"

@@ -88,6 +88,7 @@ class Plan:
                 "HTTP_HOST": self.settings.http_host,
                 "HTTP_PORT": str(self.settings.http_port),
                 "METRICS_TARGETS": json.dumps(targets),
+                "AUDIT_ANCHOR": str(self.layout.audit_anchor),
             }
             if self.layout.admin_password.exists():  # whoever has read it may remove it
                 files["ADMIN_PASSWORD"] = str(self.layout.admin_password)

@@ -237,6 +237,12 @@ HTTP_SECONDS: Final = Histogram(
 RATE_LIMITED: Final = Counter(
     "darkroom_rate_limited_total", "Requests refused by a rate limit.", ["limit"]
 )
+AUDIT_PENDING_SECONDS: Final = Gauge(
+    "darkroom_audit_pending_seconds", "Age of the oldest audit row that is not in the chain yet."
+)
+AUDIT_BROKEN: Final = Gauge(
+    "darkroom_audit_broken", "1 when the chain of the audit log lacks a link that it has had."
+)
 
 # --- licensing -------------------------------------------------------------------------------
 LICENCE_STATE: Final = Gauge("darkroom_licence_state", "1 for the state in force.", ["state"])

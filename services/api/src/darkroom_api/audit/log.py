@@ -4,6 +4,7 @@ Nothing here, and nothing that the service's role may do, changes or removes one
 """
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Final
 
 from darkroom_api.audit.entries import AuditKeys, Entry, row_of
@@ -13,6 +14,8 @@ from darkroom_common.seal import Seal
 
 PURPOSE: Final = "audit"
 """What PHI of rows is sealed for."""
+_APART: Final = timedelta(microseconds=1)
+"""Between rows that are written at once, so that they keep their order."""
 _ADD: Final = """
     WITH added AS (
         INSERT INTO api.audit_log (log_id, recorded_at, user_id, username, action, resource_type,
@@ -48,7 +51,7 @@ class AuditLog:
             DependencyUnavailable: the database is away.
         """
         now, current = self._clock.now(), self._keys.current
-        rows = [row_of(entry, now) for entry in entries]
+        rows = [row_of(entry, now + n * _APART) for n, entry in enumerate(entries)]
         await db.execute(
             _ADD,
             [row.log_id for row in rows],

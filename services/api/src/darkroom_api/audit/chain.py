@@ -1,0 +1,167 @@
+"""Joins rows to the chain, some hundred at a time, after their transactions have committed.
+
+Nobody who writes a row waits for another: each leaves a note in `api.audit_pending`, in its own
+transaction. One process at a time takes what notes there are and makes a link of them. What was
+rolled back has left no note, and what commits late is in a later link.
+"""
+
+import asyncio
+import uuid
+from dataclasses import replace
+from typing import Final
+
+from darkroom_api.audit.anchor import Anchor, AnchorFile
+from darkroom_api.audit.entries import AuditKeys
+from darkroom_api.audit.links import NOTHING, Checkpoint, Link
+from darkroom_common.clock import Clock
+from darkroom_common.errors import DependencyUnavailable
+from darkroom_common.postgres.pool import Connection, Database
+from darkroom_common.telemetry import metrics
+from darkroom_common.telemetry.logs import get_logger
+
+log = get_logger("darkroom.security")
+ROWS: Final = 500
+"""Of a link at most."""
+SECONDS: Final = 1.0
+TOLD_SECONDS: Final = 60.0
+_LOCK: Final = "SELECT pg_try_advisory_xact_lock(1684107884)"
+_PENDING: Final = "SELECT log_id FROM api.audit_pending ORDER BY log_id LIMIT $1"
+_CODES: Final = "SELECT log_id, mac FROM api.audit_log WHERE log_id = ANY($1::uuid[])"
+_HEAD: Final = "SELECT number, mac, log_ids FROM api.audit_link ORDER BY number DESC LIMIT 1"
+_LINK: Final = "SELECT mac FROM api.audit_link WHERE number = $1"
+_CHECKPOINT: Final = "SELECT * FROM api.audit_checkpoint ORDER BY number DESC LIMIT 1"
+_ADD: Final = (
+    "INSERT INTO api.audit_link (number, linked_at, previous, log_ids, macs, key_id, mac)"
+    " VALUES ($1, $2, $3, $4, $5, $6, $7)"
+)
+_TAKEN: Final = "DELETE FROM api.audit_pending WHERE log_id = ANY($1::uuid[])"
+_OLDEST: Final = (
+    "SELECT extract(epoch FROM now() - recorded_at) FROM api.audit_pending JOIN api.audit_log"
+    " USING (log_id) ORDER BY log_id LIMIT 1"
+)
+
+
+async def checkpoint(db: Connection) -> Checkpoint | None:
+    """Return the last checkpoint, whoever made it."""
+    row = await db.fetchrow(_CHECKPOINT)
+    if row is None:
+        return None
+    return Checkpoint(row["number"], row["head"], row["removed_at"], row["key_id"], row["mac"])
+
+
+class Chain:
+    """Makes links.
+
+    Args:
+        database: where.
+        keys: of the codes.
+        clock: for the time of links.
+        file: where the last link is kept outside of the database; without, in memory alone.
+    """
+
+    def __init__(
+        self, database: Database, keys: AuditKeys, clock: Clock, file: AnchorFile | None = None
+    ) -> None:
+        self._database = database
+        self._keys = keys
+        self._clock = clock
+        self._file = file
+        self._known = None if file is None else file.read()
+        self._broken = False
+        self._told = -TOLD_SECONDS
+
+    async def run(self) -> None:
+        """Make links until cancelled."""
+        while True:
+            try:
+                while await self.join() == ROWS:
+                    pass
+            except DependencyUnavailable as error:
+                log.warning("audit.waits", reason=str(error))
+            await asyncio.sleep(SECONDS)
+
+    async def join(self) -> int:
+        """Make one link, if there is anything to join; return how many rows are in it.
+
+        Raises:
+            DependencyUnavailable: the database is away; what was to be joined still is.
+        """
+        async with self._database.transaction() as db:
+            if not await db.fetchval(_LOCK):
+                return 0  # another process is at it
+            metrics.AUDIT_PENDING_SECONDS.set(float(await db.fetchval(_OLDEST) or 0))
+            end = await self._end(db)
+            ids = [row["log_id"] for row in await db.fetch(_PENDING, ROWS)]
+            link = None
+            if ids:
+                codes = {row["log_id"]: row["mac"] for row in await db.fetch(_CODES, ids)}
+                link = self._made(end, ids, [codes.get(one, NOTHING) for one in ids])
+                await db.execute(
+                    _ADD,
+                    link.number,
+                    link.linked_at,
+                    link.previous,
+                    link.log_ids,
+                    link.macs,
+                    link.key_id,
+                    link.mac,
+                )
+                await db.execute(_TAKEN, ids)
+                end = Anchor(link.number, link.mac, link.log_ids)
+        if link is not None and NOTHING in link.codes().values():
+            log.error("audit.removed", link=link.number)  # the row has gone before it was joined
+        await self._remember(end)
+        return len(ids)
+
+    def _made(self, end: Anchor, ids: list[uuid.UUID], codes: list[bytes]) -> Link:
+        draft = Link(
+            number=end.number + 1,
+            linked_at=self._clock.now(),
+            previous=end.mac,
+            log_ids=tuple(ids),
+            macs=b"".join(codes),
+            key_id=self._keys.current,
+            mac=b"",
+        )
+        return replace(draft, mac=self._keys.mac("link", draft.covered()))
+
+    async def _end(self, db: Connection) -> Anchor:
+        """Return the last link; the one that was known to be, if somebody has cut it off."""
+        begun = await checkpoint(db)
+        row = await db.fetchrow(_HEAD)
+        if row is not None:
+            end = Anchor(row["number"], row["mac"], tuple(row["log_ids"]))
+        else:
+            end = Anchor(0, NOTHING) if begun is None else Anchor(begun.number, begun.head)
+        known = self._known
+        if known is None or await is_in_chain(db, known, begun, self._keys):
+            return end
+        if not self._broken:
+            self._broken = True
+            metrics.AUDIT_BROKEN.set(1)
+            log.error("audit.broken", known=known.number, found=end.number)
+        # The hole stays to be seen: what comes now is joined to what was there.
+        return end if end.number > known.number else known
+
+    async def _remember(self, end: Anchor) -> None:
+        """Keep the end outside of the database. An anchor that has shown a break stays as it is."""
+        if end.number == (0 if self._known is None else self._known.number):
+            return
+        self._known = end
+        if self._file is not None and not self._broken:
+            try:
+                await asyncio.to_thread(self._file.write, end)
+            except OSError as error:
+                log.error("audit.anchor", reason=error.strerror)
+        if self._clock.monotonic() - self._told >= TOLD_SECONDS:
+            self._told = self._clock.monotonic()
+            log.info("audit.chained", number=end.number, anchor=f"{end.number}:{end.mac.hex()}")
+
+
+async def is_in_chain(
+    db: Connection, anchor: Anchor, begun: Checkpoint | None, keys: AuditKeys
+) -> bool:
+    """Tell whether the chain has a link that it has had, or has lost it by its age alone."""
+    if begun is not None and anchor.number <= begun.number and begun.is_ours(keys):
+        return True
+    return bool(anchor.mac == await db.fetchval(_LINK, anchor.number))
