@@ -291,7 +291,7 @@ async def test_no_planted_name_is_anywhere_but_in_the_objects(
     errors = [
         await client.get("/dicom-web/studies", params={"Zebrafinkxq^Ottokarxz": "x"}),
         await client.get("/dicom-web/studies", params={"StudyDate": "Zebrafinkxq^Ottokarxz"}),
-        await client.get("/api/v1/studies", params={"date_from": "Zebrafinkxq^Ottokarxz"}),
+        await client.get("/api/v1/studies", params={"start_date": "Zebrafinkxq^Ottokarxz"}),
     ]
     needles = [word.encode() for v in planted.values() for word in v.split("^")]
 

@@ -16,13 +16,14 @@ from darkroom_api.jobs import transmit as transmit_jobs
 from darkroom_api.remote import procedure_steps as mpps
 from darkroom_api.remote import query as remote
 from darkroom_api.resources import destinations, printers, rules, senders
-from darkroom_api.studies import routes as studies
+from darkroom_api.studies import detail as study_detail
+from darkroom_api.studies import search as study_search
 
 _MODULES: Final = (
     health,
     docs,
     auth,
-    studies,
+    study_search,
     destinations,
     rules,
     transmit_jobs,
@@ -36,6 +37,7 @@ _MODULES: Final = (
     search,
     retrieve,
     values,
+    study_detail,
 )
 
 VIEWS: Final = (transmit_jobs.VIEW, retrieve_jobs.VIEW, print_jobs.VIEW, conflicts.VIEW)

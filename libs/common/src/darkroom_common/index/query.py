@@ -32,6 +32,11 @@ MAX_PATTERNS: Final = 10
 """Of all keys of a search: each is compared with every candidate after that was decrypted."""
 MAX_INTEGER: Final = 2**31 - 1
 Point = dt.date | dt.time | str
+FREE_TEXT: Final = tuple(
+    BY_KEYWORD[keyword]
+    for keyword in ("PatientName", "PatientID", "AccessionNumber", "StudyDescription")
+)
+"""What the words of a free text are looked for in."""
 
 
 class BadKey(PermanentError):
@@ -91,6 +96,19 @@ class Condition:
 
 
 @dataclass(frozen=True)
+class Also:
+    """What else has to hold of the study `s`, in words of whoever owns the tables of it.
+
+    Attributes:
+        text: an SQL condition, `{}` where a value is bound.
+        values: with their SQL types, in order.
+    """
+
+    text: str
+    values: tuple[tuple[object, str], ...] = ()
+
+
+@dataclass(frozen=True)
 class Query:
     """A search at one level.
 
@@ -99,6 +117,8 @@ class Query:
         study_uid: only below this study, when given.
         series_uid: only below this series of it, when given.
         conditions: all have to hold.
+        words: each begins a word of one of `FREE_TEXT`; normalised.
+        also: what else has to hold.
         statuses: only studies in one of these states; empty is any but `deleted`.
         include: tags wanted beyond the default ones.
         include_all: everything that the index keeps of the level.
@@ -112,6 +132,8 @@ class Query:
     study_uid: str | None = None
     series_uid: str | None = None
     conditions: tuple[Condition, ...] = ()
+    words: tuple[str, ...] = ()
+    also: tuple[Also, ...] = ()
     statuses: tuple[str, ...] = ()
     include: frozenset[str] = frozenset()
     include_all: bool = False
@@ -141,6 +163,18 @@ def conditions(field: Field, text: str, *, fuzzy: bool = False) -> tuple[Conditi
         raise BadKey(field.keyword, "has more than three component groups")
     found = (parse_match(field, group, fuzzy=fuzzy) for group in groups)
     return tuple(Condition(field, match) for match in found if match is not None)
+
+
+def free_words(text: str) -> tuple[str, ...]:
+    """Return the words of a free text, each once.
+
+    Raises:
+        BadKey: there are too many.
+    """
+    found = tuple(dict.fromkeys(words(normalise(text))))
+    if len(found) > MAX_WORDS:
+        raise BadKey("q", f"has more than {MAX_WORDS} words")
+    return found
 
 
 def require_bounded(found: Sequence[Condition]) -> None:

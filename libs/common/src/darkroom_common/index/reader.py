@@ -56,6 +56,12 @@ _STORED: Final = (
     " JOIN index.instance i ON i.series_id = e.id"
     " WHERE s.status <> 'deleted' AND s.study_instance_uid = $1"
 )
+_INSTITUTIONS: Final = (  # study_study_instance_uid_key, series_study_id_series_instance_uid_key
+    "SELECT s.study_instance_uid, pgp_sym_decrypt(e.phi, coalesce(($1::text[])[e.phi_key],"
+    " ''))::jsonb -> 'j' -> '00080080' -> 'Value' ->> 0 FROM index.study s CROSS JOIN LATERAL"
+    " (SELECT e.phi, e.phi_key FROM index.series e WHERE e.study_id = s.id ORDER BY e.id LIMIT 1)"
+    " AS e WHERE s.study_instance_uid = ANY($2::text[]) ORDER BY s.id DESC"
+)
 _STORED_ORDER: Final = " ORDER BY e.series_number, e.id, i.instance_number, i.id"
 
 
@@ -99,6 +105,11 @@ class IndexReader:
         end = rows[: query.limit][-1] if more else None
         last = None if end is None else (end["study_date"], end["study_id"])
         return Page(results, more=more, total=await self.count(query), last=last)
+
+    async def any(self, query: Query) -> bool:
+        """Tell whether a search matches anything."""
+        sql, values = Builder(query, keys=self._keys, blind=self._blind).matches()
+        return bool(await self._search(f"{sql} LIMIT 1", values))
 
     async def count(self, query: Query) -> int | None:
         """Return the number of matches; None beyond `COUNT_CAP`."""
@@ -144,6 +155,11 @@ class IndexReader:
         page = await self.search(Query(Level.STUDY, study_uid=study_uid, limit=_MOST_PATIENTS))
         studies = [found.study for found in reversed(page.results)]  # by their ids, if all else is
         return min(studies, key=lambda study: study.created_at, default=None)
+
+    async def institutions(self, studies: Sequence[str]) -> dict[str, str]:
+        """Return the institution of studies' first series, as far as one is named; by UID."""
+        rows = await self._fetch(_INSTITUTIONS, [self._passphrases, list(studies)])
+        return {uid: name for uid, name in rows if name}
 
     async def stored(
         self, study_uid: str, series_uid: str | None = None, instance_uid: str | None = None

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from darkroom_common.index.fields import Field, Kept, Level
 from darkroom_common.index.query import (
+    FREE_TEXT,
     Condition,
     Fuzzy,
     Match,
@@ -162,7 +163,20 @@ class Builder:
                 self._encrypted(statement, condition, plain, checked)
             else:
                 plain.append(_plain(statement, condition))
+        for word in query.words:
+            self._free(statement, word, plain, checked)
+        for one in query.also:
+            plain.append(one.text.format(*(statement.bind(*value) for value in one.values)))
         return " AND ".join(plain + checked)
+
+    def _free(self, statement: Statement, word: str, plain: list[str], checked: list[str]) -> None:
+        """Look for a word in any of the fields of free text."""
+        tokens = [self._blind.prefix(of.keyword, word) for of in FREE_TEXT]
+        plain.append(f"s.blind && {statement.bind(tokens, 'bytea[]')}")
+        if len(word) > PREFIX_LIMIT:
+            needle = statement.bind(word, "text")
+            texts = [f"strpos({self._text(statement, of)}, {needle}) > 0" for of in FREE_TEXT]
+            checked.append(f"({' OR '.join(texts)})")
 
     def _after(self, statement: Statement) -> str:
         """Return the condition on what follows the row that the page before has ended with."""

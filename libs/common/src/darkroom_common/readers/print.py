@@ -1,5 +1,6 @@
 """Reads schema `print`: jobs, their films, and pictures of films."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import asyncpg
@@ -19,6 +20,11 @@ _FILMS: Final = (
     " ORDER BY number LIMIT 2000"
 )
 
+_PRINTS_OF: Final = (  # job_images
+    "SELECT id AS job_id, printer, state, films, created_at, finished_at FROM print.job"
+    " WHERE sop_instance_uids && $1::text[] ORDER BY created_at DESC, id LIMIT 100"
+)
+
 
 async def printer(db: Connection, name: str) -> PrinterSpec | None:
     """Return the printer of this name; one that this version cannot read is not enabled."""
@@ -35,6 +41,11 @@ async def printer_known(db: Connection, name: str) -> str | None:
 async def films(db: Connection, job_id: str) -> list[asyncpg.Record]:
     """Return the films of a job in their order."""
     return list(await db.fetch(_FILMS, job_id))
+
+
+async def prints_of(db: Connection, instances: Sequence[str]) -> list[asyncpg.Record]:
+    """Return the newest 100 jobs that print any of these instances, the newest first."""
+    return list(await db.fetch(_PRINTS_OF, list(instances)))
 
 
 async def picture(db: Connection, picture_id: str) -> asyncpg.Record | None:

@@ -26,6 +26,10 @@ STEPS: Final = (
     "SELECT sop_instance_uid, remote, state, reason, status, requested_by, created_at, updated_at"
     " FROM transmit.procedure_step"
 )
+_SENDS_OF: Final = (  # job_study
+    "SELECT id AS job_id, destination, state, sent, created_at, finished_at FROM transmit.job"
+    " WHERE study_instance_uid = $1 ORDER BY created_at DESC LIMIT 100"
+)
 _ATTEMPTS: Final = (
     "SELECT number, began_at, ended_at, outcome, reason, sent, failed, next_at"
     " FROM transmit.attempt WHERE job_id = $1 ORDER BY number DESC LIMIT 100"
@@ -44,6 +48,11 @@ async def destination_known(db: Connection, name: str) -> tuple[str, str] | None
     """Return how a destination is spoken to, `dimse` or `stow`, and its id; None without one."""
     row = await db.fetchrow(_KIND, name)
     return None if row is None else (row["kind"], row["id"])
+
+
+async def sends_of(db: Connection, study: str) -> list[asyncpg.Record]:
+    """Return the newest 100 jobs that send a study or a part of it, the newest first."""
+    return list(await db.fetch(_SENDS_OF, study))
 
 
 async def attempts(db: Connection, job_id: str) -> list[asyncpg.Record]:

@@ -14,18 +14,23 @@ IfMatch = Annotated[str | None, Header(description="change no other than this ET
 IfNoneMatch = Annotated[str | None, Header(description="304 when it is still this ETag")]
 
 
-def names_version(header: str, version: int) -> bool:
+def names_version(header: str, version: int | str) -> bool:
     """Tell whether `If-Match` names a version; what is shown besides does not count."""
     return bool({"*", str(version)} & {tag.partition(".")[0] for tag in _tags(header)})
 
 
-def answer(found: Mapping[str, Any], status: int = 200) -> Response:
+def answer(
+    found: Mapping[str, Any], status: int = 200, *, version: int | str | None = None
+) -> Response:
     """Return a resource with its ETag: its version, and a digest of all that is shown.
+
+    The version is what it says of itself, unless another one is given.
 
     Its state changes by itself: If-None-Match compares all of it, If-Match the version.
     """
     body = to_json(found)
-    etag = f'"{found["version"]}.{sha256(body).hexdigest()[:_DIGITS]}"'
+    number = found["version"] if version is None else version
+    etag = f'"{number}.{sha256(body).hexdigest()[:_DIGITS]}"'
     return Response(body, status, headers={"etag": etag}, media_type="application/json")
 
 

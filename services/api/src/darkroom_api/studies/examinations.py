@@ -79,6 +79,19 @@ _HISTORY: Final = (  # examination_change_study
     " FROM api.examination_change WHERE study_instance_uid = $1 ORDER BY id DESC LIMIT $3"
 )
 
+# examination_physician: each step asks for the first token behind the last
+_PHYSICIANS: Final = (
+    "WITH RECURSIVE keys AS ((SELECT physician_key AS kept FROM api.examination"
+    "  WHERE physician_key IS NOT NULL ORDER BY physician_key LIMIT 1)"
+    " UNION ALL SELECT (SELECT x.physician_key FROM api.examination x"
+    "  WHERE x.physician_key > keys.kept ORDER BY x.physician_key LIMIT 1) FROM keys"
+    "  WHERE keys.kept IS NOT NULL)"
+    " SELECT pgp_sym_decrypt(one.physician, coalesce(($1::text[])[one.phi_key], '')) AS name"
+    " FROM (SELECT kept FROM keys WHERE kept IS NOT NULL LIMIT 1000) AS found CROSS JOIN LATERAL"
+    " (SELECT x.physician, x.phi_key FROM api.examination x"
+    "  WHERE x.physician_key = found.kept LIMIT 1) AS one ORDER BY name"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Examination:
@@ -178,6 +191,10 @@ class Examinations:
         """Return the newest changes of a study, the newest first."""
         rows = await db.fetch(_HISTORY, study, self.keys.by_id(), limit)
         return [Change(*row) for row in rows]
+
+    async def physicians(self, db: Connection) -> list[str]:
+        """Return who is assigned to anything, up to 1000, sorted."""
+        return [row[0] for row in await db.fetch(_PHYSICIANS, self.keys.by_id())]
 
     @property
     def _key(self) -> tuple[str, int, str]:

@@ -1,0 +1,85 @@
+"""One study with all that hangs on it."""
+
+from dataclasses import asdict
+from typing import Annotated, Any, Final
+
+from fastapi import FastAPI, Path
+from starlette.requests import Request
+from starlette.responses import Response
+
+from darkroom_api.http.documented import errors
+from darkroom_api.http.errors import study_not_found
+from darkroom_api.http.etags import ETAG, IfNoneMatch, answer, unless_known
+from darkroom_api.http.parts import Parts, parts_of
+from darkroom_api.studies.examinations import Examination, Examinations
+from darkroom_api.studies.identity import study_meant
+from darkroom_api.studies.shown import StudyDetail, series, study
+from darkroom_common.index.fields import Level
+from darkroom_common.index.query import Query
+from darkroom_common.readers import print as printing
+from darkroom_common.readers import transmit
+
+PATH: Final = "/api/v1/studies/{exam_id:path}"
+MOST_SERIES: Final = 10_000
+MOST_IMAGES: Final = 10_000
+"""Of which print jobs are looked for."""
+ExamId = Annotated[
+    str,
+    Path(min_length=1, max_length=64, description="the accession number or the StudyInstanceUID"),
+]
+
+
+async def show_study(
+    request: Request, exam_id: ExamId, if_none_match: IfNoneMatch = None
+) -> Response:
+    """Show one study with its series, where it went, and what was changed."""
+    parts = parts_of(request.scope)
+    meant = await study_meant(request, exam_id)
+    shown, version = await detail(parts, meant.study_instance_uid)
+    return unless_known(answer(shown.model_dump(), version=version), if_none_match)
+
+
+async def detail(parts: Parts, uid: str) -> tuple[StudyDetail, str]:
+    """Return what is shown of a study, and its version for `If-Match`.
+
+    Raises:
+        ApiError: 404.
+    """
+    reader, exams = parts.reader, Examinations(parts.keys, parts.blind)
+    row = await reader.study(uid)
+    if row is None:
+        raise study_not_found()
+    found = await reader.search(Query(Level.SERIES, study_uid=uid, limit=MOST_SERIES))
+    conflicts = await reader.conflicts(uid)
+    institutions = await reader.institutions([uid])
+    images = [one.sop_instance_uid for one in (await reader.stored(uid))[:MOST_IMAGES]]
+    async with parts.database.acquire() as db:
+        exam = (await exams.find(db, [uid])).get(uid, Examination())
+        more: dict[str, Any] = {
+            "sent_to": [dict(one) for one in await transmit.sends_of(db, uid)],
+            "printed_on": [dict(one) for one in await printing.prints_of(db, images)],
+            "history": [asdict(one) for one in await exams.history(db, uid)],
+        }
+    shown = StudyDetail.model_validate(
+        {
+            **study(row, exam, institutions.get(uid, "")),
+            "series": [series(uid, one.series) for one in found.results if one.series is not None],
+            "conflicts": [asdict(one) for one in conflicts],
+            **more,
+        }
+    )
+    return shown, str(exam.version)
+
+
+def add(app: FastAPI) -> None:
+    """Add the route; it takes whatever path no other route has."""
+    app.add_api_route(
+        PATH,
+        show_study,
+        tags=["studies"],
+        response_class=Response,
+        responses={
+            **errors(401, 403, 404, 409, 422, 503),
+            200: {"model": StudyDetail, "headers": ETAG},
+        },
+    )

@@ -1,0 +1,251 @@
+"""The list of studies: searched by free text and narrowed by what people narrow examinations by."""
+
+import datetime as dt
+from dataclasses import replace
+from typing import Annotated, Final, Literal
+
+from fastapi import FastAPI
+from fastapi import Query as Parameter
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from darkroom_api.http.documented import errors
+from darkroom_api.http.guarded import principal_of
+from darkroom_api.http.lists import (
+    LINKED,
+    Listed,
+    ListQuery,
+    cursor_keys,
+    cursor_of,
+    no_cursor,
+    set_headers,
+)
+from darkroom_api.http.parts import Parts, parts_of
+from darkroom_api.studies.examinations import Examination, Examinations, ExamStatus
+from darkroom_api.studies.shown import Status, Study, study
+from darkroom_common.index.fields import BY_KEYWORD, Level
+from darkroom_common.index.occurring import values_occurring
+from darkroom_common.index.physicians import PHYSICIAN
+from darkroom_common.index.query import (
+    Also,
+    BadKey,
+    Condition,
+    Query,
+    Range,
+    conditions,
+    free_words,
+    require_bounded,
+)
+from darkroom_common.index.rows import StudyRow
+from darkroom_common.postgres.phi import BlindIndex
+
+_STATED: Final = (  # examination_pkey, or examination_status
+    "EXISTS (SELECT FROM api.examination x WHERE x.study_instance_uid = s.study_instance_uid"
+    " AND x.exam_status = {})"
+)
+_PENDING: Final = (
+    "NOT EXISTS (SELECT FROM api.examination x WHERE x.study_instance_uid = s.study_instance_uid"
+    " AND x.exam_status <> 'pending')"
+)
+_ASSIGNED: Final = (  # examination_blind
+    "EXISTS (SELECT FROM api.examination x WHERE x.study_instance_uid = s.study_instance_uid"
+    " AND x.blind @> {})"
+)
+_SENT_BY: Final = "s.calling_ae_titles && {}"  # study_sources
+Text = Annotated[str | None, Field(max_length=256)]
+
+
+class StudyFilters(BaseModel):
+    """What studies are searched by; `patient_*` and `accession_number` take wildcards * and ?."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    q: Text = Field(
+        default=None,
+        description="words and beginnings of words, in any order, each in the patient's name or id,"
+        " the accession number or the description",
+    )
+    exam_status: ExamStatus | None = None
+    start_date: dt.date | None = Field(default=None, description="of the study, inclusive")
+    end_date: dt.date | None = Field(default=None, description="inclusive")
+    modality: Annotated[str | None, Field(max_length=64)] = Field(
+        default=None, description="one or several, comma separated"
+    )
+    exam_source: Annotated[str | None, Field(max_length=16)] = Field(
+        default=None, description="an AE title that has sent something of it"
+    )
+    physician: Text = Field(
+        default=None, description="words and beginnings of words of who is assigned"
+    )
+    status: Status | None = None
+    patient_name: Text = Field(
+        default=None, description="words and beginnings of words, in any order"
+    )
+    patient_id: Text = None
+    accession_number: Text = None
+
+
+class StudySearch(StudyFilters, ListQuery):
+    """What the list is searched by, and which page of it."""
+
+    sort: Literal["-study_date"] = "-study_date"
+
+
+class Filters(BaseModel):
+    """The values that occur, sorted; up to 1000 of each."""
+
+    exam_status: list[ExamStatus]
+    exam_source: list[str]
+    modality: list[str]
+    physician: list[str]
+
+
+async def list_studies(
+    request: Request, response: Response, asked: Annotated[StudySearch, Parameter()]
+) -> Listed[Study]:
+    """Search for studies, newest first."""
+    parts = parts_of(request.scope)
+    query = query_of(asked, parts.blind)
+    if query is None:
+        set_headers(request, response, asked, 0, None)
+        return Listed(data=[], total=0, page=asked.page, page_size=asked.page_size)
+    query = replace(
+        query,
+        limit=asked.page_size,
+        offset=0 if asked.cursor else asked.offset,
+        after=_after(asked),
+    )
+    async with parts.searches.of(principal_of(request.scope).user_id):
+        answer = await parts.reader.search(query)
+        total = answer.total
+        if total is None:
+            total = await parts.reader.expected(query)
+        rows = [one.study for one in answer.results]
+        data = await _shown(parts, rows)
+    cursor = None
+    if answer.last is not None:
+        day, row = answer.last
+        cursor = cursor_of(asked.sort, ("" if day is None else day.isoformat(), row))
+    set_headers(request, response, asked, total, cursor)
+    return Listed(
+        data=data,
+        total=total,
+        page=asked.page,
+        page_size=asked.page_size,
+        total_is_estimate=answer.total is None,
+    )
+
+
+def query_of(asked: StudyFilters, blind: BlindIndex) -> Query | None:
+    """Return what is asked of the index; None for what nothing can match.
+
+    Raises:
+        BadKey: a value cannot be searched by, or too much is asked for.
+    """
+    words, named = free_words(asked.q or ""), free_words(asked.physician or "")
+    for text, its_words in ((asked.q, words), (asked.physician, named)):
+        if text and text.strip() and not its_words:
+            return None  # nothing but signs: no word begins so
+    tokens = [blind.prefix(PHYSICIAN.keyword, word) for word in named]
+    return Query(
+        Level.STUDY,
+        conditions=_conditions(asked),
+        words=words,
+        also=_also(asked, tokens),
+        statuses=() if asked.status is None else (asked.status,),
+    )
+
+
+def _conditions(asked: StudyFilters) -> tuple[Condition, ...]:
+    found: list[Condition] = []
+    for keyword, text in (
+        ("PatientName", asked.patient_name),
+        ("PatientID", asked.patient_id),
+        ("AccessionNumber", asked.accession_number),
+        ("ModalitiesInStudy", asked.modality),
+    ):
+        if text:
+            fuzzy = "*" not in text and "?" not in text
+            found += conditions(BY_KEYWORD[keyword], text, fuzzy=fuzzy)
+    if asked.start_date is not None or asked.end_date is not None:
+        if asked.start_date and asked.end_date and asked.start_date > asked.end_date:
+            raise BadKey("start_date", "is after end_date")
+        found.append(Condition(BY_KEYWORD["StudyDate"], Range(asked.start_date, asked.end_date)))
+    require_bounded(found)
+    return tuple(found)
+
+
+def _also(asked: StudyFilters, physician: list[bytes]) -> tuple[Also, ...]:
+    also: list[Also] = []
+    if asked.exam_status is not None:
+        also.append(_stated(asked.exam_status))
+    if physician:
+        also.append(Also(_ASSIGNED, ((physician, "bytea[]"),)))
+    if asked.exam_source:
+        also.append(Also(_SENT_BY, (([asked.exam_source], "text[]"),)))
+    return tuple(also)
+
+
+def _stated(status: ExamStatus) -> Also:
+    return Also(_PENDING) if status == "pending" else Also(_STATED, ((status, "text"),))
+
+
+def _after(asked: StudySearch) -> tuple[dt.date | None, int] | None:
+    if asked.cursor is None:
+        return None
+    day, row = cursor_keys(asked.cursor, asked.sort, [str, int])
+    try:
+        return dt.date.fromisoformat(str(day)) if day else None, int(str(row))
+    except ValueError:
+        raise no_cursor() from None
+
+
+async def _shown(parts: Parts, rows: list[StudyRow]) -> list[Study]:
+    uids = [row.study_instance_uid for row in rows]
+    async with parts.database.acquire() as db:
+        exams = await Examinations(parts.keys, parts.blind).find(db, uids)
+    institutions = await parts.reader.institutions(uids)
+    return [
+        Study.model_validate(
+            study(
+                row,
+                exams.get(row.study_instance_uid, Examination()),
+                institutions.get(row.study_instance_uid, ""),
+            )
+        )
+        for row in rows
+    ]
+
+
+async def list_filters(request: Request) -> Filters:
+    """List the values by which studies can be narrowed."""
+    parts = parts_of(request.scope)
+    exams = Examinations(parts.keys, parts.blind)
+    statuses: tuple[ExamStatus, ...] = ("pending", "in_progress", "completed", "cancelled")
+    stated = [
+        status
+        for status in statuses
+        if await parts.reader.any(Query(Level.STUDY, also=(_stated(status),)))
+    ]
+    async with parts.database.acquire() as db:
+        return Filters(
+            exam_status=stated,
+            exam_source=await values_occurring(db, "calling_ae_titles"),
+            modality=await values_occurring(db, "modalities"),
+            physician=await exams.physicians(db),
+        )
+
+
+def add(app: FastAPI) -> None:
+    """Add the routes."""
+    for path in ("/api/v1/studies", "/api/v1/studies/search"):
+        app.add_api_route(
+            path,
+            list_studies,
+            tags=["studies"],
+            responses={**LINKED, **errors(400, 401, 403, 422, 503)},
+        )
+    app.add_api_route(
+        "/api/v1/studies/filters", list_filters, tags=["studies"], responses=errors(401, 403, 503)
+    )
