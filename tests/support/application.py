@@ -32,5 +32,6 @@ def an_app() -> FastAPI:
             keys=missing,
             blind=missing,
             audit=missing,
+            verification=missing,
         )
     )

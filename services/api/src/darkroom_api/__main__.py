@@ -4,11 +4,19 @@ import sys
 
 import uvloop
 
+from darkroom_api.audit.command import audit
 from darkroom_api.settings import ApiSettings
 from darkroom_api.wiring import run
-from darkroom_common.service import main
+from darkroom_common.service import Command, main
 
 if __name__ == "__main__":
     sys.exit(
-        main("api", settings=ApiSettings, run=run, schema="api", loop_factory=uvloop.new_event_loop)
+        main(
+            "api",
+            settings=ApiSettings,
+            run=run,
+            schema="api",
+            commands=[Command("audit", audit)],
+            loop_factory=uvloop.new_event_loop,
+        )
     )

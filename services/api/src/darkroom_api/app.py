@@ -5,6 +5,7 @@ from typing import Final
 from fastapi import FastAPI
 
 from darkroom_api.accounts import routes as auth
+from darkroom_api.audit import routes as audit
 from darkroom_api.conflicts import routes as conflicts
 from darkroom_api.dicomweb import retrieve, search, values
 from darkroom_api.http import docs, handlers, health
@@ -23,6 +24,7 @@ _MODULES: Final = (
     health,
     docs,
     auth,
+    audit,
     study_search,
     destinations,
     rules,

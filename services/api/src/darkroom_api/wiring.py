@@ -18,6 +18,7 @@ from darkroom_api.audit.chain import Chain
 from darkroom_api.audit.entries import AuditKeys
 from darkroom_api.audit.expiry import Expiry
 from darkroom_api.audit.log import AuditLog
+from darkroom_api.audit.verification import Verification
 from darkroom_api.dicomweb import parsing
 from darkroom_api.edge.edge import Edge
 from darkroom_api.http import deadline
@@ -126,6 +127,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
                 keys=keys,
                 blind=blind,
                 audit=audit,
+                verification=Verification(database, audit_keys, Seal(keys), anchor),
                 parsing=parsing.Parsing(store, workers),
                 # Half of the pool is for all else: signing in, jobs, the objects of a viewer.
                 searches=Turns(max(1, settings.database_connections // 2), SEARCHES_OF_A_USER),

@@ -49,10 +49,7 @@ class Desk:
 
     async def found(self) -> list[tuple[str, str, int | None]]:
         """Verify all; return kind, name of the row and link of each fault."""
-        anchor = self.file.read()
-        verification = Verification(
-            self.database, self.keys, SEAL, [] if anchor is None else [anchor]
-        )
+        verification = Verification(self.database, self.keys, SEAL, self.file)
         faults, place = [], Place()
         while True:
             step = await verification.step(place)

@@ -286,12 +286,29 @@ def conflicts(context: typer.Context, data: Data = _DATA) -> None:
 
     `darkroom conflicts --help` says how. Darkroom must run.
     """
+    _become(_running(data).conflicts(context.args or ["--help"]))
+
+
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def audit(context: typer.Context, data: Data = _DATA) -> None:
+    """Who did what: summary (the last 7 days), list, export, verify.
+
+    `darkroom audit --help` says how. Darkroom must run.
+    """
+    _become(_running(data).audit(context.args))
+
+
+def _running(data: Path) -> Plan:
+    """Return the plan of what runs in a directory, or say that nothing does."""
     layout = Layout(data.expanduser().resolve())
     if StackState.read(layout.data / "run" / "state.json") is None:
         message = f"darkroom: Darkroom does not run in {layout.data}: start it with darkroom up"
         typer.echo(message, err=True)
         raise typer.Exit(2)
-    _become(Plan.of_running(layout.data).conflicts(context.args or ["--help"]))
+    return Plan.of_running(layout.data)
 
 
 def _become(command: Command) -> NoReturn:

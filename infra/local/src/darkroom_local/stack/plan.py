@@ -115,6 +115,12 @@ class Plan:
         words = ["-m", "darkroom_metadata", "conflicts", *arguments]
         return self._command("conflicts", words, self._store(), self._secret_files("metadata"))
 
+    def audit(self, arguments: Sequence[str]) -> Command:
+        """Return the command that shows and verifies the audit log."""
+        words = ["-m", "darkroom_api", "audit", *arguments]
+        values = self._store() | {"AUDIT_ANCHOR": str(self.layout.audit_anchor)}
+        return self._command("audit", words, values, self._secret_files("api"))
+
     def quarantine(self, arguments: Sequence[str]) -> Command:
         """Return the command that looks after refused objects; ingest need not run."""
         words = ["-m", "darkroom_ingest", "quarantine", *arguments]

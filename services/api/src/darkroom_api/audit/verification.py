@@ -4,13 +4,14 @@ It goes along the chain, some links at a time, each step in a snapshot of its ow
 written meanwhile. Every row of the table is either in a link, or waits for one, or was put in.
 """
 
+import asyncio
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
-from darkroom_api.audit.anchor import Anchor
+from darkroom_api.audit.anchor import Anchor, AnchorFile
 from darkroom_api.audit.chain import checkpoint, is_in_chain
 from darkroom_api.audit.entries import AuditKeys
 from darkroom_api.audit.links import NOTHING, Checkpoint, Link, Stored, rows_of
@@ -103,24 +104,31 @@ class Verification:
         database: where.
         keys: of the codes.
         seal: of what identifies patients in rows.
-        anchors: links that the chain has had, from outside of the database.
+        file: with a link that the chain has had, outside of the database.
     """
 
     def __init__(
-        self, database: Database, keys: AuditKeys, seal: Seal, anchors: Sequence[Anchor] = ()
+        self, database: Database, keys: AuditKeys, seal: Seal, file: AnchorFile | None = None
     ) -> None:
         self._database = database
         self._keys = keys
         self._seal = seal
-        self._anchors = anchors
+        self._file = file
 
-    async def step(self, place: Place) -> Step:
+    async def step(self, place: Place, anchors: Sequence[Anchor] = ()) -> Step:
         """Check the next links, and the rows of the table up to them.
+
+        Args:
+            place: where to go on.
+            anchors: links that the chain has had, too.
 
         Raises:
             DependencyUnavailable: the database is away.
+            ConfigurationError: the file of the anchor cannot be read.
         """
         done = Step()
+        kept = None if self._file is None else await asyncio.to_thread(self._file.read)
+        anchors = [*anchors, *([] if kept is None else [kept])]
         async with self._database.transaction(readonly=True) as db:
             await db.execute(_SNAPSHOT)
             begun = await checkpoint(db)
@@ -140,7 +148,7 @@ class Verification:
             done.end = replace(place, checked=until)
             done.place = None if is_last else done.end
             if is_last:
-                await self._check_anchors(db, begun, done)
+                await self._check_anchors(db, anchors, begun, done)
         return done
 
     def _joined(self, link: Link, before: Place, begun: Checkpoint | None) -> list[Fault]:
@@ -194,8 +202,10 @@ class Verification:
                 return
             after = ids[-1]
 
-    async def _check_anchors(self, db: Connection, begun: Checkpoint | None, done: Step) -> None:
-        for anchor in self._anchors:
+    async def _check_anchors(
+        self, db: Connection, anchors: Sequence[Anchor], begun: Checkpoint | None, done: Step
+    ) -> None:
+        for anchor in anchors:
             if not await is_in_chain(db, anchor, begun, self._keys):
                 done.faults.append(Fault(Kind.END_REMOVED, link=anchor.number))
                 there = await rows_of(db, anchor.log_ids, self._seal)

@@ -8,6 +8,7 @@ from darkroom_api.accounts.accounts import Accounts
 from darkroom_api.accounts.guard import Guard
 from darkroom_api.accounts.tokens import AccessTokens
 from darkroom_api.audit.log import AuditLog
+from darkroom_api.audit.verification import Verification
 from darkroom_api.dicomweb.parsing import Parsing
 from darkroom_api.rates.flow import Flow
 from darkroom_api.rates.limits import RateLimits
@@ -41,6 +42,7 @@ class Parts:
     keys: PhiKeys
     blind: BlindIndex
     audit: AuditLog
+    verification: Verification
     parsing: Parsing
     searches: Turns
     rates: RateLimits

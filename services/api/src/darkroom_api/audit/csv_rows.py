@@ -1,0 +1,40 @@
+"""The audit log as CSV (RFC 4180), safe to open in a spreadsheet."""
+
+import csv
+import io
+import json
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+from darkroom_api.audit.query import AuditItem, AuditSearch, every, shown
+from darkroom_common.postgres.pool import Database
+
+COLUMNS: Final = tuple(AuditItem.model_fields)
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What a spreadsheet takes for the beginning of a formula, also in full width."""
+
+
+def cell(value: Any) -> str:
+    """Return a value as a cell that no spreadsheet computes."""
+    text = "" if value is None else str(value)
+    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text
+
+
+async def rows(database: Database, asked: AuditSearch) -> AsyncIterator[bytes]:
+    """Return the rows of a search with a line of titles, without what identifies patients.
+
+    Raises:
+        DependencyUnavailable: the database is away.
+    """
+    yield _lines([list(COLUMNS)])
+    async for found in every(database, asked):
+        items = [shown(row, None).model_dump(mode="json") for row in found]
+        for item in items:
+            item["details"] = json.dumps(item["details"], ensure_ascii=False)
+        yield _lines([[cell(item[name]) for name in COLUMNS] for item in items])
+
+
+def _lines(values: list[list[str]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text).writerows(values)
+    return text.getvalue().encode()
