@@ -4,6 +4,7 @@ from typing import Final
 
 from fastapi import FastAPI
 
+from darkroom_api.accounts import own_routes as own_account
 from darkroom_api.accounts import routes as auth
 from darkroom_api.audit import routes as audit
 from darkroom_api.conflicts import routes as conflicts
@@ -14,6 +15,7 @@ from darkroom_api.http.parts import Parts
 from darkroom_api.jobs import print as print_jobs
 from darkroom_api.jobs import retrieve as retrieve_jobs
 from darkroom_api.jobs import transmit as transmit_jobs
+from darkroom_api.people import api_keys, roles, users
 from darkroom_api.remote import procedure_steps as mpps
 from darkroom_api.remote import query as remote
 from darkroom_api.resources import destinations, printers, rules, senders
@@ -25,6 +27,10 @@ _MODULES: Final = (
     docs,
     auth,
     audit,
+    own_account,
+    users,
+    roles,
+    api_keys,
     study_search,
     destinations,
     rules,

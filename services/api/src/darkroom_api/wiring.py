@@ -12,6 +12,7 @@ from darkroom_api.accounts.accounts import Accounts
 from darkroom_api.accounts.guard import Guard
 from darkroom_api.accounts.passwords import Passwords
 from darkroom_api.accounts.tokens import AccessTokens
+from darkroom_api.accounts.totp import SecondFactor
 from darkroom_api.app import VIEWS, create_app
 from darkroom_api.audit.anchor import AnchorFile
 from darkroom_api.audit.chain import Chain
@@ -20,7 +21,6 @@ from darkroom_api.audit.expiry import Expiry
 from darkroom_api.audit.log import AuditLog
 from darkroom_api.audit.verification import Verification
 from darkroom_api.dicomweb import parsing
-from darkroom_api.edge.edge import Edge
 from darkroom_api.http import deadline
 from darkroom_api.http.handlers import refusal
 from darkroom_api.http.middleware import RequestScope
@@ -93,8 +93,8 @@ async def run(service: Service, settings: ApiSettings) -> None:
         retention = timedelta(days=settings.audit_retention_days)
         expiry = Expiry(database, audit_keys, audit, SYSTEM_CLOCK, retention)
         outbox, commands = Outbox("api"), AcceptedCommands(database, VIEWS)
-        accounts = Accounts(database, Passwords())
-        tokens = AccessTokens(jwt_key, SYSTEM_CLOCK)
+        accounts = Accounts(database, Passwords(), SecondFactor(Seal(keys), SYSTEM_CLOCK))
+        tokens = AccessTokens(jwt_key, SYSTEM_CLOCK, settings.jwt_algorithm)
         rates = rate_limits(database, settings)
         flow = Flow(rates, settings.limit_at_once, parse(settings.limit_dicomweb_bytes))
         tidies = (accounts.forget_expired, rates.storage.forget_ended)
@@ -136,7 +136,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
             )
             server = HttpServer(
                 "api",
-                RequestScope(create_app(parts), Edge.of(settings)),
+                RequestScope(create_app(parts), settings.trusted_proxies),
                 limits=Limits(
                     connections=settings.http_connections,
                     connections_per_address=settings.http_connections_per_address,

@@ -9,6 +9,8 @@ from darkroom_common.specs.conflicts import Action
 
 _P: Final = Permission
 _CONFLICT: Final = "/api/v1/conflicts/{conflict}"
+_ROLE: Final = "/api/v1/roles/{role}"
+_USER: Final = "/api/v1/users/{user_id}"
 _STUDY: Final = "/dicom-web/studies/{study}"
 _SERIES: Final = _STUDY + "/series/{series}"
 _INSTANCE: Final = _SERIES + "/instances/{instance}"
@@ -30,18 +32,39 @@ def _five(resource: Resource[Any]) -> dict[tuple[str, str], Access]:
 ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("GET", "/livez"): Open.PUBLIC,
     ("GET", "/readyz"): Open.PUBLIC,
-    ("GET", "/api/v1/health"): Open.PUBLIC,
     ("GET", "/metrics/{service}"): Open.PUBLIC,  # counts and times, no PHI; the local stack only
     ("GET", "/docs"): Open.PUBLIC,  # SIGNED_IN when OPEN_DOCS is false
     ("GET", "/docs/{asset}"): Open.PUBLIC,
     ("GET", "/openapi.json"): Open.PUBLIC,
     ("POST", "/api/v1/auth/login"): Open.PUBLIC,
     ("POST", "/api/v1/auth/refresh"): Open.PUBLIC,
-    ("POST", "/api/v1/auth/logout"): Open.SIGNED_IN,
+    ("POST", "/api/v1/auth/logout"): Open.IN_PERSON,
     ("GET", "/api/v1/auth/me"): Open.SIGNED_IN,
     ("GET", "/api/v1/audit-logs"): _P.AUDIT_READ,
     ("GET", "/api/v1/audit-logs/export"): _P.AUDIT_READ,
     ("POST", "/api/v1/audit-logs/verify"): _P.AUDIT_READ,
+    ("POST", "/api/v1/auth/password"): Open.IN_PERSON,
+    ("POST", "/api/v1/auth/totp"): Open.IN_PERSON,
+    ("POST", "/api/v1/auth/totp/confirm"): Open.IN_PERSON,
+    ("DELETE", "/api/v1/auth/totp"): Open.IN_PERSON,
+    ("GET", "/api/v1/auth/sessions"): Open.IN_PERSON,
+    ("DELETE", "/api/v1/auth/sessions/{session_id}"): Open.IN_PERSON,
+    ("GET", "/api/v1/api-keys"): Open.IN_PERSON,
+    ("POST", "/api/v1/api-keys"): Open.IN_PERSON,
+    ("POST", "/api/v1/api-keys/{key_id}/rotate"): Open.IN_PERSON,
+    ("DELETE", "/api/v1/api-keys/{key_id}"): Open.IN_PERSON,
+    ("GET", "/api/v1/users"): _P.USERS_READ,
+    ("POST", "/api/v1/users"): _P.USERS_WRITE,
+    ("GET", _USER): _P.USERS_READ,
+    ("PATCH", _USER): _P.USERS_WRITE,
+    ("DELETE", _USER): _P.USERS_WRITE,
+    ("DELETE", _USER + "/totp"): _P.USERS_WRITE,
+    ("GET", "/api/v1/permissions"): _P.USERS_READ,
+    ("GET", "/api/v1/roles"): _P.USERS_READ,
+    ("POST", "/api/v1/roles"): _P.USERS_WRITE,
+    ("GET", _ROLE): _P.USERS_READ,
+    ("PATCH", _ROLE): _P.USERS_WRITE,
+    ("DELETE", _ROLE): _P.USERS_WRITE,
     ("GET", "/api/v1/studies"): _P.STUDIES_READ,
     ("GET", "/api/v1/studies/search"): _P.STUDIES_READ,
     ("GET", "/api/v1/studies/filters"): _P.STUDIES_READ,

@@ -94,6 +94,12 @@ async def counted_under(
     return Counted([pair, whole], is_known=False, has_cookie=False)
 
 
+def counted_for(user_id: uuid.UUID) -> Counted:
+    """Return what the own password counts under that somebody who is signed in repeats."""
+    own = (_digest("own account", str(user_id)), ALLOWED_FAILURES)
+    return Counted([own], is_known=True, has_cookie=True)
+
+
 async def count(db: Connection, attempt: Counted) -> bool:
     """Count an attempt before it is made; tell whether it may be made."""
     for bucket, allowed in attempt.buckets:
@@ -105,9 +111,14 @@ async def count(db: Connection, attempt: Counted) -> bool:
 
 async def succeed(db: Connection, attempt: Counted, user_id: uuid.UUID, origin: Origin) -> None:
     """Forget the failures before a success, and know its device again."""
-    await db.execute(_FORGET, [bucket for bucket, _ in attempt.buckets])
+    await forget(db, attempt)
     address, device = origin.digests
     await db.execute(_REMEMBER, user_id, [address, device] if origin.device else [address])
+
+
+async def forget(db: Connection, attempt: Counted) -> None:
+    """Forget the failures before a success."""
+    await db.execute(_FORGET, [bucket for bucket, _ in attempt.buckets])
 
 
 async def forget_devices(db: Connection) -> None:

@@ -70,13 +70,16 @@ class Passwords:
             return await asyncio.to_thread(self._hasher.hash, password)
 
     async def verify(self, password_hash: str | None, password: str, *, known: bool) -> bool:
-        """Tell whether the password is right; None stands for a user who does not exist."""
+        """Tell whether the password is right; None stands for a user who does not exist.
+
+        An empty one is of somebody who signs in elsewhere.
+        """
         async with AsyncExitStack() as turns:
             if not known:
                 await turns.enter_async_context(self._strangers)
             await turns.enter_async_context(self._turn)
             right = await asyncio.to_thread(self._verify, password_hash or self._dummy, password)
-        return right and password_hash is not None
+        return right and bool(password_hash)
 
     def _verify(self, password_hash: str, password: str) -> bool:
         try:

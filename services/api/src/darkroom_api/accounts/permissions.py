@@ -1,5 +1,6 @@
 """Permissions, and the built-in roles that have them (002 section 3.2.1)."""
 
+from collections.abc import Iterable
 from enum import Enum, StrEnum
 from typing import Final
 
@@ -45,7 +46,8 @@ class Open(Enum):
     """Routes that need no permission."""
 
     PUBLIC = "anybody"
-    SIGNED_IN = "anybody with a valid access token"
+    SIGNED_IN = "anybody with a valid access token or API key"
+    IN_PERSON = "anybody with a valid access token"
 
 
 Access = Permission | Open
@@ -141,3 +143,23 @@ def has(permission: str, permissions: frozenset[str]) -> bool:
     """Tell whether some permissions include one; `studies:*` is every action on studies."""
     resource = permission.partition(":")[0]
     return not permissions.isdisjoint({EVERYTHING, f"{resource}:{EVERYTHING}", permission})
+
+
+def common(one: frozenset[str], other: frozenset[str]) -> frozenset[str]:
+    """Return what two sets of permissions both allow."""
+    return frozenset({p for p in Permission if has(p, one) and has(p, other)})
+
+
+def exceeding(wanted: Iterable[str], held: frozenset[str]) -> list[str]:
+    """Return which permissions go beyond those that somebody has, in order.
+
+    A wildcard counts as what it allows now and later: one has it only by a wildcard.
+    """
+    return sorted({one for one in wanted if not has(one, held)})
+
+
+def is_permission(text: str) -> bool:
+    """Tell whether a text names a permission, or all of a resource, or `*`."""
+    resources = {one.partition(":")[0] for one in Permission}
+    known = {EVERYTHING, *Permission, *(f"{one}:{EVERYTHING}" for one in resources)}
+    return text in known

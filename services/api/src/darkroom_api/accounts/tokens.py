@@ -1,25 +1,33 @@
 """Access tokens: JWT with one algorithm, one type, one header form.
 
+HS256, or by setting EdDSA (Ed25519, RFC 8037) with a key pair derived from the same secret.
+
 A header with any other field (`crit`, `jku`, `jwk`, `kid`, ...) is refused before anything of the
 token is used, so that no field of it can choose a key or an algorithm.
 """
 
 import base64
 import binascii
+import hashlib
+import hmac
 import json
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from joserfc import jwt
 from joserfc.errors import JoseError
-from joserfc.jwk import OctKey
+from joserfc.jwk import OctKey, OKPKey
 
 from darkroom_common.clock import Clock
 
-ALGORITHM: Final = "HS256"
-HEADER: Final = {"alg": ALGORITHM, "typ": "at+jwt"}
+Algorithm = Literal["HS256", "EdDSA"]
+TYPE: Final = "at+jwt"
 ISSUER: Final = "darkroom"
 AUDIENCE: Final = "darkroom-api"
 ACCESS_LIFETIME: Final = timedelta(hours=8)
@@ -46,11 +54,25 @@ class AccessClaims:
 
 
 class AccessTokens:
-    """Issues and verifies."""
+    """Issues and verifies, with one algorithm.
 
-    def __init__(self, key: bytes, clock: Clock) -> None:
-        self._key = OctKey.import_key(key)
+    Args:
+        key: 32 secret bytes.
+        clock: says when.
+        algorithm: of signatures; a token of the other one is refused.
+    """
+
+    def __init__(self, key: bytes, clock: Clock, algorithm: Algorithm = "HS256") -> None:
+        self._secret = key
+        self._key = OctKey.import_key(key) if algorithm == "HS256" else _key_pair(key)
+        self._algorithms = [str(algorithm)]
+        self._header = {"alg": str(algorithm), "typ": TYPE}
         self._clock = clock
+
+    def mac(self, purpose: str, value: bytes) -> str:
+        """Return a code over a value for one purpose, which only we can make."""
+        key = hmac.digest(self._secret, f"darkroom {purpose}".encode(), hashlib.sha256)
+        return base64.urlsafe_b64encode(hmac.digest(key, value, hashlib.sha256)).decode()
 
     def issue(
         self, *, user_id: uuid.UUID, username: str, roles: list[str], session_id: uuid.UUID
@@ -70,7 +92,7 @@ class AccessTokens:
             "username": username,
             "roles": roles,
         }
-        return jwt.encode(dict(HEADER), claims, self._key, algorithms=[ALGORITHM])
+        return jwt.encode(dict(self._header), claims, self._key, algorithms=self._algorithms)
 
     def verify(self, token: str) -> AccessClaims:
         """Return the claims of a token that is ours and valid now.
@@ -79,10 +101,10 @@ class AccessTokens:
             ExpiredToken: it is ours, and nothing else is wrong with it.
             InvalidToken: it is not.
         """
-        if len(token) > MAX_LENGTH or _header(token) != HEADER:
+        if len(token) > MAX_LENGTH or _header(token) != self._header:
             raise InvalidToken("header")
         try:
-            claims = jwt.decode(token, self._key, algorithms=[ALGORITHM]).claims
+            claims = jwt.decode(token, self._key, algorithms=self._algorithms).claims
         except (JoseError, ValueError) as error:
             raise InvalidToken(type(error).__name__) from None
         return self._validated(claims)
@@ -111,6 +133,15 @@ class AccessTokens:
         if now >= expires + LEEWAY:
             raise ExpiredToken("expired")
         return valid
+
+
+def _key_pair(secret: bytes) -> OKPKey:
+    """Return the Ed25519 key of a secret, which no other use of the secret tells anything of."""
+    seed = HKDF(SHA256(), 32, salt=None, info=b"darkroom access tokens Ed25519").derive(secret)
+    private = Ed25519PrivateKey.from_private_bytes(seed)
+    return OKPKey.import_key(
+        private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
 
 
 def _header(token: str) -> object:

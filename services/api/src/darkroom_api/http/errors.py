@@ -22,6 +22,7 @@ class Code(IntEnum):
     TOKEN_INVALID = 1003  # anything else about a token
     PERMISSION_DENIED = 1004
     RATE_LIMITED = 1005
+    SECOND_FACTOR_REQUIRED = 1006
     STUDY_NOT_FOUND = 2001
     EXPORT_FAILED = 2002
     BULK_OPERATION_FAILED = 2003
@@ -143,6 +144,16 @@ def invalid_credentials() -> ApiError:
     )
 
 
+def code_needed() -> ApiError:
+    """Return the answer to a right password of somebody who signs in with a code as well."""
+    return ApiError(
+        401,
+        Code.SECOND_FACTOR_REQUIRED,
+        "A code of your authenticator, or a recovery code, is needed.",
+        headers={"WWW-Authenticate": _BEARER},
+    )
+
+
 def name_locked() -> ApiError:
     """Return the answer while a name is locked there, whether or not somebody has it."""
     return ApiError(
@@ -173,11 +184,6 @@ def rate_limited(seconds: int) -> ApiError:
     )
 
 
-def misdirected() -> ApiError:
-    """Return the answer to a request for a host that is not served here."""
-    return ApiError(421, Code.INVALID_REQUEST, "This host is not served here.")
-
-
 def permission_denied(permission: str) -> ApiError:
     """Return the answer to somebody who may not do this."""
     return ApiError(403, Code.PERMISSION_DENIED, f"Missing permission: {permission}")
@@ -193,11 +199,14 @@ def bad_request(detail: str, *errors: tuple[str, str]) -> ApiError:
     return ApiError(400, Code.INVALID_REQUEST, detail, errors=errors)
 
 
+def unfit(*errors: tuple[str, str]) -> ApiError:
+    """Return the answer to values that cannot be, with what is wrong by field."""
+    return ApiError(422, Code.INVALID_REQUEST, "Some values are missing or wrong.", errors=errors)
+
+
 def invalid(field: str, message: str) -> ApiError:
     """Return the answer to one value that cannot be."""
-    return ApiError(
-        422, Code.INVALID_REQUEST, "Some values are missing or wrong.", errors=[(field, message)]
-    )
+    return unfit((field, message))
 
 
 def not_acceptable(offered: list[str]) -> ApiError:

@@ -7,14 +7,18 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from darkroom_api.accounts.access import ACCESS, access_of
 from darkroom_api.accounts.client import address_of
-from darkroom_api.accounts.guard import Principal
+from darkroom_api.accounts.cookies import ACCESS as ACCESS_COOKIE
+from darkroom_api.accounts.cookies import cookie_of
+from darkroom_api.accounts.guard import Principal, key_refused
 from darkroom_api.accounts.permissions import Access, Open, allows
+from darkroom_api.audit.actions import Action
+from darkroom_api.audit.recording import record
 from darkroom_api.http.body import JsonRequest
 from darkroom_api.http.errors import ApiError, Code, permission_denied, token_invalid
 from darkroom_api.http.parts import parts_of
@@ -76,15 +80,33 @@ class GuardedRoute(APIRoute):
         await super().handle(scope, receive, send)  # says which methods there are
 
     async def _permitted(self, access: Access, scope: Scope, receive: Receive, send: Send) -> None:
-        if access is not Open.PUBLIC and not allows(access, principal_of(scope).permissions):
-            raise permission_denied(str(access.value))
+        if access is not Open.PUBLIC:
+            principal = principal_of(scope)
+            if access is Open.IN_PERSON and principal.presence is None:
+                raise await self._denied(scope, access, key_refused())
+            if not allows(access, principal.permissions):
+                raise await self._denied(scope, access, permission_denied(str(access.value)))
         await super().handle(scope, limited(receive, BODY_LIMIT), send)
+
+    async def _denied(self, scope: Scope, access: Access, answer: ApiError) -> ApiError:
+        """Keep that somebody has tried what they may not; return the answer to raise."""
+        details = {"method": scope["method"], "route": self.path, "needs": str(access.value)}
+        async with parts_of(scope).database.transaction() as db:
+            await record(
+                db, scope, Action.ACCESS_DENIED, "route", outcome="failure", details=details
+            )
+        return answer
 
 
 async def _authenticated(scope: Scope) -> Principal:
-    parts = parts_of(scope)
+    """Return who asks: by the header Authorization, or else by the cookie of a browser."""
+    parts, headers = parts_of(scope), Headers(scope=scope)
+    authorization = headers.get("authorization")
+    token = cookie_of(HTTPConnection(scope), ACCESS_COOKIE) if authorization is None else ""
     try:
-        return await parts.guard.authenticate(Headers(scope=scope).get("authorization"))
+        if token:
+            return await parts.guard.authenticate_browser(token, scope["method"], headers)
+        return await parts.guard.authenticate(authorization)
     except ApiError as fault:
         if fault.code is Code.TOKEN_INVALID:
             await parts.rates.take(Class.ANONYMOUS, address_of(scope))

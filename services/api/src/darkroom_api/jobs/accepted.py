@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
+from darkroom_api.accounts.guard import still_holds
 from darkroom_api.http.documented import parameter
 from darkroom_api.http.errors import ApiError, Code, invalid, token_invalid
 from darkroom_api.http.guarded import principal_of
@@ -55,7 +56,6 @@ _TAKEN: Final = (
 )
 _WAITS: Final = "SELECT a.state, a.command_id FROM api.accepted AS a WHERE a.job_id = $1 AND {}"
 # Whoever ends the session, or somebody's account with all sessions, waits for what is under way.
-_AUTHORITY: Final = "SELECT true FROM api.session WHERE id = $1 AND revoked_at IS NULL FOR SHARE"
 _ADD: Final = (
     "INSERT INTO api.accepted (job_id, command_id, kind, command, user_id, requested_by,"
     " idempotency_key, fingerprint, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
@@ -212,7 +212,7 @@ async def _keep(request: Request, asked: _Request, view: JobView, command: Comma
     parts, principal = parts_of(request.scope), principal_of(request.scope)
     body = command.model_dump(mode="json", exclude={"id", "occurred_at", "sealed"})
     async with parts.database.transaction() as db:
-        if not await db.fetchval(_AUTHORITY, principal.session_id):
+        if not await still_holds(db, principal):
             parts.guard.forget()
             raise token_invalid()
         if asked.key is not None:
