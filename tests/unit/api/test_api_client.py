@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from darkroom_api.accounts.client import address_of, client_of
+from darkroom_api.accounts.client import address_of, client_of, scheme_of
 
 PROXIES = (ip_network("10.0.0.0/24"), ip_network("fd00::/8"))
 
@@ -52,3 +52,24 @@ def test_the_last_address_that_a_trusted_proxy_names_asks(
 def test_without_proxies_nobody_is_believed() -> None:
     asked = scope("10.0.0.1", "8.8.8.8")
     assert client_of(asked, ()) == ("10.0.0.1", 5000)
+
+
+@pytest.mark.parametrize(
+    ("peer", "said", "found"),
+    [
+        ("192.0.2.1", "https", "http"),  # not a proxy of ours
+        ("10.0.0.1", "https", "https"),
+        ("10.0.0.1", "HTTPS", "https"),
+        ("10.0.0.1", "https, http", "http"),
+        ("10.0.0.1", "gopher", "http"),
+        ("10.0.0.1", "", "http"),
+        (None, "https", "http"),
+    ],
+)
+def test_the_scheme_is_what_a_trusted_proxy_says(peer: str | None, said: str, found: str) -> None:
+    asked = {
+        "client": peer and (peer, 5000),
+        "scheme": "http",
+        "headers": [(b"x-forwarded-proto", said.encode()), (b"forwarded", b"proto=https")],
+    }
+    assert scheme_of(asked, PROXIES) == found

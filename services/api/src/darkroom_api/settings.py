@@ -8,6 +8,10 @@ from pydantic import Field, SecretStr
 
 from darkroom_common.settings import EVERY_INTERFACE, Settings
 
+HostName = Annotated[
+    str, Field(pattern=r"^((\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\])$")
+]
+Origin = Annotated[str, Field(pattern=r"^https?://[a-z0-9._-]+(:[0-9]{1,5})?$")]
 Rate = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,14}/(second|minute|hour|day)$")]
 
 
@@ -24,6 +28,14 @@ class ApiSettings(Settings):
         default=(),
         description="JSON list of networks whose X-Forwarded-For says who asks; anybody else's is"
         " ignored",
+    )
+    allowed_hosts: tuple[HostName, ...] = Field(
+        default=(),
+        description="JSON list of names that may stand in Host, without port; `*.` in front stands"
+        " for any labels; empty: every name",
+    )
+    cors_origins: tuple[Origin, ...] = Field(
+        default=(), description="JSON list of origins whose pages may ask, with credentials"
     )
     public_url: str | None = Field(
         default=None,

@@ -21,6 +21,7 @@ from darkroom_api.audit.expiry import Expiry
 from darkroom_api.audit.log import AuditLog
 from darkroom_api.audit.verification import Verification
 from darkroom_api.dicomweb import parsing
+from darkroom_api.edge.edge import Edge
 from darkroom_api.http import deadline
 from darkroom_api.http.handlers import refusal
 from darkroom_api.http.middleware import RequestScope
@@ -136,7 +137,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
             )
             server = HttpServer(
                 "api",
-                RequestScope(create_app(parts), settings.trusted_proxies),
+                RequestScope(create_app(parts), Edge.of(settings)),
                 limits=Limits(
                     connections=settings.http_connections,
                     connections_per_address=settings.http_connections_per_address,

@@ -8,7 +8,7 @@ import asyncio
 import fcntl
 import struct
 import termios
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, cast
@@ -26,7 +26,8 @@ log = get_logger(__name__)
 _READ: Final = 64 * 1024
 _DISCARDED: Final = 1 << 20
 _QUIET: Final = 1.0
-Refusal = Callable[[int], tuple[str, bytes]]
+Refusal = Callable[[int], tuple[Mapping[str, str], bytes]]
+"""Headers and body of the answer to a request that never reaches the application."""
 """Makes the media type and the body of an answer to a request that never reached the application,
 or to a connection for which there is no room."""
 

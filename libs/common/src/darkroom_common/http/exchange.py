@@ -1,7 +1,7 @@
 """One request and its answer, as the application sees them (ASGI 2.3)."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
@@ -125,7 +125,7 @@ class Exchange:
         if self.begun:
             self._line.abort()
             return
-        self._line.write(answer_of(500, "text/plain", b"Internal Server Error"))
+        self._line.write(answer_of(500, {"content-type": "text/plain"}, b"Internal Server Error"))
         self._line.finished(persistent=False)
 
     # What the application calls
@@ -221,10 +221,10 @@ def head_of(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     return b"".join([*parts, b"\r\n"])
 
 
-def answer_of(status: int, media_type: str, body: bytes) -> bytes:
+def answer_of(status: int, given: Mapping[str, str], body: bytes) -> bytes:
     """Return a whole answer that ends the connection."""
     headers = [
-        (b"content-type", media_type.encode()),
+        *((name.encode(), value.encode()) for name, value in given.items()),
         (b"content-length", str(len(body)).encode()),
         (b"connection", b"close"),
         *([_RETRY_AFTER] if status in _AGAIN else []),

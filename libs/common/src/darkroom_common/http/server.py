@@ -3,7 +3,7 @@
 import asyncio
 import json
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any, Final, cast
@@ -35,11 +35,11 @@ def listen(host: str, port: int) -> socket.socket:
         raise ConfigurationError(f"cannot listen on {host}:{port}: {error.strerror}") from error
 
 
-def plain_refusal(status: int) -> tuple[str, bytes]:
+def plain_refusal(status: int) -> tuple[Mapping[str, str], bytes]:
     """Return what is said of a request that was refused, as a problem (RFC 9457)."""
     title = HTTPStatus(status).phrase
     body = {"type": "about:blank", "title": title, "status": status}
-    return "application/problem+json", json.dumps(body).encode()
+    return {"content-type": "application/problem+json"}, json.dumps(body).encode()
 
 
 class QuietServer(uvicorn.Server):

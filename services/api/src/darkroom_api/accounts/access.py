@@ -32,6 +32,7 @@ def _five(resource: Resource[Any]) -> dict[tuple[str, str], Access]:
 ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("GET", "/livez"): Open.PUBLIC,
     ("GET", "/readyz"): Open.PUBLIC,
+    ("GET", "/api/v1/health"): Open.PUBLIC,
     ("GET", "/metrics/{service}"): Open.PUBLIC,  # counts and times, no PHI; the local stack only
     ("GET", "/docs"): Open.PUBLIC,  # SIGNED_IN when OPEN_DOCS is false
     ("GET", "/docs/{asset}"): Open.PUBLIC,

@@ -20,6 +20,7 @@ PROXY_FIELDS: Final = (
 """Fields that proxies add."""
 _LOOPBACK: Final = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 _FORWARDED: Final = b"x-forwarded-for"
+_PROTO: Final = b"x-forwarded-proto"
 _WITH_PORT: Final = re.compile(r"\[(?P<v6>[^\]]+)\](?::\d+)?|(?P<v4>[\d.]+):\d+")
 
 
@@ -42,6 +43,20 @@ def client_of(scope: Scope, proxies: Sequence[Network]) -> tuple[str, int] | Non
         if not is_within(address, proxies):
             break
     return found
+
+
+def scheme_of(scope: Scope, proxies: Sequence[Network]) -> str:
+    """Return `https` or `http`: how the client has come to us or to a trusted proxy.
+
+    Of several values the last one is of the proxy that stands next to us.
+    """
+    own = "https" if scope.get("scheme") == "https" else "http"
+    peer: tuple[str, int] | None = scope.get("client")
+    if peer is None or not is_within(peer[0], proxies):
+        return own
+    said = b",".join(value for name, value in scope["headers"] if name == _PROTO)
+    last = said.decode("latin-1").rpartition(",")[2].strip().lower()
+    return last if last in {"http", "https"} else own
 
 
 def address_of(scope: Scope) -> str:

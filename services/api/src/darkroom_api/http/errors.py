@@ -184,6 +184,11 @@ def rate_limited(seconds: int) -> ApiError:
     )
 
 
+def misdirected() -> ApiError:
+    """Return the answer to a request for a host that is not served here."""
+    return ApiError(421, Code.INVALID_REQUEST, "This host is not served here.")
+
+
 def permission_denied(permission: str) -> ApiError:
     """Return the answer to somebody who may not do this."""
     return ApiError(403, Code.PERMISSION_DENIED, f"Missing permission: {permission}")

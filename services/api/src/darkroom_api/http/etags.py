@@ -8,8 +8,11 @@ from fastapi import Header
 from pydantic_core import to_json
 from starlette.responses import Response
 
+from darkroom_api.http.errors import ApiError, Code
+
 _DIGITS: Final = 16
 ETAG: Final = {"ETag": {"description": "of this version", "schema": {"type": "string"}}}
+UNCHANGED: Final[dict[int | str, dict[str, Any]]] = {304: {"description": "It is still as it was."}}
 IfMatch = Annotated[str | None, Header(description="change no other than this ETag")]
 IfNoneMatch = Annotated[str | None, Header(description="304 when it is still this ETag")]
 
@@ -22,24 +25,38 @@ def names_version(header: str, version: int | str) -> bool:
 def answer(
     found: Mapping[str, Any], status: int = 200, *, version: int | str | None = None
 ) -> Response:
-    """Return a resource with its ETag: its version, and a digest of all that is shown.
+    """Return a resource with its ETag: its version, if it has one, and a digest of what is shown.
 
     The version is what it says of itself, unless another one is given.
 
     Its state changes by itself: If-None-Match compares all of it, If-Match the version.
     """
     body = to_json(found)
-    number = found["version"] if version is None else version
-    etag = f'"{number}.{sha256(body).hexdigest()[:_DIGITS]}"'
+    digest = sha256(body).hexdigest()[:_DIGITS]
+    number = found.get("version") if version is None else version
+    etag = f'"{digest}"' if number is None else f'"{number}.{digest}"'
     return Response(body, status, headers={"etag": etag}, media_type="application/json")
+
+
+def require(if_match: str | None, found: Mapping[str, Any]) -> None:
+    """Refuse to change what has no version and is not as the client has seen it.
+
+    Raises:
+        ApiError: 412.
+    """
+    if if_match is not None and not _is_among(answer(found), if_match):
+        raise ApiError(412, Code.CHANGED_MEANWHILE, "It has been changed meanwhile.")
 
 
 def unless_known(shown: Response, if_none_match: str | None) -> Response:
     """Return an answer, or 304 when the client has it already."""
-    etag = shown.headers["etag"]
-    if if_none_match is not None and {"*", etag.strip('"')} & set(_tags(if_none_match)):
-        return Response(status_code=304, headers={"etag": etag})
+    if if_none_match is not None and _is_among(shown, if_none_match):
+        return Response(status_code=304, headers={"etag": shown.headers["etag"]})
     return shown
+
+
+def _is_among(shown: Response, header: str) -> bool:
+    return bool({"*", shown.headers["etag"].strip('"')} & set(_tags(header)))
 
 
 def _tags(header: str) -> list[str]:

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from darkroom_api.edge.edge import SECURITY
 from darkroom_api.http.body import UnfitBody
 from darkroom_api.http.errors import (
     PROBLEM,
@@ -84,11 +85,13 @@ def answer(request: Request, error: ApiError) -> Response:
     return Response(orjson.dumps(body), error.status, headers=error.headers, media_type=PROBLEM)
 
 
-def refusal(status: int) -> tuple[str, bytes]:
+def refusal(status: int) -> tuple[Mapping[str, str], bytes]:
     """Return what is said of a request that HTTP itself refuses: nothing of it was believed."""
     code = _BY_STATUS.get(status, Code.INVALID_REQUEST)
-    body = problem(ApiError(status, code, _TEXT[code]), uuid.uuid4().hex)
-    return PROBLEM, orjson.dumps(body)
+    request_id = uuid.uuid4().hex
+    body = problem(ApiError(status, code, _TEXT[code]), request_id)
+    headers = {"content-type": PROBLEM, "x-request-id": request_id, **SECURITY}
+    return headers, orjson.dumps(body)
 
 
 def install(app: FastAPI) -> None:

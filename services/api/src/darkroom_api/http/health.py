@@ -1,9 +1,11 @@
 """Health on the public port, and the metrics of all services in the local stack."""
 
 from secrets import compare_digest
+from typing import Literal
 
 import httpx
 from fastapi import FastAPI
+from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -24,6 +26,29 @@ async def readyz(request: Request) -> JSONResponse:
     """Tell whether all that this service needs is there, with a reason for each dependency."""
     ready, report = await parts_of(request.scope).health.report()
     return JSONResponse(report, 200 if ready else 503)
+
+
+class Checked(BaseModel):
+    """What was found of a dependency."""
+
+    ok: bool
+    reason: str
+
+
+class HealthReport(BaseModel):
+    """Whether this replica serves, and what it needs for it."""
+
+    status: Literal["healthy", "unhealthy"]
+    version: str
+    checks: dict[str, Checked] = Field(description="by dependency; some are not needed to serve")
+
+
+async def health(request: Request, response: Response) -> HealthReport:
+    """Tell whether this replica serves. Nobody is asked who they are, and nothing is limited."""
+    ready, report = await parts_of(request.scope).health.report()
+    response.status_code = 200 if ready else 503
+    status = "healthy" if ready else "unhealthy"
+    return HealthReport.model_validate({**report, "status": status})
 
 
 async def service_metrics(request: Request, service: str) -> Response:
@@ -63,6 +88,12 @@ def add(app: FastAPI) -> None:
         readyz,
         tags=["health"],
         responses={503: {"description": "Not ready; the body says why."}},
+    )
+    app.add_api_route(
+        "/api/v1/health",
+        health,
+        tags=["health"],
+        responses={503: {"description": "It does not serve.", "model": HealthReport}},
     )
     app.add_api_route(
         "/metrics/{service}",

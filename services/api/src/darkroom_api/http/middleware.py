@@ -7,7 +7,7 @@ import logging
 import re
 import traceback
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
@@ -16,11 +16,17 @@ from opentelemetry.trace import SpanKind, StatusCode
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from darkroom_api.accounts.client import client_of
+from darkroom_api.edge.edge import Edge
 from darkroom_api.http.deadline import BETWEEN_PARTS, Deadline, begin
-from darkroom_api.http.errors import PROBLEM, ApiError, internal_error, problem, too_late
+from darkroom_api.http.errors import (
+    PROBLEM,
+    ApiError,
+    internal_error,
+    misdirected,
+    problem,
+    too_late,
+)
 from darkroom_common.clock import monotonic
-from darkroom_common.http.door import Network
 from darkroom_common.telemetry import metrics, traces
 from darkroom_common.telemetry.logs import get_logger
 
@@ -29,11 +35,6 @@ _tracer = traces.get_tracer(__name__)
 _debug: Final = logging.getLogger(__name__)
 _REQUEST_ID: Final = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_HEADERS: Final = {
-    "x-content-type-options": "nosniff",
-    "x-frame-options": "SAMEORIGIN",
-    "referrer-policy": "no-referrer",
-}
 UNROUTED: Final = "(none)"
 SERVER_ERROR: Final = 500
 
@@ -41,9 +42,9 @@ SERVER_ERROR: Final = 500
 class RequestScope:
     """The outermost ASGI application."""
 
-    def __init__(self, app: ASGIApp, proxies: Sequence[Network] = ()) -> None:
+    def __init__(self, app: ASGIApp, edge: Edge) -> None:
         self._app = app
-        self._proxies = proxies
+        self._edge = edge
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -57,9 +58,9 @@ class RequestScope:
         if not _REQUEST_ID.match(request_id):
             request_id = uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
-        scope["client"] = client_of(scope, self._proxies)
+        self._edge.enter(scope)
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"
-        answer = _Answer(send, request_id)
+        answer = _Answer(send, request_id, self._edge.headers(scope, headers))
         started = monotonic()
         with (
             structlog.contextvars.bound_contextvars(request_id=request_id),
@@ -72,8 +73,14 @@ class RequestScope:
             ) as span,
         ):
             try:
-                async with begin(scope) as answer.deadline:
-                    await self._app(scope, receive, answer.send)
+                preflight = self._edge.cross_origin.preflight(scope["method"], headers)
+                if not self._edge.hosts.allow(headers.get("host", "")):
+                    await answer.fail(misdirected())
+                elif preflight is not None:
+                    await answer.reply(204, preflight)
+                else:
+                    async with begin(scope) as answer.deadline:
+                        await self._app(scope, receive, answer.send)
             except TimeoutError:
                 await self._late(answer)
             except Exception as error:  # noqa: BLE001 - the last place that can answer
@@ -122,8 +129,9 @@ class RequestScope:
 class _Answer:
     """Sees what is sent."""
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, send: Send, request_id: str, headers: Mapping[str, str]) -> None:
         self._send = send
+        self._headers = headers
         self.request_id = request_id
         self.begun = False
         self.status = SERVER_ERROR
@@ -136,8 +144,12 @@ class _Answer:
             return
         body = orjson.dumps(problem(fault, self.request_id))
         headers = {**fault.headers, "content-type": PROBLEM, "content-length": str(len(body))}
+        await self.reply(fault.status, headers, body)
+
+    async def reply(self, status: int, headers: Mapping[str, str], body: bytes = b"") -> None:
+        """Answer without the application."""
         raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-        await self.send({"type": "http.response.start", "status": fault.status, "headers": raw})
+        await self.send({"type": "http.response.start", "status": status, "headers": raw})
         await self.send({"type": "http.response.body", "body": body})
 
     async def send(self, message: Message) -> None:
@@ -151,9 +163,11 @@ class _Answer:
             message["headers"] = raw = list(raw)
             headers = MutableHeaders(raw=raw)
             headers["x-request-id"] = self.request_id
-            for name, value in _HEADERS.items():
-                headers.setdefault(name, value)
-            headers.setdefault("cache-control", "no-store")
+            for name, value in self._headers.items():
+                if name == "vary":
+                    headers.add_vary_header(value)
+                else:
+                    headers.setdefault(name, value)
         await self._send(message)
         if self.deadline is not None:
             self.deadline.allow(BETWEEN_PARTS)

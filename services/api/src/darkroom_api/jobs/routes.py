@@ -12,6 +12,15 @@ from starlette.responses import Response
 from darkroom_api.http.asking import ask
 from darkroom_api.http.documented import errors
 from darkroom_api.http.errors import ApiError, Code
+from darkroom_api.http.etags import (
+    ETAG,
+    UNCHANGED,
+    IfMatch,
+    IfNoneMatch,
+    answer,
+    require,
+    unless_known,
+)
 from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.lists import JOBS, LINKED, Catalogue, JobsQuery, Listed, list_of
 from darkroom_api.http.parts import parts_of
@@ -67,7 +76,7 @@ class JobRoutes:
                 tags=[self.tag],
                 name=action,
                 description=meaning,
-                responses=errors(401, 403, 404, 409, 422, 500, 503),
+                responses=errors(401, 403, 404, 409, 412, 422, 500, 503),
             )
 
     def accept(self, app: FastAPI, endpoint: Callable[..., Any], path: str = "") -> None:
@@ -85,13 +94,13 @@ class JobRoutes:
     def _route(
         self, app: FastAPI, path: str, endpoint: Callable[..., Any], name: str, types: Any
     ) -> None:
-        responses = {**LINKED, **errors(401, 403, 422, 503)} if "asked" in types else {}
+        one = {**UNCHANGED, 200: {"headers": ETAG}, **errors(401, 403, 404, 422, 503)}
         app.add_api_route(
             path,
             typed(endpoint, types),
             tags=[self.tag],
             name=name,
-            responses=responses or errors(401, 403, 404, 422, 503),
+            responses={**LINKED, **errors(401, 403, 422, 503)} if "asked" in types else one,
         )
 
     def _model(self, row: Any) -> BaseModel:
@@ -103,14 +112,24 @@ class JobRoutes:
         catalogue = Catalogue(self.view.source, JOBS, self._model)
         return await list_of(request, response, asked, catalogue)
 
-    async def _show(self, request: HttpRequest, job: MessageId) -> BaseModel:
+    async def _show(
+        self, request: HttpRequest, job: MessageId, if_none_match: IfNoneMatch = None
+    ) -> Response:
+        return unless_known(answer(await self._current(request, job)), if_none_match)
+
+    async def _current(self, request: HttpRequest, job: str) -> dict[str, Any]:
         async with parts_of(request.scope).database.acquire() as db:
             row = await self.view.find(db, job)
             more = {} if self.more is None else await self.more(db, job)
-        return (self.detail or self.model).model_validate({**self.shown(row), **more})
+        model = (self.detail or self.model).model_validate({**self.shown(row), **more})
+        return model.model_dump()
 
     def _action(self, action: str) -> Callable[..., Awaitable[dict[str, Any]]]:
-        async def act(request: HttpRequest, job: MessageId) -> dict[str, Any]:
+        async def act(
+            request: HttpRequest, job: MessageId, if_match: IfMatch = None
+        ) -> dict[str, Any]:
+            if if_match is not None:
+                require(if_match, await self._current(request, job))
             state = await withdraw(request, self.view, job, action)
             if state is None and self.act is None:
                 raise ApiError(409, Code.CONFLICT, "The job has been taken, and is carried out.")

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 from math import ceil, floor
+from typing import Final
+
+_ROUNDING: Final = 1e-6
 
 
 @dataclass(frozen=True)
@@ -47,4 +50,4 @@ class Window:
             wait = share - self.elapsed
         else:
             wait = 1 - self.elapsed + max(0.0, 1 - self.limit / self.current)
-        return max(1, floor(wait * self.seconds) + 1)
+        return max(1, floor(wait * self.seconds + _ROUNDING) + 1)

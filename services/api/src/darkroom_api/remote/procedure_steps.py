@@ -12,6 +12,15 @@ from starlette.responses import Response
 
 from darkroom_api.http.documented import errors
 from darkroom_api.http.errors import ApiError, Code
+from darkroom_api.http.etags import (
+    ETAG,
+    UNCHANGED,
+    IfMatch,
+    IfNoneMatch,
+    answer,
+    require,
+    unless_known,
+)
 from darkroom_api.http.lists import LINKED, Catalogue, Listed, ListQuery, list_of
 from darkroom_api.http.parts import parts_of
 from darkroom_api.remote.query import asked
@@ -88,34 +97,41 @@ async def list_steps(
     return await list_of(request, response, given, _LIST)
 
 
-async def show_step(request: Request, step: Uid) -> StepDetail:
+async def show_step(request: Request, step: Uid, if_none_match: IfNoneMatch = None) -> Response:
     """Show a step with its attributes."""
+    return unless_known(answer(await _current(request, step)), if_none_match)
+
+
+async def _current(request: Request, step: str) -> dict[str, Any]:
     parts = parts_of(request.scope)
     async with parts.database.acquire() as db:
         row = await transmit.procedure_step(db, step)
     if row is None:
         raise ApiError(404, Code.NOT_FOUND, "There is no such procedure step.")
     attributes = parts.seal.open(row["sealed"], purpose=_PURPOSE)
-    return StepDetail.model_validate({**_given(row), "attributes": attributes})
+    return StepDetail.model_validate({**_given(row), "attributes": attributes}).model_dump()
 
 
-async def begin_step(request: Request, response: Response, given: StepToBegin) -> StepDetail:
+async def begin_step(request: Request, given: StepToBegin) -> Response:
     """Tell a destination by N-CREATE that a procedure step is in progress."""
     uid = given.sop_instance_uid or str(generate_uid(prefix=None))
     content = as_spec(NewProcedureStep, given)
     reply, _ = await asked(
         request, CreateProcedureStep, content, remote=given.remote, sop_instance_uid=uid
     )
-    if reply.outcome == "done":
-        response.status_code = 200
-    response.headers["location"] = f"/api/v1/mpps/{uid}"
-    return await show_step(request, uid)
+    begun = answer(await _current(request, uid), 200 if reply.outcome == "done" else 201)
+    begun.headers["location"] = f"/api/v1/mpps/{uid}"
+    return begun
 
 
-async def change_step(request: Request, step: Uid, given: StepChange) -> StepDetail:
+async def change_step(
+    request: Request, step: Uid, given: StepChange, if_match: IfMatch = None
+) -> Response:
     """Tell by N-SET what has become of a step. COMPLETED and DISCONTINUED are for good."""
+    if if_match is not None:
+        require(if_match, await _current(request, step))
     await asked(request, SetProcedureStep, given, sop_instance_uid=step)
-    return await show_step(request, step)
+    return answer(await _current(request, step))
 
 
 def add(app: FastAPI) -> None:
@@ -131,16 +147,23 @@ def add(app: FastAPI) -> None:
         begin_step,
         methods=["POST"],
         status_code=201,
+        response_model=StepDetail,
         tags=[*tags],
-        responses={200: {"description": "It had begun before.", "model": StepDetail}, **failures},
+        responses={
+            **failures,
+            200: {"description": "It had begun before.", "model": StepDetail, "headers": ETAG},
+            201: {"headers": ETAG},
+        },
     )
-    app.add_api_route(one, show_step, tags=[*tags], responses=errors(401, 403, 404, 422, 503))
+    found = {200: {"headers": ETAG}, **UNCHANGED, **errors(401, 403, 404, 422, 503)}
+    app.add_api_route(one, show_step, response_model=StepDetail, tags=[*tags], responses=found)
     for method in ("PATCH", "PUT"):
         app.add_api_route(
             one,
             change_step,
             methods=[method],
+            response_model=StepDetail,
             tags=[*tags],
-            responses=failures,
+            responses={**failures, **errors(412), 200: {"headers": ETAG}},
             operation_id=f"change_step_{method.lower()}",
         )

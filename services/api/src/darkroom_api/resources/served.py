@@ -14,7 +14,15 @@ from starlette.responses import Response
 from darkroom_api.http.asking import ask
 from darkroom_api.http.documented import errors
 from darkroom_api.http.errors import ApiError, Code
-from darkroom_api.http.etags import ETAG, IfMatch, IfNoneMatch, answer, names_version, unless_known
+from darkroom_api.http.etags import (
+    ETAG,
+    UNCHANGED,
+    IfMatch,
+    IfNoneMatch,
+    answer,
+    names_version,
+    unless_known,
+)
 from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.lists import LINKED, Catalogue, Listed, ListQuery, list_of
 from darkroom_api.http.parts import parts_of
@@ -186,7 +194,7 @@ def serve(app: FastAPI, resource: Resource[S], state: type[BaseModel] | None = N
     failed = errors(400, 401, 403, 404, 409, 413, 422, 500, 503)
     pages = {**errors(401, 403, 422, 503), 200: listed}
     added = {**failed, 201: shown_as}
-    found = {**errors(401, 403, 404, 422, 503), 200: shown_as}
+    found = {**errors(401, 403, 404, 422, 503), **UNCHANGED, 200: shown_as}
     put_as = {**failed, **errors(412), 200: shown_as, 201: shown_as}
     gone = errors(401, 403, 404, 409, 412, 422, 500, 503)
     route("GET", path, served.list, query, ("List {}s", 200, pages))
