@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from darkroom_common.films.film import FilmPlan, film_size
+from darkroom_common.pixels.window import Window
 from darkroom_common.specs.film_layouts import parse_layout
 from darkroom_print.composing.composer import open_composers
 from darkroom_print.images.image import read_dataset, render
-from darkroom_print.images.picture import Picture, Window
+from darkroom_print.images.picture import Picture
 from darkroom_print.preview import pdf, png
 from tests.bench import report
 from tests.bench.report import QUICK, ROUNDS, Table

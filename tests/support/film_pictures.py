@@ -12,9 +12,10 @@ from PIL import Image as Pillow
 from pydicom import dcmread
 
 from darkroom_common.films.profiles import Profile, profiles
+from darkroom_common.pixels.window import Window
 from darkroom_common.specs.films import FilmOrder
 from darkroom_print.composing.compose import compose
-from darkroom_print.images.picture import Picture, Window
+from darkroom_print.images.picture import Picture
 from darkroom_print.planning.plan import plan
 from darkroom_print.preview import png
 from tests.support.real_files import REAL_FILES

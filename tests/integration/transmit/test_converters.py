@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 
+from darkroom_common.pixels.faults import Unconvertible
+from darkroom_common.transcoding.converted import EXPLICIT
 from darkroom_transmit.conversion.converters import ConversionFailed, open_converters
-from darkroom_transmit.conversion.exchange import EXPLICIT, Unconvertible
 from tests.support.real_files import REAL_FILES
 from tests.support.waiting import until
 

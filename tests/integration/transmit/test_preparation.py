@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from darkroom_transmit.conversion.codecs import JPEG_2000_LOSSLESS, JPEG_LOSSLESS_SV1
+from darkroom_common.pixels.codecs import JPEG_2000_LOSSLESS, JPEG_LOSSLESS_SV1
 from tests.integration.transmit.desk import Desk
 from tests.support.scripted_peer import Script, ScriptedPeer
 

@@ -19,12 +19,12 @@ from darkroom_common.films.film import (
     Polarity,
 )
 from darkroom_common.films.image_boxes import places
+from darkroom_common.pixels.image import Image
 from darkroom_common.specs.film_layouts import InvalidLayout, parse_layout
 from darkroom_print.composing.compose import compose
 from darkroom_print.composing.exchange import BoxTask, CannotCompose, PageTask
 from darkroom_print.composing.scaling import fit, scaled
 from darkroom_print.composing.worker import answer
-from darkroom_print.images.image import Image
 from darkroom_print.images.picture import Picture
 from tests.support.real_files import REAL_FILES
 from tests.unit.print.images import a_file, a_ramp, an_image

@@ -11,11 +11,13 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 from pydicom.tag import Tag
 
-from darkroom_print.composing.exchange import Unrenderable
-from darkroom_print.images.frame import FrameHeader
-from darkroom_print.images.grayscale import windowed
-from darkroom_print.images.image import Image, read_dataset, render
-from darkroom_print.images.picture import InvalidWindow, Picture, VoiFunction, Window
+from darkroom_common.pixels.faults import Unrenderable
+from darkroom_common.pixels.frame import FrameHeader
+from darkroom_common.pixels.grayscale import windowed
+from darkroom_common.pixels.image import Image
+from darkroom_common.pixels.window import InvalidWindow, VoiFunction, Window
+from darkroom_print.images.image import read_dataset, render
+from darkroom_print.images.picture import Picture
 from tests.support.real_files import REAL_FILES
 from tests.unit.print.images import an_image, as_file
 

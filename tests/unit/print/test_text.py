@@ -5,10 +5,10 @@ import pytest
 from pydicom.dataset import Dataset
 
 from darkroom_common.dicom.charset import Assumed
-from darkroom_print.composing import fonts
-from darkroom_print.composing.fonts import FontsMissing, font, font_of
-from darkroom_print.composing.template import filled
-from darkroom_print.composing.text import draw_line
+from darkroom_common.pixels import fonts
+from darkroom_common.pixels.fonts import FontsMissing, font, font_of
+from darkroom_common.pixels.template import filled
+from darkroom_common.pixels.text import draw_line
 from darkroom_print.images.image import read_dataset
 from darkroom_print.images.picture import Picture
 from tests.unit.print.images import a_file, an_image

@@ -9,8 +9,8 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from darkroom_common.dicom.part10 import FileMeta, encode_head
-from darkroom_transmit.conversion.exchange import EXPLICIT, Converted
-from darkroom_transmit.conversion.transcode import convert
+from darkroom_common.transcoding.converted import EXPLICIT, Converted
+from darkroom_common.transcoding.transcode import convert
 from tests.support.builders import encode
 from tests.support.real_files import REAL_FILES
 

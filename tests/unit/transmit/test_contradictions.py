@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from pydicom import dcmread
 
 from darkroom_common.dicom.part10 import FileMeta, encode_head
-from darkroom_transmit.conversion.exchange import EXPLICIT, IMPLICIT, Converted
-from darkroom_transmit.conversion.representation import written_as
-from darkroom_transmit.conversion.transcode import convert
+from darkroom_common.transcoding.converted import EXPLICIT, IMPLICIT, Converted
+from darkroom_common.transcoding.representation import written_as
+from darkroom_common.transcoding.transcode import convert
 from darkroom_transmit.sending.outcome import Outcome, Verdict, classify, without
 from tests.support.builders import CT, a_data_set, encode
 

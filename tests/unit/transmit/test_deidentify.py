@@ -19,16 +19,12 @@ from pydicom.sequence import Sequence
 from darkroom_common.dicom.charset import TextReader
 from darkroom_common.dicom.part10 import FileMeta, encode_head
 from darkroom_common.dicom.text_elements import put_text
+from darkroom_common.pixels.faults import Unconvertible
 from darkroom_common.specs.deidentification import OPTIONS, parse_profile
 from darkroom_common.specs.destinations import DestinationSpec
+from darkroom_common.transcoding.converted import EXPLICIT, IMPLICIT, Converted
 from darkroom_transmit.conversion.deidentify import Deidentification, keyed_uid
-from darkroom_transmit.conversion.exchange import (
-    EXPLICIT,
-    IMPLICIT,
-    Converted,
-    Unconvertible,
-    destination_key,
-)
+from darkroom_transmit.conversion.exchange import destination_key
 from tests.support.builders import new_uid
 from tests.support.headers import header_in
 from tests.support.real_files import REAL_FILES

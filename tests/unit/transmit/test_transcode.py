@@ -13,11 +13,12 @@ from pydicom.encaps import generate_frames
 from pydicom.pixels.utils import pixel_array
 
 from darkroom_common.dicom.part10 import decode_head
-from darkroom_transmit.conversion import codecs
-from darkroom_transmit.conversion.codecs import Pixels
-from darkroom_transmit.conversion.encoding import swapped
-from darkroom_transmit.conversion.exchange import EXPLICIT, IMPLICIT, Converted, Unconvertible
-from darkroom_transmit.conversion.transcode import TARGETS, convert
+from darkroom_common.pixels import codecs
+from darkroom_common.pixels.codecs import Pixels
+from darkroom_common.pixels.faults import Unconvertible
+from darkroom_common.transcoding.converted import EXPLICIT, IMPLICIT, Converted
+from darkroom_common.transcoding.encoding import swapped
+from darkroom_common.transcoding.transcode import TARGETS, convert
 from tests.support.builders import a_data_set
 from tests.unit.transmit.converting import WHOLE, a_file
 

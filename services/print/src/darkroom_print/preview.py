@@ -16,7 +16,8 @@ import numpy as np
 from PIL import Image as Pillow
 
 from darkroom_common.films.film import MM_PER_INCH
-from darkroom_print.composing.bitmap import OCTET, Film, Pixels, is_colour
+from darkroom_common.pixels.samples import OCTET, is_colour
+from darkroom_print.composing.bitmap import Film, Pixels
 
 _POINTS: Final = 72.0  # of an inch
 _LEVEL: Final = 1

@@ -11,11 +11,12 @@ import pytest
 
 from darkroom_common.films.film import FILM_SIZES, FilmPlan, Mode
 from darkroom_common.films.presentation_lut import LutShape, PresentationLut
+from darkroom_common.pixels.window import Window
 from darkroom_common.specs.film_layouts import InvalidLayout, parse_layout
 from darkroom_print.composing.compose import compose
 from darkroom_print.composing.composer import ComposingFailed, open_composers
 from darkroom_print.composing.exchange import CannotCompose
-from darkroom_print.images.picture import Picture, Window
+from darkroom_print.images.picture import Picture
 from tests.support.real_files import REAL_FILES
 from tests.support.waiting import until
 from tests.unit.print.images import a_file, a_ramp, an_image

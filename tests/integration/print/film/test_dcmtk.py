@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
+from darkroom_common.pixels.faults import Unrenderable
+from darkroom_common.pixels.frame import FrameHeader
+from darkroom_common.pixels.window import Window
 from darkroom_print.composing.bitmap import Pixels
-from darkroom_print.composing.exchange import Unrenderable
-from darkroom_print.images.frame import FrameHeader
 from darkroom_print.images.image import read_dataset, render
-from darkroom_print.images.picture import Picture, Window
+from darkroom_print.images.picture import Picture
 from tests.support.real_files import REAL_FILES
 
 

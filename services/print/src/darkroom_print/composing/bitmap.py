@@ -1,7 +1,7 @@
 """What goes to a printer, and the film that it makes."""
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy.typing as npt
 
@@ -9,14 +9,6 @@ from darkroom_common.films.film import FilmPlan
 from darkroom_common.films.image_box import ImageBox
 
 Pixels = npt.NDArray[Any]
-OCTET: Final = 8
-"""Bits of a sample that is one byte; every other sample takes two."""
-_SAMPLES_AXIS: Final = 3
-
-
-def is_colour(pixels: Pixels) -> bool:
-    """Tell (rows, columns, samples) from (rows, columns)."""
-    return pixels.ndim == _SAMPLES_AXIS
 
 
 @dataclass(frozen=True, slots=True, eq=False)

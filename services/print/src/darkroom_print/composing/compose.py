@@ -8,15 +8,18 @@ from pydicom.dataset import Dataset
 from darkroom_common.films.film import Density, FilmPlan, Mode
 from darkroom_common.films.image_box import ImageBox
 from darkroom_common.films.image_boxes import LINE_SPACING, line_rows, places, strip_rows
-from darkroom_print.composing.bitmap import Bitmap, Film, Pixels, is_colour
+from darkroom_common.pixels.faults import Unrenderable
+from darkroom_common.pixels.image import Image
+from darkroom_common.pixels.samples import is_colour
+from darkroom_common.pixels.template import filled
+from darkroom_common.pixels.text import draw_line
+from darkroom_print.composing.bitmap import Bitmap, Film, Pixels
 from darkroom_print.composing.density import level, printed
-from darkroom_print.composing.exchange import CannotCompose, Drawn, Unrenderable, in_words
+from darkroom_print.composing.exchange import CannotCompose, Drawn, in_words
 from darkroom_print.composing.scale_bar import draw_bar, scale_bar
 from darkroom_print.composing.scaling import Fit, fit, scaled
 from darkroom_print.composing.sheet import arrange, sheet_shape, sheet_type
-from darkroom_print.composing.template import filled
-from darkroom_print.composing.text import draw_line
-from darkroom_print.images.image import Image, read_dataset, render
+from darkroom_print.images.image import read_dataset, render
 from darkroom_print.images.picture import Picture
 
 

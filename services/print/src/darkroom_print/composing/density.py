@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from darkroom_common.films.film import Colour, Density, FilmPlan, Polarity
 from darkroom_common.films.presentation_lut import LutShape, PresentationLut
-from darkroom_print.composing.bitmap import OCTET, Pixels, is_colour
+from darkroom_common.pixels.samples import OCTET, is_colour
+from darkroom_print.composing.bitmap import Pixels
 
 ILLUMINATION: Final = 2000.0  # cd/m2, of a light box
 REFLECTED: Final = 10.0  # cd/m2, of ambient light

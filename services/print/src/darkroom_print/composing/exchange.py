@@ -24,10 +24,6 @@ class CannotCompose(PermanentError):
         self.picture = picture
 
 
-class Unrenderable(PermanentError):
-    """An image cannot be shown. The text says why and has no PHI."""
-
-
 @dataclass(frozen=True, slots=True)
 class BoxTask:
     """Draw one picture into its box of a sheet.

@@ -8,9 +8,9 @@ import numpy.typing as npt
 from PIL import Image as Pillow
 
 from darkroom_common.films.film import FilmPlan, Magnification
-from darkroom_print.composing.bitmap import is_colour
-from darkroom_print.composing.exchange import Unrenderable
-from darkroom_print.images.image import Image
+from darkroom_common.pixels.faults import Unrenderable
+from darkroom_common.pixels.image import Image
+from darkroom_common.pixels.samples import is_colour
 
 _ENLARGING: Final = {
     Magnification.NONE: Pillow.Resampling.BICUBIC,

@@ -9,8 +9,9 @@ import numpy as np
 
 from darkroom_common.films.film import Colour, FilmPlan
 from darkroom_common.films.image_boxes import places
+from darkroom_common.pixels.samples import OCTET
 from darkroom_common.specs.film_layouts import InvalidLayout
-from darkroom_print.composing.bitmap import OCTET, Bitmap, Film, Pixels
+from darkroom_print.composing.bitmap import Bitmap, Film, Pixels
 from darkroom_print.images.picture import Picture
 
 

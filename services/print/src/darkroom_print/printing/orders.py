@@ -11,11 +11,12 @@ from darkroom_common.index.objects import pictures
 from darkroom_common.jobs.kind import Row
 from darkroom_common.messages.commands import PrintFilm
 from darkroom_common.objects.store import ObjectMissing, ObjectStore
+from darkroom_common.pixels.window import Window
 from darkroom_common.postgres.pool import Connection
 from darkroom_common.readers.ingest import read_character_sets
 from darkroom_common.seal import Seal
 from darkroom_common.specs.films import FilmImage, FilmOrder
-from darkroom_print.images.picture import Picture, Window
+from darkroom_print.images.picture import Picture
 
 PURPOSE: Final = PrintFilm.TYPE
 

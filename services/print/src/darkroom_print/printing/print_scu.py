@@ -18,7 +18,8 @@ from darkroom_common.dimse.users.normalized import (
 from darkroom_common.dimse.wire.association_items import Proposal
 from darkroom_common.dimse.wire.data_set import SYNTAXES
 from darkroom_common.errors import DarkroomError
-from darkroom_print.composing.bitmap import OCTET, Bitmap, is_colour
+from darkroom_common.pixels.samples import OCTET, is_colour
+from darkroom_print.composing.bitmap import Bitmap
 from darkroom_print.printing.print_status import in_words, is_transient, is_warning
 
 GRAYSCALE_META: Final = "1.2.840.10008.5.1.1.9"

@@ -22,10 +22,10 @@ from pydicom.tag import BaseTag
 
 from darkroom_common.dicom.charset import TextReader
 from darkroom_common.dicom.text_elements import CHARACTER_SET, put_text, read_values
+from darkroom_common.pixels.faults import Unconvertible
 from darkroom_common.specs.deidentification import OPTIONS
 from darkroom_transmit.conversion import deidentification_options as options
 from darkroom_transmit.conversion.annotation import burned_in
-from darkroom_transmit.conversion.exchange import Unconvertible
 
 _ACTIONS: Final[Mapping[int, str]] = {
     tag[0] << 16 | tag[1]: action

@@ -7,15 +7,12 @@ from pathlib import Path
 from typing import Final
 
 from darkroom_common.objects.store import ObjectMissing, ObjectStore, StoreUnavailable
+from darkroom_common.pixels.faults import Unconvertible
 from darkroom_common.specs.deidentification import parse_profile
 from darkroom_common.telemetry.logs import get_logger
+from darkroom_common.transcoding.converted import NATIVE_TARGETS
 from darkroom_transmit.conversion.converters import ConversionFailed, Converters
-from darkroom_transmit.conversion.exchange import (
-    NATIVE_TARGETS,
-    Profile,
-    Unconvertible,
-    destination_key,
-)
+from darkroom_transmit.conversion.exchange import Profile, destination_key
 from darkroom_transmit.destinations.destination import Destination
 from darkroom_transmit.sending.sources import (
     CannotPrepare,

@@ -11,10 +11,10 @@ from typing import Any
 
 import orjson
 
+from darkroom_common.pixels.faults import Unconvertible
+from darkroom_common.transcoding.transcode import convert
 from darkroom_common.workers import answer_tasks
 from darkroom_transmit.conversion.deidentify import Deidentification
-from darkroom_transmit.conversion.exchange import Unconvertible
-from darkroom_transmit.conversion.transcode import convert
 
 
 def answer(task: dict[str, Any]) -> dict[str, Any]:

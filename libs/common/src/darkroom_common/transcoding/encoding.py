@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
 
 from darkroom_common.dicom.heads import UNDEFINED
-from darkroom_transmit.conversion.representation import PAD, width_of, written_as
+from darkroom_common.transcoding.representation import PAD, width_of, written_as
 
 PIXEL_DATA: Final = 0x7FE00010
 _LUT_DATA: Final = 0x00283006

@@ -8,8 +8,8 @@ import numpy.typing as npt
 from pydicom.dataset import Dataset
 from pydicom.overlays.numpy_handler import get_overlay_array
 
-from darkroom_print.composing.bitmap import Pixels
-from darkroom_print.composing.exchange import Unrenderable
+from darkroom_common.pixels.faults import Unrenderable
+from darkroom_common.pixels.samples import Samples
 
 Mask = npt.NDArray[np.bool_]
 _GROUPS: Final = range(0x6000, 0x6020, 2)
@@ -42,7 +42,7 @@ def overlay_mask(dataset: Dataset, frame: int, shape: tuple[int, int]) -> Mask |
     return found
 
 
-def _planes(dataset: Dataset, group: int, frame: int) -> Iterator[tuple[Pixels, int, int]]:
+def _planes(dataset: Dataset, group: int, frame: int) -> Iterator[tuple[Samples, int, int]]:
     planes = np.asarray(get_overlay_array(dataset, group))
     planes = planes.reshape((-1, *planes.shape[-2:]))
     origin = _value(dataset, group, 0x0050)
@@ -58,7 +58,7 @@ def _value(dataset: Dataset, group: int, element: int) -> Any:
     return dataset[group, element].value if (group, element) in dataset else None
 
 
-def _paste(mask: Mask, plane: Pixels, top: int, left: int) -> None:
+def _paste(mask: Mask, plane: Samples, top: int, left: int) -> None:
     """Draw a plane at its origin, which may be outside the image."""
     bottom, right = min(len(mask), top + len(plane)), min(len(mask[0]), left + len(plane[0]))
     up, start = max(0, top), max(0, left)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
-from darkroom_print.composing.fonts import font, font_files, font_of
+from darkroom_common.pixels.fonts import font, font_files, font_of
 
 MAX_CHARACTERS: Final = 400  # of one line
 _MISSING: Final = "\u25a1"

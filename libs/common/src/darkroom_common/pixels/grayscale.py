@@ -8,11 +8,11 @@ from typing import Any, Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from darkroom_print.composing.bitmap import OCTET, Pixels
-from darkroom_print.composing.exchange import Unrenderable
-from darkroom_print.images.frame import FrameHeader
-from darkroom_print.images.lookup import Values, read_table
-from darkroom_print.images.picture import InvalidWindow, VoiFunction, Window
+from darkroom_common.pixels.faults import Unrenderable
+from darkroom_common.pixels.frame import FrameHeader
+from darkroom_common.pixels.lookup import Values, read_table
+from darkroom_common.pixels.samples import OCTET, Samples
+from darkroom_common.pixels.window import InvalidWindow, VoiFunction, Window
 
 Shown = npt.NDArray[np.float32]
 _TABLE_BITS: Final = 16
@@ -22,7 +22,7 @@ _BY_RANGE: Final = "it is shown from its least to its greatest value"
 _Step = Callable[[Values], Values]
 
 
-def displayed(stored: Pixels, header: FrameHeader, window: Window | None = None) -> Shown:
+def displayed(stored: Samples, header: FrameHeader, window: Window | None = None) -> Shown:
     """Return a greyscale frame as it is to be seen: 0 black, 1 white, before a Presentation LUT.
 
     What is applied is `window`, else the first VOI LUT, else the first window of the header; else
@@ -51,7 +51,7 @@ def displayed(stored: Pixels, header: FrameHeader, window: Window | None = None)
 
 def _render(
     values: Values,
-    stored: Pixels,
+    stored: Samples,
     header: FrameHeader,
     window: Window | None,
     padding: tuple[float, float] | None,
@@ -125,7 +125,7 @@ class _Seen:
     @classmethod
     def of(
         cls,
-        stored: Pixels,
+        stored: Samples,
         header: FrameHeader,
         padding: tuple[float, float] | None,
         modality: _Step | None,
@@ -176,7 +176,7 @@ def _table(header: FrameHeader, ends: Values) -> _Step | None:
     return lambda values: table.apply(values) / ((1 << table.bits) - 1)
 
 
-def _ends(stored: Pixels, padding: tuple[float, float] | None) -> tuple[float, float]:
+def _ends(stored: Samples, padding: tuple[float, float] | None) -> tuple[float, float]:
     """Return the least and the greatest stored value of the image."""
     if padding or stored.dtype.kind == "f":
         kept: Any = np.isfinite(stored)

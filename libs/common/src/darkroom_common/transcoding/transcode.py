@@ -21,16 +21,11 @@ from pydicom.filewriter import write_data_element
 
 from darkroom_common.dicom.part10 import FileMeta, encode_head
 from darkroom_common.dicom.stored import stored_file
-from darkroom_transmit.conversion import codecs
-from darkroom_transmit.conversion.codecs import Pixels
-from darkroom_transmit.conversion.encoding import PIXEL_DATA, reencode
-from darkroom_transmit.conversion.exchange import (
-    EXPLICIT,
-    IMPLICIT,
-    NATIVE_TARGETS,
-    Converted,
-    Unconvertible,
-)
+from darkroom_common.pixels import codecs
+from darkroom_common.pixels.codecs import Pixels
+from darkroom_common.pixels.faults import Unconvertible
+from darkroom_common.transcoding.converted import EXPLICIT, IMPLICIT, NATIVE_TARGETS, Converted
+from darkroom_common.transcoding.encoding import PIXEL_DATA, reencode
 
 BIG: Final = "1.2.840.10008.1.2.2"
 DEFLATED: Final = "1.2.840.10008.1.2.1.99"

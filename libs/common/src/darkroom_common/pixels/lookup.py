@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
 
-from darkroom_print.composing.bitmap import OCTET
-from darkroom_print.composing.exchange import Unrenderable
+from darkroom_common.pixels.faults import Unrenderable
+from darkroom_common.pixels.samples import OCTET
 
 Values = npt.NDArray[np.float64]
 _8_BITS: Final = 1 << OCTET

@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
 
-from darkroom_transmit.conversion.exchange import Unconvertible
+from darkroom_common.dicom.syntaxes import RLE
+from darkroom_common.pixels.faults import Unconvertible
 
 Frame = npt.NDArray[Any]
 
 _4 = "1.2.840.10008.1.2.4."
 JPEG_2000_LOSSLESS: Final = f"{_4}90"
 JPEG_LOSSLESS_SV1: Final = f"{_4}70"
-RLE: Final = "1.2.840.10008.1.2.5"
 ALWAYS_LOSSY: Final = frozenset({f"{_4}50", f"{_4}51"})
 PERHAPS_LOSSY: Final = frozenset({*ALWAYS_LOSSY, f"{_4}81", f"{_4}91", f"{_4}203"})
 """Syntaxes that can hold lossy frames: what comes in them is never compressed again."""
@@ -29,6 +29,8 @@ _JPEG_2000: Final = frozenset({JPEG_2000_LOSSLESS, f"{_4}91"})
 _HTJ2K: Final = frozenset({f"{_4}201", f"{_4}202", f"{_4}203"})
 DECODABLE: Final = frozenset({RLE, *_JPEG, *_JPEG_LS, *_JPEG_2000, *_HTJ2K})
 ENCODABLE: Final = frozenset({JPEG_2000_LOSSLESS, JPEG_LOSSLESS_SV1})
+UNDONE: Final = frozenset({"YBR_RCT", "YBR_ICT"})
+"""Colours that a code stream tells of itself: its decoder makes them RGB (PS3.5 8.2.4)."""
 _MAX_FRAME: Final = 1 << 30  # bytes
 _COLOURS: Final = 3
 _OCTET: Final = 8  # bits
@@ -144,7 +146,7 @@ def native_frame(data: memoryview | bytes, pixels: Pixels) -> Frame:
 def decoded_pixels(pixels: Pixels, syntax: str) -> Pixels:
     """Return what describes the frames that `decode_frame` gives."""
     photometric = pixels.photometric
-    if photometric in ("YBR_RCT", "YBR_ICT"):
+    if photometric in UNDONE:
         photometric = "RGB"  # the codestream says so and its decoder undoes it
     elif photometric == "YBR_FULL_422" and syntax != RLE:
         photometric = "YBR_FULL"  # chrominance comes out in full resolution
@@ -160,7 +162,11 @@ def decode_frame(data: bytes, syntax: str, pixels: Pixels) -> Frame:
         Unconvertible: it cannot be decoded, or is not what `pixels` says.
     """
     try:
-        frame = np.asarray(_decode(data, syntax, pixels))
+        if syntax == RLE:
+            frame = _from_rle(data, pixels)
+        else:
+            size = (pixels.rows, pixels.columns)
+            frame = np.asarray(decoded(data, syntax, pixels.samples, size, pixels.photometric))
     except (RuntimeError, ValueError, TypeError) as error:  # imagecodecs' errors are RuntimeErrors
         raise Unconvertible("a frame cannot be decoded") from error
     if frame.shape != pixels.shape:
@@ -173,33 +179,42 @@ def decode_frame(data: bytes, syntax: str, pixels: Pixels) -> Frame:
     return (values & ((1 << pixels.bits_allocated) - 1)).astype(pixels.container)
 
 
-def _decode(data: bytes, syntax: str, pixels: Pixels) -> Any:
+def decoded(
+    data: bytes, syntax: str, samples: int, shape: tuple[int, int], photometric: str
+) -> Any:
+    """Return what a decoder makes of a frame, colours by pixel; YBR_RCT and YBR_ICT become RGB.
+
+    Args:
+        data: the code stream.
+        syntax: one of `DECODABLE`, RLE apart.
+        samples: of a pixel.
+        shape: rows and columns.
+        photometric: interpretation.
+
+    Raises:
+        RuntimeError, ValueError, TypeError: the decoder's, for a stream that is none.
+    """
     if syntax in _JPEG:
-        space = _colour_space(pixels)
+        # Named, so that no colours are converted on a guess; what is known as YCbCr is upsampled.
+        coded = photometric.startswith("YBR")
+        space = None if samples == 1 else ("YCBCR" if coded else "RGB")
         return imagecodecs.jpeg8_decode(data, colorspace=space, outcolorspace=space)
     if syntax in _JPEG_LS:
         frame = imagecodecs.jpegls_decode(data)
-        if pixels.samples > 1 and frame.shape == (pixels.samples, pixels.rows, pixels.columns):
+        if samples > 1 and frame.shape == (samples, *shape):
             return frame.transpose(1, 2, 0)
         return frame
     if syntax in _JPEG_2000:
         return imagecodecs.jpeg2k_decode(data, numthreads=1)
     if syntax in _HTJ2K:
         return imagecodecs.htj2k_decode(data)
-    if syntax == RLE:
-        planes = np.frombuffer(
-            imagecodecs.dicomrle_decode(data, pixels.container), pixels.container
-        )
-        shape = (pixels.samples, pixels.rows, pixels.columns)
-        return np.ascontiguousarray(planes.reshape(shape).transpose(1, 2, 0)).reshape(pixels.shape)
-    raise Unconvertible("its transfer syntax cannot be decoded")
+    raise ValueError("its transfer syntax cannot be decoded")
 
 
-def _colour_space(pixels: Pixels) -> str | None:
-    """Keep the decoder from converting colours on a guess; it upsamples YCbCr, if it knows."""
-    if pixels.samples == 1:
-        return None
-    return "YCBCR" if pixels.photometric.startswith("YBR") else "RGB"
+def _from_rle(data: bytes, pixels: Pixels) -> Frame:
+    planes = np.frombuffer(imagecodecs.dicomrle_decode(data, pixels.container), pixels.container)
+    shape = (pixels.samples, pixels.rows, pixels.columns)
+    return np.ascontiguousarray(planes.reshape(shape).transpose(1, 2, 0)).reshape(pixels.shape)
 
 
 def encoded_pixels(pixels: Pixels, syntax: str) -> Pixels:

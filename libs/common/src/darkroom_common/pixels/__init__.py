@@ -1,0 +1,1 @@
+"""Pixels of images: decoded, coded, and made what is seen. Worker processes alone import it."""

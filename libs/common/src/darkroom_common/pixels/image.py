@@ -1,0 +1,157 @@
+"""One frame as it is to be seen."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from pydicom.dataset import Dataset
+from pydicom.pixels.processing import apply_color_lut
+
+from darkroom_common.dicom.charset import Assumed, TextReader
+from darkroom_common.dicom.stored import StoredObject
+from darkroom_common.dicom.text_elements import decode_text
+from darkroom_common.pixels.faults import Unrenderable
+from darkroom_common.pixels.frame import FrameHeader
+from darkroom_common.pixels.grayscale import displayed
+from darkroom_common.pixels.overlay import overlay_mask
+from darkroom_common.pixels.samples import Samples, is_colour
+from darkroom_common.pixels.window import Window
+
+_TABLES: Final = frozenset(
+    {"LUTData", *(f"{colour}PaletteColorLookupTableData" for colour in ("Red", "Green", "Blue"))}
+)
+_LARGE: Final = 1 << 40
+_MAX_ASPECT: Final = 100.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Image:
+    """A frame, ready to be scaled.
+
+    Attributes:
+        pixels: (rows, columns) or (rows, columns, 3), float32, 0 black and 1 white.
+        spacing: millimetres between rows and between columns; None when it is not known.
+        detector: whether the spacing is that of the detector, not of the patient.
+        aspect: height of a pixel by its width.
+        warnings: what of its header could not be followed; no text holds a value.
+    """
+
+    pixels: npt.NDArray[np.float32]
+    spacing: tuple[float, float] | None
+    detector: bool
+    aspect: float
+    warnings: tuple[str, ...] = ()
+
+
+def read_dataset(
+    stored: StoredObject, assumed: Assumed, *, stop_at: frozenset[int] = frozenset()
+) -> Dataset:
+    """Return the data set of an object, its text decoded and its tables little endian.
+
+    Args:
+        stored: the object.
+        assumed: of the text of its sender.
+        stop_at: see `StoredObject.data_set`.
+
+    Raises:
+        OSError: the file cannot be read.
+        Unrenderable: it cannot be read to its end.
+    """
+    found = stored.data_set(stop_at=stop_at)
+    decode_text(found.data_set, TextReader(assumed))
+    if stored.encoding.big:
+        _swap_tables(found.data_set)
+    if found.broken:
+        raise Unrenderable("it cannot be read to its end")
+    return found.data_set
+
+
+def _swap_tables(dataset: Dataset) -> None:
+    """Make the words of big-endian tables little endian, as all that read them take them to be."""
+    for element in dataset.iterall():
+        if element.VR == "OW" and element.keyword in _TABLES:
+            element.value = np.frombuffer(element.value, ">u2").astype("<u2").tobytes()
+
+
+def render(
+    values: tuple[Samples, str],
+    dataset: Dataset,
+    frame: int,
+    window: Window | None = None,
+    *,
+    overlays: bool = True,
+) -> Image:
+    """Return a frame as its header, or the user's window, wants it seen.
+
+    Args:
+        values: of the frame, and their photometric interpretation: see `stored_values`.
+        dataset: of the object.
+        frame: from 1.
+        window: asked for by the user.
+        overlays: whether they are drawn.
+
+    Raises:
+        Unrenderable: it cannot be shown.
+    """
+    stored, photometric = values
+    header = FrameHeader(dataset, frame)
+    if photometric in ("MONOCHROME1", "MONOCHROME2"):
+        pixels = displayed(stored, header, window)
+    elif photometric == "PALETTE COLOR":
+        pixels = _palette(stored, dataset)
+    elif photometric == "RGB" and is_colour(stored):
+        bits = int(dataset.get("BitsStored") or 8 * stored.dtype.itemsize)
+        pixels = _scaled(stored, (1 << bits) - 1)
+    else:
+        raise Unrenderable("its photometric interpretation cannot be shown")
+    if overlays:
+        mask = overlay_mask(dataset, frame, pixels.shape[:2])
+        if mask is not None:
+            pixels[mask] = 1.0
+    spacing, detector = _spacing(header)
+    aspect = _aspect(header, spacing)
+    return Image(pixels, spacing, detector, aspect, tuple(header.warnings))
+
+
+def _palette(stored: Samples, dataset: Dataset) -> npt.NDArray[np.float32]:
+    """Look colours up (C.7.9)."""
+    try:
+        colours = apply_color_lut(stored, dataset)
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
+        raise Unrenderable("its palette is not whole") from error
+    return _scaled(colours, np.iinfo(colours.dtype).max)
+
+
+def _scaled(values: Samples, white: int) -> npt.NDArray[np.float32]:
+    scaled: npt.NDArray[np.float32] = values.astype(np.float32)
+    scaled /= np.float32(white)
+    return np.clip(scaled, 0.0, 1.0, out=scaled)
+
+
+def _spacing(header: FrameHeader) -> tuple[tuple[float, float] | None, bool]:
+    """Return the spacing of rows and of columns, and whether it is the detector's (10.7.1.3)."""
+    if pair := _pair(header, "PixelSpacing"):
+        return pair, False
+    if pair := _pair(header, "ImagerPixelSpacing"):
+        factor = header.numbers("EstimatedRadiographicMagnificationFactor")
+        if factor and factor[0] > 0:
+            return (pair[0] / factor[0], pair[1] / factor[0]), False
+        return pair, True
+    return _pair(header, "NominalScannedPixelSpacing"), False
+
+
+def _pair(header: FrameHeader, keyword: str) -> tuple[float, float] | None:
+    values = header.numbers(keyword)
+    match values:
+        case [first, second] if 0 < first < _LARGE and 0 < second < _LARGE:
+            return (first, second)
+    return None
+
+
+def _aspect(header: FrameHeader, spacing: tuple[float, float] | None) -> float:
+    pair = spacing or _pair(header, "PixelAspectRatio") or (1.0, 1.0)
+    aspect = pair[0] / pair[1]
+    if not 1 / _MAX_ASPECT <= aspect <= _MAX_ASPECT:
+        raise Unrenderable("its pixel aspect ratio makes no sense")
+    return aspect

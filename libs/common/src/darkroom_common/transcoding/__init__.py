@@ -1,0 +1,1 @@
+"""Objects in another transfer syntax. Worker processes alone import it."""
