@@ -25,6 +25,7 @@ def an_app() -> FastAPI:
             searches=missing,
             rates=missing,
             flow=missing,
+            dead_letters=missing,
             broker=missing,
             database=missing,
             outbox=missing,

@@ -5,6 +5,7 @@ import sys
 import uvloop
 
 from darkroom_api.audit.command import audit
+from darkroom_api.dead_letters.command import dead_letters
 from darkroom_api.settings import ApiSettings
 from darkroom_api.wiring import run
 from darkroom_common.service import Command, main
@@ -16,7 +17,7 @@ if __name__ == "__main__":
             settings=ApiSettings,
             run=run,
             schema="api",
-            commands=[Command("audit", audit)],
+            commands=[Command("audit", audit), Command("dead-letters", dead_letters)],
             loop_factory=uvloop.new_event_loop,
         )
     )

@@ -8,6 +8,7 @@ from darkroom_api.accounts import own_routes as own_account
 from darkroom_api.accounts import routes as auth
 from darkroom_api.audit import routes as audit
 from darkroom_api.conflicts import routes as conflicts
+from darkroom_api.dead_letters import routes as dead_letters
 from darkroom_api.dicomweb import retrieve, search, values
 from darkroom_api.http import docs, handlers, health
 from darkroom_api.http.guarded import GuardedRoute, require_listed
@@ -42,6 +43,7 @@ _MODULES: Final = (
     mpps,
     retrieve_jobs,
     conflicts,
+    dead_letters,
     search,
     retrieve,
     values,

@@ -20,6 +20,7 @@ from darkroom_api.audit.entries import AuditKeys
 from darkroom_api.audit.expiry import Expiry
 from darkroom_api.audit.log import AuditLog
 from darkroom_api.audit.verification import Verification
+from darkroom_api.dead_letters.keeping import DeadLetters
 from darkroom_api.dicomweb import parsing
 from darkroom_api.edge.edge import Edge
 from darkroom_api.http import deadline
@@ -98,7 +99,8 @@ async def run(service: Service, settings: ApiSettings) -> None:
         tokens = AccessTokens(jwt_key, SYSTEM_CLOCK, settings.jwt_algorithm)
         rates = rate_limits(database, settings)
         flow = Flow(rates, settings.limit_at_once, parse(settings.limit_dicomweb_bytes))
-        tidies = (accounts.forget_expired, rates.storage.forget_ended)
+        dead_letters = DeadLetters(database, broker)
+        tidies = (accounts.forget_expired, rates.storage.forget_ended, dead_letters.forget_ended)
         preparation = Preparation(database, accounts, settings.admin_password, tidies)
         service.health.add("postgres", database.check)
         service.health.add("rabbitmq", broker.check, needed=False)  # reading works without
@@ -134,6 +136,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
                 searches=Turns(max(1, settings.database_connections // 2), SEARCHES_OF_A_USER),
                 rates=rates,
                 flow=flow,
+                dead_letters=dead_letters,
             )
             server = HttpServer(
                 "api",
@@ -160,6 +163,8 @@ async def run(service: Service, settings: ApiSettings) -> None:
                     preparation.then(partial(broker.consume, API_REFUSALS, commands.refuse)),
                     preparation.then(commands.tidy),
                     preparation.then(flow.run),
+                    preparation.then(dead_letters.collect),
+                    preparation.then(dead_letters.run),
                     preparation.then(chain.run),
                     preparation.then(expiry.run),
                 ):

@@ -311,6 +311,19 @@ def _running(data: Path) -> Plan:
     return Plan.of_running(layout.data)
 
 
+@app.command(
+    name="dead-letters",
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def dead_letters(context: typer.Context, data: Data = _DATA) -> None:
+    """Messages that a service could not work on: list, show, replay, discard.
+
+    `darkroom dead-letters --help` says how. Darkroom must run.
+    """
+    _become(_running(data).dead_letters(context.args or ["list"]))
+
+
 def _become(command: Command) -> NoReturn:
     """Run a command on this terminal to its end; its exit code is ours."""
     try:

@@ -121,6 +121,11 @@ class Plan:
         values = self._store() | {"AUDIT_ANCHOR": str(self.layout.audit_anchor)}
         return self._command("audit", words, values, self._secret_files("api"))
 
+    def dead_letters(self, arguments: Sequence[str]) -> Command:
+        """Return the command that shows, replays and discards dead letters."""
+        words = ["-m", "darkroom_api", "dead-letters", *arguments]
+        return self._command("dead-letters", words, self._store(), self._secret_files("api"))
+
     def quarantine(self, arguments: Sequence[str]) -> Command:
         """Return the command that looks after refused objects; ingest need not run."""
         words = ["-m", "darkroom_ingest", "quarantine", *arguments]

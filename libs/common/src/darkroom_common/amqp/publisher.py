@@ -172,7 +172,7 @@ async def declare_exchanges(channel: AbstractChannel) -> None:
 def copy_for(
     body: bytes,
     *,
-    message_id: str,
+    message_id: str | None,
     message_type: str | None,
     headers: dict[str, Any],
     expiration: timedelta | None = None,

@@ -19,6 +19,7 @@ from darkroom_common.amqp.broker import (
 from darkroom_common.amqp.bulk import Outcome
 from darkroom_common.amqp.connection import Link, broker_errors, close_quietly
 from darkroom_common.amqp.consumer import Consumer, Delivery
+from darkroom_common.amqp.dead import DeadLetter, Keep, collect_session
 from darkroom_common.amqp.publisher import Publisher, copy_for, declare_exchanges
 from darkroom_common.amqp.requests import Requester, answer_session
 from darkroom_common.amqp.retry import ATTEMPT, DEAD_AT, DELIVERY_COUNT, QUEUE, REASON, Dead, Retry
@@ -239,6 +240,33 @@ class RabbitBroker:
                 await close_quietly(channel, seconds=2)
 
         await self._again_and_again(queue.name, session)
+
+    async def collect_dead(self, queues: Sequence[WorkQueue], keep: Keep) -> None:
+        """Hand the dead letters of these queues to `keep`, for ever; see `collect_session`."""
+
+        async def session() -> None:
+            channel = await self._consuming.channel()
+            try:
+                await collect_session(channel, queues, keep)
+            finally:
+                await close_quietly(channel, seconds=2)
+
+        await self._again_and_again("dead letters", session)
+
+    async def put_back(self, letter: DeadLetter) -> None:
+        """Put a dead letter into its work queue, with all its attempts before it.
+
+        Raises:
+            BrokerUnavailable: it may or may not have arrived; put it back again with the same id.
+            Unroutable: its queue is not there.
+        """
+        copy = copy_for(
+            letter.body,
+            message_id=letter.message_id or None,
+            message_type=letter.type or None,
+            headers=dict(letter.trace),
+        )
+        await self._publisher.send(copy, exchange="", routing_key=letter.queue)
 
     async def _consume(self, consumer: Consumer) -> None:
         await self._again_and_again(consumer.queue.name, lambda: self._session(consumer))

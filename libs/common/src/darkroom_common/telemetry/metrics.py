@@ -234,6 +234,11 @@ HTTP_REQUESTS: Final = Counter(
 HTTP_SECONDS: Final = Histogram(
     "darkroom_http_seconds", "Time to the last byte.", ["method", "route"], buckets=_LATENCY
 )
+DEAD_LETTERS: Final = Gauge(
+    "darkroom_dead_letters",
+    "Messages that were given up and wait for an operator; of the database: of all replicas alike.",
+    ["queue"],
+)
 RATE_LIMITED: Final = Counter(
     "darkroom_rate_limited_total", "Requests refused by a rate limit.", ["limit"]
 )

@@ -11,6 +11,7 @@ _P: Final = Permission
 _CONFLICT: Final = "/api/v1/conflicts/{conflict}"
 _ROLE: Final = "/api/v1/roles/{role}"
 _USER: Final = "/api/v1/users/{user_id}"
+_LETTER: Final = "/api/v1/dead-letters/{letter_id}"
 _STUDY: Final = "/dicom-web/studies/{study}"
 _SERIES: Final = _STUDY + "/series/{series}"
 _INSTANCE: Final = _SERIES + "/instances/{instance}"
@@ -112,6 +113,10 @@ ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("GET", "/api/v1/conflict-decisions"): _P.CONFLICTS_READ,
     ("GET", "/api/v1/conflict-decisions/{job}"): _P.CONFLICTS_READ,
     ("POST", "/api/v1/conflict-decisions/{job}/cancel"): _P.CONFLICTS_WRITE,
+    ("GET", "/api/v1/dead-letters"): _P.DEAD_LETTERS_READ,
+    ("GET", _LETTER): _P.DEAD_LETTERS_READ,
+    ("POST", _LETTER + "/replay"): _P.DEAD_LETTERS_WRITE,
+    ("POST", _LETTER + "/discard"): _P.DEAD_LETTERS_WRITE,
     # QIDO-RS
     ("GET", "/dicom-web/studies"): _P.STUDIES_READ,
     ("GET", "/dicom-web/series"): _P.STUDIES_READ,

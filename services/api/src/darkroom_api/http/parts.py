@@ -9,6 +9,7 @@ from darkroom_api.accounts.guard import Guard
 from darkroom_api.accounts.tokens import AccessTokens
 from darkroom_api.audit.log import AuditLog
 from darkroom_api.audit.verification import Verification
+from darkroom_api.dead_letters.keeping import DeadLetters
 from darkroom_api.dicomweb.parsing import Parsing
 from darkroom_api.rates.flow import Flow
 from darkroom_api.rates.limits import RateLimits
@@ -47,6 +48,7 @@ class Parts:
     searches: Turns
     rates: RateLimits
     flow: Flow
+    dead_letters: DeadLetters
 
 
 def parts_of(scope: Scope) -> Parts:
