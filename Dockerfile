@@ -47,6 +47,7 @@ RUN groupadd --gid 10001 darkroom \
         --shell /usr/sbin/nologin darkroom \
     && install -d -o 10001 -g 10001 -m 0750 \
         /var/lib/darkroom/spool /var/lib/darkroom/objects /var/lib/darkroom/scratch \
+        /var/lib/darkroom/exports \
         /var/lib/darkroom/audit \
     && install -d -o 10001 -g 10001 -m 0755 /var/lib/darkroom /var/lib/darkroom/definitions
 COPY LICENSE /usr/share/doc/darkroom/LICENSE
@@ -82,6 +83,7 @@ EXPOSE 9090
 ENTRYPOINT ["python", "-m", "darkroom_print"]
 
 FROM runtime AS service-api
+COPY --from=fonts /usr/share/fonts/truetype/dejavu /usr/share/fonts/truetype/dejavu
 EXPOSE 8080 9090
 ENTRYPOINT ["python", "-m", "darkroom_api"]
 

@@ -19,6 +19,7 @@ DECIDED: Final = {
     "health_port",
     "drain_seconds",
     "store_url",
+    "exports_url",
     "spool",
     "dicom_host",
     "dicom_port",

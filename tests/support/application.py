@@ -26,6 +26,7 @@ def an_app() -> FastAPI:
             rates=missing,
             flow=missing,
             dead_letters=missing,
+            own=missing,
             broker=missing,
             database=missing,
             outbox=missing,

@@ -63,6 +63,7 @@ print:
 api:
   keys: {PHI_KEYS: phiKeys, BLIND_INDEX_KEY: blindIndexKey, JWT_KEY: jwtKey, AUDIT_KEYS: auditKeys, ADMIN_PASSWORD: adminPassword}
   store: read
+  exports: true
   ports: {http: 8080}
 licensing: {}
 {{- end -}}

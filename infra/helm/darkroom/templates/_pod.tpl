@@ -72,6 +72,10 @@ spec:
         - name: DARKROOM_{{ $setting }}_FILE
           value: /run/secrets/darkroom/{{ include "darkroom.secretFile" $setting }}
         {{- end }}
+        {{- if ($values.smtp | default dict).existingSecret }}
+        - name: DARKROOM_SMTP_PASSWORD_FILE
+          value: /run/secrets/darkroom/smtp-password
+        {{- end }}
       ports:
         - name: health
           containerPort: 9090
@@ -117,6 +121,11 @@ spec:
           mountPath: /var/lib/darkroom/objects
           readOnly: {{ eq $facts.store "read" }}
         {{- end }}
+        {{- if $facts.exports }}
+        - name: objects # its own corner, which no listing of objects looks into
+          mountPath: /var/lib/darkroom/exports
+          subPath: .exports
+        {{- end }}
         {{- if $facts.spool }}
         - name: spool
           mountPath: /var/lib/darkroom/spool
@@ -154,6 +163,15 @@ spec:
               items:
                 - key: {{ $root.Values.secrets.amqp.key }}
                   path: amqp-url
+          {{- with $values.smtp }}
+          {{- if .existingSecret }}
+          - secret:
+              name: {{ .existingSecret }}
+              items:
+                - key: {{ .key }}
+                  path: smtp-password
+          {{- end }}
+          {{- end }}
           {{- if $facts.keys }}
           - secret:
               name: {{ $root.Values.secrets.keys.existingSecret }}
@@ -210,6 +228,9 @@ DARKROOM_HEALTH_PORT: "9090"
 DARKROOM_DRAIN_SECONDS: {{ .root.Values.drainSeconds | quote }}
 {{- if $facts.store }}
 DARKROOM_STORE_URL: file:///var/lib/darkroom/objects
+{{- end }}
+{{- if $facts.exports }}
+DARKROOM_EXPORTS_URL: file:///var/lib/darkroom/exports
 {{- end }}
 {{- if $facts.spool }}
 DARKROOM_SPOOL: /var/lib/darkroom/spool

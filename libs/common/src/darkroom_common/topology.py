@@ -26,7 +26,9 @@ from darkroom_common.messages.events import (
     InstancesIndexed,
     InstancesReplaced,
     InstancesStored,
+    PrintJobChanged,
     StudyCompleted,
+    TransmitJobChanged,
 )
 from darkroom_common.messages.requests import PRINT_REQUESTS as ASKED_OF_PRINT
 from darkroom_common.messages.requests import REMOTE_REQUESTS
@@ -138,6 +140,7 @@ TRANSMIT_JOBS: Final = WorkQueue("transmit.jobs", (SendObjects, RetrieveFromRemo
 PRINT_JOBS: Final = WorkQueue("print.jobs", (PrintFilm,), prefetch=50)
 PRINT_RULES: Final = WorkQueue("print.rules", (StudyCompleted,), prefetch=50)
 API_REFUSALS: Final = WorkQueue("api.refusals", (CommandRefused,), prefetch=50)
+API_NOTICES: Final = WorkQueue("api.notices", (TransmitJobChanged, PrintJobChanged), prefetch=50)
 LICENSING_REQUESTS: Final = WorkQueue("licensing.requests", (ValidateLicence,), prefetch=10)
 
 WORK_QUEUES: Final = (
@@ -149,6 +152,7 @@ WORK_QUEUES: Final = (
     PRINT_JOBS,
     PRINT_RULES,
     API_REFUSALS,
+    API_NOTICES,
     LICENSING_REQUESTS,
 )
 

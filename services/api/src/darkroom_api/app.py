@@ -10,6 +10,7 @@ from darkroom_api.audit import routes as audit
 from darkroom_api.conflicts import routes as conflicts
 from darkroom_api.dead_letters import routes as dead_letters
 from darkroom_api.dicomweb import retrieve, search, values
+from darkroom_api.exports import routes as exports
 from darkroom_api.http import docs, handlers, health
 from darkroom_api.http.guarded import GuardedRoute, require_listed
 from darkroom_api.http.parts import Parts
@@ -44,6 +45,7 @@ _MODULES: Final = (
     retrieve_jobs,
     conflicts,
     dead_letters,
+    exports,
     search,
     retrieve,
     values,

@@ -2,11 +2,12 @@
 
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from darkroom_common.settings import EVERY_INTERFACE, Settings
+from darkroom_api.mail.address import Security, is_address
+from darkroom_common.settings import EVERY_INTERFACE, WorkerSettings
 
 HostName = Annotated[
     str, Field(pattern=r"^((\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\])$")
@@ -15,7 +16,16 @@ Origin = Annotated[str, Field(pattern=r"^https?://[a-z0-9._-]+(:[0-9]{1,5})?$")]
 Rate = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,14}/(second|minute|hour|day)$")]
 
 
-class ApiSettings(Settings):
+def _address(text: str) -> str:
+    if not is_address(text):
+        raise ValueError("it is no e-mail address")
+    return text
+
+
+MailAddress = Annotated[str, AfterValidator(_address)]
+
+
+class ApiSettings(WorkerSettings):
     """Settings of the api."""
 
     http_host: str = EVERY_INTERFACE
@@ -43,6 +53,12 @@ class ApiSettings(Settings):
         description="scheme://host[:port] in the URLs of answers; unset: as the client asked",
     )
     store_url: str
+    exports_url: str | None = Field(
+        default=None,
+        description="where the files of exports are, in the form of STORE_URL; every replica needs"
+        " the same; unset: `.exports` in the object store",
+    )
+    exports_at_once: int = Field(default=10, ge=1, le=100, description="further ones wait")
     phi_keys: SecretStr
     blind_index_key: SecretStr
     jwt_key: SecretStr
@@ -92,3 +108,32 @@ class ApiSettings(Settings):
         description="requests of a user at a time to a replica, DICOMweb and polling of jobs apart",
     )
     database_connections: int = Field(default=10, ge=2, le=100)
+    smtp_host: str | None = Field(
+        default=None, min_length=1, description="the mail server; unset: no e-mail is sent"
+    )
+    smtp_port: int = Field(default=587, ge=1, le=65535)
+    smtp_security: Security = Field(
+        default="starttls", description="starttls; tls from the first byte; or none"
+    )
+    smtp_ca: Path | None = Field(
+        default=None, description="PEM file of authorities of its certificate; unset: the system's"
+    )
+    smtp_username: str = ""
+    smtp_password: SecretStr | None = None
+    mail_from: MailAddress | None = Field(
+        default=None, description="the address that e-mail comes from; needed with SMTP_HOST"
+    )
+    mail_operators: tuple[MailAddress, ...] = Field(
+        default=(), description="JSON list of who hears of jobs that have failed"
+    )
+    mail_physicians: MailAddress | None = Field(
+        default=None, description="who hears of what was assigned to somebody without an account"
+    )
+
+    @model_validator(mode="after")
+    def _sends_as_somebody(self) -> Self:
+        if self.smtp_host is not None and self.mail_from is None:
+            raise ValueError("SMTP_HOST needs MAIL_FROM")
+        if self.smtp_username and (self.smtp_password is None or self.smtp_security == "none"):
+            raise ValueError("SMTP_USERNAME needs SMTP_PASSWORD, and TLS")
+        return self

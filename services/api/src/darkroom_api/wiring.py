@@ -23,11 +23,13 @@ from darkroom_api.audit.verification import Verification
 from darkroom_api.dead_letters.keeping import DeadLetters
 from darkroom_api.dicomweb import parsing
 from darkroom_api.edge.edge import Edge
+from darkroom_api.exports.selection import selection
 from darkroom_api.http import deadline
 from darkroom_api.http.handlers import refusal
 from darkroom_api.http.middleware import RequestScope
 from darkroom_api.http.parts import Parts
 from darkroom_api.jobs.accepted import AcceptedCommands
+from darkroom_api.own_jobs import open_own_jobs
 from darkroom_api.preparation import Preparation
 from darkroom_api.rates.classes import Class
 from darkroom_api.rates.flow import Flow
@@ -108,17 +110,23 @@ async def run(service: Service, settings: ApiSettings) -> None:
         service.health.add("schema", preparation.check)
         service.health.add("index", lambda: check_index(database))
         memory = str(parsing.MEMORY)
-        async with open_workers(
-            parsing.MODULE,
-            memory,
-            settings.store_url,
-            processes=parsing.PROCESSES,
-            longest=parsing.LONGEST,
-        ) as workers:
+        reader = IndexReader(database, keys=keys, blind=blind)
+        async with (
+            open_workers(
+                parsing.MODULE,
+                memory,
+                settings.store_url,
+                processes=parsing.PROCESSES,
+                longest=parsing.LONGEST,
+            ) as workers,
+            open_own_jobs(
+                settings, keys=keys, outbox=outbox, select=selection(reader, blind)
+            ) as own,
+        ):
             parts = Parts(
                 settings=settings,
                 health=service.health,
-                reader=IndexReader(database, keys=keys, blind=blind),
+                reader=reader,
                 store=store,
                 accounts=accounts,
                 tokens=tokens,
@@ -137,6 +145,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
                 rates=rates,
                 flow=flow,
                 dead_letters=dead_letters,
+                own=own,
             )
             server = HttpServer(
                 "api",
@@ -167,5 +176,8 @@ async def run(service: Service, settings: ApiSettings) -> None:
                     preparation.then(dead_letters.run),
                     preparation.then(chain.run),
                     preparation.then(expiry.run),
+                    preparation.then(own.run),
+                    preparation.then(own.tidy),
+                    preparation.then(partial(own.notice, broker)),
                 ):
                     await service.run_until_stopped()

@@ -26,7 +26,7 @@ from darkroom_common.index.rows import (
 from darkroom_common.index.sql import COUNT_CAP, Builder
 from darkroom_common.postgres.listing import estimate
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys
-from darkroom_common.postgres.pool import Database
+from darkroom_common.postgres.pool import Connection, Database
 
 HEADER_BATCH: Final = 50
 HEADER_READERS: Final = 3
@@ -48,6 +48,10 @@ _SERIES: Final = (
 _INSTANCE: Final = (
     ", i.sop_instance_uid, i.sop_class_uid, i.transfer_syntax_uid, i.instance_number,"
     " i.pixel_rows, i.pixel_columns, i.bits_allocated, i.number_of_frames, {instance} AS header"
+)
+_STUDIES_OF: Final = (  # study_pkey
+    "SELECT {} FROM unnest($2::bigint[]) WITH ORDINALITY AS asked (id, place)"
+    " JOIN index.study s ON s.id = asked.id WHERE s.status <> 'deleted' ORDER BY asked.place"
 )
 _STORED: Final = (
     "SELECT i.id, s.study_instance_uid, e.series_instance_uid, i.sop_instance_uid,"
@@ -119,9 +123,17 @@ class IndexReader:
 
     async def expected(self, query: Query) -> int:
         """Return how many matches the planner expects, where they are too many to count."""
+        return max(COUNT_CAP + 1, await self.guessed(query))
+
+    async def guessed(self, query: Query) -> int:
+        """Return how many matches the planner expects; it may be far off."""
         sql, values = Builder(query, keys=self._keys, blind=self._blind).matches()
         async with self._database.acquire() as db:
-            return max(COUNT_CAP + 1, await estimate(db, sql, values))
+            return await estimate(db, sql, values)
+
+    def ids(self, query: Query) -> tuple[str, list[Any]]:
+        """Return the statement with the row ids of all studies that match, for `studies_of`."""
+        return Builder(query, keys=self._keys, blind=self._blind).ids()
 
     def _columns(self, query: Query) -> tuple[str, list[Any]]:
         """Return the columns of a query's answer and the values that they bind."""
@@ -259,8 +271,22 @@ def _attributes(decrypted: bytes | None) -> Json:
     return document.get("j", {})
 
 
-def _found(level: Level, row: asyncpg.Record) -> Found:
-    study = StudyRow(
+async def studies_of(db: Connection, keys: PhiKeys, ids: Sequence[int]) -> list[StudyRow]:
+    """Return studies by the ids of their rows, in that order, without those that are gone.
+
+    Raises:
+        UnreadableRow: PHI_KEYS does not hold a row's key.
+    """
+    columns = _STUDY.format(study="pgp_sym_decrypt_bytea(s.phi, ($1::text[])[s.phi_key])")
+    try:
+        rows = await db.fetch(_STUDIES_OF.format(columns), keys.by_id(), list(ids))
+    except asyncpg.ExternalRoutineInvocationError as error:
+        raise UnreadableRow("a row cannot be decrypted with PHI_KEYS") from error
+    return [_study(row) for row in rows]
+
+
+def _study(row: asyncpg.Record) -> StudyRow:
+    return StudyRow(
         study_instance_uid=row["study_instance_uid"],
         study_date=row["study_date"],
         study_time=row["study_time"],
@@ -278,6 +304,10 @@ def _found(level: Level, row: asyncpg.Record) -> Found:
         completed_at=row["completed_at"],
         attributes=_attributes(row["study_phi"]),
     )
+
+
+def _found(level: Level, row: asyncpg.Record) -> Found:
+    study = _study(row)
     if level is Level.STUDY:
         return Found(study)
     series = SeriesRow(

@@ -49,6 +49,7 @@ _MOMENTS: Final = {
     "PerformedProcedureStepStartDate": "PerformedProcedureStepStartTime",
 }
 _MATCHES: Final = "SELECT 1 FROM {} WHERE {}"
+_IDS: Final = "SELECT s.id FROM index.study s WHERE {} ORDER BY {}"
 _COUNT: Final = "SELECT count(*) FROM ({} LIMIT {}) AS counted"
 _LITERAL: Final = re.compile(r"[\\%_]")
 
@@ -143,6 +144,12 @@ class Builder:
         statement = Statement()
         where = self._where(statement)
         return _MATCHES.format(_FROM[self.query.level], where), statement.values
+
+    def ids(self) -> tuple[str, list[Any]]:
+        """Return the statement with the row ids of studies, all of them, in the order of pages."""
+        statement = Statement()
+        where = self._where(statement)
+        return _IDS.format(where, _ORDER[Level.STUDY]), statement.values
 
     def _where(self, statement: Statement) -> str:
         query = self.query

@@ -13,7 +13,7 @@ import orjson
 
 from darkroom_common.dicom.json_model import texts
 from darkroom_common.index.fields import BY_KEYWORD
-from darkroom_common.index.rows import Json
+from darkroom_common.index.rows import Json, StudyRow
 from darkroom_common.postgres.phi import PhiKeys
 from darkroom_common.postgres.pool import Connection
 
@@ -91,6 +91,29 @@ async def stored_studies(db: Connection, studies: Sequence[str]) -> set[str]:
 def first_text(attributes: Json, keyword: str) -> str:
     """Return the first value of an attribute as text, or nothing."""
     return next(iter(texts(attributes.get(BY_KEYWORD[keyword].tag))), "")
+
+
+def moment_of(row: StudyRow) -> dt.datetime | None:
+    """Return when a study was, in UTC; where it names no zone, its clock is taken for that."""
+    if row.study_date is None:
+        return None
+    zone = _zone(first_text(row.attributes, "TimezoneOffsetFromUTC"))
+    local = dt.datetime.combine(row.study_date, row.study_time or dt.time(), zone)
+    try:
+        return local.astimezone(dt.UTC)
+    except OverflowError:  # the first or the last day that there is
+        return local.replace(tzinfo=dt.UTC)
+
+
+def _zone(offset: str) -> dt.tzinfo:
+    """Return the zone of `+HHMM` (PS3.3 C.12.1.1.8); UTC for what is none."""
+    sign, digits = offset[:1], offset[1:]
+    if sign not in ("+", "-") or len(digits) != len("HHMM") or not digits.isdecimal():
+        return dt.UTC
+    ahead = dt.timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
+    if ahead >= dt.timedelta(days=1):
+        return dt.UTC
+    return dt.timezone(ahead if sign == "+" else -ahead)
 
 
 def _attributes(decrypted: bytes | None) -> Json:

@@ -222,6 +222,9 @@ class TransmitJobChanged(Event):
     destination: str = Field(max_length=64)
     state: TransmitState
     attempt: int = Field(default=0, ge=0)
+    reason: str = Field(
+        default="", max_length=500, description="a word of docs/transmit.md, if not all is well"
+    )
 
 
 class PrintJobChanged(Event):
@@ -232,6 +235,9 @@ class PrintJobChanged(Event):
     job_id: MessageId
     printer: str = Field(max_length=64)
     state: PrintState
+    reason: str = Field(
+        default="", max_length=500, description="for people, without PHI, if not all is well"
+    )
 
 
 class CommandRefused(Event):

@@ -309,18 +309,22 @@ def _forget_cached(file: BinaryIO) -> None:
     os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def open_store(url: str) -> ObjectStore:
+def open_store(url: str, *, setting: str = "STORE_URL") -> ObjectStore:
     """Return the store that a URL names: `file:///path` today.
+
+    Args:
+        url: of the store.
+        setting: that has said it, for whoever set it wrong.
 
     Raises:
         ConfigurationError: another scheme, or a path that is not absolute.
     """
     parts = urlsplit(url)
     if parts.scheme != "file" or parts.netloc not in ("", "localhost") or not parts.path:
-        raise ConfigurationError("STORE_URL is file:///absolute/path")
+        raise ConfigurationError(f"{setting} is file:///absolute/path")
     root = Path(unquote(parts.path))
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigurationError(f"STORE_URL: cannot make {root}: {error.strerror}") from error
+        raise ConfigurationError(f"{setting}: cannot make {root}: {error.strerror}") from error
     return FileSystemStore(root)

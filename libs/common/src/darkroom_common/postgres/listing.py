@@ -54,7 +54,11 @@ OLDEST_JOBS: Final = Order(NEWEST_JOBS.columns)
 
 
 async def page(
-    db: Connection, source: str, window: Window, equal: Mapping[str, object] | None = None
+    db: Connection,
+    source: str,
+    window: Window,
+    equal: Mapping[str, object] | None = None,
+    bound: Sequence[object] = (),
 ) -> Rows:
     """Return the rows of a window.
 
@@ -63,8 +67,9 @@ async def page(
         source: a SELECT of our own words with the columns of the order. Values are in `equal`.
         window: which rows.
         equal: column to value; None restricts nothing.
+        bound: what the source refers to as $1 and so on.
     """
-    values: list[object] = []
+    values: list[object] = list(bound)
 
     def bind(value: object, kind: str) -> str:
         values.append(value)

@@ -228,6 +228,12 @@ ROUTED: Final = Counter("darkroom_routed_instances_total", "Instances routed.", 
 LOGINS: Final = Counter(
     "darkroom_logins_total", "Attempts to sign in; accepted, refused, locked or busy.", ["result"]
 )
+EXPORTS: Final = Counter(
+    "darkroom_exports_total", "Exports that have entered a state.", ["format", "state"]
+)
+MAILS: Final = Counter(
+    "darkroom_mails_total", "E-mail that has entered a state.", ["template", "state"]
+)
 HTTP_REQUESTS: Final = Counter(
     "darkroom_http_requests_total", "Requests answered.", ["method", "route", "status"]
 )

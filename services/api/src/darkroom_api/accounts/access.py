@@ -71,6 +71,12 @@ ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("GET", "/api/v1/studies/search"): _P.STUDIES_READ,
     ("GET", "/api/v1/studies/filters"): _P.STUDIES_READ,
     ("GET", "/api/v1/studies/{exam_id:path}"): _P.STUDIES_READ,
+    ("POST", "/api/v1/studies/export"): _P.EXPORTS_CREATE,
+    # Whose they are, and who else may see them, the routes know: others get 404.
+    ("GET", "/api/v1/exports"): Open.SIGNED_IN,
+    ("GET", "/api/v1/exports/{job}/status"): Open.SIGNED_IN,
+    ("GET", "/api/v1/exports/{job}/download"): Open.SIGNED_IN,
+    ("DELETE", "/api/v1/exports/{job}"): Open.SIGNED_IN,
     **_five(DESTINATIONS),
     **_five(RULES),
     **_five(PRINTERS),

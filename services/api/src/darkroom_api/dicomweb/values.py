@@ -1,6 +1,5 @@
 """WADO-RS: frames and bulk data of one instance (PS3.18 sections 10.4.1.1.6 and .5)."""
 
-import re
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
@@ -19,11 +18,10 @@ from darkroom_api.http.deadline import wait_for_another
 from darkroom_api.http.documented import body, errors
 from darkroom_api.http.errors import ApiError, Code, bad_request, not_acceptable
 from darkroom_api.http.parts import parts_of
-from darkroom_api.http.responses import begin
+from darkroom_api.http.responses import begin, ranged
 from darkroom_common.dicom.syntaxes import EXPLICIT_LITTLE, NATIVE, OCTETS, media_type
 from darkroom_common.index.rows import StoredInstance
 
-_RANGE: Final = re.compile(r"^bytes=(\d{0,18})-(\d{0,18})$")
 _INSTANCE: Final = "/dicom-web/studies/{study}/series/{series}/instances/{instance}"
 
 
@@ -121,32 +119,18 @@ def _prefers_single(ranges: Sequence[MediaRange]) -> bool | None:
 
 
 async def _ranged(request: Request, value: Found) -> Response:
-    """Return the value alone, or the one range of it that is asked for (RFC 9110 section 14)."""
-    size = value.lengths[0]
-    headers = {"content-type": OCTETS, "accept-ranges": "bytes"}
-    first, last, status = 0, size - 1, 200
-    found = _RANGE.match(request.headers.get("range", ""))
-    if found is not None and found.group() != "bytes=-":
-        low, high = found.groups()
-        first = int(low) if low else max(0, size - int(high))
-        last = min(int(high), size - 1) if low and high else size - 1
-        if (high and low and int(high) < int(low)) or first >= size or (not low and int(high) == 0):
-            await value.close()
-            raise ApiError(
-                416,
-                Code.RANGE_NOT_SATISFIABLE,
-                "The range lies outside of the value.",
-                headers={"Content-Range": f"bytes */{size}"},
-            )
-        status = 206
-        headers["content-range"] = f"bytes {first}-{last}/{size}"
-    length = last - first + 1
-    headers["content-length"] = str(length)
-    if not length:
+    """Return the value alone, or the one range of it that is asked for."""
+    try:
+        part = ranged(request, value.lengths[0])
+    except ApiError:
         await value.close()
-        return Response(b"", status, headers=headers)
-    chunks = await begin(value.closing(value.value(0, first, length)))
-    return StreamingResponse(chunks, status, headers=headers)
+        raise
+    headers = {"content-type": OCTETS, **part.headers}
+    if not part.length:
+        await value.close()
+        return Response(b"", part.status, headers=headers)
+    chunks = await begin(value.closing(value.value(0, part.first, part.length)))
+    return StreamingResponse(chunks, part.status, headers=headers)
 
 
 def add(app: FastAPI) -> None:

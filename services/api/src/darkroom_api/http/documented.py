@@ -17,6 +17,7 @@ _ERRORS: Final = {
     404: "There is no such study, series, instance, frame or other thing.",
     406: "None of the accepted media types can be answered.",
     409: "It is there already, is still in use, or its state does not allow this.",
+    410: "It was there, and is gone for good.",
     412: "It is not of the version that `If-Match` names any more.",
     413: "The body is too large.",
     416: "The range lies outside of the value.",

@@ -8,7 +8,7 @@ import base64
 import binascii
 import datetime as dt
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import not_
 from typing import Any, Final, Generic, Literal, TypeVar
@@ -60,11 +60,13 @@ class Catalogue(Generic[Item]):
         source: a SELECT of our own words with the columns of the orders.
         orders: by the words of `sort`.
         shown: makes an item of a row.
+        bound: the values that the source refers to as $1 and so on.
     """
 
     source: str
     orders: Mapping[str, Order]
     shown: Callable[[Any], Item]
+    bound: Sequence[object] = ()
 
 
 class JobsQuery(ListQuery):
@@ -122,7 +124,8 @@ async def list_of(
         keys = cursor_keys(asked.cursor, sort, list(order.columns.values()))
         window = Window(order, asked.page_size, after=keys)
     async with parts_of(request.scope).database.acquire() as db:
-        found = await page(db, catalogue.source, window, {**asked.narrowed(), **(equal or {})})
+        narrowed = {**asked.narrowed(), **(equal or {})}
+        found = await page(db, catalogue.source, window, narrowed, catalogue.bound)
     cursor = None if found.last is None else cursor_of(sort, found.last)
     set_headers(request, response, asked, found.total, cursor)
     return Listed(

@@ -18,11 +18,10 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from darkroom_api.accounts.guard import still_holds
-from darkroom_api.http.documented import parameter
-from darkroom_api.http.errors import ApiError, Code, invalid, token_invalid
+from darkroom_api.http.errors import ApiError, Code
 from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.parts import parts_of
+from darkroom_api.jobs.once import KEY_LIFETIME, Asked, Once, require_authority
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.messages.base import Command, Message
 from darkroom_common.messages.events import CommandRefused
@@ -33,17 +32,9 @@ from darkroom_common.topology import API_REFUSALS
 
 log = get_logger(__name__)
 LOOK_SECONDS: Final = 5.0
-KEY_LIFETIME: Final = timedelta(hours=24)
-"""How long an `Idempotency-Key` answers the same job, and how long a taken row stays at least."""
 ENDED_LIFETIME: Final = timedelta(days=30)
 _REFUSALS: Final = Inbox("api", API_REFUSALS.name)
-_KEY_LENGTH: Final = 255
-IDEMPOTENCY_KEY: Final = parameter(
-    "Idempotency-Key",
-    "The same key and request within 24 hours answers the same job; another request with it is"
-    " refused (422, code 4001).",
-    place="header",
-)
+_ONCE: Final = Once("accepted", "job_id")
 _UNTAKEN: Final = (
     "a.kind = '{name}' AND a.taken_at IS NULL"
     " AND NOT EXISTS (SELECT FROM {table} AS o WHERE o.id = a.job_id)"
@@ -55,20 +46,11 @@ _TAKEN: Final = (
     " AND EXISTS (SELECT FROM {table} AS o WHERE o.id = a.job_id)"
 )
 _WAITS: Final = "SELECT a.state, a.command_id FROM api.accepted AS a WHERE a.job_id = $1 AND {}"
-# Whoever ends the session, or somebody's account with all sessions, waits for what is under way.
 _ADD: Final = (
     "INSERT INTO api.accepted (job_id, command_id, kind, command, user_id, requested_by,"
     " idempotency_key, fingerprint, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
     " ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING"
     " RETURNING job_id"
-)
-_FORGET_KEY: Final = (
-    "UPDATE api.accepted SET idempotency_key = NULL WHERE user_id = $1 AND idempotency_key = $2"
-    " AND created_at <= now() - $3::interval"
-)
-_SAME_KEY: Final = (
-    "SELECT job_id, fingerprint FROM api.accepted WHERE user_id = $1 AND idempotency_key = $2"
-    " AND created_at > now() - $3::interval"
 )
 # A drainer holds the rows that it publishes: what is on its way is passed over.
 _WITHDRAW: Final = (
@@ -140,26 +122,6 @@ class Accepted(BaseModel):
     status_url: str
 
 
-@dataclass(frozen=True)
-class _Request:
-    """What makes a request the same as an earlier one of the same user."""
-
-    key: bytes | None
-    fingerprint: bytes
-
-    @classmethod
-    def of(cls, request: Request, given: BaseModel) -> "_Request":
-        blind = parts_of(request.scope).blind
-        text = json.dumps([request.url.path, given.model_dump(mode="json")], sort_keys=True)
-        key = request.headers.get("idempotency-key")
-        if key is not None and not 0 < len(key) <= _KEY_LENGTH:
-            raise invalid("Idempotency-Key", f"It has 1 to {_KEY_LENGTH} characters.")
-        return cls(
-            None if key is None else blind.token("Idempotency-Key", "value", key),
-            blind.token("request", "value", text),
-        )
-
-
 async def accept(
     request: Request,
     response: Response,
@@ -180,43 +142,23 @@ async def accept(
     Raises:
         ApiError: 422, the key came with another request; and what `command` raises.
     """
-    asked = _Request.of(request, given)
-    job_id = await _repeated(request, asked)
-    if job_id is None:
-        job_id = await _keep(request, asked, view, await command())
-    if job_id is None:  # at the same time the same key was used by another request, which has won
-        job_id = await _repeated(request, asked)
-    if job_id is None:
-        raise ApiError(409, Code.CONFLICT, "The Idempotency-Key was in use; ask again.")
+
+    async def keep(asked: Asked) -> str | None:
+        return await _keep(request, asked, view, await command())
+
+    job_id = await _ONCE.job(request, given, keep)
     url = f"{view.path}/{job_id}"
     response.headers["location"] = url
     return Accepted(job_id=job_id, status_url=url)
 
 
-async def _repeated(request: Request, asked: _Request) -> str | None:
-    if asked.key is None:
-        return None
-    user = principal_of(request.scope).user_id
-    async with parts_of(request.scope).database.acquire() as db:
-        row = await db.fetchrow(_SAME_KEY, user, asked.key, KEY_LIFETIME)
-    if row is None:
-        return None
-    if row["fingerprint"] != asked.fingerprint:
-        raise invalid("Idempotency-Key", "It has come with another request.")
-    job_id: str = row["job_id"]
-    return job_id
-
-
-async def _keep(request: Request, asked: _Request, view: JobView, command: Command) -> str | None:
+async def _keep(request: Request, asked: Asked, view: JobView, command: Command) -> str | None:
     """Return the job, once it and its message are durable; None when the key is taken."""
     parts, principal = parts_of(request.scope), principal_of(request.scope)
     body = command.model_dump(mode="json", exclude={"id", "occurred_at", "sealed"})
     async with parts.database.transaction() as db:
-        if not await still_holds(db, principal):
-            parts.guard.forget()
-            raise token_invalid()
-        if asked.key is not None:
-            await db.execute(_FORGET_KEY, principal.user_id, asked.key, KEY_LIFETIME)
+        await require_authority(db, request)
+        await _ONCE.forget(db, request, asked)
         job_id: str | None = await db.fetchval(
             _ADD,
             body["job_id"],

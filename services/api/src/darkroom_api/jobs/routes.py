@@ -25,7 +25,8 @@ from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.lists import JOBS, LINKED, Catalogue, JobsQuery, Listed, list_of
 from darkroom_api.http.parts import parts_of
 from darkroom_api.http.typed import typed
-from darkroom_api.jobs.accepted import IDEMPOTENCY_KEY, JobView, withdraw
+from darkroom_api.jobs.accepted import JobView, withdraw
+from darkroom_api.jobs.once import IDEMPOTENCY_KEY
 from darkroom_common.messages.base import MessageId
 from darkroom_common.messages.base import Request as Asked
 from darkroom_common.postgres.pool import Connection

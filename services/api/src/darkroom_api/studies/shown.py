@@ -9,6 +9,7 @@ from darkroom_api.studies.examinations import Examination, ExamStatus
 from darkroom_common.dicom.json_model import texts
 from darkroom_common.index.fields import BY_KEYWORD
 from darkroom_common.index.rows import Json, SeriesRow, StudyRow
+from darkroom_common.index.studies import moment_of
 
 Status = Literal["receiving", "complete", "verified", "archived"]
 
@@ -131,7 +132,7 @@ def study(row: StudyRow, exam: Examination, institution: str) -> dict[str, objec
         "exam_id": accession or row.study_instance_uid,
         "exam_status": exam.exam_status,
         "exam_source": next(iter(row.calling_ae_titles), ""),
-        "order_datetime": _moment(row),
+        "order_datetime": moment_of(row),
         "physician_name": exam.physician_name,
         "institution": institution,
         "study_instance_uid": row.study_instance_uid,
@@ -157,28 +158,6 @@ def study(row: StudyRow, exam: Examination, institution: str) -> dict[str, objec
         "last_instance_at": row.last_instance_at,
         "completed_at": row.completed_at,
     }
-
-
-def _moment(row: StudyRow) -> dt.datetime | None:
-    if row.study_date is None:
-        return None
-    zone = _zone(text(row.attributes, "TimezoneOffsetFromUTC"))
-    local = dt.datetime.combine(row.study_date, row.study_time or dt.time(), zone)
-    try:
-        return local.astimezone(dt.UTC)
-    except OverflowError:  # the first or the last day that there is
-        return local.replace(tzinfo=dt.UTC)
-
-
-def _zone(offset: str) -> dt.tzinfo:
-    """Return the zone of `+HHMM` (PS3.3 C.12.1.1.8); UTC for what is none."""
-    sign, digits = offset[:1], offset[1:]
-    if sign not in ("+", "-") or len(digits) != len("HHMM") or not digits.isdecimal():
-        return dt.UTC
-    ahead = dt.timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
-    if ahead >= dt.timedelta(days=1):
-        return dt.UTC
-    return dt.timezone(ahead if sign == "+" else -ahead)
 
 
 def series(study_uid: str, row: SeriesRow) -> Series:

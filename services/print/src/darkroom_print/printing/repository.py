@@ -223,4 +223,6 @@ class PrintJobs:
 
 
 def _event(row: Row) -> PrintJobChanged:
-    return PrintJobChanged(job_id=row["id"], printer=row["printer"], state=row["state"])
+    return PrintJobChanged(
+        job_id=row["id"], printer=row["printer"], state=row["state"], reason=row["reason"]
+    )

@@ -248,6 +248,7 @@ def _event(row: Row) -> TransmitJobChanged:
         destination=row["destination"],
         state=row["state"],
         attempt=row["attempts"],
+        reason=row["reason"],
     )
 
 

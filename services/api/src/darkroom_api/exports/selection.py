@@ -1,0 +1,20 @@
+"""Which studies an export has: those that the search finds with the same filters."""
+
+from typing import Any, Final
+
+from darkroom_api.exports.making import Select
+from darkroom_api.studies.search import StudyFilters, query_of
+from darkroom_common.index.reader import IndexReader
+from darkroom_common.postgres.phi import BlindIndex
+
+_NOTHING: Final = "SELECT id FROM index.study WHERE false"
+
+
+def selection(reader: IndexReader, blind: BlindIndex) -> Select:
+    """Return what makes a statement of filters."""
+
+    def select(filters: Any) -> tuple[str, list[Any]]:
+        query = query_of(StudyFilters.model_validate(filters), blind)
+        return (_NOTHING, []) if query is None else reader.ids(query)
+
+    return select

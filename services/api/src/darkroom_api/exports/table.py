@@ -1,0 +1,85 @@
+"""What an export is made of: columns and rows, the same for every format."""
+
+import datetime as dt
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Value = str | int | dt.date | dt.datetime | None
+Row = Sequence[Value]
+Kind = Literal["text", "number", "date", "moment"]
+"""Of the values of a column. A moment has no zone: it is as a modality has it, or UTC."""
+_CONTROLS: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]")
+_BEGINS_FORMULA: Final = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What spreadsheets take for the beginning of a formula, in full width as well."""
+_MOMENT: Final = "%Y-%m-%d %H:%M:%S"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of an export.
+
+    Attributes:
+        width: in characters, as far as there is room.
+    """
+
+    name: str
+    title: str
+    width: int = 16
+    kind: Kind = "text"
+
+
+@dataclass(frozen=True)
+class Table:
+    """All of an export.
+
+    Attributes:
+        total: rows that were found; fewer come when some are deleted meanwhile.
+        rows: can be gone through once.
+        made_at: when it was begun, UTC.
+        made_for: a user name.
+    """
+
+    title: str
+    columns: Sequence[Column]
+    total: int
+    rows: Iterable[Row]
+    made_at: dt.datetime
+    made_for: str
+
+
+def one_line(text: str) -> str:
+    """Return a text without what is no character to be seen: line ends, tabs, controls."""
+    return _CONTROLS.sub(" ", text)
+
+
+def no_formula(text: str) -> str:
+    """Return a text that no spreadsheet takes for a formula when it reads it from a file."""
+    odd = text[:1] in ("\t", "\r", "\n") or text.lstrip().startswith(_BEGINS_FORMULA)
+    return f"'{one_line(text)}" if odd else one_line(text)
+
+
+def as_text(value: Value) -> str:
+    """Return a value for people: dates as ISO 8601 has them."""
+    match value:
+        case None:
+            return ""
+        case str():
+            return value
+        case dt.datetime():
+            return value.strftime(_MOMENT)
+        case _:
+            return str(value)
+
+
+def batches(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
+    """Yield rows some at a time."""
+    some: list[Row] = []
+    for row in rows:
+        some.append(row)
+        if len(some) == size:
+            yield some
+            some = []
+    if some:
+        yield some

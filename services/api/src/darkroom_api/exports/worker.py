@@ -1,0 +1,193 @@
+"""`python -m darkroom_api.exports.worker`: makes the file of one export.
+
+A task is a line of JSON from the API, whose own process does nothing of this. What it answers are
+lines: `{"total": n}` when the studies are found, `{"done": n}` now and then, and at last
+`{"size": n, "rows": n}` or `{"error": word, "reason": text}`. Which studies there are is found once
+and for all; each is read when its row is written. The file is sealed on its way into the store: it
+is nowhere in the clear. When nobody reads the lines any more, the process ends with the next one.
+"""
+
+import asyncio
+import datetime as dt
+import os
+import sys
+from array import array
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import AsyncExitStack
+from typing import Any, Final
+
+import asyncpg
+import orjson
+
+from darkroom_api.exports.columns import COLUMNS, INSTITUTION, Exam, row_maker
+from darkroom_api.exports.formats import FORMATS, writer
+from darkroom_api.exports.table import Row, Table
+from darkroom_api.exports.values import plain
+from darkroom_common.errors import DarkroomError, DependencyUnavailable
+from darkroom_common.index.reader import IndexReader, UnreadableRow, studies_of
+from darkroom_common.objects.sealed import sealed
+from darkroom_common.objects.store import open_store
+from darkroom_common.postgres.phi import BlindIndex, PhiKeys
+from darkroom_common.postgres.pool import Connection, open_database
+from darkroom_common.workers import answer_tasks
+
+STATEMENT_SECONDS: Final = 600.0
+AWAY: Final = "away"
+NEVER: Final = "never"
+_CHUNK: Final = 500
+"""Studies that are read and written at once."""
+_NICE: Final = 10
+"""Whoever waits for an answer goes first."""
+_LINES: Final = 5000
+_SAID: Final = (  # examination_pkey
+    "SELECT study_instance_uid, exam_status, coalesce(pgp_sym_decrypt(physician,"
+    " coalesce(($2::text[])[phi_key], '')), '') FROM api.examination"
+    " WHERE study_instance_uid = ANY($1::text[])"
+)
+_PENDING: Final = ("pending", "")
+
+
+class TooMany(DarkroomError):
+    """More studies than the format takes; the text is for people."""
+
+
+def tell(**said: object) -> None:
+    """Send a line, at once."""
+    sys.stdout.buffer.write(orjson.dumps(said) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+class Studies:
+    """The studies of an export, read some at a time while those before are written."""
+
+    def __init__(
+        self,
+        db: Connection,
+        keys: PhiKeys,
+        run: Callable[[Any], Any],
+        institutions: Callable[[list[str]], Awaitable[dict[str, str]]] | None,
+    ) -> None:
+        self._db = db
+        self._keys = keys
+        self._run = run
+        self._institutions = institutions
+        self._ids = array("q")
+
+    async def find(self, sql: str, values: list[Any], most: int) -> int:
+        """Find which there are; return how many.
+
+        Raises:
+            TooMany, UnreadableRow: see there.
+        """
+        try:
+            async with self._db.transaction(readonly=True):
+                async for row in self._db.cursor(sql, *values, prefetch=_LINES):
+                    self._ids.append(row[0])
+                    if len(self._ids) > most:
+                        raise TooMany(
+                            f"More than {most} studies are too many for this format;"
+                            " narrow the filters, or take another one."
+                        )
+        except asyncpg.ExternalRoutineInvocationError as error:
+            raise UnreadableRow("a row cannot be decrypted with PHI_KEYS") from error
+        return len(self._ids)
+
+    async def _read(self, start: int) -> list[Exam]:
+        studies = await studies_of(self._db, self._keys, self._ids[start : start + _CHUNK])
+        uids = [study.study_instance_uid for study in studies]
+        rows = await self._db.fetch(_SAID, uids, self._keys.by_id())
+        said = {uid: (status, name) for uid, status, name in rows}
+        places = {} if self._institutions is None else await self._institutions(uids)
+        return [
+            Exam(
+                study,
+                *said.get(study.study_instance_uid, _PENDING),
+                places.get(study.study_instance_uid, ""),
+            )
+            for study in studies
+        ]
+
+    def rows(self, columns: list[str]) -> Iterator[Row]:
+        """Yield the rows, and tell how far it is."""
+        made = row_maker(columns)
+        coming = self._begin(0)
+        for start in range(0, len(self._ids), _CHUNK):
+            exams = self._run(_result(coming))
+            coming = self._begin(start + _CHUNK)
+            yield from map(made, exams)
+            tell(done=min(start + _CHUNK, len(self._ids)))
+        self._run(_result(coming))
+
+    def _begin(self, start: int) -> "asyncio.Task[list[Exam]]":
+        """Have the server work at the next ones, which it does while this process writes."""
+
+        async def begin() -> asyncio.Task[list[Exam]]:
+            task = asyncio.create_task(self._read(start))
+            await asyncio.sleep(0)
+            return task
+
+        task: asyncio.Task[list[Exam]] = self._run(begin())
+        return task
+
+
+async def _result(task: "asyncio.Task[list[Exam]]") -> list[Exam]:
+    return await task
+
+
+def _counted(pieces: Iterable[bytes], sizes: list[int]) -> Iterator[bytes]:
+    for piece in pieces:
+        sizes.append(len(piece))
+        yield piece
+
+
+def _make(task: dict[str, Any], run: Callable[[Any], Any], until: AsyncExitStack) -> None:
+    """Make the file of a task."""
+    keys = PhiKeys.parse(task["phi_keys"])
+    store = open_store(task["store_url"])
+    database = run(
+        until.enter_async_context(
+            open_database(
+                task["postgres_url"], service="exports", size=2, seconds=STATEMENT_SECONDS
+            )
+        )
+    )
+    db = run(until.enter_async_context(database.acquire()))
+    blind = BlindIndex(b"")  # nothing is searched for by it
+    reader = IndexReader(database, keys=keys, blind=blind)
+    wanted = INSTITUTION in task["columns"]
+    studies = Studies(db, keys, run, reader.institutions if wanted else None)
+    total = run(studies.find(task["sql"], plain(task["values"]), FORMATS[task["format"]].most))
+    tell(total=total)
+    table = Table(
+        "Studies",
+        [COLUMNS[name] for name in task["columns"]],
+        total,
+        studies.rows(task["columns"]),
+        dt.datetime.fromisoformat(task["made_at"]),
+        task["made_for"],
+    )
+    sizes: list[int] = []
+    content = _counted(writer(task["format"])(table), sizes)
+    store.put_now(task["key"], sealed(keys, content, purpose=task["purpose"]))
+    tell(size=sum(sizes), rows=total)
+
+
+def answer(line: bytes) -> Iterable[bytes]:
+    """Do a task; its lines are sent while it is done."""
+    os.nice(_NICE - os.nice(0))
+    task = orjson.loads(line)
+    with asyncio.Runner() as runner:
+        until = AsyncExitStack()
+        try:
+            _make(task, runner.run, until)
+        except DependencyUnavailable as error:
+            tell(error=AWAY, reason=str(error))
+        except DarkroomError as error:
+            tell(error=NEVER, reason=str(error))
+        finally:
+            runner.run(until.aclose())
+    return ()
+
+
+if __name__ == "__main__":
+    answer_tasks(answer)

@@ -1,0 +1,122 @@
+"""The jobs that the API does itself, beside answering: exports and e-mail."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Any, Final
+
+from darkroom_api.exports import making
+from darkroom_api.exports.making import Files, Making, Select
+from darkroom_api.exports.repository import Exports
+from darkroom_api.jobs.running import run_jobs
+from darkroom_api.mail.delivery import Delivery, MailServer
+from darkroom_api.mail.notices import INBOX, Notices
+from darkroom_api.mail.repository import Mail
+from darkroom_api.settings import ApiSettings
+from darkroom_common.amqp.broker import Broker
+from darkroom_common.jobs.lease import Claims
+from darkroom_common.jobs.table import JobTable
+from darkroom_common.jobs.tidy import Removal, tidy
+from darkroom_common.objects.store import open_store
+from darkroom_common.postgres.outbox import Outbox
+from darkroom_common.postgres.phi import PhiKeys
+from darkroom_common.postgres.pool import Database, open_database
+from darkroom_common.seal import Seal
+from darkroom_common.topology import API_NOTICES
+from darkroom_common.workers import open_workers
+
+CONNECTIONS: Final = 4
+"""For claims, leases and ends of jobs, and one that holds the name of the replica."""
+MAIL_KEPT: Final = timedelta(days=7)
+_HIDDEN: Final = ".exports"
+
+
+@dataclass(frozen=True)
+class OwnJobs:
+    """What routes ask of the jobs, and what runs them."""
+
+    exports: Exports
+    making: Making
+    mail: Mail
+    works: tuple[Callable[[], Awaitable[None]], ...]
+    claims: tuple[Claims[Any], ...]
+    database: Database
+    replica: str
+    notices: Notices
+
+    async def run(self) -> None:
+        """Run them until cancelled; see `run_jobs`."""
+        await run_jobs(self.database, self.claims, self.works, host=self.replica)
+
+    async def notice(self, broker: Broker) -> None:
+        """Take what others have to tell, until cancelled."""
+        await broker.consume(API_NOTICES, self.notices.handle)
+
+    async def tidy(self) -> None:
+        """Forget e-mail that is over, until cancelled."""
+        sent = Removal("mail", self.mail.table.remove, MAIL_KEPT)
+        await tidy(self.database, inboxes=(INBOX,), removals=(sent,))
+
+
+@asynccontextmanager
+async def open_own_jobs(
+    settings: ApiSettings, *, keys: PhiKeys, outbox: Outbox, select: Select
+) -> AsyncIterator[OwnJobs]:
+    """Hold them for the length of a block, with connections and processes of their own."""
+    seal = Seal(keys)
+    url = settings.exports_url or f"{settings.store_url.rstrip('/')}/{_HIDDEN}"
+    files = Files(open_store(url, setting="EXPORTS_URL"), url, keys)
+    async with (
+        open_database(
+            settings.postgres_url.get_secret_value(), service="api-jobs", size=CONNECTIONS
+        ) as database,
+        open_workers(
+            making.MODULE, str(making.MEMORY), processes=settings.exports_at_once, kept=0
+        ) as workers,
+    ):
+        claims = partial(_claims, database, settings.lease_seconds)
+        exports = Exports(outbox)
+        mail = Mail(outbox, seal, enabled=settings.smtp_host is not None)
+        made = Making(
+            claims(exports.table),
+            exports,
+            workers,
+            files,
+            select,
+            seal,
+            settings.postgres_url,
+            settings.phi_keys,
+            settings.exports_at_once,
+            mail,
+        )
+        works = [made.runner.run, made.sweep]
+        kinds: list[Claims[Any]] = [made.claims]
+        server = _server(settings)
+        if server is not None:
+            sending = claims(mail.table)
+            works.append(Delivery(sending, mail, server, settings.public_url or "").runner.run)
+            kinds.append(sending)
+        notices = Notices(database, mail, settings.mail_operators)
+        yield OwnJobs(
+            exports, made, mail, tuple(works), tuple(kinds), database, settings.replica, notices
+        )
+
+
+def _claims(database: Database, lease_seconds: float, table: JobTable[Any]) -> Claims[Any]:
+    return Claims(table, database, "", lease_seconds)
+
+
+def _server(settings: ApiSettings) -> MailServer | None:
+    if settings.smtp_host is None or settings.mail_from is None:
+        return None
+    return MailServer(
+        settings.smtp_host,
+        settings.smtp_port,
+        settings.smtp_security,
+        settings.smtp_ca,
+        settings.smtp_username,
+        settings.smtp_password,
+        settings.mail_from,
+    )
