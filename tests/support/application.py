@@ -27,6 +27,7 @@ def an_app() -> FastAPI:
             flow=missing,
             dead_letters=missing,
             own=missing,
+            provider=missing,
             broker=missing,
             database=missing,
             outbox=missing,

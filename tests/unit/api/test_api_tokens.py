@@ -198,3 +198,21 @@ def test_time_is_kept_with_a_small_leeway(tokens: AccessTokens, clock: StillCloc
     clock.time = start - timedelta(seconds=61)
     with pytest.raises(InvalidToken):
         tokens.verify(token)
+
+
+def test_a_token_of_ed25519_is_ours_alone(clock: StillClock) -> None:
+    by_key_pair = AccessTokens(KEY, clock, "EdDSA")
+    token = issue(by_key_pair)
+    assert by_key_pair.verify(token).user_id == USER
+    header = json.loads(base64.urlsafe_b64decode(token.partition(".")[0] + "=="))
+    assert header == {"alg": "Ed25519", "typ": "at+jwt"}
+    for other, given in (
+        (AccessTokens(KEY, clock), token),  # the algorithm of the setting, and no other
+        (by_key_pair, issue(AccessTokens(KEY, clock))),
+        (AccessTokens(b"x" * 32, clock, "EdDSA"), token),
+        (by_key_pair, forge({"alg": "Ed25519", "typ": "at+jwt"}, good(clock))),
+        (by_key_pair, token[:-4] + "AAAA"),
+    ):
+        with pytest.raises(InvalidToken):
+            other.verify(given)
+    assert by_key_pair.verify(issue(AccessTokens(KEY, clock, "EdDSA"))).session_id == SESSION

@@ -76,6 +76,10 @@ spec:
         - name: DARKROOM_SMTP_PASSWORD_FILE
           value: /run/secrets/darkroom/smtp-password
         {{- end }}
+        {{- if ($values.oidc | default dict).existingSecret }}
+        - name: DARKROOM_OIDC_CLIENT_SECRET_FILE
+          value: /run/secrets/darkroom/oidc-client-secret
+        {{- end }}
       ports:
         - name: health
           containerPort: 9090
@@ -170,6 +174,15 @@ spec:
               items:
                 - key: {{ .key }}
                   path: smtp-password
+          {{- end }}
+          {{- end }}
+          {{- with $values.oidc }}
+          {{- if .existingSecret }}
+          - secret:
+              name: {{ .existingSecret }}
+              items:
+                - key: {{ .key }}
+                  path: oidc-client-secret
           {{- end }}
           {{- end }}
           {{- if $facts.keys }}

@@ -17,6 +17,7 @@ from darkroom_api.http.parts import Parts
 from darkroom_api.jobs import print as print_jobs
 from darkroom_api.jobs import retrieve as retrieve_jobs
 from darkroom_api.jobs import transmit as transmit_jobs
+from darkroom_api.oidc import routes as oidc
 from darkroom_api.people import api_keys, roles, users
 from darkroom_api.remote import procedure_steps as mpps
 from darkroom_api.remote import query as remote
@@ -30,6 +31,7 @@ _MODULES: Final = (
     auth,
     audit,
     own_account,
+    oidc,
     users,
     roles,
     api_keys,

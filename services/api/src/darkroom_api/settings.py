@@ -78,6 +78,25 @@ class ApiSettings(WorkerSettings):
         min_length=12,
         description="of `admin`, the first administrator; needed until there is one",
     )
+    oidc_issuer: str | None = Field(
+        default=None,
+        pattern=r"^(https://[^\s?#]+|http://(localhost|127\.0\.0\.1)(:\d+)?[^\s?#]*)$",
+        description="of OpenID Connect, as its tokens say it; unset: people sign in here alone",
+    )
+    oidc_client_id: str | None = Field(default=None, description="of Darkroom at the provider")
+    oidc_client_secret: SecretStr | None = Field(
+        default=None, description="the same; unset: a public client, by PKCE alone"
+    )
+    oidc_ca: Path | None = Field(
+        default=None, description="PEM file of authorities of its certificate; unset: the system's"
+    )
+    oidc_scopes: str = Field(default="openid profile email", pattern=r"^openid( \S+)*$")
+    oidc_groups_claim: str = "groups"
+    oidc_username_claim: str = "preferred_username"
+    oidc_roles: dict[str, str] = Field(
+        default_factory=dict,
+        description="JSON, group at the provider to role here; who is in none has no access",
+    )
     open_docs: bool = Field(default=True, description="/docs and /openapi.json without a login")
     metrics_targets: dict[str, str] = Field(
         default_factory=dict,
@@ -136,4 +155,10 @@ class ApiSettings(WorkerSettings):
             raise ValueError("SMTP_HOST needs MAIL_FROM")
         if self.smtp_username and (self.smtp_password is None or self.smtp_security == "none"):
             raise ValueError("SMTP_USERNAME needs SMTP_PASSWORD, and TLS")
+        return self
+
+    @model_validator(mode="after")
+    def _provider_knows_us(self) -> Self:
+        if self.oidc_issuer is not None and not (self.oidc_client_id and self.oidc_roles):
+            raise ValueError("OIDC_ISSUER needs OIDC_CLIENT_ID and OIDC_ROLES")
         return self

@@ -29,6 +29,7 @@ from darkroom_api.http.handlers import refusal
 from darkroom_api.http.middleware import RequestScope
 from darkroom_api.http.parts import Parts
 from darkroom_api.jobs.accepted import AcceptedCommands
+from darkroom_api.oidc.provider import open_provider
 from darkroom_api.own_jobs import open_own_jobs
 from darkroom_api.preparation import Preparation
 from darkroom_api.rates.classes import Class
@@ -90,6 +91,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
             seconds=deadline.SECONDS,
         ) as database,
         open_broker(settings.amqp_url.get_secret_value(), service="api") as broker,
+        open_provider(settings, Seal(keys), SYSTEM_CLOCK) as provider,
     ):
         audit = AuditLog(audit_keys, Seal(keys), SYSTEM_CLOCK)
         anchor = None if settings.audit_anchor is None else AnchorFile(settings.audit_anchor)
@@ -146,6 +148,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
                 flow=flow,
                 dead_letters=dead_letters,
                 own=own,
+                provider=provider,
             )
             server = HttpServer(
                 "api",

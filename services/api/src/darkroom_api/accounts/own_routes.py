@@ -12,9 +12,9 @@ from starlette.responses import Response
 from darkroom_api.accounts import sessions, totp
 from darkroom_api.accounts.accounts import USER
 from darkroom_api.accounts.attempts import count, counted_for, forget
-from darkroom_api.accounts.passwords import LineFull
+from darkroom_api.accounts.passwords import IN_LINE_SECONDS, LineFull
 from darkroom_api.accounts.policy import LONGEST, SHORTEST, faults_of
-from darkroom_api.accounts.routes import IN_LINE_SECONDS, Code, Message, Password, Secret
+from darkroom_api.accounts.routes import Code, Message, Password, Secret
 from darkroom_api.audit.actions import Action
 from darkroom_api.audit.recording import record
 from darkroom_api.http import errors as answers

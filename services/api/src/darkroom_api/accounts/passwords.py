@@ -19,6 +19,8 @@ WAITING: Final = 32
 """In each of the two lines."""
 WAITING_OF_AN_ADDRESS: Final = 8
 """Strangers."""
+IN_LINE_SECONDS: Final = 20.0
+"""That a request may wait there, on a slow machine."""
 
 
 class LineFull(Exception):

@@ -13,6 +13,7 @@ from darkroom_api.accounts.accounts import User, find_user
 from darkroom_api.accounts.attempts import DEVICE_LIFETIME, Origin
 from darkroom_api.accounts.client import address_of
 from darkroom_api.accounts.guard import CSRF_HEADER, csrf_refused
+from darkroom_api.accounts.passwords import IN_LINE_SECONDS
 from darkroom_api.accounts.sessions import Means, Method
 from darkroom_api.accounts.signing_in import Given, SignedIn, go_on, sign_in
 from darkroom_api.accounts.tokens import ACCESS_LIFETIME
@@ -28,7 +29,6 @@ from darkroom_common.specs.storable import is_text
 _BASE: Final = "/api/v1/auth"
 DEVICE_COOKIE: Final = "darkroom_device"
 _DEVICE_LENGTH: Final = 64
-IN_LINE_SECONDS: Final = 20.0
 Password = Annotated[SecretStr, Field(min_length=1, max_length=1024)]
 Code = Annotated[SecretStr, Field(min_length=1, max_length=64)]
 

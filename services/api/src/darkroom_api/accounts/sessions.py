@@ -16,6 +16,8 @@ from darkroom_common.postgres.pool import Connection
 REFRESH_LIFETIME: Final = timedelta(days=7)
 IDLE_TIME: Final = timedelta(hours=8)
 """Of a browser."""
+LONGEST_TIME: Final = timedelta(days=30)
+"""Of any session, however often it is continued; then somebody signs in anew."""
 SEEN_EVERY: Final = timedelta(minutes=1)
 _LONGEST: Final = 256
 _BEGIN: Final = (
@@ -30,6 +32,7 @@ _ADD_FOLLOWING: Final = (
 _HELD: Final = (
     "SELECT t.session_id, t.used_at IS NOT NULL AS used, s.browser, s.user_id,"
     " t.expires_at > now() AND s.revoked_at IS NULL"
+    "   AND s.created_at > now() - $3::interval"
     "   AND (NOT s.browser OR s.last_at > now() - $2::interval) AS valid"
     " FROM api.refresh_token t JOIN api.session s ON s.id = t.session_id"
     " WHERE t.token_hash = $1 FOR UPDATE"
@@ -113,7 +116,7 @@ async def _add_token(db: Connection, session_id: uuid.UUID) -> str:
 
 async def held_by(db: Connection, token: str) -> Any:
     """Return the row of a refresh token that is not over, locked with its session, or None."""
-    row = await db.fetchrow(_HELD, digest(token), IDLE_TIME)
+    row = await db.fetchrow(_HELD, digest(token), IDLE_TIME, LONGEST_TIME)
     return row if row is not None and row["valid"] else None
 
 

@@ -1,6 +1,6 @@
 """Access tokens: JWT with one algorithm, one type, one header form.
 
-HS256, or by setting EdDSA (Ed25519, RFC 8037) with a key pair derived from the same secret.
+HS256, or by setting EdDSA with a key pair derived from the same secret: `Ed25519` of RFC 9864.
 
 A header with any other field (`crit`, `jku`, `jwk`, `kid`, ...) is refused before anything of the
 token is used, so that no field of it can choose a key or an algorithm.
@@ -27,6 +27,7 @@ from joserfc.jwk import OctKey, OKPKey
 from darkroom_common.clock import Clock
 
 Algorithm = Literal["HS256", "EdDSA"]
+_NAMES: Final = {"HS256": "HS256", "EdDSA": "Ed25519"}
 TYPE: Final = "at+jwt"
 ISSUER: Final = "darkroom"
 AUDIENCE: Final = "darkroom-api"
@@ -65,8 +66,9 @@ class AccessTokens:
     def __init__(self, key: bytes, clock: Clock, algorithm: Algorithm = "HS256") -> None:
         self._secret = key
         self._key = OctKey.import_key(key) if algorithm == "HS256" else _key_pair(key)
-        self._algorithms = [str(algorithm)]
-        self._header = {"alg": str(algorithm), "typ": TYPE}
+        name = _NAMES[algorithm]
+        self._algorithms = [name]
+        self._header = {"alg": name, "typ": TYPE}
         self._clock = clock
 
     def mac(self, purpose: str, value: bytes) -> str:

@@ -11,6 +11,7 @@ from darkroom_api.audit.log import AuditLog
 from darkroom_api.audit.verification import Verification
 from darkroom_api.dead_letters.keeping import DeadLetters
 from darkroom_api.dicomweb.parsing import Parsing
+from darkroom_api.oidc.provider import Provider
 from darkroom_api.own_jobs import OwnJobs
 from darkroom_api.rates.flow import Flow
 from darkroom_api.rates.limits import RateLimits
@@ -51,6 +52,7 @@ class Parts:
     flow: Flow
     dead_letters: DeadLetters
     own: OwnJobs
+    provider: Provider | None
 
 
 def parts_of(scope: Scope) -> Parts:

@@ -12,9 +12,11 @@ from starlette.responses import Response
 
 from darkroom_api.accounts import sessions
 from darkroom_api.accounts.accounts import name_key
+from darkroom_api.accounts.passwords import IN_LINE_SECONDS
 from darkroom_api.accounts.policy import LONGEST, SHORTEST, faults_of
 from darkroom_api.audit.actions import Action
 from darkroom_api.audit.recording import record
+from darkroom_api.http.deadline import wait_for_another
 from darkroom_api.http.documented import errors
 from darkroom_api.http.errors import ApiError, Code, invalid, unfit
 from darkroom_api.http.etags import ETAG, IfMatch, IfNoneMatch, answer, names_version, unless_known
@@ -179,6 +181,7 @@ async def _hash_of(request: Request, given: NewUser | UserChange, *names: str) -
     """
     if given.password is None:
         return None
+    wait_for_another(request.scope, IN_LINE_SECONDS)
     password = given.password.get_secret_value()
     faults = faults_of(password, *names)
     if faults:
@@ -306,6 +309,16 @@ async def remove_user(request: Request, user_id: uuid.UUID, if_match: IfMatch = 
     return Response(status_code=204)
 
 
+async def end_sessions(request: Request, user_id: uuid.UUID) -> Response:
+    """End all sessions of a user; API keys stay."""
+    async with administration(request) as (db, held):
+        await _find(db, user_id)
+        require_all(await rights_of(db, user_id), held)
+        await sessions.end_all(db, user_id)
+        await record(db, request.scope, Action.AUTH_LOGOUT, "user", str(user_id))
+    return Response(status_code=204)
+
+
 async def remove_second_factor(request: Request, user_id: uuid.UUID) -> Response:
     """Remove the second factor of somebody who has lost the authenticator and the codes."""
     second = parts_of(request.scope).accounts.second_factor
@@ -354,7 +367,11 @@ def add(app: FastAPI) -> None:
         response_class=Response,
         responses={**shown, **errors(400, 401, 403, 404, 409, 412, 413, 422, 503)},
     )
-    for path, endpoint in ((_ONE, remove_user), (_ONE + "/totp", remove_second_factor)):
+    for path, endpoint in (
+        (_ONE, remove_user),
+        (_ONE + "/totp", remove_second_factor),
+        (_ONE + "/sessions", end_sessions),
+    ):
         app.add_api_route(
             path,
             endpoint,

@@ -1,0 +1,46 @@
+"""What a password must be."""
+
+import pytest
+
+from darkroom_api.accounts.policy import faults_of
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        "InitialPassword123!",  # of 002
+        "SecurePassword123!",
+        "Aa1!aaaa",
+        "Äß9 öäüx",
+        "Пароль-12",
+        "A" * 200 + "a1!",
+        "Correct horse battery 7",
+    ],
+)
+def test_what_may_be(password: str) -> None:
+    assert faults_of(password, "doctor@hospital.com", "doctor") == []
+
+
+@pytest.mark.parametrize(
+    ("password", "lacks"),
+    [
+        ("Aa1!aaa", "at least 8"),
+        ("aa1!aaaa", "upper-case"),
+        ("AA1!AAAA", "lower-case"),
+        ("Aab!aaaa", "a digit"),
+        ("Aa1aaaaa", "neither letter nor digit"),
+        ("A" * 255 + "a1!", "at most 256"),
+        ("P@ssw0rd", "guessed first"),
+        ("ZAQ!2wsx", "guessed first"),
+        ("Radia.2026!", "a name with"),
+        ("Hospital1!", "a name with"),
+        ("", "at least 8"),
+    ],
+)
+def test_what_may_not_be(password: str, lacks: str) -> None:
+    faults = faults_of(password, "radia", "")
+    assert any(lacks in fault for fault in faults), faults
+
+
+def test_no_fault_repeats_what_was_typed() -> None:
+    assert not any("abc" in fault for fault in faults_of("abc", "abc"))
