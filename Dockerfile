@@ -33,7 +33,7 @@ COPY services/${SERVICE}/src services/${SERVICE}/src
 RUN --mount=type=cache,target=/root/.cache/uv \
     /opt/uv/bin/uv sync --locked --no-dev --no-editable --package "darkroom-${SERVICE}"
 
-# Films are written in any script: the fonts, and what lays out those that run to the left.
+# Films and images are written on in any script: the fonts, and what lays out those that run to the left.
 FROM ${BASE} AS fonts
 RUN apt-get update \
     && apt-get install -y --no-install-recommends \
@@ -83,7 +83,8 @@ EXPOSE 9090
 ENTRYPOINT ["python", "-m", "darkroom_print"]
 
 FROM runtime AS service-api
-COPY --from=fonts /usr/share/fonts/truetype/dejavu /usr/share/fonts/truetype/dejavu
+COPY --from=fonts /usr/share/fonts /usr/share/fonts
+COPY --from=fonts /fonts/libfribidi.so.0 /usr/lib/
 EXPOSE 8080 9090
 ENTRYPOINT ["python", "-m", "darkroom_api"]
 

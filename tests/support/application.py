@@ -22,6 +22,7 @@ def an_app() -> FastAPI:
             tokens=missing,
             guard=missing,
             parsing=missing,
+            rendering=missing,
             searches=missing,
             rates=missing,
             flow=missing,

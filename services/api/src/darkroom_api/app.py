@@ -21,6 +21,7 @@ from darkroom_api.oidc import routes as oidc
 from darkroom_api.people import api_keys, roles, users
 from darkroom_api.remote import procedure_steps as mpps
 from darkroom_api.remote import query as remote
+from darkroom_api.rendering import routes as rendering
 from darkroom_api.resources import destinations, printers, rules, senders
 from darkroom_api.studies import detail as study_detail
 from darkroom_api.studies import search as study_search
@@ -51,6 +52,7 @@ _MODULES: Final = (
     search,
     retrieve,
     values,
+    rendering,
     study_detail,
 )
 

@@ -109,6 +109,12 @@ class ApiSettings(WorkerSettings):
     )
     search_limit: int = Field(default=1000, ge=1, description="results of one search at most")
     instance_search_limit: int = Field(default=10_000, ge=1, description="the same for instances")
+    render_processes: int = Field(
+        default=2, ge=1, le=64, description="that decode and render at a time, 2 GiB each at most"
+    )
+    render_cache_bytes: int = Field(
+        default=64 << 20, ge=0, description="of rendered images that are kept in memory"
+    )
     limit_default: Rate = Field(default="1000/hour", description="requests of a user")
     limit_exports: Rate = Field(default="10/hour", description="exports that a user asks for")
     limit_bulk: Rate = Field(default="100/hour", description="bulk changes of a user")

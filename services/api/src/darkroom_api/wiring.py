@@ -36,6 +36,8 @@ from darkroom_api.rates.classes import Class
 from darkroom_api.rates.flow import Flow
 from darkroom_api.rates.limits import RateLimits
 from darkroom_api.rates.storage import PostgresStorage
+from darkroom_api.rendering import rendering
+from darkroom_api.rendering.cache import Cache
 from darkroom_api.settings import ApiSettings
 from darkroom_api.studies.turns import Turns
 from darkroom_common.amqp.rabbitmq import open_broker
@@ -111,16 +113,21 @@ async def run(service: Service, settings: ApiSettings) -> None:
         service.health.add("store", store.check)
         service.health.add("schema", preparation.check)
         service.health.add("index", lambda: check_index(database))
-        memory = str(parsing.MEMORY)
         reader = IndexReader(database, keys=keys, blind=blind)
         async with (
             open_workers(
                 parsing.MODULE,
-                memory,
+                str(parsing.MEMORY),
                 settings.store_url,
                 processes=parsing.PROCESSES,
                 longest=parsing.LONGEST,
             ) as workers,
+            open_workers(
+                rendering.MODULE,
+                str(rendering.MEMORY),
+                settings.store_url,
+                processes=settings.render_processes,
+            ) as renderers,
             open_own_jobs(
                 settings, keys=keys, outbox=outbox, select=selection(reader, blind)
             ) as own,
@@ -142,6 +149,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
                 audit=audit,
                 verification=Verification(database, audit_keys, Seal(keys), anchor),
                 parsing=parsing.Parsing(store, workers),
+                rendering=rendering.Rendering(renderers, Cache(settings.render_cache_bytes)),
                 # Half of the pool is for all else: signing in, jobs, the objects of a viewer.
                 searches=Turns(max(1, settings.database_connections // 2), SEARCHES_OF_A_USER),
                 rates=rates,

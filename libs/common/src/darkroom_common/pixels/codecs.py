@@ -4,7 +4,9 @@ A frame is an array of (rows, columns) or (rows, columns, samples) of unsigned c
 BitsAllocated bits, as native pixel data holds them.
 """
 
+import struct
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any, Final
 
 import imagecodecs
@@ -20,6 +22,9 @@ Frame = npt.NDArray[Any]
 _4 = "1.2.840.10008.1.2.4."
 JPEG_2000_LOSSLESS: Final = f"{_4}90"
 JPEG_LOSSLESS_SV1: Final = f"{_4}70"
+JPEG_BASELINE: Final = f"{_4}50"
+JPEG_LS_LOSSLESS: Final = f"{_4}80"
+HTJ2K_LOSSLESS: Final = f"{_4}201"
 ALWAYS_LOSSY: Final = frozenset({f"{_4}50", f"{_4}51"})
 PERHAPS_LOSSY: Final = frozenset({*ALWAYS_LOSSY, f"{_4}81", f"{_4}91", f"{_4}203"})
 """Syntaxes that can hold lossy frames: what comes in them is never compressed again."""
@@ -28,13 +33,20 @@ _JPEG_LS: Final = frozenset({f"{_4}80", f"{_4}81"})
 _JPEG_2000: Final = frozenset({JPEG_2000_LOSSLESS, f"{_4}91"})
 _HTJ2K: Final = frozenset({f"{_4}201", f"{_4}202", f"{_4}203"})
 DECODABLE: Final = frozenset({RLE, *_JPEG, *_JPEG_LS, *_JPEG_2000, *_HTJ2K})
-ENCODABLE: Final = frozenset({JPEG_2000_LOSSLESS, JPEG_LOSSLESS_SV1})
+ENCODABLE: Final = frozenset(
+    {JPEG_2000_LOSSLESS, JPEG_LOSSLESS_SV1, JPEG_LS_LOSSLESS, HTJ2K_LOSSLESS, RLE}
+)
+"""What can be made without loss."""
 UNDONE: Final = frozenset({"YBR_RCT", "YBR_ICT"})
 """Colours that a code stream tells of itself: its decoder makes them RGB (PS3.5 8.2.4)."""
 _MAX_FRAME: Final = 1 << 30  # bytes
 _COLOURS: Final = 3
 _OCTET: Final = 8  # bits
 _MAX_BITS: Final = 64
+_SEGMENTS: Final = 15
+_RLE_HEADER: Final = 64  # bytes
+_OF_BASELINE: Final = {"MONOCHROME1": None, "MONOCHROME2": None, "RGB": "RGB", "YBR_FULL": "YCBCR"}
+"""What can be compressed by JPEG baseline, and the encoder's name of its colours."""
 
 
 @dataclass(frozen=True)
@@ -220,7 +232,7 @@ def _from_rle(data: bytes, pixels: Pixels) -> Frame:
 def encoded_pixels(pixels: Pixels, syntax: str) -> Pixels:
     """Return what describes the frames that `encode_frame` gives."""
     photometric = pixels.photometric
-    if syntax == JPEG_2000_LOSSLESS and photometric == "RGB":
+    if syntax in (JPEG_2000_LOSSLESS, HTJ2K_LOSSLESS) and photometric == "RGB":
         photometric = "YBR_RCT"  # PS3.5 section 8.2.4
     return replace(pixels, photometric=photometric, planar=0)
 
@@ -242,10 +254,58 @@ def encode_frame(frame: Frame, syntax: str, pixels: Pixels) -> bytes:
     return data
 
 
+def encode_baseline(frame: Frame, pixels: Pixels, quality: int) -> bytes:
+    """Compress a frame by JPEG baseline, with loss; only one of 8 bits.
+
+    Args:
+        frame: of the samples.
+        pixels: describe it.
+        quality: 1 to 100.
+
+    Raises:
+        Unconvertible: it has other pixels, or the encoder refuses it.
+    """
+    fit = pixels.bits_allocated == pixels.bits_stored == _OCTET and not pixels.signed
+    if not fit or pixels.photometric not in _OF_BASELINE:
+        raise Unconvertible("pixels of this kind cannot be compressed by JPEG baseline")
+    space = _OF_BASELINE[pixels.photometric]
+    out = None if space is None else "YCBCR"
+    try:
+        return bytes(
+            imagecodecs.jpeg8_encode(
+                np.ascontiguousarray(frame), quality, colorspace=space, outcolorspace=out
+            )
+        )
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise Unconvertible("a frame cannot be compressed") from error
+
+
+def _rle(frame: Frame, pixels: Pixels) -> bytes:
+    """Compress by RLE: a segment for each byte of each sample, high ones first (PS3.5 G)."""
+    width = pixels.container.itemsize
+    planes = frame.astype(pixels.container.newbyteorder(">"), copy=False)
+    octets = np.ascontiguousarray(planes).view("u1").reshape((pixels.rows, pixels.columns, -1))
+    segments = []
+    for number in range(pixels.samples * width):
+        plane = np.ascontiguousarray(octets[:, :, number])
+        rows = b"".join(imagecodecs.packbits_encode(row.tobytes()) for row in plane)
+        segments.append(rows + bytes(len(rows) % 2))
+    if len(segments) > _SEGMENTS:
+        raise Unconvertible("a pixel has more bytes than RLE has segments")
+    ends = accumulate((len(one) for one in segments), initial=_RLE_HEADER)
+    offsets = [*ends][: len(segments)]
+    header = struct.pack(f"<{1 + len(offsets)}L", len(offsets), *offsets)
+    return b"".join([header.ljust(_RLE_HEADER, b"\0"), *segments])
+
+
 def _encode(frame: Frame, syntax: str, pixels: Pixels) -> bytes:
     bits = pixels.bits_stored
+    if syntax == RLE:
+        return _rle(frame, pixels)
     width = "u1" if bits <= _OCTET else "u2"
     masked = np.ascontiguousarray(frame & ((1 << bits) - 1), width)
+    if syntax == JPEG_LS_LOSSLESS:
+        return bytes(imagecodecs.jpegls_encode(masked))
     if syntax == JPEG_LOSSLESS_SV1:
         # RGB to RGB keeps it from converting colours, whatever they are: the object says that.
         space = None if pixels.samples == 1 else "RGB"
@@ -262,6 +322,9 @@ def _encode(frame: Frame, syntax: str, pixels: Pixels) -> bytes:
     if pixels.signed:
         values = frame.view(f"<i{pixels.bits_allocated // 8}")
         masked = values.astype(width.replace("u", "i"))
+    if syntax == HTJ2K_LOSSLESS:
+        mixed = pixels.photometric == "RGB"
+        return bytes(imagecodecs.htj2k_encode(masked, reversible=True, rgb=mixed))
     return bytes(
         imagecodecs.jpeg2k_encode(
             masked,

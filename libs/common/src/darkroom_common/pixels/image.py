@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut
 
 from darkroom_common.dicom.charset import Assumed, TextReader
-from darkroom_common.dicom.stored import StoredObject
+from darkroom_common.dicom.stored import Found
 from darkroom_common.dicom.text_elements import decode_text
 from darkroom_common.pixels.faults import Unrenderable
 from darkroom_common.pixels.frame import FrameHeader
@@ -44,23 +44,18 @@ class Image:
     warnings: tuple[str, ...] = ()
 
 
-def read_dataset(
-    stored: StoredObject, assumed: Assumed, *, stop_at: frozenset[int] = frozenset()
-) -> Dataset:
-    """Return the data set of an object, its text decoded and its tables little endian.
+def prepared(found: Found, assumed: Assumed) -> Dataset:
+    """Return a data set with its text decoded and its tables little endian.
 
     Args:
-        stored: the object.
+        found: that was read.
         assumed: of the text of its sender.
-        stop_at: see `StoredObject.data_set`.
 
     Raises:
-        OSError: the file cannot be read.
-        Unrenderable: it cannot be read to its end.
+        Unrenderable: it could not be read to its end.
     """
-    found = stored.data_set(stop_at=stop_at)
     decode_text(found.data_set, TextReader(assumed))
-    if stored.encoding.big:
+    if found.data_set.original_encoding[1] is False:
         _swap_tables(found.data_set)
     if found.broken:
         raise Unrenderable("it cannot be read to its end")

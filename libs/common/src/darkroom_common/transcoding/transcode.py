@@ -8,7 +8,7 @@ compressed again. The SOP instance UID stays, since nothing that a reader sees h
 import gc
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -24,7 +24,13 @@ from darkroom_common.dicom.stored import stored_file
 from darkroom_common.pixels import codecs
 from darkroom_common.pixels.codecs import Pixels
 from darkroom_common.pixels.faults import Unconvertible
-from darkroom_common.transcoding.converted import EXPLICIT, IMPLICIT, NATIVE_TARGETS, Converted
+from darkroom_common.transcoding.converted import (
+    EXPLICIT,
+    IMPLICIT,
+    NATIVE_TARGETS,
+    Converted,
+    Written,
+)
 from darkroom_common.transcoding.encoding import PIXEL_DATA, reencode
 
 BIG: Final = "1.2.840.10008.1.2.2"
@@ -56,22 +62,41 @@ def convert(
     Raises:
         Unconvertible: none of them can be made; the text says why for the last one tried.
     """
-    dataset, meta = _read(source, edit)
-    stored = meta.transfer_syntax_uid
-    why = Unconvertible("the destination takes no transfer syntax that can be made")
-    for syntax in _possible(dataset, stored, wanted):
+    try:
+        with target.open("wb") as file:
+            written = write_in(lambda: _read(source, edit), file, wanted)
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+    return Converted(path=target, **asdict(written))
+
+
+def write_in(
+    read: Callable[[], tuple[Dataset, FileMeta]], file: BinaryIO, wanted: Sequence[str]
+) -> Written:
+    """Do the same with an object that is read again for each syntax that is tried.
+
+    Args:
+        read: reads it.
+        file: empty, and written from its beginning.
+        wanted: see `convert`.
+
+    Raises:
+        Unconvertible: see `convert`.
+    """
+    dataset, meta = read()
+    why = Unconvertible("none of the transfer syntaxes that are taken can be made")
+    for syntax in _possible(dataset, meta.transfer_syntax_uid, wanted):
         try:
-            return _write(dataset, meta, syntax, target)
+            return _write(dataset, meta, syntax, file)
         except Unconvertible as error:
-            target.unlink(missing_ok=True)
+            file.seek(0)
+            file.truncate()
             why = error.with_traceback(None)  # its frames hold all the pixels
             why.__cause__ = why.__context__ = None
             del dataset
             gc.collect()  # what has failed is in cycles, with all the pixels
-            dataset, meta = _read(source, edit)  # the attempt has changed it
-        except BaseException:
-            target.unlink(missing_ok=True)
-            raise
+            dataset, meta = read()  # the attempt has changed it
     raise why
 
 
@@ -104,7 +129,7 @@ def _possible(dataset: Dataset, stored: str, wanted: Sequence[str]) -> list[str]
     ]
 
 
-def _write(dataset: Dataset, origin: FileMeta, syntax: str, target: Path) -> Converted:
+def _write(dataset: Dataset, origin: FileMeta, syntax: str, file: BinaryIO) -> Written:
     stored = origin.transfer_syntax_uid
     meta = replace(
         origin,
@@ -114,22 +139,16 @@ def _write(dataset: Dataset, origin: FileMeta, syntax: str, target: Path) -> Con
     )
     head = encode_head(meta)
     left_out = reencode(dataset, implicit=syntax == IMPLICIT)
-    with target.open("wb") as file:
-        file.write(head)
-        if syntax == stored:
-            _write_elements(file, dataset, implicit=syntax == IMPLICIT, pixels=None)
-        else:
-            make = _pixels(dataset, stored, syntax)
-            _write_elements(file, dataset, implicit=syntax == IMPLICIT, pixels=make)
-        size = file.tell()
-    return Converted(
-        target,
-        syntax,
-        meta.sop_class_uid,
-        meta.sop_instance_uid,
-        len(head),
-        size,
-        tuple(dict.fromkeys(left_out)),
+    file.write(head)
+    make = None if syntax == stored else _pixels(dataset, stored, syntax)
+    _write_elements(file, dataset, implicit=syntax == IMPLICIT, pixels=make)
+    return Written(
+        transfer_syntax_uid=syntax,
+        sop_class_uid=meta.sop_class_uid,
+        sop_instance_uid=meta.sop_instance_uid,
+        offset=len(head),
+        size=file.tell(),
+        left_out=tuple(dict.fromkeys(left_out)),
     )
 
 

@@ -139,6 +139,11 @@ ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("GET", _SERIES): _P.STUDIES_READ,
     ("GET", _SERIES + "/metadata"): _P.STUDIES_READ,
     ("GET", _INSTANCE): _P.STUDIES_READ,
+    **{
+        ("GET", f"{path}/{what}"): _P.STUDIES_READ
+        for path in (_STUDY, _SERIES, _INSTANCE, _INSTANCE + "/frames/{frames}")
+        for what in ("rendered", "thumbnail")
+    },
     ("GET", _INSTANCE + "/metadata"): _P.STUDIES_READ,
     ("GET", _INSTANCE + "/frames/{frames}"): _P.STUDIES_READ,
     ("GET", _INSTANCE + "/bulkdata/{path:path}"): _P.STUDIES_READ,

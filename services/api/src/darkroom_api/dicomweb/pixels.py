@@ -54,7 +54,11 @@ def find_frames(stored: StoredObject, numbers: Sequence[int] | None) -> Values:
         NoSuchFrame: there are fewer.
         NoPixels: there are none, or they cannot be told apart.
     """
-    dataset = stored.data_set(defer=DEFER, stop_at=PIXELS).data_set
+    return frames_in(stored, stored.data_set(defer=DEFER, stop_at=PIXELS).data_set, numbers)
+
+
+def frames_in(stored: StoredObject, dataset: Dataset, numbers: Sequence[int] | None) -> Values:
+    """Do the same with the data set of the object, which was read up to its pixels."""
     syntax = stored.transfer_syntax_uid
     given = dataset.get("NumberOfFrames")
     frames = int(given) if given else None
@@ -76,7 +80,7 @@ def find_frames(stored: StoredObject, numbers: Sequence[int] | None) -> Values:
         raise NoPixels("the pixel data is cut")
     bits = _frame_bits(dataset, pixels.length, frames or 1)
     chosen = _chosen(numbers, frames or 1)
-    return _native(stored, dataset, pixels.value_tell, bits, chosen)
+    return _native(stored, dataset, pixels, bits, chosen)
 
 
 def _chosen(numbers: Sequence[int] | None, frames: int) -> Sequence[int]:
@@ -114,13 +118,18 @@ def _frame_bits(dataset: Dataset, length: int, frames: int) -> int:
 
 
 def _native(
-    stored: StoredObject, dataset: Dataset, tell: int, bits: int, chosen: Sequence[int]
+    stored: StoredObject, dataset: Dataset, pixels: Any, bits: int, chosen: Sequence[int]
 ) -> Values:
-    lengths = [(bits + 7) // 8] * len(chosen)
-    swap = _SWAPPED.get(int(dataset.BitsAllocated), 0) if stored.encoding.big else 0
-    if not (bits % 8 or swap or stored.inflated):
+    lengths, tell = [(bits + 7) // 8] * len(chosen), pixels.value_tell
+    allocated = int(dataset.BitsAllocated)
+    swap = _SWAPPED.get(allocated, 0) if stored.encoding.big else 0
+    words = stored.encoding.big and not swap and str(pixels.VR) == "OW"
+    if not (bits % 8 or swap or words or stored.inflated):
         return Values(lengths, [[(tell + bits // 8 * number, bits // 8)] for number in chosen])
-    make = partial(_bits, stored, tell, bits) if bits % 8 else partial(_whole, stored, tell, bits)
+    if bits % 8 or words:
+        make = partial(_bits, stored, tell, bits, words=words)
+    else:
+        make = partial(_whole, stored, tell, bits)
     return Values(lengths, made=(swapped(one, swap) for number in chosen for one in make(number)))
 
 
@@ -142,13 +151,25 @@ def pieces(stored: StoredObject, start: int, length: int) -> Iterator[bytes]:
         yield data
 
 
-def _bits(stored: StoredObject, tell: int, bits: int, number: int) -> Iterator[bytes]:
-    """Yield a frame of single bits: they follow each other without padding (PS3.5 8.1.1)."""
+def _bits(
+    stored: StoredObject, tell: int, bits: int, number: int, *, words: bool
+) -> Iterator[bytes]:
+    """Yield a frame that need not begin with a byte: they follow without padding (PS3.5 8.1.1).
+
+    Octets in big-endian words (`words`) change places in pairs, wherever frames begin.
+    """
     first = bits * number
     start, end = first // 8, (first + bits + 7) // 8
-    data = b"".join(pieces(stored, tell + start, end - start))
-    value = (int.from_bytes(data, "little") >> (first % 8)) & ((1 << bits) - 1)
-    yield value.to_bytes((bits + 7) // 8, "little")
+    if words:
+        begin = start - start % 2
+        pairs = b"".join(pieces(stored, tell + begin, end + end % 2 - begin))
+        data = swapped(pairs, 2)[start - begin :][: end - start]
+    else:
+        data = b"".join(pieces(stored, tell + start, end - start))
+    if bits % 8:
+        value = (int.from_bytes(data, "little") >> (first % 8)) & ((1 << bits) - 1)
+        data = value.to_bytes((bits + 7) // 8, "little")
+    yield data
 
 
 def swapped(data: bytes, width: int) -> bytes:

@@ -56,7 +56,12 @@ def unless_known(shown: Response, if_none_match: str | None) -> Response:
 
 
 def _is_among(shown: Response, header: str) -> bool:
-    return bool({"*", shown.headers["etag"].strip('"')} & set(_tags(header)))
+    return is_named(shown.headers["etag"], header)
+
+
+def is_named(etag: str, header: str) -> bool:
+    """Tell whether `If-None-Match` or `If-Match` names an ETag, or any."""
+    return bool({"*", etag.strip('"')} & set(_tags(header)))
 
 
 def _tags(header: str) -> list[str]:

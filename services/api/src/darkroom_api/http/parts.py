@@ -15,6 +15,7 @@ from darkroom_api.oidc.provider import Provider
 from darkroom_api.own_jobs import OwnJobs
 from darkroom_api.rates.flow import Flow
 from darkroom_api.rates.limits import RateLimits
+from darkroom_api.rendering.rendering import Rendering
 from darkroom_api.settings import ApiSettings
 from darkroom_api.studies.turns import Turns
 from darkroom_common.amqp.broker import Broker
@@ -47,6 +48,7 @@ class Parts:
     audit: AuditLog
     verification: Verification
     parsing: Parsing
+    rendering: Rendering
     searches: Turns
     rates: RateLimits
     flow: Flow

@@ -19,7 +19,7 @@ def read_dataset(picture: Picture) -> Dataset:
     """
     try:
         with picture.path.open("rb") as file, stored_file(file) as (stored, _):
-            return image.read_dataset(stored, picture.assumed)
+            return image.prepared(stored.data_set(), picture.assumed)
     except (MemoryError, Unrenderable):
         raise
     except Exception as error:  # whatever pydicom raises for a hostile file

@@ -1,0 +1,154 @@
+"""Draws images: frames as they are seen, cut, scaled, annotated and encoded. Runs in workers."""
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image as Pillow
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import UID
+
+from darkroom_api.dicomweb.pixels import frames_in
+from darkroom_api.rendering.appearance import GIF, Appearance, Viewport
+from darkroom_api.rendering.encoding import animated, encoded
+from darkroom_api.rendering.exchange import Picture
+from darkroom_api.rendering.legend import annotate
+from darkroom_api.rendering.stored_frames import frame_bytes
+from darkroom_common.dicom.charset import NOTHING_ASSUMED
+from darkroom_common.dicom.stored import PIXELS, StoredObject
+from darkroom_common.dicom.syntaxes import EXPLICIT_LITTLE, NATIVE, VIDEO
+from darkroom_common.pixels.decoding import stored_values
+from darkroom_common.pixels.faults import Unrenderable
+from darkroom_common.pixels.image import Image, prepared, render
+from darkroom_common.pixels.samples import Samples, is_colour
+
+Shown = npt.NDArray[np.float32]
+Octets = npt.NDArray[np.uint8]
+_WHITE: Final = 255.0
+_MOST_FRAMES: Final = 2000
+_MOST_SAMPLES: Final = 1 << 28
+"""Of the frames of an animation, together."""
+_VRS: Final = {0x7FE00008: "OF", 0x7FE00009: "OD", 0x7FE00010: "OW"}
+
+
+def draw(stored: StoredObject, picture: Picture) -> bytes:
+    """Return an image.
+
+    Raises:
+        NoSuchFrame: there are fewer.
+        NoPixels: there are none, or they cannot be told apart.
+        Unrenderable: they cannot be shown.
+    """
+    found = stored.data_set(stop_at=PIXELS)
+    dataset = found.data_set
+    if not any(tag in dataset for tag in PIXELS):
+        raise Unrenderable("it has no pixels")
+    if stored.transfer_syntax_uid in VIDEO:
+        raise Unrenderable("it is a video, which is not decoded")
+    numbers = _numbers(dataset, picture)
+    values = frames_in(stored, dataset, numbers)
+    tag = next(tag for tag in PIXELS if tag in dataset)
+    del dataset[tag]
+    prepared(found, NOTHING_ASSUMED)
+    frames = frame_bytes(stored, values)
+    source = _Source(dataset, tag, stored.transfer_syntax_uid)
+    pictures = (
+        source.drawn(number, body, picture.appearance)
+        for number, body in zip(numbers, frames, strict=True)
+    )
+    if picture.kind == GIF:
+        return animated(pictures, dataset)
+    return encoded(next(pictures), dataset, picture.kind, picture.appearance)
+
+
+def _numbers(dataset: Dataset, picture: Picture) -> tuple[int, ...]:
+    """Return the frames, counted from 0."""
+    if picture.frames is not None:
+        return picture.frames
+    count = max(1, int(dataset.get("NumberOfFrames") or 1))
+    if picture.kind == GIF:
+        size = int(dataset.get("Rows") or 0) * int(dataset.get("Columns") or 0) * count
+        if count > _MOST_FRAMES or size > _MOST_SAMPLES:
+            raise Unrenderable("it has more frames than one animation may have")
+        return tuple(range(count))
+    given = int(dataset.get("RepresentativeFrameNumber") or 0)
+    if 1 <= given <= count:
+        return (given - 1,)
+    return ((count - 1) // 2 if picture.middle else 0,)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """An object without its pixels, of which one frame after the other is drawn."""
+
+    dataset: Dataset
+    tag: int
+    syntax: str
+
+    def drawn(self, number: int, body: bytes, appearance: Appearance) -> Octets:
+        """Return a frame, from 0, as (rows, columns) or (rows, columns, 3)."""
+        values = self._values(body)
+        image = render(values, self.dataset, number + 1, appearance.window)
+        shown = image.pixels if appearance.viewport is None else fitted(image, appearance.viewport)
+        octets = np.rint(shown * np.float32(_WHITE)).astype(np.uint8)
+        return annotate(octets, self.dataset, number + 1, appearance.annotations)
+
+    def _values(self, body: bytes) -> tuple[Samples, str]:
+        syntax, vr = self.syntax, _VRS[self.tag]
+        if syntax in NATIVE:
+            syntax = EXPLICIT_LITTLE  # that is how frames are handed out
+        else:
+            body, vr = encapsulate([body], has_bot=False), "OB"
+        self.dataset.file_meta.TransferSyntaxUID = UID(syntax)
+        self.dataset.NumberOfFrames = 1
+        self.dataset[self.tag] = DataElement(self.tag, vr, body, already_converted=True)
+        try:
+            return stored_values(self.dataset, 1)
+        finally:
+            del self.dataset[self.tag]
+            self.dataset.file_meta.TransferSyntaxUID = UID(self.syntax)  # of its tables, too
+
+
+def fitted(image: Image, viewport: Viewport) -> Shown:
+    """Return the part of an image that is asked for, as large as the viewport lets it be.
+
+    It keeps the aspect of the object, and is cut where it leaves the image (PS3.18 8.3.5.1.3).
+
+    Raises:
+        Unrenderable: the part is beside the image.
+    """
+    rows, columns = image.pixels.shape[:2]
+    width = float(columns) if viewport.width is None else viewport.width
+    height = float(rows) if viewport.height is None else viewport.height
+    left, top = max(0.0, viewport.left), max(0.0, viewport.top)
+    right = min(float(columns), viewport.left + abs(width))
+    bottom = min(float(rows), viewport.top + abs(height))
+    if right - left <= 0 or bottom - top <= 0:
+        raise Unrenderable("the part that is asked for is beside the image")
+    scale = min(viewport.columns / (right - left), viewport.rows / ((bottom - top) * image.aspect))
+    size = (
+        max(1, min(viewport.columns, round((right - left) * scale))),
+        max(1, min(viewport.rows, round((bottom - top) * image.aspect * scale))),
+    )
+    box = (left, top, right, bottom)
+    pixels = image.pixels[..., np.newaxis] if not is_colour(image.pixels) else image.pixels
+    planes = [_resized(pixels[..., sample], size, box) for sample in range(pixels.shape[2])]
+    shown = planes[0] if len(planes) == 1 else np.stack(planes, axis=-1)
+    if math.copysign(1.0, width) < 0:
+        shown = shown[:, ::-1]
+    if math.copysign(1.0, height) < 0:
+        shown = shown[::-1]
+    return shown
+
+
+def _resized(plane: Shown, size: tuple[int, int], box: tuple[float, float, float, float]) -> Shown:
+    whole = box == (0.0, 0.0, float(plane.shape[1]), float(plane.shape[0]))
+    if whole and size == (plane.shape[1], plane.shape[0]):
+        return plane
+    source = Pillow.fromarray(np.ascontiguousarray(plane))
+    made = source.resize(size, Pillow.Resampling.BILINEAR, box=box)
+    return np.clip(np.asarray(made, np.float32), 0.0, 1.0)

@@ -1,0 +1,187 @@
+"""Rendered images and transcoded pixels, made by workers: nothing is decoded in this process."""
+
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import orjson
+
+from darkroom_api.dicomweb.pixels import NoSuchFrame
+from darkroom_api.rendering.cache import Cache
+from darkroom_api.rendering.exchange import (
+    MADE,
+    MISSING,
+    NO_FRAME,
+    STORE,
+    TASK,
+    FramesTask,
+    Made,
+    ObjectTask,
+    Picture,
+    Place,
+    RenderTask,
+    Task,
+)
+from darkroom_common.errors import DependencyUnavailable, PermanentError
+from darkroom_common.index.rows import StoredInstance
+from darkroom_common.objects.store import ObjectMissing, StoreUnavailable
+from darkroom_common.workers import Held, WorkerCrashed, WorkerGone, Workers, WorkerTooSlow
+
+MODULE: Final = "darkroom_api.rendering.worker"
+MEMORY: Final = 2 << 30
+"""Bytes of address space of a worker."""
+LIMIT: Final = 20.0
+"""Seconds for an image, a frame, or an object; and
+"""
+SLOWEST: Final = 1_000_000
+"""bytes of an object in each further one, for all that is made of the whole of it."""
+_VERSION: Final = b"1"
+"""Of how images are drawn: with another one, those that clients have are not taken for new."""
+
+
+class CannotMake(PermanentError):
+    """It cannot be made of this object, and never will. The text has no PHI."""
+
+
+class DecoderFailed(PermanentError):
+    """The worker that was to make it has crashed, or took too long, and is replaced."""
+
+
+@dataclass(frozen=True)
+class MadeFrames:
+    """Frames in one transfer syntax.
+
+    Attributes:
+        syntax: of all of them.
+        bodies: their lengths and bytes, one by one.
+    """
+
+    syntax: str
+    bodies: AsyncIterator[tuple[int, AsyncIterator[bytes]]]
+
+
+@dataclass(frozen=True)
+class MadeObject:
+    """A DICOM file in another transfer syntax."""
+
+    syntax: str
+    length: int
+    chunks: AsyncIterator[bytes]
+
+
+class Rendering:
+    """Asks workers, and keeps images that they have made.
+
+    Args:
+        workers: of `worker`.
+        cache: of images.
+        limit: seconds for an image, a frame, or an object.
+    """
+
+    def __init__(self, workers: Workers, cache: Cache, *, limit: float = LIMIT) -> None:
+        self._workers = workers
+        self._cache = cache
+        self.limit = limit
+
+    async def image(self, one: StoredInstance, picture: Picture) -> bytes:
+        """Return a rendered image.
+
+        Raises:
+            NoSuchFrame: the object has fewer.
+            CannotMake, DecoderFailed: see there.
+            ObjectMissing, StoreUnavailable, DependencyUnavailable: as the store; no worker.
+        """
+        task = RenderTask(_place(one), picture)
+        key = key_of([one], picture)
+        found = self._cache.get(key)
+        if found is None:
+            async with self._answer(task, self.limit) as (held, made):
+                found = b"".join([chunk async for chunk in held.read(made.length)])
+            self._cache.put(key, found)
+        return found
+
+    @asynccontextmanager
+    async def frames(
+        self, one: StoredInstance, frames: Sequence[int] | None, wanted: Sequence[str]
+    ) -> AsyncIterator[MadeFrames]:
+        """Hold frames of an object in the first of some transfer syntaxes that can be made.
+
+        Raises:
+            NoSuchFrame, CannotMake, DecoderFailed: as for `image`; a later frame may yet fail.
+            ObjectMissing, StoreUnavailable, DependencyUnavailable: as the store; no worker.
+        """
+        chosen = None if frames is None else tuple(frames)
+        task = FramesTask(_place(one), chosen, tuple(wanted))
+        async with self._answer(task, self.limit) as (held, made):
+            yield MadeFrames(made.syntax, _each(held, made))
+
+    @asynccontextmanager
+    async def transcoded(
+        self, one: StoredInstance, wanted: Sequence[str]
+    ) -> AsyncIterator[MadeObject]:
+        """Hold an object in the first of some transfer syntaxes that it can be said in.
+
+        Raises:
+            CannotMake, DecoderFailed: as for `image`.
+            ObjectMissing, StoreUnavailable, DependencyUnavailable: as the store; no worker.
+        """
+        task = ObjectTask(_place(one), tuple(wanted))
+        async with self._answer(task, self.limit_of(one)) as (held, made):
+            yield MadeObject(made.syntax, made.length, held.read(made.length))
+
+    def limit_of(self, one: StoredInstance) -> float:
+        """Return the seconds that an object may take as a whole."""
+        return self.limit + one.size / SLOWEST
+
+    @asynccontextmanager
+    async def _answer(self, task: Task, limit: float) -> AsyncIterator[tuple[Held, Made]]:
+        line = TASK.dump_json(task) + b"\n"
+        try:
+            async with self._workers.hold(line, limit) as held:
+                made = MADE.validate_json(held.line)
+                if made.error:
+                    raise _fault(made)
+                held.expect(made.length)
+                yield held, made
+        except (WorkerCrashed, WorkerTooSlow) as error:
+            raise DecoderFailed("its decoder has crashed, or took too long") from error
+        except WorkerGone as error:
+            raise DependencyUnavailable("a worker was gone") from error
+
+
+async def _each(held: Held, made: Made) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
+    """Yield what was made, line by line."""
+    while True:
+        if made.more:
+            held.expect(1)  # else it seems to be free while it makes the next one
+        yield made.length, held.read(made.length)
+        if not made.more:
+            return
+        made = MADE.validate_json(await held.follow())
+        held.expect(made.length - 1)
+        if made.error:
+            raise _fault(made)
+
+
+def _place(one: StoredInstance) -> Place:
+    return Place(one.object_key, one.transfer_syntax_uid, one.data_set_offset, one.size)
+
+
+def key_of(instances: Sequence[StoredInstance], asked: Picture) -> bytes:
+    """Return what tells an image from any other: of the bytes it is made of, and of how."""
+    found = hashlib.sha256(_VERSION)
+    for one in instances:
+        found.update(one.sha256)
+    found.update(orjson.dumps(asked))
+    return found.digest()
+
+
+def _fault(made: Made) -> Exception:
+    known = {
+        NO_FRAME: NoSuchFrame("there is no such frame"),
+        MISSING: ObjectMissing("there is no such object"),
+        STORE: StoreUnavailable("the store is away"),
+    }
+    return known.get(made.error) or CannotMake(made.reason)

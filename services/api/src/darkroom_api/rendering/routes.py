@@ -1,0 +1,234 @@
+"""WADO-RS: rendered images and thumbnails (PS3.18 sections 10.4.1.1.3 and 10.4.1.1.5)."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from typing import Final
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from darkroom_api.dicomweb.address import dicomweb_url
+from darkroom_api.dicomweb.multipart import Framing
+from darkroom_api.dicomweb.pixels import NoSuchFrame, frame_numbers
+from darkroom_api.dicomweb.retrieval import instance_url
+from darkroom_api.dicomweb.retrieve import MULTIPART_TYPE, accepted, stored
+from darkroom_api.dicomweb.search import in_path
+from darkroom_api.http.deadline import wait_for_another
+from darkroom_api.http.documented import body, errors, parameter
+from darkroom_api.http.errors import ApiError, Code, bad_request, not_acceptable
+from darkroom_api.http.etags import is_named
+from darkroom_api.http.parts import parts_of
+from darkroom_api.http.responses import begin
+from darkroom_api.rendering import appearance as appearances
+from darkroom_api.rendering.appearance import GIF, KINDS, InvalidParameter
+from darkroom_api.rendering.exchange import Picture
+from darkroom_api.rendering.negotiation import image_form
+from darkroom_api.rendering.rendering import CannotMake, DecoderFailed, key_of
+from darkroom_common.index.rows import StoredInstance
+
+_PRIVATE: Final = "private, no-cache"
+"""Whoever has asked may keep it, and asks by ETag whether it may still be shown."""
+_TRIED: Final = 8
+"""Instances of a series or study of which a thumbnail is tried."""
+
+
+async def rendered(request: Request) -> Response:
+    """Retrieve images as they are to be seen."""
+    try:
+        asked = appearances.appearance(request.query_params.multi_items())
+    except InvalidParameter as error:
+        raise _bad(error) from error
+    frames = _frames(request)
+    instances = await stored(request)
+    form = image_form(accepted(request), one=len(instances) == 1)
+    if form is None:
+        raise not_acceptable([*KINDS, f'{MULTIPART_TYPE}; type="{KINDS[0]}"'])
+    picture = Picture(frames, form.kind, asked)
+    key = key_of(instances, picture)
+    if known := _unless_known(request, key):
+        return known
+    several = frames is not None and len(frames) > 1 and form.kind != GIF
+    if form.single and not several:
+        return _answer(await _image(request, instances[0], picture), picture, key)
+    framing = Framing(form.kind)
+    try:
+        chunks = await begin(_parts(request, framing, instances, picture))
+    except StopAsyncIteration:
+        raise _cannot("no image of it can be rendered") from None
+    headers = {"content-type": framing.content_type, **_headers(key)}
+    return StreamingResponse(chunks, headers=headers)
+
+
+async def thumbnail(request: Request) -> Response:
+    """Retrieve a small image that stands for a study, a series, an instance or a frame."""
+    try:
+        asked = appearances.thumbnail(request.query_params.multi_items())
+    except InvalidParameter as error:
+        raise _bad(error) from error
+    frames = _frames(request)
+    instances = await stored(request)
+    form = image_form(accepted(request), one=True)
+    if form is None or not form.single:
+        raise not_acceptable([*KINDS])
+    picture = Picture(frames and frames[:1], form.kind, asked, middle=True)
+    key = key_of(instances, picture)
+    if known := _unless_known(request, key):
+        return known
+    fault = _cannot("no image of it can be rendered")
+    for one in _from_the_middle(instances):
+        try:
+            return _answer(await _image(request, one, picture), picture, key)
+        except ApiError as error:
+            if error.code is not Code.NOT_ACCEPTABLE:
+                raise
+            fault = error
+    raise fault
+
+
+def _from_the_middle(instances: Sequence[StoredInstance]) -> list[StoredInstance]:
+    """Return some of the first series, from its middle on, and one of each of some others."""
+    series: dict[str, list[StoredInstance]] = {}
+    for one in instances:
+        series.setdefault(one.series_instance_uid, []).append(one)
+    first, *others = series.values()
+    middle = (len(first) - 1) // 2
+    near = sorted(first, key=lambda one: abs(first.index(one) - middle))[:_TRIED]
+    return near + [each[(len(each) - 1) // 2] for each in others[:_TRIED]]
+
+
+def _frames(request: Request) -> tuple[int, ...] | None:
+    text = request.path_params.get("frames")
+    if text is None:
+        return None
+    try:
+        return tuple(frame_numbers(text))
+    except ValueError:
+        raise bad_request("Frames are numbers from 1, separated by commas.") from None
+
+
+async def _image(request: Request, one: StoredInstance, picture: Picture) -> bytes:
+    """Return an image.
+
+    Raises:
+        ApiError: 404, 406, 500.
+    """
+    rendering = parts_of(request.scope).rendering
+    wait_for_another(request.scope, rendering.limit)
+    try:
+        return await rendering.image(one, picture)
+    except NoSuchFrame as error:
+        raise ApiError(404, Code.NOT_FOUND, "The instance has fewer frames.") from error
+    except CannotMake as error:
+        raise _cannot(str(error)) from error
+    except DecoderFailed as error:
+        raise decoder_failed() from error
+
+
+async def _parts(
+    request: Request, framing: Framing, instances: Sequence[StoredInstance], picture: Picture
+) -> AsyncIterator[bytes]:
+    """Yield a part for each image: one of each instance, or of each frame that is named.
+
+    Instances that cannot be rendered are left out, unless it is the only one.
+    """
+    base = dicomweb_url(request)
+    first = True
+    for one in instances:
+        for each in _split(picture):
+            try:
+                image = await _image(request, one, each)
+            except ApiError:
+                if len(instances) == 1:
+                    raise
+                continue
+            where = instance_url(base, one)
+            if each.frames is not None:
+                where += f"/frames/{','.join(str(frame + 1) for frame in each.frames)}"
+            where += "/rendered"
+            head = framing.head(picture.kind, first=first, length=len(image), location=where)
+            yield head + image
+            first = False
+    if not first:
+        yield framing.tail
+
+
+def _split(picture: Picture) -> list[Picture]:
+    """Return an image for each frame that is named; a GIF holds them all."""
+    if picture.frames is None or picture.kind == GIF:
+        return [picture]
+    return [replace(picture, frames=(frame,)) for frame in picture.frames]
+
+
+def _answer(image: bytes, picture: Picture, key: bytes) -> Response:
+    return Response(image, headers={"content-type": picture.kind, **_headers(key)})
+
+
+def _bad(error: InvalidParameter) -> ApiError:
+    return bad_request(f"{error.name} {error}.", (error.name, str(error)))
+
+
+def _cannot(reason: str) -> ApiError:
+    return ApiError(406, Code.NOT_ACCEPTABLE, f"It cannot be answered in this form: {reason}.")
+
+
+def decoder_failed() -> ApiError:
+    """Return the answer when the decoder of an object has crashed, or took too long."""
+    return ApiError(
+        500, Code.INTERNAL_ERROR, "The decoder of this object has crashed, or took too long."
+    )
+
+
+def _unless_known(request: Request, key: bytes) -> Response | None:
+    headers = _headers(key)
+    if is_named(headers["etag"], request.headers.get("if-none-match", "")):
+        return Response(status_code=304, headers=headers)
+    return None
+
+
+def _headers(key: bytes) -> dict[str, str]:
+    return {"etag": f'"{key.hex()[:32]}"', "cache-control": _PRIVATE, "vary": "Accept"}
+
+
+_RENDERED: Final = [
+    parameter("window", "center,width,function; linear, linear-exact or sigmoid."),
+    parameter("viewport", "vw,vh or vw,vh,sx,sy,sw,sh; a negative sw or sh flips."),
+    parameter("quality", "1 to 100, of JPEG.", kind="integer"),
+    parameter("annotation", "patient, technique, or both with a comma."),
+    parameter("iccprofile", "no, yes, srgb, adobergb, rommrgb or displayp3."),
+]
+_THUMBNAIL: Final = [parameter("viewport", "vw,vh")]
+_ACCEPT: Final = parameter("accept", "Media types, instead of those of the header Accept.")
+_STUDY: Final = "/dicom-web/studies/{study}"
+_SERIES: Final = _STUDY + "/series/{series}"
+_INSTANCE: Final = _SERIES + "/instances/{instance}"
+PATHS: Final = (_STUDY, _SERIES, _INSTANCE, _INSTANCE + "/frames/{frames}")
+
+
+def add(app: FastAPI) -> None:
+    """Add the routes."""
+    for path in PATHS:
+        names = [n for n in ("study", "series", "instance") if f"{{{n}}}" in path]
+        level = "frames" if path.endswith("/{frames}") else names[-1]
+        places = [in_path(name) for name in names]
+        if level == "frames":
+            places.append(
+                {"name": "frames", "in": "path", "required": True, "schema": {"type": "string"}}
+            )
+        for what, endpoint, takes, kinds in (
+            ("rendered", rendered, _RENDERED, (*KINDS, MULTIPART_TYPE)),
+            ("thumbnail", thumbnail, _THUMBNAIL, KINDS),
+        ):
+            app.add_api_route(
+                f"{path}/{what}",
+                endpoint,
+                name=f"{what}_{level}",
+                tags=["WADO-RS"],
+                response_class=Response,
+                responses={
+                    **body("What is to be seen.", *kinds),
+                    304: {"description": "The client has it already."},
+                    **errors(400, 401, 403, 404, 406, 429, 500, 503),
+                },
+                openapi_extra={"parameters": [*places, *takes, _ACCEPT]},
+            )

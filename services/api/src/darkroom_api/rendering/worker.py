@@ -1,0 +1,116 @@
+"""`python -m darkroom_api.rendering.worker`: renders images and transcodes frames and objects.
+
+A process of its own, since a decoder that meets a hostile frame may crash, loop or want all memory
+there is. A task is a line of JSON; the answer is a line, and the bytes that it tells of; for
+frames there is a line for each.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
+from typing import Final
+
+from darkroom_api.dicomweb.pixels import NoSuchFrame
+from darkroom_api.rendering.drawing import draw
+from darkroom_api.rendering.exchange import (
+    CANNOT,
+    MADE,
+    MISSING,
+    NO_FRAME,
+    STORE,
+    TASK,
+    FramesTask,
+    Made,
+    ObjectTask,
+    Place,
+    RenderTask,
+    Task,
+)
+from darkroom_api.rendering.transcoding import frames_in, transcoded
+from darkroom_common.dicom.stored import StoredObject, stored_object
+from darkroom_common.errors import ConfigurationError, PermanentError
+from darkroom_common.objects.store import ObjectMissing, ObjectStore, StoreUnavailable, open_store
+from darkroom_common.workers import answer_tasks
+
+Pieces = Iterator[bytes | memoryview]
+_TOO_MUCH: Final = "it needs more memory than is allowed"
+
+
+def answer(store: ObjectStore, line: bytes) -> Pieces:
+    """Yield the answer to a task.
+
+    Args:
+        store: has the object.
+        line: of `TASK`.
+    """
+    task = TASK.validate_json(line)
+    begun = False
+    try:
+        for piece in _pieces(store, task):
+            yield piece
+            begun = True
+    except Exception as error:
+        if begun:  # what was promised cannot be kept: the process ends
+            raise
+        yield _line(_fault(error))
+
+
+def _pieces(store: ObjectStore, task: Task) -> Pieces:
+    hold = partial(_held, store, task.place)
+    match task:
+        case RenderTask():
+            with hold() as stored:
+                body = draw(stored, task.picture)
+            yield _line(Made(len(body)))
+            yield body
+        case FramesTask():
+            yield from _frames(hold, task)
+        case ObjectTask():
+            with ExitStack() as held:
+                made = transcoded(lambda: held.enter_context(hold()), task.wanted)
+                yield _line(Made(len(made.body), syntax=made.syntax))
+                yield made.body
+
+
+def _frames(hold: Callable[[], AbstractContextManager[StoredObject]], task: FramesTask) -> Pieces:
+    with hold() as stored:
+        found = frames_in(stored, task.frames, task.wanted)
+        for more, body in zip(range(found.count - 1, -1, -1), found.bodies, strict=True):
+            yield _line(Made(len(body), more, found.syntax))
+            yield body
+
+
+@contextmanager
+def _held(store: ObjectStore, place: Place) -> Iterator[StoredObject]:
+    with (
+        store.open_now(place.key) as file,
+        stored_object(file, place.syntax, place.start, place.size) as stored,
+    ):
+        yield stored
+
+
+def _line(made: Made) -> bytes:
+    return MADE.dump_json(made) + b"\n"
+
+
+def _fault(error: Exception) -> Made:
+    """Say what has gone wrong; the text of a library's error may hold values."""
+    known: dict[type[Exception], str] = {
+        ObjectMissing: MISSING,
+        NoSuchFrame: NO_FRAME,
+        StoreUnavailable: STORE,
+    }
+    if word := known.get(type(error)):
+        return Made(error=word)
+    if isinstance(error, OSError) and error.errno is not None:
+        return Made(error=STORE)
+    if isinstance(error, PermanentError | ConfigurationError):
+        return Made(error=CANNOT, reason=str(error))
+    if isinstance(error, MemoryError):
+        return Made(error=CANNOT, reason=_TOO_MUCH)
+    return Made(error=CANNOT, reason=f"it cannot be read ({type(error).__name__})")
+
+
+if __name__ == "__main__":
+    answer_tasks(partial(answer, open_store(sys.argv[2])))
