@@ -7,7 +7,7 @@ from darkroom_api.studies.search import StudyFilters, query_of
 from darkroom_common.index.reader import IndexReader
 from darkroom_common.postgres.phi import BlindIndex
 
-_NOTHING: Final = "SELECT id FROM index.study WHERE false"
+_NOTHING: Final = "SELECT NULL::bigint AS id WHERE false"
 
 
 def selection(reader: IndexReader, blind: BlindIndex) -> Select:
