@@ -74,6 +74,7 @@ async def test_the_first_administrator_signs_in(api: Api) -> None:
     assert {**one, "request_id": ""} == {**other, "request_id": ""}
 
 
+@pytest.mark.req("API-01")
 async def test_a_refresh_token_works_once_and_reuse_ends_the_family(api: Api) -> None:
     first = (await api.sign_in("admin", api.services.admin_password)).json()
     second = (await refresh(api, first["refresh_token"])).json()
@@ -90,6 +91,9 @@ async def test_two_refreshes_at_once_do_not_make_two_families(api: Api) -> None:
     first = (await api.sign_in("admin", api.services.admin_password)).json()
     answers = await asyncio.gather(*(refresh(api, first["refresh_token"]) for _ in range(8)))
     assert sorted(answer.status_code for answer in answers) == [200] + [401] * 7
+    won = next(answer for answer in answers if answer.status_code == 200).json()
+    assert (await me(api, won["access_token"])).status_code == 401  # two hands: nobody's
+    assert (await refresh(api, won["refresh_token"])).status_code == 401
 
 
 async def test_logout_ends_the_session_at_once(api: Api) -> None:

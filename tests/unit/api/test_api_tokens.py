@@ -200,6 +200,7 @@ def test_time_is_kept_with_a_small_leeway(tokens: AccessTokens, clock: StillCloc
         tokens.verify(token)
 
 
+@pytest.mark.req("API-01")
 def test_a_token_of_ed25519_is_ours_alone(clock: StillClock) -> None:
     by_key_pair = AccessTokens(KEY, clock, "EdDSA")
     token = issue(by_key_pair)

@@ -37,6 +37,7 @@ async def set_up(person: Person) -> tuple[str, list[str]]:
     return secret, confirmed.json()["recovery_codes"]
 
 
+@pytest.mark.req("API-03")
 async def test_a_code_is_needed_and_taken_once(api: Api) -> None:
     person = await a_person(api, "radia", "viewer")
     elsewhere = (await sign_in(api, "radia")).json()

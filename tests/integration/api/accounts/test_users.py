@@ -199,6 +199,7 @@ async def test_permissions_and_roles_are_listed(api: Api) -> None:
     assert all(role["builtin"] for role in roles)
 
 
+@pytest.mark.req("API-06")
 async def test_the_last_administrator_stays(api: Api) -> None:
     admin = f"/api/v1/users/{api.tokens['user']['user_id']}"
     for method, body in (

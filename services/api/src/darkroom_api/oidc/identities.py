@@ -27,9 +27,9 @@ _ADD_USER: Final = (
 )
 """Without a password; an address that somebody has already stays theirs."""
 _ADD: Final = "INSERT INTO api.identity (issuer, subject, user_id) VALUES ($1, $2, $3)"
-_NAME: Final = (
+_CHANGED: Final = (
     "UPDATE api.app_user SET full_name = $2, version = version + 1, updated_at = now()"
-    " WHERE id = $1 AND full_name <> $2"
+    " WHERE id = $1"
 )
 _KNOWN: Final = "SELECT name FROM api.role WHERE name = ANY($1::text[]) ORDER BY name"
 _TAKE: Final = "DELETE FROM api.user_role WHERE user_id = $1 AND NOT role = ANY($2::text[])"
@@ -58,7 +58,9 @@ async def sign_in(request: Request, identity: Identity, means: Means) -> SignedI
         before = await find_user(db, user_id)
         if before is None:
             raise Refused("deactivated")
-        await db.execute(_NAME, user_id, _text(identity.claims, "name", "full_name"))
+        full_name = _text(identity.claims, "name", "full_name")
+        if before.full_name != full_name or before.roles != roles:
+            await db.execute(_CHANGED, user_id, full_name)
         await db.execute(_TAKE, user_id, roles)
         await db.execute(_GIVE, user_id, roles)
         user = await find_user(db, user_id) or before

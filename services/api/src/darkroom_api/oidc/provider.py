@@ -26,6 +26,7 @@ from darkroom_api.http.errors import RETRY_AFTER, ApiError, Code
 from darkroom_api.settings import ApiSettings
 from darkroom_common.clock import Clock
 from darkroom_common.seal import Seal, Unsealable
+from darkroom_common.specs.storable import is_text
 from darkroom_common.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -208,7 +209,7 @@ class Provider:
         if not all(isinstance(time, int | float) for time in times):
             raise Refused("times of the ID token")
         issued, expires = (float(time) for time in times if time is not None)
-        subject, given = claims.get("sub"), claims.get("nonce")
+        subject, given = (_text(claims.get(name)) for name in ("sub", "nonce"))
         for reason, fits in (
             ("issuer of the ID token", claims.get("iss") == self._issuer),
             ("audience of the ID token", self._client_id in audiences),
@@ -216,11 +217,8 @@ class Provider:
             ("ID token is too old", now < expires + LEEWAY),
             ("ID token is of the future", issued - LEEWAY < now),
             ("ID token is of another sign-in", issued > now - FLOW_SECONDS - LEEWAY),
-            (
-                "nonce",
-                isinstance(given, str) and hmac.compare_digest(given.encode(), nonce.encode()),
-            ),
-            ("subject", isinstance(subject, str) and 0 < len(subject) <= _LONGEST_SUBJECT),
+            ("nonce", hmac.compare_digest(given.encode(), nonce.encode())),
+            ("subject", 0 < len(subject) <= _LONGEST_SUBJECT),
         ):
             if not fits:
                 raise Refused(reason)
@@ -298,6 +296,11 @@ class Provider:
             log.warning("oidc.away", status=answer.status_code)
             raise provider_away()
         return value
+
+
+def _text(value: object) -> str:
+    """Return a text that can be kept; empty for anything else."""
+    return value if isinstance(value, str) and is_text(value) else ""
 
 
 def provider_away() -> ApiError:
