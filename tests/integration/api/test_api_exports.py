@@ -8,7 +8,6 @@ import csv
 import datetime as dt
 import io
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -17,21 +16,16 @@ import pypdf
 import pytest
 
 from tests.integration.api.conftest import Api, running_api
+from tests.integration.api.people import signed_in
 from tests.support.builders import a_data_set
 from tests.support.database import Prepared
 from tests.support.services import Services
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.req("API-08")
 EXPORT = "/api/v1/studies/export"
 NAMES = ("Müller^Zoë", "=2+5^cmd", "山田^太郎", 'O\'Neil "x", y^Ann')
 COLUMNS = ["exam_id", "patient_name", "study_date", "order_datetime", "instance_count"]
-_USER = """
-    WITH made AS (
-        INSERT INTO api.app_user (username, username_key, password_hash)
-        SELECT $1, $1, password_hash FROM api.app_user WHERE username = 'admin' RETURNING id
-    )
-    INSERT INTO api.user_role SELECT id, $1 FROM made
-"""
 
 
 @pytest.fixture
@@ -56,16 +50,6 @@ async def clinic(services: Services) -> AsyncIterator[Api]:
 
 async def sql(api: Api, statement: str, *values: object) -> list[Any]:
     return await Prepared(api.services.superuser_url).fetch(statement, *values)
-
-
-@asynccontextmanager
-async def signed_in(api: Api, role: str) -> AsyncIterator[httpx.AsyncClient]:
-    """Be somebody who has this role, and its name."""
-    await sql(api, _USER, role)
-    token = (await api.sign_in(role, api.services.admin_password)).json()["access_token"]
-    headers = {"authorization": f"Bearer {token}"}
-    async with httpx.AsyncClient(base_url=api.url, headers=headers) as client:
-        yield client
 
 
 async def ask(api: Api, status: int = 202, **body: Any) -> dict[str, Any]:

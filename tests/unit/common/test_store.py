@@ -1,6 +1,7 @@
 """The store on a file system, where the spool is on another volume and every relay is process 1."""
 
 import errno
+import fcntl
 import os
 import shutil
 import threading
@@ -126,3 +127,21 @@ async def test_what_is_read_fresh_is_the_same(tmp_path: Path) -> None:
         parts = [part async for part in store.stream("a.dcm", start=3, fresh=fresh)]
         assert b"".join(parts) == (bytes(range(256)) * 8192)[3:]
         assert max(map(len, parts)) <= CHUNK
+
+
+async def test_what_a_dead_process_has_begun_goes_with_the_object(tmp_path: Path) -> None:
+    store = FileSystemStore(tmp_path)
+    draft = tmp_path / "a" / ".1.part"
+    draft.parent.mkdir()
+    draft.write_bytes(b"half of it")
+    with draft.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # somebody is at work at it
+        assert await store.remove("a/1", untouched_since=datetime.now(UTC))
+        assert draft.exists()
+    assert await store.remove("a/1", untouched_since=datetime.now(UTC))
+    assert not draft.exists()
+
+
+async def test_a_hidden_directory_is_no_sign_of_a_volume(tmp_path: Path) -> None:
+    (tmp_path / ".exports").mkdir()
+    assert not await FileSystemStore(tmp_path).holds_anything()

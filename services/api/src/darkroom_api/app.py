@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from darkroom_api.accounts import own_routes as own_account
 from darkroom_api.accounts import routes as auth
 from darkroom_api.audit import routes as audit
+from darkroom_api.bulk import routes as bulk
 from darkroom_api.conflicts import routes as conflicts
 from darkroom_api.dead_letters import routes as dead_letters
 from darkroom_api.dicomweb import retrieve, search, values
@@ -48,6 +49,7 @@ _MODULES: Final = (
     retrieve_jobs,
     conflicts,
     dead_letters,
+    bulk,
     exports,
     search,
     retrieve,

@@ -1,4 +1,4 @@
-"""The jobs that the API does itself, beside answering: exports and e-mail."""
+"""The jobs that the API does itself, beside answering: exports, bulk changes and e-mail."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -7,6 +7,10 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, Final
 
+from darkroom_api.audit.log import AuditLog
+from darkroom_api.bulk.changes import Changes
+from darkroom_api.bulk.repository import BulkJobs
+from darkroom_api.bulk.working import Bulk
 from darkroom_api.exports import making
 from darkroom_api.exports.making import Files, Making, Select
 from darkroom_api.exports.repository import Exports
@@ -15,13 +19,13 @@ from darkroom_api.mail.delivery import Delivery, MailServer
 from darkroom_api.mail.notices import INBOX, Notices
 from darkroom_api.mail.repository import Mail
 from darkroom_api.settings import ApiSettings
+from darkroom_api.studies.examinations import Examinations
 from darkroom_common.amqp.broker import Broker
 from darkroom_common.jobs.lease import Claims
 from darkroom_common.jobs.table import JobTable
 from darkroom_common.jobs.tidy import Removal, tidy
 from darkroom_common.objects.store import open_store
 from darkroom_common.postgres.outbox import Outbox
-from darkroom_common.postgres.phi import PhiKeys
 from darkroom_common.postgres.pool import Database, open_database
 from darkroom_common.seal import Seal
 from darkroom_common.topology import API_NOTICES
@@ -29,7 +33,7 @@ from darkroom_common.workers import open_workers
 
 CONNECTIONS: Final = 4
 """For claims, leases and ends of jobs, and one that holds the name of the replica."""
-MAIL_KEPT: Final = timedelta(days=7)
+KEPT: Final = timedelta(days=7)
 _HIDDEN: Final = ".exports"
 
 
@@ -39,6 +43,7 @@ class OwnJobs:
 
     exports: Exports
     making: Making
+    bulk: Bulk
     mail: Mail
     works: tuple[Callable[[], Awaitable[None]], ...]
     claims: tuple[Claims[Any], ...]
@@ -55,19 +60,20 @@ class OwnJobs:
         await broker.consume(API_NOTICES, self.notices.handle)
 
     async def tidy(self) -> None:
-        """Forget e-mail that is over, until cancelled."""
-        sent = Removal("mail", self.mail.table.remove, MAIL_KEPT)
-        await tidy(self.database, inboxes=(INBOX,), removals=(sent,))
+        """Forget e-mail and bulk changes that are over, until cancelled."""
+        sent = Removal("mail", self.mail.table.remove, KEPT)
+        made = Removal("bulk changes", self.bulk.jobs.table.remove, KEPT)
+        await tidy(self.database, inboxes=(INBOX,), removals=(sent, made))
 
 
 @asynccontextmanager
 async def open_own_jobs(
-    settings: ApiSettings, *, keys: PhiKeys, outbox: Outbox, select: Select
+    settings: ApiSettings, *, outbox: Outbox, select: Select, exams: Examinations, audit: AuditLog
 ) -> AsyncIterator[OwnJobs]:
     """Hold them for the length of a block, with connections and processes of their own."""
-    seal = Seal(keys)
+    seal = Seal(exams.keys)
     url = settings.exports_url or f"{settings.store_url.rstrip('/')}/{_HIDDEN}"
-    files = Files(open_store(url, setting="EXPORTS_URL"), url, keys)
+    files = Files(open_store(url, setting="EXPORTS_URL"), url, exams.keys)
     async with (
         open_database(
             settings.postgres_url.get_secret_value(), service="api-jobs", size=CONNECTIONS
@@ -91,8 +97,11 @@ async def open_own_jobs(
             settings.exports_at_once,
             mail,
         )
-        works = [made.runner.run, made.sweep]
-        kinds: list[Claims[Any]] = [made.claims]
+        bulk_jobs = BulkJobs(outbox, seal)
+        changes = Changes(exams, audit, mail, settings.mail_physicians or "")
+        bulk = Bulk(claims(bulk_jobs.table), bulk_jobs, changes, seal)
+        works = [made.runner.run, made.sweep, bulk.runner.run]
+        kinds: list[Claims[Any]] = [made.claims, bulk.claims]
         server = _server(settings)
         if server is not None:
             sending = claims(mail.table)
@@ -100,7 +109,15 @@ async def open_own_jobs(
             kinds.append(sending)
         notices = Notices(database, mail, settings.mail_operators)
         yield OwnJobs(
-            exports, made, mail, tuple(works), tuple(kinds), database, settings.replica, notices
+            exports,
+            made,
+            bulk,
+            mail,
+            tuple(works),
+            tuple(kinds),
+            database,
+            settings.replica,
+            notices,
         )
 
 

@@ -39,6 +39,7 @@ from darkroom_api.rates.storage import PostgresStorage
 from darkroom_api.rendering import rendering
 from darkroom_api.rendering.cache import Cache
 from darkroom_api.settings import ApiSettings
+from darkroom_api.studies.examinations import Examinations
 from darkroom_api.studies.turns import Turns
 from darkroom_common.amqp.rabbitmq import open_broker
 from darkroom_common.clock import SYSTEM_CLOCK
@@ -129,7 +130,11 @@ async def run(service: Service, settings: ApiSettings) -> None:
                 processes=settings.render_processes,
             ) as renderers,
             open_own_jobs(
-                settings, keys=keys, outbox=outbox, select=selection(reader, blind)
+                settings,
+                outbox=outbox,
+                select=selection(reader, blind),
+                exams=Examinations(keys, blind),
+                audit=audit,
             ) as own,
         ):
             parts = Parts(

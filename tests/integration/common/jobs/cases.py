@@ -1,5 +1,6 @@
 """Every kind of job, as the conformance suite needs it: its table, and how a row comes into it."""
 
+import base64
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,12 +9,17 @@ from typing import Any, Final
 
 import asyncpg
 
+from darkroom_api.bulk.repository import BulkJobs
+from darkroom_api.exports.repository import Exports
+from darkroom_api.mail.repository import Mail
 from darkroom_common.jobs.attempt import Ending
 from darkroom_common.jobs.lease import Claims
 from darkroom_common.jobs.table import JobTable
 from darkroom_common.messages.base import new_message_id
 from darkroom_common.postgres.outbox import Outbox
+from darkroom_common.postgres.phi import PhiKeys
 from darkroom_common.postgres.pool import Connection, Database
+from darkroom_common.seal import Seal
 from darkroom_common.specs.destinations import Backoff
 from darkroom_print.printing.repository import PrintJobs
 from darkroom_transmit.commitment.repository import CommitmentJobs
@@ -51,6 +57,20 @@ _PRINT: Final = (
     " VALUES ($1, $2, 'single', '{1.2}', 1, $3)"
 )
 
+_EXPORT: Final = (
+    "INSERT INTO api.export (id, format, traceparent, user_id, requested_by, columns, filters,"
+    " fingerprint) VALUES ($1, $2, $3, gen_random_uuid(), 'x', '{exam_id}', '', '')"
+)
+_BULK: Final = (
+    "INSERT INTO api.bulk_change (id, what, traceparent, user_id, requested_by, sealed, total,"
+    " fingerprint) VALUES ($1, $2, $3, gen_random_uuid(), 'x', '', 1, '')"
+)
+_MAIL: Final = (
+    "INSERT INTO api.mail (id, template, traceparent, recipient, sealed)"
+    " VALUES ($1, $2, $3, 'a@b.example', '')"
+)
+SEAL: Final = Seal(PhiKeys(1, {1: base64.b64encode(bytes(32)).decode()}))
+
 
 @dataclass(frozen=True)
 class Case:
@@ -71,6 +91,9 @@ CASES: Final = {
     "commitment": Case(
         "transmit", lambda outbox: CommitmentJobs(outbox, SendJobs(outbox)).table, _COMMITMENT
     ),
+    "export": Case("api", lambda outbox: Exports(outbox).table, _EXPORT),
+    "bulk": Case("api", lambda outbox: BulkJobs(outbox, SEAL).table, _BULK),
+    "mail": Case("api", lambda outbox: Mail(outbox, SEAL, enabled=True).table, _MAIL),
     "print": Case("print", lambda outbox: PrintJobs(outbox).table, _PRINT),
 }
 
@@ -158,5 +181,7 @@ async def act(house: House, job: str, action: Any) -> Any:
 
 
 async def changes(db: Connection, schema: str, job: str) -> list[str]:
+    if await db.fetchval("SELECT to_regclass($1)", f"{schema}.change") is None:
+        return []  # no operator acts on a job of this schema
     rows = await db.fetch(f"SELECT action FROM {schema}.change WHERE name = $1 ORDER BY id", job)
     return [row["action"] for row in rows]

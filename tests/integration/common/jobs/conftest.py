@@ -19,7 +19,7 @@ def prepared(postgres_server: PostgresServer) -> Iterator[Prepared]:
     name = f"jobs_{new_message_id()}"
     in_thread(_execute(postgres_server.maintenance_url, f"CREATE DATABASE {name}"))
     url = postgres_server.superuser_url(name)
-    in_thread(prepare_database(url, "metadata", "transmit", "print"))
+    in_thread(prepare_database(url, "metadata", "transmit", "print", "api"))
     yield Prepared(url)
     in_thread(_execute(postgres_server.maintenance_url, f"DROP DATABASE {name} WITH (FORCE)"))
 

@@ -15,6 +15,8 @@ COLUMNS = {
 
 async def target(house: House, *, again: bool = False) -> str:
     """Have there be what the lane is for, or another one of its name; return its id."""
+    if house.case.role == "api":
+        pytest.skip("the jobs of the api are for nothing that can be removed")
     table = COLUMNS.get(house.table.kind.name, ("", "transmit.destination"))[1]
     async with house.database.transaction() as db:
         if again:

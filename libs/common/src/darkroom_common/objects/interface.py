@@ -117,6 +117,8 @@ class ObjectStore(Protocol):
     async def remove(self, key: str, *, untouched_since: datetime) -> bool:
         """Delete an object for good; one that is not there is deleted.
 
+        What a process that died has begun of it (`put_now`) goes, too.
+
         Args:
             key: of the object.
             untouched_since: it stays when it was put, or put once more, after this moment.

@@ -182,7 +182,7 @@ class FileSystemStore:
         The draft of a process that died is written over by the next one for this key.
         """
         target = self._path(key)
-        draft = target.with_name(f".{target.name}.part")
+        draft = _draft_of(target)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with draft.open("ab") as file:
@@ -217,6 +217,7 @@ class FileSystemStore:
             sync_directory(path.parent)
         except FileNotFoundError:
             pass
+        _forget_draft(_draft_of(path))
         return True
 
     @asynccontextmanager
@@ -301,8 +302,20 @@ def _some(walk: Iterator[Listed]) -> list[Listed]:
 
 
 def _has_entries(directory: Path) -> bool:
+    """Tell whether there is anything; what a listing passes over says nothing of a volume."""
     with os.scandir(directory) as entries:
-        return next(entries, None) is not None
+        return any(not entry.name.startswith(".") for entry in entries)
+
+
+def _draft_of(target: Path) -> Path:
+    return target.with_name(f".{target.name}.part")
+
+
+def _forget_draft(draft: Path) -> None:
+    """Remove what a process that died has begun of an object; not what one is at work at."""
+    with suppress(FileNotFoundError, BlockingIOError), draft.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        draft.unlink(missing_ok=True)
 
 
 def _forget_cached(file: BinaryIO) -> None:

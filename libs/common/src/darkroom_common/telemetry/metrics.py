@@ -231,6 +231,11 @@ LOGINS: Final = Counter(
 EXPORTS: Final = Counter(
     "darkroom_exports_total", "Exports that have entered a state.", ["format", "state"]
 )
+BULK_CHANGES: Final = Counter(
+    "darkroom_bulk_changes_total",
+    "Changes of more than 5,000 examinations that have entered a state.",
+    ["operation", "state"],
+)
 MAILS: Final = Counter(
     "darkroom_mails_total", "E-mail that has entered a state.", ["template", "state"]
 )

@@ -75,6 +75,10 @@ ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("GET", "/api/v1/studies/filters"): _P.STUDIES_READ,
     ("GET", "/api/v1/studies/{exam_id:path}"): _P.STUDIES_READ,
     ("POST", "/api/v1/studies/export"): _P.EXPORTS_CREATE,
+    ("POST", "/api/v1/studies/bulk/update-status"): _P.BULK_UPDATE,
+    ("POST", "/api/v1/studies/bulk/assign-physician"): _P.BULK_ASSIGN,
+    ("GET", "/api/v1/bulk/jobs"): Open.SIGNED_IN,  # one's own, as the next
+    ("GET", "/api/v1/bulk/jobs/{job}"): Open.SIGNED_IN,
     # Whose they are, and who else may see them, the routes know: others get 404.
     ("GET", "/api/v1/exports"): Open.SIGNED_IN,
     ("GET", "/api/v1/exports/{job}/status"): Open.SIGNED_IN,

@@ -95,8 +95,8 @@ class Files:
         )
 
     async def remove(self, job: str, now: datetime) -> None:
-        """Remove the file of an export, if there is one."""
-        await self.store.remove(key_of(job), untouched_since=now)
+        """Remove the file of an export that nobody makes any more, if there is one."""
+        await self.store.remove(key_of(job), untouched_since=now + LIFETIME)  # however clocks go
 
 
 @dataclass
@@ -203,7 +203,9 @@ class Making:
                         raise DependencyUnavailable(reason)
                     case {"error": _, "reason": reason}:
                         return Ending(PHASES.failed, reason)
-                job.total = said.get("total", job.total)
+                if "total" in said:
+                    job.total = said["total"]
+                    await self.claims.renew()  # whoever finds the file made knows how many it has
                 job.done = said.get("done", job.done)
                 if job.stopped:
                     raise _Stopped

@@ -174,7 +174,7 @@ def _make(task: dict[str, Any], run: Callable[[Any], Any], until: AsyncExitStack
 
 def answer(line: bytes) -> Iterable[bytes]:
     """Do a task; its lines are sent while it is done."""
-    os.nice(_NICE - os.nice(0))
+    os.nice(max(0, _NICE - os.nice(0)))
     task = orjson.loads(line)
     with asyncio.Runner() as runner:
         until = AsyncExitStack()

@@ -1,5 +1,6 @@
 """Bodies of requests as values: JSON without what JSON should not have."""
 
+import asyncio
 import json
 from typing import Any, Final
 
@@ -8,6 +9,7 @@ from starlette.requests import Request
 
 from darkroom_common.specs.storable import Fault, first_fault
 
+_SLOW: Final = 128 * 1024
 _DIGITS: Final = 20
 """Of an integer; no field takes one of more, and long ones take long to read."""
 
@@ -29,7 +31,10 @@ class JsonRequest(Request):
         Raises:
             UnfitBody: see there.
         """
-        return read_json(await self.body())
+        body = await self.body()
+        if len(body) > _SLOW:  # others go on meanwhile
+            return await asyncio.to_thread(read_json, body)
+        return read_json(body)
 
 
 def read_json(body: bytes) -> Any:

@@ -26,7 +26,8 @@ from darkroom_api.rates.classes import IN_FLOW, Class, class_of
 from darkroom_common.errors import ConfigurationError
 
 BODY_LIMIT: Final = 64 * 1024
-"""Bytes of a request's body; no JSON that anybody sends us is longer."""
+"""Bytes of a request's body; no JSON that anybody sends us is longer, but of bulk changes."""
+BULK_LIMIT: Final = 8 << 20
 
 
 def limited(receive: Receive, limit: int) -> Receive:
@@ -86,7 +87,9 @@ class GuardedRoute(APIRoute):
                 raise await self._denied(scope, access, key_refused())
             if not allows(access, principal.permissions):
                 raise await self._denied(scope, access, permission_denied(str(access.value)))
-        await super().handle(scope, limited(receive, BODY_LIMIT), send)
+        bulk = class_of(scope["method"], self.path, access) is Class.BULK
+        limit = BULK_LIMIT if bulk else BODY_LIMIT
+        await super().handle(scope, limited(receive, limit), send)
 
     async def _denied(self, scope: Scope, access: Access, answer: ApiError) -> ApiError:
         """Keep that somebody has tried what they may not; return the answer to raise."""

@@ -12,7 +12,7 @@ from typing import Annotated, Final, Literal
 from pydantic import StringConstraints
 
 from darkroom_api.http.errors import ApiError, Code
-from darkroom_api.studies.identity import only
+from darkroom_api.studies.named import only
 from darkroom_common.index.fields import search_tokens
 from darkroom_common.index.identity import StudyName, studies_named
 from darkroom_common.index.physicians import PHYSICIAN
