@@ -213,7 +213,7 @@ class _Builder:
                 return  # the file is cut: the walk will tell
         self._add(self._element(tag, vr, start, length, value))
         if tag == _CHARACTER_SET and value:
-            text = value.decode("latin-1").rstrip("\0 ")
+            text = value.decode("latin-1").replace("\0", "")
             level.charset = convert_encodings([part.strip() for part in text.split("\\")])
         if stops:
             raise _Stopped
