@@ -1,7 +1,7 @@
 # `make help` lists the targets. CI runs the same ones by .ci/run.
 .DEFAULT_GOAL := help
 .PHONY: help setup run status doctor demo test unit fmt lint type imports check bench chaos chart \
-	policies images messages traceability clean distclean
+	policies images messages traceability iods clean distclean
 
 BIN := .venv/bin
 WORKERS ?= auto
@@ -47,6 +47,13 @@ type: setup ## mypy --strict
 
 imports: setup ## the borders between the packages
 	$(BIN)/lint-imports
+
+iods: ## make the table of IODs that validation reads (libs/common/iods)
+	rm -rf .iods && python3 -m venv .iods && .iods/bin/pip install -q "pydicom==3.0.1" "dicom-validator==0.9.0"
+	.iods/bin/pip download -q --no-deps -d .iods/wheels highdicom==0.28.2 dicom-standard==0.1.0
+	.iods/bin/python libs/common/iods/make.py .iods/wheels \
+		libs/common/src/darkroom_common/validation/iods.json.gz
+	rm -rf .iods
 
 messages: setup ## write the messages' schemas and docs/messages.md
 	$(BIN)/python -m darkroom_common.messages.contract docs/messages.md

@@ -16,6 +16,7 @@ from darkroom_local.commands import reindex as reindexing
 from darkroom_local.commands import senders
 from darkroom_local.commands import verify as verification
 from darkroom_local.commands.status import show
+from darkroom_local.commands.validate import validate
 from darkroom_local.engines.lock import AlreadyRunningError, DirectoryLock
 from darkroom_local.engines.ports import LOOPBACK, NoFreePortError
 from darkroom_local.engines.process import Command, StartError, make_reachable
@@ -299,6 +300,9 @@ def audit(context: typer.Context, data: Data = _DATA) -> None:
     `darkroom audit --help` says how. Darkroom must run.
     """
     _become(_running(data).audit(context.args))
+
+
+app.command()(validate)
 
 
 def _running(data: Path) -> Plan:
