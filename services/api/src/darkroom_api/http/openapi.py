@@ -7,6 +7,7 @@ from fastapi.openapi.utils import get_openapi
 
 from darkroom_api.accounts.access import ACCESS
 from darkroom_api.accounts.permissions import Open
+from darkroom_api.http.documented import errors
 from darkroom_api.http.errors import PROBLEM, Problem
 
 _SCHEME: Final = "access token"
@@ -14,6 +15,8 @@ _ACCESS: Final = {
     (method, path.replace(":path}", "}")): access for (method, path), access in ACCESS.items()
 }
 """OpenAPI has no path converters."""
+_FASTAPIS: Final = {"$ref": "#/components/schemas/HTTPValidationError"}
+"""What FastAPI says that it answers to values that are wrong; we answer a problem."""
 _PROBLEM: Final = f"#/components/schemas/{Problem.__name__}"
 
 
@@ -31,10 +34,34 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
                 if access is not Open.PUBLIC:
                     operation["security"] = [{_SCHEME: []}]
                 operation["x-permission"] = access.value
+                _complete(operation, public=access is Open.PUBLIC)
                 for answer in operation["responses"].values():
                     _as_problem(answer)
+        for name in ("HTTPValidationError", "ValidationError"):
+            document["components"].get("schemas", {}).pop(name, None)
         app.openapi_schema = document
     return app.openapi_schema
+
+
+def _complete(operation: dict[str, Any], *, public: bool) -> None:
+    """Add the errors that a route can answer whatever it does, where it does not say so."""
+    statuses = {400, 421, 429, 500, 503}
+    if not public:
+        statuses |= {401, 403}
+    if "parameters" in operation or "requestBody" in operation:
+        statuses.add(422)
+    if any(one["in"] == "path" for one in operation.get("parameters", ())):
+        statuses.add(404)
+    if "requestBody" in operation:
+        statuses.add(413)
+    answers = operation["responses"]
+    for status, answer in errors(*sorted(statuses)).items():
+        found = answers.get(str(status), {})
+        if found.get("content", {}).get("application/json", {}).get("schema") in (None, _FASTAPIS):
+            answers[str(status)] = {
+                "description": found.get("description") or answer["description"],
+                "content": {PROBLEM: {"schema": {"$ref": _PROBLEM}}},
+            }
 
 
 def _as_problem(answer: dict[str, Any]) -> None:
