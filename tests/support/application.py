@@ -23,6 +23,7 @@ def an_app() -> FastAPI:
             guard=missing,
             parsing=missing,
             rendering=missing,
+            validating=missing,
             searches=missing,
             rates=missing,
             flow=missing,

@@ -10,7 +10,7 @@ import resource
 import sys
 import warnings
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -139,11 +139,11 @@ class Workers:
         self._all: set[Process] = set()
         self._free = asyncio.Semaphore(processes)
 
-    async def ask(self, line: bytes, limit: float) -> bytes:
+    async def ask(self, task: bytes | Sequence[bytes], limit: float) -> bytes:
         r"""Return the answer to a line; both end with `\n`.
 
         Args:
-            line: the task.
+            task: a line, or in pieces a line and what the module reads after it by itself.
             limit: seconds for the work, without the wait for a free worker.
 
         Raises:
@@ -151,17 +151,17 @@ class Workers:
             WorkerTooSlow: likewise.
             WorkerGone: nothing was done.
         """
-        async with self.hold(line, limit) as held:
+        async with self.hold(task, limit) as held:
             return held.line
 
     @asynccontextmanager
-    async def hold(self, line: bytes, limit: float) -> AsyncIterator[Held]:
+    async def hold(self, task: bytes | Sequence[bytes], limit: float) -> AsyncIterator[Held]:
         """Hold the worker that has answered, for the length of a block that reads what follows.
 
         A worker of whom not everything was read is ended.
 
         Args:
-            line: the task.
+            task: see `ask`.
             limit: seconds until the answer, without the wait for a free worker, and until each of
                 the pieces that follow.
 
@@ -172,7 +172,7 @@ class Workers:
             worker = self._waiting() or await self._start()
             free = False
             try:
-                answer = await self._answer(worker, line, limit)
+                answer = await self._answer(worker, task, limit)
                 held = Held(self._module, worker, answer, limit)
                 yield held
                 free = held.is_free
@@ -182,10 +182,10 @@ class Workers:
                 else:
                     await self._end(worker)
 
-    async def _answer(self, worker: Process, line: bytes, limit: float) -> bytes:
+    async def _answer(self, worker: Process, task: bytes | Sequence[bytes], limit: float) -> bytes:
         try:
             async with asyncio.timeout(limit):
-                answer = await _exchange(worker, line)
+                answer = await _exchange(worker, task)
         except TimeoutError as error:
             log.warning("worker.too_slow", module=self._module, seconds=round(limit))
             raise WorkerTooSlow(f"{self._module} took too long") from error
@@ -262,12 +262,13 @@ def _stdout(worker: Process) -> asyncio.StreamReader:
     return worker.stdout
 
 
-async def _exchange(worker: Process, line: bytes) -> bytes:
+async def _exchange(worker: Process, task: bytes | Sequence[bytes]) -> bytes:
     """Return the line that a worker answers; nothing, or a part, when it has ended."""
     if worker.stdin is None:
         raise BrokenPipeError
-    worker.stdin.write(line)
-    await worker.stdin.drain()
+    for piece in (task,) if isinstance(task, bytes) else task:
+        worker.stdin.write(piece)
+        await worker.stdin.drain()
     return await _stdout(worker).readline()
 
 

@@ -26,6 +26,7 @@ from darkroom_api.rendering import routes as rendering
 from darkroom_api.resources import destinations, printers, rules, senders
 from darkroom_api.studies import detail as study_detail
 from darkroom_api.studies import search as study_search
+from darkroom_api.validation import routes as validation
 
 _MODULES: Final = (
     health,
@@ -56,6 +57,7 @@ _MODULES: Final = (
     values,
     rendering,
     study_detail,
+    validation,
 )
 
 VIEWS: Final = (transmit_jobs.VIEW, retrieve_jobs.VIEW, print_jobs.VIEW, conflicts.VIEW)

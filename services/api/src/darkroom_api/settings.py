@@ -98,6 +98,12 @@ class ApiSettings(WorkerSettings):
         description="JSON, group at the provider to role here; who is in none has no access",
     )
     open_docs: bool = Field(default=True, description="/docs and /openapi.json without a login")
+    validate_limit: int = Field(
+        default=64 << 20,
+        ge=1 << 16,
+        le=256 << 20,
+        description="bytes of an object that is uploaded to be validated",
+    )
     metrics_targets: dict[str, str] = Field(
         default_factory=dict,
         description="JSON, service to base URL: /metrics/<service> passes its metrics on",

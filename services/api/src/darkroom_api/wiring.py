@@ -41,6 +41,7 @@ from darkroom_api.rendering.cache import Cache
 from darkroom_api.settings import ApiSettings
 from darkroom_api.studies.examinations import Examinations
 from darkroom_api.studies.turns import Turns
+from darkroom_api.validation import validating
 from darkroom_common.amqp.rabbitmq import open_broker
 from darkroom_common.clock import SYSTEM_CLOCK
 from darkroom_common.http.limits import Limits
@@ -129,6 +130,13 @@ async def run(service: Service, settings: ApiSettings) -> None:
                 settings.store_url,
                 processes=settings.render_processes,
             ) as renderers,
+            open_workers(
+                validating.MODULE,
+                str(validating.MEMORY),
+                settings.store_url,
+                processes=validating.PROCESSES,
+                longest=validating.LONGEST,
+            ) as validators,
             open_own_jobs(
                 settings,
                 outbox=outbox,
@@ -155,6 +163,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
                 verification=Verification(database, audit_keys, Seal(keys), anchor),
                 parsing=parsing.Parsing(store, workers),
                 rendering=rendering.Rendering(renderers, Cache(settings.render_cache_bytes)),
+                validating=validating.Validating(validators),
                 # Half of the pool is for all else: signing in, jobs, the objects of a viewer.
                 searches=Turns(max(1, settings.database_connections // 2), SEARCHES_OF_A_USER),
                 rates=rates,

@@ -53,13 +53,14 @@ _STUDIES_OF: Final = (  # study_pkey
     "SELECT {} FROM unnest($2::bigint[]) WITH ORDINALITY AS asked (id, place)"
     " JOIN index.study s ON s.id = asked.id WHERE s.status <> 'deleted' ORDER BY asked.place"
 )
-_STORED: Final = (
+_WHERE_STORED: Final = (
     "SELECT i.id, s.study_instance_uid, e.series_instance_uid, i.sop_instance_uid,"
     " i.sop_class_uid, i.transfer_syntax_uid, i.object_key, i.size, i.data_set_offset, i.sha256"
     " FROM index.study s JOIN index.series e ON e.study_id = s.id"
-    " JOIN index.instance i ON i.series_id = e.id"
-    " WHERE s.status <> 'deleted' AND s.study_instance_uid = $1"
+    " JOIN index.instance i ON i.series_id = e.id WHERE s.status <> 'deleted'"
 )
+_STORED: Final = _WHERE_STORED + " AND s.study_instance_uid = $1"
+_ONE_INSTANCE: Final = _WHERE_STORED + " AND i.sop_instance_uid = $1"
 _INSTITUTIONS: Final = (  # study_study_instance_uid_key, series_study_id_series_instance_uid_key
     "SELECT s.study_instance_uid, pgp_sym_decrypt(e.phi, coalesce(($1::text[])[e.phi_key],"
     " ''))::jsonb -> 'j' -> '00080080' -> 'Value' ->> 0 FROM index.study s CROSS JOIN LATERAL"
@@ -185,6 +186,11 @@ class IndexReader:
             values.append(instance_uid)
             sql += f" AND i.sop_instance_uid = ${len(values)}"
         return [StoredInstance(*row) for row in await self._fetch(sql + _STORED_ORDER, values)]
+
+    async def instance(self, sop_instance_uid: str) -> StoredInstance | None:
+        """Return where an instance is (instance_sop_instance_uid_key); None when it is not."""
+        rows = await self._fetch(_ONE_INSTANCE, [sop_instance_uid])
+        return StoredInstance(*rows[0]) if rows else None
 
     async def headers(
         self, instances: Sequence[StoredInstance]

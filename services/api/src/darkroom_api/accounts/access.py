@@ -44,6 +44,7 @@ ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("GET", "/api/v1/auth/oidc/callback"): Open.PUBLIC,
     ("POST", "/api/v1/auth/logout"): Open.IN_PERSON,
     ("GET", "/api/v1/auth/me"): Open.SIGNED_IN,
+    ("POST", "/api/v1/validate"): _P.STUDIES_READ,
     ("GET", "/api/v1/audit-logs"): _P.AUDIT_READ,
     ("GET", "/api/v1/audit-logs/export"): _P.AUDIT_READ,
     ("POST", "/api/v1/audit-logs/verify"): _P.AUDIT_READ,

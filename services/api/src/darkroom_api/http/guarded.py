@@ -28,6 +28,7 @@ from darkroom_common.errors import ConfigurationError
 BODY_LIMIT: Final = 64 * 1024
 """Bytes of a request's body; no JSON that anybody sends us is longer, but of bulk changes."""
 BULK_LIMIT: Final = 8 << 20
+_VALIDATE: Final = "/api/v1/validate"
 
 
 def limited(receive: Receive, limit: int) -> Receive:
@@ -89,6 +90,8 @@ class GuardedRoute(APIRoute):
                 raise await self._denied(scope, access, permission_denied(str(access.value)))
         bulk = class_of(scope["method"], self.path, access) is Class.BULK
         limit = BULK_LIMIT if bulk else BODY_LIMIT
+        if self.path == _VALIDATE:
+            limit = parts_of(scope).settings.validate_limit
         await super().handle(scope, limited(receive, limit), send)
 
     async def _denied(self, scope: Scope, access: Access, answer: ApiError) -> ApiError:

@@ -18,6 +18,7 @@ from darkroom_api.rates.limits import RateLimits
 from darkroom_api.rendering.rendering import Rendering
 from darkroom_api.settings import ApiSettings
 from darkroom_api.studies.turns import Turns
+from darkroom_api.validation.validating import Validating
 from darkroom_common.amqp.broker import Broker
 from darkroom_common.health import Health
 from darkroom_common.index.reader import IndexReader
@@ -49,6 +50,7 @@ class Parts:
     verification: Verification
     parsing: Parsing
     rendering: Rendering
+    validating: Validating
     searches: Turns
     rates: RateLimits
     flow: Flow

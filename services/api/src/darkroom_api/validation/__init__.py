@@ -1,0 +1,1 @@
+"""`POST /api/v1/validate`: an object is held against the standard by workers."""
