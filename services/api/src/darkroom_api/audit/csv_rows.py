@@ -7,17 +7,14 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 from darkroom_api.audit.query import AuditItem, AuditSearch, every, shown
+from darkroom_api.exports.table import no_formula
 from darkroom_common.postgres.pool import Database
 
 COLUMNS: Final = tuple(AuditItem.model_fields)
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-"""What a spreadsheet takes for the beginning of a formula, also in full width."""
 
 
-def cell(value: Any) -> str:
-    """Return a value as a cell that no spreadsheet computes."""
-    text = "" if value is None else str(value)
-    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text
+def _cell(value: Any) -> str:
+    return "" if value is None else no_formula(str(value))
 
 
 async def rows(database: Database, asked: AuditSearch) -> AsyncIterator[bytes]:
@@ -31,7 +28,7 @@ async def rows(database: Database, asked: AuditSearch) -> AsyncIterator[bytes]:
         items = [shown(row, None).model_dump(mode="json") for row in found]
         for item in items:
             item["details"] = json.dumps(item["details"], ensure_ascii=False)
-        yield _lines([[cell(item[name]) for name in COLUMNS] for item in items])
+        yield _lines([[_cell(item[name]) for name in COLUMNS] for item in items])
 
 
 def _lines(values: list[list[str]]) -> bytes:

@@ -11,8 +11,11 @@ Row = Sequence[Value]
 Kind = Literal["text", "number", "date", "moment"]
 """Of the values of a column. A moment has no zone: it is as a modality has it, or UTC."""
 _CONTROLS: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]")
-_BEGINS_FORMULA: Final = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_FORMULA: Final = "[=+\\-@\uff1d\uff0b\uff0d\uff20]"
 """What spreadsheets take for the beginning of a formula, in full width as well."""
+_BEGINS_FORMULA: Final = re.compile(rf"\s*{_FORMULA}")
+_GOES_ON_WITH_ONE: Final = re.compile(rf";(?=[\s\"]*{_FORMULA})")
+"""Where many languages write 1,5, a spreadsheet splits lines at semicolons."""
 _MOMENT: Final = "%Y-%m-%d %H:%M:%S"
 
 
@@ -56,8 +59,10 @@ def one_line(text: str) -> str:
 
 def no_formula(text: str) -> str:
     """Return a text that no spreadsheet takes for a formula when it reads it from a file."""
-    odd = text[:1] in ("\t", "\r", "\n") or text.lstrip().startswith(_BEGINS_FORMULA)
-    return f"'{one_line(text)}" if odd else one_line(text)
+    said = one_line(text)
+    odd = text[:1] in ("\t", "\r", "\n") or _BEGINS_FORMULA.match(said)
+    said = _GOES_ON_WITH_ONE.sub(";'", said)
+    return f"'{said}" if odd else said
 
 
 def as_text(value: Value) -> str:
