@@ -32,7 +32,8 @@ def faults_of(password: str, *names: str) -> list[str]:
         "It has a character that is neither letter nor digit.": not any(
             kind[0] in "PSZ" for kind in kinds
         ),
-        "It is none of the passwords that are guessed first.": password.casefold() in _COMMON,
+        "It is none of the passwords that are guessed first, nor one with digits and marks around"
+        " it.": not _COMMON.isdisjoint({password.casefold(), bare}),
         "It is not a name with digits and marks around it.": bare in words,
     }
     return [sentence for sentence, is_so in faults.items() if is_so]
