@@ -1,5 +1,6 @@
 """Users in schema `api`, and what holds now for a token or a key of theirs."""
 
+import re
 import unicodedata
 import uuid
 from dataclasses import dataclass, fields
@@ -49,6 +50,10 @@ _FORGET: Final = (
     "DELETE FROM api.login_attempt WHERE last_at < now() - interval '1 day'",
     "DELETE FROM api.api_key WHERE expires_at < now() - interval '90 days'",
 )
+_UNSEEN: Final = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+"""What counts as a letter or a mark, but leaves no trace (Default_Ignorable_Code_Point)."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,11 @@ class User:
 def name_key(username: str) -> str:
     """Return the form in which user names are compared."""
     return unicodedata.normalize("NFKC", username).casefold().strip()
+
+
+def is_seen(username: str) -> bool:
+    """Tell whether each character of a name can be seen: no two names look alike without it."""
+    return username.isprintable() and _UNSEEN.search(username) is None
 
 
 def user_of(row: Any) -> User:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from starlette.requests import Request
 
 from darkroom_api.accounts import sessions
-from darkroom_api.accounts.accounts import find_user, name_key
+from darkroom_api.accounts.accounts import find_user, is_seen, name_key
 from darkroom_api.accounts.sessions import Means
 from darkroom_api.accounts.signing_in import SignedIn, actor_of, record_login
 from darkroom_api.audit.actions import Action
@@ -100,7 +100,7 @@ async def _added(request: Request, db: Connection, identity: Identity) -> uuid.U
     claims = identity.claims
     wanted = parts_of(request.scope).settings.oidc_username_claim
     username = _text(claims, wanted, "username").strip() or identity.subject[:150]
-    if not username.isprintable():
+    if not is_seen(username):
         raise Refused("a name that cannot be seen")
     email = _text(claims, "email", "email") if claims.get("email_verified") is not False else ""
     user_id: uuid.UUID | None = await db.fetchval(

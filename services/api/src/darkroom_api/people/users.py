@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from darkroom_api.accounts import sessions
-from darkroom_api.accounts.accounts import name_key
+from darkroom_api.accounts.accounts import is_seen, name_key
 from darkroom_api.accounts.passwords import IN_LINE_SECONDS
 from darkroom_api.accounts.policy import LONGEST, SHORTEST, faults_of
 from darkroom_api.audit.actions import Action
@@ -71,7 +71,7 @@ _ORDERS: Final = {
 def _name(text: str) -> str:
     if name_key(text) != name_key(text.strip()) or text != text.strip() or not name_key(text):
         raise ValueError("it begins or ends with a space, or has no character that counts")
-    if not text.isprintable():
+    if not is_seen(text):
         raise ValueError("it holds a character that cannot be seen")
     return text
 
