@@ -98,4 +98,5 @@ def test_hostile_text_is_kept_in_a_form_that_can_be_stored() -> None:
 
 def test_addresses_of_clients() -> None:
     assert address_in("fe80::1%eth0") == ip_address("fe80::1")
+    assert address_in("::ffff:10.1.2.3") == ip_address("10.1.2.3")
     assert address_in("unknown") is None

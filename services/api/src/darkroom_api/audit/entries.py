@@ -138,11 +138,12 @@ def first_id_at(moment: dt.datetime) -> uuid.UUID:
 
 
 def address_in(text: str) -> IPv4Address | IPv6Address | None:
-    """Return the address in a text; None for what is none."""
+    """Return the address in a text, of IPv4 as such (RFC 4291 section 2.5.5.2); or None."""
     try:
-        return ip_address(text.partition("%")[0])
+        found = ip_address(text.partition("%")[0])
     except ValueError:
         return None
+    return (found.ipv4_mapped or found) if isinstance(found, IPv6Address) else found
 
 
 def _text(value: str, most: int) -> str:
