@@ -85,7 +85,8 @@ class Delivery:
         except aiosmtplib.SMTPResponseException as error:  # its text may name the recipient
             return self._refused(job, error.code)
         except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
-            return self._again(job, f"The mail server cannot be reached: {type(error).__name__}.")
+            kind = type(error.__cause__ or error).__name__
+            return self._again(job, f"The mail server cannot be reached: {kind}.")
         return Ending(PHASES.ended_well[0])
 
     def _message(self, job: Attempt) -> EmailMessage:
