@@ -54,7 +54,7 @@ Handler = type("Handler", (Taking,), {"handle_DATA": Taking.take})
 
 def authenticated(_: Any, __: Any, ___: Any, ____: str, given: LoginPassword) -> AuthResult:
     right = (given.login, given.password) == (USER.encode(), PASSWORD.encode())
-    return AuthResult(success=right)
+    return AuthResult(success=right, handled=right)
 
 
 async def main(port: str, certificate: str, key: str, file: str, mood: str = "") -> None:
