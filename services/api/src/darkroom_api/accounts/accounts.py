@@ -19,6 +19,7 @@ USER: Final = """
         u.last_login_at, u.version, w.roles, w.permissions
     FROM api.app_user u JOIN api.user_rights w ON w.user_id = u.id
 """
+_HOLD: Final = "SELECT true FROM api.app_user WHERE id = $1 AND active FOR NO KEY UPDATE"
 _SESSION: Final = """
     SELECT u.id, u.username, s.last_at < now() - $4::interval AS seen_long_ago,
         w.roles, w.permissions
@@ -87,6 +88,14 @@ async def find_user(db: Connection, user_id: uuid.UUID) -> User | None:
     """Return a user who may sign in."""
     row = await db.fetchrow(f"{USER} WHERE u.id = $1 AND u.active", user_id)
     return None if row is None else user_of(row)
+
+
+async def hold_user(db: Connection, user_id: uuid.UUID) -> bool:
+    """Tell whether a user may sign in, and keep sign-ins and changes of theirs waiting.
+
+    What the transaction does is done before or after each of them, never beside.
+    """
+    return bool(await db.fetchval(_HOLD, user_id))
 
 
 class Accounts:

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from darkroom_api.accounts import sessions, totp
-from darkroom_api.accounts.accounts import USER
+from darkroom_api.accounts.accounts import USER, hold_user
 from darkroom_api.accounts.attempts import count, counted_for, forget
 from darkroom_api.accounts.passwords import IN_LINE_SECONDS, LineFull
 from darkroom_api.accounts.policy import LONGEST, SHORTEST, faults_of
@@ -176,6 +176,7 @@ async def confirm_second_factor(request: Request, given: OwnCode) -> RecoveryCod
     if not may_try:
         raise answers.name_locked()
     async with parts.database.transaction() as db:
+        await hold_user(db, principal.user_id)  # no session begins without a code meanwhile
         codes = await parts.accounts.second_factor.confirm(
             db, principal.user_id, given.code.get_secret_value()
         )

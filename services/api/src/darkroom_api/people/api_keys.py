@@ -14,6 +14,7 @@ from pydantic import AwareDatetime, BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from darkroom_api.accounts.accounts import hold_user
 from darkroom_api.accounts.guard import KEY_PREFIX, still_holds
 from darkroom_api.accounts.sessions import digest
 from darkroom_api.audit.actions import Action
@@ -55,7 +56,6 @@ _OWN: Final = (
 )
 _SHORTEN: Final = "UPDATE api.api_key SET expires_at = least(expires_at, $2) WHERE id = $1"
 _REVOKE: Final = "UPDATE api.api_key SET revoked_at = now() WHERE id = $1"
-_OWNER: Final = "SELECT true FROM api.app_user WHERE id = $1 AND active FOR NO KEY UPDATE"
 _KEYS: Final = {"created_at": dt.datetime, "key_id": str}
 _ORDERS: Final = {"-created_at": Order(_KEYS, descending=True), "created_at": Order(_KEYS)}
 _EXPIRY: Final = Field(description=f"in the future, at most {LONGEST.days} days")
@@ -131,8 +131,7 @@ async def _own_rights(db: Connection, request: Request) -> frozenset[str]:
         ApiError: 401, the session or the account has ended meanwhile.
     """
     principal = principal_of(request.scope)
-    own = await db.fetchval(_OWNER, principal.user_id)
-    if not own or not await still_holds(db, principal):
+    if not await hold_user(db, principal.user_id) or not await still_holds(db, principal):
         parts_of(request.scope).guard.forget()
         raise token_invalid()
     return await rights_of(db, principal.user_id)
