@@ -15,6 +15,7 @@ from darkroom_common.messages.base import Exchange, Message
 from darkroom_common.messages.commands import (
     ChangeStudyStatus,
     DeleteStudy,
+    EditStudies,
     PrintFilm,
     ResolveConflict,
     RetrieveFromRemote,
@@ -130,6 +131,7 @@ METADATA_STUDIES: Final = WorkQueue(
     "metadata.studies", (DeleteStudy, ChangeStudyStatus), prefetch=20
 )
 METADATA_CONFLICTS: Final = WorkQueue("metadata.conflicts", (ResolveConflict,), prefetch=20)
+METADATA_EDITS: Final = WorkQueue("metadata.edits", (EditStudies,), prefetch=20)
 TRANSMIT_ROUTE: Final = WorkQueue(
     "transmit.route",
     (InstancesIndexed, InstancesReplaced, StudyCompleted),
@@ -147,6 +149,7 @@ WORK_QUEUES: Final = (
     METADATA_INDEX,
     METADATA_STUDIES,
     METADATA_CONFLICTS,
+    METADATA_EDITS,
     TRANSMIT_ROUTE,
     TRANSMIT_JOBS,
     PRINT_JOBS,

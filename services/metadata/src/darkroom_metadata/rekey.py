@@ -28,6 +28,8 @@ COLUMNS: Final[Mapping[str, str]] = {
     "series": "phi",
     "instance": "header",
     "conflict": "header",
+    "study_edit": "phi",
+    "study_change": "phi",
 }
 """The encrypted column of each table."""
 BATCH: Final = 500

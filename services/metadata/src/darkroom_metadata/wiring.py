@@ -15,12 +15,20 @@ from darkroom_common.postgres.phi import PhiKeys
 from darkroom_common.postgres.pool import Database, open_database
 from darkroom_common.seal import Seal
 from darkroom_common.service import Service
-from darkroom_common.topology import METADATA_CONFLICTS, METADATA_INDEX, METADATA_STUDIES
+from darkroom_common.topology import (
+    METADATA_CONFLICTS,
+    METADATA_EDITS,
+    METADATA_INDEX,
+    METADATA_STUDIES,
+)
 from darkroom_metadata.conflicts.intake import Decisions
 from darkroom_metadata.conflicts.objects import Desk
 from darkroom_metadata.conflicts.repository import Resolutions
 from darkroom_metadata.conflicts.resolving import Resolver
 from darkroom_metadata.conflicts.upkeep import Upkeep
+from darkroom_metadata.editing.editor import Editor
+from darkroom_metadata.editing.intake import EditCommands
+from darkroom_metadata.editing.repository import Edits
 from darkroom_metadata.indexing.indexer import Indexer
 from darkroom_metadata.indexing.reading import open_reading
 from darkroom_metadata.indexing.repository import IndexRepository
@@ -58,24 +66,29 @@ async def run(service: Service, settings: MetadataSettings) -> None:
         lifecycle = Lifecycle(database, outbox, timedelta(seconds=settings.quiet_seconds))
         schedule = _schedule(settings, database, store, outbox, indexer)
         resolutions = Resolutions(outbox).table
-        named = replica(database, "index", (resolutions,), host=settings.replica)
-        claims = Claims(
-            resolutions, database, await stack.enter_async_context(named), settings.lease_seconds
+        edits = Edits(outbox).table
+        named = replica(database, "index", (resolutions, edits), host=settings.replica)
+        owner = await stack.enter_async_context(named)
+        lease = settings.lease_seconds
+        resolver = _resolver(settings, indexer, keys, Claims(resolutions, database, owner, lease))
+        editor = Editor(
+            Claims(edits, database, owner, lease), resolver.desk, keys, Seal(keys), outbox
         )
-        resolver = _resolver(settings, indexer, keys, claims)
         upkeep = Upkeep(database, store, resolver.desk, keys)
-        commands = Decisions(resolver)
+        commands, edit_commands = Decisions(resolver), EditCommands(editor)
         async with service.background(
             broker.consume_batches(
                 METADATA_INDEX, indexer.index, size=METADATA_INDEX.prefetch, linger=0
             ),
             broker.consume(METADATA_STUDIES, Studies(database, outbox).handle),
             broker.consume(METADATA_CONFLICTS, commands.handle),
+            broker.consume(METADATA_EDITS, edit_commands.handle),
             resolver.runner.run(),
+            editor.runner.run(),
             upkeep.run(),
             outbox.run(database, broker),
             lifecycle.run(),
-            tidy(database, inboxes=(indexer.inbox, commands.inbox)),
+            tidy(database, inboxes=(indexer.inbox, commands.inbox, edit_commands.inbox)),
             schedule.run(),
         ):
             await service.run_until_stopped()

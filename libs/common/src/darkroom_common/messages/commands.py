@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field, model_validator
 from darkroom_common.messages.base import Command, ConflictId, MessageId, Uid
 from darkroom_common.specs.conflicts import Decision
 from darkroom_common.specs.destinations import Name
+from darkroom_common.specs.edits import Edit
 from darkroom_common.specs.films import FilmOrder
 
 Method = Literal["move", "get"]
@@ -88,6 +89,22 @@ class ResolveConflict(Command):
     version: int | None = Field(default=None, ge=1, description="of the conflict; None: any")
     requested_by: str = Field(default="", max_length=64, description="user name")
     sealed: str = Field(default="", max_length=16 << 10, description="a Decision; see seal.py")
+
+
+class EditStudies(Command):
+    """Change what is said of a patient or a study. Metadata keeps it as a job of its own.
+
+    `sealed` is the `Edit`: what is to be said, which identifies a patient.
+    """
+
+    TYPE: ClassVar[str] = "study.edit.v1"
+    SEALED: ClassVar[type[BaseModel] | None] = Edit
+
+    job_id: MessageId
+    action: Literal["edit", "merge", "move", "split"]
+    study_instance_uid: Uid | None = Field(default=None, description="None: all of a patient's")
+    requested_by: str = Field(default="", max_length=64, description="user name")
+    sealed: str = Field(max_length=16 << 10, description="an Edit; see seal.py")
 
 
 class ValidateLicence(Command):

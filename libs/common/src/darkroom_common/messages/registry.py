@@ -8,6 +8,7 @@ from darkroom_common.messages.base import InvalidMessage, Message
 from darkroom_common.messages.commands import (
     ChangeStudyStatus,
     DeleteStudy,
+    EditStudies,
     PrintFilm,
     ResolveConflict,
     RetrieveFromRemote,
@@ -51,6 +52,7 @@ _LISTED: Final[tuple[type[Message], ...]] = (
     DeleteStudy,
     ChangeStudyStatus,
     ResolveConflict,
+    EditStudies,
     ValidateLicence,
     TransmitJobChanged,
     PrintJobChanged,

@@ -141,6 +141,9 @@ RESOLUTIONS: Final = Counter(
     "Decisions about conflicts that have entered a state.",
     ["action", "state"],
 )
+EDITS: Final = Counter(
+    "darkroom_study_edits_total", "Edits of studies that have entered a state.", ["action", "state"]
+)
 FINDINGS_OPEN: Final = Gauge(
     "darkroom_verification_findings", "Findings of verification that are open.", ["kind"]
 )

@@ -125,7 +125,7 @@ class Resolver:
                 return self.claims.table.kind.given_back()
             return partial(self._whole, partial(self._close, job, count=None))
         except PermanentError as error:
-            return Ending(PHASES.failed, _reason(error))
+            return Ending(PHASES.failed, reason_of(error))
         except _Lost:
             return self.claims.table.kind.given_back()  # which its new owner does not see
 
@@ -170,7 +170,7 @@ class Resolver:
             async with db.transaction():
                 return await work(db)
         except PermanentError as error:
-            return Ending(PHASES.failed, _reason(error))
+            return Ending(PHASES.failed, reason_of(error))
         except LostRace:
             return Ending(PHASES.waiting, "", wait=0.1)
 
@@ -270,7 +270,7 @@ def _require_filed(planned: Plan, done: Refiled) -> None:
         raise NotPossible("they would still disagree")
 
 
-def _reason(error: PermanentError) -> str:
+def reason_of(error: PermanentError) -> str:
     """Return what people read of an error."""
     match error:
         case ObjectMissing():

@@ -23,10 +23,12 @@ _DEMOGRAPHICS: Final = ("PatientName", "PatientBirthDate", "PatientSex")
 """What is compared when the patient id is the same: where both have a value."""
 _NOT_TEXT: Final = ("PatientBirthDate", "PatientSex")
 """What of it is the same in every character set."""
-_STUDIES: Final = (  # study_study_instance_uid_key, study_beside_uid
+_STUDIES: Final = (  # study_study_instance_uid_key, study_beside_uid, study_edit_pkey
     "SELECT s.id, s.study_instance_uid, s.patient_id,"
-    " pgp_sym_decrypt(s.phi, nullif(($1::text[])[s.phi_key], ''))::jsonb ->> 'n' AS known"
-    " FROM index.study s WHERE s.study_instance_uid = ANY($2::text[]) ORDER BY s.id"
+    " pgp_sym_decrypt(s.phi, nullif(($1::text[])[s.phi_key], ''))::jsonb ->> 'n' AS known,"
+    " pgp_sym_decrypt(d.phi, nullif(($1::text[])[d.phi_key], ''))::jsonb ->> 'before' AS before"
+    " FROM index.study s LEFT JOIN index.study_edit d ON d.id = s.id"
+    " WHERE s.study_instance_uid = ANY($2::text[]) ORDER BY s.id"
 )
 _UNSURE: Final = (  # study_pkey, series_study_id_series_instance_uid_key, instance_series
     "SELECT s.id FROM index.study s CROSS JOIN LATERAL (SELECT pgp_sym_decrypt(s.phi,"
@@ -96,17 +98,25 @@ class KnownStudy:
 
     Attributes:
         sure: whether the name is what its bytes are: one name in two readings is one patient.
+        before: whose it was, and what was known of them, before people edited it: instances that
+            say so do not know of that, and belong to it all the same.
     """
 
     id: int
     patient: int
     known: dict[str, str]
     sure: bool = True
+    before: tuple[tuple[int, dict[str, str]], ...] = ()
 
     def disagrees(
         self, patient: int, known: dict[str, str], *, sure: bool = True
     ) -> tuple[str, ...]:
         """Return the keywords of what is another with a patient, whose text is `sure` or not."""
+        for was, said in self.before:
+            if not replace(self, patient=was, known=said, before=()).disagrees(
+                patient, known, sure=sure
+            ):
+                return ()
         compared = _DEMOGRAPHICS if self.sure and sure else _NOT_TEXT
         found = [name for name in compared if _differ(self.known.get(name), known.get(name))]
         if patient == self.patient:
@@ -127,7 +137,8 @@ async def known_studies(db: Connection, keys: PhiKeys, uids: Sequence[str]) -> l
     found = []
     for row in await db.fetch(_STUDIES, keys.by_id(), uids):
         known: dict[str, str] = orjson.loads(row["known"] or "{}")
-        study = KnownStudy(row["id"], row["patient_id"], known)
+        was = tuple((one["patient"], one["n"]) for one in orjson.loads(row["before"] or "[]"))
+        study = KnownStudy(row["id"], row["patient_id"], known, before=was)
         found.append(Named(row["study_instance_uid"], study))
     return found
 

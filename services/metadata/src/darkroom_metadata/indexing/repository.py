@@ -13,6 +13,7 @@ from darkroom_common.messages.events import (
 )
 from darkroom_common.postgres.pool import Connection
 from darkroom_metadata.conflicts.opening import open_beside, open_bytes
+from darkroom_metadata.editing.repository import follow
 from darkroom_metadata.indexing.item import Item
 from darkroom_metadata.indexing.rows import RowWriter
 from darkroom_metadata.studies.changes import revive_deleted
@@ -76,6 +77,7 @@ class IndexRepository:
             made = await self.rows.insert(db, list(fresh.values()))
             outcome.messages += [(event, {}) for event in made.changed]
             outcome.added = len(fresh)
+            await follow(db, sorted(made.studies))
             outcome.messages += await open_beside(db, made.disagreements, made.ids)
             outcome.conflicts += len(made.disagreements)
             batches = InstancesIndexed.of([indexed(item) for item in fresh.values()])

@@ -44,11 +44,13 @@ class Inserted:
         changed: what is to be told of studies that had gone on in their life.
         disagreements: rows that were made since an instance disagrees with what was there.
         ids: the instances' rows, by SOP instance UID.
+        studies: the rows of the studies that they were filed under.
     """
 
     changed: list[StudyStatusChanged]
     disagreements: list[Disagreement]
     ids: dict[str, int]
+    studies: frozenset[int]
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,8 @@ class RowWriter:
         patients = await self.patients(db, items)
         places, disagreements = await Filing(self.keys).places(db, items, patients)
         ids = await self._instances(db, items, places)
-        return Inserted(await self._count(db, items, places), disagreements, ids)
+        changed = await self._count(db, items, places)
+        return Inserted(changed, disagreements, ids, frozenset(one.study for one in places))
 
     async def patients(self, db: Connection, items: Sequence[Item]) -> dict[bytes, int]:
         """Add patients that are not known; return the rows of all, by their keys."""

@@ -1,0 +1,283 @@
+"""Edits of patients and studies: what is shown afterwards, what is kept, and what comes late."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+
+from darkroom_common.index.fields import Level
+from darkroom_common.jobs.lease import Claims
+from darkroom_common.messages.base import new_message_id
+from darkroom_common.messages.commands import EditStudies
+from darkroom_common.messages.events import InstancesReplaced
+from darkroom_common.seal import Seal
+from darkroom_common.specs.edits import PURPOSE, Edit
+from darkroom_metadata.editing.editor import Editor
+from darkroom_metadata.editing.intake import EditCommands
+from darkroom_metadata.editing.repository import Edits
+from tests.integration.metadata.resolving import House, house
+from tests.integration.metadata.test_indexer import KEYS
+from tests.support.builders import a_data_set, new_uid
+
+
+@dataclass
+class Office:
+    """An index with whoever edits it."""
+
+    house: House
+    commands: EditCommands
+
+    async def ask(self, action: Any = "edit", study: str | None = None, **edit: Any) -> str:
+        """Have an edit kept as a job; return its id."""
+        command = EditStudies(
+            job_id=new_message_id(),
+            action=action,
+            study_instance_uid=study,
+            requested_by="olga",
+            sealed=Seal(KEYS).seal(Edit(**edit).model_dump(), purpose=PURPOSE),
+        )
+        await self.commands.handle(command)
+        return command.job_id
+
+    async def work(self) -> None:
+        claims, editor = self.commands.editor.claims, self.commands.editor
+        while (attempt := await claims.claim()) is not None:
+            await claims.finish(attempt, await editor.attempt(attempt))
+
+    async def edit(self, study: str | None, action: Any = "edit", **edit: Any) -> tuple[str, str]:
+        job = await self.ask(action, study, **edit)
+        await self.work()
+        row = (await self.rows("SELECT * FROM index.edit WHERE id = $1", job))[0]
+        assert await self.rows("SELECT FROM index.edited") == []
+        return row["state"], row["reason"]
+
+    async def rows(self, sql: str, *values: object) -> list[Any]:
+        return await self.house.bench.prepared.fetch(sql, *values)
+
+    async def files(self) -> list[Dataset]:
+        """What is in force, as files."""
+        rows = await self.rows("SELECT object_key FROM index.instance ORDER BY sop_instance_uid")
+        directory = self.house.bench.directory
+        return [dcmread(directory / row["object_key"], force=True) for row in rows]
+
+
+@pytest.fixture
+async def office(superuser_url: str, tmp_path: Path) -> AsyncIterator[Office]:
+    async with house(superuser_url, tmp_path) as made:
+        indexer = made.bench.indexer
+        table = Edits(indexer.outbox).table
+        claims = Claims(table, indexer.database, new_message_id(), 20.0)
+        desk = made.resolver.desk
+        editor = Editor(claims, desk, KEYS, Seal(KEYS), indexer.outbox)
+        yield Office(made, EditCommands(editor))
+
+
+JANE = {"PatientID": "J-1", "PatientName": "Doe^Jane", "PatientSex": "F"}
+
+
+def a_study(count: int = 3, **more: Any) -> tuple[str, list[Dataset]]:
+    uid, series = new_uid(), new_uid()
+    ids = {"StudyInstanceUID": uid, "SeriesInstanceUID": series}
+    return uid, [a_data_set(**ids, **JANE, **more) for _ in range(count)]
+
+
+@pytest.mark.req("MET-06")
+async def test_all_that_is_shown_of_a_study_says_what_the_edit_says(office: Office) -> None:
+    uid, sets = a_study(25, StudyDate="20260101", AccessionNumber="OLD")
+    await office.house.received(*sets)
+    before = await office.files()
+    values = {
+        "PatientName": "Roe^Jane",
+        "PatientBirthDate": "19700203",
+        "AccessionNumber": "NEW",
+        "StudyDate": "20260102",
+        "StudyDescription": "",
+    }
+    assert await office.edit(uid, values=values, reason="misheard") == ("DONE", "")
+    await office.house.require_agreement()
+    after = await office.files()
+    assert {(str(d.PatientName), d.AccessionNumber, d.StudyDate) for d in after} == {
+        ("Roe^Jane", "NEW", "20260102")
+    }
+    assert {d.PixelData for d in before} == {d.PixelData for d in after}
+    assert len(await office.house.found(AccessionNumber="NEW", StudyDate="20260102")) == 25
+    assert await office.house.found(AccessionNumber="OLD") == []
+    kept = await office.house.conflicts("kind = 'correction' AND state = 'kept'")
+    assert len(kept) == 25
+    originals = [dcmread(office.house.bench.directory / row["object_key"]) for row in kept]
+    assert {str(d.PatientName) for d in originals} == {"Doe^Jane"}
+    assert await office.house.conflicts() == []
+    told = [item for one in await office.house.events(InstancesReplaced) for item in one["items"]]
+    assert len({item["sop_instance_uid"] for item in told}) == 25
+    (study,) = await office.rows("SELECT * FROM index.study")
+    assert (study["study_instance_uid"], study["revision"]) == (uid, 0)
+    (change,) = await office.rows("SELECT * FROM index.study_change")
+    assert (change["by"], change["study_instance_uid"]) == ("olga", uid)
+    assert b"Roe" not in change["phi"]
+
+
+async def test_what_comes_late_and_does_not_know_of_it_is_edited_too(office: Office) -> None:
+    uid, sets = a_study(4)
+    await office.house.received(*sets[:2])
+    values = {"PatientID": "J-2", "PatientName": "Roe^Jane"}
+    assert (await office.edit(uid, values=values))[0] == "DONE"
+    await office.house.received(sets[2])  # under the old name, and the last of them again
+    await office.house.received(sets[0])
+    assert len(await office.rows("SELECT FROM index.study")) == 1
+    await office.work()
+    await office.house.require_agreement()
+    assert {str(d.PatientName) for d in await office.files()} == {"Roe^Jane"}
+    assert len(await office.house.found(PatientID="J-2")) == 3
+    assert await office.house.conflicts() == []
+    # A second edit stands beside the first.
+    assert (await office.edit(uid, values={"StudyID": "S"}))[0] == "DONE"
+    await office.house.received(sets[3])
+    await office.work()
+    assert {(d.PatientID, d.StudyID) for d in await office.files()} == {("J-2", "S")}
+    states = await office.rows("SELECT action, state FROM index.edit ORDER BY created_at")
+    assert [tuple(row) for row in states] == [
+        ("edit", "DONE"),
+        ("follow", "DONE"),
+        ("edit", "DONE"),
+        ("follow", "DONE"),
+    ]
+
+
+async def test_a_stranger_is_still_one(office: Office) -> None:
+    uid, sets = a_study(1)
+    await office.house.received(*sets)
+    await office.edit(uid, values={"PatientName": "Roe^Jane"})
+    other = a_data_set(StudyInstanceUID=uid, PatientID="X", PatientName="Other^One")
+    await office.house.received(other)
+    (conflict,) = await office.house.conflicts()
+    assert conflict["kind"] == "patient"
+    state, reason = await office.edit(uid, values={"PatientName": "Poe^Jane"})
+    assert (state, "several patients" in reason) == ("FAILED", True)
+
+
+async def test_objects_that_come_between_writing_and_putting_in_force(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uid, sets = a_study(3)
+    await office.house.received(sets[0])
+    editor, late = office.commands.editor, list(sets[1:])
+    write = editor._write
+
+    async def write_and_receive(*given: Any) -> None:
+        await write(*given)
+        if late:
+            await office.house.received(late.pop())
+
+    monkeypatch.setattr(editor, "_write", write_and_receive)
+    assert (await office.edit(uid, values={"PatientName": "Roe^Jane"}))[0] == "DONE"
+    await office.work()
+    await office.house.require_agreement()
+    assert [str(d.PatientName) for d in await office.files()] == ["Roe^Jane"] * 3
+
+
+async def test_what_cannot_be_done_changes_nothing_and_leaves_nothing(office: Office) -> None:
+    uid, sets = a_study(3)
+    sets[2].SpecificCharacterSet = "ISO_IR 100"
+    sets[2].PatientComments = "Zoë"
+    await office.house.received(*sets)
+    objects = sorted(office.house.bench.directory.rglob("*.dcm"))
+    state, reason = await office.edit(uid, values={"PatientName": "山田^太郎"})
+    assert state == "FAILED"
+    assert "character set" in reason
+    assert sorted(office.house.bench.directory.rglob("*.dcm")) == objects
+    assert {str(d.PatientName) for d in await office.files()} == {"Doe^Jane"}
+    assert len(await office.house.found(PatientName="Doe^Jane")) == 3
+    assert await office.edit(new_uid(), values={}) == ("FAILED", "there is no such study")
+
+
+@pytest.mark.req("MET-06")
+async def test_patients_are_merged(office: Office) -> None:
+    one, first = a_study(2)
+    two, second = a_study(2)
+    await office.house.received(*first, *second)
+    right = a_data_set(PatientID="R", PatientName="Doe^Jane Mary", PatientBirthDate="19700101")
+    await office.house.received(right)
+    source, target = {"patient_id": "J-1"}, {"patient_id": "R"}
+    assert await office.edit(None, "merge", source=source, target=target) == ("DONE", "")
+    await office.house.require_agreement()
+    found = await office.house.found(Level.STUDY, PatientID="R", PatientBirthDate="19700101")
+    assert {f.study.study_instance_uid for f in found} == {one, two, right.StudyInstanceUID}
+    assert await office.house.found(PatientID="J-1") == []
+    unknown = {"patient_id": "nobody"}
+    state, reason = await office.edit(one, "move", target=unknown)
+    assert (state, reason) == ("FAILED", "the index knows no such patient")
+
+
+@pytest.mark.req("MET-06")
+async def test_a_study_is_moved_and_split_off(office: Office) -> None:
+    one, first = a_study(2)
+    two, second = a_study(2)
+    other = a_data_set(PatientID="O", PatientName="Other^One")
+    await office.house.received(*first, *second, other)
+    assert (await office.edit(one, "move", target={"patient_id": "O"}))[0] == "DONE"
+    new = {"PatientID": "N", "PatientName": "New^One", "PatientSex": "O"}
+    assert (await office.edit(two, "split", values=new))[0] == "DONE"
+    await office.house.require_agreement()
+    assert len(await office.house.found(Level.STUDY, PatientID="O")) == 2
+    assert len(await office.house.found(Level.STUDY, PatientID="N")) == 1
+    assert {str(d.PatientName) for d in await office.files()} == {"Other^One", "New^One"}
+
+
+async def test_merging_patients_who_share_a_study_makes_one_study_of_two(office: Office) -> None:
+    uid, sets = a_study(2)
+    shared = a_data_set(
+        StudyInstanceUID=uid,
+        SeriesInstanceUID=sets[0].SeriesInstanceUID,
+        PatientID="O",
+        PatientName="Other^One",
+    )
+    await office.house.received(*sets, shared)
+    assert len(await office.house.conflicts()) == 1
+    source, target = {"patient_id": "O"}, {"patient_id": "J-1"}
+    assert (await office.edit(None, "merge", source=source, target=target))[0] == "DONE"
+    await office.house.require_agreement()
+    assert len(await office.rows("SELECT FROM index.study")) == 1
+    assert await office.house.conflicts() == []
+
+
+@pytest.mark.parametrize("kill_at", range(6))
+async def test_an_edit_goes_on_after_a_kill(
+    office: Office, kill_at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The work ends without a word at each of its transactions in turn."""
+    uid, sets = a_study(45)
+    await office.house.received(*sets)
+    job = await office.ask("edit", uid, values={"PatientName": "Roe^Jane"})
+    editor, claims, left = office.commands.editor, office.commands.editor.claims, [kill_at]
+    hold = editor._hold
+
+    async def killed(db: Any, attempt: Any) -> None:
+        await hold(db, attempt)
+        if left[0] == 0:
+            left[0] = -1
+            raise asyncio.CancelledError
+        left[0] -= 1
+
+    monkeypatch.setattr(editor, "_hold", killed)
+    attempt = await claims.claim()
+    assert attempt is not None
+    try:
+        ending = await editor.attempt(attempt)
+    except asyncio.CancelledError:
+        names = {str(d.PatientName) for d in await office.files()}
+        assert len(names) == 1  # all of it or nothing
+        claims.held.clear()
+        await office.rows("UPDATE index.edit SET lease_until = now() - interval '1 s'")
+        await office.work()
+    else:
+        await claims.finish(attempt, ending)
+    (row,) = await office.rows("SELECT state, instances FROM index.edit WHERE id = $1", job)
+    assert tuple(row) == ("DONE", 45)
+    await office.house.require_agreement()
+    assert {str(d.PatientName) for d in await office.files()} == {"Roe^Jane"}
+    assert len(await office.house.conflicts("kind = 'correction'")) == 45
