@@ -25,6 +25,8 @@ from darkroom_api.remote import query as remote
 from darkroom_api.rendering import routes as rendering
 from darkroom_api.resources import destinations, printers, rules, senders
 from darkroom_api.studies import detail as study_detail
+from darkroom_api.studies import editing as study_editing
+from darkroom_api.studies import patients
 from darkroom_api.studies import search as study_search
 from darkroom_api.validation import routes as validation
 
@@ -56,11 +58,19 @@ _MODULES: Final = (
     retrieve,
     values,
     rendering,
+    patients,
+    study_editing,
     study_detail,
     validation,
 )
 
-VIEWS: Final = (transmit_jobs.VIEW, retrieve_jobs.VIEW, print_jobs.VIEW, conflicts.VIEW)
+VIEWS: Final = (
+    transmit_jobs.VIEW,
+    retrieve_jobs.VIEW,
+    print_jobs.VIEW,
+    conflicts.VIEW,
+    study_editing.VIEW,
+)
 """The kinds of work that accepted commands ask for."""
 
 

@@ -24,6 +24,7 @@ _ERRORS: Final = {
     416: "The range lies outside of the value.",
     421: "The name in `Host` is none of those that are served.",
     422: "Values are missing or wrong.",
+    428: "It is to be said by `If-Match` which version is meant.",
     429: "Too often; try again after Retry-After seconds.",
     500: "Something went wrong; the log has it under the request id.",
     502: "The service did not answer, or the other DICOM node refuses or fails; `fault` says how.",

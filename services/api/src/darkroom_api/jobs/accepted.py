@@ -115,6 +115,18 @@ class JobView:
         await db.execute(_TAKEN.format(name=self.name, table=self.table))
 
 
+@dataclass(frozen=True)
+class Together:
+    """A command, and what is done in the transaction that keeps it, which may refuse it.
+
+    Attributes:
+        also: takes the request, the transaction, and the job's id.
+    """
+
+    command: Command
+    also: Callable[[Request, Connection, str], Awaitable[None]]
+
+
 class Accepted(BaseModel):
     """A job is kept, and will be done; ask for its state."""
 
@@ -127,7 +139,7 @@ async def accept(
     response: Response,
     view: JobView,
     given: BaseModel,
-    command: Callable[[], Awaitable[Command]],
+    command: Callable[[], Awaitable[Command | Together]],
 ) -> Accepted:
     """Keep a command and answer 202, or answer the job that the same request has made before.
 
@@ -152,9 +164,12 @@ async def accept(
     return Accepted(job_id=job_id, status_url=url)
 
 
-async def _keep(request: Request, asked: Asked, view: JobView, command: Command) -> str | None:
+async def _keep(
+    request: Request, asked: Asked, view: JobView, given: Command | Together
+) -> str | None:
     """Return the job, once it and its message are durable; None when the key is taken."""
     parts, principal = parts_of(request.scope), principal_of(request.scope)
+    command, also = (given.command, given.also) if isinstance(given, Together) else (given, None)
     body = command.model_dump(mode="json", exclude={"id", "occurred_at", "sealed"})
     async with parts.database.transaction() as db:
         await require_authority(db, request)
@@ -174,6 +189,8 @@ async def _keep(request: Request, asked: Asked, view: JobView, command: Command)
         if job_id is None:
             return None
         await parts.outbox.put(db, command)
+        if also is not None:
+            await also(request, db, job_id)
     log.info("command.accepted", job=job_id, type=command.TYPE)
     return job_id
 

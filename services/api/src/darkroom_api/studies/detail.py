@@ -7,6 +7,8 @@ from fastapi import FastAPI, Path
 from starlette.requests import Request
 from starlette.responses import Response
 
+from darkroom_api.audit.actions import Action
+from darkroom_api.audit.recording import record
 from darkroom_api.http.documented import errors
 from darkroom_api.http.errors import study_not_found
 from darkroom_api.http.etags import ETAG, IfNoneMatch, answer, unless_known
@@ -14,8 +16,10 @@ from darkroom_api.http.parts import Parts, parts_of
 from darkroom_api.studies.examinations import Examination, Examinations
 from darkroom_api.studies.identity import study_meant
 from darkroom_api.studies.shown import StudyDetail, series, study
+from darkroom_common.index.edits import changes_of, edition_of
 from darkroom_common.index.fields import Level
 from darkroom_common.index.query import Query
+from darkroom_common.postgres.pool import Connection
 from darkroom_common.readers import print as printing
 from darkroom_common.readers import transmit
 
@@ -23,6 +27,7 @@ PATH: Final = "/api/v1/studies/{exam_id:path}"
 MOST_SERIES: Final = 10_000
 MOST_IMAGES: Final = 10_000
 """Of which print jobs are looked for."""
+MOST_CHANGES: Final = 100
 ExamId = Annotated[
     str,
     Path(min_length=1, max_length=64, description="the accession number or the StudyInstanceUID"),
@@ -35,7 +40,10 @@ async def show_study(
     """Show one study with its series, where it went, and what was changed."""
     parts = parts_of(request.scope)
     meant = await study_meant(request, exam_id)
-    shown, version = await detail(parts, meant.study_instance_uid)
+    uid = meant.study_instance_uid
+    shown, version = await detail(parts, uid)
+    async with parts.database.transaction() as db:
+        await record(db, request.scope, Action.STUDY_READ, "study", uid)
     return unless_known(answer(shown.model_dump(), version=version), if_none_match)
 
 
@@ -58,8 +66,9 @@ async def detail(parts: Parts, uid: str) -> tuple[StudyDetail, str]:
         more: dict[str, Any] = {
             "sent_to": [dict(one) for one in await transmit.sends_of(db, uid)],
             "printed_on": [dict(one) for one in await printing.prints_of(db, images)],
-            "history": [asdict(one) for one in await exams.history(db, uid)],
+            "history": await _history(parts, db, uid),
         }
+        version = await current_version(parts, db, uid)
     shown = StudyDetail.model_validate(
         {
             **study(row, exam, institutions.get(uid, "")),
@@ -68,7 +77,22 @@ async def detail(parts: Parts, uid: str) -> tuple[StudyDetail, str]:
             **more,
         }
     )
-    return shown, str(exam.version)
+    return shown, version
+
+
+async def _history(parts: Parts, db: Connection, uid: str) -> list[dict[str, Any]]:
+    """Return what was changed of what is ours and of what objects say, the newest first."""
+    exams = Examinations(parts.keys, parts.blind)
+    found = [asdict(one) for one in await exams.history(db, uid)]
+    found += [asdict(one) for one in await changes_of(db, parts.keys.by_id(), uid)]
+    return sorted(found, key=lambda one: one["at"], reverse=True)[:MOST_CHANGES]
+
+
+async def current_version(parts: Parts, db: Connection, uid: str) -> str:
+    """Return what `If-Match` looks at: how often people have changed a study."""
+    exam = (await Examinations(parts.keys, parts.blind).find(db, [uid])).get(uid, Examination())
+    _, edition = await edition_of(db, uid)
+    return f"{exam.version}-{edition}"
 
 
 def add(app: FastAPI) -> None:

@@ -27,8 +27,8 @@ PhysicianName = Annotated[
 MOST: Final = 500
 """Studies in one transaction, so that no lock is held for long."""
 _ADD: Final = (
-    "INSERT INTO api.examination (study_instance_uid)"
-    " SELECT uid FROM unnest($1::text[]) AS given (uid) ORDER BY uid ON CONFLICT DO NOTHING"
+    "INSERT INTO api.examination (study_instance_uid, version)"
+    " SELECT uid, 0 FROM unnest($1::text[]) AS given (uid) ORDER BY uid ON CONFLICT DO NOTHING"
 )
 _LOCK: Final = (  # examination_pkey; in order, so that no two wait for each other
     "SELECT study_instance_uid, version FROM api.examination"

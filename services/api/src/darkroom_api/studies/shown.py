@@ -29,6 +29,7 @@ class Study(BaseModel):
     study_instance_uid: str
     patient_name: str
     patient_id: str
+    issuer_of_patient_id: str
     patient_birth_date: str = Field(description="as received, YYYYMMDD")
     patient_sex: str
     accession_number: str
@@ -138,6 +139,7 @@ def study(row: StudyRow, exam: Examination, institution: str) -> dict[str, objec
         "study_instance_uid": row.study_instance_uid,
         "patient_name": text(known, "PatientName"),
         "patient_id": text(known, "PatientID"),
+        "issuer_of_patient_id": text(known, "IssuerOfPatientID"),
         "patient_birth_date": text(known, "PatientBirthDate"),
         "patient_sex": text(known, "PatientSex"),
         "accession_number": accession,
