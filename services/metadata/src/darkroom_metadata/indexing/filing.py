@@ -11,11 +11,10 @@ from typing import Any, Final, Literal, NamedTuple
 
 import orjson
 
-from darkroom_common.index.fields import SEPARATOR
-from darkroom_common.postgres.phi import PGP_OPTIONS, PhiKeys, normalise, words
+from darkroom_common.postgres.phi import PGP_OPTIONS, PhiKeys
 from darkroom_common.postgres.pool import Connection
 from darkroom_metadata.indexing.extract import TEXT_FLAGS
-from darkroom_metadata.indexing.item import Item, LostRace, hexadecimal
+from darkroom_metadata.indexing.item import Item, LostRace, differ, hexadecimal
 
 Kind = Literal["patient", "series", "modality"]
 _IDENTIFIERS: Final = ("PatientID", "IssuerOfPatientID")
@@ -118,7 +117,7 @@ class KnownStudy:
             ):
                 return ()
         compared = _DEMOGRAPHICS if self.sure and sure else _NOT_TEXT
-        found = [name for name in compared if _differ(self.known.get(name), known.get(name))]
+        found = [name for name in compared if differ(self.known.get(name), known.get(name))]
         if patient == self.patient:
             return tuple(found)
         ids = [name for name in _IDENTIFIERS if self.known.get(name, "") != known.get(name, "")]
@@ -162,17 +161,6 @@ def _is_sure(item: Item) -> bool:
         return True
     name = orjson.loads(item.found.patient.json)["j"].get("00100010", {})
     return orjson.dumps(name).isascii()
-
-
-def _differ(one: str | None, other: str | None) -> bool:
-    """Tell whether two normalised texts say different things; a name may say more than another."""
-    if not one or not other:
-        return False
-    # What an earlier release has made normal is made so again, by today's rules.
-    ours, theirs = (
-        [set(words(normalise(term))) for term in text.split(SEPARATOR)] for text in (one, other)
-    )
-    return not any(a <= b or b <= a for a in ours for b in theirs)
 
 
 @dataclass(frozen=True)
