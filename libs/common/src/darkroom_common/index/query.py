@@ -142,6 +142,14 @@ class Query:
     offset: int = 0
     after: tuple[dt.date | None, int] | None = None
 
+    @property
+    def by_tokens(self) -> bool:
+        """Whether blind tokens say what matches."""
+        return bool(self.words) or any(
+            one.field.kept is Kept.SEARCHABLE and not isinstance(one.match, Range)
+            for one in self.conditions
+        )
+
 
 def searchable(field: Field) -> bool:
     """Tell whether a field can restrict a search."""
