@@ -27,6 +27,7 @@ def an_app() -> FastAPI:
             searches=missing,
             rates=missing,
             flow=missing,
+            open_door=missing,
             dead_letters=missing,
             own=missing,
             provider=missing,

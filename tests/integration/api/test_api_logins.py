@@ -142,3 +142,16 @@ async def test_an_address_is_what_a_trusted_proxy_says(services: Services) -> No
         async with client_at(api, "127.0.0.8") as liar:
             liar.headers["x-forwarded-for"] = "192.0.2.1"
             assert await sign_in(liar, right) == 200
+
+
+async def test_an_address_may_fail_so_often_whatever_the_names(services: Services) -> None:
+    services.extra["LIMIT_LOGIN"] = "5/minute"
+    async with running_api(services) as api:
+        right = services.admin_password
+        async with client_at(api, "127.0.0.60") as device, client_at(api, "127.0.0.61") as other:
+            assert await sign_in(device, right) == 200
+            async with client_at(api, "127.0.0.60") as sprayer:
+                tries = [await sign_in(sprayer, "wrong", f"name{n}") for n in range(7)]
+                assert tries == [401] * 5 + [429] * 2
+            assert await sign_in(device, right) == 200, "it is known"
+            assert await sign_in(other, "wrong", "name9") == 401

@@ -38,6 +38,7 @@ class Health:
     draining: bool = False
     started: bool = False
     metrics: Collector = REGISTRY
+    shows_metrics: bool = True
     _asking: "asyncio.Task[tuple[bool, dict[str, Any]]] | None" = None
 
     def add(self, dependency: str, check: Check, *, needed: bool = True) -> None:
@@ -106,7 +107,7 @@ class Health:
             case "/readyz":
                 ready, report = await self.report()
                 status, body = (200 if ready else 503), json.dumps(report).encode()
-            case "/metrics":
+            case "/metrics" if self.shows_metrics:
                 status, kind, body = (
                     200,
                     CONTENT_TYPE_LATEST.encode(),

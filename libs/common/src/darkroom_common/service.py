@@ -197,7 +197,11 @@ def _leaves(group: BaseExceptionGroup[DarkroomError]) -> list[BaseException]:
 async def _run(
     name: str, release: str, settings: Settings, run: Callable[[Service, Any], Awaitable[None]]
 ) -> None:
-    service = Service(name, Health(name, release), settings.drain_seconds)
+    service = Service(
+        name,
+        Health(name, release, shows_metrics=settings.ff_monitoring_enabled),
+        settings.drain_seconds,
+    )
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(asyncio_failed)
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -31,6 +31,7 @@ from darkroom_common.messages.events import (
     StudyCompleted,
     TransmitJobChanged,
 )
+from darkroom_common.messages.requests import INGEST_REQUESTS as ASKED_OF_INGEST
 from darkroom_common.messages.requests import PRINT_REQUESTS as ASKED_OF_PRINT
 from darkroom_common.messages.requests import REMOTE_REQUESTS
 from darkroom_common.messages.requests import TRANSMIT_REQUESTS as ASKED_OF_TRANSMIT
@@ -163,7 +164,7 @@ TRANSMIT_REQUESTS: Final = RequestQueue(
     "transmit.requests", (*ASKED_OF_TRANSMIT, *requests_of("transmit"))
 )
 PRINT_REQUESTS: Final = RequestQueue("print.requests", (*ASKED_OF_PRINT, *requests_of("print")))
-INGEST_REQUESTS: Final = RequestQueue("ingest.requests", requests_of("ingest"))
+INGEST_REQUESTS: Final = RequestQueue("ingest.requests", (*ASKED_OF_INGEST, *requests_of("ingest")))
 TRANSMIT_REMOTE: Final = RequestQueue("transmit.remote", REMOTE_REQUESTS)
 """What waits for other DICOM nodes: it must not hold up what transmit answers by itself."""
 REQUEST_QUEUES: Final = (TRANSMIT_REQUESTS, TRANSMIT_REMOTE, PRINT_REQUESTS, INGEST_REQUESTS)

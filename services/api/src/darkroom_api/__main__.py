@@ -6,6 +6,7 @@ import uvloop
 
 from darkroom_api.audit.command import audit
 from darkroom_api.dead_letters.command import dead_letters
+from darkroom_api.desk.database import database
 from darkroom_api.settings import ApiSettings
 from darkroom_api.wiring import run
 from darkroom_common.service import Command, main
@@ -17,7 +18,11 @@ if __name__ == "__main__":
             settings=ApiSettings,
             run=run,
             schema="api",
-            commands=[Command("audit", audit), Command("dead-letters", dead_letters)],
+            commands=[
+                Command("audit", audit),
+                Command("dead-letters", dead_letters),
+                Command("database", database),
+            ],
             loop_factory=uvloop.new_event_loop,
         )
     )

@@ -10,7 +10,9 @@ from darkroom_api.audit import routes as audit
 from darkroom_api.bulk import routes as bulk
 from darkroom_api.conflicts import routes as conflicts
 from darkroom_api.dead_letters import routes as dead_letters
+from darkroom_api.desk import quarantine, reports, shown_settings, verification
 from darkroom_api.dicomweb import retrieve, search, values
+from darkroom_api.edge import flags
 from darkroom_api.exports import routes as exports
 from darkroom_api.http import docs, handlers, health
 from darkroom_api.http.guarded import GuardedRoute, require_listed
@@ -32,6 +34,7 @@ from darkroom_api.validation import routes as validation
 
 _MODULES: Final = (
     health,
+    flags,
     docs,
     auth,
     audit,
@@ -54,6 +57,10 @@ _MODULES: Final = (
     dead_letters,
     bulk,
     exports,
+    quarantine,
+    verification,
+    reports,
+    shown_settings,
     search,
     retrieve,
     values,

@@ -121,6 +121,17 @@ class ApiSettings(WorkerSettings):
     render_cache_bytes: int = Field(
         default=64 << 20, ge=0, description="of rendered images that are kept in memory"
     )
+    development: bool = Field(
+        default=False, description="lets the next three be off; never with data of patients"
+    )
+    ff_auth_enabled: bool = Field(
+        default=True, description="off: whoever asks is the first administrator"
+    )
+    ff_rbac_enabled: bool = Field(
+        default=True, description="off: whoever is signed in may do everything"
+    )
+    ff_audit_enabled: bool = Field(default=True, description="off: what requests do is not kept")
+    ff_export_enabled: bool = Field(default=True, description="off: no exports")
     limit_default: Rate = Field(default="1000/hour", description="requests of a user")
     limit_exports: Rate = Field(default="10/hour", description="exports that a user asks for")
     limit_bulk: Rate = Field(default="100/hour", description="bulk changes of a user")
@@ -173,4 +184,14 @@ class ApiSettings(WorkerSettings):
     def _provider_knows_us(self) -> Self:
         if self.oidc_issuer is not None and not (self.oidc_client_id and self.oidc_roles):
             raise ValueError("OIDC_ISSUER needs OIDC_CLIENT_ID and OIDC_ROLES")
+        return self
+
+    @model_validator(mode="after")
+    def _protected(self) -> Self:
+        off = not (self.ff_auth_enabled and self.ff_rbac_enabled and self.ff_audit_enabled)
+        if off and not self.development:
+            raise ValueError(
+                "FF_AUTH_ENABLED, FF_RBAC_ENABLED and FF_AUDIT_ENABLED can be off with DEVELOPMENT"
+                " alone"
+            )
         return self

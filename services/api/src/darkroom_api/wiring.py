@@ -22,6 +22,7 @@ from darkroom_api.audit.log import AuditLog
 from darkroom_api.audit.verification import Verification
 from darkroom_api.dead_letters.keeping import DeadLetters
 from darkroom_api.dicomweb import parsing
+from darkroom_api.edge import flags
 from darkroom_api.edge.edge import Edge
 from darkroom_api.exports.selection import selection
 from darkroom_api.http import deadline
@@ -78,6 +79,7 @@ def rate_limits(database: Database, settings: ApiSettings) -> RateLimits:
 
 async def run(service: Service, settings: ApiSettings) -> None:
     """Answer requests until stopped; then finish those that are open."""
+    flags.say_what_is_off(settings)
     store = open_store(settings.store_url)
     keys = PhiKeys.parse(settings.phi_keys.get_secret_value())
     blind = BlindIndex(
@@ -168,6 +170,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
                 searches=Turns(max(1, settings.database_connections // 2), SEARCHES_OF_A_USER),
                 rates=rates,
                 flow=flow,
+                open_door=flags.OpenDoor(),
                 dead_letters=dead_letters,
                 own=own,
                 provider=provider,

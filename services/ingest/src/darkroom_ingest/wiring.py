@@ -19,6 +19,7 @@ from darkroom_common.topology import INGEST_REQUESTS
 from darkroom_ingest.answers import Answers
 from darkroom_ingest.door.scp import listen_for_dicom
 from darkroom_ingest.door.workers import Workers
+from darkroom_ingest.quarantine.mirror import Mirror
 from darkroom_ingest.relaying.relay import Relay
 from darkroom_ingest.senders.refresh import Refresh
 from darkroom_ingest.senders.roster import COPY_NAME, RosterCopy
@@ -56,7 +57,8 @@ async def run(service: Service, settings: IngestSettings) -> None:
         # Receiving works without these two.
         service.health.add("postgres", senders.check_database, needed=False)
         service.health.add("rabbitmq", broker.check, needed=False)
-        answers = Answers(database)
+        mirror = Mirror(database, settings, spool.aside)
+        answers = Answers(database, mirror)
         relay = Relay(spool, store, broker, keys)
         with ExitStack() as listening:
             listener = await listen_for_dicom(settings.dicom_host, settings.dicom_port)
@@ -75,6 +77,7 @@ async def run(service: Service, settings: IngestSettings) -> None:
                 workers.run(),
                 senders.run(),
                 broker.answer(INGEST_REQUESTS, answers, concurrency=1),
+                mirror.run(),
                 watch_spool(relay),
                 measure_volumes(spool, store),
                 watch_certificate(tls),

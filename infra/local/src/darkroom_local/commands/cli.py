@@ -305,6 +305,18 @@ def audit(context: typer.Context, data: Data = _DATA) -> None:
 app.command()(validate)
 
 
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def database(context: typer.Context, data: Data = _DATA) -> None:
+    """What PostgreSQL is busy with: slow (statements), tables (sizes), connections (by state).
+
+    `darkroom database --help` says how. Darkroom must run.
+    """
+    _become(_running(data).database(context.args or ["--help"]))
+
+
 def _running(data: Path) -> Plan:
     """Return the plan of what runs in a directory, or say that nothing does."""
     layout = Layout(data.expanduser().resolve())

@@ -39,6 +39,9 @@ _SETTINGS: Final = {
     "unix_socket_directories": "",
     "password_encryption": "scram-sha-256",
     "max_connections": "200",
+    "shared_preload_libraries": "pg_stat_statements",
+    "pg_stat_statements.max": "2000",
+    "pg_stat_statements.track_utility": "off",  # their text may hold passwords
     "timezone": "UTC",
     "log_timezone": "UTC",
     "logging_collector": "off",

@@ -126,6 +126,11 @@ class Plan:
         words = ["-m", "darkroom_api", "dead-letters", *arguments]
         return self._command("dead-letters", words, self._store(), self._secret_files("api"))
 
+    def database(self, arguments: Sequence[str]) -> Command:
+        """Return the command that tells what PostgreSQL is busy with."""
+        words = ["-m", "darkroom_api", "database", *arguments]
+        return self._command("database", words, self._store(), self._secret_files("api"))
+
     def quarantine(self, arguments: Sequence[str]) -> Command:
         """Return the command that looks after refused objects; ingest need not run."""
         words = ["-m", "darkroom_ingest", "quarantine", *arguments]

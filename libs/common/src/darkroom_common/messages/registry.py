@@ -32,7 +32,12 @@ from darkroom_common.messages.events import (
     StudyStatusChanged,
     TransmitJobChanged,
 )
-from darkroom_common.messages.requests import PRINT_REQUESTS, REMOTE_REQUESTS, TRANSMIT_REQUESTS
+from darkroom_common.messages.requests import (
+    INGEST_REQUESTS,
+    PRINT_REQUESTS,
+    REMOTE_REQUESTS,
+    TRANSMIT_REQUESTS,
+)
 from darkroom_common.messages.resources import DELETE, PUT
 
 _LISTED: Final[tuple[type[Message], ...]] = (
@@ -59,6 +64,7 @@ _LISTED: Final[tuple[type[Message], ...]] = (
     CommandRefused,
     LicenceChecked,
     *TRANSMIT_REQUESTS,
+    *INGEST_REQUESTS,
     *PRINT_REQUESTS,
     *REMOTE_REQUESTS,
     *PUT.values(),

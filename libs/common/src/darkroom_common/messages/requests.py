@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, Field
 
-from darkroom_common.messages.base import MessageId, Request, Uid
+from darkroom_common.messages.base import MessageId, ReceiptId, Request, Uid
 from darkroom_common.messages.commands import RetrieveFromRemote
 from darkroom_common.specs.destinations import Name
 from darkroom_common.specs.films import FilmOrder
@@ -86,6 +86,21 @@ class DrawFilm(Request):
 
 
 PRINT_REQUESTS = (AskPrinter, ActOnPrintJob, DrawFilm)
+
+
+class ActOnQuarantined(Request):
+    """Release an object from quarantine, or delete it: kept for the ingest that has it."""
+
+    TYPE: ClassVar[str] = "ingest.quarantine.act.v1"
+
+    receipt: ReceiptId
+    action: Literal["release", "discard"]
+    force: bool = Field(default=False, description="accept it as it is, if its UIDs can be told")
+    version: int | None = Field(default=None, description="act on no other version of its row")
+    requested_by: str = By
+
+
+INGEST_REQUESTS = (ActOnQuarantined,)
 
 
 class QueryRemote(Request):

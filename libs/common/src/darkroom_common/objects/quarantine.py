@@ -138,6 +138,10 @@ class Quarantine:
                     items += 1
         return Usage(items, size)
 
+    def ids(self) -> set[str]:
+        """Return the ids of all."""
+        return {path.name for path in self.directory.iterdir() if _ID.match(path.name)}
+
     def entries(self) -> list[Entry]:
         """Return all, the oldest first."""
         found = []

@@ -110,8 +110,22 @@ async def _make(
     await connection.execute(f"REVOKE ALL ON DATABASE {database} FROM PUBLIC")
     await connection.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
     await connection.execute(f"GRANT CONNECT ON DATABASE {database} TO {', '.join(ROLES)}")
+    await _show_statistics(connection)
     for schema in SCHEMAS:
         await connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}" AUTHORIZATION {OWNER}')
+
+
+async def _show_statistics(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Let operators see what the server is busy with, as far as this login may give that away."""
+    for statement in (
+        "GRANT pg_read_all_stats TO darkroom_api",
+        "CREATE EXTENSION IF NOT EXISTS pg_stat_statements SCHEMA public",
+    ):
+        try:
+            async with connection.transaction():
+                await connection.execute(statement)
+        except asyncpg.PostgresError as error:
+            log.info("database.statistics_not_shown", reason=type(error).__name__)
 
 
 def main() -> int:

@@ -45,3 +45,19 @@ async def read_character_sets(db: Connection) -> CharacterSets:
     return CharacterSets(
         {row["ae_title"]: Assumed(row["character_set"], row["always"]) for row in rows}
     )
+
+
+QUARANTINED: Final = (
+    "SELECT q.receipt AS quarantine_id, q.reason, q.status, q.received_at, q.size, q.position,"
+    " q.calling_ae_title, q.sop_class_uid, q.transfer_syntax_uid, q.state, q.forced, q.result,"
+    " q.version, q.changed_by, q.changed_at,"
+    " s.seen_at > now() - interval '60 seconds' AS is_reachable"
+    " FROM ingest.quarantined q JOIN ingest.spool s ON s.id = q.spool"
+)
+"""What is or was in the quarantine of any spool; not reachable: its ingest does not run."""
+ERRORS: Final = """
+    SELECT 'quarantine' AS kind, receipt AS error_id, received_at AS at, reason,
+        calling_ae_title AS subject
+    FROM ingest.quarantined WHERE received_at >= $1 AND received_at < $2
+"""
+"""From $1 until $2, as the error report has it."""

@@ -9,6 +9,12 @@ from darkroom_common.postgres.pool import Connection
 from darkroom_common.resources.stored import read_spec
 from darkroom_common.specs.printers import PrinterSpec
 
+ERRORS: Final = """
+    SELECT 'print_job' AS kind, id AS error_id, updated_at AS at, reason, printer AS subject
+    FROM print.job
+    WHERE state IN ('FAILED', 'UNKNOWN') AND updated_at >= $1 AND updated_at < $2
+"""
+"""From $1 until $2, as the error report has it."""
 JOBS: Final = (
     "SELECT id AS job_id, printer, layout, state, reason, warnings, requested_by, rule, copies,"
     " films, films_done, cardinality(sop_instance_uids) AS images, attempts,"

@@ -26,6 +26,19 @@ STEPS: Final = (
     "SELECT sop_instance_uid, remote, state, reason, status, requested_by, created_at, updated_at"
     " FROM transmit.procedure_step"
 )
+ERRORS: Final = """
+    SELECT 'transmit_job' AS kind, id AS error_id, coalesce(finished_at, updated_at) AS at, reason,
+        destination AS subject FROM transmit.job
+    WHERE state = 'FAILED' AND coalesce(finished_at, updated_at) >= $1
+        AND coalesce(finished_at, updated_at) < $2
+    UNION ALL SELECT 'retrieve_job', id, coalesce(finished_at, updated_at), reason, remote
+    FROM transmit.retrieve
+    WHERE state = 'FAILED' AND coalesce(finished_at, updated_at) >= $1
+        AND coalesce(finished_at, updated_at) < $2
+    UNION ALL SELECT 'procedure_step', sop_instance_uid, updated_at, reason, remote
+    FROM transmit.procedure_step WHERE reason <> '' AND updated_at >= $1 AND updated_at < $2
+"""
+"""From $1 until $2, as the error report has it."""
 _SENDS_OF: Final = (  # job_study
     "SELECT id AS job_id, destination, state, sent, created_at, finished_at FROM transmit.job"
     " WHERE study_instance_uid = $1 ORDER BY created_at DESC LIMIT 100"

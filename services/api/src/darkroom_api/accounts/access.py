@@ -11,6 +11,7 @@ _P: Final = Permission
 _CONFLICT: Final = "/api/v1/conflicts/{conflict}"
 _ROLE: Final = "/api/v1/roles/{role}"
 _USER: Final = "/api/v1/users/{user_id}"
+_QUARANTINED: Final = "/api/v1/quarantine/{quarantine_id}"
 _LETTER: Final = "/api/v1/dead-letters/{letter_id}"
 _STUDY: Final = "/dicom-web/studies/{study}"
 _SERIES: Final = _STUDY + "/series/{series}"
@@ -34,6 +35,7 @@ ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("GET", "/livez"): Open.PUBLIC,
     ("GET", "/readyz"): Open.PUBLIC,
     ("GET", "/api/v1/health"): Open.PUBLIC,
+    ("GET", "/api/v1/feature-flags"): Open.SIGNED_IN,
     ("GET", "/metrics/{service}"): Open.PUBLIC,  # counts and times, no PHI; the local stack only
     ("GET", "/docs"): Open.PUBLIC,  # SIGNED_IN when OPEN_DOCS is false
     ("GET", "/docs/{asset}"): Open.PUBLIC,
@@ -134,6 +136,14 @@ ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("GET", "/api/v1/conflict-decisions"): _P.CONFLICTS_READ,
     ("GET", "/api/v1/conflict-decisions/{job}"): _P.CONFLICTS_READ,
     ("POST", "/api/v1/conflict-decisions/{job}/cancel"): _P.CONFLICTS_WRITE,
+    ("GET", "/api/v1/verification"): _P.VERIFICATION_READ,
+    ("GET", "/api/v1/verification/findings"): _P.VERIFICATION_READ,
+    ("GET", "/api/v1/settings"): _P.SETTINGS_READ,
+    ("GET", "/api/v1/reports/errors"): _P.AUDIT_READ,
+    ("GET", "/api/v1/quarantine"): _P.QUARANTINE_READ,
+    ("GET", _QUARANTINED): _P.QUARANTINE_READ,
+    ("POST", _QUARANTINED + "/release"): _P.QUARANTINE_WRITE,
+    ("POST", _QUARANTINED + "/discard"): _P.QUARANTINE_WRITE,
     ("GET", "/api/v1/dead-letters"): _P.DEAD_LETTERS_READ,
     ("GET", _LETTER): _P.DEAD_LETTERS_READ,
     ("POST", _LETTER + "/replay"): _P.DEAD_LETTERS_WRITE,

@@ -30,6 +30,7 @@ from darkroom_api.http.errors import (
     token_invalid,
 )
 from darkroom_api.http.parts import parts_of
+from darkroom_api.rates.classes import Class
 from darkroom_common.postgres.pool import Connection
 from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
@@ -118,6 +119,8 @@ async def sign_in(scope: Scope, given: Given, origin: Origin, means: Means) -> S
         counted = await counted_under(db, key, user["id"] if user else None, origin)
     attempt = _Attempt(scope, user, counted, origin)
     if not await _is_right(attempt, given.password) or user is None:
+        if not counted.is_known:  # of an address all failures count, whatever the names
+            await parts.rates.count(Class.LOGIN, origin.address)
         raise await attempt.fail("refused", invalid_credentials())
     device = "" if counted.has_cookie else new_device()
     async with parts.database.transaction() as db:
@@ -160,8 +163,10 @@ async def _is_right(attempt: _Attempt, password: str) -> bool:
     origin, is_known = attempt.origin, attempt.counted.is_known
     try:
         async with parts.accounts.passwords.in_line(origin.address, known=is_known) as place:
-            async with parts.database.acquire() as db:
-                may_try = await count(db, attempt.counted)
+            may_try = is_known or not await parts.rates.is_used_up(Class.LOGIN, origin.address)
+            if may_try:
+                async with parts.database.acquire() as db:
+                    may_try = await count(db, attempt.counted)
             if not may_try:
                 raise await attempt.fail("locked", name_locked())
             right = await place.verify(user["password_hash"] if user else None, password)

@@ -61,6 +61,8 @@ async def record(
     Raises:
         DependencyUnavailable: the database is away.
     """
+    if not parts_of(scope).settings.ff_audit_enabled:
+        return
     made = entry(scope, action, resource_type, resource_id, **more)
     await parts_of(scope).audit.add(db, [made])
 

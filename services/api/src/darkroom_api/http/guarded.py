@@ -19,15 +19,19 @@ from darkroom_api.accounts.guard import Principal, key_refused
 from darkroom_api.accounts.permissions import Access, Open, allows
 from darkroom_api.audit.actions import Action
 from darkroom_api.audit.recording import record
+from darkroom_api.edge.flags import require_in_use, with_rights
 from darkroom_api.http.body import JsonRequest
 from darkroom_api.http.errors import ApiError, Code, permission_denied, token_invalid
 from darkroom_api.http.parts import parts_of
 from darkroom_api.rates.classes import IN_FLOW, Class, class_of
 from darkroom_common.errors import ConfigurationError
 
-BODY_LIMIT: Final = 64 * 1024
-"""Bytes of a request's body; no JSON that anybody sends us is longer, but of bulk changes."""
+BODY_LIMIT: Final = 1 << 20
+"""Bytes of a request's body."""
 BULK_LIMIT: Final = 8 << 20
+"""The same of bulk changes."""
+PUBLIC_BODY_LIMIT: Final = 64 * 1024
+"""The same of who has not signed in."""
 _VALIDATE: Final = "/api/v1/validate"
 
 
@@ -65,6 +69,7 @@ class GuardedRoute(APIRoute):
             access = access_of(scope["method"], self.path, open_docs=parts.settings.open_docs)
             if access is None:  # not reached: the application checks its routes when it is made
                 raise token_invalid()
+            require_in_use(self.path, parts.settings)
             kind, who = class_of(scope["method"], self.path, access), address_of(scope)
             if access is not Open.PUBLIC:
                 scope["principal"] = principal = await _authenticated(scope)
@@ -89,7 +94,8 @@ class GuardedRoute(APIRoute):
             if not allows(access, principal.permissions):
                 raise await self._denied(scope, access, permission_denied(str(access.value)))
         bulk = class_of(scope["method"], self.path, access) is Class.BULK
-        limit = BULK_LIMIT if bulk else BODY_LIMIT
+        of_others = PUBLIC_BODY_LIMIT if access is Open.PUBLIC else BODY_LIMIT
+        limit = BULK_LIMIT if bulk else of_others
         if self.path == _VALIDATE:
             limit = parts_of(scope).settings.validate_limit
         await super().handle(scope, limited(receive, limit), send)
@@ -111,8 +117,12 @@ async def _authenticated(scope: Scope) -> Principal:
     token = cookie_of(HTTPConnection(scope), ACCESS_COOKIE) if authorization is None else ""
     try:
         if token:
-            return await parts.guard.authenticate_browser(token, scope["method"], headers)
-        return await parts.guard.authenticate(authorization)
+            found = await parts.guard.authenticate_browser(token, scope["method"], headers)
+        elif authorization is None and not parts.settings.ff_auth_enabled:
+            found = await parts.open_door.enter(scope)
+        else:
+            found = await parts.guard.authenticate(authorization)
+        return with_rights(found, parts.settings)
     except ApiError as fault:
         if fault.code is Code.TOKEN_INVALID:
             await parts.rates.take(Class.ANONYMOUS, address_of(scope))

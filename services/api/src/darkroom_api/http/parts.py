@@ -1,8 +1,12 @@
 """What the routes work with, made once by the wiring."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from starlette.types import Scope
+
+if TYPE_CHECKING:
+    from darkroom_api.edge.flags import OpenDoor
 
 from darkroom_api.accounts.accounts import Accounts
 from darkroom_api.accounts.guard import Guard
@@ -54,6 +58,7 @@ class Parts:
     searches: Turns
     rates: RateLimits
     flow: Flow
+    open_door: "OpenDoor"
     dead_letters: DeadLetters
     own: OwnJobs
     provider: Provider | None

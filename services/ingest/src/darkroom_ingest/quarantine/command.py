@@ -119,13 +119,32 @@ class Desk:
 
     def release(self, given: argparse.Namespace) -> int:
         """Accept one object that can be read now, or that is forced."""
-        with self._quarantine.alone():
-            entry = self._quarantine.entry(given.id)
-            refusal = self._release(entry, force=given.force)
+        refusal = self.release_one(given.id, force=given.force)
         if refusal:
-            raise NotDone(f"{entry.id} is not released: {refusal}")
-        say(f"released {entry.id}")
+            raise NotDone(f"{given.id} is not released: {refusal}")
+        say(f"released {given.id}")
         return 0
+
+    def release_one(self, receipt_id: str, *, force: bool, by: str = "") -> str:
+        """Release an object, or return why not.
+
+        Raises:
+            NotQuarantined: there is none of this id.
+            Busy: another command is at work.
+        """
+        with self._quarantine.alone():
+            return self._release(self._quarantine.entry(receipt_id), force=force, by=by)
+
+    def discard_one(self, receipt_id: str, *, by: str) -> str:
+        """Delete an object for good; return that nothing speaks against it.
+
+        Raises:
+            NotQuarantined: there is none of this id.
+            Busy: another command is at work.
+        """
+        with self._quarantine.alone():
+            self._discard(self._quarantine.entry(receipt_id), by=by)
+        return ""
 
     def replay(self, given: argparse.Namespace) -> int:
         """Release all that can be read now."""
@@ -144,7 +163,7 @@ class Desk:
         say(f"{released} released, {left} left")
         return LEFT if left else 0
 
-    def _release(self, entry: Entry, *, force: bool) -> str:
+    def _release(self, entry: Entry, *, force: bool, by: str = "") -> str:
         """Release an object, or return why not."""
         try:
             today = self._inspect(entry)
@@ -156,7 +175,7 @@ class Desk:
             return f"{problem}; its UIDs cannot be told, so that --force cannot help"
         if forced and not force:
             return f"{problem}; --force accepts it as it is"
-        self._quarantine.record("release", entry, forced=forced)
+        self._quarantine.record("release", entry, forced=forced, by=by)
         if forced:
             meta = replace(
                 today.meta,
@@ -177,11 +196,14 @@ class Desk:
             what = f"{entry.id}: {entry.size} bytes from {ae}, {entry.reason}, {entry.at:%Y-%m-%d}"
             if not given.yes and not _agreed(f"delete {what} for good?"):
                 raise NotDone(f"nothing is deleted: say --yes to delete {what}")
-            self._quarantine.record("discard", entry)
-            self._quarantine.discard(entry.id)
-        log.warning("quarantine.discarded", receipt=entry.id, reason=entry.reason)
+            self._discard(entry)
         say(f"deleted {what}")
         return 0
+
+    def _discard(self, entry: Entry, *, by: str = "") -> None:
+        self._quarantine.record("discard", entry, by=by)
+        self._quarantine.discard(entry.id)
+        log.warning("quarantine.discarded", receipt=entry.id, reason=entry.reason)
 
     def export(self, given: argparse.Namespace) -> int:
         """Copy one object to a new file, which holds whatever the sender sent."""

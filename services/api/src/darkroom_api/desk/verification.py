@@ -1,0 +1,100 @@
+"""Verification of what is stored: its runs, and what they have found (ING-09, STO-08)."""
+
+import datetime as dt
+from typing import Annotated, Final, Literal
+
+from fastapi import FastAPI, Query
+from pydantic import BaseModel, Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from darkroom_api.http.documented import errors
+from darkroom_api.http.lists import LINKED, Catalogue, Listed, ListQuery, list_of
+from darkroom_common.index.verification import FINDINGS, RUNS
+from darkroom_common.postgres.listing import Key, Order
+
+_BASE: Final = "/api/v1/verification"
+_TAG: Final = "verification"
+_BY_START: Final[dict[str, type[Key]]] = {"started": dt.datetime, "number": int}
+_BY_SIGHT: Final[dict[str, type[Key]]] = {"first_seen": dt.datetime, "number": int}
+
+
+class Run(BaseModel):
+    """One pass over what is stored."""
+
+    run_id: str
+    kind: Literal["contents", "rows", "objects"]
+    scope: str = Field(description="due, all, or since a time")
+    state: Literal["running", "finished", "abandoned"]
+    started: dt.datetime
+    finished: dt.datetime | None
+    checked: int = Field(description="rows or objects so far")
+    bytes: int
+    findings: int
+
+
+class Finding(BaseModel):
+    """Something wrong with an object."""
+
+    finding_id: str
+    kind: Literal["missing-object", "altered-object", "wrong-size", "orphan-object", "unreadable"]
+    state: Literal["open", "repaired", "resolved"]
+    object_key: str = Field(description="in the store; it tells nothing of the patient")
+    receipt: str | None
+    size: int | None = Field(description="bytes of the object; null when it has none")
+    first_seen: dt.datetime
+    last_seen: dt.datetime
+    repaired_at: dt.datetime | None
+    resolved_at: dt.datetime | None
+
+
+class RunSearch(ListQuery):
+    """What the list is narrowed by."""
+
+    sort: Literal["-started", "started"] = "-started"
+    kind: Literal["contents", "rows", "objects"] | None = None
+    state: Literal["running", "finished", "abandoned"] | None = None
+
+
+class FindingSearch(ListQuery):
+    """What the list is narrowed by."""
+
+    sort: Literal["-first_seen", "first_seen"] = "-first_seen"
+    kind: (
+        Literal["missing-object", "altered-object", "wrong-size", "orphan-object", "unreadable"]
+        | None
+    ) = None
+    state: Literal["open", "repaired", "resolved"] | None = None
+
+
+_RUNS: Final = Catalogue(
+    RUNS,
+    {"-started": Order(_BY_START, descending=True), "started": Order(_BY_START)},
+    lambda row: Run.model_validate(dict(row)),
+)
+_FINDINGS: Final = Catalogue(
+    FINDINGS,
+    {"-first_seen": Order(_BY_SIGHT, descending=True), "first_seen": Order(_BY_SIGHT)},
+    lambda row: Finding.model_validate(dict(row)),
+)
+
+
+async def list_runs(
+    request: Request, response: Response, asked: Annotated[RunSearch, Query()]
+) -> Listed[Run]:
+    """List passes over what is stored, newest first."""
+    return await list_of(request, response, asked, _RUNS)
+
+
+async def list_findings(
+    request: Request, response: Response, asked: Annotated[FindingSearch, Query()]
+) -> Listed[Finding]:
+    """List what they have found, newest first."""
+    return await list_of(request, response, asked, _FINDINGS)
+
+
+def add(app: FastAPI) -> None:
+    """Add the routes."""
+    failed = {**LINKED, **errors(401, 403, 422, 503)}
+    app.add_api_route(_BASE, list_runs, tags=[_TAG], responses=failed)
+    app.add_api_route(f"{_BASE}/findings", list_findings, tags=[_TAG], responses=failed)
