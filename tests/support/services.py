@@ -147,6 +147,7 @@ class Services:
             "HEALTH_PORT": str(health_port),
             "STORE_URL": self.store.as_uri(),
             "SPOOL": str(self.spool),
+            "SCRATCH": str(self.directory / f"scratch-{name}"),
             "DICOM_HOST": LOOPBACK,
             "DICOM_PORT": str(self.dicom_port),
             "HTTP_HOST": LOOPBACK,

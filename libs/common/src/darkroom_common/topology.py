@@ -23,6 +23,7 @@ from darkroom_common.messages.commands import (
     ValidateLicence,
 )
 from darkroom_common.messages.events import (
+    AssociationsEnded,
     CommandRefused,
     InstancesIndexed,
     InstancesReplaced,
@@ -144,6 +145,7 @@ PRINT_JOBS: Final = WorkQueue("print.jobs", (PrintFilm,), prefetch=50)
 PRINT_RULES: Final = WorkQueue("print.rules", (StudyCompleted,), prefetch=50)
 API_REFUSALS: Final = WorkQueue("api.refusals", (CommandRefused,), prefetch=50)
 API_NOTICES: Final = WorkQueue("api.notices", (TransmitJobChanged, PrintJobChanged), prefetch=50)
+API_AUDIT: Final = WorkQueue("api.audit", (AssociationsEnded,), prefetch=20)
 LICENSING_REQUESTS: Final = WorkQueue("licensing.requests", (ValidateLicence,), prefetch=10)
 
 WORK_QUEUES: Final = (
@@ -157,6 +159,7 @@ WORK_QUEUES: Final = (
     PRINT_RULES,
     API_REFUSALS,
     API_NOTICES,
+    API_AUDIT,
     LICENSING_REQUESTS,
 )
 

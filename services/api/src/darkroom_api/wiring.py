@@ -15,6 +15,7 @@ from darkroom_api.accounts.tokens import AccessTokens
 from darkroom_api.accounts.totp import SecondFactor
 from darkroom_api.app import VIEWS, create_app
 from darkroom_api.audit.anchor import AnchorFile
+from darkroom_api.audit.associations import Associations
 from darkroom_api.audit.chain import Chain
 from darkroom_api.audit.entries import AuditKeys
 from darkroom_api.audit.expiry import Expiry
@@ -55,7 +56,7 @@ from darkroom_common.postgres.phi import BlindIndex, PhiKeys, decode_key
 from darkroom_common.postgres.pool import Database, open_database
 from darkroom_common.seal import Seal
 from darkroom_common.service import Service
-from darkroom_common.topology import API_REFUSALS
+from darkroom_common.topology import API_AUDIT, API_REFUSALS
 from darkroom_common.workers import open_workers
 
 SEARCHES_OF_A_USER: Final = 2
@@ -203,6 +204,9 @@ async def run(service: Service, settings: ApiSettings) -> None:
                     preparation.then(dead_letters.collect),
                     preparation.then(dead_letters.run),
                     preparation.then(chain.run),
+                    preparation.then(
+                        partial(broker.consume, API_AUDIT, Associations(database, audit).take)
+                    ),
                     preparation.then(expiry.run),
                     preparation.then(own.run),
                     preparation.then(own.tidy),

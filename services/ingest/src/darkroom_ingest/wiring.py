@@ -4,7 +4,9 @@ import asyncio
 from contextlib import ExitStack, suppress
 
 from darkroom_common.amqp.rabbitmq import open_broker
+from darkroom_common.associations.relay import JournalRelay
 from darkroom_common.clock import utc_now
+from darkroom_common.dimse.journal import keep_journal
 from darkroom_common.dimse.tls import TlsServer
 from darkroom_common.errors import ConfigurationError
 from darkroom_common.health import Unhealthy
@@ -74,6 +76,7 @@ async def run(service: Service, settings: IngestSettings) -> None:
             service.health.add("workers", workers.check)
             async with service.background(
                 relay.run(),
+                JournalRelay(keep_journal(settings.spool, "ingest"), broker).run(),
                 workers.run(),
                 senders.run(),
                 broker.answer(INGEST_REQUESTS, answers, concurrency=1),

@@ -5,6 +5,8 @@ from contextlib import AsyncExitStack
 from typing import Final
 
 from darkroom_common.amqp.rabbitmq import open_broker
+from darkroom_common.associations.relay import JournalRelay
+from darkroom_common.dimse.journal import keep_journal
 from darkroom_common.dimse.tls import TlsClient
 from darkroom_common.index.compatibility import check_index
 from darkroom_common.jobs.intake import Intake
@@ -97,5 +99,6 @@ async def run(service: Service, settings: PrintSettings) -> None:
             tidy(database, inboxes=(requests, events), removals=forgotten),
             tidy(database, removals=(PICTURES,), every_seconds=PICTURES_SECONDS),
             outbox.run(database, broker),
+            JournalRelay(keep_journal(settings.scratch, "print"), broker).run(),
         ):
             await service.run_until_stopped()

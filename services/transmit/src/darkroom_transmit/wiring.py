@@ -6,6 +6,8 @@ from contextlib import AsyncExitStack
 from typing import Final
 
 from darkroom_common.amqp.rabbitmq import open_broker
+from darkroom_common.associations.relay import JournalRelay
+from darkroom_common.dimse.journal import keep_journal
 from darkroom_common.dimse.tls import TlsClient
 from darkroom_common.index.compatibility import check_index
 from darkroom_common.jobs.intake import Intake
@@ -175,6 +177,7 @@ async def run(service: Service, settings: TransmitSettings) -> None:
                 removals=old_rows(tables[:-1], days=settings.job_retention_days),
             ),
             outbox.run(database, broker),
+            JournalRelay(keep_journal(settings.scratch, "transmit"), broker).run(),
         ):
             if settings.commitment_port is not None:
                 door = open_door(

@@ -18,6 +18,7 @@ from darkroom_common.clock import SYSTEM_CLOCK, Clock
 from darkroom_common.dimse.census import Census, Counts
 from darkroom_common.dimse.channel import MAX_LENGTH, Pace
 from darkroom_common.dimse.connection import Connection, HandshakeFailed, PeerGone, TlsConnection
+from darkroom_common.dimse.journal import JOURNAL, Side
 from darkroom_common.dimse.negotiation import (
     AE_LIMIT_REACHED,
     CONGESTION,
@@ -207,6 +208,7 @@ class Door:
             connection.open(context, deadline)
         except HandshakeFailed as error:
             metrics.TLS_HANDSHAKES.labels("refused").inc()
+            JOURNAL.ended(Side("in", connection.host), "refused", error.code)
             log.warning("tls.refused", peer=connection.host, reason=error.code)
             connection.hang_up()
         except (PeerGone, ProtocolError) as error:
@@ -274,6 +276,7 @@ class Door:
         self, connection: Connection, request: AssociateRequest, rejection: Rejection
     ) -> None:
         metrics.ASSOCIATIONS.labels("rejected").inc()
+        JOURNAL.ended(_side(connection, request), "rejected", rejection.word)
         log.warning(
             "association.rejected",
             peer=connection.host,
@@ -312,8 +315,8 @@ class Door:
         contexts: dict[int, Context],
         admission: Admission,
     ) -> None:
-        limits = self.limits
-        Served(
+        limits, began_at = self.limits, self.clock.now()
+        served = Served(
             connection,
             request,
             contexts,
@@ -322,7 +325,26 @@ class Door:
             busy=self.busy,
             may=admission.may,
             max_length=limits.max_length,
-        ).run()
+        )
+        served.run()
+        JOURNAL.ended(
+            _side(connection, request),
+            "aborted" if served.fault else "released",
+            served.fault,
+            began_at=began_at,
+            tally=served.tally,
+        )
+
+
+def _side(connection: Connection, request: AssociateRequest) -> Side:
+    return Side(
+        "in",
+        connection.host,
+        request.calling_ae_title,
+        request.called_ae_title,
+        connection.protection,
+        connection.certificate_sha256,
+    )
 
 
 def listen(host: str, port: int) -> socket.socket:

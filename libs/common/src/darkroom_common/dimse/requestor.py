@@ -21,6 +21,7 @@ from darkroom_common.dimse.connection import (
     PeerGone,
     TlsConnection,
 )
+from darkroom_common.dimse.journal import JOURNAL, Account, Side
 from darkroom_common.dimse.tls import BadCertificate, TlsClient
 from darkroom_common.dimse.wire.association_items import (
     ACCEPTED,
@@ -160,6 +161,7 @@ class Association:
         self._channel = Channel(connection, self.contexts, open_sink, takes=self.max_length)
         self._message = 0
         self._closed = False
+        self._account = Account(_side(peer, connection.protection))
 
     @property
     def heard_at(self) -> float:
@@ -190,7 +192,7 @@ class Association:
         """
         parts = tuple(part for part in parts if len(part))
         try:
-            with faults("SendTimeout"):
+            with self._account.watching(), faults("SendTimeout"):
                 self._connection.send(*parts, deadline=deadline, patience=self.peer.answer_seconds)
         except PeerFault as fault:
             if fault.reason == "ConnectionLost":
@@ -229,14 +231,16 @@ class Association:
         Raises:
             PeerFault: silence, an abort, a release, or too much.
         """
-        with faults():
+        with self._account.watching(), faults():
             event = self._channel.receive(Deadline(deadline))
         if isinstance(event, Message):
+            self._account.tally.heard(event.command)
             return event
         if event.kind is PduKind.RELEASE_RQ:
             with suppress(PeerFault):
                 self.send(encode_release_response(), deadline=deadline)
-        raise _fault_of(event)
+        with self._account.watching():
+            raise _fault_of(event)
 
     def response(
         self,
@@ -294,6 +298,11 @@ class Association:
         self._closed = True
         self._channel.assembler.abandon()
         self._connection.close(last)
+        self._account.close(aborted=bool(last))
+
+
+def _side(peer: Peer, protection: str = "") -> Side:
+    return Side("out", peer.host, peer.calling_ae_title, peer.called_ae_title, protection)
 
 
 def _fault_of(event: ControlPdu) -> PeerFault:
@@ -316,13 +325,20 @@ def associate(
     Raises:
         PeerFault: refused, silent, rejected, or not a DICOM node.
     """
+    try:
+        return _associate(peer, proposals, open_sink or in_memory(IDENTIFIER_LIMIT))
+    except PeerFault as fault:
+        JOURNAL.not_opened(_side(peer), fault.reason)
+        raise
+
+
+def _associate(peer: Peer, proposals: Sequence[Proposal], open_sink: OpenSink) -> Association:
     contexts = {2 * n + 1: one for n, one in enumerate(proposals[:MOST_CONTEXTS])}
     connection = _connect(peer)
     try:
         with faults(detail="association"):
             answer = _negotiate(peer, connection, contexts)
-            sink = open_sink or in_memory(IDENTIFIER_LIMIT)
-            return Association(peer, connection, contexts, answer, sink)
+            return Association(peer, connection, contexts, answer, open_sink)
     except BaseException:
         connection.close()
         raise

@@ -16,6 +16,7 @@ from pydicom.dataset import Dataset
 from darkroom_common.dimse.channel import Channel, Pace
 from darkroom_common.dimse.connection import Connection, PeerGone
 from darkroom_common.dimse.contexts import VERIFICATION
+from darkroom_common.dimse.journal import Tally
 from darkroom_common.dimse.negotiation import Supported
 from darkroom_common.dimse.statuses import (
     NO_SUCH_SOP_CLASS,
@@ -199,6 +200,8 @@ class Served:
         busy: counts requests that are worked at.
         may: tells whether the caller may give this command for this SOP class.
         max_length: of the P-DATA-TF that we take.
+        tally: of what was asked.
+        fault: why it was not released; empty while it may be.
     """
 
     connection: Connection
@@ -209,6 +212,8 @@ class Served:
     busy: Busy
     may: Callable[[int, str], bool]
     max_length: int
+    tally: Tally = field(default_factory=Tally)
+    fault: str = ""
 
     def __post_init__(self) -> None:
         """Begin with nothing."""
@@ -247,6 +252,7 @@ class Served:
             self._working.close()
 
     def _end(self, reason: str) -> None:
+        self.fault = reason
         metrics.ASSOCIATIONS.labels("aborted").inc()
         log.warning("association.aborted", ae=self.caller.calling_ae_title, reason=reason)
 
@@ -314,6 +320,7 @@ class Served:
             request.command, answer.status, data_set=bool(data_set), elements=answer.elements
         )
         self.connection.send(self._channel.encode(context, command, data_set))
+        self.tally.answered(request.command.field, answer.status)
 
     def _look_for_cancel(self, request: Request) -> None:
         """Take what has come meanwhile: a C-CANCEL, or the end of the association."""

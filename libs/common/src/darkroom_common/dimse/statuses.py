@@ -37,6 +37,8 @@ NOT_AUTHORISED: Final = 0x0124
 UNRECOGNISED_OPERATION: Final = 0x0211
 SUB_OPERATIONS_FAILED: Final = 0xB000
 """One or more C-STOREs of a C-MOVE or C-GET have failed or warned."""
+_WARNINGS: Final = frozenset({0x0001, 0x0107, 0x0116})
+_WARNING_CLASS: Final = 0xB
 
 _MEANINGS: Final = {
     0x0105: "no such attribute",
@@ -70,6 +72,12 @@ _MEANINGS: Final = {
 def is_pending(status: int) -> bool:
     """Tell whether more responses follow."""
     return status in PENDING
+
+
+def is_failure(status: int) -> bool:
+    """Tell whether what was asked was not done, not even with a warning (PS3.7 annex C)."""
+    warned = status in _WARNINGS or status >> 12 == _WARNING_CLASS
+    return not (status in {SUCCESS, CANCELLED, *PENDING} or warned)
 
 
 def meaning(status: int) -> str:

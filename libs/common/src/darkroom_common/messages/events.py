@@ -154,6 +154,42 @@ class ConflictResolved(Event):
     requested_by: str = Field(default="", max_length=64, description="user name")
 
 
+class AssociationItem(Item):
+    """One association that has ended, or was not opened. `receipt` is its own id."""
+
+    service: str = Field(max_length=32, description="that has served or opened it")
+    direction: Literal["in", "out"] = Field(description="`in` was opened to us")
+    peer: str = Field(max_length=253, description="address or name of the other node")
+    calling_ae_title: AeTitle
+    called_ae_title: AeTitle
+    protection: str = Field(default="", max_length=16, description="version of TLS, if any")
+    certificate_sha256: str = Field(
+        default="", max_length=64, description="that the peer has shown"
+    )
+    result: str = Field(
+        max_length=16, description="released, aborted, rejected, or refused by TLS or the network"
+    )
+    reason: str = Field(default="", max_length=128, description="a word, when it was not released")
+    began_at: AwareDatetime
+    ended_at: AwareDatetime
+    commands: dict[str, int] = Field(
+        default_factory=dict, description="how many of each were answered, by names of PS3.7"
+    )
+    failures: int = Field(default=0, ge=0, description="of these")
+    times: int = Field(default=1, ge=1, description="how often the same rejection came")
+
+
+class AssociationsEnded(Batch):
+    """Associations have ended. Published by whoever has served or opened them, for the audit log.
+
+    It may come again after a crash, in other company; each is known by its receipt.
+    """
+
+    TYPE: ClassVar[str] = "audit.associations.ended.v1"
+
+    items: tuple[AssociationItem, ...] = items_field()
+
+
 class StudyCompleted(Event):
     """No instance of the study has arrived for the quiet time: it can be routed as a whole.
 

@@ -17,6 +17,7 @@ from darkroom_common.messages.commands import (
 )
 from darkroom_common.messages.earlier import EARLIER
 from darkroom_common.messages.events import (
+    AssociationsEnded,
     CommandRefused,
     ConflictOpened,
     ConflictResolved,
@@ -63,6 +64,7 @@ _LISTED: Final[tuple[type[Message], ...]] = (
     PrintJobChanged,
     CommandRefused,
     LicenceChecked,
+    AssociationsEnded,
     *TRANSMIT_REQUESTS,
     *INGEST_REQUESTS,
     *PRINT_REQUESTS,

@@ -262,6 +262,9 @@ AUDIT_PENDING_SECONDS: Final = Gauge(
 AUDIT_BROKEN: Final = Gauge(
     "darkroom_audit_broken", "1 when the chain of the audit log lacks a link that it has had."
 )
+AUDIT_LOST: Final = Counter(
+    "darkroom_audit_lost_total", "Associations that could not be kept for the audit log."
+)
 
 # --- licensing -------------------------------------------------------------------------------
 LICENCE_STATE: Final = Gauge("darkroom_licence_state", "1 for the state in force.", ["state"])

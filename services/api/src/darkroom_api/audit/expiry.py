@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 from darkroom_api.audit.actions import Action
+from darkroom_api.audit.associations import INBOX
 from darkroom_api.audit.entries import AuditKeys, Entry
 from darkroom_api.audit.links import Checkpoint
 from darkroom_api.audit.log import AuditLog
@@ -21,6 +22,8 @@ from darkroom_common.telemetry.logs import get_logger
 log = get_logger("darkroom.security")
 SECONDS: Final = 3600.0
 LINKS: Final = 20
+_REDELIVERED: Final = dt.timedelta(days=30)
+"""Nothing of the broker comes again later than that."""
 _LOCK: Final = "SELECT pg_try_advisory_xact_lock(1684107885)"
 _OLD: Final = """
     SELECT l.number, l.mac, l.linked_at, (SELECT max(r.recorded_at) FROM api.audit_log r
@@ -61,6 +64,8 @@ class Expiry:
             try:
                 while await self.remove() is not None:
                     pass
+                async with self._database.acquire() as db:
+                    await INBOX.forget(db, older_than=_REDELIVERED)
             except DependencyUnavailable as error:
                 log.warning("audit.kept", reason=str(error))
             await asyncio.sleep(SECONDS)

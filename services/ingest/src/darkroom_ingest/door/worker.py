@@ -19,6 +19,7 @@ from typing import Final
 
 from darkroom_common.dimse.acceptor import Entrance
 from darkroom_common.dimse.census import Census
+from darkroom_common.dimse.journal import JOURNAL, keep_journal
 from darkroom_common.dimse.tls import TlsServer
 from darkroom_common.objects.spool import Spool
 from darkroom_common.telemetry.foreign import guarded_process
@@ -115,10 +116,12 @@ def serve(inherited: Inherited, settings: IngestSettings) -> None:
     )
     doorkeeper = Doorkeeper(RosterCopy(settings.spool / COPY_NAME), settings.policy)
     scp = StorageScp(settings, receiver, Census(memory, inherited.number), doorkeeper)
+    keep_journal(settings.spool, "ingest")
     scp.start(*entrances)
     reporter.tell(Started())
     stop = threading.Event()
-    looks = [doorkeeper.look, *(one.tls.look for one in entrances if one.tls is not None)]
+    looks: list[Callable[[], object]] = [doorkeeper.look, JOURNAL.look]
+    looks += [one.tls.look for one in entrances if one.tls is not None]
     reporting = threading.Thread(target=report, args=(reporter, spool, stop, looks), daemon=True)
     reporting.start()
     while message := control.recv(PACKET):

@@ -1,0 +1,1 @@
+"""From the journal of associations to the broker."""
