@@ -70,6 +70,21 @@ class ApiSettings(WorkerSettings):
         default=None,
         description="file outside of the database that keeps the end of the audit log's chain",
     )
+    atna_repository: str | None = Field(
+        default=None,
+        pattern=r"^[^:/\s]+:[0-9]{1,5}$",
+        description="host:port of an audit record repository: syslog over TLS",
+    )
+    atna_ca: Path | None = Field(
+        default=None, description="file with the authority of its certificate; unset: the system's"
+    )
+    atna_certificate: Path | None = Field(
+        default=None, description="file with our certificate, for a repository that asks for one"
+    )
+    atna_key: Path | None = Field(default=None, description="file with the key of that")
+    atna_source: str = Field(
+        default="darkroom", min_length=1, max_length=48, description="our name there"
+    )
     audit_retention_days: int = Field(
         default=2190, ge=365, description="of rows of the audit log; 2190 are six years"
     )

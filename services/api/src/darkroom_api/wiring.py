@@ -14,6 +14,7 @@ from darkroom_api.accounts.passwords import Passwords
 from darkroom_api.accounts.tokens import AccessTokens
 from darkroom_api.accounts.totp import SecondFactor
 from darkroom_api.app import VIEWS, create_app
+from darkroom_api.atna.forwarding import Forwarding, TlsWire, tls_context
 from darkroom_api.audit.anchor import AnchorFile
 from darkroom_api.audit.associations import Associations
 from darkroom_api.audit.chain import Chain
@@ -211,5 +212,21 @@ async def run(service: Service, settings: ApiSettings) -> None:
                     preparation.then(own.run),
                     preparation.then(own.tidy),
                     preparation.then(partial(own.notice, broker)),
+                    *(preparation.then(one.run) for one in forwarding(settings, database, keys)),
                 ):
                     await service.run_until_stopped()
+
+
+def forwarding(settings: ApiSettings, database: Database, keys: PhiKeys) -> list[Forwarding]:
+    """Return what sends the audit log to a repository, if there is one.
+
+    Raises:
+        ConfigurationError: a certificate cannot be used.
+    """
+    if settings.atna_repository is None:
+        return []
+    host, _, port = settings.atna_repository.partition(":")
+    context = tls_context(settings.atna_ca, settings.atna_certificate, settings.atna_key)
+    wire = TlsWire(host, int(port), context)
+    where, name = settings.atna_repository, settings.atna_source
+    return [Forwarding(database, Seal(keys), wire, repository=where, name=name)]

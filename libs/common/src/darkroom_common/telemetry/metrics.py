@@ -262,6 +262,15 @@ AUDIT_PENDING_SECONDS: Final = Gauge(
 AUDIT_BROKEN: Final = Gauge(
     "darkroom_audit_broken", "1 when the chain of the audit log lacks a link that it has had."
 )
+ATNA_SENT: Final = Counter(
+    "darkroom_atna_sent_total", "Rows of the audit log sent to the audit record repository."
+)
+ATNA_FAILED: Final = Counter(
+    "darkroom_atna_failed_total", "Attempts to send them that have failed."
+)
+ATNA_OLDEST_SECONDS: Final = Gauge(
+    "darkroom_atna_oldest_seconds", "Age of the oldest part of the audit log that waits for it."
+)
 AUDIT_LOST: Final = Counter(
     "darkroom_audit_lost_total", "Associations that could not be kept for the audit log."
 )
