@@ -38,6 +38,7 @@ def an_app() -> FastAPI:
             keys=missing,
             blind=missing,
             audit=missing,
+            recorder=missing,
             verification=missing,
         )
     )

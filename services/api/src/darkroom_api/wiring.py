@@ -21,6 +21,7 @@ from darkroom_api.audit.chain import Chain
 from darkroom_api.audit.entries import AuditKeys
 from darkroom_api.audit.expiry import Expiry
 from darkroom_api.audit.log import AuditLog
+from darkroom_api.audit.recorder import Recorder
 from darkroom_api.audit.verification import Verification
 from darkroom_api.dead_letters.keeping import DeadLetters
 from darkroom_api.dicomweb import parsing
@@ -164,6 +165,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
                 keys=keys,
                 blind=blind,
                 audit=audit,
+                recorder=Recorder(database, audit),
                 verification=Verification(database, audit_keys, Seal(keys), anchor),
                 parsing=parsing.Parsing(store, workers),
                 rendering=rendering.Rendering(renderers, Cache(settings.render_cache_bytes)),

@@ -18,6 +18,7 @@ from darkroom_api.accounts.cookies import cookie_of
 from darkroom_api.accounts.guard import Principal, key_refused
 from darkroom_api.accounts.permissions import Access, Open, allows
 from darkroom_api.audit.actions import Action
+from darkroom_api.audit.recorded import recording
 from darkroom_api.audit.recording import record
 from darkroom_api.edge.flags import require_in_use, with_rights
 from darkroom_api.http.body import JsonRequest
@@ -98,7 +99,8 @@ class GuardedRoute(APIRoute):
         limit = BULK_LIMIT if bulk else of_others
         if self.path == _VALIDATE:
             limit = parts_of(scope).settings.validate_limit
-        await super().handle(scope, limited(receive, limit), send)
+        sending = recording(scope, self.path, send)
+        await super().handle(scope, limited(receive, limit), sending)
 
     async def _denied(self, scope: Scope, access: Access, answer: ApiError) -> ApiError:
         """Keep that somebody has tried what they may not; return the answer to raise."""

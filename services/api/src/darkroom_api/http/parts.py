@@ -12,6 +12,7 @@ from darkroom_api.accounts.accounts import Accounts
 from darkroom_api.accounts.guard import Guard
 from darkroom_api.accounts.tokens import AccessTokens
 from darkroom_api.audit.log import AuditLog
+from darkroom_api.audit.recorder import Recorder
 from darkroom_api.audit.verification import Verification
 from darkroom_api.dead_letters.keeping import DeadLetters
 from darkroom_api.dicomweb.parsing import Parsing
@@ -51,6 +52,7 @@ class Parts:
     keys: PhiKeys
     blind: BlindIndex
     audit: AuditLog
+    recorder: Recorder
     verification: Verification
     parsing: Parsing
     rendering: Rendering

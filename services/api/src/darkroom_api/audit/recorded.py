@@ -1,0 +1,134 @@
+"""Which routes are audited as a whole: those that only read, and those whose work others do.
+
+What changes something here records it by itself, in its own transaction.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final, get_args
+from urllib.parse import parse_qsl
+
+from starlette.datastructures import Headers
+from starlette.types import Message, Scope, Send
+
+from darkroom_api.audit.actions import Action
+from darkroom_api.audit.entries import Entry
+from darkroom_api.audit.recording import entry
+from darkroom_api.http.parts import parts_of
+from darkroom_common.resources.declared import DESTINATIONS, PRINT_RULES, PRINTERS, RULES, SENDERS
+from darkroom_common.specs.conflicts import Action as Decision
+
+_FAILED: Final = 400
+_NAMING: Final = frozenset(
+    {"study", "series", "instance", "frames", "name", "job", "step", "conflict", "film"}
+)
+"""Parameters of paths that are kept. An examination may be named by its accession number."""
+_PART: Final = 64
+"""Characters of a path's part that are kept: a UID has no more."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a request for a route does.
+
+    Attributes:
+        parameter: of the path that says with what; without it the address of what was made does.
+    """
+
+    action: Action
+    resource_type: str
+    parameter: str = ""
+
+
+_DICOMWEB: Final = "/dicom-web/studies/{study}"
+_INSTANCE: Final = _DICOMWEB + "/series/{series}/instances/{instance}"
+_SEARCHES: Final = (
+    *("/dicom-web/studies", "/dicom-web/series", "/dicom-web/instances"),
+    *(_DICOMWEB + "/series", _DICOMWEB + "/instances", _DICOMWEB + "/series/{series}/instances"),
+)
+_RETRIEVALS: Final = (
+    *(_DICOMWEB, _DICOMWEB + "/metadata"),
+    *(_DICOMWEB + "/series/{series}", _DICOMWEB + "/series/{series}/metadata"),
+    *(_INSTANCE, _INSTANCE + "/metadata"),
+    *(_INSTANCE + "/frames/{frames}", _INSTANCE + "/bulkdata/{path:path}"),
+)
+
+
+def _all() -> Iterator[tuple[tuple[str, str], Recorded]]:
+    for path in _SEARCHES:
+        yield ("GET", path), Recorded(Action.DICOMWEB_SEARCH, "study", "study")
+    for path in ("/api/v1/studies", "/api/v1/studies/search"):
+        yield ("GET", path), Recorded(Action.STUDY_SEARCH, "study")
+    for path in _RETRIEVALS:
+        yield ("GET", path), Recorded(Action.DICOMWEB_RETRIEVE, "study", "study")
+    for resource in (DESTINATIONS, RULES, PRINTERS, PRINT_RULES, SENDERS):
+        kind = resource.kind.replace("-", "_")
+        one = f"{resource.path}/{resource.in_path}"
+        yield ("POST", resource.path), Recorded(Action.RESOURCE_CREATE, kind)
+        yield ("PUT", one), Recorded(Action.RESOURCE_UPDATE, kind, "name")
+        yield ("DELETE", one), Recorded(Action.RESOURCE_DELETE, kind, "name")
+    for kind, acts in (
+        ("transmit", ("retry", "cancel")),
+        ("print", ("retry", "cancel", "confirm")),
+        ("retrieve", ("retry", "cancel")),
+    ):
+        name = f"{kind}_job"
+        asked = "/api/v1/remote/{name}/retrieve" if kind == "retrieve" else f"/api/v1/{kind}/jobs"
+        yield ("POST", asked), Recorded(Action.JOB_CREATE, name)
+        for act in acts:
+            path = f"/api/v1/{kind}/jobs/{{job}}/{act}"
+            yield ("POST", path), Recorded(Action.JOB_UPDATE, name, "job")
+    yield ("POST", "/api/v1/remote/{name}/query"), Recorded(Action.REMOTE_QUERY, "remote", "name")
+    yield ("POST", "/api/v1/worklist/query"), Recorded(Action.REMOTE_QUERY, "worklist")
+    yield ("POST", "/api/v1/mpps"), Recorded(Action.STEP_CREATE, "step")
+    for method in ("PATCH", "PUT"):
+        yield (method, "/api/v1/mpps/{step}"), Recorded(Action.STEP_UPDATE, "step", "step")
+    for word in get_args(Decision):
+        path = f"/api/v1/conflicts/{{conflict}}/{word}"
+        yield ("POST", path), Recorded(Action.CONFLICT_DECIDE, "conflict", "conflict")
+    for path in ("/api/v1/conflicts/{conflict}", "/api/v1/conflicts/{conflict}/object"):
+        yield ("GET", path), Recorded(Action.STUDY_READ, "conflict", "conflict")
+    film = "/api/v1/print/jobs/{job}/films/{film}"
+    yield ("GET", film), Recorded(Action.STUDY_READ, "print_job", "job")
+    yield ("POST", "/api/v1/print/preview"), Recorded(Action.STUDY_READ, "print_preview")
+
+
+RECORDED: Final = dict(_all())
+
+
+def recording(scope: Scope, path: str, send: Send) -> Send:
+    """Return `send` for a route, which writes the row before the answer begins.
+
+    What it raises then: `DependencyUnavailable`, and nothing of the answer has gone out.
+    """
+    what = RECORDED.get((scope["method"], path))
+    if what is None:
+        return send
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            await parts_of(scope).recorder.write(_entry(scope, path, what, message))
+        await send(message)
+
+    return sending
+
+
+def _entry(scope: Scope, path: str, what: Recorded, message: Message) -> Entry:
+    given: dict[str, Any] = scope.get("path_params", {})
+    headers = Headers(raw=list(message.get("headers", ())))
+    made = headers.get("location", "").rpartition("/")[2]
+    parts = {name: str(value)[:_PART] for name, value in given.items() if name in _NAMING}
+    status: int = message["status"]
+    details: dict[str, Any] = {"route": path, "status": status, **parts}
+    said = parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
+    if said:
+        details["query"] = sorted({name[:_PART] for name, _ in said})[:_PART]
+    return entry(
+        scope,
+        what.action,
+        what.resource_type,
+        parts.get(what.parameter, "") if what.parameter else made,
+        details=details,
+        phi={"query_values": said[:_PART]} if said else {},
+        outcome="failure" if status >= _FAILED else "success",
+    )

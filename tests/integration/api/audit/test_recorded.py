@@ -1,0 +1,85 @@
+"""Reading by DICOMweb and REST, and work that other services do, have a row before the answer."""
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import pytest
+
+from darkroom_api.accounts.access import ACCESS
+from darkroom_api.audit.actions import Action
+from darkroom_api.audit.entries import Entry
+from darkroom_api.audit.recorded import RECORDED
+from darkroom_api.audit.recorder import Recorder
+from darkroom_common.errors import DependencyUnavailable
+
+if TYPE_CHECKING:
+    from tests.integration.api.audit.conftest import Desk
+    from tests.integration.api.conftest import Api
+
+
+def test_what_is_recorded_are_routes() -> None:
+    assert set(RECORDED) <= set(ACCESS)
+    dicomweb = {route for route in ACCESS if route[1].startswith("/dicom-web/")}
+    assert dicomweb <= set(RECORDED)  # every transaction
+
+
+async def rows(api: "Api", action: str) -> list[dict[str, Any]]:
+    answer = await api.client.get("/api/v1/audit-logs", params={"action": action})
+    found: list[dict[str, Any]] = answer.json()["data"]
+    return found
+
+
+async def test_dicomweb_and_studies(api: "Api") -> None:
+    url = "/dicom-web/studies?PatientName=MEYER*&limit=5"
+    assert (await api.client.get(url)).status_code == 200
+    (searched,) = await rows(api, "DICOMWEB_SEARCH")
+    assert searched["details"]["query"] == ["PatientName", "limit"]
+    assert searched["details"]["query_values"] == [["PatientName", "MEYER*"], ["limit", "5"]]
+    assert (searched["username"], searched["outcome"]) == ("admin", "success")
+    assert (await api.client.get("/dicom-web/studies/1.2.3/metadata")).status_code == 404
+    (retrieved,) = await rows(api, "DICOMWEB_RETRIEVE")
+    assert (retrieved["resource_type"], retrieved["resource_id"]) == ("study", "1.2.3")
+    assert (retrieved["outcome"], retrieved["details"]["status"]) == ("failure", 404)
+    assert (await api.client.get("/api/v1/studies/A-4711")).status_code == 404
+    connection = await asyncpg.connect(api.services.superuser_url)
+    text = await connection.fetchval("SELECT string_agg(l::text, ' ') FROM api.audit_log l")
+    await connection.close()
+    assert "MEYER" not in text
+    assert "A-4711" not in text
+
+
+async def test_many_at_once_share_transactions_and_one_that_gives_up_takes_nobody_with_it(
+    desk: "Desk",
+) -> None:
+    recorder = Recorder(desk.database, desk.audit)
+
+    async def write(number: int) -> None:
+        await recorder.write(Entry(Action.DICOMWEB_RETRIEVE, "study", f"1.2.{number}"))
+
+    first = asyncio.create_task(write(0))
+    others = [asyncio.create_task(write(n)) for n in range(1, 300)]
+    while not recorder._lock.locked():
+        await asyncio.sleep(0)
+    first.cancel()
+    others[7].cancel()
+    results = await asyncio.gather(*others, return_exceptions=True)
+    assert [n for n, one in enumerate(results) if one is not None] == [7]
+    async with desk.database.acquire() as db:
+        found = await db.fetch("SELECT resource_id FROM api.audit_log")
+        transactions = await db.fetchval("SELECT count(DISTINCT xmin::text) FROM api.audit_log")
+    ids = [row["resource_id"] for row in found]
+    assert {f"1.2.{n}" for n in range(1, 300) if n != 8} <= set(ids)
+    assert transactions < 20
+
+
+async def test_without_the_database_there_is_no_answer(desk: "Desk") -> None:
+    recorder = Recorder(desk.database, desk.audit)
+    await desk.database.close()
+    desk.database._url = "postgresql://nobody@127.0.0.1:1/nothing"
+    tasks = [asyncio.create_task(recorder.write(Entry(Action.STUDY_READ))) for _ in range(5)]
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert {type(one) for one in results} == {DependencyUnavailable}
+    assert recorder._waiting == []
+    with pytest.raises(DependencyUnavailable):
+        await recorder.write(Entry(Action.STUDY_READ))
