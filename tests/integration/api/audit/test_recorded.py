@@ -1,6 +1,7 @@
 """Reading by DICOMweb and REST, and work that other services do, have a row before the answer."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -9,9 +10,13 @@ import pytest
 from darkroom_api.accounts.access import ACCESS
 from darkroom_api.audit.actions import Action
 from darkroom_api.audit.entries import Entry
+from darkroom_api.audit.log import AuditLog
 from darkroom_api.audit.recorded import RECORDED
 from darkroom_api.audit.recorder import Recorder
+from darkroom_common.clock import SYSTEM_CLOCK
 from darkroom_common.errors import DependencyUnavailable
+from darkroom_common.postgres.pool import Connection
+from tests.integration.api.audit.conftest import SEAL
 
 if TYPE_CHECKING:
     from tests.integration.api.audit.conftest import Desk
@@ -52,17 +57,25 @@ async def test_dicomweb_and_studies(api: "Api") -> None:
 async def test_many_at_once_share_transactions_and_one_that_gives_up_takes_nobody_with_it(
     desk: "Desk",
 ) -> None:
-    recorder = Recorder(desk.database, desk.audit)
+    began, go_on = asyncio.Event(), asyncio.Event()
+
+    class Held(AuditLog):
+        async def add(self, db: Connection, entries: Sequence[Entry]) -> None:
+            began.set()
+            await go_on.wait()
+            await super().add(db, entries)
+
+    recorder = Recorder(desk.database, Held(desk.keys, SEAL, SYSTEM_CLOCK))
 
     async def write(number: int) -> None:
         await recorder.write(Entry(Action.DICOMWEB_RETRIEVE, "study", f"1.2.{number}"))
 
     first = asyncio.create_task(write(0))
     others = [asyncio.create_task(write(n)) for n in range(1, 300)]
-    while not recorder._lock.locked():
-        await asyncio.sleep(0)
+    await began.wait()
     first.cancel()
     others[7].cancel()
+    go_on.set()
     results = await asyncio.gather(*others, return_exceptions=True)
     assert [n for n, one in enumerate(results) if one is not None] == [7]
     async with desk.database.acquire() as db:

@@ -1,6 +1,5 @@
 """The journal of associations: whole lines of many threads, taken once, and floods kept small."""
 
-import asyncio
 import threading
 from pathlib import Path
 from typing import Any
@@ -108,7 +107,6 @@ async def test_many_threads_write_while_it_is_taken(tmp_path: Path, journal: Jou
         thread.start()
     while any(thread.is_alive() for thread in threads):
         await relaying.relay()
-        await asyncio.sleep(0)
     await relaying.relay()
     assert len({item.receipt for item in taker.items}) == 800
     assert all(len(message.items) <= 250 for message in taker.taken)

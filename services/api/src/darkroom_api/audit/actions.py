@@ -63,6 +63,19 @@ class Action(StrEnum):
     SYSTEM_STOP = "SYSTEM_STOP"
 
 
+SECURITY: Final = frozenset(
+    {
+        Action.AUTH_FAILED,
+        Action.AUTH_LOCKED,
+        Action.SESSION_REUSE,
+        Action.ACCESS_DENIED,
+        Action.USER_CREATE,
+        Action.USER_UPDATE,
+        Action.USER_DELETE,
+        Action.PERMISSION_CHANGE,
+    }
+)
+"""What is also told to the log of security events (OBS-08)."""
 PRIVILEGED: Final = frozenset(
     {
         Action.STUDY_DELETE,

@@ -5,12 +5,17 @@ Nothing here, and nothing that the service's role may do, changes or removes one
 
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
-from darkroom_api.audit.entries import AuditKeys, Entry, row_of
+from darkroom_api.audit.actions import SECURITY
+from darkroom_api.audit.entries import AuditKeys, Entry, Row, row_of
 from darkroom_common.clock import Clock
-from darkroom_common.postgres.pool import Connection
+from darkroom_common.postgres.pool import Connection, after_commit
 from darkroom_common.seal import Seal
+from darkroom_common.telemetry.logs import get_logger
+
+log = get_logger("darkroom.security")
 
 PURPOSE: Final = "audit"
 """What PHI of rows is sealed for."""
@@ -52,6 +57,9 @@ class AuditLog:
         """
         now, current = self._clock.now(), self._keys.current
         rows = [row_of(entry, now + n * _APART) for n, entry in enumerate(entries)]
+        for row in rows:
+            if row.action in SECURITY:
+                after_commit(db, partial(_tell, row))
         await db.execute(
             _ADD,
             [row.log_id for row in rows],
@@ -70,3 +78,16 @@ class AuditLog:
             [current for _ in rows],
             [self._keys.row(row) for row in rows],
         )
+
+
+def _tell(row: Row) -> None:
+    """Tell the log of security events; no name, which may be a password in the wrong field."""
+    say = log.warning if row.outcome == "failure" else log.info
+    say(
+        f"security.{row.action}",
+        log_id=str(row.log_id),
+        user_id=row.user_id,
+        address=str(row.ip_address or ""),
+        resource=f"{row.resource_type} {row.resource_id}".strip(),
+        outcome=row.outcome,
+    )

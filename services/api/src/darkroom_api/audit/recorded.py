@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 from starlette.datastructures import Headers
 from starlette.types import Message, Scope, Send
 
+from darkroom_api.accounts.access import ACCESS
 from darkroom_api.audit.actions import Action
 from darkroom_api.audit.entries import Entry
 from darkroom_api.audit.recording import entry
@@ -40,27 +41,26 @@ class Recorded:
     parameter: str = ""
 
 
-_DICOMWEB: Final = "/dicom-web/studies/{study}"
-_INSTANCE: Final = _DICOMWEB + "/series/{series}/instances/{instance}"
-_SEARCHES: Final = (
-    *("/dicom-web/studies", "/dicom-web/series", "/dicom-web/instances"),
-    *(_DICOMWEB + "/series", _DICOMWEB + "/instances", _DICOMWEB + "/series/{series}/instances"),
-)
-_RETRIEVALS: Final = (
-    *(_DICOMWEB, _DICOMWEB + "/metadata"),
-    *(_DICOMWEB + "/series/{series}", _DICOMWEB + "/series/{series}/metadata"),
-    *(_INSTANCE, _INSTANCE + "/metadata"),
-    *(_INSTANCE + "/frames/{frames}", _INSTANCE + "/bulkdata/{path:path}"),
-)
+_DICOMWEB: Final = "/dicom-web/"
+_SEARCHED: Final = ("/studies", "/series", "/instances")
+"""How the path of a search ends."""
+_BY_METHOD: Final = {"POST": Action.DICOMWEB_STORE, "DELETE": Action.DICOMWEB_DELETE}
+
+
+def _dicomweb(method: str, path: str) -> Recorded:
+    default = Action.DICOMWEB_SEARCH if path.endswith(_SEARCHED) else Action.DICOMWEB_RETRIEVE
+    return Recorded(_BY_METHOD.get(method, default), "study", "study")
 
 
 def _all() -> Iterator[tuple[tuple[str, str], Recorded]]:
-    for path in _SEARCHES:
-        yield ("GET", path), Recorded(Action.DICOMWEB_SEARCH, "study", "study")
+    for method, path in ACCESS:
+        if path.startswith(_DICOMWEB):  # every transaction
+            yield (method, path), _dicomweb(method, path)
     for path in ("/api/v1/studies", "/api/v1/studies/search"):
         yield ("GET", path), Recorded(Action.STUDY_SEARCH, "study")
     for path in _RETRIEVALS:
         yield ("GET", path), Recorded(Action.DICOMWEB_RETRIEVE, "study", "study")
+    yield ("GET", "/api/v1/studies/{exam_id:path}"), Recorded(Action.STUDY_READ, "study")
     for resource in (DESTINATIONS, RULES, PRINTERS, PRINT_RULES, SENDERS):
         kind = resource.kind.replace("-", "_")
         one = f"{resource.path}/{resource.in_path}"
