@@ -140,10 +140,12 @@ class Repository:
     connections: int = 0
     cut_after: int | None = None
     """Messages after which a connection is reset, once."""
+    writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Take messages of one connection until it ends."""
         self.connections += 1
+        self.writers.add(writer)
         try:
             while True:
                 length = (await reader.readuntil(b" "))[:-1]
@@ -153,12 +155,13 @@ class Repository:
                     self.cut_after = None
                     writer.transport.abort()
                     return
-        except asyncio.IncompleteReadError as error:
-            if error.partial:
+        except (asyncio.IncompleteReadError, ConnectionError) as error:
+            if getattr(error, "partial", b""):
                 self.faults.append("cut within a message")
         except (AssertionError, SyntaxError, KeyError) as error:
             self.faults.append(repr(error))
         finally:
+            self.writers.discard(writer)
             writer.close()
 
 
@@ -172,4 +175,6 @@ async def repository(context: ssl.SSLContext, port: int = 0) -> AsyncIterator[Re
         yield made
     finally:
         server.close()
+        for writer in list(made.writers):
+            writer.transport.abort()
         await server.wait_closed()

@@ -1,6 +1,7 @@
 """The audit log goes to an audit record repository, at least once, whatever happens on the way."""
 
 import ssl
+from collections.abc import AsyncIterator
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,12 +34,24 @@ def of_server(authority: Authority, *, asks: bool = False) -> ssl.SSLContext:
     return context
 
 
+_WIRES: list[TlsWire] = []
+
+
+@pytest.fixture(autouse=True)
+async def closed() -> AsyncIterator[None]:
+    """No connection outlives its test."""
+    yield
+    while _WIRES:
+        _WIRES.pop().close()
+
+
 def forwarding(
     desk: "Desk", port: int, authority: Authority, mine: Pair | None = None
 ) -> Forwarding:
     files = (None, None) if mine is None else (mine.certificate, mine.key)
     context = tls_context(authority.file, *files)
     wire = TlsWire("localhost", port, context)
+    _WIRES.append(wire)
     return Forwarding(desk.database, SEAL, wire, repository=f"localhost:{port}", name="darkroom")
 
 

@@ -18,7 +18,7 @@ from darkroom_common.clock import SYSTEM_CLOCK, Clock
 from darkroom_common.dimse.census import Census, Counts
 from darkroom_common.dimse.channel import MAX_LENGTH, Pace
 from darkroom_common.dimse.connection import Connection, HandshakeFailed, PeerGone, TlsConnection
-from darkroom_common.dimse.journal import JOURNAL, Side
+from darkroom_common.dimse.journal import JOURNAL, Result, Side, Tally
 from darkroom_common.dimse.negotiation import (
     AE_LIMIT_REACHED,
     CONGESTION,
@@ -315,8 +315,14 @@ class Door:
         contexts: dict[int, Context],
         admission: Admission,
     ) -> None:
-        limits, began_at = self.limits, self.clock.now()
-        served = Served(
+        limits, side = self.limits, _side(connection, request)
+        tally, began_at = Tally(), self.clock.now()
+
+        def ended(fault: str) -> None:
+            result: Result = "aborted" if fault else "released"
+            JOURNAL.ended(side, result, fault, began_at=began_at, tally=tally)
+
+        Served(
             connection,
             request,
             contexts,
@@ -325,15 +331,9 @@ class Door:
             busy=self.busy,
             may=admission.may,
             max_length=limits.max_length,
-        )
-        served.run()
-        JOURNAL.ended(
-            _side(connection, request),
-            "aborted" if served.fault else "released",
-            served.fault,
-            began_at=began_at,
-            tally=served.tally,
-        )
+            tally=tally,
+            ended=ended,
+        ).run()
 
 
 def _side(connection: Connection, request: AssociateRequest) -> Side:

@@ -201,7 +201,8 @@ class Served:
         may: tells whether the caller may give this command for this SOP class.
         max_length: of the P-DATA-TF that we take.
         tally: of what was asked.
-        fault: why it was not released; empty while it may be.
+        ended: is told how it ends, once: nothing or what is wrong. A release is told before it is
+            answered, so that whoever kills us then has lost nothing.
     """
 
     connection: Connection
@@ -213,7 +214,7 @@ class Served:
     may: Callable[[int, str], bool]
     max_length: int
     tally: Tally = field(default_factory=Tally)
-    fault: str = ""
+    ended: Callable[[str], object] = lambda _: None
 
     def __post_init__(self) -> None:
         """Begin with nothing."""
@@ -252,13 +253,18 @@ class Served:
             self._working.close()
 
     def _end(self, reason: str) -> None:
-        self.fault = reason
+        self._tell(reason)
         metrics.ASSOCIATIONS.labels("aborted").inc()
         log.warning("association.aborted", ae=self.caller.calling_ae_title, reason=reason)
+
+    def _tell(self, fault: str) -> None:
+        ended, self.ended = self.ended, lambda _: None
+        ended(fault)
 
     def _release(self, pdu: ControlPdu) -> None:
         match pdu.kind:
             case PduKind.RELEASE_RQ:
+                self._tell("")
                 self.connection.send(encode_release_response())
             case PduKind.ABORT:
                 raise PeerGone("aborted-by-peer")

@@ -65,6 +65,10 @@ class Wire(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """End the connection, if there is one."""
+        ...
+
 
 def tls_context(ca: Path | None, certificate: Path | None, key: Path | None) -> ssl.SSLContext:
     """Return what the connection is made with: the server is checked, we are if it asks.
@@ -125,7 +129,7 @@ class TlsWire:
         reader, writer = await asyncio.open_connection(
             self._host, self._port, ssl=self._context, server_hostname=self._host
         )
-        writer.transport.set_write_buffer_limits(high=0)
+        writer.transport.set_write_buffer_limits(high=1, low=0)
         self._streams = reader, writer
         return self._streams
 
@@ -170,6 +174,12 @@ class Forwarding:
 
     async def run(self) -> None:
         """Send until cancelled."""
+        try:
+            await self._run()
+        finally:
+            self._wire.close()
+
+    async def _run(self) -> None:
         delay = SECONDS
         while True:
             try:
