@@ -31,7 +31,6 @@ class Event:
 
 
 OURS: Final = "99DARKROOM"
-APPLICATION_ACTIVITY: Final = Code("110100", "Application Activity")
 AUDIT_LOG_USED: Final = Code("110101", "Audit Log Used")
 INSTANCES_ACCESSED: Final = Code("110103", "DICOM Instances Accessed")
 INSTANCES_TRANSFERRED: Final = Code("110104", "DICOM Instances Transferred")
@@ -82,8 +81,6 @@ _EVENTS: Final[dict[str, Event]] = {
     Action.AUDIT_READ: _USED,
     Action.AUDIT_EXPORT: _USED,
     Action.AUDIT_VERIFY: _USED,
-    Action.SYSTEM_START: Event(APPLICATION_ACTIVITY, "E", (Code("110120", "Application Start"),)),
-    Action.SYSTEM_STOP: Event(APPLICATION_ACTIVITY, "E", (Code("110121", "Application Stop"),)),
 }
 
 
