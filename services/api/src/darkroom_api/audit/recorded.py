@@ -58,9 +58,6 @@ def _all() -> Iterator[tuple[tuple[str, str], Recorded]]:
             yield (method, path), _dicomweb(method, path)
     for path in ("/api/v1/studies", "/api/v1/studies/search"):
         yield ("GET", path), Recorded(Action.STUDY_SEARCH, "study")
-    for path in _RETRIEVALS:
-        yield ("GET", path), Recorded(Action.DICOMWEB_RETRIEVE, "study", "study")
-    yield ("GET", "/api/v1/studies/{exam_id:path}"), Recorded(Action.STUDY_READ, "study")
     for resource in (DESTINATIONS, RULES, PRINTERS, PRINT_RULES, SENDERS):
         kind = resource.kind.replace("-", "_")
         one = f"{resource.path}/{resource.in_path}"
