@@ -1,8 +1,9 @@
 """Sends the audit log to an audit record repository, by syslog over TLS (RFC 5424, RFC 5425).
 
 The audit log is its own spool: what was sent is a number of the chain, and is moved on when the
-repository's side has acknowledged the bytes. Syslog has no acknowledgement of its own, so the last
-link is sent again on each new connection: each row arrives at least once, in the chain's order.
+repository's side has acknowledged the bytes. Syslog has no acknowledgement of its own, and what a
+repository has not read may go with its connection: on a new one, what was sent in the last minute
+is sent again, or the last link at least. Each row arrives at least once, in the chain's order.
 Memory holds one link. What waits is bounded by the retention of the audit log.
 """
 
@@ -12,6 +13,7 @@ import os
 import socket
 import ssl
 import struct
+from collections import deque
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -32,6 +34,9 @@ _SEND_SECONDS: Final = 20.0
 _POLL: Final = 0.02
 _UNSENT: Final = 0x5411
 """SIOCOUTQ: bytes that the other side has not acknowledged."""
+_ESTABLISHED: Final = 1
+_AGAIN_SECONDS: Final = 60.0
+_AGAIN_LINKS: Final = 200
 _LOCK: Final = "SELECT pg_try_advisory_xact_lock(1684107886)"
 _BEGIN: Final = (
     "INSERT INTO api.audit_forwarded (repository, number)"
@@ -140,6 +145,9 @@ class TlsWire:
             if reader.at_eof() or writer.is_closing():
                 raise ConnectionResetError
             left = struct.unpack("i", fcntl.ioctl(plain.fileno(), _UNSENT, bytes(4)))[0]
+            state = plain.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+            if state != _ESTABLISHED:  # a reset empties the queue, too
+                raise ConnectionResetError
             if left == 0:
                 return
             await asyncio.sleep(_POLL)
@@ -170,6 +178,7 @@ class Forwarding:
         self._seal = seal
         self._wire = wire
         self._repository = repository
+        self._sent: deque[tuple[int, float]] = deque(maxlen=_AGAIN_LINKS)
         self._source = Source(name, socket.gethostname(), str(os.getpid()))
 
     async def run(self) -> None:
@@ -214,13 +223,17 @@ class Forwarding:
                 await self._again(db, number)
             await self._send(db, row)
             await db.execute(_MOVE, self._repository, row["number"])
+        self._sent.append((row["number"], monotonic()))
         return True
 
     async def _again(self, db: Connection, number: int) -> None:
         """Send what the connection before may have lost after it was acknowledged."""
-        row = await db.fetchrow("SELECT * FROM api.audit_link WHERE number = $1", number)
-        if row is not None:
-            await self._send(db, row)
+        since = monotonic() - _AGAIN_SECONDS
+        first = min([number, *(one for one, at in self._sent if at >= since)])
+        for one in range(first, number + 1):
+            row = await db.fetchrow("SELECT * FROM api.audit_link WHERE number = $1", one)
+            if row is not None:
+                await self._send(db, row)
 
     async def _send(self, db: Connection, row: Any) -> None:
         link = Link.of(row)
