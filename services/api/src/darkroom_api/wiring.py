@@ -168,7 +168,11 @@ async def run(service: Service, settings: ApiSettings) -> None:
                 recorder=Recorder(database, audit),
                 verification=Verification(database, audit_keys, Seal(keys), anchor),
                 parsing=parsing.Parsing(store, workers),
-                rendering=rendering.Rendering(renderers, Cache(settings.render_cache_bytes)),
+                rendering=rendering.Rendering(
+                    renderers,
+                    Cache(settings.render_cache_bytes),
+                    processes=settings.render_processes,
+                ),
                 validating=validating.Validating(validators),
                 # Half of the pool is for all else: signing in, jobs, the objects of a viewer.
                 searches=Turns(max(1, settings.database_connections // 2), SEARCHES_OF_A_USER),

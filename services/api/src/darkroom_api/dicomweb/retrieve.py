@@ -1,10 +1,12 @@
 """WADO-RS: studies, series, instances and their metadata (PS3.18 section 10.4).
 
-Objects are answered as they are stored. A client that names transfer syntaxes gets 406 unless the
-stored one is among them; a client that names none gets the stored one, where PS3.18 section 8.7.3
-has Explicit VR Little Endian as the default (docs/adr says why).
+Objects are answered as they are stored where the client accepts that; otherwise in the first of the
+transfer syntaxes that it names into which they can be made without loss, else 406. A client that
+names none gets the stored one, where PS3.18 section 8.7.3 has Explicit VR Little Endian as the
+default (docs/adr says why).
 """
 
+from dataclasses import dataclass
 from typing import Final
 
 from fastapi import FastAPI
@@ -27,6 +29,8 @@ from darkroom_api.http.documented import body, errors
 from darkroom_api.http.errors import not_acceptable, study_not_found
 from darkroom_api.http.parts import parts_of
 from darkroom_api.http.responses import DICOM_JSON, begin, streamed_json
+from darkroom_api.rendering.negotiation import MADE_OBJECTS, object_syntaxes
+from darkroom_api.rendering.streams import transcoded_object, transcoded_objects
 from darkroom_common.index.rows import StoredInstance
 
 MULTIPART_DICOM: Final = f'{MULTIPART}; type="{DICOM}"'
@@ -50,8 +54,26 @@ async def stored(request: Request) -> list[StoredInstance]:
     return found
 
 
-def _choose(ranges: list[MediaRange], instances: list[StoredInstance], *, single: bool) -> bool:
-    """Return whether the answer is multipart.
+@dataclass(frozen=True)
+class _Form:
+    """How objects are answered.
+
+    Attributes:
+        multipart: or the one object by itself.
+        wanted: for each object the transfer syntaxes to make, the best first; none: as stored.
+    """
+
+    multipart: bool
+    wanted: list[tuple[str, ...]]
+
+    @property
+    def as_stored(self) -> bool:
+        """Whether nothing has to be made."""
+        return not any(self.wanted)
+
+
+def _choose(ranges: list[MediaRange], instances: list[StoredInstance], *, single: bool) -> _Form:
+    """Return how objects are answered.
 
     Raises:
         ApiError: 406.
@@ -65,18 +87,26 @@ def _choose(ranges: list[MediaRange], instances: list[StoredInstance], *, single
         alike = [
             one for one in ranges if (one.takes_parts(DICOM) if multipart else one.takes(DICOM))
         ]
-        if all(any(one.takes_syntax(syntax) for one in alike) for syntax in syntaxes):
-            return multipart
-    offered = [f"{MULTIPART_DICOM}; transfer-syntax={syntax}" for syntax in sorted(syntaxes)]
-    raise not_acceptable(offered)
+        made = {syntax: object_syntaxes(alike, syntax) for syntax in syntaxes}
+        found = [made[one.transfer_syntax_uid] for one in instances]
+        possible = [one for one in found if one is not None]
+        if len(possible) == len(found):
+            return _Form(multipart, possible)
+    offered = [*MADE_OBJECTS, *sorted(syntaxes.difference(MADE_OBJECTS))]
+    raise not_acceptable([f"{MULTIPART_DICOM}; transfer-syntax={syntax}" for syntax in offered])
 
 
 async def retrieve(request: Request) -> Response:
-    """Retrieve the objects of a study, a series or one instance as they are stored."""
+    """Retrieve the objects of a study, a series or one instance, as stored or transcoded."""
     instances = await stored(request)
     store = parts_of(request.scope).store
     single = "instance" in request.path_params
-    if _choose(accepted(request), instances, single=single):
+    form = _choose(accepted(request), instances, single=single)
+    if not form.as_stored:
+        if form.multipart:
+            return await transcoded_objects(request, instances, form.wanted)
+        return await transcoded_object(request, instances[0], form.wanted[0])
+    if form.multipart:
         framing = Framing(DICOM)
         chunks = await begin(object_parts(store, instances, framing), parts=2)
         content_type = framing.content_type
@@ -116,7 +146,10 @@ def add(app: FastAPI) -> None:
             name=f"retrieve_{names[-1]}",
             tags=["WADO-RS"],
             response_class=Response,
-            responses={**body("The objects as they are stored.", *kinds), **errors(*statuses)},
+            responses={
+                **body("The objects, as stored or in a transfer syntax that is named.", *kinds),
+                **errors(*statuses, 429, 500),
+            },
             openapi_extra=parameters,
         )
         app.add_api_route(

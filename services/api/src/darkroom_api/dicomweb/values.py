@@ -19,6 +19,8 @@ from darkroom_api.http.documented import body, errors
 from darkroom_api.http.errors import ApiError, Code, bad_request, not_acceptable
 from darkroom_api.http.parts import parts_of
 from darkroom_api.http.responses import begin, ranged
+from darkroom_api.rendering.negotiation import MADE_FRAMES, frame_form
+from darkroom_api.rendering.streams import transcoded_frames
 from darkroom_common.dicom.syntaxes import EXPLICIT_LITTLE, NATIVE, OCTETS, media_type
 from darkroom_common.index.rows import StoredInstance
 
@@ -26,7 +28,7 @@ _INSTANCE: Final = "/dicom-web/studies/{study}/series/{series}/instances/{instan
 
 
 async def frames(request: Request) -> Response:
-    """Retrieve frames, counted from 1: native ones as little endian, others as stored."""
+    """Retrieve frames, counted from 1, as stored or in another transfer syntax that is accepted."""
     try:
         numbers = frame_numbers(request.path_params["frames"])
     except ValueError:
@@ -37,11 +39,13 @@ async def frames(request: Request) -> Response:
 async def _frames(request: Request, one: StoredInstance, numbers: Sequence[int] | None) -> Response:
     """Return frames, or all of them."""
     syntax = one.transfer_syntax_uid
-    shown = EXPLICIT_LITTLE if syntax in NATIVE else syntax
-    kinds = [media_type(syntax), OCTETS]
-    chosen = _choose_part(accepted(request), kinds, {shown, syntax})
-    if chosen is None:
-        raise not_acceptable([f'multipart/related; type="{kind}"' for kind in dict.fromkeys(kinds)])
+    single = numbers is not None and len(numbers) == 1
+    form = frame_form(accepted(request), syntax, one=single)
+    if form is None:
+        kinds = dict.fromkeys((media_type(syntax), OCTETS, *MADE_FRAMES))
+        raise not_acceptable([f'multipart/related; type="{kind}"' for kind in kinds])
+    if form.syntaxes:
+        return await transcoded_frames(request, one, numbers, form)
     wait_for_another(request.scope, LIMIT)
     try:
         found = await parts_of(request.scope).parsing.frames(one, numbers)
@@ -49,8 +53,12 @@ async def _frames(request: Request, one: StoredInstance, numbers: Sequence[int] 
         raise ApiError(404, Code.NOT_FOUND, "The instance has fewer frames.") from error
     except Unparsable as error:
         raise ApiError(404, Code.NOT_FOUND, "The instance has no readable frames.") from error
-    framing = Framing(chosen)
-    content_type = f"{chosen}; transfer-syntax={shown}"
+    shown = EXPLICIT_LITTLE if syntax in NATIVE else syntax
+    content_type = f"{form.kind}; transfer-syntax={shown}"
+    if form.single:
+        headers = {"content-type": content_type, "content-length": str(found.lengths[0])}
+        return StreamingResponse(await begin(found.closing(found.value(0))), headers=headers)
+    framing = Framing(form.kind)
 
     async def chunks() -> AsyncIterator[bytes]:
         for number, length in enumerate(found.lengths):
@@ -61,17 +69,6 @@ async def _frames(request: Request, one: StoredInstance, numbers: Sequence[int] 
 
     begun = await begin(found.closing(chunks()), parts=2)
     return StreamingResponse(begun, headers={"content-type": framing.content_type})
-
-
-def _choose_part(
-    ranges: Sequence[MediaRange], kinds: Sequence[str], syntaxes: set[str]
-) -> str | None:
-    """Return the media type of the parts that the client likes best; None when none suits."""
-    for wanted in ranges:
-        for kind in kinds:
-            if wanted.takes_parts(kind) and wanted.takes_syntax(*syntaxes):
-                return kind
-    return None
 
 
 async def bulkdata(request: Request) -> Response:
@@ -143,8 +140,8 @@ def add(app: FastAPI) -> None:
         tags=["WADO-RS"],
         response_class=Response,
         responses={
-            **body("The frames, a part each.", MULTIPART_TYPE),
-            **errors(400, 401, 403, 404, 406, 503),
+            **body("The frames, a part each.", MULTIPART_TYPE, *MADE_FRAMES),
+            **errors(400, 401, 403, 404, 406, 429, 500, 503),
         },
         openapi_extra={"parameters": [*uids, numbers]},
     )
@@ -157,7 +154,7 @@ def add(app: FastAPI) -> None:
         responses={
             **body("The value.", MULTIPART_TYPE, OCTETS),
             206: {"description": "The range of the value."},
-            **errors(401, 403, 404, 406, 416, 503),
+            **errors(401, 403, 404, 406, 416, 429, 500, 503),
         },
         openapi_extra={"parameters": [*uids, value]},
     )

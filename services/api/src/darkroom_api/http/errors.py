@@ -233,6 +233,18 @@ def too_late() -> ApiError:
     )
 
 
+def cannot_be_made(reason: str) -> ApiError:
+    """Return the answer when an object cannot be shown or said in the form that is asked for."""
+    return ApiError(406, Code.NOT_ACCEPTABLE, f"It cannot be answered in this form: {reason}.")
+
+
+def decoder_failed() -> ApiError:
+    """Return the answer when the decoder of an object has crashed, or took too long."""
+    return ApiError(
+        500, Code.INTERNAL_ERROR, "The decoder of this object has crashed, or took too long."
+    )
+
+
 def internal_error() -> ApiError:
     """Return the answer to a defect of ours; the log has the rest under the request id."""
     return ApiError(500, Code.INTERNAL_ERROR, "Something went wrong in Darkroom.")

@@ -67,14 +67,15 @@ def draw(stored: StoredObject, picture: Picture) -> bytes:
 
 def _numbers(dataset: Dataset, picture: Picture) -> tuple[int, ...]:
     """Return the frames, counted from 0."""
-    if picture.frames is not None:
-        return picture.frames
     count = max(1, int(dataset.get("NumberOfFrames") or 1))
     if picture.kind == GIF:
-        size = int(dataset.get("Rows") or 0) * int(dataset.get("Columns") or 0) * count
-        if count > _MOST_FRAMES or size > _MOST_SAMPLES:
+        frames = range(count) if picture.frames is None else picture.frames
+        size = int(dataset.get("Rows") or 0) * int(dataset.get("Columns") or 0) * len(frames)
+        if len(frames) > _MOST_FRAMES or size > _MOST_SAMPLES:
             raise Unrenderable("it has more frames than one animation may have")
-        return tuple(range(count))
+        return tuple(frames)
+    if picture.frames is not None:
+        return picture.frames
     given = int(dataset.get("RepresentativeFrameNumber") or 0)
     if 1 <= given <= count:
         return (given - 1,)

@@ -1,5 +1,6 @@
 """Rendered images and transcoded pixels, made by workers: nothing is decoded in this process."""
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -77,12 +78,17 @@ class Rendering:
     Args:
         workers: of `worker`.
         cache: of images.
+        processes: of the workers.
         limit: seconds for an image, a frame, or an object.
     """
 
-    def __init__(self, workers: Workers, cache: Cache, *, limit: float = LIMIT) -> None:
+    def __init__(
+        self, workers: Workers, cache: Cache, *, processes: int, limit: float = LIMIT
+    ) -> None:
         self._workers = workers
         self._cache = cache
+        # What clients take at their own pace leaves a worker for images, if there are several.
+        self._streams = asyncio.Semaphore(max(1, processes - 1))
         self.limit = limit
 
     async def image(self, one: StoredInstance, picture: Picture) -> bytes:
@@ -114,7 +120,7 @@ class Rendering:
         """
         chosen = None if frames is None else tuple(frames)
         task = FramesTask(_place(one), chosen, tuple(wanted))
-        async with self._answer(task, self.limit) as (held, made):
+        async with self._streams, self._answer(task, self.limit) as (held, made):
             yield MadeFrames(made.syntax, _each(held, made))
 
     @asynccontextmanager
@@ -128,7 +134,7 @@ class Rendering:
             ObjectMissing, StoreUnavailable, DependencyUnavailable: as the store; no worker.
         """
         task = ObjectTask(_place(one), tuple(wanted))
-        async with self._answer(task, self.limit_of(one)) as (held, made):
+        async with self._streams, self._answer(task, self.limit_of(one)) as (held, made):
             yield MadeObject(made.syntax, made.length, held.read(made.length))
 
     def limit_of(self, one: StoredInstance) -> float:

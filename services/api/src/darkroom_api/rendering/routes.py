@@ -10,13 +10,13 @@ from starlette.responses import Response, StreamingResponse
 
 from darkroom_api.dicomweb.address import dicomweb_url
 from darkroom_api.dicomweb.multipart import Framing
-from darkroom_api.dicomweb.pixels import NoSuchFrame, frame_numbers
+from darkroom_api.dicomweb.pixels import frame_numbers
 from darkroom_api.dicomweb.retrieval import instance_url
 from darkroom_api.dicomweb.retrieve import MULTIPART_TYPE, accepted, stored
 from darkroom_api.dicomweb.search import in_path
 from darkroom_api.http.deadline import wait_for_another
 from darkroom_api.http.documented import body, errors, parameter
-from darkroom_api.http.errors import ApiError, Code, bad_request, not_acceptable
+from darkroom_api.http.errors import ApiError, Code, bad_request, cannot_be_made, not_acceptable
 from darkroom_api.http.etags import is_named
 from darkroom_api.http.parts import parts_of
 from darkroom_api.http.responses import begin
@@ -24,7 +24,8 @@ from darkroom_api.rendering import appearance as appearances
 from darkroom_api.rendering.appearance import GIF, KINDS, InvalidParameter
 from darkroom_api.rendering.exchange import Picture
 from darkroom_api.rendering.negotiation import image_form
-from darkroom_api.rendering.rendering import CannotMake, DecoderFailed, key_of
+from darkroom_api.rendering.rendering import key_of
+from darkroom_api.rendering.streams import told
 from darkroom_common.index.rows import StoredInstance
 
 _PRIVATE: Final = "private, no-cache"
@@ -55,7 +56,7 @@ async def rendered(request: Request) -> Response:
     try:
         chunks = await begin(_parts(request, framing, instances, picture))
     except StopAsyncIteration:
-        raise _cannot("no image of it can be rendered") from None
+        raise cannot_be_made("no image of it can be rendered") from None
     headers = {"content-type": framing.content_type, **_headers(key)}
     return StreamingResponse(chunks, headers=headers)
 
@@ -75,7 +76,7 @@ async def thumbnail(request: Request) -> Response:
     key = key_of(instances, picture)
     if known := _unless_known(request, key):
         return known
-    fault = _cannot("no image of it can be rendered")
+    fault = cannot_be_made("no image of it can be rendered")
     for one in _from_the_middle(instances):
         try:
             return _answer(await _image(request, one, picture), picture, key)
@@ -115,14 +116,8 @@ async def _image(request: Request, one: StoredInstance, picture: Picture) -> byt
     """
     rendering = parts_of(request.scope).rendering
     wait_for_another(request.scope, rendering.limit)
-    try:
+    with told():
         return await rendering.image(one, picture)
-    except NoSuchFrame as error:
-        raise ApiError(404, Code.NOT_FOUND, "The instance has fewer frames.") from error
-    except CannotMake as error:
-        raise _cannot(str(error)) from error
-    except DecoderFailed as error:
-        raise decoder_failed() from error
 
 
 async def _parts(
@@ -166,17 +161,6 @@ def _answer(image: bytes, picture: Picture, key: bytes) -> Response:
 
 def _bad(error: InvalidParameter) -> ApiError:
     return bad_request(f"{error.name} {error}.", (error.name, str(error)))
-
-
-def _cannot(reason: str) -> ApiError:
-    return ApiError(406, Code.NOT_ACCEPTABLE, f"It cannot be answered in this form: {reason}.")
-
-
-def decoder_failed() -> ApiError:
-    """Return the answer when the decoder of an object has crashed, or took too long."""
-    return ApiError(
-        500, Code.INTERNAL_ERROR, "The decoder of this object has crashed, or took too long."
-    )
 
 
 def _unless_known(request: Request, key: bytes) -> Response | None:

@@ -8,6 +8,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from darkroom_api.dicomweb import pixels as frames
+from darkroom_api.rendering.appearance import QUALITY
 from darkroom_api.rendering.stored_frames import frame_bytes
 from darkroom_common.dicom.part10 import FileMeta
 from darkroom_common.dicom.stored import PIXELS, StoredObject
@@ -101,6 +102,8 @@ def _coded(frame: Frame, syntax: str, stored: StoredObject, described: Pixels) -
         # The client reads the header of the stored object: colours are as that says.
         by_plane = described.samples > 1 and described.planar == 1
         return (np.moveaxis(frame, -1, 0) if by_plane else frame).tobytes()
+    if syntax == codecs.JPEG_BASELINE:
+        return codecs.encode_baseline(frame, plain, QUALITY)
     return codecs.encode_frame(frame, syntax, plain)
 
 

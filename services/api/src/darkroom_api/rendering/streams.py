@@ -1,0 +1,152 @@
+"""Answers with transcoded frames and objects, sent while they are made."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from darkroom_api.dicomweb.address import dicomweb_url
+from darkroom_api.dicomweb.multipart import Framing
+from darkroom_api.dicomweb.pixels import NoSuchFrame
+from darkroom_api.dicomweb.retrieval import DICOM, dicom_type, instance_url, object_chunks
+from darkroom_api.http.deadline import wait_for_another
+from darkroom_api.http.errors import ApiError, Code, cannot_be_made, decoder_failed
+from darkroom_api.http.parts import parts_of
+from darkroom_api.http.responses import begin
+from darkroom_api.rendering.negotiation import FrameForm
+from darkroom_api.rendering.rendering import CannotMake, DecoderFailed
+from darkroom_common.index.rows import StoredInstance
+
+HOLD: Final = 60.0
+SLOWEST: Final = 500_000
+"""Seconds for a client that is sent what a worker makes, and bytes in each further one."""
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Make answers of what workers cannot do.
+
+    Raises:
+        ApiError: 404, 406, 500.
+    """
+    try:
+        yield
+    except NoSuchFrame as error:
+        raise ApiError(404, Code.NOT_FOUND, "The instance has fewer frames.") from error
+    except CannotMake as error:
+        raise cannot_be_made(str(error)) from error
+    except DecoderFailed as error:
+        raise decoder_failed() from error
+
+
+async def transcoded_frames(
+    request: Request, one: StoredInstance, numbers: Sequence[int] | None, form: FrameForm
+) -> Response:
+    """Return frames in a transfer syntax that they are not stored in.
+
+    Raises:
+        ApiError: see `told`.
+    """
+    rendering = parts_of(request.scope).rendering
+    wait_for_another(request.scope, rendering.limit)
+    until = AsyncExitStack()
+    with told():
+        hold = rendering.frames(one, numbers, form.syntaxes)
+        made = await until.enter_async_context(hold)
+    content_type = f"{form.kind}; transfer-syntax={made.syntax}"
+    base = instance_url(dicomweb_url(request), one)
+    framing = Framing(form.kind)
+
+    async def parts() -> AsyncIterator[bytes]:
+        number = 0
+        async for length, body in made.bodies:
+            if not form.single:
+                frame = number if numbers is None else numbers[number]
+                where = f"{base}/frames/{frame + 1}"
+                yield framing.head(content_type, first=number == 0, length=length, location=where)
+            async for chunk in body:
+                yield chunk
+            number += 1
+        if not form.single:
+            yield framing.tail
+
+    chunks = await begin(_closing(until, parts(), one.size))
+    if form.single:
+        location = f"{base}/frames/{(numbers or [0])[0] + 1}"
+        return StreamingResponse(
+            chunks, headers={"content-type": content_type, "content-location": location}
+        )
+    return StreamingResponse(chunks, headers={"content-type": framing.content_type})
+
+
+async def transcoded_object(
+    request: Request, one: StoredInstance, wanted: Sequence[str]
+) -> Response:
+    """Return an object in a transfer syntax that it is not stored in.
+
+    Raises:
+        ApiError: see `told`.
+    """
+    rendering = parts_of(request.scope).rendering
+    wait_for_another(request.scope, rendering.limit_of(one))
+    until = AsyncExitStack()
+    with told():
+        made = await until.enter_async_context(rendering.transcoded(one, wanted))
+    headers = {
+        "content-type": f"{DICOM}; transfer-syntax={made.syntax}",
+        "content-length": str(made.length),
+        "content-location": instance_url(dicomweb_url(request), one),
+    }
+    chunks = await begin(_closing(until, made.chunks, made.length))
+    return StreamingResponse(chunks, headers=headers)
+
+
+async def transcoded_objects(
+    request: Request, instances: Sequence[StoredInstance], wanted: Sequence[tuple[str, ...]]
+) -> Response:
+    """Return objects, some of them in a transfer syntax that they are not stored in.
+
+    Raises:
+        ApiError: see `told`; what fails after the first of them cuts the answer off.
+    """
+    framing = Framing(DICOM)
+    chunks = await begin(_objects(request, framing, instances, wanted), parts=2)
+    return StreamingResponse(chunks, headers={"content-type": framing.content_type})
+
+
+async def _objects(
+    request: Request,
+    framing: Framing,
+    instances: Sequence[StoredInstance],
+    wanted: Sequence[tuple[str, ...]],
+) -> AsyncIterator[bytes]:
+    parts, base = parts_of(request.scope), dicomweb_url(request)
+    for number, (one, syntaxes) in enumerate(zip(instances, wanted, strict=True)):
+        first = number == 0
+        if not syntaxes:
+            yield framing.head(dicom_type(one), first=first, length=one.object_size)
+            async for chunk in object_chunks(parts.store, one):
+                yield chunk
+            continue
+        wait_for_another(request.scope, parts.rendering.limit_of(one))
+        async with AsyncExitStack() as until:
+            with told():
+                made = await until.enter_async_context(parts.rendering.transcoded(one, syntaxes))
+            kind = f"{DICOM}; transfer-syntax={made.syntax}"
+            where = instance_url(base, one)
+            yield framing.head(kind, first=first, length=made.length, location=where)
+            async for chunk in _closing(until, made.chunks, made.length):
+                yield chunk
+    yield framing.tail
+
+
+async def _closing(
+    until: AsyncExitStack, chunks: AsyncIterator[bytes], size: int
+) -> AsyncIterator[bytes]:
+    """Yield what a worker makes, and let it go at the end, whatever that is."""
+    async with until, asyncio.timeout(HOLD + size / SLOWEST):
+        async for chunk in chunks:
+            yield chunk

@@ -1,0 +1,84 @@
+"""What a decoder does to others: nothing."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from darkroom_api.rendering.appearance import JPEG, Appearance
+from darkroom_api.rendering.cache import Cache
+from darkroom_api.rendering.exchange import Picture
+from darkroom_api.rendering.rendering import CannotMake, DecoderFailed, Rendering
+from darkroom_common.index.rows import StoredInstance
+from darkroom_common.workers import open_workers
+
+PICTURE = Picture(None, JPEG, Appearance())
+MEMORY = str(2 << 30)
+
+
+def an_instance(key: str) -> StoredInstance:
+    return StoredInstance(1, "1", "2", "3", "4", "1.2", key, 10, 0, key.encode())
+
+
+@pytest.fixture
+async def rendering() -> AsyncIterator[Rendering]:
+    async with open_workers("tests.support.failing_renderer", MEMORY, processes=2) as workers:
+        yield Rendering(workers, Cache(10), processes=2, limit=5.0)
+
+
+async def test_a_decoder_that_crashes_costs_its_own_object_alone(rendering: Rendering) -> None:
+    good, bad = an_instance("good"), an_instance("crash")
+    wanted = [rendering.image(bad, PICTURE), rendering.image(good, PICTURE)]
+    found = await asyncio.gather(*wanted, return_exceptions=True)
+    assert isinstance(found[0], DecoderFailed)
+    assert found[1] == b"abc"
+    for _ in range(3):
+        with pytest.raises(DecoderFailed):
+            await rendering.image(bad, PICTURE)
+    assert await rendering.image(good, PICTURE) == b"abc"
+
+
+async def test_a_decoder_that_hangs_is_replaced() -> None:
+    async with open_workers("tests.support.failing_renderer", MEMORY, processes=1) as workers:
+        rendering = Rendering(workers, Cache(0), processes=1, limit=5.0)
+        await rendering.image(an_instance("good"), PICTURE)  # it has started by now
+        rendering.limit = 0.3
+        with pytest.raises(DecoderFailed):
+            await rendering.image(an_instance("hang"), PICTURE)
+        rendering.limit = 5.0
+        assert await rendering.image(an_instance("good"), PICTURE) == b"abc"
+
+
+async def test_frames_come_one_by_one_and_a_later_one_may_fail(rendering: Rendering) -> None:
+    async def taken(key: str) -> list[bytes]:
+        async with rendering.frames(an_instance(key), [0, 1, 2], ["1.2"]) as made:
+            assert made.syntax == "1.2"
+            return [b"".join([c async for c in body]) async for _, body in made.bodies]
+
+    assert await taken("good") == [b"abc"] * 3
+    with pytest.raises(DecoderFailed):
+        await taken("crash-later")
+    assert await taken("good") == [b"abc"] * 3
+    with pytest.raises(CannotMake, match="it is empty"):
+        await taken("cannot")
+
+
+async def test_who_leaves_between_frames_keeps_no_worker(rendering: Rendering) -> None:
+    for _ in range(5):
+        async with rendering.frames(an_instance("good"), [0, 1, 2], ["1.2"]) as made:
+            _, body = await anext(made.bodies)
+            assert [c async for c in body] == [b"abc"]
+    assert await rendering.image(an_instance("good"), PICTURE) == b"abc"
+
+
+def test_the_cache_forgets_the_oldest() -> None:
+    cache = Cache(10)
+    cache.put(b"a", b"12345")
+    cache.put(b"b", b"12345")
+    assert cache.get(b"a") == b"12345"
+    cache.put(b"c", b"123")
+    assert cache.get(b"b") is None
+    assert (cache.get(b"a"), cache.get(b"c")) == (b"12345", b"123")
+    cache.put(b"d", b"x" * 11)
+    assert cache.get(b"d") is None
+    assert cache.get(b"a") == b"12345"
