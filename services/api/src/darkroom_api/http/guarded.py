@@ -127,7 +127,8 @@ async def _authenticated(scope: Scope) -> Principal:
         return with_rights(found, parts.settings)
     except ApiError as fault:
         if fault.code is Code.TOKEN_INVALID:
-            await parts.rates.take(Class.ANONYMOUS, address_of(scope))
+            # Apart from public routes: a program with an old token keeps nobody from refreshing.
+            await parts.rates.take(Class.ANONYMOUS, f"{address_of(scope)} with a token")
         raise
 
 
