@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal
 from asyncpg import Record
 from fastapi import FastAPI
 from fastapi import Query as Parameter
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -23,7 +23,7 @@ from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.lists import JOBS, LINKED, Catalogue, JobsQuery, Listed, list_of
 from darkroom_api.http.parts import parts_of
 from darkroom_api.jobs.accepted import Accepted
-from darkroom_api.jobs.once import IDEMPOTENCY_KEY, Asked, Once, require_authority
+from darkroom_api.jobs.once import IDEMPOTENCY_KEY, Asked, Once, key_of, require_authority
 from darkroom_api.studies.examinations import ExamStatus, Failed, Outcome, PhysicianName
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.messages.base import MessageId, new_message_id
@@ -70,7 +70,9 @@ class Assignment(BaseModel):
     exam_ids: ExamIds
     physician_name: Annotated[PhysicianName, Field(min_length=1)]
     reason: Reason = ""
-    notify: bool = Field(default=False, description="whether the physician hears of it by e-mail")
+    notify: StrictBool = Field(
+        default=False, description="whether the physician hears of it by e-mail"
+    )
 
 
 class ItemError(BaseModel):
@@ -129,6 +131,7 @@ async def assign_physician(request: Request, given: Assignment) -> Response:
 async def _change(
     request: Request, given: StatusChange | Assignment, what: What, value: str, counted: str
 ) -> Response:
+    key_of(request)
     change = Change(
         what=what,
         value=value,

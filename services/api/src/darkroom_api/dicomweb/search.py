@@ -129,6 +129,6 @@ def in_path(name: str) -> dict[str, object]:
         "name": name,
         "in": "path",
         "required": True,
-        "schema": {"type": "string", "maxLength": 64},
-        "description": f"UID of the {name}.",
+        "schema": {"type": "string"},
+        "description": f"UID of the {name}: of 64 characters, or longer where devices wrote such.",
     }

@@ -20,12 +20,14 @@ _ERRORS: Final = {
     410: "It was there, and is gone for good.",
     412: "It is not of the version that `If-Match` names any more.",
     413: "The body is too large.",
+    414: "The address is too long.",
     415: "The body is of none of the media types that this takes.",
     416: "The range lies outside of the value.",
     421: "The name in `Host` is none of those that are served.",
     422: "Values are missing or wrong.",
     428: "It is to be said by `If-Match` which version is meant.",
     429: "Too often; try again after Retry-After seconds.",
+    431: "The headers are too long.",
     500: "Something went wrong; the log has it under the request id.",
     502: "The service did not answer, or the other DICOM node refuses or fails; `fault` says how.",
     503: "The database, the store or another service is away; try again after Retry-After seconds.",
@@ -51,15 +53,15 @@ def body(description: str, *kinds: str) -> dict[int | str, dict[str, Any]]:
 
 
 def parameter(
-    name: str, description: str, *, kind: str = "string", place: str = "query"
+    name: str, description: str, *, kind: str = "string", place: str = "query", **limits: int
 ) -> dict[str, Any]:
-    """Return an optional parameter that the route reads by itself."""
+    """Return an optional parameter that the route reads by itself, with limits of JSON Schema."""
     return {
         "name": name,
         "in": place,
         "required": False,
         "description": description,
-        "schema": {"type": kind},
+        "schema": {"type": kind, **limits},
     }
 
 

@@ -9,6 +9,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import Message, Receive, Scope, Send
 
 from darkroom_api.accounts.access import ACCESS, access_of
@@ -33,6 +34,7 @@ BULK_LIMIT: Final = 8 << 20
 """The same of bulk changes."""
 PUBLIC_BODY_LIMIT: Final = 64 * 1024
 """The same of who has not signed in."""
+_FIXED: Final = frozenset(path for _, path in ACCESS if "{" not in path)
 _VALIDATE: Final = "/api/v1/validate"
 
 
@@ -53,6 +55,13 @@ def limited(receive: Receive, limit: int) -> Receive:
 
 class GuardedRoute(APIRoute):
     """A route whose permission is looked up in `ACCESS` by method and path."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Leave a path that stands in the table as it is to the routes of that path."""
+        found, inner = super().matches(scope)
+        if found is not Match.NONE and "{" in self.path and scope["path"] in _FIXED:
+            return Match.NONE, {}
+        return found, inner
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return what answers, with bodies read by `JsonRequest`."""

@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match, Route
 
 from darkroom_api.edge.edge import SECURITY
 from darkroom_api.http.body import UnfitBody
@@ -171,7 +172,18 @@ async def _http(request: Request, error: Exception) -> Response:
         raise error
     code = _BY_STATUS.get(error.status_code, Code.INVALID_REQUEST)
     headers = dict(error.headers or {})
+    if code is Code.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_methods(request))
     return answer(request, ApiError(error.status_code, code, _TEXT[code], headers=headers))
+
+
+def _methods(request: Request) -> list[str]:
+    """Return the methods of a path: each is a route of its own, and Starlette knows one of them."""
+    found: set[str] = set()
+    for route in request.app.routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            found |= route.methods or set()
+    return sorted(found)
 
 
 async def _search_too_long(request: Request, error: Exception) -> Response:

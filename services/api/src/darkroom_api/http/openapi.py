@@ -45,7 +45,7 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
 
 def _complete(operation: dict[str, Any], *, public: bool) -> None:
     """Add the errors that a route can answer whatever it does, where it does not say so."""
-    statuses = {400, 421, 429, 500, 503}
+    statuses = {400, 414, 421, 429, 431, 500, 503}
     if not public:
         statuses |= {401, 403}
     if "parameters" in operation or "requestBody" in operation:

@@ -1,8 +1,24 @@
-"""Endpoints that serve several resources or kinds, with the types of one of them."""
+"""Types that pydantic takes too freely, and endpoints that serve several kinds with one's types."""
 
+import datetime as dt
 import inspect
+import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any, Final
+
+from pydantic import BeforeValidator
+
+_DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+
+def _day(value: Any) -> Any:
+    if isinstance(value, dt.date) or (isinstance(value, str) and _DAY.fullmatch(value)):
+        return value
+    raise ValueError("it is no date YYYY-MM-DD")
+
+
+Day = Annotated[dt.date, BeforeValidator(_day)]
+"""A date as RFC 3339 has it, and no count of seconds."""
 
 
 def typed(endpoint: Callable[..., Any], types: Mapping[str, Any]) -> Callable[..., Any]:

@@ -25,6 +25,8 @@ IDEMPOTENCY_KEY: Final = parameter(
     "The same key and request within 24 hours answers the same job; another request with it is"
     " refused (422, code 4001).",
     place="header",
+    minLength=1,
+    maxLength=_KEY_LENGTH,
 )
 _FORGET_KEY: Final = (
     "UPDATE api.{table} SET idempotency_key = NULL WHERE user_id = $1 AND idempotency_key = $2"
@@ -34,6 +36,18 @@ _SAME_KEY: Final = (
     "SELECT {id} AS job_id, fingerprint FROM api.{table} WHERE user_id = $1"
     " AND idempotency_key = $2 AND created_at > now() - $3::interval"
 )
+
+
+def key_of(request: Request) -> str | None:
+    """Return the key of a request; None for one without.
+
+    Raises:
+        ApiError: 422, the key is none.
+    """
+    key = request.headers.get("idempotency-key")
+    if key is not None and not 0 < len(key) <= _KEY_LENGTH:
+        raise invalid("Idempotency-Key", f"It has 1 to {_KEY_LENGTH} characters.")
+    return key
 
 
 @dataclass(frozen=True)
@@ -52,9 +66,7 @@ class Asked:
         """
         blind = parts_of(request.scope).blind
         text = json.dumps([request.url.path, given.model_dump(mode="json")], sort_keys=True)
-        key = request.headers.get("idempotency-key")
-        if key is not None and not 0 < len(key) <= _KEY_LENGTH:
-            raise invalid("Idempotency-Key", f"It has 1 to {_KEY_LENGTH} characters.")
+        key = key_of(request)
         return cls(
             None if key is None else blind.token("Idempotency-Key", "value", key),
             blind.token("request", "value", text),

@@ -19,6 +19,7 @@ from darkroom_api.http.etags import ETAG, IfMatch, answer, names_version
 from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.lists import JobsQuery
 from darkroom_api.http.parts import Parts, parts_of
+from darkroom_api.http.typed import Day
 from darkroom_api.jobs.accepted import Accepted, JobView, Together, accept
 from darkroom_api.jobs.once import IDEMPOTENCY_KEY, require_authority
 from darkroom_api.jobs.routes import JobRoutes
@@ -92,11 +93,11 @@ class StudyPatch(BaseModel):
     patient_name: PersonName = ""
     patient_id: Annotated[Text64, Field(min_length=1)] = ""
     issuer_of_patient_id: Text64 = ""
-    patient_birth_date: dt.date | Literal[""] = ""
+    patient_birth_date: Day | Literal[""] = ""
     patient_sex: Literal["M", "F", "O", ""] = ""
     accession_number: Text16 = ""
     study_id: Text16 = ""
-    study_date: dt.date | Literal[""] = ""
+    study_date: Day | Literal[""] = ""
     study_time: dt.time | Literal[""] = ""
     description: Text64 = ""
     referring_physician: PersonName = ""

@@ -1,6 +1,5 @@
 """Patients: two who are one, a study that is another's, a study of one of its own (MET-06)."""
 
-import datetime as dt
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Literal
 
@@ -13,6 +12,7 @@ from darkroom_api.audit.actions import Action
 from darkroom_api.audit.recording import record
 from darkroom_api.http.errors import invalid
 from darkroom_api.http.parts import parts_of
+from darkroom_api.http.typed import Day
 from darkroom_api.jobs.accepted import Accepted, Together, accept
 from darkroom_api.studies.editing import (
     ROUTES,
@@ -59,7 +59,7 @@ class NewPatient(BaseModel):
     patient_id: Annotated[PatientText, Field(min_length=1)]
     issuer_of_patient_id: PatientText = ""
     patient_name: PersonName
-    patient_birth_date: dt.date | None = None
+    patient_birth_date: Day | None = None
     patient_sex: Literal["M", "F", "O", ""] = ""
 
     @field_validator("patient_name")

@@ -22,6 +22,7 @@ from darkroom_api.http.lists import (
     set_headers,
 )
 from darkroom_api.http.parts import Parts, parts_of
+from darkroom_api.http.typed import Day
 from darkroom_api.studies.examinations import Examination, Examinations, ExamStatus
 from darkroom_api.studies.shown import Status, Study, study
 from darkroom_common.index.fields import BY_KEYWORD, Level
@@ -67,8 +68,8 @@ class StudyFilters(BaseModel):
         " the accession number or the description",
     )
     exam_status: ExamStatus | None = None
-    start_date: dt.date | None = Field(default=None, description="of the study, inclusive")
-    end_date: dt.date | None = Field(default=None, description="inclusive")
+    start_date: Day | None = Field(default=None, description="of the study, inclusive")
+    end_date: Day | None = Field(default=None, description="inclusive")
     modality: Annotated[str | None, Field(max_length=64)] = Field(
         default=None, description="one or several, comma separated"
     )

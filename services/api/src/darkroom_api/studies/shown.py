@@ -1,9 +1,9 @@
 """Examinations as people and programs see them: a study, and what was said of it."""
 
 import datetime as dt
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, WithJsonSchema
 
 from darkroom_api.studies.examinations import Examination, ExamStatus
 from darkroom_common.dicom.json_model import texts
@@ -12,6 +12,12 @@ from darkroom_common.index.rows import Json, SeriesRow, StudyRow
 from darkroom_common.index.studies import moment_of
 
 Status = Literal["receiving", "complete", "verified", "archived"]
+
+
+TimeOfDay = Annotated[
+    dt.time, WithJsonSchema({"type": "string", "pattern": r"^\d{2}:\d{2}:\d{2}(\.\d{1,6})?$"})
+]
+"""Without an offset, as DICOM has it: it is no `time` of RFC 3339."""
 
 
 class Study(BaseModel):
@@ -35,7 +41,7 @@ class Study(BaseModel):
     accession_number: str
     study_id: str
     study_date: dt.date | None
-    study_time: dt.time | None
+    study_time: TimeOfDay | None
     description: str
     referring_physician: str
     modalities: list[str]
