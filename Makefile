@@ -1,6 +1,6 @@
 # `make help` lists the targets. CI runs the same ones by .ci/run.
 .DEFAULT_GOAL := help
-.PHONY: help setup run status doctor demo test unit fmt lint type imports check bench chaos chart \
+.PHONY: help setup run status doctor demo test unit fmt lint type imports check bench fuzz chaos chart \
 	policies images messages traceability iods clean distclean
 
 BIN := .venv/bin
@@ -65,6 +65,10 @@ check: lint type imports test ## what must pass before a commit
 
 bench: setup ## measurements
 	$(BIN)/pytest tests/bench -p no:xdist --timeout 3600 -s $(ARGS)
+
+fuzz: setup ## schemathesis over the whole OpenAPI, 10 minutes (SECONDS=600, ARGS="--seed 7")
+	DARKROOM_FUZZ_SECONDS=$(or $(SECONDS),600) DARKROOM_FUZZ_OPTIONS="$(ARGS)" \
+		$(BIN)/pytest tests/e2e/test_openapi.py -p no:xdist --timeout 3600 -s
 
 chaos: setup ## the long fault tests; they write docs/chaos.md (ARGS="-k f9" for some)
 	$(BIN)/pytest tests/chaos -p no:xdist --timeout 3600 -s $(ARGS)

@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,6 +48,7 @@ class DarkroomUp:
     dicom_port: int = field(default_factory=free_port)
     http_port: int = field(default_factory=free_port)
     commitment_port: int = field(default_factory=free_port)
+    settings: Mapping[str, str] = field(default_factory=dict)
     process: asyncio.subprocess.Process | None = None
     output: list[str] = field(default_factory=list)
     _reader: asyncio.Task[None] | None = None
@@ -59,6 +60,7 @@ class DarkroomUp:
     async def start(self) -> None:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("DARKROOM_")}
         environment["DARKROOM_LOG_LEVEL"] = "DEBUG"  # more to look through for planted names
+        environment |= self.settings
         self.process = await asyncio.create_subprocess_exec(
             str(Path(sys.executable).with_name("darkroom")),
             "up",
