@@ -25,12 +25,13 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.req("API-08")
 EXPORT = "/api/v1/studies/export"
 NAMES = ("Müller^Zoë", "=2+5^cmd", "山田^太郎", 'O\'Neil "x", y^Ann')
+AT_ONCE = 2
 COLUMNS = ["exam_id", "patient_name", "study_date", "order_datetime", "instance_count"]
 
 
 @pytest.fixture
 async def clinic(services: Services) -> AsyncIterator[Api]:
-    services.extra["LIMIT_EXPORTS"] = "100000/hour"
+    services.extra |= {"LIMIT_EXPORTS": "100000/hour", "EXPORTS_AT_ONCE": str(AT_ONCE)}
     async with running_api(services) as api:
         for number, name in enumerate(NAMES):
             await api.seed.add(
@@ -175,13 +176,17 @@ async def test_the_same_request_with_the_same_key_is_one_export(clinic: Api) -> 
         *(clinic.client.post(EXPORT, json=body, headers=headers) for _ in range(5))
     )
     assert {answer.status_code for answer in answers} == {202}
-    jobs = {answer.json()["job_id"] for answer in answers}
-    assert len(jobs) == 1
-    assert answers[0].headers["location"] == f"/api/v1/exports/{jobs.pop()}/status"
+    job = answers[0].json()["job_id"]
+    assert {answer.json()["job_id"] for answer in answers} == {job}
+    assert answers[0].headers["location"] == f"/api/v1/exports/{job}/status"
     other = await clinic.client.post(EXPORT, json={"format": "pdf"}, headers=headers)
     assert other.status_code == 422
     listed = (await clinic.client.get("/api/v1/exports")).json()
     assert listed["total"] == 1
+    assert (await clinic.client.delete(f"/api/v1/exports/{job}")).status_code == 204
+    again = await clinic.client.post(EXPORT, json=body, headers=headers)
+    assert again.status_code == 202, again.text
+    assert again.json()["job_id"] != job
 
 
 REFUSED: tuple[dict[str, Any], ...] = (
@@ -269,3 +274,18 @@ async def test_what_was_asked_for_is_audited(clinic: Api) -> None:
     )
     assert [row["action"] for row in rows] == ["EXPORT_CREATE", "EXPORT_DOWNLOAD"]
     assert "muller" not in str([dict(row) for row in rows])
+
+
+async def test_so_many_are_made_at_once_and_the_others_wait(clinic: Api) -> None:
+    jobs = [(await ask(clinic, format="excel"))["job_id"] for _ in range(4 * AT_ONCE)]
+    most = 0
+
+    async def over() -> bool:
+        nonlocal most
+        listed = (await clinic.client.get("/api/v1/exports", params={"page_size": 50})).json()
+        states = [one["status"] for one in listed["data"]]
+        most = max(most, states.count("processing"))
+        return states.count("completed") == len(jobs)
+
+    await until(over, limit=150)
+    assert 1 <= most <= AT_ONCE

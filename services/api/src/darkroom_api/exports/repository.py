@@ -52,6 +52,7 @@ _AHEAD: Final = (  # export_due
 )
 _CANCEL: Final = (  # what is at work at it learns so when it renews its lease
     "UPDATE api.export SET state = 'CANCELLED', lease_owner = '', updated_at = now(),"
+    " idempotency_key = NULL,"
     " finished_at = CASE WHEN state = 'PROCESSING' THEN now()"
     "  ELSE now() - $3::interval END"
     " WHERE id = $1 AND user_id = $2 AND state <> 'CANCELLED' RETURNING *"
