@@ -1,10 +1,11 @@
 # `make help` lists the targets. CI runs the same ones by .ci/run.
 .DEFAULT_GOAL := help
-.PHONY: help setup run status doctor demo test unit fmt lint type imports check bench fuzz chaos chart \
+.PHONY: help setup run status doctor demo test unit fmt lint type imports check bench bench-api fuzz chaos chart \
 	policies images messages traceability iods clean distclean
 
 BIN := .venv/bin
 WORKERS ?= auto
+STUDIES ?= 100000
 CODE := libs services infra tests
 
 help: ## list the targets
@@ -62,6 +63,9 @@ traceability: setup ## write docs/traceability.md from the tests' marks
 	$(BIN)/python -m tests.support.traceability
 
 check: lint type imports test ## what must pass before a commit
+
+bench-api: setup ## REST over a hospital's index (STUDIES=1000000 makes a million, once: ten minutes)
+	BENCH_STUDIES=$(STUDIES) $(BIN)/pytest tests/bench/test_api.py -p no:xdist --timeout 7200 -s $(ARGS)
 
 bench: setup ## measurements
 	$(BIN)/pytest tests/bench -p no:xdist --timeout 3600 -s $(ARGS)

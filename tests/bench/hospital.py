@@ -56,7 +56,8 @@ async def hospital(directory: Path, amqp_url: str) -> AsyncIterator[tuple[Servic
     postgres = PrivatePostgres(DIRECTORY / "postgres", fsync=True, settings=_SETTINGS)
     async with postgres.running():
         services = Services(directory, postgres.superuser_url(), amqp_url)
-        services.extra["LOG_LEVEL"] = "WARNING"
+        services.extra |= {"LOG_LEVEL": "WARNING", "UNKNOWN_AE": "accept"}
+        services.extra |= dict.fromkeys(("LIMIT_EXPORTS", "LIMIT_BULK"), "1000000/hour")
         await prepare_database(postgres.superuser_url(), *WITH_SCHEMA)
         if not made.exists():
             os.environ |= {f"DARKROOM_{name}": value for name, value in services.secrets.items()}

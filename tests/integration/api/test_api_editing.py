@@ -138,7 +138,7 @@ async def test_what_is_refused_before_there_is_a_job(house: Api) -> None:
         {"patient_sex": "female"},
         {"patient_birth_date": "1970-02-30"},
         {"accession_number": "x" * 17},
-        {"description": "\n"},
+        {"description": "a\nb"},
         {"exam_status": "done"},
         {"status": "archived"},
         {"whole_patient": True, "description": "x"},

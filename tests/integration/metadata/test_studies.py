@@ -9,11 +9,15 @@ from pydicom.dataset import Dataset
 
 from darkroom_common.clock import SYSTEM_CLOCK
 from darkroom_common.errors import PermanentError
+from darkroom_common.jobs.lease import Claims
 from darkroom_common.messages.base import Message
 from darkroom_common.messages.commands import ChangeStudyStatus, DeleteStudy
 from darkroom_common.messages.registry import decode
 from darkroom_common.objects.store import FileSystemStore
 from darkroom_common.postgres.outbox import Outbox
+from darkroom_common.specs.retention import Retention
+from darkroom_metadata.removal.removing import Remover
+from darkroom_metadata.removal.repository import Removals
 from darkroom_metadata.studies.changes import Studies
 from darkroom_metadata.studies.lifecycle import Lifecycle
 from darkroom_metadata.verification.judgement import Check, Pace
@@ -46,7 +50,11 @@ class Life(Bench):
                 run, _ = await contents.advance(db, run)
 
     async def command(self, message: Message) -> None:
-        await Studies(self.indexer.database, Outbox("index")).handle(message)
+        database, outbox = self.indexer.database, Outbox("index")
+        claims = Claims(Removals(outbox).table, database, "test", 20.0)
+        store, nothing = FileSystemStore(self.directory), Retention(0)
+        remover = Remover(claims, store, outbox, nothing, timedelta(days=1))
+        await Studies(database, outbox, remover.told_to_delete).handle(message)
 
     async def ask(self, status: str) -> None:
         await self.command(

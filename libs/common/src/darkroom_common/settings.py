@@ -20,6 +20,7 @@ from pydantic_settings import (
 
 from darkroom_common.errors import ConfigurationError
 from darkroom_common.postgres.address import PostgresUrl
+from darkroom_common.specs.retention import Retention, RetentionRule
 
 EVERY_INTERFACE: Final = "0.0.0.0"  # noqa: S104 - in a container, who may connect is for the network to say
 PREFIX = "DARKROOM_"
@@ -113,6 +114,24 @@ class WorkerSettings(Settings):
         max_length=64,
         description="whose jobs this process takes back after a crash; empty: the host's name",
     )
+
+
+class RetentionSettings(SettingsBase):
+    """How long studies are kept at least: for whoever is asked to delete them, and who does."""
+
+    retention_years: float = Field(
+        default=7.0, ge=0, le=1000, description="a study is kept at least, from its date on"
+    )
+    retention_rules: tuple[RetentionRule, ...] = Field(
+        default=(),
+        description="JSON list of {modality, calling_ae_title, studies_from, studies_to, years}:"
+        " the first that fits holds in the place of RETENTION_YEARS",
+    )
+
+    @property
+    def retention(self) -> Retention:
+        """The rules."""
+        return Retention(self.retention_years, self.retention_rules)
 
 
 class MigrationSettings(SettingsBase):

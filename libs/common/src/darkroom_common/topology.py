@@ -17,6 +17,7 @@ from darkroom_common.messages.commands import (
     DeleteStudy,
     EditStudies,
     PrintFilm,
+    RemoveStudy,
     ResolveConflict,
     RetrieveFromRemote,
     SendObjects,
@@ -134,6 +135,7 @@ METADATA_STUDIES: Final = WorkQueue(
 )
 METADATA_CONFLICTS: Final = WorkQueue("metadata.conflicts", (ResolveConflict,), prefetch=20)
 METADATA_EDITS: Final = WorkQueue("metadata.edits", (EditStudies,), prefetch=20)
+METADATA_REMOVALS: Final = WorkQueue("metadata.removals", (RemoveStudy,), prefetch=20)
 TRANSMIT_ROUTE: Final = WorkQueue(
     "transmit.route",
     (InstancesIndexed, InstancesReplaced, StudyCompleted),
@@ -153,6 +155,7 @@ WORK_QUEUES: Final = (
     METADATA_STUDIES,
     METADATA_CONFLICTS,
     METADATA_EDITS,
+    METADATA_REMOVALS,
     TRANSMIT_ROUTE,
     TRANSMIT_JOBS,
     PRINT_JOBS,

@@ -29,6 +29,7 @@ from darkroom_api.resources import destinations, printers, rules, senders
 from darkroom_api.studies import detail as study_detail
 from darkroom_api.studies import editing as study_editing
 from darkroom_api.studies import patients
+from darkroom_api.studies import removal as study_removal
 from darkroom_api.studies import search as study_search
 from darkroom_api.validation import routes as validation
 
@@ -67,6 +68,7 @@ _MODULES: Final = (
     rendering,
     patients,
     study_editing,
+    study_removal,
     study_detail,
     validation,
 )
@@ -77,6 +79,7 @@ VIEWS: Final = (
     print_jobs.VIEW,
     conflicts.VIEW,
     study_editing.VIEW,
+    study_removal.VIEW,
 )
 """The kinds of work that accepted commands ask for."""
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from darkroom_api.mail.address import Security, is_address
-from darkroom_common.settings import EVERY_INTERFACE, WorkerSettings
+from darkroom_common.settings import EVERY_INTERFACE, RetentionSettings, WorkerSettings
 
 HostName = Annotated[
     str, Field(pattern=r"^((\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\])$")
@@ -25,7 +25,7 @@ def _address(text: str) -> str:
 MailAddress = Annotated[str, AfterValidator(_address)]
 
 
-class ApiSettings(WorkerSettings):
+class ApiSettings(WorkerSettings, RetentionSettings):
     """Settings of the api."""
 
     http_host: str = EVERY_INTERFACE

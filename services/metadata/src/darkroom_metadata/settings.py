@@ -2,10 +2,10 @@
 
 from pydantic import Field, SecretStr
 
-from darkroom_common.settings import WorkerSettings
+from darkroom_common.settings import RetentionSettings, WorkerSettings
 
 
-class MetadataSettings(WorkerSettings):
+class MetadataSettings(WorkerSettings, RetentionSettings):
     """Settings of metadata."""
 
     store_url: str
@@ -32,4 +32,7 @@ class MetadataSettings(WorkerSettings):
     )
     discarded_days: float = Field(
         default=30.0, ge=0, description="the object of a discarded conflict is kept for so long"
+    )
+    purge_days: float = Field(
+        default=30.0, ge=0, description="a study that was deleted can be restored for so long"
     )

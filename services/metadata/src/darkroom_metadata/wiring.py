@@ -19,6 +19,7 @@ from darkroom_common.topology import (
     METADATA_CONFLICTS,
     METADATA_EDITS,
     METADATA_INDEX,
+    METADATA_REMOVALS,
     METADATA_STUDIES,
 )
 from darkroom_metadata.conflicts.intake import Decisions
@@ -33,6 +34,9 @@ from darkroom_metadata.indexing.indexer import Indexer
 from darkroom_metadata.indexing.reading import open_reading
 from darkroom_metadata.indexing.repository import IndexRepository
 from darkroom_metadata.indexing.rows import RowWriter
+from darkroom_metadata.removal.intake import RemovalCommands
+from darkroom_metadata.removal.removing import Remover
+from darkroom_metadata.removal.repository import Removals
 from darkroom_metadata.settings import MetadataSettings
 from darkroom_metadata.studies.changes import Studies
 from darkroom_metadata.studies.lifecycle import Lifecycle
@@ -66,29 +70,45 @@ async def run(service: Service, settings: MetadataSettings) -> None:
         lifecycle = Lifecycle(database, outbox, timedelta(seconds=settings.quiet_seconds))
         schedule = _schedule(settings, database, store, outbox, indexer)
         resolutions = Resolutions(outbox).table
-        edits = Edits(outbox).table
-        named = replica(database, "index", (resolutions, edits), host=settings.replica)
+        edits, removals = Edits(outbox).table, Removals(outbox).table
+        tables = (resolutions, edits, removals)
+        named = replica(database, "index", tables, host=settings.replica)
         owner = await stack.enter_async_context(named)
         lease = settings.lease_seconds
         resolver = _resolver(settings, indexer, keys, Claims(resolutions, database, owner, lease))
         editor = Editor(
             Claims(edits, database, owner, lease), resolver.desk, keys, Seal(keys), outbox
         )
+        remover = Remover(
+            Claims(removals, database, owner, lease),
+            store,
+            outbox,
+            settings.retention,
+            timedelta(days=settings.purge_days),
+        )
+        studies, removal_commands = (
+            Studies(database, outbox, remover.told_to_delete),
+            RemovalCommands(remover),
+        )
         upkeep = Upkeep(database, store, resolver.desk, keys)
         commands, edit_commands = Decisions(resolver), EditCommands(editor)
+        inboxes = (indexer.inbox, commands.inbox, edit_commands.inbox, removal_commands.inbox)
         async with service.background(
             broker.consume_batches(
                 METADATA_INDEX, indexer.index, size=METADATA_INDEX.prefetch, linger=0
             ),
-            broker.consume(METADATA_STUDIES, Studies(database, outbox).handle),
+            broker.consume(METADATA_STUDIES, studies.handle),
             broker.consume(METADATA_CONFLICTS, commands.handle),
             broker.consume(METADATA_EDITS, edit_commands.handle),
             resolver.runner.run(),
             editor.runner.run(),
+            broker.consume(METADATA_REMOVALS, removal_commands.handle),
+            remover.runner.run(),
+            remover.run(),
             upkeep.run(),
             outbox.run(database, broker),
             lifecycle.run(),
-            tidy(database, inboxes=(indexer.inbox, commands.inbox, edit_commands.inbox)),
+            tidy(database, inboxes=inboxes),
             schedule.run(),
         ):
             await service.run_until_stopped()

@@ -7,9 +7,9 @@ import asyncpg
 from darkroom_common.health import Unhealthy
 from darkroom_common.postgres.pool import Database
 
-NEEDED: Final = 7
+NEEDED: Final = 8
 """The migration of schema `index` that brought the last column that readers use."""
-KNOWN: Final = 7
+KNOWN: Final = 8
 """The last migration that this code was written with; a later `post` one is for newer code."""
 
 

@@ -5,7 +5,7 @@ from typing import ClassVar, Final, Literal, Self
 from pydantic import BaseModel, Field, model_validator
 
 from darkroom_common.messages.base import Command, ConflictId, MessageId, Uid
-from darkroom_common.specs.conflicts import Decision
+from darkroom_common.specs.conflicts import Decision, Why
 from darkroom_common.specs.destinations import Name
 from darkroom_common.specs.edits import Edit
 from darkroom_common.specs.films import FilmOrder
@@ -105,6 +105,22 @@ class EditStudies(Command):
     study_instance_uid: Uid | None = Field(default=None, description="None: all of a patient's")
     requested_by: str = Field(default="", max_length=64, description="user name")
     sealed: str = Field(max_length=16 << 10, description="an Edit; see seal.py")
+
+
+class RemoveStudy(Command):
+    """Delete a study, or restore one that was deleted. Metadata keeps it as a job of its own.
+
+    `sealed` is why, which may identify a patient.
+    """
+
+    TYPE: ClassVar[str] = "study.remove.v1"
+    SEALED: ClassVar[type[BaseModel] | None] = Why
+
+    job_id: MessageId
+    action: Literal["delete", "restore"]
+    study_instance_uid: Uid
+    requested_by: str = Field(default="", max_length=64, description="user name")
+    sealed: str = Field(default="", max_length=16 << 10, description="a Why; see seal.py")
 
 
 class ValidateLicence(Command):

@@ -144,6 +144,11 @@ RESOLUTIONS: Final = Counter(
 EDITS: Final = Counter(
     "darkroom_study_edits_total", "Edits of studies that have entered a state.", ["action", "state"]
 )
+REMOVALS: Final = Counter(
+    "darkroom_study_removals_total",
+    "Deletions of studies, and restorations, that have entered a state.",
+    ["action", "state"],
+)
 FINDINGS_OPEN: Final = Gauge(
     "darkroom_verification_findings", "Findings of verification that are open.", ["kind"]
 )

@@ -1,6 +1,6 @@
 """Changes of a study's state, each with the event that tells it, in the caller's transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -96,6 +96,7 @@ class Studies:
 
     database: Database
     outbox: Outbox
+    delete: Callable[[Connection, DeleteStudy], Awaitable[bool]]
     inbox: Inbox = field(default_factory=lambda: Inbox("index", CONSUMER))
 
     async def handle(self, message: Message) -> None:
@@ -105,13 +106,12 @@ class Studies:
             PermanentError: there is no such study, or no command may do that to it.
             DependencyUnavailable: the database is away.
         """
-        match message:
-            case DeleteStudy():
-                new = StudyStatus.DELETED
-            case ChangeStudyStatus():
-                new = StudyStatus(message.status)
-            case _:
-                raise PermanentError(f"{CONSUMER} does not take {message.TYPE}")
+        if isinstance(message, DeleteStudy):
+            await self._delete(message)
+            return
+        if not isinstance(message, ChangeStudyStatus):
+            raise PermanentError(f"{CONSUMER} does not take {message.TYPE}")
+        new = StudyStatus(message.status)
         async with self.database.transaction() as db:
             if not await self.inbox.first_time(db, message.id):
                 return
@@ -139,3 +139,12 @@ class Studies:
             new=new.value,
             by=message.requested_by,
         )
+
+    async def _delete(self, message: DeleteStudy) -> None:
+        """Delete a study as REST has it deleted: not before its time, and not while it is held."""
+        async with self.database.transaction() as db:
+            if not await self.inbox.first_time(db, message.id):
+                return
+            if not await self.delete(db, message):
+                return
+        self.outbox.wake()

@@ -1,0 +1,1 @@
+"""Deletion of studies: under retention and legal hold, restorable until it is final (STO-04)."""

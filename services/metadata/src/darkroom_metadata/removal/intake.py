@@ -1,0 +1,37 @@
+"""What people ask for by the broker: it becomes a job within milliseconds."""
+
+from dataclasses import dataclass
+from functools import partial
+
+from darkroom_common.jobs.intake import Intake
+from darkroom_common.messages.base import Message
+from darkroom_common.messages.commands import RemoveStudy
+from darkroom_common.postgres.inbox import Inbox
+from darkroom_common.postgres.pool import Connection
+from darkroom_common.topology import METADATA_REMOVALS
+from darkroom_metadata.removal.removing import Remover
+from darkroom_metadata.removal.repository import Removals
+
+
+@dataclass
+class RemovalCommands:
+    """Takes what the queue `metadata.removals` holds."""
+
+    remover: Remover
+
+    def __post_init__(self) -> None:
+        """Make what keeps the commands."""
+        remover = self.remover
+        self.inbox = Inbox("index", METADATA_REMOVALS.name)
+        self.removals = Removals(remover.outbox)
+        self.intake = Intake(remover.database, self.inbox, remover.outbox)
+
+    async def handle(self, message: Message) -> None:
+        """Keep what is asked as a job; the same job id again keeps nothing."""
+        if not isinstance(message, RemoveStudy):
+            raise TypeError(f"{METADATA_REMOVALS.name} got {message.TYPE}")
+        if await self.intake.take(message, partial(self._add, message)):
+            self.remover.runner.wake()
+
+    async def _add(self, asked: RemoveStudy, db: Connection) -> bool:
+        return await self.removals.add(db, asked)

@@ -1,0 +1,242 @@
+"""P9 of the targets: REST at 100 requests a second over a hospital's index, beside other load.
+
+The load is open: a request goes out at its time whether or not those before it were answered, so
+that what waits is measured as waiting, which a client with a fixed number of connections hides.
+"""
+
+import asyncio
+import itertools
+import random
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import httpx
+import pytest
+
+from darkroom_local.engines.ports import LOOPBACK
+from tests.bench import report
+from tests.bench.hospital import SLOW_MS, STUDIES, Slow, hospital
+from tests.bench.report import QUICK, Table
+from tests.bench.studies import GIVEN, KINDS, NAMES, PHYSICIANS
+from tests.support.builders import CT, a_data_set, encode
+from tests.support.dicom_peer import Association
+from tests.support.services import Services
+
+RATE: Final = 100
+SECONDS: Final = 10 if QUICK else 60
+STORED_A_SECOND: Final = 10
+EXPLICIT: Final = "1.2.840.10008.1.2.1"
+TARGETS: Final = {  # of design: P50, P95, P99
+    "authentication": (100, 200, 500),
+    "search": (200, 300, 500),
+    "detail": (100, 150, 300),
+    "export request": (50, 100, 200),
+    "bulk": (500, 1000, 2000),
+    "audit": (300, 500, 1000),
+}
+TABLES: list[Table] = []
+NOTE: Final = (
+    f"{STUDIES:,} studies, {RATE} requests/s by an open load of {SECONDS} s while"
+    f" {STORED_A_SECOND} objects/s are received and indexed. Clients, services, RabbitMQ and"
+    " PostgreSQL, which fsyncs, share the cores."
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def page() -> Iterator[None]:
+    """Write the section when all is measured."""
+    yield
+    report.write("REST", NOTE, TABLES)
+
+
+@pytest.fixture
+async def ward(tmp_path: Path, amqp_url: str) -> AsyncIterator[tuple[Services, Slow]]:
+    async with hospital(tmp_path, amqp_url) as (services, slow):
+        await services.start("ingest", "metadata", "api")
+        yield services, slow
+
+
+@asynccontextmanager
+async def signed_in(services: Services) -> AsyncIterator[httpx.AsyncClient]:
+    base = f"http://{LOOPBACK}:{services.http_port}"
+    limits = httpx.Limits(max_connections=100, max_keepalive_connections=100)
+    async with httpx.AsyncClient(base_url=base, timeout=60, limits=limits) as client:
+        who = {"username": "admin", "password": services.admin_password}
+        answer = await client.post("/api/v1/auth/login", json=who)
+        client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+        yield client
+
+
+def a_search(dice: random.Random) -> dict[str, str]:
+    """What somebody looks for."""
+    family, given = dice.choice(NAMES).partition("=")[0], dice.choice(GIVEN)
+    kind = dice.choice(KINDS)
+    number = dice.randrange(STUDIES)
+    year, month = dice.randrange(2017, 2026), dice.randrange(1, 13)
+    choices: list[dict[str, str]] = [
+        {"q": family},
+        {"q": f"{family} {given[:3]}"},
+        {"q": f"A{number:09d}"},
+        {"q": f"P{number // 3:08d}"},
+        {"q": given[:2]},
+        {"q": f"{dice.choice(kind[4])} {family}"},
+        {"exam_status": dice.choice(["pending", "in_progress", "completed", "cancelled"])},
+        {"physician": dice.choice(PHYSICIANS), "modality": kind[0]},
+        {"exam_source": dice.choice(kind[3])},
+        {"modality": kind[0], "start_date": f"{year}-{month:02d}-01", "q": family},
+        {},
+    ]
+    return dice.choice(choices)
+
+
+Call = Callable[[], Awaitable[httpx.Response]]
+
+
+def a_mix(client: httpx.AsyncClient, services: Services) -> Iterator[tuple[str, Call]]:
+    """What people ask in turn: of a hundred requests, so many of each kind, in any order."""
+    dice = random.Random(1)
+    base = "/api/v1"
+
+    def search() -> Awaitable[httpx.Response]:
+        return client.get(f"{base}/studies/search", params=a_search(dice))
+
+    def detail() -> Awaitable[httpx.Response]:
+        return client.get(f"{base}/studies/A{dice.randrange(STUDIES):09d}")
+
+    def audit() -> Awaitable[httpx.Response]:
+        return client.get(f"{base}/audit-logs", params={"action": "STUDY_READ"})
+
+    def bulk() -> Awaitable[httpx.Response]:
+        ids = [f"A{dice.randrange(STUDIES):09d}" for _ in range(100)]
+        body = {"exam_ids": ids, "new_status": "completed", "reason": "bench"}
+        return client.post(f"{base}/studies/bulk/update-status", json=body)
+
+    def export() -> Awaitable[httpx.Response]:
+        body = {"format": "csv", "filters": {"q": dice.choice(NAMES), "modality": "NM"}}
+        return client.post(f"{base}/studies/export", json=body)
+
+    def login() -> Awaitable[httpx.Response]:
+        who = {"username": "admin", "password": services.admin_password}
+        return client.post(f"{base}/auth/login", json=who)
+
+    kinds: list[tuple[str, Call]] = [("search", search)] * 60 + [("detail", detail)] * 32
+    kinds += [("audit", audit)] * 3 + [("authentication", login)] * 3
+    kinds += [("bulk", bulk), ("export request", export)]
+    while True:
+        dice.shuffle(kinds)
+        yield from list(kinds)
+
+
+def percentile(values: list[float], share: float) -> float:
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
+
+
+async def store_beside(services: Services, until: float) -> int:
+    """Send objects at their rate until a time; return how many were taken."""
+    bodies = [a_data_set(InstanceNumber=n) for n in range(STORED_A_SECOND * SECONDS)]
+    encoded = [(str(one.SOPInstanceUID), encode(one)) for one in bodies]
+    loop, taken = asyncio.get_running_loop(), 0
+
+    def store(association: Association, uid: str, data: bytes) -> bool:
+        return association.store(1, CT, uid, data) == 0
+
+    with (
+        ThreadPoolExecutor(1) as thread,
+        Association(services.dicom_port, {1: (CT, EXPLICIT)}) as association,
+    ):
+        began = time.perf_counter()
+        for number, (uid, data) in enumerate(encoded):
+            due = began + number / STORED_A_SECOND
+            if due > until:
+                break
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            taken += await loop.run_in_executor(thread, store, association, uid, data)
+    return taken
+
+
+async def test_p9_rest_over_a_hospital(ward: tuple[Services, Slow]) -> None:
+    services, slow = ward
+    found = Table("P9: latency at 100 requests/s", "ms")
+    TABLES.append(found)
+    latencies: dict[str, list[float]] = defaultdict(list)
+    answers: dict[tuple[str, int], int] = defaultdict(int)
+    async with signed_in(services) as client:
+
+        async def ask(kind: str, call: Call, due: float) -> None:
+            answer = await call()
+            latencies[kind].append((time.perf_counter() - due) * 1000)
+            answers[kind, answer.status_code] += 1
+
+        for kind, call in itertools.islice(a_mix(client, services), RATE):  # warm
+            await ask(kind, call, time.perf_counter())
+        latencies.clear()
+        answers.clear()
+        slow.forget()
+        began = time.perf_counter()
+        async with asyncio.TaskGroup() as tasks:
+            beside = tasks.create_task(store_beside(services, began + SECONDS))
+            mix = itertools.islice(a_mix(client, services), RATE * SECONDS)
+            for number, (kind, call) in enumerate(mix):
+                due = began + number / RATE
+                await asyncio.sleep(max(0.0, due - time.perf_counter()))
+                tasks.create_task(ask(kind, call, due))
+    print(f"{beside.result()} objects were received meanwhile")
+    for kind, targets in TARGETS.items():
+        for share, target in zip((0.5, 0.95, 0.99), targets, strict=True):
+            setting = f"p{share * 100:.0f} ({target})"
+            found.add(kind, setting, percentile(latencies[kind] or [0.0], share))
+    for (kind, status), count in sorted(answers.items()):
+        print(f"{kind}: {count} times {status}")
+    tell(slow)
+
+
+async def test_a_hundred_searches_by_twenty_users_at_once(ward: tuple[Services, Slow]) -> None:
+    services, slow = ward
+    found = Table("100 searches by 20 users at once", "ms")
+    TABLES.append(found)
+    dice = random.Random(2)
+    async with signed_in(services) as client:
+        names = [f"bench{n}-{random.getrandbits(40):x}" for n in range(20)]
+        password = "Bench-only-1!"
+        for name in names:
+            body = {"username": name, "password": password, "email": f"{name}@example.org"}
+            body |= {"full_name": name}
+            made = await client.post("/api/v1/users", json={**body, "roles": ["radiologist"]})
+            assert made.status_code == 201, made.text
+        tokens = []
+        for name in names:
+            who = {"username": name, "password": password}
+            tokens.append((await client.post("/api/v1/auth/login", json=who)).json())
+        slow.forget()
+
+        async def search(number: int) -> float:
+            headers = {"Authorization": f"Bearer {tokens[number % 20]['access_token']}"}
+            began = time.perf_counter()
+            answer = await client.get(
+                "/api/v1/studies/search", params=a_search(dice), headers=headers
+            )
+            assert answer.status_code == 200, answer.text
+            return (time.perf_counter() - began) * 1000
+
+        took = await asyncio.gather(*(search(number) for number in range(100)))
+    for share in (0.5, 0.95, 1.0):
+        found.add("Darkroom", f"p{share * 100:.0f}", percentile(list(took), share))
+    tell(slow)
+
+
+def tell(slow: Slow) -> None:
+    """Say which statements were slow, and how often: the target is none."""
+    table = Table(f"Statements over {SLOW_MS} ms ({len(TABLES)})", "times")
+    grouped: dict[str, list[float]] = defaultdict(list)
+    for role, took, text in slow.found():
+        grouped[f"{role}: {text[:110]}"].append(took)
+    for text, times in sorted(grouped.items(), key=lambda one: -len(one[1])):
+        print(f"{len(times)} x, up to {max(times):.0f} ms: {text}")
+    table.add("Darkroom", "all", float(sum(len(times) for times in grouped.values())))
+    table.add("Darkroom", "kinds", float(len(grouped)))
+    TABLES.append(table)

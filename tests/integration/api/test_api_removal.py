@@ -1,0 +1,53 @@
+"""DELETE of a study, legal hold and restoring, with metadata at work behind (STO-04)."""
+
+from tests.integration.api.conftest import Api
+from tests.integration.api.test_api_editing import done
+from tests.support.builders import a_data_set
+
+OLD = {"StudyDate": "20100101"}
+
+
+async def test_a_study_is_deleted_held_and_restored(api: Api) -> None:
+    old, new = (
+        a_data_set(AccessionNumber="OLD", **OLD),
+        a_data_set(AccessionNumber="NEW", StudyDate="20260101"),
+    )
+    await api.seed.add(old, new)
+    uid, why = old.StudyInstanceUID, {"reason": "asked for by the patient"}
+
+    async def delete(exam_id: str, **body: str) -> int:
+        path = f"/api/v1/studies/{exam_id}"
+        answer = await api.client.request("DELETE", path, json=body)
+        return answer.status_code
+
+    assert await delete("OLD") == 422
+    assert await delete("nobody", **why) == 404
+    assert await delete("NEW", **why) == 409
+    held = await api.client.post("/api/v1/legal-holds", json={"exam_id": "OLD", **why})
+    assert held.status_code == 201, held.text
+    assert await delete("OLD", **why) == 409
+    (hold,) = (await api.client.get("/api/v1/legal-holds")).json()["data"]
+    assert (hold["study_instance_uid"], hold["reason"]) == (uid, why["reason"])
+    assert (await api.client.delete(f"/api/v1/legal-holds/{uid}")).status_code == 204
+    accepted = await api.client.request("DELETE", "/api/v1/studies/OLD", json=why)
+    assert await done(api, accepted) == "DONE"
+    for path in (
+        "/api/v1/studies/OLD",
+        f"/dicom-web/studies/{uid}",
+        f"/dicom-web/studies/{uid}/metadata",
+    ):
+        assert (await api.client.get(path)).status_code == 404, path
+    assert (await api.client.get("/api/v1/studies/search?q=old")).json()["total"] == 0
+    qido = await api.client.get("/dicom-web/studies", params={"StudyInstanceUID": uid})
+    assert qido.status_code in (200, 204)
+    assert uid not in qido.text
+    sent = {"destination": "X", "study_instance_uid": uid}
+    assert (await api.client.post("/api/v1/transmit/jobs", json=sent)).status_code in (404, 422)
+    job = accepted.json()["job_id"]
+    restored = await api.client.post(f"/api/v1/study-removals/{job}/restore", json=why)
+    assert await done(api, restored) == "DONE"
+    assert (await api.client.get("/api/v1/studies/OLD")).status_code == 200
+    again = await api.client.post(f"/api/v1/study-removals/{job}/restore", json=why)
+    assert again.status_code == 409
+    log = (await api.client.get("/api/v1/audit-logs?action=STUDY_DELETE")).json()
+    assert log["total"] == 2
