@@ -1,4 +1,4 @@
-"""Readers of schema `index` for edits: jobs, what was changed, and how often a study was edited."""
+"""Readers of schema `index` for edits and removals: jobs, what was changed, and how often."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -13,6 +13,12 @@ EDITS: Final = (
     "SELECT id AS job_id, action, study_instance_uid, state, reason, studies, instances, attempts,"
     " requested_by, CASE WHEN state IN ('PENDING', 'RETRYING') THEN next_at END AS next_at,"
     " created_at, updated_at, finished_at FROM index.edit WHERE action <> 'follow'"
+)
+REMOVALS: Final = (
+    "SELECT id AS job_id, action, study_instance_uid, state, reason, attempts, requested_by,"
+    " purge_after, purged_at, restored_at,"
+    " CASE WHEN state IN ('PENDING', 'RETRYING') THEN next_at END AS next_at,"
+    " created_at, updated_at, finished_at FROM index.removal"
 )
 _CHANGES: Final = (  # study_change_study
     "SELECT at, by, pgp_sym_decrypt(phi, coalesce(($2::text[])[phi_key], '')) AS phi"

@@ -23,9 +23,9 @@ from darkroom_api.studies.detail import PATH, ExamId
 from darkroom_api.studies.editing import conflict
 from darkroom_api.studies.identity import study_meant
 from darkroom_common.clock import SYSTEM_CLOCK
+from darkroom_common.index.edits import REMOVALS
 from darkroom_common.index.fields import Level
 from darkroom_common.index.query import Query as Search
-from darkroom_common.index.removals import REMOVALS
 from darkroom_common.messages.base import MessageId, Uid, new_message_id
 from darkroom_common.messages.commands import RemoveStudy
 from darkroom_common.postgres.listing import Order
