@@ -136,6 +136,13 @@ def percentile(values: list[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
 
+async def its_time(due: float) -> None:
+    """Wait until a moment of the performance counter."""
+    waited = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_later(due - time.perf_counter(), waited.set_result, None)
+    await waited
+
+
 async def store_beside(services: Services, until: float) -> int:
     """Send objects at their rate until a time; return how many were taken."""
     bodies = [a_data_set(InstanceNumber=n) for n in range(STORED_A_SECOND * SECONDS)]
@@ -154,7 +161,7 @@ async def store_beside(services: Services, until: float) -> int:
             due = began + number / STORED_A_SECOND
             if due > until:
                 break
-            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            await its_time(due)
             taken += await loop.run_in_executor(thread, store, association, uid, data)
     return taken
 
@@ -183,7 +190,7 @@ async def test_p9_rest_over_a_hospital(ward: tuple[Services, Slow]) -> None:
             mix = itertools.islice(a_mix(client, services), RATE * SECONDS)
             for number, (kind, call) in enumerate(mix):
                 due = began + number / RATE
-                await asyncio.sleep(max(0.0, due - time.perf_counter()))
+                await its_time(due)
                 tasks.create_task(ask(kind, call, due))
     print(f"{beside.result()} objects were received meanwhile")
     for kind, targets in TARGETS.items():
