@@ -97,6 +97,19 @@ async def test_setting_up_takes_the_password_and_removing_both(api: Api) -> None
     assert (await person.ask("DELETE", "/auth/totp", json=both)).status_code == 404
 
 
+async def test_who_knows_the_password_cannot_guess_the_code_to_remove_it(api: Api) -> None:
+    person = await a_person(api, "radia", "viewer")
+    secret, _ = await set_up(person)
+    wrong = {"password": PASSWORD, "code": "000000"}
+    tried = [(await person.ask("DELETE", "/auth/totp", json=wrong)).status_code for _ in range(7)]
+    assert tried == [401] * 5 + [429] * 2
+    right = {"password": PASSWORD, "code": code_of(secret)}
+    assert (await person.ask("DELETE", "/auth/totp", json=right)).status_code == 429
+    asked = {"action": "AUTH_FAILED", "user_id": person.user_id}
+    kept = await api.client.get("/api/v1/audit-logs", params=asked)
+    assert kept.json()["total"] == 5
+
+
 async def test_an_administrator_helps_who_has_lost_it(api: Api) -> None:
     person = await a_person(api, "radia", "viewer")
     await set_up(person)

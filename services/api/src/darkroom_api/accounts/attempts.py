@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Final, Literal
 
 from darkroom_api.http.errors import LOCK_SECONDS
 from darkroom_common.postgres.pool import Connection
@@ -94,9 +94,13 @@ async def counted_under(
     return Counted([pair, whole], is_known=False, has_cookie=False)
 
 
-def counted_for(user_id: uuid.UUID) -> Counted:
-    """Return what the own password counts under that somebody who is signed in repeats."""
-    own = (_digest("own account", str(user_id)), ALLOWED_FAILURES)
+def counted_for(user_id: uuid.UUID, given: Literal["password", "code"] = "password") -> Counted:
+    """Return what somebody who is signed in counts under, who gives the own password or a code.
+
+    Each counts for itself: a right password forgets no wrong codes.
+    """
+    name = {"password": "own account", "code": "own code"}[given]
+    own = (_digest(name, str(user_id)), ALLOWED_FAILURES)
     return Counted([own], is_known=True, has_cookie=True)
 
 

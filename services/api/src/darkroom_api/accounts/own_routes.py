@@ -118,9 +118,7 @@ async def _own_row(request: Request, password: str) -> Any:
         if right:
             await forget(db, attempt)
         else:
-            await record(
-                db, request.scope, Action.AUTH_FAILED, "user", str(user_id), outcome="failure"
-            )
+            await _failed(db, request)
     if not right:
         raise answers.invalid_credentials()
     return row
@@ -154,6 +152,11 @@ async def _told(db: Connection, request: Request, what: str, **more: str) -> Non
     await record(db, request.scope, Action.USER_UPDATE, "user", user_id, details=details)
 
 
+async def _failed(db: Connection, request: Request) -> None:
+    user_id = str(principal_of(request.scope).user_id)
+    await record(db, request.scope, Action.AUTH_FAILED, "user", user_id, outcome="failure")
+
+
 async def begin_second_factor(request: Request, given: OwnPassword) -> NewSecondFactor:
     """Make the secret of an authenticator; it is in force once a code of it is confirmed."""
     row = await _own_row(request, given.password.get_secret_value())
@@ -170,7 +173,7 @@ async def begin_second_factor(request: Request, given: OwnPassword) -> NewSecond
 async def confirm_second_factor(request: Request, given: OwnCode) -> RecoveryCodes:
     """Put the second factor in force by a code of it. Other sessions end."""
     parts, principal = parts_of(request.scope), principal_of(request.scope)
-    here, attempt = principal.in_person, counted_for(principal.user_id)
+    here, attempt = principal.in_person, counted_for(principal.user_id, "code")
     async with parts.database.transaction() as db:
         may_try = await count(db, attempt)
     if not may_try:
@@ -194,7 +197,7 @@ async def remove_second_factor(request: Request, given: OwnFactors) -> Response:
     """Remove the second factor, by password and a code."""
     parts, second = parts_of(request.scope), parts_of(request.scope).accounts.second_factor
     row = await _own_row(request, given.password.get_secret_value())
-    attempt = counted_for(row["id"])
+    attempt = counted_for(row["id"], "code")
     async with parts.database.transaction() as db:
         if not await second.is_needed(db, row["id"]):
             raise ApiError(404, answers.Code.NOT_FOUND, "There is no second factor.")
@@ -207,6 +210,8 @@ async def remove_second_factor(request: Request, given: OwnFactors) -> Response:
             await forget(db, attempt)
             await second.remove(db, row["id"])
             await _told(db, request, "second_factor", to="off")
+        else:
+            await _failed(db, request)
     if not right:
         raise answers.invalid_credentials()
     return Response(status_code=204)
