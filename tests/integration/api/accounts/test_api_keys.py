@@ -26,6 +26,9 @@ async def test_a_key_does_what_it_is_made_for_and_its_owner_may_do_now(api: Api)
     assert [one["key_id"] for one in listed] == [made["key_id"]]
     assert "api_key" not in listed[0]
     assert listed[0]["last_used_at"] is None
+    path = f"/api-keys/{made['key_id']}"
+    assert (await clerk.ask("GET", path)).json() == listed[0]
+    assert (await api.client.get(f"/api/v1{path}")).status_code == 404  # another's
     assert await status_of(api, key) == 200
     assert await status_of(api, key, "/users") == 200
     assert await status_of(api, key, "/destinations") == 403

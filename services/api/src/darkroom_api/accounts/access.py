@@ -58,6 +58,7 @@ ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("DELETE", "/api/v1/auth/sessions/{session_id}"): Open.IN_PERSON,
     ("GET", "/api/v1/api-keys"): Open.IN_PERSON,
     ("POST", "/api/v1/api-keys"): Open.IN_PERSON,
+    ("GET", "/api/v1/api-keys/{key_id}"): Open.IN_PERSON,
     ("POST", "/api/v1/api-keys/{key_id}/rotate"): Open.IN_PERSON,
     ("DELETE", "/api/v1/api-keys/{key_id}"): Open.IN_PERSON,
     ("GET", "/api/v1/users"): _P.USERS_READ,

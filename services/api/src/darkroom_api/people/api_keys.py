@@ -118,6 +118,20 @@ async def list_keys(
     return await list_of(request, response, asked, Catalogue(_SHOWN, _ORDERS, _shown), own)
 
 
+async def show_key(request: Request, key_id: uuid.UUID) -> ApiKey:
+    """Show one of your own API keys."""
+    async with parts_of(request.scope).database.acquire() as db:
+        user_id = principal_of(request.scope).user_id
+        row = await db.fetchrow(f"{_SHOWN} AND id = $1 AND user_id = $2", key_id, user_id)
+    if row is None:
+        raise _none_such()
+    return _shown(row)
+
+
+def _none_such() -> ApiError:
+    return ApiError(404, Code.NOT_FOUND, "You have no such key.")
+
+
 def _until(expires_at: dt.datetime) -> dt.datetime:
     if not dt.timedelta(0) < expires_at - utc_now() <= LONGEST:
         raise invalid("body.expires_at", f"It is in the future, at most {LONGEST.days} days.")
@@ -159,14 +173,14 @@ async def add_key(request: Request, response: Response, given: NewKey) -> MadeKe
         require_all(given.permissions, await _own_rights(db, request))
         made = await _make(db, request, given.name, wanted)
         await _told(db, request, made.key_id, made=made.permissions, until=made.expires_at)
-    response.headers["location"] = BASE
+    response.headers["location"] = f"{BASE}/{made.key_id}"
     return made
 
 
 async def _own(db: Connection, request: Request, key_id: uuid.UUID) -> Any:
     row = await db.fetchrow(_OWN, key_id, principal_of(request.scope).user_id)
     if row is None:
-        raise ApiError(404, Code.NOT_FOUND, "You have no such key.")
+        raise _none_such()
     return row
 
 
@@ -211,6 +225,7 @@ def add(app: FastAPI) -> None:
             tags=[*tags],
             responses={**refused, **more},
         )
+    app.add_api_route(_ONE, show_key, tags=[*tags], responses=errors(401, 403, 404, 422, 503))
     app.add_api_route(
         _ONE,
         remove_key,
