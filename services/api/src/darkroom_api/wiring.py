@@ -17,7 +17,7 @@ from darkroom_api.app import VIEWS, create_app
 from darkroom_api.atna.forwarding import Forwarding, TlsWire, tls_context
 from darkroom_api.audit.anchor import AnchorFile
 from darkroom_api.audit.associations import Associations
-from darkroom_api.audit.chain import Chain
+from darkroom_api.audit.chain import Chain, Witness
 from darkroom_api.audit.entries import AuditKeys
 from darkroom_api.audit.expiry import Expiry
 from darkroom_api.audit.log import AuditLog
@@ -211,6 +211,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
                     preparation.then(dead_letters.collect),
                     preparation.then(dead_letters.run),
                     preparation.then(chain.run),
+                    preparation.then(Witness(database, audit).run),
                     preparation.then(
                         partial(broker.consume, API_AUDIT, Associations(database, audit).take)
                     ),

@@ -1,12 +1,18 @@
 """What the role of the service may do with the audit log: write and read, nothing else."""
 
+from typing import TYPE_CHECKING
+
 import asyncpg
 import pytest
 
 from darkroom_api.audit.actions import Action
 from darkroom_api.audit.entries import Entry
 from darkroom_api.audit.log import AuditLog
+from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.postgres.pool import Database
+
+if TYPE_CHECKING:
+    from tests.integration.api.audit.conftest import Superuser
 
 REFUSED = [
     "UPDATE api.audit_log SET username = 'x'",
@@ -67,3 +73,20 @@ async def test_phi_is_sealed(database: Database, audit: AuditLog) -> None:
     assert row is not None
     assert "MEYER" not in row["whole"]
     assert b"MEYER" not in row["phi"]
+
+
+@pytest.mark.parametrize("table", ["audit_log", "audit_pending"])
+async def test_nothing_is_done_that_is_not_kept(
+    table: str, database: Database, audit: AuditLog, superuser: "Superuser"
+) -> None:
+    await superuser.execute(
+        "CREATE FUNCTION public.pass_over() RETURNS trigger LANGUAGE plpgsql"
+        " AS 'BEGIN RETURN NULL; END'"
+    )
+    await superuser.execute(
+        f"CREATE TRIGGER pass_over BEFORE INSERT ON api.{table} FOR EACH ROW"
+        " WHEN (NEW.log_id IS NOT NULL) EXECUTE FUNCTION public.pass_over()"
+    )
+    with pytest.raises(DependencyUnavailable):
+        async with database.transaction() as db:
+            await audit.add(db, [Entry(Action.USER_CREATE)])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from darkroom_api.audit.actions import Action
-from darkroom_api.audit.chain import Chain
+from darkroom_api.audit.chain import Chain, Witness
 from darkroom_api.audit.entries import Entry
 from darkroom_common.clock import SYSTEM_CLOCK
 
@@ -54,6 +54,23 @@ async def test_a_removed_row_is_named(
     log_id = await written.id_of(name)
     await superuser.execute("DELETE FROM api.audit_log WHERE username = $1", name)
     assert await written.found() == [("removed", log_id, link)]
+
+
+async def test_a_row_that_is_removed_before_it_is_joined_is_named(
+    written: "Desk", superuser: "Superuser"
+) -> None:
+    witness = Witness(written.database, written.audit)
+    assert await witness.look() == []
+    async with written.database.transaction() as db:
+        await written.audit.add(db, [Entry(Action.STUDY_READ, username=n) for n in ("eve", "ada")])
+    eve = await written.id_of("eve")
+    assert await witness.look() == []  # both wait
+    await superuser.execute("DELETE FROM api.audit_pending WHERE log_id = $1::uuid", eve)
+    await superuser.execute("DELETE FROM api.audit_log WHERE username = 'eve'")
+    assert [str(one) for one in await witness.look()] == [eve]
+    assert await written.chain.join() == 2
+    assert await written.found() == [("removed", eve, 16)]
+    assert await witness.look() == []
 
 
 async def test_swapped_rows_are_named(written: "Desk", superuser: "Superuser") -> None:

@@ -7,12 +7,14 @@ rolled back has left no note, and what commits late is in a later link.
 
 import asyncio
 import uuid
+from collections import deque
 from dataclasses import replace
 from typing import Final
 
 from darkroom_api.audit.anchor import Anchor, AnchorFile
 from darkroom_api.audit.entries import AuditKeys
 from darkroom_api.audit.links import NOTHING, Checkpoint, Link
+from darkroom_api.audit.log import AuditLog
 from darkroom_common.clock import Clock
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.postgres.pool import Connection, Database
@@ -24,6 +26,18 @@ ROWS: Final = 500
 """Of a link at most."""
 SECONDS: Final = 1.0
 TOLD_SECONDS: Final = 60.0
+LOOK_SECONDS: Final = 2.0
+LOOKED_FOR: Final = 1000
+_WHERE: Final = """
+    SELECT id, EXISTS (SELECT FROM api.audit_log r WHERE r.log_id = id) AS there,
+        EXISTS (SELECT FROM api.audit_pending p WHERE p.log_id = id) AS waits
+    FROM unnest($1::uuid[]) AS given (id)
+"""
+_PUT_BACK: Final = """
+    INSERT INTO api.audit_pending (log_id) SELECT id FROM unnest($1::uuid[]) AS given (id)
+    WHERE NOT EXISTS (SELECT FROM api.audit_link WHERE log_ids @> ARRAY[id])
+    ON CONFLICT DO NOTHING RETURNING log_id
+"""
 _LOCK: Final = "SELECT pg_try_advisory_xact_lock(1684107884)"
 _PENDING: Final = "SELECT log_id FROM api.audit_pending ORDER BY log_id LIMIT $1"
 _CODES: Final = "SELECT log_id, mac FROM api.audit_log WHERE log_id = ANY($1::uuid[])"
@@ -165,3 +179,53 @@ async def is_in_chain(
     if begun is not None and anchor.number <= begun.number and begun.is_ours(keys):
         return True
     return bool(anchor.mac == await db.fetchval(_LINK, anchor.number))
+
+
+class Witness:
+    """Sees to it that what this process has written comes into the chain, or that its loss does.
+
+    Between its transaction and its link a row is named nowhere but in a note: whoever takes out
+    both would leave no trace. So each process keeps in mind what it has written until that is in a
+    link, and puts back the note of what is gone: the next link names the row, as one not there.
+
+    Args:
+        database: where they are.
+        written: what this process has written; it is taken from there.
+    """
+
+    def __init__(self, database: Database, written: AuditLog) -> None:
+        self._database = database
+        self._written = written.written
+        self._waiting: deque[uuid.UUID] = deque()
+
+    async def run(self) -> None:
+        """Look again and again, until cancelled."""
+        while True:
+            try:
+                await self.look()
+            except DependencyUnavailable as error:
+                log.warning("audit.unseen", reason=str(error))
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def look(self) -> list[uuid.UUID]:
+        """Look for all that was written; return what somebody has removed before it was joined.
+
+        Raises:
+            DependencyUnavailable: the database is away; what was not seen is looked for again.
+        """
+        self._waiting.extend(self._written)
+        self._written.clear()
+        gone: list[uuid.UUID] = []
+        for _ in range(0, len(self._waiting), LOOKED_FOR):
+            ids = [self._waiting[n] for n in range(min(LOOKED_FOR, len(self._waiting)))]
+            async with self._database.transaction() as db:
+                rows = await db.fetch(_WHERE, ids)
+                lost = [row["id"] for row in rows if not row["there"] and not row["waits"]]
+                put_back = await db.fetch(_PUT_BACK, lost) if lost else []
+            for _ in ids:
+                self._waiting.popleft()
+            self._waiting.extend(row["id"] for row in rows if row["waits"])
+            gone += [row["log_id"] for row in put_back]
+        for one in gone:
+            log.error("audit.removed", log_id=str(one))
+        return gone

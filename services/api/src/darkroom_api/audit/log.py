@@ -3,6 +3,8 @@
 Nothing here, and nothing that the service's role may do, changes or removes one.
 """
 
+import uuid
+from collections import deque
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
@@ -11,6 +13,7 @@ from typing import Final
 from darkroom_api.audit.actions import SECURITY
 from darkroom_api.audit.entries import AuditKeys, Entry, Row, row_of
 from darkroom_common.clock import Clock
+from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.postgres.pool import Connection, after_commit
 from darkroom_common.seal import Seal
 from darkroom_common.telemetry.logs import get_logger
@@ -21,6 +24,7 @@ PURPOSE: Final = "audit"
 """What PHI of rows is sealed for."""
 _APART: Final = timedelta(microseconds=1)
 """Between rows that are written at once, so that they keep their order."""
+_KEPT_IN_MIND: Final = 100_000
 _ADD: Final = """
     WITH added AS (
         INSERT INTO api.audit_log (log_id, recorded_at, user_id, username, action, resource_type,
@@ -42,25 +46,29 @@ class AuditLog:
         keys: of the codes.
         seal: for what identifies a patient.
         clock: for their time.
+
+    Attributes:
+        written: the last rows that were committed, for whoever wants to see them again.
     """
 
     def __init__(self, keys: AuditKeys, seal: Seal, clock: Clock) -> None:
         self._keys = keys
         self._seal = seal
         self._clock = clock
+        self.written: deque[uuid.UUID] = deque(maxlen=_KEPT_IN_MIND)
 
     async def add(self, db: Connection, entries: Sequence[Entry]) -> None:
         """Write rows, which are there when the transaction commits.
 
         Raises:
-            DependencyUnavailable: the database is away.
+            DependencyUnavailable: the database is away, or keeps fewer than these.
         """
         now, current = self._clock.now(), self._keys.current
         rows = [row_of(entry, now + n * _APART) for n, entry in enumerate(entries)]
         for row in rows:
             if row.action in SECURITY:
                 after_commit(db, partial(_tell, row))
-        await db.execute(
+        kept: str = await db.execute(
             _ADD,
             [row.log_id for row in rows],
             [row.recorded_at for row in rows],
@@ -78,6 +86,10 @@ class AuditLog:
             [current for _ in rows],
             [self._keys.row(row) for row in rows],
         )
+        if int(kept.rpartition(" ")[2]) != len(rows):  # somebody's trigger has passed them over
+            raise DependencyUnavailable("the audit log does not keep what is written to it")
+        ids = [row.log_id for row in rows]
+        after_commit(db, lambda: self.written.extend(ids))
 
 
 def _tell(row: Row) -> None:
