@@ -97,6 +97,7 @@ async def test_they_are_shown_by_ids_and_reason_alone(api: Api) -> None:
         assert (await api.client.post(f"{BASE}/{wrong}/replay")).status_code == 404
 
 
+@pytest.mark.req("API-15")
 async def test_two_operators_replay_it_once(api: Api) -> None:
     await bury(api, b'{"a": 1}', message_id="m-1", type_="some.type.v1")
     ((one,)) = await kept(api, 1)

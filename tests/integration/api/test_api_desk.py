@@ -56,6 +56,7 @@ async def get(api: Api, path: str, **query: Any) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.req("API-23")
 async def test_errors_of_every_kind_are_counted_and_listed(troubled: Api) -> None:
     found = await get(troubled, REPORT)
     expected = {"transmit_job": 30, "quarantine": 1, "dead_letter": 1, "verification": 1}

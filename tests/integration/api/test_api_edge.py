@@ -32,6 +32,7 @@ async def edge(services: Services) -> AsyncIterator[Api]:
         yield api
 
 
+@pytest.mark.req("API-12")
 async def test_every_answer_has_the_headers_that_protect(edge: Api) -> None:
     for answer in (
         await edge.anonymous.get("/api/v1/health"),
@@ -52,6 +53,7 @@ async def test_every_answer_has_the_headers_that_protect(edge: Api) -> None:
         assert "strict-transport-security" not in answer.headers
 
 
+@pytest.mark.req("API-24")
 async def test_tls_is_believed_of_a_trusted_proxy_only(edge: Api) -> None:
     said = {
         "x-forwarded-proto": "https",
@@ -101,6 +103,7 @@ async def test_preflights_are_answered_before_signing_in_and_count_for_nothing(e
         assert not [name for name in answer.headers if name.startswith("access-control")]
 
 
+@pytest.mark.req("API-12")
 async def test_answers_and_errors_may_be_read_by_allowed_origins(edge: Api) -> None:
     origin = {"origin": APP}
     signed = {"authorization": edge.client.headers["authorization"], **origin}
@@ -150,6 +153,7 @@ async def test_other_hosts_are_refused(edge: Api) -> None:
             assert host not in answer.text
 
 
+@pytest.mark.req("API-10")
 async def test_every_error_has_the_one_form(api: Api) -> None:
     rules = "/api/v1/rules"
     answers = [
@@ -183,6 +187,7 @@ async def test_every_error_has_the_one_form(api: Api) -> None:
     assert answers[2].headers["allow"]
 
 
+@pytest.mark.req("API-23")
 async def test_health_is_public(api: Api) -> None:
     answer = await api.anonymous.get("/api/v1/health")
     assert answer.status_code == 200

@@ -25,6 +25,7 @@ async def test_the_flags_are_told_to_who_has_signed_in(api: Api) -> None:
     assert (answer.status_code, answer.json()) == (200, ON)
 
 
+@pytest.mark.req("API-14")
 async def test_exports_and_metrics_that_are_off_are_not_there(services: Services) -> None:
     services.extra |= {"FF_EXPORT_ENABLED": "false", "FF_MONITORING_ENABLED": "false"}
     async with running_api(services) as api:
@@ -44,6 +45,7 @@ async def test_exports_and_metrics_that_are_off_are_not_there(services: Services
         assert process.probe("/readyz")[0] == 200
 
 
+@pytest.mark.req("API-14")
 async def test_in_development_nobody_has_to_sign_in(services: Services) -> None:
     services.extra |= {
         "DEVELOPMENT": "true",

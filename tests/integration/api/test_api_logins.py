@@ -144,6 +144,7 @@ async def test_an_address_is_what_a_trusted_proxy_says(services: Services) -> No
             assert await sign_in(liar, right) == 200
 
 
+@pytest.mark.req("API-04")
 async def test_an_address_may_fail_so_often_whatever_the_names(services: Services) -> None:
     services.extra["LIMIT_LOGIN"] = "5/minute"
     async with running_api(services) as api:

@@ -94,6 +94,7 @@ async def test_the_period_slides(storage: PostgresStorage, database: Database) -
     assert await storage.reset() == 0
 
 
+@pytest.mark.req("API-04")
 async def test_bytes_of_all_replicas_count(storage: PostgresStorage) -> None:
     volume = parse("1000/hour")
     flows = [_flow(storage, volume) for _ in range(2)]
@@ -164,6 +165,7 @@ async def another_replica(services: Services) -> str:
     return f"http://{LOOPBACK}:{port}"
 
 
+@pytest.mark.req("API-04")
 async def test_replicas_share_the_counts_and_say_what_is_left(services: Services) -> None:
     services.extra |= {"LIMIT_DEFAULT": "20/day", "LIMIT_ANONYMOUS": "4/day"}
     async with running_api(services) as api:
@@ -200,6 +202,7 @@ async def test_replicas_share_the_counts_and_say_what_is_left(services: Services
         assert (await api.sign_in("admin", api.services.admin_password)).status_code == 200
 
 
+@pytest.mark.req("API-04")
 @pytest.mark.timeout(240)
 async def test_a_hundred_searches_of_twenty_users_at_once_all_answer(services: Services) -> None:
     services.extra |= {"LIMIT_DEFAULT": "1000/hour"}

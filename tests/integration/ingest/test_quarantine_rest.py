@@ -53,6 +53,7 @@ async def in_state(api: Api, one: str, state: str) -> dict[str, Any]:
     return await until(reached, f"{one} {state}")
 
 
+@pytest.mark.req("API-15")
 @pytest.mark.timeout(300)
 async def test_any_ingest_is_asked_and_the_one_with_the_file_does_it(services: Services) -> None:
     async with running_api(services) as api:

@@ -13,6 +13,7 @@ from darkroom_api.rates.window import Window
 COUNTS = st.integers(0, 50)
 
 
+@pytest.mark.req("API-04")
 def test_every_route_is_of_one_class() -> None:
     found = {(m, p): class_of(m, p, access) for (m, p), access in ACCESS.items()}
     assert found["GET", "/livez"] is Class.FREE
