@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
 from darkroom_api.audit.actions import Action
 from darkroom_api.audit.entries import Entry
@@ -90,3 +91,21 @@ async def test_nothing_is_done_that_is_not_kept(
     with pytest.raises(DependencyUnavailable):
         async with database.transaction() as db:
             await audit.add(db, [Entry(Action.USER_CREATE)])
+
+
+async def test_security_events_are_told_once_they_are_committed(
+    database: Database, audit: AuditLog
+) -> None:
+    refused = Entry(Action.AUTH_FAILED, "user", phi={"name": "MEYER"}, outcome="failure")
+    with capture_logs() as told:
+        with pytest.raises(RuntimeError, match="undo"):
+            async with database.transaction() as db:
+                await audit.add(db, [refused])
+                raise RuntimeError("undo")
+        async with database.transaction() as db:
+            await audit.add(db, [refused, Entry(Action.STUDY_READ, "study", "1.2")])
+            assert [one for one in told if one["event"].startswith("security.")] == []
+    (event,) = (one for one in told if one["event"].startswith("security."))
+    assert (event["event"], event["log_level"]) == ("security.AUTH_FAILED", "warning")
+    assert event["outcome"] == "failure"
+    assert "MEYER" not in str(event)
