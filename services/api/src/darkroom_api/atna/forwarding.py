@@ -128,9 +128,11 @@ class TlsWire:
             raise
 
     async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        if self._streams is not None and not self._streams[0].at_eof():
+        if self._streams is not None:
+            reader, writer = self._streams
+            if reader.at_eof() or writer.is_closing():
+                raise ConnectionResetError  # whoever sends has to know: what was sent may be lost
             return self._streams
-        self.close()
         reader, writer = await asyncio.open_connection(
             self._host, self._port, ssl=self._context, server_hostname=self._host
         )
