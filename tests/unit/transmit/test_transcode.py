@@ -13,6 +13,7 @@ from pydicom.encaps import generate_frames
 from pydicom.pixels.utils import pixel_array
 
 from darkroom_common.dicom.part10 import decode_head
+from darkroom_common.dicom.syntaxes import RLE
 from darkroom_common.pixels import codecs
 from darkroom_common.pixels.codecs import Pixels
 from darkroom_common.pixels.faults import Unconvertible
@@ -22,6 +23,7 @@ from darkroom_common.transcoding.transcode import TARGETS, convert
 from tests.support.builders import a_data_set
 from tests.unit.transmit.converting import WHOLE, a_file
 
+EVERY = (*TARGETS, codecs.JPEG_LS_LOSSLESS, codecs.HTJ2K_LOSSLESS, RLE)
 J2K, SV1 = codecs.JPEG_2000_LOSSLESS, codecs.JPEG_LOSSLESS_SV1
 DCMTK = {
     "50": "dcmdjpeg",
@@ -119,7 +121,7 @@ def test_a_real_object_in_every_target(path: Path, tmp_path: Path) -> None:
         and source.BitsAllocated in (8, 16)
         and path.name not in ODD
     )
-    for syntax in TARGETS:
+    for syntax in EVERY:
         possible = (lossless or syntax in (EXPLICIT, IMPLICIT)) and path.name not in CUT
         target = tmp_path / f"{syntax}.dcm"
         if not possible and syntax != stored:
@@ -158,7 +160,7 @@ def noise(dtype: str, low: int, high: int, shape: tuple[int, ...]) -> Any:
     return np.random.default_rng(7).integers(low, high, shape, dtype=np.int64).astype(dtype)
 
 
-@pytest.mark.parametrize("syntax", [J2K, SV1])
+@pytest.mark.parametrize("syntax", sorted(codecs.ENCODABLE))
 @pytest.mark.parametrize("bits", range(2, 17))
 @pytest.mark.parametrize("signed", [0, 1])
 def test_every_depth_comes_back(tmp_path: Path, syntax: str, bits: int, signed: int) -> None:

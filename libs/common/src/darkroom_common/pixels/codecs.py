@@ -43,6 +43,7 @@ _MAX_FRAME: Final = 1 << 30  # bytes
 _COLOURS: Final = 3
 _OCTET: Final = 8  # bits
 _MAX_BITS: Final = 64
+_START_OF_SCAN: Final = b"\xff\xda"
 _SEGMENTS: Final = 15
 _RLE_HEADER: Final = 64  # bytes
 _OF_BASELINE: Final = {"MONOCHROME1": None, "MONOCHROME2": None, "RGB": "RGB", "YBR_FULL": "YCBCR"}
@@ -213,7 +214,8 @@ def decoded(
         return imagecodecs.jpeg8_decode(data, colorspace=space, outcolorspace=space)
     if syntax in _JPEG_LS:
         frame = imagecodecs.jpegls_decode(data)
-        if samples > 1 and frame.shape == (samples, *shape):
+        planes = samples > 1 and frame.shape == (samples, *shape)
+        if planes and (frame.shape != (*shape, samples) or _is_by_plane(data)):
             return frame.transpose(1, 2, 0)
         return frame
     if syntax in _JPEG_2000:
@@ -221,6 +223,12 @@ def decoded(
     if syntax in _HTJ2K:
         return imagecodecs.htj2k_decode(data)
     raise ValueError("its transfer syntax cannot be decoded")
+
+
+def _is_by_plane(data: bytes) -> bool:
+    """Tell whether the first scan of a JPEG-LS stream has one component (ISO 14495-1, C.2.3)."""
+    scan = data.find(_START_OF_SCAN)
+    return scan >= 0 and data[scan + 4 : scan + 5] == b"\x01"
 
 
 def _from_rle(data: bytes, pixels: Pixels) -> Frame:
