@@ -5,50 +5,67 @@ Schemathesis loads it by its path (`hooks` in its configuration); `DARKROOM_FUZZ
 """
 
 import os
+import secrets
+from collections.abc import Sequence
 from typing import Any, Final
 
 import httpx
 import schemathesis
 
 _URL: Final = os.environ["DARKROOM_FUZZ_URL"]
-_OTHER: Final = ("fuzzed", "Fuzzed-by-1-other")
+_PASSWORD: Final = "Fuzzed-by-1-other"
+_USERS: Final = 24
 _OF_OWN_ACCOUNT: Final = ("/api/v1/auth/logout", "/api/v1/auth/password", "/api/v1/auth/totp")
 """They lock, change or end the account that asks: another administrator asks these."""
 
 
 class Session:
-    """Somebody who is signed in."""
+    """An administrator who is signed in, and the others who stand in when that has ended.
 
-    def __init__(self, username: str, password: str) -> None:
-        self._named = {"username": username, "password": password}
-        # Its cookie lets it in though the fuzzer has had its name locked.
-        self._client = httpx.Client(base_url=_URL, timeout=30)
+    Their names cannot be locked by the fuzzer all at once, as its own would be.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = list(names)
         self.token = ""
         self.renew()
-        if not self.token:
-            raise RuntimeError(f"{username} cannot sign in")
 
     def renew(self) -> None:
-        """Sign in; who is locked for a while keeps the token that has ended."""
-        answer = self._client.post("/api/v1/auth/login", json=self._named)
-        if answer.status_code == 200:
-            self.token = answer.json()["access_token"]
+        """Sign in as the next; without one the token that has ended is kept."""
+        if self._names:
+            self.token = _token(self._names.pop(), _PASSWORD) or self.token
 
 
-MAIN: Final = Session(os.environ["DARKROOM_FUZZ_USER"], os.environ["DARKROOM_FUZZ_PASSWORD"])
-httpx.post(
-    f"{_URL}/api/v1/users",
-    headers={"Authorization": f"Bearer {MAIN.token}"},
-    json={
-        "username": _OTHER[0],
-        "password": _OTHER[1],
-        "email": "fuzzed@darkroom.example",
-        "full_name": "Fuzzed",
-        "roles": ["system_admin"],
-    },
-    timeout=30,
-)
-OTHER: Final = Session(*_OTHER)
+def _token(username: str, password: str) -> str:
+    named = {"username": username, "password": password}
+    answer = httpx.post(f"{_URL}/api/v1/auth/login", json=named, timeout=30)
+    return str(answer.json()["access_token"]) if answer.status_code == 200 else ""
+
+
+def _made(count: int) -> list[str]:
+    """Make administrators; return their names."""
+    first = _token(os.environ["DARKROOM_FUZZ_USER"], os.environ["DARKROOM_FUZZ_PASSWORD"])
+    names = [f"fuzzing-{secrets.token_hex(8)}" for _ in range(count)]
+    for name in names:
+        answer = httpx.post(
+            f"{_URL}/api/v1/users",
+            headers={"Authorization": f"Bearer {first}"},
+            json={
+                "username": name,
+                "password": _PASSWORD,
+                "email": f"{name}@darkroom.example",
+                "full_name": "Fuzzing",
+                "roles": ["system_admin"],
+            },
+            timeout=30,
+        )
+        answer.raise_for_status()
+    return names
+
+
+_NAMES: Final = _made(_USERS)
+MAIN: Final = Session(_NAMES[1::2])
+OTHER: Final = Session(_NAMES[::2])
 
 
 @schemathesis.auth(refresh_interval=None)

@@ -10,7 +10,7 @@ from copy import copy
 from functools import cache
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, create_model, model_validator
 
 from darkroom_common.messages.breaks import GROWS
 from darkroom_common.specs.storable import first_fault
@@ -42,7 +42,7 @@ class Spec(BaseModel):
 class ResourceSpec(Spec):
     """What people configure under a name; see `darkroom_common.resources`."""
 
-    enabled: bool = True
+    enabled: StrictBool = True
     description: str = Field(default="", max_length=256)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StrictBool, StringConstraints, model_validator
 
 from darkroom_common.messages.base import Uid
 from darkroom_common.specs.base import ResourceSpec, Spec
@@ -49,7 +49,7 @@ class Window(Spec):
 class Tls(Spec):
     """DICOM over TLS, or what an https URL is checked against."""
 
-    enabled: bool = False
+    enabled: StrictBool = False
     ca: str = Field(
         default="",
         max_length=65_536,
@@ -58,7 +58,7 @@ class Tls(Spec):
     )
     server_name: str = Field(default="", max_length=253, description="empty: the host")
     minimum: Literal["1.2", "1.3"] = "1.2"
-    client_certificate: bool = Field(
+    client_certificate: StrictBool = Field(
         default=True, description="show the certificate of DICOM_TLS_CERTIFICATE when asked"
     )
 
@@ -66,7 +66,7 @@ class Tls(Spec):
 class Commitment(Spec):
     """Storage commitment: whether the destination is asked to confirm what it keeps."""
 
-    enabled: bool = False
+    enabled: StrictBool = False
     timeout_seconds: float = Field(default=3600.0, ge=1, le=604_800)
     max_requests: int = Field(default=3, ge=1, le=100, description="before the job fails")
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StrictBool, StringConstraints, model_validator
 
 from darkroom_common.messages.base import Uid
 from darkroom_common.specs.base import Spec
@@ -93,8 +93,8 @@ class FilmOrder(Spec):
     magnification: Literal["NONE", "REPLICATE", "BILINEAR", "CUBIC"] | None = Field(
         default=None, description="CUBIC without, where we enlarge"
     )
-    trim: bool = False
-    true_size: bool = Field(default=False, description="one millimetre stays one millimetre")
+    trim: StrictBool = False
+    true_size: StrictBool = Field(default=False, description="one millimetre stays one millimetre")
     presentation_lut: FilmLut = FilmLut()
     annotations: tuple[FilmAnnotation, ...] = Field(default=(), max_length=100)
     header: str = Field(default="", max_length=1024, description="lines with {Keyword}s, burned in")
@@ -102,8 +102,8 @@ class FilmOrder(Spec):
     patient_box: str = Field(
         default="", max_length=1024, description="lines with {Keyword}s, below each image"
     )
-    scale_bar: bool = False
-    overlays: bool = Field(default=True, description="draw overlay planes into the images")
+    scale_bar: StrictBool = False
+    overlays: StrictBool = Field(default=True, description="draw overlay planes into the images")
     bits: Literal[8, 12] | None = None
     colour: bool | None = None
     arrange: Literal["auto", "printer", "sheet"] = Field(

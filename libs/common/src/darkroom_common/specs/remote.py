@@ -4,7 +4,7 @@ import datetime as dt
 import re
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StrictBool, StringConstraints, model_validator
 from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
 
 from darkroom_common.messages.base import Uid
@@ -27,7 +27,7 @@ _NUMBERS: Final = frozenset({"AT", "FL", "FD", "SL", "SS", "UL", "US"})
 _OURS: Final = frozenset({"QueryRetrieveLevel", "SpecificCharacterSet"})
 
 
-def keyword_of(name: str, *, matched: bool = False) -> str:
+def keyword_of(name: str, *, matched: StrictBool = False) -> str:
     """Return the keyword of an attribute that is named by keyword or by its eight digits.
 
     Args:

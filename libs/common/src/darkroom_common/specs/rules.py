@@ -4,7 +4,7 @@ import datetime as dt
 from typing import Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, model_validator
+from pydantic import Field, StrictBool, model_validator
 
 from darkroom_common.specs.base import ResourceSpec, Spec
 from darkroom_common.specs.destinations import Day, Name
@@ -33,8 +33,12 @@ class Prefetch(Spec):
 
     remote: Name
     method: Literal["move", "get"] = "move"
-    same_modality: bool = Field(default=False, description="with one of the study's modalities")
-    same_body_part: bool = Field(default=False, description="with one of its body parts examined")
+    same_modality: StrictBool = Field(
+        default=False, description="with one of the study's modalities"
+    )
+    same_body_part: StrictBool = Field(
+        default=False, description="with one of its body parts examined"
+    )
     years: int | None = Field(default=None, ge=1, le=150, description="before the study at most")
     max_studies: int = Field(default=5, ge=1, le=100, description="the newest")
 
@@ -50,7 +54,9 @@ class RuleSpec(ResourceSpec):
     destinations: tuple[Name, ...] = Field(default=(), max_length=100)
     priority: Literal["low", "medium", "high"] = "medium"
     prefetch: Prefetch | None = Field(default=None, description="retrieve priors, too")
-    stop: bool = Field(default=False, description="look at no later rule when this one matches")
+    stop: StrictBool = Field(
+        default=False, description="look at no later rule when this one matches"
+    )
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:

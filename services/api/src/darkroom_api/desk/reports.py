@@ -4,7 +4,7 @@ import datetime as dt
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import FastAPI, Query
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -15,6 +15,7 @@ from darkroom_api.http.documented import errors
 from darkroom_api.http.errors import invalid
 from darkroom_api.http.lists import LINKED, Catalogue, Listed, ListQuery, list_of
 from darkroom_api.http.parts import parts_of
+from darkroom_api.http.typed import Moment
 from darkroom_common.clock import utc_now
 from darkroom_common.index import verification
 from darkroom_common.postgres.listing import Key, Order
@@ -81,12 +82,10 @@ class ReportQuery(ListQuery):
     """Which time, and which kind."""
 
     sort: Literal["-at", "at"] = "-at"
-    start: AwareDatetime | None = Field(
+    start: Moment | None = Field(
         default=None, alias="from", description="inclusive; left out: a day before `to`"
     )
-    end: AwareDatetime | None = Field(
-        default=None, alias="to", description="exclusive; left out: now"
-    )
+    end: Moment | None = Field(default=None, alias="to", description="exclusive; left out: now")
     kind: Kind | None = None
 
     def narrowed(self) -> dict[str, object]:

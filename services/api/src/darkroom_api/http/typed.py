@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final
 
-from pydantic import BeforeValidator
+from pydantic import AwareDatetime, BeforeValidator
 
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
@@ -17,6 +17,14 @@ def _day(value: Any) -> Any:
     raise ValueError("it is no date YYYY-MM-DD")
 
 
+def _moment(value: Any) -> Any:
+    if isinstance(value, dt.datetime) or (isinstance(value, str) and _DAY.match(value)):
+        return value
+    raise ValueError("it is no time YYYY-MM-DDThh:mm:ss with its offset")
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_moment)]
+"""A time as RFC 3339 has it, and no count of seconds."""
 Day = Annotated[dt.date, BeforeValidator(_day)]
 """A date as RFC 3339 has it, and no count of seconds."""
 

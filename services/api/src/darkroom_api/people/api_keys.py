@@ -10,7 +10,7 @@ import uuid
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import FastAPI, Query
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -24,6 +24,7 @@ from darkroom_api.http.errors import ApiError, Code, invalid, token_invalid
 from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.lists import LINKED, Catalogue, Listed, ListQuery, list_of
 from darkroom_api.http.parts import parts_of
+from darkroom_api.http.typed import Moment
 from darkroom_api.people.administration import require_all, rights_of
 from darkroom_api.people.roles import PermissionName, Strict
 from darkroom_common.clock import utc_now
@@ -68,13 +69,13 @@ class NewKey(Strict):
     permissions: list[PermissionName] = Field(
         min_length=1, max_length=200, description="of those that you have yourself"
     )
-    expires_at: AwareDatetime = _EXPIRY
+    expires_at: Moment = _EXPIRY
 
 
 class Rotation(Strict):
     """A key to put in the place of another one."""
 
-    expires_at: AwareDatetime = _EXPIRY
+    expires_at: Moment = _EXPIRY
     overlap_seconds: int = Field(
         default=int(OVERLAP.total_seconds()),
         ge=0,
