@@ -224,3 +224,25 @@ async def _signed_in(api: Api, name: str) -> str:
     assert answer.status_code == 200
     token: str = answer.json()["access_token"]
     return token
+
+
+async def test_exports_count_that_are_made(services: Services) -> None:
+    services.extra |= {"LIMIT_EXPORTS": "2/day"}
+    async with running_api(services) as api:
+
+        async def ask(key: str, **body: str) -> httpx.Response:
+            headers = {"idempotency-key": key}
+            return await api.client.post("/api/v1/studies/export", json=body, headers=headers)
+
+        refused = [await ask("a", format="xml") for _ in range(3)]
+        assert [one.status_code for one in refused] == [422] * 3
+        made = await ask("a", format="csv")
+        assert made.headers["ratelimit"].startswith('"exports";r=1;t=')
+        again = [await ask("a", format="csv") for _ in range(4)]
+        assert [one.status_code for one in (made, *again)] == [202] * 5
+        assert {one.json()["job_id"] for one in again} == {made.json()["job_id"]}
+        assert (await ask("b", format="csv")).status_code == 202
+        third = await ask("c", format="csv")
+        assert (third.status_code, third.json()["code"]) == (429, 1005)
+        assert third.headers["ratelimit"].startswith('"exports";r=0;t=')
+        assert (await ask("b", format="csv")).status_code == 202

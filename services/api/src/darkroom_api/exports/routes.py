@@ -27,6 +27,7 @@ from darkroom_api.http.lists import JOBS, LINKED, Catalogue, JobsQuery, Listed, 
 from darkroom_api.http.parts import parts_of
 from darkroom_api.http.responses import begin, ranged
 from darkroom_api.jobs.once import IDEMPOTENCY_KEY, Asked, Once, require_authority
+from darkroom_api.rates.classes import Class
 from darkroom_api.studies.search import StudyFilters, query_of
 from darkroom_common.clock import SYSTEM_CLOCK
 from darkroom_common.messages.base import MessageId, new_message_id
@@ -164,6 +165,8 @@ async def add_export(request: Request, response: Response, given: ExportRequest)
     filters = given.filters.model_dump(mode="json", exclude_none=True)
 
     async def keep(asked: Asked) -> str | None:
+        left = await parts.rates.take(Class.EXPORTS, str(principal.user_id))
+        response.headers.update(left)
         new = NewExport(
             principal.user_id,
             principal.username[:64],

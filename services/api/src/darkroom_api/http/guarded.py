@@ -91,7 +91,9 @@ class GuardedRoute(APIRoute):
                     await self._permitted(access, scope, receive, send)
                 return
             if kind is not Class.LOGIN:  # of these only failures count
-                send = with_headers(send, await parts.rates.take(kind, who))
+                # Of exports what is made: the route counts that itself.
+                counted = Class.DEFAULT if kind is Class.EXPORTS else kind
+                send = with_headers(send, await parts.rates.take(counted, who))
             await self._permitted(access, scope, receive, send)
             return
         await super().handle(scope, receive, send)  # says which methods there are
@@ -142,14 +144,16 @@ async def _authenticated(scope: Scope) -> Principal:
 
 
 def with_headers(send: Send, headers: Mapping[str, str]) -> Send:
-    """Return `send` for answers that have these headers, too."""
+    """Return `send` for answers that have these headers, too, unless they have their own."""
     if not headers:
         return send
 
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
             raw = list(message.get("headers", ()))
-            MutableHeaders(raw=raw).update(headers)
+            sent = MutableHeaders(raw=raw)
+            for name, value in headers.items():
+                sent.setdefault(name, value)
             message = {**message, "headers": raw}
         await send(message)
 
