@@ -24,7 +24,7 @@ REFUSED: Final = (
     (SAMPLE, "image/jpeg", 415),
     (SAMPLE, "", 415),
     (b"{}", "application/json", 422),
-    (b'{"sop_instance_uid": "SECRET"}', "application/json", 422),
+    (b'{"sop_instance_uid": "SECRET"}', "application/json", 404),
     (b'{"sop_instance_uid": "1.2", "more": 1}', "application/json", 422),
     (b"[" * 50_000, "application/json", 422),
     (SAMPLE, "multipart/form-data", 422),
