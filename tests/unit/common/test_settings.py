@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from darkroom_common.errors import ConfigurationError
+from darkroom_common.postgres.bootstrap import BootstrapSettings
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys, decode_key, normalise
-from darkroom_common.settings import Settings
+from darkroom_common.settings import MigrationSettings, Settings
 from darkroom_ingest.settings import IngestSettings
 
 URLS = {"DARKROOM_POSTGRES_URL": "postgresql://localhost", "DARKROOM_AMQP_URL": "amqp://y"}
@@ -28,6 +29,20 @@ def test_a_file_gives_the_value(environment: pytest.MonkeyPatch, tmp_path: Path)
     environment.delenv("DARKROOM_AMQP_URL")
     environment.setenv("DARKROOM_AMQP_URL_FILE", str(secret))
     assert Settings.load().amqp_url == SecretStr("amqp://from-a-file")
+
+
+@pytest.mark.parametrize("settings", [Settings, BootstrapSettings, MigrationSettings])
+def test_a_level_of_the_log_is_taken_in_either_case(
+    settings: type[Settings], environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("DARKROOM_MIGRATION_URL", "postgresql://localhost")
+    environment.setenv("DARKROOM_SUPERUSER_URL", "postgresql://localhost")
+    environment.setenv("DARKROOM_ROLE_PASSWORDS", "{}")
+    environment.setenv("DARKROOM_LOG_LEVEL", "debug")
+    assert settings.load().log_level == "DEBUG"
+    environment.setenv("DARKROOM_LOG_LEVEL", "loud")
+    with pytest.raises(ConfigurationError, match="LOG_LEVEL"):
+        settings.load()
 
 
 def test_both_at_once_is_an_error(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ is an error, since one of them would be ignored without a word.
 
 import os
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -87,6 +87,15 @@ class SettingsBase(BaseSettings):
         return init_settings, env_settings, FileSettingsSource(settings_cls)
 
 
+def _upper(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
+
+
+LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)]
+"""In upper or lower case."""
+LogFormat = Literal["json", "console"]
+
+
 class Settings(SettingsBase):
     """What every service can be told. Services derive and add their own."""
 
@@ -94,8 +103,8 @@ class Settings(SettingsBase):
     amqp_url: SecretStr = Field(description="amqp://user:password@host:port/vhost")
     health_host: str = "127.0.0.1"
     health_port: int = Field(default=9090, ge=0, le=65535)
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    log_format: Literal["json", "console"] = "json"
+    log_level: LogLevel = "INFO"
+    log_format: LogFormat = "json"
     otlp_endpoint: str | None = Field(
         default=None, description="http://host:4318; unset: no export"
     )
@@ -138,5 +147,5 @@ class MigrationSettings(SettingsBase):
     """What a migration run can be told."""
 
     migration_url: PostgresUrl = Field(description="URL of the role that owns the schemas")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    log_format: Literal["json", "console"] = "json"
+    log_level: LogLevel = "INFO"
+    log_format: LogFormat = "json"

@@ -25,7 +25,7 @@ from pydantic import Field, SecretStr
 
 from darkroom_common.errors import ConfigurationError, DarkroomError, DependencyUnavailable
 from darkroom_common.output import complain
-from darkroom_common.settings import SettingsBase
+from darkroom_common.settings import LogFormat, LogLevel, SettingsBase
 from darkroom_common.telemetry.logs import configure_logs, get_logger
 from darkroom_common.topology import render_policies
 
@@ -37,8 +37,8 @@ class RenderSettings(SettingsBase):
     """What `render` is told."""
 
     amqp_url: SecretStr = Field(description="amqp://user:password@host:port/vhost")
-    log_level: str = "INFO"
-    log_format: str = "json"
+    log_level: LogLevel = "INFO"
+    log_format: LogFormat = "json"
 
 
 class ApplySettings(SettingsBase):
@@ -46,8 +46,8 @@ class ApplySettings(SettingsBase):
 
     management_url: SecretStr = Field(description="http[s]://user:password@host:port")
     vhost: str = Field(default="/", description="the virtual host that gets the policies")
-    log_level: str = "INFO"
-    log_format: str = "json"
+    log_level: LogLevel = "INFO"
+    log_format: LogFormat = "json"
 
 
 def password_hash(password: str, salt: bytes | None = None) -> str:

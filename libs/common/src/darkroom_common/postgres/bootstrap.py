@@ -15,7 +15,7 @@ from pydantic import Field, SecretStr
 from darkroom_common.errors import ConfigurationError, DarkroomError, DependencyUnavailable
 from darkroom_common.output import complain
 from darkroom_common.postgres.address import PostgresUrl
-from darkroom_common.settings import SettingsBase
+from darkroom_common.settings import LogFormat, LogLevel, SettingsBase
 from darkroom_common.telemetry.logs import configure_logs, get_logger
 
 log = get_logger(__name__)
@@ -38,8 +38,8 @@ class BootstrapSettings(SettingsBase):
 
     superuser_url: PostgresUrl
     role_passwords: dict[str, SecretStr] = Field(description="JSON object, role to password")
-    log_level: str = "INFO"
-    log_format: str = "json"
+    log_level: LogLevel = "INFO"
+    log_format: LogFormat = "json"
 
 
 async def bootstrap(superuser_url: str, passwords: dict[str, str]) -> None:
