@@ -12,11 +12,18 @@ from tests.contract.rendered import (
     Manifest,
     component,
     of_kind,
+    pods,
     render,
     selected,
     settings_of,
 )
-from tests.support.deployed import SETTINGS, check_environment, memory_needed
+from tests.support.deployed import (
+    LESS_THAN,
+    SETTINGS,
+    WITH_WORKERS,
+    check_environment,
+    memory_needed,
+)
 
 UNITS: Final = {"Mi": 1 << 20, "Gi": 1 << 30}
 CALLERS: Final = ("transmit", "print")
@@ -197,7 +204,7 @@ def test_scratch_is_a_volume_of_its_own(manifests: list[Manifest], service: str)
     assert size(room) >= 5 << 30
 
 
-@pytest.mark.parametrize("service", CALLERS)
+@pytest.mark.parametrize("service", WITH_WORKERS)
 def test_workers_get_their_memory_error_before_the_pod_is_killed(
     manifests: list[Manifest], service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,6 +214,15 @@ def test_workers_get_their_memory_error_before_the_pod_is_killed(
     settings = check_environment(SETTINGS[service], told, tmp_path, monkeypatch)
     limit = size(container["resources"]["limits"]["memory"])
     assert limit >= memory_needed(settings)
+
+
+def test_every_container_of_the_standard_values_has_less_than_four_gigabytes(helm: str) -> None:
+    found = list(pods(render(helm)))
+    for name, pod in found:
+        (container,) = pod["spec"]["containers"]
+        assert size(container["resources"]["limits"]["memory"]) < LESS_THAN, name
+        assert float(container["resources"]["limits"]["cpu"].replace("500m", "0.5")) <= 2, name
+    assert len(found) > len(SETTINGS)
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,12 @@ from darkroom_common.postgres.bootstrap import ROLES
 from darkroom_common.postgres.phi import PhiKeys, decode_key
 from darkroom_common.settings import Settings
 from tests.support.deployed import (
+    LESS_THAN,
     ROOT,
     SERVICES,
     SETTINGS,
     WITH_SCHEMA,
+    WITH_WORKERS,
     check_environment,
     command_settings,
     memory_needed,
@@ -34,7 +36,20 @@ SCRIPT: Final = ROOT / "infra" / "compose" / "secrets.sh"
 
 def environment(name: str) -> dict[str, str]:
     """Of a container; a variable without a value is absent unless somebody sets it."""
-    return {k: v for k, v in CONTAINERS[name].get("environment", {}).items() if v is not None}
+    given = CONTAINERS[name].get("environment", {}).items()
+    return {k: default(str(v)) for k, v in given if v is not None}
+
+
+def default(text: str) -> str:
+    """Return what a value is unless somebody sets its variable."""
+    return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)
+
+
+def size(text: str) -> int:
+    """Return the bytes that `512m` or `2g` are."""
+    found = re.fullmatch(r"(\d+)([mg])", default(text))
+    assert found, text
+    return int(found[1]) << {"m": 20, "g": 30}[found[2]]
 
 
 def seconds(text: str) -> int:
@@ -168,18 +183,20 @@ def test_certificates_are_in_one_directory_that_is_only_read(name: str) -> None:
     assert {"DARKROOM_DICOM_TLS_CERTIFICATE", "DARKROOM_DICOM_TLS_KEY"} <= set(asked)
 
 
-@pytest.mark.parametrize("name", ["transmit", "print"])
+@pytest.mark.parametrize("name", WITH_WORKERS)
 def test_workers_get_their_memory_error_before_the_container_is_killed(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = check_environment(SETTINGS[name], environment(name), tmp_path, monkeypatch)
-    variable = f"DARKROOM_{name.upper()}_MEMORY"
-    limit = re.fullmatch(rf"\$\{{{variable}:-(\d+)([mg])\}}", CONTAINERS[name]["mem_limit"])
-    assert limit is not None
+    limit = CONTAINERS[name]["mem_limit"]
+    assert limit.startswith(f"${{DARKROOM_{name.upper()}_MEMORY:-") or name == "metadata"
     (tmp,) = CONTAINERS[name]["tmpfs"]  # counted, too
-    assert tmp.endswith("size=256m")
-    given = int(limit[1]) << {"m": 20, "g": 30}[limit[2]]
-    assert given >= memory_needed(settings) + (256 << 20)
+    assert size(limit) >= memory_needed(settings) + size(tmp.rpartition("size=")[2])
+
+
+def test_every_container_has_less_than_four_gigabytes() -> None:
+    for name, container in CONTAINERS.items():
+        assert size(container["mem_limit"]) < LESS_THAN, name
 
 
 def run_script(directory: Path) -> "subprocess.CompletedProcess[str]":

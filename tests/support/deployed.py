@@ -8,12 +8,16 @@ from typing import Final
 import pytest
 from pydantic import SecretStr
 
+from darkroom_api.dicomweb import parsing
+from darkroom_api.exports import making
 from darkroom_api.settings import ApiSettings
+from darkroom_api.validation import validating
 from darkroom_common.amqp.definitions import ApplySettings, RenderSettings
 from darkroom_common.postgres.bootstrap import ROLES, BootstrapSettings
 from darkroom_common.settings import PREFIX, MigrationSettings, Settings, SettingsBase
 from darkroom_ingest.settings import IngestSettings
 from darkroom_licensing.settings import LicensingSettings
+from darkroom_metadata.indexing import reading
 from darkroom_metadata.settings import MetadataSettings
 from darkroom_print.settings import PrintSettings
 from darkroom_transmit.settings import TransmitSettings
@@ -44,17 +48,35 @@ _COMMANDS: Final[Mapping[tuple[str, ...], type[SettingsBase]]] = {
 # What is not a password or a URL has to be of the right form.
 _CONTENT: Final[Mapping[str, str]] = {"role_passwords": json.dumps(dict.fromkeys(ROLES, "secret"))}
 
-_OWN_MEMORY: Final = {"transmit": 512 << 20, "print": 1536 << 20}
-"""Bytes of the service itself, beside its workers: print draws previews of films in memory."""
+WITH_WORKERS: Final = ("metadata", "transmit", "print", "api")
+LESS_THAN: Final = 4096 << 20
+"""Bytes of memory of every container with the standard values."""
+_OWN_MEMORY: Final = 512 << 20
+"""Bytes of a service itself, beside its workers."""
+_PREVIEWS: Final = 1 << 30
+"""What print has beyond that: it draws previews of films in memory."""
 
 
 def memory_needed(settings: SettingsBase) -> int:
-    """Return the bytes that transmit or print must be able to have, its workers at their limit."""
-    if isinstance(settings, TransmitSettings):
-        workers = settings.conversion_processes * settings.conversion_memory
-        return _OWN_MEMORY["transmit"] + workers
-    assert isinstance(settings, PrintSettings)
-    return _OWN_MEMORY["print"] + settings.composing_processes * settings.composing_memory
+    """Return the bytes that a service must be able to have, all of its workers at their limit."""
+    match settings:
+        case MetadataSettings():
+            workers = reading.PROCESSES * reading.MEMORY
+        case TransmitSettings():
+            workers = settings.conversion_processes * settings.conversion_memory
+        case PrintSettings():
+            workers = _PREVIEWS + settings.composing_processes * settings.composing_memory
+        case ApiSettings():
+            workers = (
+                settings.render_cache_bytes
+                + validating.PROCESSES * (validating.MEMORY + settings.validate_limit)
+                + settings.parse_processes * parsing.MEMORY
+                + settings.render_processes * settings.render_memory
+                + settings.exports_at_once * making.MEMORY
+            )
+        case _:
+            raise AssertionError(type(settings))
+    return _OWN_MEMORY + workers
 
 
 def command_settings(words: list[str]) -> type[SettingsBase]:

@@ -21,6 +21,8 @@ log = get_logger(__name__)
 LINE: Final = 4 << 20
 """Bytes of one answer, at most."""
 _PIECE: Final = 1 << 16
+_ONE_THREAD: Final = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+"""A worker has one task: threads for each core would only take of its address space."""
 
 
 class WorkerFault(DarkroomError):
@@ -216,7 +218,11 @@ class Workers:
 
     async def _start(self) -> Process:
         worker = await asyncio.create_subprocess_exec(
-            *self._command, stdin=PIPE, stdout=PIPE, limit=self._longest
+            *self._command,
+            stdin=PIPE,
+            stdout=PIPE,
+            limit=self._longest,
+            env={**os.environ, **_ONE_THREAD},
         )
         self._all.add(worker)
         return worker

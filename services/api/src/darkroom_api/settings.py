@@ -131,7 +131,13 @@ class ApiSettings(WorkerSettings, RetentionSettings):
     search_limit: int = Field(default=1000, ge=1, description="results of one search at most")
     instance_search_limit: int = Field(default=10_000, ge=1, description="the same for instances")
     render_processes: int = Field(
-        default=2, ge=1, le=64, description="that decode and render at a time, 2 GiB each at most"
+        default=2, ge=1, le=64, description="that decode and render at a time"
+    )
+    render_memory: int = Field(
+        default=2 << 30, ge=256 << 20, description="bytes of address space of each of them"
+    )
+    parse_processes: int = Field(
+        default=2, ge=1, le=64, description="that find frames and values in objects at a time"
     )
     render_cache_bytes: int = Field(
         default=64 << 20, ge=0, description="of rendered images that are kept in memory"

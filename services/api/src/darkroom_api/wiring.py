@@ -126,12 +126,12 @@ async def run(service: Service, settings: ApiSettings) -> None:
                 parsing.MODULE,
                 str(parsing.MEMORY),
                 settings.store_url,
-                processes=parsing.PROCESSES,
+                processes=settings.parse_processes,
                 longest=parsing.LONGEST,
             ) as workers,
             open_workers(
                 rendering.MODULE,
-                str(rendering.MEMORY),
+                str(settings.render_memory),
                 settings.store_url,
                 processes=settings.render_processes,
             ) as renderers,
@@ -167,7 +167,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
                 audit=audit,
                 recorder=Recorder(database, audit),
                 verification=Verification(database, audit_keys, Seal(keys), anchor),
-                parsing=parsing.Parsing(store, workers),
+                parsing=parsing.Parsing(store, workers, processes=settings.parse_processes),
                 rendering=rendering.Rendering(
                     renderers,
                     Cache(settings.render_cache_bytes),

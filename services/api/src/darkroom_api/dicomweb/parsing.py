@@ -18,13 +18,12 @@ from darkroom_common.objects.store import CHUNK, ObjectMissing, ObjectStore, Sto
 from darkroom_common.workers import Held, WorkerCrashed, WorkerGone, Workers, WorkerTooSlow
 
 MODULE: Final = worker.__name__
-MEMORY: Final = 512 << 20
+MEMORY: Final = 320 << 20
 """Bytes of address space of a worker."""
 LIMIT: Final = 20.0
 """Seconds for finding, and between pieces of what has to be made."""
 LONGEST: Final = 8 << 20
 """Bytes of an answer: room for the places of some 300,000 frames."""
-PROCESSES: Final = 3
 HOLD: Final = 30.0
 SLOWEST: Final = 1_000_000
 """Seconds for a client that is sent what a worker makes, and bytes in each further one."""
@@ -131,12 +130,13 @@ class Parsing:
     Args:
         store: has the objects.
         workers: of `worker`.
+        processes: of the workers.
     """
 
-    def __init__(self, store: ObjectStore, workers: Workers) -> None:
+    def __init__(self, store: ObjectStore, workers: Workers, *, processes: int) -> None:
         self._store = store
         self._workers = workers
-        self._makers = asyncio.Semaphore(PROCESSES - 1)  # one is always there to find things
+        self._makers = asyncio.Semaphore(max(1, processes - 1))  # one is there to find things
 
     async def frames(self, one: StoredInstance, numbers: Sequence[int] | None) -> Found:
         """Return frames, counted from 0, or all of them.

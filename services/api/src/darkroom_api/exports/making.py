@@ -44,7 +44,7 @@ from darkroom_common.workers import WorkerCrashed, WorkerGone, Workers, WorkerTo
 
 log = get_logger(__name__)
 MODULE: Final = worker.__name__
-MEMORY: Final = 1 << 30
+MEMORY: Final = 480 << 20
 """Bytes of address space of a process that makes one."""
 FILTERS: Final = "export filters"
 """What the filters are sealed for."""

@@ -31,8 +31,6 @@ from darkroom_common.objects.store import ObjectMissing, StoreUnavailable
 from darkroom_common.workers import Held, WorkerCrashed, WorkerGone, Workers, WorkerTooSlow
 
 MODULE: Final = "darkroom_api.rendering.worker"
-MEMORY: Final = 2 << 30
-"""Bytes of address space of a worker."""
 LIMIT: Final = 20.0
 """Seconds for an image, a frame, or an object; and
 """

@@ -12,7 +12,7 @@ from darkroom_common.objects.store import StoreUnavailable
 from darkroom_common.workers import WorkerCrashed, WorkerGone, Workers, WorkerTooSlow
 
 MODULE: Final = worker.__name__
-MEMORY: Final = 512 << 20
+MEMORY: Final = 448 << 20
 """Bytes of address space of a worker."""
 LIMIT: Final = 10.0
 """Seconds for one object."""

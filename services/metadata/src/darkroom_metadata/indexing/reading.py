@@ -39,7 +39,7 @@ LIMIT: Final = 20.0
 """Seconds for one header."""
 LONGEST: Final = 64 << 20
 """Bytes of a header as JSON."""
-_THREADS: Final = 2
+PROCESSES: Final = 2
 
 
 @dataclass(frozen=True)
@@ -159,8 +159,8 @@ async def open_reading(settings: MetadataSettings) -> AsyncIterator[Reading]:
     loop = asyncio.get_running_loop()
     key = decode_key(settings.blind_index_key.get_secret_value(), setting="BLIND_INDEX_KEY")
     store, command = settings.store_url, (worker.__name__, str(MEMORY), settings.store_url)
-    with ThreadPoolExecutor(_THREADS, thread_name_prefix="header") as executor:
-        async with open_workers(*command, processes=_THREADS, longest=LONGEST) as workers:
+    with ThreadPoolExecutor(PROCESSES, thread_name_prefix="header") as executor:
+        async with open_workers(*command, processes=PROCESSES, longest=LONGEST) as workers:
 
             def ask(line: bytes) -> bytes:
                 return asyncio.run_coroutine_threadsafe(workers.ask(line, LIMIT), loop).result()
