@@ -137,7 +137,7 @@ class ApiSettings(WorkerSettings, RetentionSettings):
         default=2 << 30, ge=256 << 20, description="bytes of address space of each of them"
     )
     parse_processes: int = Field(
-        default=2, ge=1, le=64, description="that find frames and values in objects at a time"
+        default=3, ge=1, le=64, description="that find frames and values in objects at a time"
     )
     render_cache_bytes: int = Field(
         default=64 << 20, ge=0, description="of rendered images that are kept in memory"
