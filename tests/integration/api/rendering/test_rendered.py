@@ -186,6 +186,32 @@ async def test_media_types_and_levels(api: Api) -> None:
         assert "no pixels" in without.json()["detail"]
 
 
+async def test_images_that_are_left_out_are_told_of(api: Api) -> None:
+    one = a_ct()
+    study = {"StudyInstanceUID": one.StudyInstanceUID, "SeriesInstanceUID": one.SeriesInstanceUID}
+    cut = a_ct(frames=3, **study)
+    cut.PixelData = cut.PixelData[:100]
+    report = a_data_set(**study)
+    del report.PixelData
+    await api.seed.add(one, a_ct(**study))
+    whole = await api.client.get(f"{url_of(one, 'series')}/rendered")
+    assert len(images(whole)) == 2
+    assert "warning" not in whole.headers
+    await api.seed.add(cut, report)
+    answer = await api.client.get(f"{url_of(one, 'series')}/rendered")
+    assert len(images(answer)) == 2
+    assert answer.headers["warning"].startswith('299 darkroom "2 images that cannot be rendered')
+    epilogue = answer.content.rpartition(b"--\r\n")[2].decode()
+    for each in (cut, report):
+        assert f"{url_of(each)}/rendered: 406 It cannot be answered in this form" in epilogue
+    large = [a_ct(rows=700, columns=700, **study) for _ in range(4)]
+    await api.seed.add(*large)
+    answer = await api.client.get(f"{url_of(one, 'study')}/rendered?quality=100")
+    assert len(images(answer)) == 6
+    assert "cannot be rendered are left out" in answer.headers["warning"]
+    assert f"{url_of(report)}/rendered: 406" in answer.content.rpartition(b"--\r\n")[2].decode()
+
+
 async def test_what_is_known_is_not_made_again(api: Api) -> None:
     one = a_ct()
     await api.seed.add(one)

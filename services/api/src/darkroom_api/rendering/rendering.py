@@ -3,13 +3,14 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
 import orjson
 
 from darkroom_api.dicomweb.pixels import NoSuchFrame
+from darkroom_api.rendering.ahead import Ahead
 from darkroom_api.rendering.cache import Cache
 from darkroom_api.rendering.exchange import (
     MADE,
@@ -87,6 +88,10 @@ class Rendering:
         self._cache = cache
         # What clients take at their own pace leaves a worker for images, if there are several.
         self._streams = asyncio.Semaphore(max(1, processes - 1))
+        self._free = processes
+        self._waiting = 0
+        self._waiting_streams = 0
+        self.ahead = Ahead()
         self.limit = limit
 
     async def image(self, one: StoredInstance, picture: Picture) -> bytes:
@@ -118,7 +123,7 @@ class Rendering:
         """
         chosen = None if frames is None else tuple(frames)
         task = FramesTask(_place(one), chosen, tuple(wanted))
-        async with self._streams, self._answer(task, self.limit) as (held, made):
+        async with self._stream(), self._answer(task, self.limit) as (held, made):
             yield MadeFrames(made.syntax, _each(held, made))
 
     @asynccontextmanager
@@ -132,18 +137,41 @@ class Rendering:
             ObjectMissing, StoreUnavailable, DependencyUnavailable: as the store; no worker.
         """
         task = ObjectTask(_place(one), tuple(wanted))
-        async with self._streams, self._answer(task, self.limit_of(one)) as (held, made):
+        async with self._stream(), self._answer(task, self.limit_of(one)) as (held, made):
             yield MadeObject(made.syntax, made.length, held.read(made.length))
 
     def limit_of(self, one: StoredInstance) -> float:
         """Return the seconds that an object may take as a whole."""
         return self.limit + one.size / SLOWEST
 
+    def is_wanted(self) -> bool:
+        """Tell whether somebody waits for a worker of which a client is sent what it makes."""
+        return self._waiting_streams > 0 or self._waiting > self._free
+
+    @asynccontextmanager
+    async def _stream(self) -> AsyncIterator[None]:
+        self._waiting_streams += 1
+        try:
+            await self._streams.acquire()
+        finally:
+            self._waiting_streams -= 1
+        self._free -= 1
+        try:
+            yield
+        finally:
+            self._free += 1
+            self._streams.release()
+
     @asynccontextmanager
     async def _answer(self, task: Task, limit: float) -> AsyncIterator[tuple[Held, Made]]:
         line = TASK.dump_json(task) + b"\n"
         try:
-            async with self._workers.hold(line, limit) as held:
+            async with AsyncExitStack() as until:
+                self._waiting += 1
+                try:
+                    held = await until.enter_async_context(self._workers.hold(line, limit))
+                finally:
+                    self._waiting -= 1
                 made = MADE.validate_json(held.line)
                 if made.error:
                     raise _fault(made)

@@ -1,7 +1,7 @@
 """WADO-RS: rendered images and thumbnails (PS3.18 sections 10.4.1.1.3 and 10.4.1.1.5)."""
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from fastapi import FastAPI
@@ -19,17 +19,21 @@ from darkroom_api.http.documented import body, errors, parameter
 from darkroom_api.http.errors import ApiError, Code, bad_request, cannot_be_made, not_acceptable
 from darkroom_api.http.etags import is_named
 from darkroom_api.http.parts import parts_of
-from darkroom_api.http.responses import begin
 from darkroom_api.rendering import appearance as appearances
 from darkroom_api.rendering.appearance import GIF, KINDS, InvalidParameter
 from darkroom_api.rendering.exchange import Picture
 from darkroom_api.rendering.negotiation import image_form
 from darkroom_api.rendering.rendering import key_of
 from darkroom_api.rendering.streams import told
+from darkroom_common.clock import SYSTEM_CLOCK
 from darkroom_common.index.rows import StoredInstance
 
 _PRIVATE: Final = "private, no-cache"
 """Whoever has asked may keep it, and asks by ETag whether it may still be shown."""
+_LEFT_OUT: Final = "that cannot be rendered are left out, and named behind the last part"
+_LOOK_SECONDS: Final = 3.0
+_LOOK_BYTES: Final = 1 << 20
+"""Of the images of a study or series that are rendered before the answer begins."""
 _TRIED: Final = 8
 """Instances of a series or study of which a thumbnail is tried."""
 
@@ -52,13 +56,36 @@ async def rendered(request: Request) -> Response:
     several = frames is not None and len(frames) > 1 and form.kind != GIF
     if form.single and not several:
         return _answer(await _image(request, instances[0], picture), picture, key)
-    framing = Framing(form.kind)
-    try:
-        chunks = await begin(_parts(request, framing, instances, picture))
-    except StopAsyncIteration:
-        raise cannot_be_made("no image of it can be rendered") from None
+    return await _several(request, instances, picture, key)
+
+
+async def _several(
+    request: Request, instances: Sequence[StoredInstance], picture: Picture, key: bytes
+) -> Response:
+    """Return several images, and tell of those that are left out, as far as it is known by then.
+
+    Raises:
+        ApiError: see `_image`; 406 when there are none.
+    """
+    framing = Framing(picture.kind)
+    left_out: list[str] = []
+    parts = _parts(request, framing, instances, picture, left_out)
+    first = await _first(parts)
+    if not first.parts:
+        raise cannot_be_made("no image of it can be rendered")
     headers = {"content-type": framing.content_type, **_headers(key)}
-    return StreamingResponse(chunks, headers=headers)
+    if left_out:
+        headers["warning"] = f'299 darkroom "{len(left_out)} images {_LEFT_OUT}"'
+    elif not first.whole:
+        headers["warning"] = f'299 darkroom "Images {_LEFT_OUT}"'
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for part in first.parts:
+            yield part
+        async for part in parts:
+            yield part
+
+    return StreamingResponse(chunks(), headers=headers)
 
 
 async def thumbnail(request: Request) -> Response:
@@ -120,32 +147,62 @@ async def _image(request: Request, one: StoredInstance, picture: Picture) -> byt
         return await rendering.image(one, picture)
 
 
+@dataclass(frozen=True)
+class _First:
+    """The first parts of an answer, and whether those are all."""
+
+    parts: list[bytes]
+    whole: bool
+
+
+async def _first(parts: AsyncIterator[bytes]) -> _First:
+    """Take parts for a while, so that what cannot be rendered of them is known."""
+    until = SYSTEM_CLOCK.monotonic() + _LOOK_SECONDS
+    taken: list[bytes] = []
+    size = 0
+    async for part in parts:
+        taken.append(part)
+        size += len(part)
+        if size >= _LOOK_BYTES or SYSTEM_CLOCK.monotonic() >= until:
+            return _First(taken, whole=False)
+    return _First(taken, whole=True)
+
+
 async def _parts(
-    request: Request, framing: Framing, instances: Sequence[StoredInstance], picture: Picture
+    request: Request,
+    framing: Framing,
+    instances: Sequence[StoredInstance],
+    picture: Picture,
+    left_out: list[str],
 ) -> AsyncIterator[bytes]:
     """Yield a part for each image: one of each instance, or of each frame that is named.
 
-    Instances that cannot be rendered are left out, unless it is the only one.
+    Instances that cannot be rendered are left out, unless it is the only one: they are added to
+    `left_out`, and named behind the last part, where whoever reads parts alone passes them over
+    (the epilogue of RFC 2046 section 5.1.1).
     """
     base = dicomweb_url(request)
     first = True
     for one in instances:
         for each in _split(picture):
-            try:
-                image = await _image(request, one, each)
-            except ApiError:
-                if len(instances) == 1:
-                    raise
-                continue
             where = instance_url(base, one)
             if each.frames is not None:
                 where += f"/frames/{','.join(str(frame + 1) for frame in each.frames)}"
             where += "/rendered"
+            try:
+                image = await _image(request, one, each)
+            except ApiError as error:
+                if len(instances) == 1:
+                    raise
+                left_out.append(f"{where}: {error.status} {error.detail}")
+                continue
             head = framing.head(picture.kind, first=first, length=len(image), location=where)
             yield head + image
             first = False
     if not first:
         yield framing.tail
+        if left_out:
+            yield "\r\n".join(["Left out:", *left_out, ""]).encode()
 
 
 def _split(picture: Picture) -> list[Picture]:

@@ -1,8 +1,8 @@
 """Answers with transcoded frames and objects, sent while they are made."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, aclosing, contextmanager
 from typing import Final
 
 from starlette.requests import Request
@@ -17,7 +17,7 @@ from darkroom_api.http.errors import ApiError, Code, cannot_be_made, decoder_fai
 from darkroom_api.http.parts import parts_of
 from darkroom_api.http.responses import begin
 from darkroom_api.rendering.negotiation import FrameForm
-from darkroom_api.rendering.rendering import CannotMake, DecoderFailed
+from darkroom_api.rendering.rendering import CannotMake, DecoderFailed, Rendering
 from darkroom_common.index.rows import StoredInstance
 
 HOLD: Final = 60.0
@@ -73,7 +73,7 @@ async def transcoded_frames(
         if not form.single:
             yield framing.tail
 
-    chunks = await begin(_closing(until, parts(), one.size))
+    chunks = await begin(_sent(rendering, until, parts(), one.size))
     if form.single:
         location = f"{base}/frames/{(numbers or [0])[0] + 1}"
         return StreamingResponse(
@@ -100,7 +100,7 @@ async def transcoded_object(
         "content-length": str(made.length),
         "content-location": instance_url(dicomweb_url(request), one),
     }
-    chunks = await begin(_closing(until, made.chunks, made.length))
+    chunks = await begin(_sent(rendering, until, made.chunks, made.length))
     return StreamingResponse(chunks, headers=headers)
 
 
@@ -138,14 +138,23 @@ async def _objects(
             kind = f"{DICOM}; transfer-syntax={made.syntax}"
             where = instance_url(base, one)
             yield framing.head(kind, first=first, length=made.length, location=where)
-            async for chunk in _closing(until, made.chunks, made.length):
-                yield chunk
+            sent = _sent(parts.rendering, until, made.chunks, made.length)
+            async with aclosing(sent):
+                async for chunk in sent:
+                    yield chunk
     yield framing.tail
+
+
+def _sent(
+    rendering: Rendering, until: AsyncExitStack, chunks: AsyncIterator[bytes], size: int
+) -> AsyncGenerator[bytes, None]:
+    """Return what a worker makes, which is free when it has made it all."""
+    return rendering.ahead.of(_closing(until, chunks, size), rendering.is_wanted)
 
 
 async def _closing(
     until: AsyncExitStack, chunks: AsyncIterator[bytes], size: int
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """Yield what a worker makes, and let it go at the end, whatever that is."""
     async with until, asyncio.timeout(HOLD + size / SLOWEST):
         async for chunk in chunks:
