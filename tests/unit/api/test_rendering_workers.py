@@ -1,7 +1,10 @@
 """What a decoder does to others: nothing."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +14,7 @@ from darkroom_api.rendering.exchange import Picture
 from darkroom_api.rendering.rendering import CannotMake, DecoderFailed, Rendering
 from darkroom_common.index.rows import StoredInstance
 from darkroom_common.workers import open_workers
+from tests.support.waiting import until
 
 PICTURE = Picture(None, JPEG, Appearance())
 MEMORY = str(2 << 30)
@@ -36,6 +40,31 @@ async def test_a_decoder_that_crashes_costs_its_own_object_alone(rendering: Rend
         with pytest.raises(DecoderFailed):
             await rendering.image(bad, PICTURE)
     assert await rendering.image(good, PICTURE) == b"abc"
+
+
+def paused() -> int | None:
+    """Return the decoder that waits for good, if one does."""
+    me = os.getpid()
+    for pid in map(int, Path(f"/proc/{me}/task/{me}/children").read_text().split()):
+        if b"failing_renderer" in Path(f"/proc/{pid}/cmdline").read_bytes() and (
+            "pause" in Path(f"/proc/{pid}/wchan").read_text()
+        ):
+            return pid
+    return None
+
+
+async def test_a_decoder_that_is_killed_costs_its_own_object_alone(rendering: Rendering) -> None:
+    good, bad = an_instance("good"), an_instance("hang")
+    rendering.limit = 30.0
+    asked = asyncio.create_task(rendering.image(bad, PICTURE))
+    worker = await until(paused)
+    assert await rendering.image(good, PICTURE) == b"abc"
+    assert not asked.done()
+    os.kill(worker, signal.SIGKILL)
+    with pytest.raises(DecoderFailed):
+        await asked
+    served = [rendering.image(an_instance(f"good{n}"), PICTURE) for n in range(4)]
+    assert await asyncio.gather(*served) == [b"abc"] * 4
 
 
 async def test_a_decoder_that_hangs_is_replaced() -> None:
