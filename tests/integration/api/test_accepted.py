@@ -174,6 +174,26 @@ async def test_a_job_is_there_while_the_workers_stand_still(services: Services) 
         _tell("workers stopped", house)
 
 
+async def test_who_asks_is_audited_in_the_transaction_that_keeps_the_job(
+    services: Services,
+) -> None:
+    async with house_of(services) as house:
+        halt(services, signal.SIGSTOP)
+        try:
+            await house.give_all(1)
+            rows = await house.both.desk.prepared.fetch(
+                "SELECT l.resource_id, l.xmin::text = a.xmin::text AS together, l.outcome"
+                " FROM api.audit_log l LEFT JOIN api.accepted a ON a.job_id = l.resource_id"
+                " WHERE l.action = 'JOB_CREATE'"
+            )
+        finally:
+            halt(services, signal.SIGCONT)
+        jobs = [job for given in house.given.values() for job in given]
+        assert sorted(row["resource_id"] for row in rows) == sorted(jobs)
+        assert {(row["together"], row["outcome"]) for row in rows} == {(True, "success")}
+        await house.all_done_once()
+
+
 @pytest.mark.req("API-22")
 async def test_a_job_is_there_and_outlives_the_stop_of_rabbitmq_and_of_the_api(
     tmp_path: Path, superuser_url: str, own_rabbitmq: PrivateRabbitMQ

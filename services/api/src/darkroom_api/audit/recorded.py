@@ -1,6 +1,7 @@
 """Which routes are audited as a whole: those that only read, and those whose work others do.
 
-What changes something here records it by itself, in its own transaction.
+What changes something here records it by itself, in its own transaction; so does
+what is accepted (202).
 """
 
 from collections.abc import Iterator
@@ -16,10 +17,14 @@ from darkroom_api.audit.actions import Action
 from darkroom_api.audit.entries import Entry
 from darkroom_api.audit.recording import entry
 from darkroom_api.http.parts import parts_of
+from darkroom_common.postgres.pool import Connection
 from darkroom_common.resources.declared import DESTINATIONS, PRINT_RULES, PRINTERS, RULES, SENDERS
 from darkroom_common.specs.conflicts import Action as Decision
 
 _FAILED: Final = 400
+_ACCEPTED: Final = 202
+_KEPT: Final = "darkroom.recorded"
+"""In the scope of a request whose row is in the transaction of what it has done."""
 _NAMING: Final = frozenset(
     {"study", "series", "instance", "frames", "name", "job", "step", "conflict", "film"}
 )
@@ -104,18 +109,32 @@ def recording(scope: Scope, path: str, send: Send) -> Send:
 
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
-            await parts_of(scope).recorder.write(_entry(scope, path, what, message))
+            status: int = message["status"]
+            headers = Headers(raw=list(message.get("headers", ())))
+            made = headers.get("location", "").rpartition("/")[2]
+            if status >= _FAILED or _KEPT not in scope:
+                row = _entry(scope, path, what, status, made)
+                await parts_of(scope).recorder.write(row)
         await send(message)
 
     return sending
 
 
-def _entry(scope: Scope, path: str, what: Recorded, message: Message) -> Entry:
+async def record_accepted(db: Connection, scope: Scope, job: str) -> None:
+    """Write the row of a route that answers 202, in the transaction that keeps the job.
+
+    Raises:
+        DependencyUnavailable: the database is away.
+    """
+    path: str = scope["route"].path
+    what = RECORDED[scope["method"], path]
+    await parts_of(scope).audit.add(db, [_entry(scope, path, what, _ACCEPTED, job)])
+    scope[_KEPT] = True
+
+
+def _entry(scope: Scope, path: str, what: Recorded, status: int, made: str) -> Entry:
     given: dict[str, Any] = scope.get("path_params", {})
-    headers = Headers(raw=list(message.get("headers", ())))
-    made = headers.get("location", "").rpartition("/")[2]
     parts = {name: str(value)[:_PART] for name, value in given.items() if name in _NAMING}
-    status: int = message["status"]
     details: dict[str, Any] = {"route": path, "status": status, **parts}
     said = parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
     if said:

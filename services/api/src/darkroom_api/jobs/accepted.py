@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
+from darkroom_api.audit.recorded import record_accepted
 from darkroom_api.http.errors import ApiError, Code
 from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.parts import parts_of
@@ -191,6 +192,8 @@ async def _keep(
         await parts.outbox.put(db, command)
         if also is not None:
             await also(request, db, job_id)
+        else:
+            await record_accepted(db, request.scope, job_id)
     log.info("command.accepted", job=job_id, type=command.TYPE)
     return job_id
 
