@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
 
@@ -33,7 +34,7 @@ HEADER_READERS: Final = 3
 _MOST_PATIENTS: Final = 100
 """Of one study UID that are looked at."""
 SEARCH_SECONDS: Final = 5.0
-"""For a statement of a search."""
+"""For a statement of a search, its plan included."""
 MANY: Final = 20_000
 """Matches from which on a page is found sooner by going through the studies by date."""
 _BY_TOKENS: Final = "SET LOCAL enable_indexscan = off; SET LOCAL enable_seqscan = off"
@@ -132,10 +133,15 @@ class IndexReader:
         return max(COUNT_CAP + 1, await self.guessed(query))
 
     async def guessed(self, query: Query) -> int:
-        """Return how many matches the planner expects; it may be far off."""
+        """Return how many matches the planner expects; it may be far off.
+
+        Raises:
+            SearchTooLong: see there.
+        """
         sql, values = Builder(query, keys=self._keys, blind=self._blind).matches()
-        async with self._database.acquire() as db:
-            return await estimate(db, sql, values)
+        with _in_time():
+            async with self._database.acquire() as db:
+                return await estimate(db, sql, values, seconds=SEARCH_SECONDS)
 
     def ids(self, query: Query) -> tuple[str, list[Any]]:
         """Return the statement with the row ids of all studies that match, for `studies_of`."""
@@ -258,17 +264,14 @@ class IndexReader:
         going through all of them by date.
         """
         try:
-            if not by_tokens:
-                return await self._fetch(sql, values, seconds=SEARCH_SECONDS)
-            async with self._database.transaction(readonly=True) as db:
-                await db.execute(_BY_TOKENS)
-                return await db.fetch(sql, *values, timeout=SEARCH_SECONDS)
+            with _in_time():
+                if not by_tokens:
+                    return await self._fetch(sql, values, seconds=SEARCH_SECONDS)
+                async with self._database.transaction(readonly=True) as db:
+                    await db.execute(_BY_TOKENS)
+                    return await db.fetch(sql, *values, timeout=SEARCH_SECONDS)
         except asyncpg.ExternalRoutineInvocationError as error:
             raise UnreadableRow("a row cannot be decrypted with PHI_KEYS") from error
-        except DependencyUnavailable as error:
-            if isinstance(error.__cause__, TimeoutError):
-                raise SearchTooLong(f"more than {SEARCH_SECONDS:g} s") from error
-            raise
 
     async def _fetch(
         self, sql: str, values: list[Any], *, seconds: float | None = None
@@ -278,6 +281,17 @@ class IndexReader:
                 return await connection.fetch(sql, *values, timeout=seconds)
         except asyncpg.ExternalRoutineInvocationError as error:
             raise UnreadableRow("a row cannot be decrypted with PHI_KEYS") from error
+
+
+@contextmanager
+def _in_time() -> Iterator[None]:
+    """Tell a statement of a search that was given up from a database that is away."""
+    try:
+        yield
+    except DependencyUnavailable as error:
+        if isinstance(error.__cause__, TimeoutError):
+            raise SearchTooLong(f"more than {SEARCH_SECONDS:g} s") from error
+        raise
 
 
 def _readable(decrypted: bytes | None) -> bytes:

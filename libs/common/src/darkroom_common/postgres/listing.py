@@ -111,7 +111,14 @@ async def _total(db: Connection, all_of: str, values: Sequence[object]) -> tuple
     return max(counted, await estimate(db, every, values)), True
 
 
-async def estimate(db: Connection, sql: str, values: Sequence[Any]) -> int:
-    """Return how many rows the planner expects of a SELECT."""
-    plan = json.loads(await db.fetchval(f"EXPLAIN (FORMAT JSON) {sql}", *values))
+async def estimate(
+    db: Connection, sql: str, values: Sequence[Any], *, seconds: float | None = None
+) -> int:
+    """Return how many rows the planner expects of a SELECT; it waits for locks as that does.
+
+    Raises:
+        TimeoutError: it has taken more than `seconds`; None is the limit of the connection.
+    """
+    explained = f"EXPLAIN (FORMAT JSON) {sql}"
+    plan = json.loads(await db.fetchval(explained, *values, timeout=seconds))
     return int(plan[0]["Plan"]["Plan Rows"])
