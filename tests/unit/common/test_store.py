@@ -105,10 +105,38 @@ async def test_a_name_is_durable_before_the_object_counts_and_is_not_synced_for_
     assert await put("a/b/0", "a/b/1", "a/c/2") == {*above, "objects/a/b", "objects/a/c"}
     assert await put("a/b/3") == {"objects/a/b"}
     assert await put("a/d/4") == {"objects/a/d", "objects/a"}
+    assert await put("a/b/5") == {"objects/a/b", "objects/a"}  # it has changed since: once more
+    assert await put("a/b/6") == {"objects/a/b"}
+    until_times_differ(root / "a")
     shutil.rmtree(root / "a")
-    (root / "other").mkdir()  # takes the inode's number where numbers are used again
     (root / "a" / "b").mkdir(parents=True)  # as another relay would
-    assert await put("a/b/5") == {*above, "objects/a/b"}
+    assert await put("a/b/7") == {*above, "objects/a/b"}
+
+
+async def test_a_directory_made_again_with_the_same_number_is_synced_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(store_module, "sync_directory", synced.append)
+    spooled = tmp_path / "spooled"
+    spooled.write_bytes(b"object")
+    root, kept, moved = tmp_path / "objects", tmp_path / "objects" / "a" / "b", tmp_path / "moved"
+    store = FileSystemStore(root)
+    await store.put_files([("a/b/0", spooled)])
+    until_times_differ(kept.parent)
+    kept.rename(moved)
+    moved.rename(kept)  # what is there has the inode's number that was known
+    synced.clear()
+    await store.put_files([("a/b/1", spooled)])
+    assert set(synced) == {kept, kept.parent}
+
+
+def until_times_differ(directory: Path) -> None:
+    """Wait for the clock of the file system to go on: it ticks some hundred times a second."""
+    probe = directory.parent.parent / "probe"
+    probe.touch()
+    while probe.stat().st_ctime_ns <= directory.stat().st_ctime_ns:
+        probe.touch()
 
 
 async def test_a_store_without_its_root_is_away(tmp_path: Path) -> None:

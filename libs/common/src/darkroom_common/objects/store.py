@@ -46,7 +46,7 @@ class FileSystemStore:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._durable: set[tuple[Path, int]] = set()
+        self._durable: dict[Path, tuple[int, int]] = {}
         self._lock = threading.Lock()
 
     def _path(self, key: str) -> Path:
@@ -68,11 +68,11 @@ class FileSystemStore:
             raise StoreUnavailable(f"object store: {error.strerror}") from error
 
     def _put(self, files: Sequence[tuple[Path, Path]]) -> None:
-        made: list[tuple[Path, int]] = []
+        unsure: dict[Path, None] = {}
         prepared: set[Path] = set()
         for target, source in files:
             if target.parent not in prepared:
-                made += self._make_directories(target.parent)
+                unsure |= dict.fromkeys(self._make_directories(target.parent))
                 prepared.add(target.parent)
             try:
                 os.link(source, target)  # the bytes were synced in the spool
@@ -86,31 +86,30 @@ class FileSystemStore:
                 self._copy(source, target)
         # An existing entry may be of a run that died before its sync, so the last directories are
         # always synced; those above them until their names are known to be durable.
-        for directory in prepared | {directory.parent for directory, _ in made}:
+        names = {directory: _name_of(directory) for directory in unsure}  # as the sync finds them
+        for directory in prepared | {directory.parent for directory in unsure}:
             sync_directory(directory)
         with self._lock:
             if len(self._durable) > _REMEMBERED:
                 self._durable.clear()
-            self._durable.update(made)
+            self._durable.update(names)
 
-    def _make_directories(self, directory: Path) -> list[tuple[Path, int]]:
-        """Make what is missing; return (directory, inode) of those whose names need a sync above.
+    def _make_directories(self, directory: Path) -> list[Path]:
+        """Make what is missing; return those whose names need a sync above.
 
-        Another relay may have made a directory and not have synced it yet. The inode tells it from
-        one that was removed and made again.
+        Another relay may have made a directory and not have synced it yet.
         """
         if directory == self._root:
             directory.mkdir(parents=True, exist_ok=True)
             return []
         try:
-            known = (directory, directory.stat().st_ino)
+            if self._durable.get(directory) == _name_of(directory):
+                return []  # and all that are above it
         except FileNotFoundError:
             above = self._make_directories(directory.parent)
             directory.mkdir(exist_ok=True)
-            return [*above, (directory, directory.stat().st_ino)]
-        if known in self._durable:
-            return []  # and all that are above it
-        return [*self._make_directories(directory.parent), known]
+            return [*above, directory]
+        return [*self._make_directories(directory.parent), directory]
 
     @staticmethod
     def _copy(source: Path, target: Path) -> None:
@@ -305,6 +304,14 @@ def _has_entries(directory: Path) -> bool:
     """Tell whether there is anything; what a listing passes over says nothing of a volume."""
     with os.scandir(directory) as entries:
         return any(not entry.name.startswith(".") for entry in entries)
+
+
+def _name_of(directory: Path) -> tuple[int, int]:
+    """Return what tells a directory's name from that of one removed and made again.
+
+    Inodes' numbers are used again: the directory above has changed since, in nanoseconds.
+    """
+    return directory.stat().st_ino, directory.parent.stat().st_ctime_ns
 
 
 def _draft_of(target: Path) -> Path:
