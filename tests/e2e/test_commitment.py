@@ -50,7 +50,8 @@ async def test_what_is_made_to_be_sent_or_printed_lies_beside_the_objects(
     darkroom: DarkroomUp,
 ) -> None:
     scratch = darkroom.data / "scratch"
-    assert {path.name.partition("-")[0] for path in scratch.iterdir()} == {"conversion", "film"}
+    made = {path.name.partition("-")[0] for path in scratch.iterdir()}
+    assert made == {"conversion", "film", "associations"}
     assert scratch.stat().st_mode & 0o077 == 0
     await until(
         lambda: any(

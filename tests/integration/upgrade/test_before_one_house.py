@@ -240,8 +240,13 @@ async def print_jobs_end(house: OldHouse, peers: Peers) -> None:
 
 
 async def messages_are_taken(house: OldHouse, dead: dict[str, int]) -> None:
-    expected = dict.fromkeys(house.broker["queues"], 0) | dead
-    await until("queues", house.depths, expected)
+    await until("queues", house.depths, dict.fromkeys(house.broker["queues"], 0))
+
+    async def kept() -> int:
+        (row,) = await house.fetch("SELECT count(*) FROM api.dead_letter")
+        return int(row[0])
+
+    await until("dead letters", kept, sum(dead.values()))
 
 
 async def nothing_is_left_to_say(house: OldHouse) -> None:

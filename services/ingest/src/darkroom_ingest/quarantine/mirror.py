@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 from darkroom_common.clock import monotonic
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.objects.quarantine import Busy, Entry, NotQuarantined, Quarantine
-from darkroom_common.postgres.migrate import require_compatible
+from darkroom_common.postgres.migrate import IncompatibleSchema, require_compatible
 from darkroom_common.postgres.pool import Connection, Database
 from darkroom_common.resources.resource import NotThere, Refusal, Stale
 from darkroom_common.telemetry.logs import get_logger
@@ -141,7 +141,7 @@ class Mirror:
                     ready = True
                 await self.compare()
                 await self.act()
-            except DependencyUnavailable as error:
+            except (DependencyUnavailable, IncompatibleSchema) as error:
                 self._shown = None
                 log.info("quarantine.not_shown", reason=str(error))
             try:
