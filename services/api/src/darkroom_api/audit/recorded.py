@@ -137,14 +137,12 @@ def _entry(scope: Scope, path: str, what: Recorded, status: int, made: str) -> E
     parts = {name: str(value)[:_PART] for name, value in given.items() if name in _NAMING}
     details: dict[str, Any] = {"route": path, "status": status, **parts}
     said = parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
-    if said:
-        details["query"] = sorted({name[:_PART] for name, _ in said})[:_PART]
     return entry(
         scope,
         what.action,
         what.resource_type,
         parts.get(what.parameter, "") if what.parameter else made,
         details=details,
-        phi={"query_values": said[:_PART]} if said else {},
+        phi={"query": said[:_PART]} if said else {},  # a name is what anybody typed, too
         outcome="failure" if status >= _FAILED else "success",
     )
