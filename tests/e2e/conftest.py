@@ -19,7 +19,8 @@ async def darkroom() -> AsyncIterator[DarkroomUp]:
     """`darkroom up` on an empty data directory, ready; stopped, and its data removed."""
     directory = Path(tempfile.mkdtemp(prefix="darkroom-e2e-"))
     directory.chmod(0o711)  # PostgreSQL runs as another user
-    running = DarkroomUp(directory / "data")
+    settings = {"DARKROOM_LIMIT_ANONYMOUS": "1000/minute"}  # every route is tried without a login
+    running = DarkroomUp(directory / "data", settings=settings)
     try:
         await running.start()
         yield running
