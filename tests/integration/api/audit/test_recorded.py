@@ -47,6 +47,7 @@ async def test_dicomweb_and_studies(api: "Api") -> None:
     assert (retrieved["outcome"], retrieved["details"]["status"]) == ("failure", 404)
     assert (await api.client.get("/api/v1/studies/A-4711")).status_code == 404
     assert (await api.client.get("/dicom-web/studies?MEYER^ANNA=x")).status_code == 400
+    assert (await api.client.get("/dicom-web/studies/MEYER^ANNA/metadata")).status_code == 404
     connection = await asyncpg.connect(api.services.superuser_url)
     text = await connection.fetchval("SELECT string_agg(l::text, ' ') FROM api.audit_log l")
     await connection.close()

@@ -17,6 +17,7 @@ from darkroom_api.audit.actions import Action
 from darkroom_api.audit.entries import Entry
 from darkroom_api.audit.recording import entry
 from darkroom_api.http.parts import parts_of
+from darkroom_common.dicom.identity import is_conformant
 from darkroom_common.postgres.pool import Connection
 from darkroom_common.resources.declared import DESTINATIONS, PRINT_RULES, PRINTERS, RULES, SENDERS
 from darkroom_common.specs.conflicts import Action as Decision
@@ -25,6 +26,7 @@ _FAILED: Final = 400
 _ACCEPTED: Final = 202
 _KEPT: Final = "darkroom.recorded"
 """In the scope of a request whose row is in the transaction of what it has done."""
+_UIDS: Final = frozenset({"study", "series", "instance"})
 _NAMING: Final = frozenset(
     {"study", "series", "instance", "frames", "name", "job", "step", "conflict", "film"}
 )
@@ -134,7 +136,11 @@ async def record_accepted(db: Connection, scope: Scope, job: str) -> None:
 
 def _entry(scope: Scope, path: str, what: Recorded, status: int, made: str) -> Entry:
     given: dict[str, Any] = scope.get("path_params", {})
-    parts = {name: str(value)[:_PART] for name, value in given.items() if name in _NAMING}
+    named = {name: str(value)[:_PART] for name, value in given.items() if name in _NAMING}
+    typed = {
+        name: text for name, text in named.items() if name in _UIDS and not is_conformant(text)
+    }
+    parts = {name: text for name, text in named.items() if name not in typed}
     details: dict[str, Any] = {"route": path, "status": status, **parts}
     said = parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
     return entry(
@@ -143,6 +149,7 @@ def _entry(scope: Scope, path: str, what: Recorded, status: int, made: str) -> E
         what.resource_type,
         parts.get(what.parameter, "") if what.parameter else made,
         details=details,
-        phi={"query": said[:_PART]} if said else {},  # a name is what anybody typed, too
+        # Names of parameters, and what stands where a UID should, are what anybody typed.
+        phi=({"query": said[:_PART]} if said else {}) | typed,
         outcome="failure" if status >= _FAILED else "success",
     )
