@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 from pydantic import SecretStr
 
-from darkroom_api.dicomweb import parsing
+from darkroom_api.dicomweb.retrieving import parsing
 from darkroom_api.exports import making
 from darkroom_api.settings import ApiSettings
 from darkroom_api.validation import validating

@@ -4,10 +4,10 @@ import orjson
 import pytest
 
 from darkroom_api.dicomweb.accept import MediaRange, parse_accept
-from darkroom_api.dicomweb.bulk import NoSuchValue, parse_path
+from darkroom_api.dicomweb.metadata import metadata_of
 from darkroom_api.dicomweb.multipart import Framing
-from darkroom_api.dicomweb.pixels import frame_numbers, swapped
-from darkroom_api.dicomweb.retrieval import metadata_of
+from darkroom_api.dicomweb.retrieving.bulk import NoSuchValue, parse_path
+from darkroom_api.dicomweb.retrieving.pixels import frame_numbers, swapped
 from darkroom_common.index.rows import StoredInstance
 
 ONE = StoredInstance(1, "1.2", "1.3", "1.4", "1.5", "1.2.840.10008.1.2.1", "k", 10, 5, b"")

@@ -5,7 +5,7 @@ from itertools import accumulate
 
 import pytest
 
-from darkroom_api.dicomweb.fragments import NoPixels, frames_of
+from darkroom_api.dicomweb.retrieving.fragments import NoPixels, frames_of
 
 JPEG = "1.2.840.10008.1.2.4.50"
 J2K = "1.2.840.10008.1.2.4.90"

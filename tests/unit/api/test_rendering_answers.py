@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
-from darkroom_api.dicomweb import retrieve, values
+from darkroom_api.dicomweb.retrieving import objects, values
 from darkroom_api.http import handlers
 from darkroom_api.rendering import routes
 from darkroom_api.rendering.cache import Cache
@@ -45,7 +45,7 @@ def reader() -> Reader:
 @pytest.fixture
 async def client(reader: Reader) -> AsyncIterator[httpx.AsyncClient]:
     app = FastAPI()
-    retrieve.add(app)
+    objects.add(app)
     values.add(app)
     routes.add(app)
     handlers.install(app)

@@ -11,7 +11,8 @@ from darkroom_api.bulk import routes as bulk
 from darkroom_api.conflicts import routes as conflicts
 from darkroom_api.dead_letters import routes as dead_letters
 from darkroom_api.desk import quarantine, reports, shown_settings, verification
-from darkroom_api.dicomweb import retrieve, search, values
+from darkroom_api.dicomweb import metadata, search
+from darkroom_api.dicomweb.retrieving import objects, values
 from darkroom_api.edge import flags
 from darkroom_api.exports import routes as exports
 from darkroom_api.http import docs, handlers, health
@@ -63,7 +64,8 @@ _MODULES: Final = (
     reports,
     shown_settings,
     search,
-    retrieve,
+    metadata,
+    objects,
     values,
     rendering,
     patients,

@@ -24,7 +24,7 @@ from darkroom_api.audit.log import AuditLog
 from darkroom_api.audit.recorder import Recorder
 from darkroom_api.audit.verification import Verification
 from darkroom_api.dead_letters.keeping import DeadLetters
-from darkroom_api.dicomweb import parsing
+from darkroom_api.dicomweb.retrieving import parsing
 from darkroom_api.edge import flags
 from darkroom_api.edge.edge import Edge
 from darkroom_api.exports.selection import selection

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image as Pillow
 from pydicom.dataset import Dataset
 
-from darkroom_api.dicomweb.fragments import NoPixels
+from darkroom_api.dicomweb.retrieving.fragments import NoPixels
 from darkroom_api.rendering.appearance import PNG, Appearance, Viewport
 from darkroom_api.rendering.drawing import draw
 from darkroom_api.rendering.exchange import Picture

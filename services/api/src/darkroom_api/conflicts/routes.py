@@ -12,7 +12,7 @@ from starlette.responses import Response, StreamingResponse
 
 from darkroom_api.accounts.permissions import Permission, allows
 from darkroom_api.conflicts.shown import Detail, Listed, detail
-from darkroom_api.dicomweb.retrieval import DICOM, stored_chunks
+from darkroom_api.dicomweb.retrieving.streaming import DICOM, stored_chunks
 from darkroom_api.http.documented import body, errors
 from darkroom_api.http.errors import ApiError, Code, invalid
 from darkroom_api.http.etags import (

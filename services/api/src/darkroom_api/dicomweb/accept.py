@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from starlette.requests import Request
+
 MULTIPART: Final = "multipart/related"
 MAX_RANGES: Final = 64
 
@@ -67,6 +69,11 @@ def parse_accept(headers: Sequence[str], parameter: Sequence[str] = ()) -> list[
     if not any(text.strip() for text in [*parameter, *headers]):
         ranges = [MediaRange("*/*")]
     return sorted(ranges, key=lambda one: -one.quality)
+
+
+def accepted(request: Request) -> list[MediaRange]:
+    """Return the forms that the client accepts, best first."""
+    return parse_accept(request.headers.getlist("accept"), request.query_params.getlist("accept"))
 
 
 def _split(text: str, separator: str) -> Iterable[str]:

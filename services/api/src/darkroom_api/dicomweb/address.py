@@ -11,6 +11,7 @@ from darkroom_api.accounts.client import PROXY_FIELDS
 from darkroom_api.http.errors import study_not_found
 from darkroom_api.http.parts import parts_of
 from darkroom_common.dicom.identity import LONGEST_UID
+from darkroom_common.index.rows import StoredInstance
 
 _PORT: Final = re.compile(r":\d+$")
 _USUAL: Final = {"http": 80, "https": 443}
@@ -61,3 +62,23 @@ def next_link(request: Request, items: Iterable[tuple[str, str]], offset: int) -
     kept = [(name, value) for name, value in items if name != "offset"]
     query = urlencode([*kept, ("offset", str(offset))])
     return f'<{request.url.path}?{query}>; rel="next"'
+
+
+async def stored(request: Request) -> list[StoredInstance]:
+    """Return the instances that the path names.
+
+    Raises:
+        ApiError: 404, there are none.
+    """
+    found = await parts_of(request.scope).reader.stored(*uids_of(request))
+    if not found:
+        raise study_not_found()
+    return found
+
+
+def instance_url(base: str, one: StoredInstance) -> str:
+    """Return the URL of an instance. UIDs in the index may hold characters that URLs escape."""
+    return (
+        f"{base}/studies/{one.study_instance_uid}/series/{one.series_instance_uid}"
+        f"/instances/{one.sop_instance_uid}"
+    )

@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID
 
-from darkroom_api.dicomweb.pixels import frames_in
+from darkroom_api.dicomweb.retrieving.pixels import frames_in
 from darkroom_api.rendering.appearance import GIF, Appearance, Viewport
 from darkroom_api.rendering.encoding import animated, encoded
 from darkroom_api.rendering.exchange import Picture

@@ -9,7 +9,7 @@ from typing import Final
 
 import orjson
 
-from darkroom_api.dicomweb.pixels import NoSuchFrame
+from darkroom_api.dicomweb.retrieving.pixels import NoSuchFrame
 from darkroom_api.rendering.ahead import Ahead
 from darkroom_api.rendering.cache import Cache
 from darkroom_api.rendering.exchange import (

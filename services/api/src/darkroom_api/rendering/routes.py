@@ -8,11 +8,11 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from darkroom_api.dicomweb.address import dicomweb_url
+from darkroom_api.dicomweb.accept import accepted
+from darkroom_api.dicomweb.address import dicomweb_url, instance_url, stored
 from darkroom_api.dicomweb.multipart import Framing
-from darkroom_api.dicomweb.pixels import frame_numbers
-from darkroom_api.dicomweb.retrieval import instance_url
-from darkroom_api.dicomweb.retrieve import MULTIPART_TYPE, accepted, stored
+from darkroom_api.dicomweb.retrieving.objects import MULTIPART_TYPE
+from darkroom_api.dicomweb.retrieving.pixels import frame_numbers
 from darkroom_api.dicomweb.search import in_path
 from darkroom_api.http.deadline import wait_for_another
 from darkroom_api.http.documented import body, errors, parameter

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from darkroom_api.dicomweb.fragments import NoPixels
-from darkroom_api.dicomweb.pixels import Values
+from darkroom_api.dicomweb.retrieving.fragments import NoPixels
+from darkroom_api.dicomweb.retrieving.pixels import Values
 from darkroom_common.dicom.stored import StoredObject
 
 

@@ -8,10 +8,10 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from darkroom_api.dicomweb.address import dicomweb_url
+from darkroom_api.dicomweb.address import dicomweb_url, instance_url
 from darkroom_api.dicomweb.multipart import Framing
-from darkroom_api.dicomweb.pixels import NoSuchFrame
-from darkroom_api.dicomweb.retrieval import DICOM, dicom_type, instance_url, object_chunks
+from darkroom_api.dicomweb.retrieving.pixels import NoSuchFrame
+from darkroom_api.dicomweb.retrieving.streaming import DICOM, dicom_type, object_chunks
 from darkroom_api.http.deadline import wait_for_another
 from darkroom_api.http.errors import ApiError, Code, cannot_be_made, decoder_failed
 from darkroom_api.http.parts import parts_of

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydicom.dataset import Dataset
 
-from darkroom_api.dicomweb import pixels as frames
+from darkroom_api.dicomweb.retrieving import pixels as frames
 from darkroom_api.rendering.appearance import QUALITY
 from darkroom_api.rendering.stored_frames import frame_bytes
 from darkroom_common.dicom.part10 import FileMeta

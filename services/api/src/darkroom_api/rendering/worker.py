@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from typing import Final
 
-from darkroom_api.dicomweb.pixels import NoSuchFrame
+from darkroom_api.dicomweb.retrieving.pixels import NoSuchFrame
 from darkroom_api.rendering.drawing import draw
 from darkroom_api.rendering.exchange import (
     CANNOT,

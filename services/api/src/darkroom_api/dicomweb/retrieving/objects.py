@@ -1,4 +1,4 @@
-"""WADO-RS: studies, series, instances and their metadata (PS3.18 section 10.4).
+"""WADO-RS: studies, series and instances (PS3.18 section 10.4.1.1.1).
 
 Objects are answered as they are stored where the client accepts that; otherwise in the first of the
 transfer syntaxes that it names into which they can be made without loss, else 406. A client that
@@ -13,45 +13,27 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from darkroom_api.dicomweb.accept import MULTIPART, MediaRange, parse_accept
-from darkroom_api.dicomweb.address import dicomweb_url, uids_of
+from darkroom_api.dicomweb.accept import MULTIPART, MediaRange, accepted
+from darkroom_api.dicomweb.address import stored
 from darkroom_api.dicomweb.multipart import Framing
-from darkroom_api.dicomweb.retrieval import (
+from darkroom_api.dicomweb.retrieving.streaming import (
     DICOM,
     dicom_type,
-    metadata_array,
     object_chunks,
     object_parts,
     parts_length,
 )
-from darkroom_api.dicomweb.search import in_path, require_json
+from darkroom_api.dicomweb.search import in_path
 from darkroom_api.http.documented import body, errors
-from darkroom_api.http.errors import not_acceptable, study_not_found
+from darkroom_api.http.errors import not_acceptable
 from darkroom_api.http.parts import parts_of
-from darkroom_api.http.responses import DICOM_JSON, begin, streamed_json
+from darkroom_api.http.responses import begin
 from darkroom_api.rendering.negotiation import MADE_OBJECTS, object_syntaxes
 from darkroom_api.rendering.streams import transcoded_object, transcoded_objects
 from darkroom_common.index.rows import StoredInstance
 
 MULTIPART_DICOM: Final = f'{MULTIPART}; type="{DICOM}"'
 MULTIPART_TYPE: Final = "multipart/related"
-
-
-def accepted(request: Request) -> list[MediaRange]:
-    """Return the forms that the client accepts, best first."""
-    return parse_accept(request.headers.getlist("accept"), request.query_params.getlist("accept"))
-
-
-async def stored(request: Request) -> list[StoredInstance]:
-    """Return the instances that the path names.
-
-    Raises:
-        ApiError: 404, there are none.
-    """
-    found = await parts_of(request.scope).reader.stored(*uids_of(request))
-    if not found:
-        raise study_not_found()
-    return found
 
 
 @dataclass(frozen=True)
@@ -119,14 +101,6 @@ async def retrieve(request: Request) -> Response:
     return StreamingResponse(chunks, headers=headers)
 
 
-async def metadata(request: Request) -> Response:
-    """Retrieve the attributes of every instance, bulk data by reference."""
-    require_json(request)
-    instances = await stored(request)
-    reader = parts_of(request.scope).reader
-    return await streamed_json(request, metadata_array(reader, instances, dicomweb_url(request)))
-
-
 _STUDY: Final = "/dicom-web/studies/{study}"
 
 
@@ -149,18 +123,6 @@ def add(app: FastAPI) -> None:
             responses={
                 **body("The objects, as stored or in a transfer syntax that is named.", *kinds),
                 **errors(*statuses, 429, 500),
-            },
-            openapi_extra=parameters,
-        )
-        app.add_api_route(
-            f"{path}/metadata",
-            metadata,
-            name=f"metadata_{names[-1]}",
-            tags=["WADO-RS"],
-            response_class=Response,
-            responses={
-                **body("DICOM JSON, one object an instance.", DICOM_JSON),
-                **errors(*statuses),
             },
             openapi_extra=parameters,
         )

@@ -1,18 +1,23 @@
-"""Bodies of WADO-RS answers, made from the store chunk by chunk."""
+"""WADO-RS: the metadata of studies, series and instances (PS3.18 section 10.4.1.1.2)."""
 
 import re
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 import orjson
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
 
-from darkroom_api.dicomweb.multipart import Framing
+from darkroom_api.dicomweb.address import dicomweb_url, instance_url, stored
+from darkroom_api.dicomweb.search import in_path, require_json
+from darkroom_api.http.documented import body, errors
+from darkroom_api.http.parts import parts_of
+from darkroom_api.http.responses import DICOM_JSON, streamed_json
 from darkroom_common.index.answer import element, header_json
 from darkroom_common.index.reader import IndexReader
 from darkroom_common.index.rows import StoredInstance
-from darkroom_common.objects.store import CHUNK, ObjectStore, StoreUnavailable
 
-DICOM: Final = "application/dicom"
 _UIDS: Final = (b'"00080016":', b'"00080018":', b'"0020000D":', b'"0020000E":')
 _STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
 # The end of an element before one of a tag beyond 00083002. Text cannot look like it: its quotes
@@ -22,62 +27,6 @@ _LATER: Final = re.compile(
     rb'|(?!00)[0-9A-F]{8})":\{"vr")'
 )
 _RELATIVE: Final = b'"BulkDataURI":"bulkdata/'
-
-
-def dicom_type(one: StoredInstance) -> str:
-    """Return the media type of an instance as stored."""
-    return f"{DICOM}; transfer-syntax={one.transfer_syntax_uid}"
-
-
-def object_chunks(store: ObjectStore, one: StoredInstance) -> AsyncIterator[bytes]:
-    """Yield an instance's bytes; see `stored_chunks`."""
-    return stored_chunks(store, one.object_key, one.object_size)
-
-
-async def stored_chunks(store: ObjectStore, key: str, size: int) -> AsyncIterator[bytes]:
-    """Yield the bytes of an object of this size.
-
-    Raises:
-        ObjectMissing, StoreUnavailable: as the store; and when the object is shorter than indexed.
-    """
-    left = size
-    if left <= CHUNK:
-        data = await store.read(key, length=left)
-        left -= len(data)
-        yield data
-    else:
-        async for chunk in store.stream(key, length=left):
-            left -= len(chunk)
-            yield chunk
-    if left:
-        raise StoreUnavailable("an object is shorter than it was when it was indexed")
-
-
-def parts_length(instances: Sequence[StoredInstance], framing: Framing) -> int:
-    """Return the length of the multipart body of instances."""
-    return len(framing.tail) + sum(
-        len(framing.head(dicom_type(one), first=number == 0)) + one.object_size
-        for number, one in enumerate(instances)
-    )
-
-
-async def object_parts(
-    store: ObjectStore, instances: Sequence[StoredInstance], framing: Framing
-) -> AsyncIterator[bytes]:
-    """Yield the multipart body of instances; no object is held as a whole."""
-    for number, one in enumerate(instances):
-        yield framing.head(dicom_type(one), first=number == 0)
-        async for chunk in object_chunks(store, one):
-            yield chunk
-    yield framing.tail
-
-
-def instance_url(base: str, one: StoredInstance) -> str:
-    """Return the URL of an instance. UIDs in the index may hold characters that URLs escape."""
-    return (
-        f"{base}/studies/{one.study_instance_uid}/series/{one.series_instance_uid}"
-        f"/instances/{one.sop_instance_uid}"
-    )
 
 
 def metadata_of(one: StoredInstance, header: bytes, base: str) -> bytes:
@@ -117,3 +66,35 @@ async def metadata_array(
         yield opening + b",".join(metadata_of(one, header, base) for one, header in batch)
         opening = b","
     yield b"]" if opening == b"," else b"[]"
+
+
+async def metadata(request: Request) -> Response:
+    """Retrieve the attributes of every instance, bulk data by reference."""
+    require_json(request)
+    instances = await stored(request)
+    reader = parts_of(request.scope).reader
+    return await streamed_json(request, metadata_array(reader, instances, dicomweb_url(request)))
+
+
+_STUDY: Final = "/dicom-web/studies/{study}"
+
+
+def add(app: FastAPI) -> None:
+    """Add the routes."""
+    for path, names in (
+        (_STUDY, ["study"]),
+        (_STUDY + "/series/{series}", ["study", "series"]),
+        (_STUDY + "/series/{series}/instances/{instance}", ["study", "series", "instance"]),
+    ):
+        app.add_api_route(
+            f"{path}/metadata",
+            metadata,
+            name=f"metadata_{names[-1]}",
+            tags=["WADO-RS"],
+            response_class=Response,
+            responses={
+                **body("DICOM JSON, one object an instance.", DICOM_JSON),
+                **errors(401, 403, 404, 406, 503),
+            },
+            openapi_extra={"parameters": [in_path(name) for name in names]},
+        )

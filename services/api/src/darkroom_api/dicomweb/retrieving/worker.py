@@ -1,4 +1,4 @@
-"""`python -m darkroom_api.dicomweb.worker`: finds frames and values in objects.
+"""`python -m darkroom_api.dicomweb.retrieving.worker`: finds frames and values in objects.
 
 No object is parsed or inflated in the API's own process: one that is hostile costs a worker, which
 has little memory, and its own request alone. A task is a line of JSON; so is the answer: where the
@@ -14,9 +14,9 @@ from typing import Any, Final
 
 import orjson
 
-from darkroom_api.dicomweb.bulk import NoSuchValue, find_value, parse_path
-from darkroom_api.dicomweb.fragments import NoPixels
-from darkroom_api.dicomweb.pixels import NoSuchFrame, Values, find_frames
+from darkroom_api.dicomweb.retrieving.bulk import NoSuchValue, find_value, parse_path
+from darkroom_api.dicomweb.retrieving.fragments import NoPixels
+from darkroom_api.dicomweb.retrieving.pixels import NoSuchFrame, Values, find_frames
 from darkroom_common.dicom.stored import stored_object
 from darkroom_common.dicom.walk import Unreadable
 from darkroom_common.objects.store import ObjectMissing, ObjectStore, StoreUnavailable, open_store

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import orjson
 
-from darkroom_api.dicomweb import worker
-from darkroom_api.dicomweb.fragments import Stretch
-from darkroom_api.dicomweb.pixels import NoSuchFrame
+from darkroom_api.dicomweb.retrieving import worker
+from darkroom_api.dicomweb.retrieving.fragments import Stretch
+from darkroom_api.dicomweb.retrieving.pixels import NoSuchFrame
 from darkroom_common.errors import DependencyUnavailable, PermanentError
 from darkroom_common.index.rows import StoredInstance
 from darkroom_common.objects.store import CHUNK, ObjectMissing, ObjectStore, StoreUnavailable

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pydicom.dataset import Dataset
 
-from darkroom_api.dicomweb.fragments import NoPixels, Stretch, frames_of
+from darkroom_api.dicomweb.retrieving.fragments import NoPixels, Stretch, frames_of
 from darkroom_common.dicom.heads import UNDEFINED
 from darkroom_common.dicom.stored import PIXELS, StoredObject
 from darkroom_common.dicom.syntaxes import NATIVE, VIDEO

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-from darkroom_api.dicomweb.pixels import DEFER, Values, pieces, swapped
+from darkroom_api.dicomweb.retrieving.pixels import DEFER, Values, pieces, swapped
 from darkroom_common.dicom.heads import UNDEFINED
 from darkroom_common.dicom.stored import PIXELS, StoredObject
 from darkroom_common.errors import PermanentError
