@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darkroom_api.dicomweb.parameters import parse_search
+from darkroom_api.dicomweb.searching.parameters import parse_search
 from darkroom_common.index.fields import BY_KEYWORD, FIELDS, Level, search_text, search_tokens
 from darkroom_common.index.query import (
     BadKey,

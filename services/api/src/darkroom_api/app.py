@@ -11,8 +11,9 @@ from darkroom_api.bulk import routes as bulk
 from darkroom_api.conflicts import routes as conflicts
 from darkroom_api.dead_letters import routes as dead_letters
 from darkroom_api.desk import quarantine, reports, shown_settings, verification
-from darkroom_api.dicomweb import metadata, search
+from darkroom_api.dicomweb import metadata
 from darkroom_api.dicomweb.retrieving import objects, values
+from darkroom_api.dicomweb.searching import routes as search
 from darkroom_api.edge import flags
 from darkroom_api.exports import routes as exports
 from darkroom_api.http import docs, handlers, health

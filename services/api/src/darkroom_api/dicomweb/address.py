@@ -82,3 +82,14 @@ def instance_url(base: str, one: StoredInstance) -> str:
         f"{base}/studies/{one.study_instance_uid}/series/{one.series_instance_uid}"
         f"/instances/{one.sop_instance_uid}"
     )
+
+
+def in_path(name: str) -> dict[str, object]:
+    """Return the OpenAPI entry of a UID in the path."""
+    return {
+        "name": name,
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string"},
+        "description": f"UID of the {name}: of 64 characters, or longer where devices wrote such.",
+    }

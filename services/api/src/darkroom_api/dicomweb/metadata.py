@@ -9,8 +9,8 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
-from darkroom_api.dicomweb.address import dicomweb_url, instance_url, stored
-from darkroom_api.dicomweb.search import in_path, require_json
+from darkroom_api.dicomweb.address import dicomweb_url, in_path, instance_url, stored
+from darkroom_api.dicomweb.searching.routes import require_json
 from darkroom_api.http.documented import body, errors
 from darkroom_api.http.parts import parts_of
 from darkroom_api.http.responses import DICOM_JSON, streamed_json

@@ -9,11 +9,10 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from darkroom_api.dicomweb.accept import accepted
-from darkroom_api.dicomweb.address import dicomweb_url, instance_url, stored
+from darkroom_api.dicomweb.address import dicomweb_url, in_path, instance_url, stored
 from darkroom_api.dicomweb.multipart import Framing
 from darkroom_api.dicomweb.retrieving.objects import MULTIPART_TYPE
 from darkroom_api.dicomweb.retrieving.pixels import frame_numbers
-from darkroom_api.dicomweb.search import in_path
 from darkroom_api.http.deadline import wait_for_another
 from darkroom_api.http.documented import body, errors, parameter
 from darkroom_api.http.errors import ApiError, Code, bad_request, cannot_be_made, not_acceptable

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from darkroom_api.dicomweb.accept import MULTIPART, MediaRange, accepted
-from darkroom_api.dicomweb.address import stored
+from darkroom_api.dicomweb.address import in_path, stored
 from darkroom_api.dicomweb.multipart import Framing
 from darkroom_api.dicomweb.retrieving.streaming import (
     DICOM,
@@ -23,7 +23,6 @@ from darkroom_api.dicomweb.retrieving.streaming import (
     object_parts,
     parts_length,
 )
-from darkroom_api.dicomweb.search import in_path
 from darkroom_api.http.documented import body, errors
 from darkroom_api.http.errors import not_acceptable
 from darkroom_api.http.parts import parts_of

@@ -8,13 +8,12 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from darkroom_api.dicomweb.accept import MediaRange, accepted
-from darkroom_api.dicomweb.address import stored
+from darkroom_api.dicomweb.address import in_path, stored
 from darkroom_api.dicomweb.multipart import Framing
 from darkroom_api.dicomweb.retrieving.bulk import NoSuchValue, parse_path
 from darkroom_api.dicomweb.retrieving.objects import MULTIPART_TYPE
 from darkroom_api.dicomweb.retrieving.parsing import LIMIT, Found, Unparsable
 from darkroom_api.dicomweb.retrieving.pixels import NoSuchFrame, frame_numbers
-from darkroom_api.dicomweb.search import in_path
 from darkroom_api.http.deadline import wait_for_another
 from darkroom_api.http.documented import body, errors
 from darkroom_api.http.errors import ApiError, Code, bad_request, not_acceptable

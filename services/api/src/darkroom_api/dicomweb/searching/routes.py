@@ -7,8 +7,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from darkroom_api.dicomweb.accept import parse_accept
-from darkroom_api.dicomweb.address import dicomweb_url, next_link, uid_of
-from darkroom_api.dicomweb.parameters import parse_search
+from darkroom_api.dicomweb.address import dicomweb_url, in_path, next_link, uid_of
+from darkroom_api.dicomweb.searching.parameters import parse_search
 from darkroom_api.http.documented import body, errors, parameter
 from darkroom_api.http.errors import not_acceptable
 from darkroom_api.http.guarded import principal_of
@@ -121,14 +121,3 @@ def add(app: FastAPI) -> None:
             responses={**answer, **errors(400, 401, 403, 404, 406, 503)},
             openapi_extra={"parameters": _PARAMETERS + [in_path(name) for name in names]},
         )
-
-
-def in_path(name: str) -> dict[str, object]:
-    """Return the OpenAPI entry of a UID in the path."""
-    return {
-        "name": name,
-        "in": "path",
-        "required": True,
-        "schema": {"type": "string"},
-        "description": f"UID of the {name}: of 64 characters, or longer where devices wrote such.",
-    }
