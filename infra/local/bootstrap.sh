@@ -121,8 +121,15 @@ sync_workspace() {
     say "uv sync: the Python packages of uv.lock into .venv"
     if [ "$1" = dev ]; then group=--group; else group=--no-group; fi
     # Without --exact, so that `make run` does not take away what `make test` needs.
-    (cd "$root" && "$tools/venv/bin/uv" sync --quiet --locked --all-packages --inexact $group dev)
+    (cd "$root" && "$tools/venv/bin/uv" sync --quiet --locked --all-packages --inexact \
+        --compile-bytecode $group dev)
     printf '%s\n' "$sum" >"$stamp"
+}
+
+# With PYTHONDONTWRITEBYTECODE in the environment every start of a service would do this again.
+compile_code() {
+    "$root/.venv/bin/python" -m compileall -q "$root"/libs/*/src "$root"/services/*/src \
+        "$root"/infra/*/src
 }
 
 install_helm() {
@@ -151,4 +158,5 @@ run) install_packages $RUN_PACKAGES ;;
 esac
 install_uv
 if [ "$mode" = run ]; then sync_workspace run; else sync_workspace dev; fi
+compile_code
 if [ "$mode" = chart ]; then install_helm; fi
