@@ -13,7 +13,8 @@ from darkroom_common.index.query import Query
 from darkroom_common.index.reader import IndexReader
 from darkroom_common.messages.events import ConflictOpened
 from darkroom_common.postgres.phi import PhiKeys
-from darkroom_metadata.rekey import Rekeying
+from darkroom_common.rekeying import Rekeying
+from darkroom_metadata.rekey import COLUMNS
 from tests.integration.metadata.test_indexer import BLIND, KEY, Bench, indexing
 from tests.support.builders import a_data_set, new_uid
 from tests.support.database import Prepared
@@ -81,7 +82,7 @@ async def test_what_stands_beside_comes_under_a_new_key_too(bench: Bench) -> Non
     await bench.index(*(bench.stored(one) for one in sets))
     assert len(await opened(bench)) == 3
     keys = PhiKeys(2, {1: KEY, 2: base64.b64encode(b"n" * 32).decode()})
-    await Rekeying(bench.indexer.database, keys, 0, lambda _: None).run()
+    await Rekeying(bench.indexer.database, "index", COLUMNS, keys, 0, lambda _: None).run()
     for table in ("study_beside", "series_beside", "study", "series", "conflict"):
         sql = f"SELECT DISTINCT phi_key FROM index.{table} WHERE phi_key IS NOT NULL"
         assert [row[0] for row in await bench.prepared.fetch(sql)] == [2], table

@@ -69,8 +69,7 @@ def test_a_seal_opens_for_its_purpose_only() -> None:
     assert Seal(PhiKeys(1, mine.keys)).open(sealed, purpose="reply:worklist") == {
         "name": "Doe^John"
     }
-    assert Seal(mine).is_current(sealed)
-    assert not Seal(PhiKeys(1, mine.keys)).is_current(sealed)
+    assert sealed.split(".")[1] == "2"
     assert Seal(mine).seal(1, purpose="x") != Seal(mine).seal(1, purpose="x")
     bad = [
         (sealed, "reply:other", mine),

@@ -67,10 +67,6 @@ class Seal:
         except (ValueError, struct.error, InvalidTag) as error:
             raise Unsealable("sealed bytes cannot be opened") from error
 
-    def is_current(self, text: str) -> bool:
-        """Tell whether a value was sealed under the key for new values."""
-        return text.startswith(f"{_VERSION}.{self._keys.current}.")
-
     def open(self, text: str, *, purpose: str) -> Any:
         """Return what was sealed.
 

@@ -7,8 +7,10 @@ import uvloop
 from darkroom_api.audit.command import audit
 from darkroom_api.dead_letters.command import dead_letters
 from darkroom_api.desk.database import database
+from darkroom_api.rekey import COLUMNS
 from darkroom_api.settings import ApiSettings
 from darkroom_api.wiring import run
+from darkroom_common.rekeying import rekey_command
 from darkroom_common.service import Command, main
 
 if __name__ == "__main__":
@@ -22,6 +24,7 @@ if __name__ == "__main__":
                 Command("audit", audit),
                 Command("dead-letters", dead_letters),
                 Command("database", database),
+                rekey_command("api", "api", COLUMNS),
             ],
             loop_factory=uvloop.new_event_loop,
         )

@@ -57,7 +57,6 @@ class Preparation:
                     await self._accounts.ensure_administrator(self._password.get_secret_value())
                 elif not await self._accounts.anybody():
                     log.error("administrator.missing", setting="DARKROOM_ADMIN_PASSWORD")
-                await self._accounts.reseal()
                 self._done.set()
             except DependencyUnavailable as error:
                 log.warning("api.waits", reason=str(error))

@@ -2,10 +2,11 @@
 
 import sys
 
+from darkroom_common.rekeying import rekey_command
 from darkroom_common.service import Command, main
 from darkroom_metadata.conflicts.command import conflicts
 from darkroom_metadata.reindexing.command import reindex
-from darkroom_metadata.rekey import rekey
+from darkroom_metadata.rekey import COLUMNS
 from darkroom_metadata.settings import MetadataSettings
 from darkroom_metadata.verification.command import verify
 from darkroom_metadata.wiring import run
@@ -19,7 +20,7 @@ if __name__ == "__main__":
             schema="index",
             commands=[
                 Command("verify", verify),
-                Command("rekey", rekey),
+                rekey_command("metadata", "index", COLUMNS),
                 Command("reindex", reindex),
                 Command("conflicts", conflicts),
             ],

@@ -95,7 +95,6 @@ async def run(service: Service, settings: TransmitSettings) -> None:
         service.health.add("index", lambda: check_index(database))
         seal = Seal(keys)
         configuration = Configuration(database, seal)
-        await configuration.destination_table.renew_secrets()
         if settings.destinations_file is not None:
             await apply_file(configuration, settings.destinations_file)
         events, requests = (Inbox("transmit", one.name) for one in (TRANSMIT_ROUTE, TRANSMIT_JOBS))
@@ -115,7 +114,6 @@ async def run(service: Service, settings: TransmitSettings) -> None:
         )
         remotes = Remotes(configuration, sender, callers)
         steps = ProcedureSteps(database, seal, remotes)
-        await steps.renew()
         retrievals = Retrievals(
             retrieves, Claims(retrieves.table, database, owner, lease), remotes, _receiver(settings)
         )

@@ -120,6 +120,11 @@ class Resource(Generic[S]):
         """Its table, with the schema."""
         return f"{self.schema}.{self.kind}"
 
+    @property
+    def secret_purpose(self) -> str:
+        """What its secret is sealed for."""
+        return f"{self.kind} secret"
+
     def type(self, verb: str) -> str:
         """Return the type of a message."""
         return f"{self.schema}.{self.kind}.{verb}.v1"

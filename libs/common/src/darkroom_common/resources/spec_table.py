@@ -31,7 +31,6 @@ INSERT INTO TABLE AS kept (name, spec COLUMNS) VALUES ($1, $2::text::jsonb VALUE
 ON CONFLICT (name) DO UPDATE
 SET spec = excluded.spec, version = kept.version + 1, updated_at = now() CHANGES
 """
-_SECRETS: Final = "SELECT name, secret FROM TABLE WHERE secret <> '' FOR UPDATE"
 _SEALED: Final = "UPDATE TABLE SET secret = $2 WHERE name = $1"
 _DELETE: Final = "DELETE FROM TABLE WHERE name = $1"
 
@@ -58,7 +57,6 @@ class SpecTable(Generic[S]):
         self._database = database
         self._seal = seal
         self._check = check
-        self._purpose = f"{resource.kind} secret"
         self._logged: dict[str, tuple[str, ...]] = {}
 
     def _sql(self, statement: str, resource: Resource[Any] | None = None) -> str:
@@ -101,7 +99,9 @@ class SpecTable(Generic[S]):
         return Stored(row["name"], spec, row["version"], secret, unreadable, row["id"])
 
     def _opened(self, secret: str) -> str:
-        return str(self._sealer.open(secret, purpose=self._purpose)) if secret else ""
+        return (
+            str(self._sealer.open(secret, purpose=self.resource.secret_purpose)) if secret else ""
+        )
 
     @property
     def _sealer(self) -> Seal:
@@ -165,7 +165,11 @@ class SpecTable(Generic[S]):
             changes = "".join(f", {one} = excluded.{one}" for one in copied)
             await db.execute(statement.replace("CHANGES", changes), name, text)
             if secret is not None:
-                sealed = self._sealer.seal(secret, purpose=self._purpose) if secret else ""
+                sealed = (
+                    self._sealer.seal(secret, purpose=self.resource.secret_purpose)
+                    if secret
+                    else ""
+                )
                 await db.execute(self._sql(_SEALED), name, sealed)
             await self._log(db, by, name, before, text)
         return before is None
@@ -187,23 +191,6 @@ class SpecTable(Generic[S]):
                     raise InUse(use.reason)
             await db.execute(self._sql(_DELETE), name)
             await self._log(db, by, name, before, None)
-
-    async def renew_secrets(self) -> int:
-        """Seal secrets under the current key that are not; return how many were."""
-        renewed = 0
-        async with self._database.transaction() as db:
-            for row in await db.fetch(self._sql(_SECRETS)):
-                if self._sealer.is_current(row["secret"]):
-                    continue
-                try:
-                    opened = self._opened(row["secret"])
-                except Unsealable as error:
-                    log.error("secret.unreadable", name=row["name"], error=str(error))
-                    continue
-                sealed = self._sealer.seal(opened, purpose=self._purpose)
-                await db.execute(self._sql(_SEALED), row["name"], sealed)
-                renewed += 1
-        return renewed
 
     async def _require_referred(self, db: Connection, spec: S) -> None:
         """Lock what a spec names, so that it is not removed meanwhile."""

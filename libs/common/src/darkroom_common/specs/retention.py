@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from darkroom_common.specs.ae_titles import fits
 
+REMOVAL_PURPOSE: Final = "study removal"
+"""Of the reason of a removal, or of a hold, that is sealed."""
 _DAYS_OF_A_YEAR: Final = 365.25
 
 

@@ -156,11 +156,6 @@ class Accounts:
                 await db.execute(_KEY_SEEN, row["key_id"], SEEN_EVERY)
         return row
 
-    async def reseal(self) -> None:
-        """Seal second factors under the current key of PHI_KEYS."""
-        async with self._database.transaction() as db:
-            await self.second_factor.reseal(db)
-
     async def forget_expired(self) -> None:
         """Drop what no token can refer to any more."""
         async with self._database.transaction() as db:

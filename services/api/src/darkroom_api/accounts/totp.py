@@ -24,7 +24,7 @@ RECOVERY_CODES: Final = 10
 _SECRET_BYTES: Final = 20  # of SHA-1, RFC 4226 section 4
 _RECOVERY_BYTES: Final = 15
 _WINDOW: Final = (0, -1, 1)
-_PURPOSE: Final = "totp"
+PURPOSE: Final = "totp"
 _ISSUER: Final = "Darkroom"
 _CODE: Final = re.compile(rf"\d{{{DIGITS}}}", re.ASCII)
 _BEGIN: Final = (
@@ -47,8 +47,6 @@ _ADD_CODES: Final = (
 _TAKE_RECOVERY: Final = (
     "DELETE FROM api.recovery_code WHERE user_id = $1 AND code_hash = $2 RETURNING true"
 )
-_SEALED: Final = "SELECT user_id, sealed FROM api.totp FOR UPDATE"
-_RESEAL: Final = "UPDATE api.totp SET sealed = $2 WHERE user_id = $1"
 
 
 def code_at(secret: bytes, step: int) -> str:
@@ -94,7 +92,7 @@ class SecondFactor:
         None: there is one in force already.
         """
         secret = secrets.token_bytes(_SECRET_BYTES)
-        sealed = self._seal.seal(base32(secret), purpose=_PURPOSE)
+        sealed = self._seal.seal(base32(secret), purpose=PURPOSE)
         return secret if await db.fetchval(_BEGIN, user_id, sealed) else None
 
     async def confirm(self, db: Connection, user_id: uuid.UUID, code: str) -> list[str] | None:
@@ -128,17 +126,10 @@ class SecondFactor:
         """Remove the second factor; False when there is none."""
         return bool(await db.fetchval(_REMOVE, user_id))
 
-    async def reseal(self, db: Connection) -> None:
-        """Seal under the current key what was sealed under another."""
-        for row in await db.fetch(_SEALED):
-            if not self._seal.is_current(row["sealed"]):
-                value = self._seal.open(row["sealed"], purpose=_PURPOSE)
-                await db.execute(_RESEAL, row["user_id"], self._seal.seal(value, purpose=_PURPOSE))
-
     async def _take(self, db: Connection, user_id: uuid.UUID, row: Any, code: str) -> bool:
         if not _CODE.fullmatch(code):
             return False
-        text = self._seal.open(row["sealed"], purpose=_PURPOSE)
+        text = self._seal.open(row["sealed"], purpose=PURPOSE)
         secret = base64.b32decode(text + "=" * (-len(text) % 8))
         now = int(self._clock.now().timestamp()) // PERIOD
         for step in (now + one for one in _WINDOW):

@@ -32,9 +32,8 @@ from darkroom_common.postgres.listing import Order
 from darkroom_common.postgres.pool import Connection
 from darkroom_common.readers.api import is_held
 from darkroom_common.specs.conflicts import Why
-from darkroom_common.specs.retention import Dated
+from darkroom_common.specs.retention import REMOVAL_PURPOSE, Dated
 
-PURPOSE: Final = "study removal"
 _HOLDS: Final = "/api/v1/legal-holds"
 _HELD: Final = "The study is under legal hold."
 Reason = Annotated[
@@ -159,7 +158,7 @@ def _command(
         action=action,
         study_instance_uid=uid,
         requested_by=principal_of(request.scope).username[:64],
-        sealed=parts_of(request.scope).seal.seal(why, purpose=PURPOSE),
+        sealed=parts_of(request.scope).seal.seal(why, purpose=REMOVAL_PURPOSE),
     )
 
 
@@ -192,7 +191,7 @@ async def hold_study(request: Request, given: HoldRequest) -> Hold:
     parts = parts_of(request.scope)
     uid = (await study_meant(request, given.exam_id)).study_instance_uid
     by = principal_of(request.scope).username[:64]
-    sealed = parts.seal.seal(given.reason, purpose=PURPOSE)
+    sealed = parts.seal.seal(given.reason, purpose=REMOVAL_PURPOSE)
     async with parts.database.transaction() as db:
         await require_authority(db, request)
         if await db.fetchval(_PUT_HOLD, uid, by, sealed) is None:
@@ -209,7 +208,7 @@ async def list_holds(
     seal = parts_of(request.scope).seal
 
     def shown(row: Any) -> Hold:
-        why = seal.open(row["sealed"], purpose=PURPOSE)
+        why = seal.open(row["sealed"], purpose=REMOVAL_PURPOSE)
         return Hold(
             study_instance_uid=row["study_instance_uid"], by=row["by"], at=row["at"], reason=why
         )

@@ -200,21 +200,3 @@ class ProcedureSteps:
                 sorted(FINAL),
             )
             await db.execute(_CHANGE, asked.requested_by, "changed", asked.sop_instance_uid)
-
-    async def renew(self) -> int:
-        """Seal attributes under the current key that are not; return how many were."""
-        renewed = 0
-        async with self.database.transaction() as db:
-            for row in await db.fetch(
-                "SELECT sop_instance_uid, sealed FROM transmit.procedure_step FOR UPDATE"
-            ):
-                if self.seal.is_current(row["sealed"]):
-                    continue
-                opened = self.seal.open(row["sealed"], purpose=PURPOSE)
-                await db.execute(
-                    "UPDATE transmit.procedure_step SET sealed = $2 WHERE sop_instance_uid = $1",
-                    row["sop_instance_uid"],
-                    self.seal.seal(opened, purpose=PURPOSE),
-                )
-                renewed += 1
-        return renewed

@@ -1,0 +1,8 @@
+"""What print keeps that PHI_KEYS opens; its pictures are gone in minutes."""
+
+from typing import Final
+
+from darkroom_common.rekeying import Column, Sealed
+from darkroom_print.printing.orders import PURPOSE
+
+COLUMNS: Final[tuple[Column, ...]] = (Sealed("job", "sealed", PURPOSE),)
