@@ -100,6 +100,20 @@ async def test_pages_by_number_and_what_cannot_be(api: Api) -> None:
     assert (await api.client.get(f"/api/v1/studies?cursor={cursor}")).status_code == 422
 
 
+async def test_a_parameter_that_nobody_knows_is_refused_and_never_passed_over(api: Api) -> None:
+    for path in ("studies", "studies/filters", "transmit/jobs", "senders", "audit-logs", "auth/me"):
+        answer = await api.client.get(f"/api/v1/{path}?patientname=Doe&Page=2")
+        assert answer.status_code == 422, path
+        body = answer.json()
+        assert (body["code"], body["name"]) == (4001, "INVALID_REQUEST")
+        assert [one["field"] for one in body["errors"]] == ["query.patientname", "query.Page"]
+        assert "Doe" not in answer.text
+    odd = await api.client.get("/api/v1/studies?%00%3Cb%3E=1")
+    assert [one["field"] for one in odd.json()["errors"]] == ["query.?"]
+    assert (await api.client.get("/api/v1/auth/oidc/callback?session_state=1")).status_code == 404
+    assert (await api.client.get("/api/v1/health?at=1")).status_code == 200
+
+
 async def test_beyond_ten_thousand_the_total_is_an_estimate(api: Api) -> None:
     await execute(api, ADD_JOBS, 1, 30_000)
     await execute(api, "ANALYZE transmit.job")

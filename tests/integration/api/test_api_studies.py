@@ -178,6 +178,18 @@ async def test_detail_by_either_name(clinic: Api) -> None:
         assert answer.status_code in (404, 422), missing
 
 
+async def test_a_study_whose_accession_number_is_the_path_of_a_route(clinic: Api) -> None:
+    await clinic.seed.add(a_data_set(AccessionNumber="search", PatientName="Path^Taken"))
+    listed = await clinic.client.get("/api/v1/studies", params={"accession_number": "search"})
+    (one,) = listed.json()["data"]
+    assert (one["accession_number"], one["exam_id"]) == ("search", one["study_instance_uid"])
+    shown = await clinic.client.get(f"/api/v1/studies/{one['exam_id']}")
+    assert shown.json()["patient_name"] == "Path^Taken"
+    body = {"exam_ids": ["search"], "new_status": "completed"}  # a body names it as it is
+    done = await clinic.client.post("/api/v1/studies/bulk/update-status", json=body)
+    assert (done.json()["updated"], done.json()["failed"]) == (1, 0)
+
+
 async def test_a_deleted_study_is_nowhere(clinic: Api) -> None:
     async with clinic.seed.database.acquire() as db:
         await db.execute("UPDATE index.study SET status = 'deleted'")

@@ -7,7 +7,7 @@ import pytest
 
 from darkroom_api.accounts.access import ACCESS, access_of
 from darkroom_api.accounts.permissions import EVERYTHING, ROLES, Open, Permission, allows
-from darkroom_api.http.guarded import GuardedRoute, require_listed
+from darkroom_api.http.guarded import GuardedRoute, parameters_of, require_listed
 from darkroom_api.http.openapi import openapi_document
 from darkroom_common.errors import ConfigurationError
 from tests.support.application import an_app
@@ -102,3 +102,25 @@ def test_the_document_gives_every_error_its_form() -> None:
                     assert list(answer["content"]) == ["application/problem+json"], (path, status)
                     problems += 1
     assert problems > 300
+
+
+def test_every_route_of_rest_knows_the_parameters_that_it_documents_and_no_others() -> None:
+    app = an_app()
+    document = openapi_document(app)["paths"]
+    strict = 0
+    for route in app.routes:
+        assert isinstance(route, GuardedRoute)
+        known = parameters_of(route)
+        for method in route.methods or ():
+            is_rest = route.path.startswith("/api/v1/")
+            assert (known is None) == (not is_rest or ACCESS[method, route.path] is Open.PUBLIC), (
+                route.path
+            )
+            if known is not None:
+                said = document[route.path.replace(":path}", "}")][method.lower()]
+                assert known == {
+                    one["name"] for one in said.get("parameters", ()) if one["in"] == "query"
+                }, route.path
+                assert "422" in said["responses"], route.path
+                strict += 1
+    assert strict > 100

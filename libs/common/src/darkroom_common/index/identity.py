@@ -30,11 +30,6 @@ class StudyName:
     study_instance_uid: str
     accession_number: str
 
-    @property
-    def exam_id(self) -> str:
-        """The name by which it is told."""
-        return self.accession_number or self.study_instance_uid
-
 
 async def studies_named(
     db: Connection, keys: PhiKeys, blind: BlindIndex, names: Sequence[str]

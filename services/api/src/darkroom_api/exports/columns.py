@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from darkroom_api.exports.table import Column, Row, Value
+from darkroom_api.studies.named import exam_id_of
 from darkroom_common.index.rows import StudyRow
 from darkroom_common.index.studies import first_text, moment_of
 
@@ -30,7 +31,7 @@ def _attribute(keyword: str) -> Getter:
 
 def _exam_id(exam: Exam) -> str:
     number = first_text(exam.study.attributes, "AccessionNumber")
-    return number or exam.study.study_instance_uid
+    return exam_id_of(exam.study.study_instance_uid, number)
 
 
 def _ordered(exam: Exam) -> Value:

@@ -4,7 +4,10 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
 from fastapi import FastAPI
+from fastapi.dependencies.models import Dependant
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
@@ -36,6 +39,8 @@ PUBLIC_BODY_LIMIT: Final = 64 * 1024
 """The same of who has not signed in."""
 _FIXED: Final = frozenset(path for _, path in ACCESS if "{" not in path)
 _VALIDATE: Final = "/api/v1/validate"
+_REST: Final = "/api/v1/"
+_UNKNOWN: Final = "There is no such parameter here."
 
 
 def limited(receive: Receive, limit: int) -> Receive:
@@ -64,10 +69,12 @@ class GuardedRoute(APIRoute):
         return found, inner
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return what answers, with bodies read by `JsonRequest`."""
-        answer = super().get_route_handler()
+        """Return what answers, with bodies read by `JsonRequest` and parameters that are known."""
+        answer, known = super().get_route_handler(), parameters_of(self)
 
         async def strictly(request: Request) -> Response:
+            if known is not None:
+                _require_known(request, known)
             return await answer(JsonRequest(request.scope, request.receive))
 
         return strictly
@@ -121,6 +128,40 @@ class GuardedRoute(APIRoute):
                 db, scope, Action.ACCESS_DENIED, "route", outcome="failure", details=details
             )
         return answer
+
+
+def parameters_of(route: APIRoute) -> frozenset[str] | None:
+    """Return the query parameters of a route; None where any may stand.
+
+    DICOMweb has its own words for that, and whoever sends a browser back to a public route may add
+    some of theirs (RFC 6749 section 4.1.2).
+    """
+    access = {ACCESS.get((method, route.path)) for method in route.methods or ()}
+    if not route.path.startswith(_REST) or Open.PUBLIC in access:
+        return None
+    return frozenset(_query_names(route.dependant))
+
+
+def _query_names(dependant: Dependant) -> set[str]:
+    found: set[str] = set()
+    for one in dependant.query_params:
+        model = one.field_info.annotation
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            found |= {field.alias or name for name, field in model.model_fields.items()}
+        else:
+            found.add(one.alias)
+    return found.union(*(_query_names(below) for below in dependant.dependencies))
+
+
+def _require_known(request: Request, known: frozenset[str]) -> None:
+    unknown = [name for name in request.query_params if name not in known]
+    if unknown:
+        raise RequestValidationError(
+            [
+                {"type": "extra_forbidden", "loc": ("query", name), "msg": _UNKNOWN}
+                for name in unknown
+            ]
+        )
 
 
 async def _authenticated(scope: Scope) -> Principal:

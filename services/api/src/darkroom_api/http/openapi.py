@@ -34,7 +34,8 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
                 if access is not Open.PUBLIC:
                     operation["security"] = [{_SCHEME: []}]
                 operation["x-permission"] = access.value
-                _complete(operation, public=access is Open.PUBLIC)
+                strict = path.startswith("/api/v1/") and access is not Open.PUBLIC
+                _complete(operation, public=access is Open.PUBLIC, strict=strict)
                 for answer in operation["responses"].values():
                     _as_problem(answer)
         for name in ("HTTPValidationError", "ValidationError"):
@@ -43,12 +44,12 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
     return app.openapi_schema
 
 
-def _complete(operation: dict[str, Any], *, public: bool) -> None:
+def _complete(operation: dict[str, Any], *, public: bool, strict: bool) -> None:
     """Add the errors that a route can answer whatever it does, where it does not say so."""
     statuses = {400, 414, 421, 429, 431, 500, 503}
     if not public:
         statuses |= {401, 403}
-    if "parameters" in operation or "requestBody" in operation:
+    if strict or "parameters" in operation or "requestBody" in operation:  # see `parameters_of`
         statuses.add(422)
     if any(one["in"] == "path" for one in operation.get("parameters", ())):
         statuses.add(404)

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field, WithJsonSchema
 
 from darkroom_api.studies.examinations import Examination, ExamStatus
+from darkroom_api.studies.named import exam_id_of
 from darkroom_common.dicom.json_model import texts
 from darkroom_common.index.fields import BY_KEYWORD
 from darkroom_common.index.rows import Json, SeriesRow, StudyRow
@@ -136,7 +137,7 @@ def study(row: StudyRow, exam: Examination, institution: str) -> dict[str, objec
     known = row.attributes
     accession = text(known, "AccessionNumber")
     return {
-        "exam_id": accession or row.study_instance_uid,
+        "exam_id": exam_id_of(row.study_instance_uid, accession),
         "exam_status": exam.exam_status,
         "exam_source": next(iter(row.calling_ae_titles), ""),
         "order_datetime": moment_of(row),

@@ -1,0 +1,20 @@
+"""The name by which a study is told leads back to it."""
+
+import pytest
+
+from darkroom_api.studies.named import exam_id_of
+
+UID = "1.2.840.1"
+
+
+@pytest.mark.parametrize("number", ["A-1", "2026/17", "searches", "bulk", "..A", "a..b", "ü 1"])
+def test_an_accession_number_is_the_name(number: str) -> None:
+    assert exam_id_of(UID, number) == number
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["", "search", "filters", "export", "bulk/update-status", ".", "..", "a/../b", "1" * 65],
+)
+def test_one_that_a_path_cannot_hold_gives_way_to_the_uid(number: str) -> None:
+    assert exam_id_of(UID, number) == UID
