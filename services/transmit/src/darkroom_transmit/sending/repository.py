@@ -187,18 +187,22 @@ class SendJobs:
 
     @staticmethod
     async def record(db: Connection, results: Sequence[Result]) -> None:
-        """Keep what became of instances. One that is kept already stays as it is."""
-        await db.execute(
-            _RECORD,
-            [result.job_id for result in results],
-            [result.sop_instance_uid for result in results],
-            [_instance_state(result) for result in results],
-            [result.outcome.status for result in results],
-            [result.outcome.reason for result in results],
-            [result.outcome.transfer_syntax_uid for result in results],
-            [result.outcome.verdict is Verdict.WARNED for result in results],
-            [int(result.outcome.verdict is Verdict.SUSPECT) for result in results],
-        )
+        """Keep what became of instances, in this order. One that is kept already stays as it is.
+
+        Of several rows for one instance a statement would take any one.
+        """
+        for some in _one_of_each(results):
+            await db.execute(
+                _RECORD,
+                [result.job_id for result in some],
+                [result.sop_instance_uid for result in some],
+                [_instance_state(result) for result in some],
+                [result.outcome.status for result in some],
+                [result.outcome.reason for result in some],
+                [result.outcome.transfer_syntax_uid for result in some],
+                [result.outcome.verdict is Verdict.WARNED for result in some],
+                [int(result.outcome.verdict is Verdict.SUSPECT) for result in some],
+            )
 
     @staticmethod
     async def progress(db: Connection, job_id: str) -> Progress:
@@ -250,6 +254,18 @@ def _event(row: Row) -> TransmitJobChanged:
         attempt=row["attempts"],
         reason=row["reason"],
     )
+
+
+def _one_of_each(results: Sequence[Result]) -> list[list[Result]]:
+    """Return groups that hold no instance twice; an earlier result is in an earlier group."""
+    groups: list[dict[tuple[str, str], Result]] = []
+    for result in results:
+        key = result.job_id, result.sop_instance_uid
+        group = next((one for one in groups if key not in one), None)
+        if group is None:
+            groups.append(group := {})
+        group[key] = result
+    return [list(group.values()) for group in groups]
 
 
 def _instance_state(result: Result) -> str:
