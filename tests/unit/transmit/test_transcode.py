@@ -57,8 +57,8 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 def canonical(values: Any, dataset: Dataset) -> Any:
     """The values of the stored bits; what lies beyond them means nothing (PS3.5 section 8.1.1)."""
     bits = int(dataset.BitsStored)
-    narrow = np.int16 if bits <= 8 else np.int32 if bits <= 16 else np.int64
-    kept = np.asarray(values).astype(narrow) & ((1 << bits) - 1)
+    narrow = "i2" if bits <= 8 else "i4" if bits <= 16 else "i8"
+    kept: Any = np.asarray(values).astype(narrow) & ((1 << bits) - 1)
     if dataset.get("PixelRepresentation"):
         kept = (kept ^ (1 << (bits - 1))) - (1 << (bits - 1))
     frames = int(dataset.get("NumberOfFrames") or 1)
