@@ -48,6 +48,17 @@ def broker_errors() -> Iterator[None]:
         raise BrokerUnavailable("RabbitMQ: connection lost") from error
 
 
+def heed_cancellation() -> None:
+    """Raise the cancellation of this task that a call to the broker may have forgotten.
+
+    `asyncio.wait_for` of Python 3.11, by which aiormq waits, forgets one that comes at the moment
+    of the answer. Who goes on to wait for ever would never end: nobody cancels twice.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 async def close_quietly(closable: AbstractConnection | AbstractChannel, *, seconds: float) -> None:
     """Close what may be gone already, which is as good."""
     with suppress(BrokerUnavailable), broker_errors():

@@ -8,7 +8,7 @@ from typing import Any, Final
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
 from darkroom_common.amqp.broker import BrokerUnavailable
-from darkroom_common.amqp.connection import broker_errors
+from darkroom_common.amqp.connection import broker_errors, heed_cancellation
 from darkroom_common.amqp.retry import DEAD_AT, REASON, TRACE_HEADERS, attempts_in
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.telemetry.logs import get_logger
@@ -96,6 +96,7 @@ async def collect_session(
             )
             await declared.bind(DEAD_EXCHANGE, routing_key=queue.dead)
             await declared.consume(_taker(take, queue.name), no_ack=False, timeout=10)
+    heed_cancellation()
     closed = asyncio.Event()
     channel.close_callbacks.add(lambda *_: closed.set())
     ended = asyncio.create_task(closed.wait())

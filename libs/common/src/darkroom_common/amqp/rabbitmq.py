@@ -17,7 +17,7 @@ from darkroom_common.amqp.broker import (
     RequestHandler,
 )
 from darkroom_common.amqp.bulk import Outcome
-from darkroom_common.amqp.connection import Link, broker_errors, close_quietly
+from darkroom_common.amqp.connection import Link, broker_errors, close_quietly, heed_cancellation
 from darkroom_common.amqp.consumer import Consumer, Delivery
 from darkroom_common.amqp.dead import DeadLetter, Keep, collect_session
 from darkroom_common.amqp.publisher import Publisher, copy_for, declare_exchanges
@@ -99,6 +99,7 @@ class RabbitSource:
         """Return the first message, or None when the queue is empty."""
         with broker_errors():
             message = await self.declared.get(no_ack=False, fail=False, timeout=10)
+        heed_cancellation()
         return None if message is None else self._take(message)
 
     @asynccontextmanager
@@ -113,6 +114,7 @@ class RabbitSource:
         with broker_errors():
             await self.channel.set_qos(prefetch_count=prefetch)
             await self.declared.consume(on_message, no_ack=False, timeout=10)
+        heed_cancellation()
         yield
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
@@ -292,6 +294,7 @@ class RabbitBroker:
         try:
             with broker_errors():
                 declared = await declare(channel, consumer.queue)
+            heed_cancellation()
             self._in_session[consumer.queue.name] = True
             source = RabbitSource(channel, declared, consumer.queue, self._publisher, self._delays)
             async with asyncio.TaskGroup() as tasks:
@@ -314,6 +317,7 @@ class RabbitBroker:
         consumer.last_delivery = monotonic()
         while True:
             await asyncio.sleep(1)
+            heed_cancellation()
             if channel.is_closed:
                 raise BrokerUnavailable("RabbitMQ: the channel was closed")
             ticks += 1

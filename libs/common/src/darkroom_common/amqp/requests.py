@@ -13,7 +13,7 @@ from opentelemetry.trace import SpanKind
 from pydantic import ValidationError
 
 from darkroom_common.amqp.broker import BrokerUnavailable, NoReply, RequestHandler, Unroutable
-from darkroom_common.amqp.connection import Link, broker_errors, close_quietly
+from darkroom_common.amqp.connection import Link, broker_errors, close_quietly, heed_cancellation
 from darkroom_common.amqp.publisher import declare_exchanges
 from darkroom_common.amqp.retry import TRACE_HEADERS
 from darkroom_common.errors import DependencyUnavailable, PermanentError
@@ -196,6 +196,7 @@ async def answer_session(
             await declared.bind(message.EXCHANGE.value, routing_key=message.TYPE)
         await channel.set_qos(prefetch_count=queue.prefetch)
         await declared.consume(on_message, no_ack=False, timeout=10)
+    heed_cancellation()
     answering()
     closed = asyncio.Event()
     channel.close_callbacks.add(lambda *_: closed.set())
