@@ -1,7 +1,7 @@
 # `make help` lists the targets. CI runs the same ones by .ci/run.
 .DEFAULT_GOAL := help
-.PHONY: help setup run status doctor demo test unit fmt lint type imports check bench bench-api fuzz chaos chart \
-	policies images messages traceability iods clean distclean
+.PHONY: help setup run status doctor demo test unit fmt lint type imports check bench bench-api fuzz \
+	chaos chart chart-lint policies images messages traceability iods clean distclean
 
 BIN := .venv/bin
 WORKERS ?= auto
@@ -79,11 +79,13 @@ chaos: setup ## the long fault tests; they write docs/chaos.md (ARGS="-k f9" for
 
 HELM := .tools/npm/node_modules/.bin/helm
 CHART := infra/helm/darkroom
-chart: ## lint, render and check the Helm chart with each of its values files
+chart-lint: ## lint and render the Helm chart with each of its values files
 	@infra/local/bootstrap.sh chart
 	$(HELM) lint --strict $(CHART)
 	set -e; for values in $(CHART)/values-*.yaml; do \
 		$(HELM) lint --strict $(CHART) --values $$values; done
+
+chart: chart-lint ## chart-lint and the tests of the chart, which `make test` has, too
 	DARKROOM_CHART=1 $(BIN)/pytest tests/contract/test_chart*.py $(ARGS)
 
 policies: setup ## write the chart's copy of the broker's policies from topology.py
