@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,13 +60,16 @@ async def _until_it_listens(port: int) -> None:
 
 
 @asynccontextmanager
-async def orthanc(directory: Path, *, best: bool, sync: bool = True) -> AsyncIterator[Receiver]:
-    """Orthanc of Debian without plugins.
+async def orthanc(
+    directory: Path, *, best: bool, sync: bool = True, plugins: Sequence[Path] = ()
+) -> AsyncIterator[Receiver]:
+    """Orthanc of Debian.
 
     Args:
         directory: is made, and removed at the end.
         best: without Nagle's algorithm, and with a thread for each association.
         sync: whether it fsyncs what it writes, as it does when shipped.
+        plugins: that it loads.
     """
     directory.mkdir()
     port, http_port = free_port(), free_port()
@@ -80,7 +83,7 @@ async def orthanc(directory: Path, *, best: bool, sync: bool = True) -> AsyncIte
         "DicomAlwaysAllowStore": True,
         "DicomCheckCalledAet": False,
         "SyncStorageArea": sync,
-        "Plugins": [],
+        "Plugins": [str(plugin) for plugin in plugins],
     } | ({"DicomThreadsCount": 10} if best else {})
     config = directory / "orthanc.json"
     config.write_text(json.dumps(given))

@@ -1,0 +1,155 @@
+"""P7 of the targets: what a viewer asks of DICOMweb, side by side with Orthanc's."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Final
+
+import httpx
+import pytest
+
+from darkroom_local.engines.ports import LOOPBACK
+from darkroom_local.engines.postgres import PrivatePostgres
+from tests.bench import report
+from tests.bench.receivers import orthanc
+from tests.bench.report import QUICK, ROUNDS, Table
+from tests.bench.senders import make_load, send
+from tests.bench.web_clients import Client, Refused, Request, latency, rate
+from tests.support.services import WITH_SCHEMA, Services, prepare_database
+from tests.support.waiting import until
+
+OBJECTS: Final = 60 if QUICK else 500
+PLUGIN: Final = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+CLIENTS: Final = 10
+MULTIPART: Final = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+OCTETS: Final = 'multipart/related; type="application/octet-stream"; transfer-syntax=*'
+JSON: Final = "application/dicom+json"
+NOTE: Final = (
+    f"{OBJECTS} CT slices of 0.5 MB. Orthanc at its best: TCP_NODELAY, ten threads, no accounts."
+    " Darkroom asks who it is, audits each request durably before it answers (PostgreSQL fsyncs),"
+    " and limits each user. Clients share the cores with both."
+)
+TABLES: list[Table] = []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def page() -> Iterator[None]:
+    """Write the section when all is measured."""
+    yield
+    report.write("DICOMweb", NOTE, TABLES)
+
+
+@pytest.fixture
+async def postgres(engine_directory: Path) -> AsyncIterator[PrivatePostgres]:
+    server = PrivatePostgres(
+        engine_directory / "postgres", fsync=True, settings={"shared_buffers": "512MB"}
+    )
+    async with server.running():
+        yield server
+
+
+@pytest.fixture
+async def services(
+    tmp_path: Path, amqp_url: str, postgres: PrivatePostgres
+) -> AsyncIterator[Services]:
+    await prepare_database(postgres.superuser_url(), *WITH_SCHEMA)
+    made = Services(tmp_path, postgres.superuser_url(), amqp_url)
+    made.extra |= {"LOG_LEVEL": "INFO", "LIMIT_DICOMWEB_BYTES": "100000000000000/hour"}
+    yield made
+    await made.stop()
+
+
+async def uids(base: str, headers: dict[str, str]) -> list[str]:
+    """Return the paths of all instances, when all are indexed."""
+    async with httpx.AsyncClient(base_url=base, timeout=60, headers=headers) as client:
+
+        async def listed() -> list[dict[str, dict[str, list[str]]]] | None:
+            answer = await client.get(f"/dicom-web/instances?limit={OBJECTS}")
+            found: list[dict[str, dict[str, list[str]]]] = answer.json()
+            return found if len(found) == OBJECTS else None
+
+        found = await until(listed, limit=120, retry=(ValueError,))
+    return [
+        f"/dicom-web/studies/{one['0020000D']['Value'][0]}/series"
+        f"/{one['0020000E']['Value'][0]}/instances/{one['00080018']['Value'][0]}"
+        for one in found
+    ]
+
+
+async def signed_in(services: Services) -> dict[str, str]:
+    """Return the headers of the administrator."""
+    who = {"username": "admin", "password": services.admin_password}
+    async with httpx.AsyncClient(base_url=f"http://{LOOPBACK}:{services.http_port}") as client:
+        answer = await client.post("/api/v1/auth/login", json=who)
+    return {"Authorization": f"Bearer {answer.json()['access_token']}"}
+
+
+def asked(instances: list[str]) -> dict[str, tuple[list[Request], int]]:
+    """Return what is asked for, and of how many of it a rate is measured."""
+    series = instances[0].partition("/instances")[0]
+    study = series.partition("/series")[0]
+    uid = study.rpartition("/")[2]
+    many = 200 if QUICK else 2000
+    few = 10 if QUICK else 50
+
+    def each(suffix: str, accept: str) -> list[Request]:
+        return [(one + suffix, {"Accept": accept}) for one in instances]
+
+    return {
+        "instance": (each("", MULTIPART), many),
+        "frame": (each("/frames/1", OCTETS), many),
+        "rendered": (each("/frames/1/rendered", "image/jpeg"), few * 8),
+        "metadata of an instance": (each("/metadata", JSON), many),
+        "metadata of the series": ([(series + "/metadata", {"Accept": JSON})], few),
+        "series": ([(series, {"Accept": MULTIPART})], 2),
+        "QIDO by StudyInstanceUID": (
+            [(f"/dicom-web/studies?StudyInstanceUID={uid}", {"Accept": JSON})],
+            many,
+        ),
+        "QIDO limit=20": ([("/dicom-web/instances?limit=20", {"Accept": JSON})], many // 4),
+        "QIDO series of the study": ([(study + "/series", {"Accept": JSON})], many // 2),
+    }
+
+
+async def test_p7_side_by_side(services: Services, tmp_path: Path) -> None:
+    services.directory.mkdir(exist_ok=True)
+    alone = Table("P7: one client", "ms", against="Orthanc")
+    together = Table(f"P7: {CLIENTS} clients", "requests/s", against="Orthanc")
+    TABLES.extend((alone, together))
+    load = make_load(tmp_path / "load", objects=OBJECTS, associations=1, side=512)
+    async with orthanc(tmp_path / "orthanc", best=True, plugins=[PLUGIN]) as peer:
+        await services.start("ingest", "metadata", "api")
+        sides: dict[str, tuple[int, dict[str, str]]] = {
+            "Orthanc": (peer.http_port, {}),
+            "Darkroom": (services.http_port, await signed_in(services)),
+        }
+        paths = {}
+        for (name, (port, sent)), dicom in zip(
+            sides.items(), (peer.port, services.dicom_port), strict=True
+        ):
+            await send(load, dicom, best=True)
+            paths[name] = asked(await uids(f"http://{LOOPBACK}:{port}", sent))
+        for kind in paths["Darkroom"]:
+            for _ in range(ROUNDS):
+                for name, (port, sent) in sides.items():
+                    requests, many = paths[name][kind]
+                    await asyncio.to_thread(
+                        _measure, partial(Client, port, sent), requests, many, name, kind
+                    )
+
+
+def _measure(
+    connect: "partial[Client]", requests: list[Request], many: int, name: str, kind: str
+) -> None:
+    alone, together = TABLES
+    client = connect()
+    try:
+        rate(connect, list(islice(cycle(requests), 2 * CLIENTS)), CLIENTS)  # warm
+        alone.add(name, kind, latency(client, islice(cycle(requests), max(2, many // 10))))
+        together.add(name, kind, rate(connect, list(islice(cycle(requests), many)), CLIENTS))
+    except Refused as error:
+        alone.leave_out(name, f"{kind}: {error}")
+    finally:
+        client.close()
