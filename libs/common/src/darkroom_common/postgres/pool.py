@@ -57,6 +57,24 @@ CLASHES: Final = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 CLASH_ATTEMPTS: Final = 5
 
 
+class _Lent(asyncpg.Connection):
+    """A connection whose session is put back as it was only when that may have changed.
+
+    That is a statement of its own, which takes as long as most of ours do.
+    """
+
+    unchanged = False
+
+    def leave(self) -> None:
+        """Say that this time nothing of the session is changed."""
+        self.unchanged = True
+
+    def get_reset_query(self) -> str:
+        """Return what undoes changes of the session."""
+        unchanged, self.unchanged = self.unchanged, False
+        return "" if unchanged else str(super().get_reset_query())
+
+
 class Unstorable(PermanentError):
     """A value cannot be kept: NUL in a text, a number out of range. Trying again cannot help."""
 
@@ -103,6 +121,7 @@ class Database:
                     timeout=min(_CONNECT_SECONDS, self._seconds),
                     command_timeout=self._seconds,
                     max_inactive_connection_lifetime=300,
+                    connection_class=_Lent,
                     server_settings={
                         "application_name": f"darkroom-{self._service}",
                         "jit": "off",  # compiling costs more than any of our statements
@@ -125,6 +144,17 @@ class Database:
             Unstorable: it will never take a value.
         """
         async with self._lent(_WORK) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def single(self) -> AsyncIterator[Connection]:
+        """Lend a connection for single statements, none of which changes anything of the session.
+
+        Raises:
+            DependencyUnavailable, Unstorable: as `acquire`.
+        """
+        async with self._lent(_WORK) as connection:
+            _leave(connection)
             yield connection
 
     @asynccontextmanager
@@ -171,7 +201,7 @@ class Database:
             DependencyUnavailable: as `acquire`.
             Unstorable: as `acquire`.
         """
-        async with self.acquire() as connection:
+        async with self.single() as connection:
             transaction = connection.transaction(readonly=readonly)
             await transaction.start()
             try:
@@ -219,6 +249,10 @@ async def open_database(
         yield database
     finally:
         await database.close()
+
+
+def _leave(connection: Any) -> None:
+    connection.leave()
 
 
 def the_row(row: asyncpg.Record | None) -> asyncpg.Record:
