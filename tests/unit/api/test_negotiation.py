@@ -40,7 +40,7 @@ def test_what_is_offered_can_be_made() -> None:
         (IMPLICIT, RANGE.format(OCTETS) + f"; transfer-syntax={EXPLICIT}", FrameForm(OCTETS)),
         (EXPLICIT, "image/jpeg", FrameForm("image/jpeg", (f"{_4}70",), single=True)),
         (f"{_4}50", "image/jpeg", FrameForm("image/jpeg", single=True)),
-        (f"{_4}110", RANGE.format(OCTETS), None),
+        (f"{_4}110", RANGE.format(OCTETS), FrameForm(OCTETS, (EXPLICIT,))),
         (f"{_4}110", RANGE.format(OCTETS) + "; transfer-syntax=*", FrameForm(OCTETS)),
         ("1.2.3", RANGE.format(OCTETS), None),
         ("1.2.3", "*/*", FrameForm(OCTETS)),
@@ -65,7 +65,7 @@ def test_objects() -> None:
     assert asked(f"{dicom}; transfer-syntax={EXPLICIT}", J2K) == (EXPLICIT,)
     both = f"{dicom}; transfer-syntax={RLE};q=0.1, {dicom}; transfer-syntax={EXPLICIT}"
     assert asked(both, J2K) == (EXPLICIT, RLE)
-    assert asked(f"{dicom}; transfer-syntax={EXPLICIT}", f"{_4}110") is None
+    assert asked(f"{dicom}; transfer-syntax={EXPLICIT}", f"{_4}102") is None
     assert asked(f"{dicom}; transfer-syntax=1.2.3", J2K) is None
 
 

@@ -26,13 +26,16 @@ JPEG_BASELINE: Final = f"{_4}50"
 JPEG_LS_LOSSLESS: Final = f"{_4}80"
 HTJ2K_LOSSLESS: Final = f"{_4}201"
 ALWAYS_LOSSY: Final = frozenset({f"{_4}50", f"{_4}51"})
-PERHAPS_LOSSY: Final = frozenset({*ALWAYS_LOSSY, f"{_4}81", f"{_4}91", f"{_4}203"})
+JPEG_XL: Final = frozenset({f"{_4}110", f"{_4}111", f"{_4}112"})
+PERHAPS_LOSSY: Final = frozenset(
+    {*ALWAYS_LOSSY, f"{_4}81", f"{_4}91", f"{_4}111", f"{_4}112", f"{_4}203"}
+)
 """Syntaxes that can hold lossy frames: what comes in them is never compressed again."""
 _JPEG: Final = frozenset({f"{_4}50", f"{_4}51", f"{_4}57", JPEG_LOSSLESS_SV1})
 _JPEG_LS: Final = frozenset({f"{_4}80", f"{_4}81"})
 _JPEG_2000: Final = frozenset({JPEG_2000_LOSSLESS, f"{_4}91"})
 _HTJ2K: Final = frozenset({f"{_4}201", f"{_4}202", f"{_4}203"})
-DECODABLE: Final = frozenset({RLE, *_JPEG, *_JPEG_LS, *_JPEG_2000, *_HTJ2K})
+DECODABLE: Final = frozenset({RLE, *_JPEG, *_JPEG_LS, *_JPEG_2000, *_HTJ2K, *JPEG_XL})
 ENCODABLE: Final = frozenset(
     {JPEG_2000_LOSSLESS, JPEG_LOSSLESS_SV1, JPEG_LS_LOSSLESS, HTJ2K_LOSSLESS, RLE}
 )
@@ -159,7 +162,7 @@ def native_frame(data: memoryview | bytes, pixels: Pixels) -> Frame:
 def decoded_pixels(pixels: Pixels, syntax: str) -> Pixels:
     """Return what describes the frames that `decode_frame` gives."""
     photometric = pixels.photometric
-    if photometric in UNDONE:
+    if photometric in UNDONE or (syntax in JPEG_XL and pixels.samples == _COLOURS):
         photometric = "RGB"  # the codestream says so and its decoder undoes it
     elif photometric == "YBR_FULL_422" and syntax != RLE:
         photometric = "YBR_FULL"  # chrominance comes out in full resolution
@@ -220,6 +223,8 @@ def decoded(
         return frame
     if syntax in _JPEG_2000:
         return imagecodecs.jpeg2k_decode(data, numthreads=1)
+    if syntax in JPEG_XL:
+        return imagecodecs.jpegxl_decode(data, numthreads=1)
     if syntax in _HTJ2K:
         return imagecodecs.htj2k_decode(data)
     raise ValueError("its transfer syntax cannot be decoded")

@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 from pydicom.dataset import Dataset
+from pydicom.encaps import get_frame
 from pydicom.pixels.decoders.base import Decoder, DecodeRunner, get_decoder
 
 from darkroom_common.dicom.syntaxes import RLE
@@ -18,7 +19,7 @@ _PLUGIN: Final = "imagecodecs"
 _MAX_SAMPLES: Final = 1 << 28  # of one frame
 _KEYWORDS: Final = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 DECODER_DEPENDENCIES: Final = dict.fromkeys(
-    codecs.DECODABLE - {RLE}, (_PLUGIN,)
+    codecs.DECODABLE - {RLE, *codecs.JPEG_XL}, (_PLUGIN,)
 )  # the name that pydicom wants of a plugin
 
 
@@ -70,6 +71,8 @@ def stored_values(dataset: Dataset, frame: int) -> tuple[Samples, str]:
     """
     _check(dataset, frame)
     syntax = str(dataset.file_meta.get("TransferSyntaxUID") or "")
+    if syntax in codecs.JPEG_XL:
+        return _of_jpeg_xl(dataset, frame, syntax)
     try:
         decoder, plugin = _decoder(syntax)
     except (NotImplementedError, ValueError) as error:
@@ -82,6 +85,21 @@ def stored_values(dataset: Dataset, frame: int) -> tuple[Samples, str]:
         raise Unrenderable("its pixels cannot be decoded") from error
     native = values.astype(values.dtype.newbyteorder("="), copy=False)
     return native, str(told["photometric_interpretation"])
+
+
+def _of_jpeg_xl(dataset: Dataset, frame: int, syntax: str) -> tuple[Samples, str]:
+    """Return a frame of JPEG XL, for which pydicom has no decoder; its colours become RGB."""
+    try:
+        pixels = codecs.Pixels.of(dataset)
+        body = get_frame(dataset.PixelData, frame - 1, number_of_frames=pixels.frames)
+        values = codecs.decode_frame(body, syntax, pixels)
+        told = codecs.decoded_pixels(pixels, syntax)
+    except MemoryError:
+        raise
+    except Exception as error:  # as above
+        raise Unrenderable("its pixels cannot be decoded") from error
+    signed = values.view(f"<i{values.dtype.itemsize}") if pixels.signed else values
+    return signed.astype(signed.dtype.newbyteorder("="), copy=False), told.photometric
 
 
 def _check(dataset: Dataset, frame: int) -> None:

@@ -38,13 +38,14 @@ def displayed(stored: Samples, header: FrameHeader, window: Window | None = None
     padding = _padding(header)
     if stored.dtype.kind not in "iu" or 8 * stored.dtype.itemsize > _TABLE_BITS:
         return _render(stored.astype(np.float64), stored, header, window, padding)
-    # At most 65536 different values: each is rendered once.
-    info = np.iinfo(stored.dtype)
-    every = np.arange(info.min, info.max + 1, dtype=np.float64)
+    # At most 65536 different values: each that occurs is rendered once.
+    least, greatest = int(stored.min()), max(int(stored.max()), -1)
+    every = np.arange(least, greatest + 1, dtype=np.float64)
     table = _render(every, stored, header, window, padding)
-    if info.min < 0:
-        table = np.roll(table, info.min)  # entry -1 is the last one
-        stored = stored.view(f"u{stored.dtype.itemsize}")
+    if least > 0:
+        table = np.concatenate((np.zeros(least, np.float32), table))
+    elif least < 0:
+        table = np.roll(table, least)  # entry -1 is the last one
     shown: Shown = table[stored]
     return shown
 

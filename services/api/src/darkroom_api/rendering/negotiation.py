@@ -20,7 +20,7 @@ MADE_FRAMES: Final = {
 """What frames can be made into, by media type; the default of it first (table 8.7.3-5)."""
 DECODED: Final = frozenset(
     {RLE, *(f"{_4}{n}" for n in ("50", "51", "57", "70", "80", "81", "90", "91", "201", "202"))}
-    | {f"{_4}203"}
+    | {f"{_4}{n}" for n in ("110", "111", "112", "203")}
 )
 """Transfer syntaxes that can be decoded, of those whose frames are compressed."""
 MADE_OBJECTS: Final = (
