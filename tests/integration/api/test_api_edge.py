@@ -13,7 +13,10 @@ from tests.support.services import Services
 APP = "https://app.hospital.example"
 NAME = "darkroom.hospital.example"
 NINE = "accept,accept-encoding,authorization,content-type,dnt,origin,user-agent,x-csrftoken"
-EXPOSED = {"Link", "X-Total-Count", "ETag", "Warning", "Location", "Retry-After", "X-Request-Id"}
+EXPOSED = {
+    *("Link", "X-Total-Count", "ETag", "Warning", "Location", "Retry-After", "X-Request-Id"),
+    *("Content-Location", "Content-Range", "Accept-Ranges", "Digest", "Repr-Digest"),
+}
 REQUEST = {
     "access-control-request-method": "PATCH",
     "access-control-request-headers": f"{NINE},x-requested-with,if-match",

@@ -15,6 +15,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+_APART: Final = 1 << 16
+"""Bytes of a body that are not copied to stand in one piece with what is around them."""
 _NO_BODY: Final = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 _RETRY_AFTER: Final = (b"retry-after", b"1")
 _AGAIN: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
@@ -184,7 +186,7 @@ class Exchange:
     def _send_body(self, body: bytes, *, more: bool) -> None:
         if self._lost:  # meanwhile
             return
-        parts = [self._start or b""]
+        parts = [self._start] if self._start else []
         self._start, self.begun = None, True
         if self._silent:
             body = b""
@@ -199,7 +201,10 @@ class Exchange:
             parts += [] if more else [b"0\r\n\r\n"]
         else:
             parts.append(body)
-        self._line.write(b"".join(parts))
+        if len(body) < _APART:
+            parts = [b"".join(parts)]
+        for part in parts:
+            self._line.write(part)
         if not more:
             self._over.set()
             self._news.set()

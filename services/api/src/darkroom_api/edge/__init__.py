@@ -1,1 +1,1 @@
-"""Where a request comes from and under which name it was sent: what is decided before any route."""
+"""What is decided of a request beside its route: whence it comes, where it goes, how much of it."""

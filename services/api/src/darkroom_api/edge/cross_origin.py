@@ -30,6 +30,11 @@ EXPOSED: Final = (
     "Location",
     "Retry-After",
     "X-Request-Id",
+    "Content-Location",
+    "Content-Range",
+    "Accept-Ranges",
+    "Digest",
+    "Repr-Digest",
 )
 KEPT_SECONDS: Final = 600
 """A preflight's answer, by the browser."""

@@ -174,6 +174,8 @@ async def _http(request: Request, error: Exception) -> Response:
     headers = dict(error.headers or {})
     if code is Code.METHOD_NOT_ALLOWED:
         headers["Allow"] = ", ".join(_methods(request))
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers={"Allow": headers["Allow"]})
     return answer(request, ApiError(error.status_code, code, _TEXT[code], headers=headers))
 
 
@@ -183,7 +185,9 @@ def _methods(request: Request) -> list[str]:
     for route in request.app.routes:
         if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
             found |= route.methods or set()
-    return sorted(found)
+    if "GET" in found:
+        found.add("HEAD")
+    return sorted(found | {"OPTIONS"})
 
 
 async def _search_too_long(request: Request, error: Exception) -> Response:

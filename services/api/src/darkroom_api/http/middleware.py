@@ -17,6 +17,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from darkroom_api.edge.edge import Edge
+from darkroom_api.edge.head import answer_head
 from darkroom_api.http.deadline import BETWEEN_PARTS, Deadline, begin
 from darkroom_api.http.errors import (
     PROBLEM,
@@ -80,7 +81,10 @@ class RequestScope:
                     await answer.reply(204, preflight)
                 else:
                     async with begin(scope) as answer.deadline:
-                        await self._app(scope, receive, answer.send)
+                        if method == "HEAD":
+                            await answer_head(self._app, scope, receive, answer.send)
+                        else:
+                            await self._app(scope, receive, answer.send)
             except TimeoutError:
                 await self._late(answer)
             except Exception as error:  # noqa: BLE001 - the last place that can answer

@@ -1,7 +1,6 @@
 """Kinds of responses that the routes share."""
 
 import asyncio
-import re
 import zlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -11,13 +10,12 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from darkroom_api.http.errors import ApiError, Code
+from darkroom_api.edge.ranges import content_range, ranges_of
 
 DICOM_JSON: Final = "application/dicom+json"
 SMALL: Final = 1024
 SLOW: Final = 128 * 1024
 _GZIP: Final = 16 + zlib.MAX_WBITS
-_RANGE: Final = re.compile(r"^bytes=(\d{0,18})-(\d{0,18})$")
 _LEVEL: Final = 1  # on a local network the time counts more than the last percent
 
 
@@ -102,32 +100,17 @@ class Part:
 
 
 def ranged(request: Request, size: int, etag: str = "") -> Part:
-    """Return what a request wants of a body of `size` bytes (RFC 9110 section 14).
+    """Return what a request wants of a body of `size` bytes, of which one range is answered.
 
-    One range of bytes is answered; what is none, or several, means all.
-
-    With `If-Range` a range counts for the body of this `etag` alone.
+    Several ranges mean all of it. With `If-Range` a range counts for the body of this `etag` alone.
 
     Raises:
         ApiError: 416, it lies outside of the body.
     """
-    headers = {"accept-ranges": "bytes"}
-    first, last, status = 0, size - 1, 200
-    same = request.headers.get("if-range", etag) == etag
-    found = _RANGE.match(request.headers.get("range", "")) if same else None
-    if found is not None and found.group() != "bytes=-":
-        low, high = found.groups()
-        first = int(low) if low else max(0, size - int(high))
-        last = min(int(high), size - 1) if low and high else size - 1
-        if (high and low and int(high) < int(low)) or first >= size or (not low and int(high) == 0):
-            raise ApiError(
-                416,
-                Code.RANGE_NOT_SATISFIABLE,
-                "The range lies outside of the value.",
-                headers={"Content-Range": f"bytes */{size}"},
-            )
-        status = 206
-        headers["content-range"] = f"bytes {first}-{last}/{size}"
-    length = last - first + 1
-    headers["content-length"] = str(length)
-    return Part(first, length, status, headers)
+    headers, status, part = {"accept-ranges": "bytes"}, 200, (0, size)
+    wanted = ranges_of(request, size, etag)
+    if len(wanted) == 1:
+        status, part = 206, wanted[0]
+        headers["content-range"] = content_range(part, size)
+    headers["content-length"] = str(part[1])
+    return Part(*part, status, headers)
