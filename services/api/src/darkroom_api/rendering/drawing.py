@@ -6,7 +6,6 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image as Pillow
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
@@ -17,6 +16,8 @@ from darkroom_api.rendering.appearance import GIF, Appearance, Viewport
 from darkroom_api.rendering.encoding import animated, encoded
 from darkroom_api.rendering.exchange import Picture
 from darkroom_api.rendering.legend import annotate
+from darkroom_api.rendering.presentation.state import PresentationState
+from darkroom_api.rendering.scaling import scaled
 from darkroom_api.rendering.stored_frames import frame_bytes
 from darkroom_common.dicom.charset import NOTHING_ASSUMED
 from darkroom_common.dicom.stored import PIXELS, StoredObject
@@ -24,7 +25,7 @@ from darkroom_common.dicom.syntaxes import EXPLICIT_LITTLE, NATIVE, VIDEO
 from darkroom_common.pixels.decoding import stored_values
 from darkroom_common.pixels.faults import Unrenderable
 from darkroom_common.pixels.image import Image, prepared, render
-from darkroom_common.pixels.samples import Samples, is_colour
+from darkroom_common.pixels.samples import Samples
 
 Shown = npt.NDArray[np.float32]
 Octets = npt.NDArray[np.uint8]
@@ -35,8 +36,13 @@ _MOST_SAMPLES: Final = 1 << 28
 _VRS: Final = {0x7FE00008: "OF", 0x7FE00009: "OD", 0x7FE00010: "OW"}
 
 
-def draw(stored: StoredObject, picture: Picture) -> bytes:
+def draw(stored: StoredObject, picture: Picture, state: StoredObject | None = None) -> bytes:
     """Return an image.
+
+    Args:
+        stored: the image.
+        picture: what is made of it.
+        state: the presentation state that it is shown by.
 
     Raises:
         NoSuchFrame: there are fewer.
@@ -55,7 +61,7 @@ def draw(stored: StoredObject, picture: Picture) -> bytes:
     del dataset[tag]
     prepared(found, NOTHING_ASSUMED)
     frames = frame_bytes(stored, values)
-    source = _Source(dataset, tag, stored.transfer_syntax_uid)
+    source = _Source(dataset, tag, stored.transfer_syntax_uid, _read_state(state))
     pictures = (
         source.drawn(number, body, picture.appearance)
         for number, body in zip(numbers, frames, strict=True)
@@ -63,6 +69,12 @@ def draw(stored: StoredObject, picture: Picture) -> bytes:
     if picture.kind == GIF:
         return animated(pictures, dataset)
     return encoded(next(pictures), dataset, picture.kind, picture.appearance)
+
+
+def _read_state(state: StoredObject | None) -> PresentationState | None:
+    if state is None:
+        return None
+    return PresentationState(prepared(state.data_set(), NOTHING_ASSUMED))
 
 
 def _numbers(dataset: Dataset, picture: Picture) -> tuple[int, ...]:
@@ -89,10 +101,14 @@ class _Source:
     dataset: Dataset
     tag: int
     syntax: str
+    state: PresentationState | None = None
 
     def drawn(self, number: int, body: bytes, appearance: Appearance) -> Octets:
         """Return a frame, from 0, as (rows, columns) or (rows, columns, 3)."""
         values = self._values(body)
+        if self.state is not None:
+            octets = self.state.show(values, self.dataset, number + 1, appearance.viewport)
+            return annotate(octets, self.dataset, number + 1, appearance.annotations)
         image = render(values, self.dataset, number + 1, appearance.window)
         shown = image.pixels if appearance.viewport is None else fitted(image, appearance.viewport)
         octets = np.rint(shown * np.float32(_WHITE)).astype(np.uint8)
@@ -136,20 +152,9 @@ def fitted(image: Image, viewport: Viewport) -> Shown:
         max(1, min(viewport.rows, round((bottom - top) * image.aspect * scale))),
     )
     box = (left, top, right, bottom)
-    pixels = image.pixels[..., np.newaxis] if not is_colour(image.pixels) else image.pixels
-    planes = [_resized(pixels[..., sample], size, box) for sample in range(pixels.shape[2])]
-    shown = planes[0] if len(planes) == 1 else np.stack(planes, axis=-1)
+    shown = scaled(image.pixels, size, box)
     if math.copysign(1.0, width) < 0:
         shown = shown[:, ::-1]
     if math.copysign(1.0, height) < 0:
         shown = shown[::-1]
     return shown
-
-
-def _resized(plane: Shown, size: tuple[int, int], box: tuple[float, float, float, float]) -> Shown:
-    whole = box == (0.0, 0.0, float(plane.shape[1]), float(plane.shape[0]))
-    if whole and size == (plane.shape[1], plane.shape[0]):
-        return plane
-    source = Pillow.fromarray(np.ascontiguousarray(plane))
-    made = source.resize(size, Pillow.Resampling.BILINEAR, box=box)
-    return np.clip(np.asarray(made, np.float32), 0.0, 1.0)

@@ -43,10 +43,15 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class RenderTask:
-    """Render an image."""
+    """Render an image.
+
+    Attributes:
+        state: the presentation state that it is shown by.
+    """
 
     place: Place
     picture: Picture
+    state: Place | None = None
 
 
 @dataclass(frozen=True, slots=True)

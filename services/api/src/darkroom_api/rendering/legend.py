@@ -1,5 +1,6 @@
 """What is written on an image (PS3.18 section 8.3.5.1.2). Runs in workers."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -41,17 +42,18 @@ def annotate(
     if not wanted:
         return picture
     size = max(_SMALLEST, picture.shape[0] // _SHARE)
-    step = round(size * _LINE)
+    step = step_of(size)
     picture = picture.copy()
     if Annotation.PATIENT in wanted:
         lines = _lines(_PATIENT, dataset)
-        _write(picture, lines, size, step, top=step // 4)
+        write_lines(picture, lines, size, top=step // 4, left=size // 2)
     if Annotation.TECHNIQUE in wanted:
         modality = str(dataset.get("Modality") or "")
         lines = _lines(_TECHNIQUE[""], dataset) + _lines(_TECHNIQUE.get(modality, ""), dataset)
         if int(frame) > 1:
             lines = (*lines, f"{frame}")
-        _write(picture, lines, size, step, top=picture.shape[0] - step * len(lines) - step // 4)
+        top = picture.shape[0] - step * len(lines) - step // 4
+        write_lines(picture, lines, size, top=top, left=size // 2)
     return picture
 
 
@@ -65,11 +67,25 @@ def _lines(template: str, dataset: Dataset) -> tuple[str, ...]:
     )
 
 
-def _write(picture: Octets, lines: tuple[str, ...], size: int, step: int, *, top: int) -> None:
-    margin = size // 2
+def step_of(size: int) -> int:
+    """Return the rows from one line to the next, of letters of this size."""
+    return round(size * _LINE)
+
+
+def write_lines(picture: Octets, lines: Sequence[str], size: int, *, top: int, left: int) -> None:
+    """Write lines on a picture, as far as they fit.
+
+    Args:
+        picture: is changed.
+        lines: one below the other.
+        size: of letters.
+        top: of the first line.
+        left: of all.
+    """
+    step = step_of(size)
     for number, line in enumerate(lines):
         start = max(0, top + number * step)
-        part = picture[start : start + step, margin : picture.shape[1] - margin]
+        part = picture[start : start + step, left : picture.shape[1] - size // 2]
         if min(part.shape[:2]) < 1:
             continue
         mask = draw_line(line, rows=part.shape[0], columns=part.shape[1], size=size).mask

@@ -94,16 +94,18 @@ class Rendering:
         self.ahead = Ahead()
         self.limit = limit
 
-    async def image(self, one: StoredInstance, picture: Picture) -> bytes:
-        """Return a rendered image.
+    async def image(
+        self, one: StoredInstance, picture: Picture, state: StoredInstance | None = None
+    ) -> bytes:
+        """Return a rendered image, shown by a presentation state if one is given.
 
         Raises:
             NoSuchFrame: the object has fewer.
             CannotMake, DecoderFailed: see there.
             ObjectMissing, StoreUnavailable, DependencyUnavailable: as the store; no worker.
         """
-        task = RenderTask(_place(one), picture)
-        key = key_of([one], picture)
+        task = RenderTask(_place(one), picture, None if state is None else _place(state))
+        key = key_of([one] if state is None else [one, state], picture)
         found = self._cache.get(key)
         if found is None:
             async with self._answer(task, self.limit) as (held, made):

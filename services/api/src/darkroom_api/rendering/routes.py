@@ -13,6 +13,8 @@ from darkroom_api.dicomweb.address import dicomweb_url, in_path, instance_url, s
 from darkroom_api.dicomweb.multipart import Framing
 from darkroom_api.dicomweb.retrieving.objects import MULTIPART_TYPE
 from darkroom_api.dicomweb.retrieving.pixels import frame_numbers
+from darkroom_api.dicomweb.retrieving.video import KINDS as VIDEOS
+from darkroom_api.dicomweb.retrieving.video import send_video
 from darkroom_api.http.deadline import wait_for_another
 from darkroom_api.http.documented import body, errors, parameter
 from darkroom_api.http.errors import ApiError, Code, bad_request, cannot_be_made, not_acceptable
@@ -22,9 +24,11 @@ from darkroom_api.rendering import appearance as appearances
 from darkroom_api.rendering.appearance import GIF, KINDS, InvalidParameter
 from darkroom_api.rendering.exchange import Picture
 from darkroom_api.rendering.negotiation import image_form
+from darkroom_api.rendering.presentation.images import STATES, images_of
 from darkroom_api.rendering.rendering import key_of
 from darkroom_api.rendering.streams import told
 from darkroom_common.clock import SYSTEM_CLOCK
+from darkroom_common.dicom.syntaxes import VIDEO
 from darkroom_common.index.rows import StoredInstance
 
 _PRIVATE: Final = "private, no-cache"
@@ -33,8 +37,23 @@ _LEFT_OUT: Final = "that cannot be rendered are left out, and named behind the l
 _LOOK_SECONDS: Final = 3.0
 _LOOK_BYTES: Final = 1 << 20
 """Of the images of a study or series that are rendered before the answer begins."""
+_NO_WINDOW: Final = "A presentation state has a window of its own."
 _TRIED: Final = 8
 """Instances of a series or study of which a thumbnail is tried."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """An image that is to be made of an instance, shown by a presentation state if there is one."""
+
+    one: StoredInstance
+    picture: Picture
+    state: StoredInstance | None = None
+
+    @property
+    def bytes_of(self) -> tuple[StoredInstance, ...]:
+        """What it is made of."""
+        return (self.one,) if self.state is None else (self.one, self.state)
 
 
 async def rendered(request: Request) -> Response:
@@ -45,30 +64,66 @@ async def rendered(request: Request) -> Response:
         raise _bad(error) from error
     frames = _frames(request)
     instances = await stored(request)
+    if len(instances) == 1 and instances[0].transfer_syntax_uid in VIDEO and frames is None:
+        return await send_video(request, instances[0], accepted(request))
     form = image_form(accepted(request), one=len(instances) == 1)
     if form is None:
         raise not_acceptable([*KINDS, f'{MULTIPART_TYPE}; type="{KINDS[0]}"'])
     picture = Picture(frames, form.kind, asked)
-    key = key_of(instances, picture)
+    wanted = await _wanted(request, instances, picture)
+    key = key_of([one for each in wanted for one in each.bytes_of], picture)
     if known := _unless_known(request, key):
         return known
-    several = frames is not None and len(frames) > 1 and form.kind != GIF
-    if form.single and not several:
-        return _answer(await _image(request, instances[0], picture), picture, key)
-    return await _several(request, instances, picture, key)
+    if len(wanted) == 1 and form.single:
+        return await send_image(request, wanted[0])
+    return await _several(request, wanted, picture.kind, key)
 
 
-async def _several(
-    request: Request, instances: Sequence[StoredInstance], picture: Picture, key: bytes
-) -> Response:
+async def _wanted(
+    request: Request, instances: Sequence[StoredInstance], picture: Picture
+) -> list[Wanted]:
+    """Return an image for each instance, or for each frame that is named; a GIF holds them all.
+
+    Of a presentation state they are the images that it is of (PS3.18 section 10.4.1.1.3).
+    """
+    found: list[Wanted] = []
+    named = "instance" in request.path_params
+    for one in instances:
+        if named and picture.frames is None and one.sop_class_uid in STATES:
+            if picture.appearance.window is not None:
+                raise bad_request(_NO_WINDOW, ("window", _NO_WINDOW))
+            images = await images_of(parts_of(request.scope).reader, one)
+            found += [
+                Wanted(each.one, each_picture, one)
+                for each in images
+                for each_picture in _split(replace(picture, frames=each.frames))
+            ]
+        else:
+            found += [Wanted(one, each_picture) for each_picture in _split(picture)]
+    return found
+
+
+async def send_image(request: Request, wanted: Wanted) -> Response:
+    """Return one image by itself, unless the client has it already.
+
+    Raises:
+        ApiError: see `image_of`.
+    """
+    key = key_of(wanted.bytes_of, wanted.picture)
+    if known := _unless_known(request, key):
+        return known
+    return _answer(await image_of(request, wanted), wanted.picture, key)
+
+
+async def _several(request: Request, wanted: Sequence[Wanted], kind: str, key: bytes) -> Response:
     """Return several images, and tell of those that are left out, as far as it is known by then.
 
     Raises:
-        ApiError: see `_image`; 406 when there are none.
+        ApiError: see `image_of`; 406 when there are none.
     """
-    framing = Framing(picture.kind)
+    framing = Framing(kind)
     left_out: list[str] = []
-    parts = _parts(request, framing, instances, picture, left_out)
+    parts = _parts(request, framing, wanted, left_out)
     first = await _first(parts)
     if not first.parts:
         raise cannot_be_made("no image of it can be rendered")
@@ -105,7 +160,7 @@ async def thumbnail(request: Request) -> Response:
     fault = cannot_be_made("no image of it can be rendered")
     for one in _from_the_middle(instances):
         try:
-            return _answer(await _image(request, one, picture), picture, key)
+            return _answer(await image_of(request, Wanted(one, picture)), picture, key)
         except ApiError as error:
             if error.code is not Code.NOT_ACCEPTABLE:
                 raise
@@ -134,7 +189,7 @@ def _frames(request: Request) -> tuple[int, ...] | None:
         raise bad_request("Frames are numbers from 1, separated by commas.") from None
 
 
-async def _image(request: Request, one: StoredInstance, picture: Picture) -> bytes:
+async def image_of(request: Request, wanted: Wanted) -> bytes:
     """Return an image.
 
     Raises:
@@ -143,7 +198,7 @@ async def _image(request: Request, one: StoredInstance, picture: Picture) -> byt
     rendering = parts_of(request.scope).rendering
     wait_for_another(request.scope, rendering.limit)
     with told():
-        return await rendering.image(one, picture)
+        return await rendering.image(wanted.one, wanted.picture, wanted.state)
 
 
 @dataclass(frozen=True)
@@ -168,11 +223,7 @@ async def _first(parts: AsyncIterator[bytes]) -> _First:
 
 
 async def _parts(
-    request: Request,
-    framing: Framing,
-    instances: Sequence[StoredInstance],
-    picture: Picture,
-    left_out: list[str],
+    request: Request, framing: Framing, wanted: Sequence[Wanted], left_out: list[str]
 ) -> AsyncIterator[bytes]:
     """Yield a part for each image: one of each instance, or of each frame that is named.
 
@@ -181,23 +232,22 @@ async def _parts(
     (the epilogue of RFC 2046 section 5.1.1).
     """
     base = dicomweb_url(request)
-    first = True
-    for one in instances:
-        for each in _split(picture):
-            where = instance_url(base, one)
-            if each.frames is not None:
-                where += f"/frames/{','.join(str(frame + 1) for frame in each.frames)}"
-            where += "/rendered"
-            try:
-                image = await _image(request, one, each)
-            except ApiError as error:
-                if len(instances) == 1:
-                    raise
-                left_out.append(f"{where}: {error.status} {error.detail}")
-                continue
-            head = framing.head(picture.kind, first=first, length=len(image), location=where)
-            yield head + image
-            first = False
+    first, only = True, len({each.one.id for each in wanted}) == 1
+    for each in wanted:
+        where = instance_url(base, each.one)
+        if each.picture.frames is not None:
+            where += f"/frames/{','.join(str(frame + 1) for frame in each.picture.frames)}"
+        where += "/rendered"
+        try:
+            image = await image_of(request, each)
+        except ApiError as error:
+            if only:
+                raise
+            left_out.append(f"{where}: {error.status} {error.detail}")
+            continue
+        head = framing.head(framing.part_type, first=first, length=len(image), location=where)
+        yield head + image
+        first = False
     if not first:
         yield framing.tail
         if left_out:
@@ -256,7 +306,7 @@ def add(app: FastAPI) -> None:
                 {"name": "frames", "in": "path", "required": True, "schema": {"type": "string"}}
             )
         for what, endpoint, takes, kinds in (
-            ("rendered", rendered, _RENDERED, (*KINDS, MULTIPART_TYPE)),
+            ("rendered", rendered, _RENDERED, (*KINDS, *VIDEOS, MULTIPART_TYPE)),
             ("thumbnail", thumbnail, _THUMBNAIL, KINDS),
         ):
             app.add_api_route(

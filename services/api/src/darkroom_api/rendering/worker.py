@@ -60,8 +60,9 @@ def _pieces(store: ObjectStore, task: Task) -> Pieces:
     hold = partial(_held, store, task.place)
     match task:
         case RenderTask():
-            with hold() as stored:
-                body = draw(stored, task.picture)
+            with ExitStack() as held:
+                state = held.enter_context(_held(store, task.state)) if task.state else None
+                body = draw(held.enter_context(hold()), task.picture, state)
             yield _line(Made(len(body)))
             yield body
         case FramesTask():
