@@ -22,7 +22,9 @@ def rows(kind: str, needed: list[tuple[str, Access]]) -> list[str]:
 
 def render() -> str:
     """Return the generated part."""
-    order = {method: n for n, method in enumerate(("GET", "POST", "PUT", "PATCH", "DELETE"))}
+    order = {
+        method: n for n, method in enumerate(("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+    }
     routes = sorted(ACCESS.items(), key=lambda one: (one[0][1], order[one[0][0]]))
     table = [f"`{method} {path}`<br>{access.value}" for (method, path), access in routes]
     return "\n".join(

@@ -262,7 +262,7 @@ async def test_bulk_data_by_path_and_by_range(api: Api) -> None:
         ("bytes=-10", 206, value[-10:]),
         ("bytes=5-99999999999", 206, value[5:]),
         ("bytes=99999999-", 416, None),
-        ("bytes=9-5", 416, None),
+        ("bytes=9-5", 200, value),
         ("bytes=-0", 416, None),
         ("bytes=0-1,2-3", 200, value),
         ("lines=1-2", 200, value),

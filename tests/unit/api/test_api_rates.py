@@ -26,8 +26,13 @@ def test_every_route_is_of_one_class() -> None:
     assert found["POST", "/api/v1/transmit/jobs"] is Class.DEFAULT
     assert found["POST", "/api/v1/print/jobs/{job}/retry"] is Class.DEFAULT
     assert found["GET", "/api/v1/studies"] is Class.DEFAULT
-    dicomweb = {kind for (_, path), kind in found.items() if path.startswith("/dicom-web")}
+    dicomweb = {
+        kind
+        for (method, path), kind in found.items()
+        if path.startswith("/dicom-web") and method != "OPTIONS"
+    }
     assert dicomweb == {Class.DICOMWEB}
+    assert found["OPTIONS", "/dicom-web/"] is Class.ANONYMOUS
 
 
 @pytest.mark.parametrize(

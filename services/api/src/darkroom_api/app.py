@@ -11,10 +11,11 @@ from darkroom_api.bulk import routes as bulk
 from darkroom_api.conflicts import routes as conflicts
 from darkroom_api.dead_letters import routes as dead_letters
 from darkroom_api.desk import quarantine, reports, shown_settings, verification
-from darkroom_api.dicomweb import metadata
-from darkroom_api.dicomweb.retrieving import objects, values
+from darkroom_api.dicomweb import capabilities, metadata
+from darkroom_api.dicomweb.retrieving import levels, objects, uri, values
 from darkroom_api.dicomweb.searching import routes as search
 from darkroom_api.edge import flags
+from darkroom_api.edge.directory import Directory
 from darkroom_api.exports import routes as exports
 from darkroom_api.http import docs, handlers, health
 from darkroom_api.http.guarded import GuardedRoute, require_listed
@@ -65,9 +66,12 @@ _MODULES: Final = (
     reports,
     shown_settings,
     search,
+    capabilities,
     metadata,
     objects,
     values,
+    levels,
+    uri,
     rendering,
     patients,
     study_editing,
@@ -108,4 +112,5 @@ def create_app(parts: Parts) -> FastAPI:
     for module in _MODULES:
         module.add(app)
     require_listed(app)
+    app.router.middleware_stack = Directory(app)
     return app

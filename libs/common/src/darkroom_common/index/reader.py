@@ -59,7 +59,8 @@ _STUDIES_OF: Final = (  # study_pkey
 )
 _WHERE_STORED: Final = (
     "SELECT i.id, s.study_instance_uid, e.series_instance_uid, i.sop_instance_uid,"
-    " i.sop_class_uid, i.transfer_syntax_uid, i.object_key, i.size, i.data_set_offset, i.sha256"
+    " i.sop_class_uid, i.transfer_syntax_uid, i.object_key, i.size, i.data_set_offset, i.sha256,"
+    " i.pixel_rows, i.pixel_columns, i.bits_allocated, i.number_of_frames"
     " FROM index.study s JOIN index.series e ON e.study_id = s.id"
     " JOIN index.instance i ON i.series_id = e.id WHERE s.status <> 'deleted'"
 )
@@ -277,7 +278,7 @@ class IndexReader:
         self, sql: str, values: list[Any], *, seconds: float | None = None
     ) -> list[asyncpg.Record]:
         try:
-            async with self._database.acquire() as connection:
+            async with self._database.single() as connection:
                 return await connection.fetch(sql, *values, timeout=seconds)
         except asyncpg.ExternalRoutineInvocationError as error:
             raise UnreadableRow("a row cannot be decrypted with PHI_KEYS") from error

@@ -66,6 +66,7 @@ class StoredInstance:
         size: bytes of the data set.
         data_set_offset: bytes of preamble and file meta before it in the object.
         sha256: of the data set.
+        rows, columns, bits_allocated, frames: of its pixels, as its header says.
     """
 
     id: int
@@ -78,6 +79,10 @@ class StoredInstance:
     size: int
     data_set_offset: int
     sha256: bytes
+    rows: int | None = None
+    columns: int | None = None
+    bits_allocated: int | None = None
+    frames: int | None = None
 
     @property
     def object_size(self) -> int:

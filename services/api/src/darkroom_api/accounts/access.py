@@ -157,6 +157,8 @@ ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("GET", _LETTER): _P.DEAD_LETTERS_READ,
     ("POST", _LETTER + "/replay"): _P.DEAD_LETTERS_WRITE,
     ("POST", _LETTER + "/discard"): _P.DEAD_LETTERS_WRITE,
+    ("OPTIONS", "/dicom-web"): Open.PUBLIC,  # SIGNED_IN when OPEN_DOCS is false, as the next
+    ("OPTIONS", "/dicom-web/"): Open.PUBLIC,
     # QIDO-RS
     ("GET", "/dicom-web/studies"): _P.STUDIES_READ,
     ("GET", "/dicom-web/series"): _P.STUDIES_READ,
@@ -164,6 +166,7 @@ ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("GET", _STUDY + "/series"): _P.STUDIES_READ,
     ("GET", _STUDY + "/instances"): _P.STUDIES_READ,
     ("GET", _SERIES + "/instances"): _P.STUDIES_READ,
+    ("GET", "/dicom-web/wado"): _P.STUDIES_READ,
     # WADO-RS
     ("GET", _STUDY): _P.STUDIES_READ,
     ("GET", _STUDY + "/metadata"): _P.STUDIES_READ,
@@ -176,12 +179,18 @@ ACCESS: Final[dict[tuple[str, str], Access]] = {
         for what in ("rendered", "thumbnail")
     },
     ("GET", _INSTANCE + "/metadata"): _P.STUDIES_READ,
+    ("GET", _INSTANCE + "/pixeldata"): _P.STUDIES_READ,
+    ("GET", _STUDY + "/pixeldata"): _P.STUDIES_READ,
+    ("GET", _SERIES + "/pixeldata"): _P.STUDIES_READ,
+    **{("GET", f"{path}/bulkdata"): _P.STUDIES_READ for path in (_STUDY, _SERIES, _INSTANCE)},
     ("GET", _INSTANCE + "/frames/{frames}"): _P.STUDIES_READ,
     ("GET", _INSTANCE + "/bulkdata/{path:path}"): _P.STUDIES_READ,
 }
 """Every route. One that is missing here keeps the service from starting."""
 
-DOCUMENTATION: Final = frozenset({"/docs", "/docs/{asset}", "/openapi.json"})
+DOCUMENTATION: Final = frozenset(
+    {"/docs", "/docs/{asset}", "/openapi.json", "/dicom-web", "/dicom-web/"}
+)
 
 
 def access_of(method: str, path: str, *, open_docs: bool) -> Access | None:

@@ -6,27 +6,30 @@ names none gets the stored one, where PS3.18 section 8.7.3 has Explicit VR Littl
 default (docs/adr says why).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from fastapi import FastAPI
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from darkroom_api.dicomweb.accept import MULTIPART, MediaRange, accepted
-from darkroom_api.dicomweb.address import in_path, stored
+from darkroom_api.dicomweb.address import dicomweb_url, in_path, instance_url, stored
 from darkroom_api.dicomweb.multipart import Framing
-from darkroom_api.dicomweb.retrieving.streaming import (
-    DICOM,
-    dicom_type,
-    object_chunks,
-    object_parts,
-    parts_length,
+from darkroom_api.dicomweb.retrieving.composite import Extent, Piece
+from darkroom_api.dicomweb.retrieving.sending import (
+    CONDITIONAL,
+    boundary_of,
+    etag_of,
+    send_pieces,
+    unless_known,
+    validators,
 )
+from darkroom_api.dicomweb.retrieving.streaming import DICOM, dicom_type
+from darkroom_api.dicomweb.retrieving.zipped import ZIP, prefers_zip, zipped
 from darkroom_api.http.documented import body, errors
 from darkroom_api.http.errors import not_acceptable
-from darkroom_api.http.parts import parts_of
-from darkroom_api.http.responses import begin
 from darkroom_api.rendering.negotiation import MADE_OBJECTS, object_syntaxes
 from darkroom_api.rendering.streams import transcoded_object, transcoded_objects
 from darkroom_common.index.rows import StoredInstance
@@ -36,7 +39,7 @@ MULTIPART_TYPE: Final = "multipart/related"
 
 
 @dataclass(frozen=True)
-class _Form:
+class ObjectForm:
     """How objects are answered.
 
     Attributes:
@@ -53,7 +56,9 @@ class _Form:
         return not any(self.wanted)
 
 
-def _choose(ranges: list[MediaRange], instances: list[StoredInstance], *, single: bool) -> _Form:
+def choose(
+    ranges: list[MediaRange], instances: list[StoredInstance], *, single: bool
+) -> ObjectForm:
     """Return how objects are answered.
 
     Raises:
@@ -72,32 +77,55 @@ def _choose(ranges: list[MediaRange], instances: list[StoredInstance], *, single
         found = [made[one.transfer_syntax_uid] for one in instances]
         possible = [one for one in found if one is not None]
         if len(possible) == len(found):
-            return _Form(multipart, possible)
+            return ObjectForm(multipart, possible)
     offered = [*MADE_OBJECTS, *sorted(syntaxes.difference(MADE_OBJECTS))]
-    raise not_acceptable([f"{MULTIPART_DICOM}; transfer-syntax={syntax}" for syntax in offered])
+    kinds = [f"{MULTIPART_DICOM}; transfer-syntax={syntax}" for syntax in offered]
+    raise not_acceptable([*kinds, ZIP])
 
 
 async def retrieve(request: Request) -> Response:
     """Retrieve the objects of a study, a series or one instance, as stored or transcoded."""
     instances = await stored(request)
-    store = parts_of(request.scope).store
+    ranges = accepted(request)
     single = "instance" in request.path_params
-    form = _choose(accepted(request), instances, single=single)
+    if prefers_zip(ranges, instances):
+        return await zipped(request, instances)
+    return await send_objects(request, instances, choose(ranges, instances, single=single))
+
+
+async def send_objects(
+    request: Request, instances: Sequence[StoredInstance], form: ObjectForm
+) -> Response:
+    """Return objects in a form.
+
+    Raises:
+        ApiError: 406, 416, 500.
+    """
+    kind = MULTIPART_DICOM if form.multipart else DICOM
+    etag = etag_of(instances, kind, *(" ".join(one) for one in form.wanted))
     if not form.as_stored:
+        if known := unless_known(request, etag):
+            return known
         if form.multipart:
-            return await transcoded_objects(request, instances, form.wanted)
-        return await transcoded_object(request, instances[0], form.wanted[0])
-    if form.multipart:
-        framing = Framing(DICOM)
-        chunks = await begin(object_parts(store, instances, framing), parts=2)
-        content_type = framing.content_type
-        length = parts_length(instances, framing)
-    else:
-        chunks = await begin(object_chunks(store, instances[0]))
-        content_type = dicom_type(instances[0])
-        length = instances[0].object_size
-    headers = {"content-type": content_type, "content-length": str(length)}
-    return StreamingResponse(chunks, headers=headers)
+            made = await transcoded_objects(request, instances, form.wanted)
+        else:
+            made = await transcoded_object(request, instances[0], form.wanted[0])
+        made.headers.update(validators(etag))
+        return made
+    if not form.multipart:
+        one = instances[0]
+        whole = Extent(one.object_key, 0, one.object_size)
+        return await send_pieces(request, [whole], {"content-type": dicom_type(one)}, etag)
+    framing, base = Framing(DICOM, boundary_of(etag)), dicomweb_url(request)
+    pieces: list[Piece] = []
+    for number, one in enumerate(instances):
+        where = instance_url(base, one)
+        head = framing.head(
+            dicom_type(one), first=number == 0, length=one.object_size, location=where
+        )
+        pieces += [head, Extent(one.object_key, 0, one.object_size)]
+    pieces.append(framing.tail)
+    return await send_pieces(request, pieces, {"content-type": framing.content_type}, etag)
 
 
 _STUDY: Final = "/dicom-web/studies/{study}"
@@ -112,7 +140,7 @@ def add(app: FastAPI) -> None:
         (_STUDY + "/series/{series}/instances/{instance}", ["study", "series", "instance"]),
     ):
         parameters = {"parameters": [in_path(name) for name in names]}
-        kinds = [MULTIPART_TYPE, DICOM] if "instance" in names else [MULTIPART_TYPE]
+        kinds = [MULTIPART_TYPE, ZIP, *([DICOM] if "instance" in names else [])]
         app.add_api_route(
             path,
             retrieve,
@@ -121,7 +149,8 @@ def add(app: FastAPI) -> None:
             response_class=Response,
             responses={
                 **body("The objects, as stored or in a transfer syntax that is named.", *kinds),
-                **errors(*statuses, 429, 500),
+                **CONDITIONAL,
+                **errors(*statuses, 416, 429, 500),
             },
             openapi_extra=parameters,
         )

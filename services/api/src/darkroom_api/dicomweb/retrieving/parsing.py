@@ -1,21 +1,29 @@
 """Frames and values of objects, found by workers: nothing is parsed in this process."""
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any, Final
 
 import orjson
 
 from darkroom_api.dicomweb.retrieving import worker
-from darkroom_api.dicomweb.retrieving.fragments import Stretch
-from darkroom_api.dicomweb.retrieving.pixels import NoSuchFrame
+from darkroom_api.dicomweb.retrieving.composite import Extent, Piece, length_of, read_now
+from darkroom_api.dicomweb.retrieving.native_frames import expected
+from darkroom_api.dicomweb.retrieving.pixels import NoSuchFrame, chosen_of
+from darkroom_common.dicom.syntaxes import NATIVE
 from darkroom_common.errors import DependencyUnavailable, PermanentError
 from darkroom_common.index.rows import StoredInstance
 from darkroom_common.objects.store import CHUNK, ObjectMissing, ObjectStore, StoreUnavailable
-from darkroom_common.workers import Held, WorkerCrashed, WorkerGone, Workers, WorkerTooSlow
+from darkroom_common.workers import (
+    Held,
+    WorkerCrashed,
+    WorkerFault,
+    WorkerGone,
+    Workers,
+    WorkerTooSlow,
+)
 
 MODULE: Final = worker.__name__
 MEMORY: Final = 320 << 20
@@ -24,6 +32,8 @@ LIMIT: Final = 20.0
 """Seconds for finding, and between pieces of what has to be made."""
 LONGEST: Final = 8 << 20
 """Bytes of an answer: room for the places of some 300,000 frames."""
+REMEMBERED: Final = 200_000
+"""Frames of compressed objects whose places are kept in mind."""
 HOLD: Final = 30.0
 SLOWEST: Final = 1_000_000
 """Seconds for a client that is sent what a worker makes, and bytes in each further one."""
@@ -38,11 +48,14 @@ class Found:
 
     Attributes:
         lengths: bytes of each.
+        pieces: of each, when they are among the bytes of the object; None: they are made.
     """
 
-    def __init__(self, lengths: Sequence[int], stored: "Stored | None" = None) -> None:
+    def __init__(
+        self, lengths: Sequence[int], pieces: Sequence[Sequence[Piece]] | None = None
+    ) -> None:
         self.lengths = lengths
-        self._stored = stored
+        self.pieces = pieces
         self._made: Held | None = None
         self._until = AsyncExitStack()
 
@@ -56,18 +69,14 @@ class Found:
         await self._until.aclose()
 
     async def value(self, number: int, first: int = 0, length: int = -1) -> AsyncIterator[bytes]:
-        """Yield a value, or `length` bytes of it from `first`.
+        """Yield a value that is made, or `length` bytes of it from `first`.
 
         Raises:
-            StoreUnavailable, ObjectMissing: as the store.
             WorkerFault: it cannot be made after all.
         """
-        length = self.lengths[number] - first if length < 0 else length
-        if self._stored is not None:
-            async for chunk in self._stored.read(number, first, length):
-                yield chunk
         if self._made is None:
             return
+        length = self.lengths[number] - first if length < 0 else length
         at = 0
         async for data in self._made.read(self.lengths[number]):
             piece = data[max(0, first - at) : max(0, first + length - at)]
@@ -84,46 +93,6 @@ class Found:
                     yield chunk
 
 
-@dataclass(frozen=True)
-class Stored:
-    """Values that are among the bytes of an object, each in one piece or several."""
-
-    store: ObjectStore
-    key: str
-    places: Sequence[Sequence[Stretch]]
-
-    async def read(self, number: int, first: int, length: int) -> AsyncIterator[bytes]:
-        """Yield `length` bytes of a value from `first`.
-
-        Raises:
-            StoreUnavailable, ObjectMissing: as the store.
-        """
-        for start, size in _within(self.places[number], first, length):
-            left = size
-            if size <= CHUNK:
-                data = await self.store.read(self.key, start=start, length=size)
-                left -= len(data)
-                yield data
-            else:
-                async for chunk in self.store.stream(self.key, start=start, length=size):
-                    left -= len(chunk)
-                    yield chunk
-            if left:
-                raise StoreUnavailable("an object is shorter than it was when it was indexed")
-
-
-def _within(places: Sequence[Stretch], first: int, length: int) -> list[Stretch]:
-    """Return the part of a value that begins at `first`, in the same pieces."""
-    ends = accumulate(size for _, size in places)
-    found = []
-    for (start, size), end in zip(places, ends, strict=True):
-        begin = end - size
-        low, high = max(first, begin), min(first + length, end)
-        if low < high:
-            found.append((start + low - begin, high - low))
-    return found
-
-
 class Parsing:
     """Finds values in stored objects.
 
@@ -137,6 +106,8 @@ class Parsing:
         self._store = store
         self._workers = workers
         self._makers = asyncio.Semaphore(max(1, processes - 1))  # one is there to find things
+        self._known: OrderedDict[str, Sequence[Sequence[Piece]]] = OrderedDict()
+        self._remembered = 0
 
     async def frames(self, one: StoredInstance, numbers: Sequence[int] | None) -> Found:
         """Return frames, counted from 0, or all of them.
@@ -146,7 +117,28 @@ class Parsing:
             Unparsable: it has none that can be read.
             ObjectMissing, StoreUnavailable, DependencyUnavailable: as the store; no worker.
         """
-        return await self._find(one, {"frames": None if numbers is None else list(numbers)})
+        asked = None if numbers is None else list(numbers)
+        if one.transfer_syntax_uid in NATIVE:
+            at_hand = await asyncio.to_thread(_at_hand, self._store, one, numbers)
+            return at_hand or await self._find(one, {"frames": asked})
+        every = self._known.get(one.object_key)
+        if every is None:
+            found = await self._find(one, {"frames": None})
+            if found.pieces is None:  # made one by one: of those that are asked for alone
+                await found.close()
+                return await self._find(one, {"frames": asked})
+            every = found.pieces
+            self._remember(one.object_key, every)
+        chosen = [every[number] for number in chosen_of(numbers, len(every))]
+        return Found([length_of(pieces) for pieces in chosen], chosen)
+
+    def _remember(self, key: str, every: Sequence[Sequence[Piece]]) -> None:
+        if key not in self._known:
+            self._known[key] = every
+            self._remembered += len(every)
+        while self._remembered > REMEMBERED:
+            _, oldest = self._known.popitem(last=False)
+            self._remembered -= len(oldest)
 
     async def value(self, one: StoredInstance, path: str) -> Found:
         """Return one value, by its path.
@@ -173,7 +165,11 @@ class Parsing:
                 raise _fault(answer["error"])
             lengths, places = answer["lengths"], answer["places"]
             if places is not None:
-                return Found(lengths, Stored(self._store, one.object_key, places))
+                key = one.object_key
+                return Found(lengths, [[Extent(key, *place) for place in each] for each in places])
+            if sum(lengths) <= CHUNK:  # small enough to be at hand
+                held.expect(sum(lengths))
+                return Found(lengths, [[await _all(held, length)] for length in lengths])
             if self._makers.locked():
                 raise DependencyUnavailable("too many values are being made at once")
             await self._makers.acquire()
@@ -181,6 +177,18 @@ class Parsing:
             found = Found(lengths)
             found.make(held, until.pop_all())
             return found
+
+
+async def _all(held: Held, length: int) -> bytes:
+    """Return a value that a worker makes.
+
+    Raises:
+        Unparsable: it cannot be made after all.
+    """
+    try:
+        return b"".join([data async for data in held.read(length)])
+    except WorkerFault as error:
+        raise Unparsable("the object cannot be read to the end of it") from error
 
 
 def _fault(word: str) -> Exception:
@@ -191,3 +199,31 @@ def _fault(word: str) -> Exception:
     if word == worker.STORE:
         return StoreUnavailable("the store is away")
     return Unparsable("the object does not have it, or cannot be read")
+
+
+def _at_hand(
+    store: ObjectStore, one: StoredInstance, numbers: Sequence[int] | None
+) -> Found | None:
+    """Return native frames that are where the index has them expected; few bytes are read at once.
+
+    Raises:
+        NoSuchFrame: there are fewer.
+        ObjectMissing, StoreUnavailable: as the store.
+    """
+    likely = list(expected(one))
+    if not likely:
+        return None
+    try:
+        with store.open_now(one.object_key) as file:
+            found = next((pixels for pixels in likely if pixels.stands_in(file)), None)
+    except OSError as error:
+        raise StoreUnavailable(f"object store: {error.strerror}") from error
+    if found is None:
+        return None
+    chosen = chosen_of(numbers, found.count)
+    pieces: list[Piece] = [
+        Extent(one.object_key, found.start + number * found.frame, found.frame) for number in chosen
+    ]
+    if len(pieces) * found.frame <= CHUNK:
+        pieces = list(read_now(store, pieces))
+    return Found([found.frame] * len(pieces), [[piece] for piece in pieces])

@@ -72,18 +72,23 @@ def frames_in(stored: StoredObject, dataset: Dataset, numbers: Sequence[int] | N
         extended = _table(stored, dataset, 0), _table(stored, dataset, 1)
         count = 1 if syntax in VIDEO else frames
         every = frames_of(stored.read, pixels.value_tell, count, syntax, extended)
-        places = [every[number] for number in _chosen(numbers, len(every))]
+        places = [every[number] for number in chosen_of(numbers, len(every))]
         return Values([sum(length for _, length in one) for one in places], places)
     if syntax not in NATIVE and syntax.startswith("1.2.840.10008."):
         raise NoPixels("the pixel data has no fragments, which this transfer syntax has")
     if pixels.value_tell + pixels.length > stored.start + stored.size:
         raise NoPixels("the pixel data is cut")
     bits = _frame_bits(dataset, pixels.length, frames or 1)
-    chosen = _chosen(numbers, frames or 1)
+    chosen = chosen_of(numbers, frames or 1)
     return _native(stored, dataset, pixels, bits, chosen)
 
 
-def _chosen(numbers: Sequence[int] | None, frames: int) -> Sequence[int]:
+def chosen_of(numbers: Sequence[int] | None, frames: int) -> Sequence[int]:
+    """Return the frames that are asked for of so many, counted from 0; None asks for all.
+
+    Raises:
+        NoSuchFrame: there are fewer.
+    """
     if numbers is None:
         return range(frames)
     if any(not 0 <= number < frames for number in numbers):

@@ -1,9 +1,8 @@
 """Bodies of objects, made from the store chunk by chunk."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Final
 
-from darkroom_api.dicomweb.multipart import Framing
 from darkroom_common.index.rows import StoredInstance
 from darkroom_common.objects.store import CHUNK, ObjectStore, StoreUnavailable
 
@@ -37,22 +36,3 @@ async def stored_chunks(store: ObjectStore, key: str, size: int) -> AsyncIterato
             yield chunk
     if left:
         raise StoreUnavailable("an object is shorter than it was when it was indexed")
-
-
-def parts_length(instances: Sequence[StoredInstance], framing: Framing) -> int:
-    """Return the length of the multipart body of instances."""
-    return len(framing.tail) + sum(
-        len(framing.head(dicom_type(one), first=number == 0)) + one.object_size
-        for number, one in enumerate(instances)
-    )
-
-
-async def object_parts(
-    store: ObjectStore, instances: Sequence[StoredInstance], framing: Framing
-) -> AsyncIterator[bytes]:
-    """Yield the multipart body of instances; no object is held as a whole."""
-    for number, one in enumerate(instances):
-        yield framing.head(dicom_type(one), first=number == 0)
-        async for chunk in object_chunks(store, one):
-            yield chunk
-    yield framing.tail

@@ -8,12 +8,22 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from darkroom_api.dicomweb.accept import MediaRange, accepted
-from darkroom_api.dicomweb.address import in_path, stored
+from darkroom_api.dicomweb.address import dicomweb_url, in_path, instance_url, stored
 from darkroom_api.dicomweb.multipart import Framing
 from darkroom_api.dicomweb.retrieving.bulk import NoSuchValue, parse_path
+from darkroom_api.dicomweb.retrieving.composite import Piece
 from darkroom_api.dicomweb.retrieving.objects import MULTIPART_TYPE
 from darkroom_api.dicomweb.retrieving.parsing import LIMIT, Found, Unparsable
 from darkroom_api.dicomweb.retrieving.pixels import NoSuchFrame, frame_numbers
+from darkroom_api.dicomweb.retrieving.sending import (
+    CONDITIONAL,
+    boundary_of,
+    etag_of,
+    send_pieces,
+    unless_known,
+    validators,
+)
+from darkroom_api.edge.head import is_head
 from darkroom_api.http.deadline import wait_for_another
 from darkroom_api.http.documented import body, errors
 from darkroom_api.http.errors import ApiError, Code, bad_request, not_acceptable
@@ -44,31 +54,90 @@ async def _frames(request: Request, one: StoredInstance, numbers: Sequence[int] 
     if form is None:
         kinds = dict.fromkeys((media_type(syntax), OCTETS, *MADE_FRAMES))
         raise not_acceptable([f'multipart/related; type="{kind}"' for kind in kinds])
+    asked = "all" if numbers is None else ",".join(map(str, numbers))
     if form.syntaxes:
-        return await transcoded_frames(request, one, numbers, form)
+        etag = etag_of([one], "frames", asked, form.kind, *form.syntaxes, str(form.single))
+        if known := unless_known(request, etag):
+            return known
+        made = await transcoded_frames(request, one, numbers, form)
+        made.headers.update(validators(etag))
+        return made
     wait_for_another(request.scope, LIMIT)
+    found = await _found(request, one, numbers)
+    shown = EXPLICIT_LITTLE if syntax in NATIVE else syntax
+    content_type = f"{form.kind}; transfer-syntax={shown}"
+    etag = etag_of([one], "frames", asked, content_type, str(form.single))
+    base = instance_url(dicomweb_url(request), one)
+    if form.single:
+        return await _single(request, found, content_type, etag)
+    framing = Framing(form.kind, boundary_of(etag))
+    heads = [
+        framing.head(
+            content_type,
+            first=number == 0,
+            length=length,
+            location=f"{base}/frames/{1 + (number if numbers is None else numbers[number])}",
+        )
+        for number, length in enumerate(found.lengths)
+    ]
+    return await _parts(request, framing, heads, found, etag)
+
+
+async def _found(request: Request, one: StoredInstance, numbers: Sequence[int] | None) -> Found:
     try:
-        found = await parts_of(request.scope).parsing.frames(one, numbers)
+        return await parts_of(request.scope).parsing.frames(one, numbers)
     except NoSuchFrame as error:
         raise ApiError(404, Code.NOT_FOUND, "The instance has fewer frames.") from error
     except Unparsable as error:
         raise ApiError(404, Code.NOT_FOUND, "The instance has no readable frames.") from error
-    shown = EXPLICIT_LITTLE if syntax in NATIVE else syntax
-    content_type = f"{form.kind}; transfer-syntax={shown}"
-    if form.single:
-        headers = {"content-type": content_type, "content-length": str(found.lengths[0])}
-        return StreamingResponse(await begin(found.closing(found.value(0))), headers=headers)
-    framing = Framing(form.kind)
+
+
+async def _single(request: Request, found: Found, kind: str, etag: str) -> Response:
+    """Return one value by itself, or what is asked for of it."""
+    headers = {"content-type": kind}
+    if found.pieces is not None:
+        return await send_pieces(request, found.pieces[0], headers, etag)
+    try:
+        if known := unless_known(request, etag):
+            await found.close()
+            return known
+        part = ranged(request, found.lengths[0], etag)
+    except ApiError:
+        await found.close()
+        raise
+    headers |= part.headers | validators(etag)
+    if not part.length or is_head(request):
+        await found.close()
+        return Response(None, part.status, headers=headers)
+    chunks = await begin(found.closing(found.value(0, part.first, part.length)))
+    return StreamingResponse(chunks, part.status, headers=headers)
+
+
+async def _parts(
+    request: Request, framing: Framing, heads: Sequence[bytes], found: Found, etag: str
+) -> Response:
+    """Return values as parts, which begin with these heads."""
+    headers = {"content-type": framing.content_type}
+    if found.pieces is not None:
+        pieces: list[Piece] = []
+        for head, value in zip(heads, found.pieces, strict=True):
+            pieces += [head, *value]
+        return await send_pieces(request, [*pieces, framing.tail], headers, etag)
+    known = unless_known(request, etag)
+    if known or is_head(request):
+        await found.close()
+        return known or Response(None, headers=headers | validators(etag))
 
     async def chunks() -> AsyncIterator[bytes]:
-        for number, length in enumerate(found.lengths):
-            yield framing.head(content_type, first=number == 0, length=length)
+        for number, head in enumerate(heads):
+            yield head
             async for chunk in found.value(number):
                 yield chunk
         yield framing.tail
 
-    begun = await begin(found.closing(chunks()), parts=2)
-    return StreamingResponse(begun, headers={"content-type": framing.content_type})
+    length = sum(map(len, heads)) + sum(found.lengths) + len(framing.tail)
+    headers |= validators(etag) | {"content-length": str(length)}
+    return StreamingResponse(await begin(found.closing(chunks()), parts=2), headers=headers)
 
 
 async def bulkdata(request: Request) -> Response:
@@ -88,22 +157,14 @@ async def bulkdata(request: Request) -> Response:
         found = await parts_of(request.scope).parsing.value(one, request.path_params["path"])
     except Unparsable as error:
         raise ApiError(404, Code.NOT_FOUND, "There is no such value.") from error
+    path_text = request.path_params["path"]
+    etag = etag_of([one], "bulkdata", path_text, str(single))
     if single:
-        return await _ranged(request, found)
-    framing = Framing(OCTETS)
-    head, tail = framing.head(OCTETS, first=True, length=found.lengths[0]), framing.tail
-
-    async def chunks() -> AsyncIterator[bytes]:
-        yield head
-        async for chunk in found.value(0):
-            yield chunk
-        yield tail
-
-    length = len(head) + found.lengths[0] + len(tail)
-    return StreamingResponse(
-        await begin(found.closing(chunks())),
-        headers={"content-type": framing.content_type, "content-length": str(length)},
-    )
+        return await _single(request, found, OCTETS, etag)
+    framing = Framing(OCTETS, boundary_of(etag))
+    where = f"{instance_url(dicomweb_url(request), one)}/bulkdata/{path_text}"
+    head = framing.head(OCTETS, first=True, length=found.lengths[0], location=where)
+    return await _parts(request, framing, [head], found, etag)
 
 
 def _prefers_single(ranges: Sequence[MediaRange]) -> bool | None:
@@ -115,19 +176,9 @@ def _prefers_single(ranges: Sequence[MediaRange]) -> bool | None:
     return None
 
 
-async def _ranged(request: Request, value: Found) -> Response:
-    """Return the value alone, or the one range of it that is asked for."""
-    try:
-        part = ranged(request, value.lengths[0])
-    except ApiError:
-        await value.close()
-        raise
-    headers = {"content-type": OCTETS, **part.headers}
-    if not part.length:
-        await value.close()
-        return Response(b"", part.status, headers=headers)
-    chunks = await begin(value.closing(value.value(0, part.first, part.length)))
-    return StreamingResponse(chunks, part.status, headers=headers)
+async def pixeldata(request: Request) -> Response:
+    """Retrieve all frames of an instance."""
+    return await _frames(request, (await stored(request))[0], None)
 
 
 def add(app: FastAPI) -> None:
@@ -141,9 +192,23 @@ def add(app: FastAPI) -> None:
         response_class=Response,
         responses={
             **body("The frames, a part each.", MULTIPART_TYPE, *MADE_FRAMES),
-            **errors(400, 401, 403, 404, 406, 429, 500, 503),
+            **CONDITIONAL,
+            **errors(400, 401, 403, 404, 406, 416, 429, 500, 503),
         },
         openapi_extra={"parameters": [*uids, numbers]},
+    )
+    app.add_api_route(
+        _INSTANCE + "/pixeldata",
+        pixeldata,
+        name="pixeldata_instance",
+        tags=["WADO-RS"],
+        response_class=Response,
+        responses={
+            **body("All frames, a part each.", MULTIPART_TYPE, *MADE_FRAMES),
+            **CONDITIONAL,
+            **errors(401, 403, 404, 406, 416, 429, 500, 503),
+        },
+        openapi_extra={"parameters": uids},
     )
     value = {"name": "path", "in": "path", "required": True, "schema": {"type": "string"}}
     app.add_api_route(
@@ -153,7 +218,7 @@ def add(app: FastAPI) -> None:
         response_class=Response,
         responses={
             **body("The value.", MULTIPART_TYPE, OCTETS),
-            206: {"description": "The range of the value."},
+            **CONDITIONAL,
             **errors(401, 403, 404, 406, 416, 429, 500, 503),
         },
         openapi_extra={"parameters": [*uids, value]},

@@ -1,0 +1,147 @@
+"""Bodies of answers that are known before they are read: our own bytes, and extents of objects."""
+
+import asyncio
+import hashlib
+import os
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from darkroom_common.objects.store import CHUNK, ObjectStore, StoreUnavailable
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """Bytes of a stored object.
+
+    Attributes:
+        key: of the object.
+        start: the first of them.
+        length: their number.
+    """
+
+    key: str
+    start: int
+    length: int
+
+
+Piece = bytes | Extent
+
+
+def length_of(pieces: Sequence[Piece]) -> int:
+    """Return the bytes of all pieces."""
+    return sum(len(one) if isinstance(one, bytes) else one.length for one in pieces)
+
+
+def part_of(pieces: Sequence[Piece], first: int, length: int) -> list[Piece]:
+    """Return the pieces of a part of a body."""
+    found: list[Piece] = []
+    begin, end = 0, first + length
+    for piece in pieces:
+        size = len(piece) if isinstance(piece, bytes) else piece.length
+        low, high = max(first, begin), min(end, begin + size)
+        if low < high:
+            at = low - begin
+            if isinstance(piece, bytes):
+                found.append(piece[at : high - begin])
+            else:
+                found.append(Extent(piece.key, piece.start + at, high - low))
+        begin += size
+    return found
+
+
+def read_now(store: ObjectStore, pieces: Sequence[Piece]) -> list[bytes]:
+    """Read pieces, in a thread that may wait for the store.
+
+    Raises:
+        ObjectMissing, StoreUnavailable: as the store; and when an object is shorter than indexed.
+    """
+    found: list[bytes] = []
+    todo = list(reversed(pieces))
+    while todo:
+        piece = todo.pop()
+        if isinstance(piece, bytes):
+            found.append(piece)
+            continue
+        try:
+            with store.open_now(piece.key) as file:
+                found.append(_read(file.fileno(), piece))
+                while todo and isinstance(one := todo[-1], Extent) and one.key == piece.key:
+                    found.append(_read(file.fileno(), one))
+                    todo.pop()
+        except OSError as error:
+            raise StoreUnavailable(f"object store: {error.strerror}") from error
+    return found
+
+
+def _read(file: int, one: Extent) -> bytes:
+    data = os.pread(file, one.length, one.start)
+    while 0 < len(data) < one.length and (
+        more := os.pread(file, one.length - len(data), one.start + len(data))
+    ):
+        data += more
+    if len(data) < one.length:
+        raise StoreUnavailable("an object is shorter than it was when it was indexed")
+    return data
+
+
+def batches(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
+    """Yield pieces some at a time, a mebibyte at most of what has to be read."""
+    some: list[Piece] = []
+    room = CHUNK
+    for piece in pieces:
+        if isinstance(piece, bytes):
+            some.append(piece)
+            continue
+        at = 0
+        while at < piece.length:
+            size = min(room, piece.length - at)
+            some.append(Extent(piece.key, piece.start + at, size))
+            at, room = at + size, room - size
+            if not room:
+                yield some
+                some, room = [], CHUNK
+    if some:
+        yield some
+
+
+async def chunks_of(store: ObjectStore, pieces: Sequence[Piece]) -> AsyncIterator[bytes]:
+    """Yield a body; what comes next is read while its client takes what came before.
+
+    Raises:
+        ObjectMissing, StoreUnavailable: see `read_now`.
+    """
+    coming: asyncio.Task[list[bytes]] | None = None
+    try:
+        for batch in batches(pieces):
+            task = asyncio.create_task(asyncio.to_thread(read_now, store, batch))
+            if coming is not None:
+                before, coming = coming, task
+                for data in await before:
+                    yield data
+            coming = task
+        if coming is not None:
+            for data in await coming:
+                yield data
+    finally:
+        if coming is not None and not coming.done():
+            coming.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await coming
+
+
+async def digest_of(store: ObjectStore, pieces: Sequence[Piece], algorithm: str) -> bytes:
+    """Return the digest of a body.
+
+    Raises:
+        ObjectMissing, StoreUnavailable: see `read_now`.
+    """
+    found = hashlib.new(algorithm)
+    for batch in batches(pieces):
+
+        def add(some: list[Piece] = batch) -> None:
+            for data in read_now(store, some):
+                found.update(data)
+
+        await asyncio.to_thread(add)
+    return found.digest()

@@ -1,0 +1,213 @@
+"""Frames and bulk data: at hand, found by a worker, or made by one; and videos."""
+
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
+
+from tests.support.builders import a_data_set
+from tests.support.shelf import Shelf, url_of
+from tests.unit.api.retrieving.test_retrieving_objects import parts
+
+OCTETS = "application/octet-stream"
+ANY = f'multipart/related; type="{OCTETS}"; transfer-syntax=*'
+RLE = "1.2.840.10008.1.2.5"
+IMPLICIT = "1.2.840.10008.1.2"
+JPEG_XL = "1.2.840.10008.1.2.4.110"
+
+
+def an_image(frames: int = 1, samples: int = 1, **changes: Any) -> Dataset:
+    """Return an image of 5 by 3 pixels, each of whose frames begins with its number."""
+    size = 15 * samples
+    pixels = b"".join(bytes([n]) * size for n in range(1, frames + 1))
+    given = {"Rows": 3, "Columns": 5, "SamplesPerPixel": samples, **changes}
+    if frames > 1:
+        given["NumberOfFrames"] = frames
+    if samples > 1:
+        given |= {"PhotometricInterpretation": "RGB", "PlanarConfiguration": 0}
+    return a_data_set(**{"PixelData": pixels + bytes(len(pixels) % 2), **given})
+
+
+def trailing(data_set: Dataset) -> Dataset:
+    data_set.add_new(0xFFFCFFFC, "OB", bytes(4))
+    return data_set
+
+
+@pytest.mark.parametrize(
+    ("data_set", "syntax"),
+    [
+        (an_image(), IMPLICIT),
+        (an_image(4), "1.2.840.10008.1.2.1"),
+        (an_image(3, 3), "1.2.840.10008.1.2.1"),
+        (trailing(an_image(4)), "1.2.840.10008.1.2.1"),
+        (trailing(an_image(2)), IMPLICIT),
+    ],
+)
+async def test_native_frames_wherever_they_are(
+    shelf: Shelf, data_set: Dataset, syntax: str
+) -> None:
+    shelf.add(data_set, syntax)
+    count, size = int(data_set.get("NumberOfFrames") or 1), 15 * data_set.SamplesPerPixel
+    frames = [bytes([n]) * size for n in range(1, count + 1)]
+    numbers = ",".join(str(n) for n in range(count, 0, -1))
+    url = url_of(data_set)
+    answer = await shelf.client.get(f"{url}/frames/{numbers}", headers={"accept": ANY})
+    assert answer.status_code == 200, answer.text
+    assert [body for _, body in parts(answer)] == frames[::-1]
+    assert int(answer.headers["content-length"]) == len(answer.content)
+    where = [head["content-location"].rpartition("/")[2] for head, _ in parts(answer)]
+    assert where == numbers.split(",")
+    etag = {"accept": ANY, "if-none-match": answer.headers["etag"]}
+    assert (await shelf.client.get(f"{url}/frames/{numbers}", headers=etag)).status_code == 304
+    one = await shelf.client.get(f"{url}/frames/{count}", headers={"accept": OCTETS})
+    assert one.content == frames[-1]
+    part = await shelf.client.get(
+        f"{url}/frames/{count}", headers={"accept": OCTETS, "range": "bytes=2-3"}
+    )
+    assert (part.status_code, part.content) == (206, frames[-1][2:4])
+    every = await shelf.client.get(f"{url}/pixeldata", headers={"accept": ANY})
+    assert [body for _, body in parts(every)] == frames
+    for path, status in ((f"{count + 1}", 404), ("0", 400), ("x", 400), ("1,", 400)):
+        answer = await shelf.client.get(f"{url}/frames/{path}", headers={"accept": ANY})
+        assert answer.status_code == status, path
+
+
+async def test_what_only_looks_like_pixel_data_is_none(shelf: Shelf) -> None:
+    """The index is believed where the bytes agree with it, and nowhere else."""
+    data_set = an_image(PixelData=b"\x07" * 40)  # more than one frame needs
+    shelf.add(data_set)
+    answer = await shelf.client.get(f"{url_of(data_set)}/frames/1", headers={"accept": OCTETS})
+    assert answer.content == b"\x07" * 15
+    short = an_image(PixelData=b"\x07" * 10)
+    shelf.add(short)
+    answer = await shelf.client.get(f"{url_of(short)}/frames/1", headers={"accept": OCTETS})
+    assert answer.status_code == 404
+
+
+async def test_compressed_frames_are_found_once(shelf: Shelf) -> None:
+    data_set = an_image(3)
+    bodies = [bytes([n]) * 20 for n in (1, 2, 3)]
+    data_set.PixelData = encapsulate(bodies)
+    data_set["PixelData"].VR = "OB"
+    data_set["PixelData"].is_undefined_length = True
+    shelf.add(data_set, RLE)
+    url = url_of(data_set)
+    for numbers, expected in (("2", [bodies[1]]), ("1,3", [bodies[0], bodies[2]])):
+        answer = await shelf.client.get(f"{url}/frames/{numbers}", headers={"accept": ANY})
+        assert [body for _, body in parts(answer)] == expected
+        kinds = {head["content-type"] for head, _ in parts(answer)}
+        assert kinds == {f"{OCTETS}; transfer-syntax={RLE}"}
+    assert (await shelf.client.get(f"{url}/frames/4", headers={"accept": ANY})).status_code == 404
+    named = await shelf.client.get(f"{url}/frames/1", headers={"accept": "image/dicom-rle"})
+    assert named.content == bodies[0]
+
+
+async def test_bulk_data_by_ranges_and_as_a_part(shelf: Shelf) -> None:
+    data_set = a_data_set()
+    data_set.add_new(0x00420011, "OB", bytes(range(200)))
+    shelf.add(data_set)
+    url = f"{url_of(data_set)}/bulkdata/00420011"
+    whole = await shelf.client.get(url, headers={"accept": OCTETS})
+    assert whole.content == bytes(range(200))
+    several = {"accept": OCTETS, "range": "bytes=0-1,-1"}
+    answer = await shelf.client.get(url, headers=several)
+    assert [body for _, body in parts(answer)] == [b"\0\1", b"\xc7"]
+    known = {"accept": OCTETS, "if-none-match": whole.headers["etag"]}
+    assert (await shelf.client.get(url, headers=known)).status_code == 304
+    ((head, body),) = parts(await shelf.client.get(url))
+    assert body == bytes(range(200))
+    assert head["content-location"].endswith("/bulkdata/00420011")
+    refused = await shelf.client.get(url, headers={"accept": "text/html"})
+    assert refused.status_code == 406
+    assert (await shelf.client.get(url + "0")).status_code == 404
+
+
+@pytest.mark.parametrize("bits", [8, 12])
+async def test_jpeg_xl_is_decoded(shelf: Shelf, bits: int) -> None:
+    pixels = np.arange(64 * 48).reshape(48, 64) % (1 << bits)
+    width = 8 if bits == 8 else 16
+    frame = pixels.astype(f"u{width // 8}")
+    shape = {"Rows": 48, "Columns": 64, "BitsAllocated": width, "BitsStored": bits}
+    data_set = a_data_set(**shape, HighBit=bits - 1)
+    data_set.PixelData = encapsulate([bytes(imagecodecs.jpegxl_encode(frame, lossless=True))])
+    data_set["PixelData"].VR = "OB"
+    data_set["PixelData"].is_undefined_length = True
+    shelf.add(data_set, JPEG_XL)
+    url = url_of(data_set)
+    answer = await shelf.client.get(f"{url}/frames/1", headers={"accept": OCTETS})
+    assert answer.content == frame.tobytes()
+    assert answer.headers["content-type"].endswith("transfer-syntax=1.2.840.10008.1.2.1")
+    assert answer.headers["content-location"].endswith("/frames/1")
+    shown = await shelf.client.get(f"{url}/rendered", headers={"accept": "image/png"})
+    assert shown.status_code == 200, shown.text
+
+
+@pytest.mark.parametrize(
+    ("syntax", "stream", "kind"),
+    [
+        ("1.2.840.10008.1.2.4.102", b"\0\0\0\x18ftypmp42" + bytes(400), "video/mp4"),
+        ("1.2.840.10008.1.2.4.100", b"\0\0\1\xba" + bytes(400), "video/mpeg"),
+        ("1.2.840.10008.1.2.4.104", (b"G" + bytes(187)) * 3, "video/mp2t"),
+        ("1.2.840.10008.1.2.4.102", b"\0\0\0\1" + bytes(400), ""),
+    ],
+)
+async def test_a_video_is_sent_as_what_it_is(
+    shelf: Shelf, syntax: str, stream: bytes, kind: str
+) -> None:
+    data_set = an_image(30)
+    data_set.PixelData = encapsulate([stream], has_bot=False)
+    data_set["PixelData"].VR = "OB"
+    data_set["PixelData"].is_undefined_length = True
+    shelf.add(data_set, syntax)
+    url = f"{url_of(data_set)}/rendered"
+    answer = await shelf.client.get(url)
+    if not kind:
+        assert answer.status_code == 406
+        return
+    assert answer.headers["content-type"] == kind
+    assert answer.content.startswith(stream)
+    part = await shelf.client.get(url, headers={"accept": kind, "range": "bytes=4-7"})
+    assert (part.status_code, part.content) == (206, stream[4:8])
+    ((_, body),) = parts(await shelf.client.get(f'{url}?accept=multipart/related;type="{kind}"'))
+    assert body.startswith(stream)
+    refused = await shelf.client.get(url, headers={"accept": "image/jpeg"})
+    assert refused.status_code == 406
+    assert kind in refused.json()["detail"]
+
+
+async def test_pixel_data_and_bulk_data_of_a_series(shelf: Shelf) -> None:
+    native, other = an_image(2), an_image()
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID"):
+        setattr(other, keyword, getattr(native, keyword))
+    native.add_new(0x00420011, "OB", bytes(2000))
+    other.PixelData = encapsulate([b"\1" * 20])
+    other["PixelData"].VR = "OB"
+    other["PixelData"].is_undefined_length = True
+    shelf.add(native)
+    shelf.add(other, RLE)
+    frames = [b"\1" * 15, b"\2" * 15, b"\1" * 20]
+    for level in ("study", "series"):
+        url = url_of(native, level)
+        answer = await shelf.client.get(f"{url}/pixeldata", headers={"accept": ANY})
+        assert [body for _, body in parts(answer)] == frames
+        ends = [head["content-location"].rpartition("/instances/")[2] for head, _ in parts(answer)]
+        uids = [str(native.SOPInstanceUID), str(other.SOPInstanceUID)]
+        assert ends == [f"{uids[0]}/frames/1", f"{uids[0]}/frames/2", f"{uids[1]}/frames/1"]
+        known = {"accept": ANY, "if-none-match": answer.headers["etag"]}
+        assert (await shelf.client.get(f"{url}/pixeldata", headers=known)).status_code == 304
+    bulk = await shelf.client.get(f"{url}/bulkdata", headers={"accept": ANY})
+    pixels = frames[0] + frames[1]
+    assert [body for _, body in parts(bulk)] == [bytes(2000), pixels, frames[2]]
+    alone = await shelf.client.get(f"{url_of(native)}/bulkdata")
+    assert [body for _, body in parts(alone)] == [bytes(2000), pixels]
+    for path, accept, status in (
+        (f"{url}/pixeldata", 'multipart/related; type="image/jls"', 406),
+        (f"{url}/bulkdata", "image/jpeg", 406),
+        (f"{url}9/bulkdata", ANY, 404),
+        (f"{url}9/pixeldata", ANY, 404),
+    ):
+        answer = await shelf.client.get(path, headers={"accept": accept})
+        assert answer.status_code == status, path
