@@ -1,5 +1,6 @@
 """Frames and bulk data: at hand, found by a worker, or made by one; and videos."""
 
+from pathlib import Path
 from typing import Any
 
 import imagecodecs
@@ -8,6 +9,10 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 
+from darkroom_api.dicomweb.retrieving import parsing
+from darkroom_api.http.errors import ApiError
+from darkroom_common.objects.store import FileSystemStore
+from darkroom_common.workers import open_workers
 from tests.support.builders import a_data_set
 from tests.support.shelf import Shelf, url_of
 from tests.unit.api.retrieving.test_retrieving_objects import parts
@@ -211,3 +216,16 @@ async def test_pixel_data_and_bulk_data_of_a_series(shelf: Shelf) -> None:
     ):
         answer = await shelf.client.get(path, headers={"accept": accept})
         assert answer.status_code == status, path
+
+
+async def test_a_worker_that_dies_of_an_object_is_500_for_that_alone(
+    shelf: Shelf, tmp_path: Path
+) -> None:
+    data_set = an_image()
+    shelf.add(data_set, RLE)
+    async with open_workers("tests.support.failing_renderer", str(2 << 30), processes=1) as dying:
+        finding = parsing.Parsing(FileSystemStore(tmp_path), dying, processes=1)
+        for _ in range(2):  # a worker that knows nothing of such tasks ends; the next one, too
+            with pytest.raises(ApiError) as refused:
+                await finding.frames(shelf.rows[0], [0])
+            assert refused.value.status == 500

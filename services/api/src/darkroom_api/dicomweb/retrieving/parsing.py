@@ -12,6 +12,7 @@ from darkroom_api.dicomweb.retrieving import worker
 from darkroom_api.dicomweb.retrieving.composite import Extent, Piece, length_of, read_now
 from darkroom_api.dicomweb.retrieving.native_frames import expected
 from darkroom_api.dicomweb.retrieving.pixels import NoSuchFrame, chosen_of
+from darkroom_api.http.errors import decoder_failed
 from darkroom_common.dicom.syntaxes import NATIVE
 from darkroom_common.errors import DependencyUnavailable, PermanentError
 from darkroom_common.index.rows import StoredInstance
@@ -40,7 +41,7 @@ SLOWEST: Final = 1_000_000
 
 
 class Unparsable(PermanentError):
-    """The object does not have what is asked for, or not within the limits of a worker."""
+    """The object does not have what is asked for, or more than a worker can hold is needed."""
 
 
 class Found:
@@ -115,6 +116,7 @@ class Parsing:
         Raises:
             NoSuchFrame: there are fewer.
             Unparsable: it has none that can be read.
+            ApiError: 500, the worker has crashed over it, or took too long, and is replaced.
             ObjectMissing, StoreUnavailable, DependencyUnavailable: as the store; no worker.
         """
         asked = None if numbers is None else list(numbers)
@@ -145,6 +147,7 @@ class Parsing:
 
         Raises:
             Unparsable: there is none.
+            ApiError: 500, the worker has crashed over it, or took too long, and is replaced.
             ObjectMissing, StoreUnavailable, DependencyUnavailable: as the store; no worker.
         """
         return await self._find(one, {"path": path})
@@ -157,7 +160,7 @@ class Parsing:
                 hold = self._workers.hold(orjson.dumps(task) + b"\n", LIMIT)
                 held = await until.enter_async_context(hold)
             except (WorkerCrashed, WorkerTooSlow) as error:
-                raise Unparsable("it takes more than is allowed to read the object") from error
+                raise decoder_failed() from error
             except WorkerGone as error:
                 raise DependencyUnavailable("a worker was gone") from error
             answer = orjson.loads(held.line)
