@@ -26,6 +26,11 @@ DECIDED: Final = {
     "http_host",
     "http_port",
     "metrics_targets",
+    # where the api and ingest meet
+    "stow_host",
+    "stow_port",
+    "ingest_stow_host",
+    "ingest_stow_port",
     # by dicom.tls
     "dicom_tls_port",
     "dicom_tls_certificate",

@@ -22,6 +22,7 @@ def an_app() -> FastAPI:
             tokens=missing,
             guard=missing,
             parsing=missing,
+            handover=missing,
             rendering=missing,
             validating=missing,
             searches=missing,

@@ -121,6 +121,7 @@ class Services:
     running: dict[str, ServiceProcess] = field(default_factory=dict)
     dicom_port: int = field(default_factory=free_port)
     http_port: int = field(default_factory=free_port)
+    stow_port: int = field(default_factory=free_port)
     admin_password: str = field(default_factory=lambda: secrets.token_urlsafe(16))
 
     def __post_init__(self) -> None:
@@ -150,6 +151,9 @@ class Services:
             "SCRATCH": str(self.directory / f"scratch-{name}"),
             "DICOM_HOST": LOOPBACK,
             "DICOM_PORT": str(self.dicom_port),
+            "STOW_HOST": LOOPBACK,
+            "STOW_PORT": str(self.stow_port),
+            "INGEST_STOW_PORT": str(self.stow_port),
             "HTTP_HOST": LOOPBACK,
             "HTTP_PORT": str(self.http_port),
             "ADMIN_PASSWORD": self.admin_password,

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -24,8 +24,8 @@ IMPLICIT = "1.2.840.10008.1.2"
 
 
 @asynccontextmanager
-async def orthanc(directory: Path) -> AsyncIterator[str]:
-    """Orthanc with its DICOMweb plugin and a login; its address."""
+async def orthanc(directory: Path, **servers: Mapping[str, Any]) -> AsyncIterator[str]:
+    """Orthanc with its DICOMweb plugin and a login, and servers that it knows; its address."""
     directory.mkdir()
     port = free_port()
     config = directory / "orthanc.json"
@@ -40,7 +40,7 @@ async def orthanc(directory: Path) -> AsyncIterator[str]:
                 "AuthenticationEnabled": True,
                 "RegisteredUsers": {"darkroom": "open sesame"},
                 "Plugins": [str(PLUGIN)],
-                "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+                "DicomWeb": {"Enable": True, "Root": "/dicom-web/", "Servers": servers},
             }
         )
     )

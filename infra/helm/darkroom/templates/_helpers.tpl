@@ -50,7 +50,7 @@ ingest:
   keys: {PSEUDONYM_KEY: pseudonymKey}
   store: write
   spool: true
-  ports: {dicom: 11112}
+  ports: {dicom: 11112, stow: 11180}
 metadata:
   keys: {PHI_KEYS: phiKeys, BLIND_INDEX_KEY: blindIndexKey}
   store: write
@@ -61,7 +61,7 @@ print:
   keys: {PHI_KEYS: phiKeys}
   store: read
 api:
-  keys: {PHI_KEYS: phiKeys, BLIND_INDEX_KEY: blindIndexKey, JWT_KEY: jwtKey, AUDIT_KEYS: auditKeys, ADMIN_PASSWORD: adminPassword}
+  keys: {PHI_KEYS: phiKeys, BLIND_INDEX_KEY: blindIndexKey, JWT_KEY: jwtKey, AUDIT_KEYS: auditKeys, PSEUDONYM_KEY: pseudonymKey, ADMIN_PASSWORD: adminPassword}
   store: read
   exports: true
   ports: {http: 8080}

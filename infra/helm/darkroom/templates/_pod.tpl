@@ -286,6 +286,9 @@ DARKROOM_SCRATCH: /var/lib/darkroom/scratch
 {{- $host := printf "%s-dicom" (include "darkroom.fullname" .root) -}}
 {{- $own = merge $own (dict "AE_TITLE" $ours "INGEST_DICOM_HOST" $host "INGEST_DICOM_PORT" .root.Values.dicom.service.port) -}}
 {{- end }}
+{{- if eq .service "api" }}
+{{- $own = merge $own (dict "INGEST_STOW_HOST" (printf "%s-stow" (include "darkroom.fullname" .root)) "INGEST_STOW_PORT" 11180) -}}
+{{- end }}
 {{- range $setting, $value := merge $own .root.Values.settings }}
 DARKROOM_{{ $setting }}: {{ if kindIs "string" $value }}{{ $value | quote }}{{ else }}{{ $value | toJson | quote }}{{ end }}
 {{- end }}

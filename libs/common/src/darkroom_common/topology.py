@@ -17,6 +17,7 @@ from darkroom_common.messages.commands import (
     DeleteStudy,
     EditStudies,
     PrintFilm,
+    RemovePart,
     RemoveStudy,
     ResolveConflict,
     RetrieveFromRemote,
@@ -135,7 +136,7 @@ METADATA_STUDIES: Final = WorkQueue(
 )
 METADATA_CONFLICTS: Final = WorkQueue("metadata.conflicts", (ResolveConflict,), prefetch=20)
 METADATA_EDITS: Final = WorkQueue("metadata.edits", (EditStudies,), prefetch=20)
-METADATA_REMOVALS: Final = WorkQueue("metadata.removals", (RemoveStudy,), prefetch=20)
+METADATA_REMOVALS: Final = WorkQueue("metadata.removals", (RemoveStudy, RemovePart), prefetch=20)
 TRANSMIT_ROUTE: Final = WorkQueue(
     "transmit.route",
     (InstancesIndexed, InstancesReplaced, StudyCompleted),

@@ -14,6 +14,8 @@ from darkroom_api.desk import quarantine, reports, shown_settings, verification
 from darkroom_api.dicomweb import capabilities, metadata
 from darkroom_api.dicomweb.retrieving import levels, objects, uri, values
 from darkroom_api.dicomweb.searching import routes as search
+from darkroom_api.dicomweb.storing import deletion, update
+from darkroom_api.dicomweb.storing import routes as storing
 from darkroom_api.edge import flags
 from darkroom_api.edge.directory import Directory
 from darkroom_api.exports import routes as exports
@@ -72,6 +74,9 @@ _MODULES: Final = (
     values,
     levels,
     uri,
+    storing,
+    deletion,
+    update,
     rendering,
     patients,
     study_editing,

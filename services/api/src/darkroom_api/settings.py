@@ -61,6 +61,7 @@ class ApiSettings(WorkerSettings, RetentionSettings):
     exports_at_once: int = Field(default=10, ge=1, le=100, description="further ones wait")
     phi_keys: SecretStr
     blind_index_key: SecretStr
+    pseudonym_key: SecretStr = Field(description="that of ingest, which knows the api by it")
     jwt_key: SecretStr
     jwt_algorithm: Literal["HS256", "EdDSA"] = Field(
         default="HS256", description="of access tokens; those of the other one end with a change"
@@ -118,6 +119,13 @@ class ApiSettings(WorkerSettings, RetentionSettings):
         ge=1 << 16,
         le=256 << 20,
         description="bytes of an object that is uploaded to be validated",
+    )
+    ingest_stow_host: str = Field(
+        default="127.0.0.1", min_length=1, description="where ingest takes what comes by STOW-RS"
+    )
+    ingest_stow_port: int = Field(default=11180, ge=1, le=65535)
+    stow_limit: int = Field(
+        default=64 << 30, ge=1 << 20, description="bytes of the body of one STOW-RS request"
     )
     metrics_targets: dict[str, str] = Field(
         default_factory=dict,

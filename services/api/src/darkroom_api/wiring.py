@@ -25,6 +25,7 @@ from darkroom_api.audit.recorder import Recorder
 from darkroom_api.audit.verification import Verification
 from darkroom_api.dead_letters.keeping import DeadLetters
 from darkroom_api.dicomweb.retrieving import parsing
+from darkroom_api.dicomweb.storing.handover import Handover
 from darkroom_api.edge import flags
 from darkroom_api.edge.edge import Edge
 from darkroom_api.exports.selection import selection
@@ -58,6 +59,7 @@ from darkroom_common.postgres.phi import BlindIndex, PhiKeys, decode_key
 from darkroom_common.postgres.pool import Database, open_database
 from darkroom_common.seal import Seal
 from darkroom_common.service import Service
+from darkroom_common.stow.handover import Proof
 from darkroom_common.topology import API_AUDIT, API_REFUSALS
 from darkroom_common.workers import open_workers
 
@@ -91,6 +93,8 @@ async def run(service: Service, settings: ApiSettings) -> None:
     audit_keys = AuditKeys(
         PhiKeys.parse(settings.audit_keys.get_secret_value(), setting="AUDIT_KEYS")
     )
+    pseudonym_key = decode_key(settings.pseudonym_key.get_secret_value(), setting="PSEUDONYM_KEY")
+    proof = Proof(pseudonym_key, SYSTEM_CLOCK)
     jwt_key = decode_key(settings.jwt_key.get_secret_value(), setting="JWT_KEY")
     async with (
         open_database(
@@ -167,6 +171,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
                 audit=audit,
                 recorder=Recorder(database, audit),
                 verification=Verification(database, audit_keys, Seal(keys), anchor),
+                handover=Handover(settings.ingest_stow_host, settings.ingest_stow_port, proof),
                 parsing=parsing.Parsing(store, workers, processes=settings.parse_processes),
                 rendering=rendering.Rendering(
                     renderers,

@@ -65,6 +65,25 @@ class IngestSettings(Settings):
     private_sop_classes: tuple[str, ...] = Field(
         default=(), description="UIDs of private storage SOP classes to accept, as a JSON list"
     )
+    stow_host: str = EVERY_INTERFACE
+    stow_port: int = Field(
+        default=11180, ge=1, le=65535, description="where the api hands over what comes by STOW-RS"
+    )
+    stow_ae_title: str = Field(
+        default="DICOMWEB",
+        min_length=1,
+        max_length=16,
+        description="the calling AE title of what comes by STOW-RS",
+    )
+    stow_uploads: int = Field(
+        default=64, ge=1, description="bodies of STOW-RS at a time, of each of the processes"
+    )
+    stow_metadata_bytes: int = Field(
+        default=16 << 20,
+        ge=1 << 20,
+        description="of metadata of STOW-RS, as JSON or XML, that each process has in memory",
+    )
+    stow_parts: int = Field(default=10_000, ge=1, description="of one body of STOW-RS")
     spool: Path
     reserve_bytes: int = Field(default=1 << 30, ge=0, description="room that is never used up")
     quarantine_bytes: int = Field(

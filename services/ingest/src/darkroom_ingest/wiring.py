@@ -71,7 +71,9 @@ async def run(service: Service, settings: IngestSettings) -> None:
                     settings.dicom_host, settings.dicom_tls_port, tls=True
                 )
                 listening.enter_context(tls_listener)
-            workers = Workers(settings.processes, listener, tls_listener, relay)
+            stow_listener = await listen_for_dicom(settings.stow_host, settings.stow_port)
+            listening.enter_context(stow_listener)
+            workers = Workers(settings.processes, listener, tls_listener, stow_listener, relay)
             service.health.metrics = workers.metrics
             service.health.add("workers", workers.check)
             async with service.background(

@@ -38,6 +38,7 @@ class Plan:
     superuser_url: str  # of the database `darkroom`
     amqp_url: str
     health_ports: Mapping[str, int]
+    stow_port: int = 0
 
     @classmethod
     def of_running(cls, data: Path) -> "Plan":
@@ -70,6 +71,8 @@ class Plan:
             values |= self._spool() | {
                 "DICOM_PORT": str(self.settings.dicom_port),
                 "AE_TITLE": self.settings.ae_title,
+                "STOW_HOST": LOOPBACK,
+                "STOW_PORT": str(self.stow_port),
             }
             if open_to_all():
                 values |= {"REQUIRE_CALLED_AE_TITLE": "false", "UNKNOWN_AE": "nearby"}
@@ -87,6 +90,8 @@ class Plan:
             values |= {
                 "HTTP_HOST": self.settings.http_host,
                 "HTTP_PORT": str(self.settings.http_port),
+                "INGEST_STOW_HOST": LOOPBACK,
+                "INGEST_STOW_PORT": str(self.stow_port),
                 "METRICS_TARGETS": json.dumps(targets),
                 "AUDIT_ANCHOR": str(self.layout.audit_anchor),
             }

@@ -207,6 +207,7 @@ class Stack:
             or "",
             amqp_url=self.settings.amqp_url or (self.rabbitmq and self.rabbitmq.url()) or "",
             health_ports={name: ports.port(f"health-{name}") for name in SERVICES},
+            stow_port=ports.port("stow"),
         )
 
     async def _prepare_database(self, plan: Plan) -> None:

@@ -30,6 +30,8 @@ SHORT_VRS: Final = frozenset(
 VRS: Final = LONG_VRS | SHORT_VRS
 IMPLICIT_LITTLE: Final = "1.2.840.10008.1.2"
 EXPLICIT_BIG: Final = "1.2.840.10008.1.2.2"
+PAPYRUS: Final = "1.2.840.10008.1.20"
+"""Papyrus 3, retired: implicit as the default is."""
 DEFLATED: Final = frozenset(
     {"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"}
 )
@@ -65,8 +67,9 @@ class Encoding(NamedTuple):
 
     @classmethod
     def of(cls, transfer_syntax_uid: str) -> "Encoding":
-        """Return the encoding of a transfer syntax; all but two are explicit little endian."""
-        return cls(transfer_syntax_uid == IMPLICIT_LITTLE, transfer_syntax_uid == EXPLICIT_BIG)
+        """Return the encoding of a transfer syntax; all but three are explicit little endian."""
+        implicit = transfer_syntax_uid in (IMPLICIT_LITTLE, PAPYRUS)
+        return cls(implicit, transfer_syntax_uid == EXPLICIT_BIG)
 
 
 class Order(NamedTuple):

@@ -2,7 +2,7 @@
 
 import struct
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from darkroom_common.dicom.heads import Encoding
 from darkroom_common.dicom.walk import Unreadable, Walker
@@ -16,6 +16,8 @@ IMPLEMENTATION_CLASS_UID: Final = "2.25.216273817461907462381927461829374651"
 IMPLEMENTATION_VERSION_NAME: Final = "DARKROOM_0_1"
 AS_IT_IS: Final = b"as-it-is"
 """Private information (0002,0102) of a file that an operator has released though it is broken."""
+STOW: Final = b"stow"
+"""The same of a file that came by STOW-RS; both are joined by a space."""
 _META: Final = (0x00020002, 0x00020003, 0x00020010, 0x00020016, 0x00020018)
 _PRIVATE: Final = 0x00020102
 _WANTED: Final = frozenset({*_META, _PRIVATE})
@@ -32,6 +34,8 @@ class FileMeta:
     called_ae_title: str = ""
     as_it_is: bool = False
     """An operator has released it from quarantine though it is not whole."""
+    source: Literal["dimse", "stow"] = "dimse"
+    """By what it has come to us."""
 
 
 def _element(tag: tuple[int, int], vr: bytes, value: bytes) -> bytes:
@@ -52,9 +56,11 @@ def _text(value: str) -> bytes:
 
 def encode_head(meta: FileMeta) -> bytes:
     """Return preamble, prefix and file meta; the data set's bytes follow as they were received."""
+    words = [AS_IT_IS] * meta.as_it_is + [STOW] * (meta.source == "stow")
+    said = b" ".join(words)
     private = [
         _element((2, 0x0100), b"UI", _uid(IMPLEMENTATION_CLASS_UID)),
-        _element((2, 0x0102), b"OB", AS_IT_IS),
+        _element((2, 0x0102), b"OB", said + b"\x00" * (len(said) % 2)),
     ]
     body = b"".join(
         [
@@ -67,7 +73,7 @@ def encode_head(meta: FileMeta) -> bytes:
             _element((2, 0x0016), b"AE", _text(meta.calling_ae_title)),
             _element((2, 0x0017), b"AE", _text(meta.calling_ae_title)),
             _element((2, 0x0018), b"AE", _text(meta.called_ae_title)),
-            *(private if meta.as_it_is else []),
+            *(private if words else []),
         ]
     )
     group_length = _element((2, 0), b"UL", struct.pack("<L", len(body)))
@@ -96,6 +102,14 @@ def decode_head(data: bytes | memoryview) -> tuple[FileMeta, int]:
     sop_class, sop_instance, transfer_syntax, calling, called = (
         walker.values.get(tag, (b"", 0))[0].decode("latin-1").strip("\x00 ") for tag in _META
     )
-    as_it_is = walker.values.get(_PRIVATE, (b"", 0))[0] == AS_IT_IS
-    meta = FileMeta(sop_class, sop_instance, transfer_syntax, calling, called, as_it_is)
+    said = walker.values.get(_PRIVATE, (b"", 0))[0].strip(b"\x00").split(b" ")
+    meta = FileMeta(
+        sop_class,
+        sop_instance,
+        transfer_syntax,
+        calling,
+        called,
+        as_it_is=AS_IT_IS in said,
+        source="stow" if STOW in said else "dimse",
+    )
     return meta, end

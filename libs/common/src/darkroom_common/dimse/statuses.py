@@ -5,7 +5,7 @@ from typing import Final
 
 
 class StoreStatus(IntEnum):
-    """Answers to a C-STORE."""
+    """Answers to a C-STORE, and to a part of STOW (PS3.18 section 10.5.3)."""
 
     SUCCESS = 0x0000
     SOP_CLASS_NOT_SUPPORTED = 0x0122
@@ -16,8 +16,12 @@ class StoreStatus(IntEnum):
     """No room, a failed sync, anything unexpected: the sender keeps its copy and tries again."""
     DATA_SET_DOES_NOT_MATCH = 0xA900
     """SOP class or instance UID of the command differ from the data set."""
+    OTHER_STUDY = 0xA901
+    """STOW: it is not of the study that the path names."""
     CANNOT_UNDERSTAND = 0xC000
     """The data set is not whole, or over a limit."""
+    TRANSFER_SYNTAX_NOT_SUPPORTED = 0xC122
+    """STOW: bulk data are in a format that no object can hold, or contradict their label."""
 
     def __str__(self) -> str:
         """Return the four hexadecimal digits that the standard writes."""

@@ -123,6 +123,24 @@ class RemoveStudy(Command):
     sealed: str = Field(default="", max_length=16 << 10, description="a Why; see seal.py")
 
 
+class RemovePart(Command):
+    """Delete a series or an instance of a study, or restore one. Metadata keeps it as a job.
+
+    `sealed` is why, which may identify a patient.
+    """
+
+    TYPE: ClassVar[str] = "study.remove_part.v1"
+    SEALED: ClassVar[type[BaseModel] | None] = Why
+
+    job_id: MessageId
+    action: Literal["delete", "restore"]
+    study_instance_uid: Uid
+    series_instance_uid: Uid
+    sop_instance_uid: Uid | None = Field(default=None, description="null: the whole series")
+    requested_by: str = Field(default="", max_length=64, description="user name")
+    sealed: str = Field(default="", max_length=16 << 10, description="a Why; see seal.py")
+
+
 class ValidateLicence(Command):
     """Ask Odoo about the licence now, not at the next regular time."""
 

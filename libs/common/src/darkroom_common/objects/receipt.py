@@ -106,6 +106,7 @@ class ReceiptReader:
             calling_ae_title=meta.calling_ae_title,
             called_ae_title=meta.called_ae_title,
             received_at=received_at,
+            source=meta.source,
         )
 
     def _begin(self) -> None:

@@ -90,7 +90,14 @@ SENDERS: Final = Gauge("darkroom_senders_listed", "Calling AEs in the list of se
 SENDERS_NOT_READ: Final = Counter(
     "darkroom_senders_not_read_total", "Failures to read the list of senders.", ["reason"]
 )  # reason: away, schema, refused, row (in the database), copy (beside the spool)
-STORE_RESPONSES: Final = Counter("darkroom_store_responses_total", "C-STORE answers.", ["status"])
+STORE_RESPONSES: Final = Counter(
+    "darkroom_store_responses_total", "Answers to objects, by C-STORE and STOW.", ["status"]
+)
+STOW_OBJECTS: Final = Counter(
+    "darkroom_stow_objects_total", "Objects of STOW: stored, or why not.", ["outcome"]
+)
+STOW_BYTES: Final = Counter("darkroom_stow_bytes_total", "Bytes of bodies of STOW.")
+STOW_UPLOADS: Final = Gauge("darkroom_stow_uploads_open", "Bodies of STOW on their way in.")
 STORE_SECONDS: Final = Histogram(
     "darkroom_store_seconds", "From the data set's last byte to the answer.", buckets=_LATENCY
 )
@@ -109,7 +116,9 @@ QUARANTINE_BYTES: Final = Gauge("darkroom_quarantine_bytes", "Bytes in quarantin
 ODD_OBJECTS: Final = Counter(
     "darkroom_odd_objects_total", "Objects accepted though the standard forbids it.", ["flag"]
 )
-PREAMBLE_ZEROED: Final = Counter("darkroom_preamble_zeroed_total", "Executable preambles zeroed.")
+PREAMBLE_ZEROED: Final = Counter(
+    "darkroom_preamble_zeroed_total", "Preambles that were not empty, and are zeroed."
+)
 RELAYED: Final = Counter("darkroom_relayed_total", "Receipts stored and published.")
 RELAY_FAILED: Final = Counter("darkroom_relay_failed_total", "Relay attempts failed.", ["step"])
 

@@ -167,6 +167,12 @@ ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("GET", _STUDY + "/instances"): _P.STUDIES_READ,
     ("GET", _SERIES + "/instances"): _P.STUDIES_READ,
     ("GET", "/dicom-web/wado"): _P.STUDIES_READ,
+    # STOW-RS
+    ("POST", "/dicom-web/studies"): _P.STUDIES_WRITE,
+    ("POST", _STUDY): _P.STUDIES_WRITE,
+    ("PUT", _STUDY): _P.STUDIES_WRITE,
+    ("PATCH", _STUDY): _P.STUDIES_WRITE,
+    **{("DELETE", path): _P.STUDIES_DELETE for path in (_STUDY, _SERIES, _INSTANCE)},
     # WADO-RS
     ("GET", _STUDY): _P.STUDIES_READ,
     ("GET", _STUDY + "/metadata"): _P.STUDIES_READ,

@@ -71,6 +71,7 @@ _EVENTS: Final[dict[str, Event]] = {
     Action.DICOMWEB_DELETE: Event(STUDY_DELETED, "D"),
     Action.DICOMWEB_RETRIEVE: Event(INSTANCES_TRANSFERRED, "R"),
     Action.DICOMWEB_STORE: Event(INSTANCES_TRANSFERRED, "C"),
+    Action.DICOMWEB_UPDATE: Event(INSTANCES_ACCESSED, "U"),
     Action.EXPORT_CREATE: Event(EXPORT, "R"),
     Action.EXPORT_DOWNLOAD: Event(EXPORT, "R"),
     Action.STUDY_SEARCH: Event(QUERY),

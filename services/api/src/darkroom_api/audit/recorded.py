@@ -26,6 +26,8 @@ _FAILED: Final = 400
 _ACCEPTED: Final = 202
 _KEPT: Final = "darkroom.recorded"
 """In the scope of a request whose row is in the transaction of what it has done."""
+MORE: Final = "audited"
+"""In the state of a request: details that its route adds to its row; nothing of a patient."""
 _UIDS: Final = frozenset({"study", "series", "instance"})
 _NAMING: Final = frozenset(
     {"study", "series", "instance", "frames", "name", "job", "step", "conflict", "film"}
@@ -51,7 +53,12 @@ class Recorded:
 _DICOMWEB: Final = "/dicom-web/"
 _SEARCHED: Final = ("/studies", "/series", "/instances")
 """How the path of a search ends."""
-_BY_METHOD: Final = {"POST": Action.DICOMWEB_STORE, "DELETE": Action.DICOMWEB_DELETE}
+_BY_METHOD: Final = {
+    "POST": Action.DICOMWEB_STORE,
+    "DELETE": Action.DICOMWEB_DELETE,
+    "PUT": Action.DICOMWEB_UPDATE,
+    "PATCH": Action.DICOMWEB_UPDATE,
+}
 
 
 def _dicomweb(method: str, path: str) -> Recorded:
@@ -141,7 +148,8 @@ def _entry(scope: Scope, path: str, what: Recorded, status: int, made: str) -> E
         name: text for name, text in named.items() if name in _UIDS and not is_conformant(text)
     }
     parts = {name: text for name, text in named.items() if name not in typed}
-    details: dict[str, Any] = {"route": path, "status": status, **parts}
+    more: dict[str, Any] = scope["state"].get(MORE, {})
+    details: dict[str, Any] = {"route": path, "status": status, **parts, **more}
     said = parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
     return entry(
         scope,

@@ -18,6 +18,7 @@ _ERRORS: Final = {
     406: "None of the accepted media types can be answered.",
     409: "It is there already, is still in use, or its state does not allow this.",
     410: "It was there, and is gone for good.",
+    411: "The body has neither a length nor an end.",
     412: "It is not of the version that `If-Match` names any more.",
     413: "The body is too large.",
     414: "The address is too long.",

@@ -42,6 +42,7 @@ _FIXED: Final = frozenset(path for _, path in ACCESS if "{" not in path)
 _VALIDATE: Final = "/api/v1/validate"
 _REST: Final = "/api/v1/"
 _UNKNOWN: Final = "There is no such parameter here."
+_STORE: Final = frozenset({"/dicom-web/studies", "/dicom-web/studies/{study}"})
 
 
 def limited(receive: Receive, limit: int) -> Receive:
@@ -121,6 +122,8 @@ class GuardedRoute(APIRoute):
         limit = BULK_LIMIT if bulk else of_others
         if self.path == _VALIDATE:
             limit = parts_of(scope).settings.validate_limit
+        elif scope["method"] == "POST" and self.path in _STORE:
+            limit = parts_of(scope).settings.stow_limit
         sending = recording(scope, self.path, send)
         await super().handle(scope, limited(receive, limit), sending)
 

@@ -16,6 +16,7 @@ from darkroom_api.audit.recorder import Recorder
 from darkroom_api.audit.verification import Verification
 from darkroom_api.dead_letters.keeping import DeadLetters
 from darkroom_api.dicomweb.retrieving.parsing import Parsing
+from darkroom_api.dicomweb.storing.handover import Handover
 from darkroom_api.oidc.provider import Provider
 from darkroom_api.own_jobs import OwnJobs
 from darkroom_api.rates.flow import Flow
@@ -55,6 +56,7 @@ class Parts:
     recorder: Recorder
     verification: Verification
     parsing: Parsing
+    handover: Handover
     rendering: Rendering
     validating: Validating
     searches: Turns

@@ -48,7 +48,7 @@ PersonName = Annotated[
 ]
 """A PN value (PS3.5 section 6.2): up to three groups of five components, each of 64 characters."""
 _GROUP_LENGTH: Final = 64
-_KEYWORDS: Final[Mapping[str, str]] = {
+KEYWORDS: Final[Mapping[str, str]] = {
     "patient_name": "PatientName",
     "patient_id": "PatientID",
     "issuer_of_patient_id": "IssuerOfPatientID",
@@ -61,6 +61,7 @@ _KEYWORDS: Final[Mapping[str, str]] = {
     "description": "StudyDescription",
     "referring_physician": "ReferringPhysicianName",
 }
+"""Fields of `StudyPatch` that objects say, by the keyword of the attribute."""
 State = Literal["ACCEPTED", "PENDING", "EDITING", "RETRYING", "DONE", "FAILED", "CANCELLED"]
 VIEW: Final = JobView(
     name="edit",
@@ -115,13 +116,13 @@ class StudyPatch(BaseModel):
     def values(self) -> dict[str, str]:
         """Return what objects are to say, as DICOM writes it, by keyword."""
         found: dict[str, str] = {}
-        for name in self.model_fields_set & _KEYWORDS.keys():
+        for name in self.model_fields_set & KEYWORDS.keys():
             value = getattr(self, name)
             if isinstance(value, dt.date):
                 value = value.isoformat().replace("-", "")
             elif isinstance(value, dt.time):
                 value = value.strftime("%H%M%S")
-            found[_KEYWORDS[name]] = value
+            found[KEYWORDS[name]] = value
         return found
 
 
@@ -211,10 +212,10 @@ async def change_study(
     shown, version = await detail(parts, meant.study_instance_uid)
     fields = _differences(given, shown)
     own = _Own(given, if_match, meant, fields)
-    edited = {one["field"] for one in fields} & _KEYWORDS.keys()
+    edited = {one["field"] for one in fields} & KEYWORDS.keys()
     if edited:
         response = Response(media_type="application/json", status_code=202)
-        command = partial(_command, request, own, {_KEYWORDS[name] for name in edited})
+        command = partial(_command, request, own, {KEYWORDS[name] for name in edited})
         accepted = await accept(request, response, VIEW, given, command)
         response.body = accepted.model_dump_json().encode()
         response.headers["content-length"] = str(len(response.body))

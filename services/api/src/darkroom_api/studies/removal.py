@@ -1,6 +1,7 @@
 """Deleting studies, restoring them while that can be done, and legal holds (STO-04)."""
 
 import datetime as dt
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Final, Literal
 
@@ -23,11 +24,12 @@ from darkroom_api.studies.detail import PATH, ExamId
 from darkroom_api.studies.editing import conflict
 from darkroom_api.studies.identity import study_meant
 from darkroom_common.clock import SYSTEM_CLOCK
+from darkroom_common.dicom.identity import is_conformant
 from darkroom_common.index.edits import REMOVALS
 from darkroom_common.index.fields import Level
 from darkroom_common.index.query import Query as Search
 from darkroom_common.messages.base import MessageId, Uid, new_message_id
-from darkroom_common.messages.commands import RemoveStudy
+from darkroom_common.messages.commands import RemovePart, RemoveStudy
 from darkroom_common.postgres.listing import Order
 from darkroom_common.postgres.pool import Connection
 from darkroom_common.readers.api import is_held
@@ -48,9 +50,9 @@ VIEW: Final = JobView(
     path="/api/v1/study-removals",
     table="index.removal",
     owned=REMOVALS,
-    shown="a.job_id, a.command ->> 'action', a.command ->> 'study_instance_uid', a.state,"
-    " a.reason, 0, a.requested_by, NULL, NULL, NULL, NULL, a.created_at, a.updated_at,"
-    " a.finished_at",
+    shown="a.job_id, a.command ->> 'action', a.command ->> 'study_instance_uid',"
+    " a.command ->> 'series_instance_uid', a.command ->> 'sop_instance_uid', a.state, a.reason,"
+    " 0, a.requested_by, NULL, NULL, NULL, NULL, a.created_at, a.updated_at, a.finished_at",
 )
 _PUT_HOLD: Final = (
     "INSERT INTO api.legal_hold (study_instance_uid, by, sealed) VALUES ($1, $2, $3)"
@@ -99,6 +101,8 @@ class RemovalJob(BaseModel):
     job_id: str
     action: Literal["delete", "restore"]
     study_instance_uid: str
+    series_instance_uid: str | None = Field(description="null: the whole study")
+    sop_instance_uid: str | None = Field(description="null: the whole series")
     state: State
     reason: str = Field(description="why it has failed; empty when all is well")
     attempts: int
@@ -129,8 +133,26 @@ async def delete_study(
 
 
 async def _deletion(request: Request, exam_id: str, given: Removal) -> Together:
-    parts = parts_of(request.scope)
     uid = (await study_meant(request, exam_id)).study_instance_uid
+    return await deletion(request, Target(uid), given.reason)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A study, a series of it, or an instance of that."""
+
+    study: str
+    series: str | None = None
+    instance: str | None = None
+
+
+async def deletion(request: Request, target: Target, reason: str) -> Together:
+    """Return the command that deletes something, unless metadata would refuse it.
+
+    Raises:
+        ApiError: 409, its study is to be kept, or held.
+    """
+    parts, uid = parts_of(request.scope), target.study
     found = await parts.reader.search(Search(Level.STUDY, study_uid=uid))
     studies = [
         Dated(row.study_date or row.created_at.date(), row.modalities, row.calling_ae_titles)
@@ -143,29 +165,41 @@ async def _deletion(request: Request, exam_id: str, given: Removal) -> Together:
     async def told(request: Request, db: Connection, job_id: str) -> None:
         if await is_held(db, uid):
             raise conflict(_HELD)
-        more: dict[str, Any] = {"details": {"job_id": job_id}, "phi": {"reason": given.reason}}
+        details = {"job_id": job_id} | _named(target)
+        more: dict[str, Any] = {"details": details, "phi": {"reason": reason}}
         await record(db, request.scope, Action.STUDY_DELETE, "study", uid, **more)
 
-    return Together(_command(request, "delete", uid, given.reason), told)
+    return Together(_command(request, "delete", target, reason), told)
+
+
+def _named(target: Target) -> dict[str, str]:
+    """Return the UIDs below the study, as far as they are UIDs: others are what anybody typed."""
+    uids = {"series": target.series, "instance": target.instance}
+    return {name: uid for name, uid in uids.items() if uid and is_conformant(uid)}
 
 
 def _command(
-    request: Request, action: Literal["delete", "restore"], uid: str, reason: str
-) -> RemoveStudy:
-    why = Why(reason=reason).model_dump()
-    return RemoveStudy(
-        job_id=new_message_id(),
-        action=action,
-        study_instance_uid=uid,
-        requested_by=principal_of(request.scope).username[:64],
-        sealed=parts_of(request.scope).seal.seal(why, purpose=REMOVAL_PURPOSE),
-    )
+    request: Request, action: Literal["delete", "restore"], target: Target, reason: str
+) -> RemoveStudy | RemovePart:
+    given: dict[str, Any] = {
+        "job_id": new_message_id(),
+        "action": action,
+        "study_instance_uid": target.study,
+        "requested_by": principal_of(request.scope).username[:64],
+        "sealed": parts_of(request.scope).seal.seal(
+            Why(reason=reason).model_dump(), purpose=REMOVAL_PURPOSE
+        ),
+    }
+    if target.series is None:
+        return RemoveStudy(**given)
+    uids = {"series_instance_uid": target.series, "sop_instance_uid": target.instance}
+    return RemovePart(**given, **uids)
 
 
 async def restore_study(
     request: Request, response: Response, job: MessageId, given: Removal
 ) -> Accepted:
-    """Restore a study that was deleted and is not purged yet."""
+    """Restore what was deleted and is not purged yet."""
 
     async def command() -> Together:
         async with parts_of(request.scope).database.acquire() as db:
@@ -175,13 +209,14 @@ async def restore_study(
         if row["purged_at"] is not None or row["restored_at"] is not None:
             raise conflict("The study is purged, or is there again.")
         uid = row["study_instance_uid"]
+        target = Target(uid, row["series_instance_uid"], row["sop_instance_uid"])
 
         async def told(request: Request, db: Connection, job_id: str) -> None:
-            details = {"job_id": job_id, "restored": True}
+            details = {"job_id": job_id, "restored": True} | _named(target)
             more: dict[str, Any] = {"details": details, "phi": {"reason": given.reason}}
             await record(db, request.scope, Action.STUDY_DELETE, "study", uid, **more)
 
-        return Together(_command(request, "restore", uid, given.reason), told)
+        return Together(_command(request, "restore", target, given.reason), told)
 
     return await accept(request, response, VIEW, given, command)
 

@@ -27,10 +27,11 @@ from darkroom_common.telemetry.logs import configure_logs, get_logger
 from darkroom_common.telemetry.merged import snapshot
 from darkroom_common.telemetry.traces import configure_traces
 from darkroom_ingest.door.reports import PACKET, Counted, Drain, Failed, Reporter, Started, decode
-from darkroom_ingest.door.scp import StorageScp
+from darkroom_ingest.door.scp import DRAIN_SHARE, StorageScp
 from darkroom_ingest.receiving.receive import Receiver
 from darkroom_ingest.senders.roster import COPY_NAME, Doorkeeper, RosterCopy
 from darkroom_ingest.settings import IngestSettings
+from darkroom_ingest.stow.entrance import StowEntrance, open_stow
 
 log = get_logger(__name__)
 REPORT_SECONDS: Final = 1.0
@@ -46,6 +47,7 @@ class Inherited:
     listener: int
     tls_listener: int
     """-1 without TLS."""
+    stow_listener: int
     control: int
     census: int
 
@@ -58,6 +60,7 @@ class Inherited:
                 self.main_pid,
                 self.listener,
                 self.tls_listener,
+                self.stow_listener,
                 self.control,
                 self.census,
             )
@@ -65,7 +68,7 @@ class Inherited:
 
     def files(self) -> tuple[int, ...]:
         """Return the open files."""
-        files = (self.listener, self.tls_listener, self.control, self.census)
+        files = (self.listener, self.tls_listener, self.stow_listener, self.control, self.census)
         return tuple(number for number in files if number >= 0)
 
 
@@ -116,8 +119,10 @@ def serve(inherited: Inherited, settings: IngestSettings) -> None:
     )
     doorkeeper = Doorkeeper(RosterCopy(settings.spool / COPY_NAME), settings.policy)
     scp = StorageScp(settings, receiver, Census(memory, inherited.number), doorkeeper)
+    stow = open_stow(socket.socket(fileno=inherited.stow_listener), settings, receiver)
     keep_journal(settings.spool, "ingest")
     scp.start(*entrances)
+    stow.start()
     reporter.tell(Started())
     stop = threading.Event()
     looks: list[Callable[[], object]] = [doorkeeper.look, JOURNAL.look]
@@ -129,12 +134,20 @@ def serve(inherited: Inherited, settings: IngestSettings) -> None:
             case Failed(reason):
                 spool.fail(reason)
             case Drain(limit):
-                scp.drain(limit)
+                drain(scp, stow, limit)
                 break
             case _:
                 pass  # nothing else is said in this direction
     stop.set()
     reporting.join(REPORT_SECONDS)
+
+
+def drain(scp: StorageScp, stow: StowEntrance, limit: float) -> None:
+    """Let what is on its way come whole, by both ways at once."""
+    ending = threading.Thread(target=stow.close, args=(limit * DRAIN_SHARE,), daemon=True)
+    ending.start()
+    scp.drain(limit)
+    ending.join(limit)
 
 
 def main(argv: list[str]) -> int:

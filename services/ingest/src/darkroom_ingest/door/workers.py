@@ -50,11 +50,17 @@ class Workers:
     """The receiving processes of one ingest."""
 
     def __init__(
-        self, count: int, listener: socket.socket, tls_listener: socket.socket | None, relay: Relay
+        self,
+        count: int,
+        listener: socket.socket,
+        tls_listener: socket.socket | None,
+        stow_listener: socket.socket,
+        relay: Relay,
     ) -> None:
         self.metrics = MergedMetrics()
         self._listener = listener
         self._tls_listener = tls_listener
+        self._stow_listener = stow_listener
         self._relay = relay
         self._workers: dict[int, Worker] = {}
         self._count = count
@@ -106,6 +112,7 @@ class Workers:
                 os.getpid(),
                 self._listener.fileno(),
                 -1 if self._tls_listener is None else self._tls_listener.fileno(),
+                self._stow_listener.fileno(),
                 theirs.fileno(),
                 self._census,
             )

@@ -1,8 +1,8 @@
-"""What a C-STORE is answered, decided without I/O."""
+"""What the sender of an object is answered, decided without I/O."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from darkroom_common.dicom.identity import NONCONFORMANT_UID, Identity
 from darkroom_common.dimse.statuses import StoreStatus
@@ -17,6 +17,9 @@ class Offer:
     transfer_syntax_uid: str
     calling_ae_title: str
     called_ae_title: str
+    source: Literal["dimse", "stow"] = "dimse"
+    study_instance_uid: str = ""
+    """Of the study that it has to be of; empty: of any."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +86,12 @@ def fits(room: Room) -> Refuse | None:
     return None
 
 
-def match(offer: Offer, identity: Identity, *, strict_uids: bool = False) -> SetAside | None:
+def match(
+    offer: Offer, identity: Identity, *, strict_uids: bool = False
+) -> SetAside | Refuse | None:
     """Return why an object that was read is not accepted, or None (PS3.4 B.2.3)."""
+    if offer.study_instance_uid not in ("", identity.study_instance_uid):
+        return Refuse(StoreStatus.OTHER_STUDY, "other-study")
     said = (offer.sop_class_uid, offer.sop_instance_uid)
     if said != (identity.sop_class_uid, identity.sop_instance_uid):
         return SetAside(StoreStatus.DATA_SET_DOES_NOT_MATCH, "uid-mismatch")

@@ -1,9 +1,9 @@
 """The write path of the guarantee: admit, write, check, sync, answer.
 
-It runs in the thread of an association and blocks. What `finish` returns is what the sender is
-told; `REFUSED_OUT_OF_RESOURCES` is the answer to everything unexpected, since a sender takes it as
-"keep your copy and try again". The bytes of an object go to the spool as they arrive: memory holds
-none of them.
+It runs in the thread of an association, or of an upload, and blocks. What `finish` returns is what
+the sender is told; `REFUSED_OUT_OF_RESOURCES` is the answer to everything unexpected, since a
+sender takes it as "keep your copy and try again". The bytes of an object go to the spool as they
+arrive: memory holds none of them.
 """
 
 from collections.abc import Callable, Sequence
@@ -68,6 +68,10 @@ class Reception:
 
     def __init__(self, receiver: Receiver, offer: Offer) -> None:
         self.size = 0
+        self.identity: Identity | None = None
+        """Once it is known."""
+        self.reason = ""
+        """Why it is not accepted."""
         self._receiver = receiver
         self._spool = receiver.spool
         self._offer = offer
@@ -82,7 +86,7 @@ class Reception:
         self._span = self._open.enter_context(
             traces.span(
                 tracer,
-                "C-STORE",
+                "C-STORE" if offer.source == "dimse" else "STOW",
                 kind=SpanKind.SERVER,
                 dicom__sop_class_uid=offer.sop_class_uid,
                 dicom__calling_ae_title=offer.calling_ae_title,
@@ -101,6 +105,7 @@ class Reception:
                     transfer_syntax_uid=offer.transfer_syntax_uid,
                     calling_ae_title=offer.calling_ae_title,
                     called_ae_title=offer.called_ae_title,
+                    source=offer.source,
                 )
             )
             self._spool.write(self._incoming, self._head)
@@ -160,7 +165,11 @@ class Reception:
             return self._refused or StoreStatus.REFUSED_OUT_OF_RESOURCES
         verdict = self._judge()
         if isinstance(verdict, SetAside):
+            self.reason = verdict.reason
             return self._set_aside(self._incoming, verdict)
+        if isinstance(verdict, Refuse):
+            self._refuse(verdict)
+            return verdict.status
         if self._reader.is_padded:
             self._drop_padding(self._incoming)
         self._spool.commit(self._incoming)
@@ -170,11 +179,11 @@ class Reception:
             log.exception("receipt.not_told", receipt=self._incoming.receipt_id)
         return StoreStatus.SUCCESS
 
-    def _judge(self) -> Identity | SetAside:
+    def _judge(self) -> Identity | SetAside | Refuse:
         if self._aside is not None:
             return self._aside
         try:
-            identity = self._reader.finish()
+            self.identity = identity = self._reader.finish()
         except Unreadable as error:
             return SetAside(StoreStatus.CANNOT_UNDERSTAND, error.code, error.position)
         strict = self._receiver.strict_uids
@@ -209,6 +218,7 @@ class Reception:
             calling_ae_title=self._offer.calling_ae_title,
             called_ae_title=self._offer.called_ae_title,
             received_at=utc_now(),
+            source=self._offer.source,
             trace=traces.inject(),
         )
         log.info(
@@ -226,7 +236,7 @@ class Reception:
             self._spool.abandon(incoming)
 
     def _refuse(self, refused: Refuse) -> None:
-        self._refused = refused.status
+        self._refused, self.reason = refused.status, refused.reason
         log.warning(
             "store.refused",
             ae=self._offer.calling_ae_title,
@@ -241,7 +251,7 @@ class Reception:
             log.error("store.failed", ae=self._offer.calling_ae_title, reason=str(error))
         else:
             log.error("store.failed", ae=self._offer.calling_ae_title, exc_info=error)
-        self._refused = StoreStatus.REFUSED_OUT_OF_RESOURCES
+        self._refused, self.reason = StoreStatus.REFUSED_OUT_OF_RESOURCES, "failed"
         try:
             self._drop()
         except OSError as failed:

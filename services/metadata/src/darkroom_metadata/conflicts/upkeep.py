@@ -28,10 +28,11 @@ _DUE: Final = (  # conflict_removal
     " AND remove_after < now() AND removed_at IS NULL ORDER BY remove_after LIMIT 1"
     " FOR UPDATE SKIP LOCKED"
 )
-_NAMED: Final = (  # instance_object, conflict_object
+_NAMED: Final = (  # instance_object, conflict_object, removed_object_key
     "SELECT EXISTS (SELECT FROM index.instance WHERE object_key = $1) OR EXISTS"
     " (SELECT FROM index.conflict WHERE object_key = $1 AND id <> $2 AND removed_at IS NULL"
     "  AND kind IN ('instance', 'correction'))"
+    " OR EXISTS (SELECT FROM index.removed_object WHERE object_key = $1)"
 )
 _REMOVED: Final = (
     "UPDATE index.conflict SET removed_at = now(), header = NULL, version = version + 1"

@@ -5,7 +5,7 @@ from functools import partial
 
 from darkroom_common.jobs.intake import Intake
 from darkroom_common.messages.base import Message
-from darkroom_common.messages.commands import RemoveStudy
+from darkroom_common.messages.commands import RemovePart, RemoveStudy
 from darkroom_common.postgres.inbox import Inbox
 from darkroom_common.postgres.pool import Connection
 from darkroom_common.topology import METADATA_REMOVALS
@@ -28,10 +28,10 @@ class RemovalCommands:
 
     async def handle(self, message: Message) -> None:
         """Keep what is asked as a job; the same job id again keeps nothing."""
-        if not isinstance(message, RemoveStudy):
+        if not isinstance(message, RemoveStudy | RemovePart):
             raise TypeError(f"{METADATA_REMOVALS.name} got {message.TYPE}")
         if await self.intake.take(message, partial(self._add, message)):
             self.remover.runner.wake()
 
-    async def _add(self, asked: RemoveStudy, db: Connection) -> bool:
+    async def _add(self, asked: RemoveStudy | RemovePart, db: Connection) -> bool:
         return await self.removals.add(db, asked)

@@ -26,6 +26,7 @@ from darkroom_common.readers.api import is_held
 from darkroom_common.specs.retention import Dated, Retention
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_metadata.indexing.repository import lock_studies
+from darkroom_metadata.removal import parts
 from darkroom_metadata.removal.repository import PHASES
 from darkroom_metadata.studies.changes import told
 from darkroom_metadata.studies.status import StudyStatus
@@ -50,10 +51,12 @@ _NO_JOB: Final = (
 )
 _RESTORED: Final = (  # removal_study
     "UPDATE index.removal SET restored_at = now(), updated_at = now() WHERE study_instance_uid = $1"
+    " AND series_instance_uid IS NULL"
     " AND purge_after IS NOT NULL AND purged_at IS NULL AND restored_at IS NULL"
 )
 _DUE: Final = (  # removal_purge
-    "SELECT id, study_instance_uid, finished_at FROM index.removal WHERE purge_after < now()"
+    "SELECT id, study_instance_uid, series_instance_uid, sop_instance_uid, finished_at"
+    " FROM index.removal WHERE purge_after < now()"
     " AND purged_at IS NULL AND restored_at IS NULL AND state = 'DONE' ORDER BY purge_after"
     " LIMIT 1 FOR UPDATE SKIP LOCKED"
 )
@@ -66,10 +69,11 @@ _INSTANCES: Final = (  # series_study_id_series_instance_uid_key, instance_serie
 _CONFLICTS: Final = (  # conflict_bytes, conflict_beside
     "SELECT id, object_key FROM index.conflict WHERE instance_id = ANY($1::bigint[])"
 )
-_NAMED: Final = (  # instance_object, conflict_object
+_NAMED: Final = (  # instance_object, conflict_object, removed_object_key
     "SELECT EXISTS (SELECT FROM index.instance WHERE object_key = $1 AND id <> ALL($2::bigint[]))"
     " OR EXISTS (SELECT FROM index.conflict WHERE object_key = $1 AND id <> ALL($3::bigint[])"
     "  AND removed_at IS NULL)"
+    " OR EXISTS (SELECT FROM index.removed_object WHERE object_key = $1)"
 )
 _GONE: Final = (
     ("DELETE FROM index.resolution WHERE conflict_id = ANY($1::bigint[])", "conflicts"),
@@ -116,13 +120,19 @@ class Remover:
 
     async def _whole(self, job: Attempt, db: Connection) -> Ending:
         uid, by = job.row["study_instance_uid"], job.row["requested_by"]
+        part = parts.Part.of(job.row)
         try:
             async with db.transaction():
                 if job.row["action"] == "delete":
-                    await self.delete(db, uid, by=by)
+                    if part is None:
+                        await self.delete(db, uid, by=by)
+                    else:
+                        await self._delete_part(db, job.id, part, by=by)
                     await db.execute(_DELETED, job.id, self.keep)
-                else:
+                elif part is None:
                     await self._restore(db, uid, by=by)
+                else:
+                    await self._restore_part(db, part, by=by)
         except PermanentError as error:
             return Ending(PHASES.failed, str(error))
         return Ending("DONE")
@@ -133,6 +143,12 @@ class Remover:
         Raises:
             NotDeletable: they are held, are to be kept, or are not there.
         """
+        rows = await self._deletable(db, uid)
+        await self._set(db, [row["id"] for row in rows], StudyStatus.DELETED, by=by)
+        log.warning("study.deleted", study_instance_uid=uid, by=by)
+
+    async def _deletable(self, db: Connection, uid: str) -> list[asyncpg.Record]:
+        """Return the studies of a UID, locked; see `delete`."""
         await lock_studies(db, {uid})
         rows = [row for row in await db.fetch(_STUDIES, uid) if row["status"] != "deleted"]
         if not rows:
@@ -142,8 +158,31 @@ class Remover:
         until = self.retention.until(dated(row) for row in rows)
         if self.clock.now().date() < until:
             raise NotDeletable(f"the study is to be kept until {until}")
-        await self._set(db, [row["id"] for row in rows], StudyStatus.DELETED, by=by)
-        log.warning("study.deleted", study_instance_uid=uid, by=by)
+        return rows
+
+    async def _delete_part(self, db: Connection, job: str, part: parts.Part, *, by: str) -> None:
+        studies = [row["id"] for row in await self._deletable(db, part.study)]
+        found = await parts.find(db, part, studies)
+        if not found.instances:
+            raise NotDeletable("there is no such series or instance")
+        if found.is_disputed:
+            raise NotDeletable("a conflict about it is open: decide that first")
+        if found.is_all:
+            await parts.make_whole(db, job)
+            await self._set(db, studies, StudyStatus.DELETED, by=by)
+        else:
+            await parts.take_away(db, job, found, studies)
+        log.warning(
+            "part.deleted", study_instance_uid=part.study, instances=len(found.instances), by=by
+        )
+
+    async def _restore_part(self, db: Connection, part: parts.Part, *, by: str) -> None:
+        await lock_studies(db, {part.study})
+        told_again = await parts.put_back(db, part)
+        if told_again is None:
+            raise NotDeletable("there is no such deleted series or instance")
+        await self.outbox.put(db, *told_again)
+        log.warning("part.restored", study_instance_uid=part.study, by=by)
 
     async def told_to_delete(self, db: Connection, asked: DeleteStudy) -> bool:
         """Delete a study by a command that is no job; tell whether it was there.
@@ -196,6 +235,9 @@ class Remover:
                 return False
             uid = due["study_instance_uid"]
             await lock_studies(db, {uid})
+            if parts.Part.of(due) is not None:
+                await self._purge_part(db, due)
+                return True
             rows = await db.fetch(_STUDIES, uid)
             studies = [row["id"] for row in rows if row["status"] == "deleted"]
             if rows and not studies:
@@ -206,6 +248,15 @@ class Remover:
                 await db.execute(_PURGED, due["id"])
                 log.warning("study.purged", study_instance_uid=uid, removal=due["id"])
         return True
+
+    async def _purge_part(self, db: Connection, due: asyncpg.Record) -> None:
+        uid, since = due["study_instance_uid"], due["finished_at"]
+        held = await is_held(db, uid)
+        if held or not await parts.purge(db, self.store, due["id"], untouched_since=since):
+            await db.execute(_LATER, due["id"], LATER)
+            return
+        await db.execute(_PURGED, due["id"])
+        log.warning("part.purged", study_instance_uid=uid, removal=due["id"])
 
     async def _purge(self, db: Connection, due: asyncpg.Record, studies: Sequence[int]) -> bool:
         """Remove objects, then rows; tell whether no object was put again meanwhile."""

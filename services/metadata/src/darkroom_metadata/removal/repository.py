@@ -5,7 +5,7 @@ from typing import Any, Final
 from darkroom_common.jobs.attempt import Attempt
 from darkroom_common.jobs.kind import JobKind, Phases
 from darkroom_common.jobs.table import JobTable
-from darkroom_common.messages.commands import RemoveStudy
+from darkroom_common.messages.commands import RemovePart, RemoveStudy
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Connection
 from darkroom_common.telemetry import metrics, traces
@@ -20,7 +20,8 @@ PHASES: Final = Phases(
 )
 _ADD: Final = (  # removal_pkey
     "INSERT INTO index.removal (id, action, study_instance_uid, sealed, requested_by, traceparent,"
-    " created_at) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO NOTHING RETURNING *"
+    " created_at, series_instance_uid, sop_instance_uid)"
+    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO NOTHING RETURNING *"
 )
 
 
@@ -39,7 +40,7 @@ class Removals:
         )
         self.table: JobTable[Attempt] = JobTable(self.kind, outbox)
 
-    async def add(self, db: Connection, asked: RemoveStudy) -> bool:
+    async def add(self, db: Connection, asked: RemoveStudy | RemovePart) -> bool:
         """Add a job; return whether it is new."""
         added: Any = await db.fetchrow(
             _ADD,
@@ -50,6 +51,8 @@ class Removals:
             asked.requested_by,
             traces.inject().get("traceparent", ""),
             asked.occurred_at,
+            asked.series_instance_uid if isinstance(asked, RemovePart) else None,
+            asked.sop_instance_uid if isinstance(asked, RemovePart) else None,
         )
         if added is None:
             return False

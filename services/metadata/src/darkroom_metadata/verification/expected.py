@@ -128,11 +128,12 @@ async def next_rows(db: Connection, run: Run, limit: int) -> list[Expected]:
 async def unnamed(db: Connection, keys: Sequence[str]) -> set[str]:
     """Return those of the keys that no row names."""
     rows = await db.fetch(
-        # instance_object, conflict_object
+        # instance_object, conflict_object, removed_object_key
         "SELECT key FROM unnest($1::text[]) AS given (key)"
         " WHERE NOT EXISTS (SELECT FROM index.instance i WHERE i.object_key = key)"
         " AND NOT EXISTS (SELECT FROM index.conflict c WHERE c.object_key = key"
-        "  AND c.removed_at IS NULL)",
+        "  AND c.removed_at IS NULL)"
+        " AND NOT EXISTS (SELECT FROM index.removed_object r WHERE r.object_key = key)",
         keys,
     )
     return {row["key"] for row in rows}

@@ -1,0 +1,1 @@
+"""STOW-RS: bodies go through to ingest, who has the spool (docs/adr)."""

@@ -1,0 +1,1 @@
+"""STOW-RS: what the api hands on becomes objects by the write path of C-STORE."""

@@ -1,0 +1,121 @@
+"""Where the api hands bodies of STOW over: a thread for each, as associations have."""
+
+import socket
+import threading
+from dataclasses import dataclass, field
+from typing import Final
+
+from darkroom_common.clock import SYSTEM_CLOCK, monotonic
+from darkroom_common.dimse.connection import Connection
+from darkroom_common.dimse.contexts import storage_sop_classes
+from darkroom_common.postgres.phi import decode_key
+from darkroom_common.stow.handover import Proof
+from darkroom_common.stow.multipart import PartLimits
+from darkroom_common.telemetry.logs import get_logger
+from darkroom_ingest.receiving.receive import Receiver
+from darkroom_ingest.settings import IngestSettings
+from darkroom_ingest.stow.exchange import Exchange
+from darkroom_ingest.stow.parts import Intake
+from darkroom_ingest.stow.scratch import Memory
+
+log = get_logger(__name__)
+_TICK: Final = 0.25
+"""Seconds between two looks whether it is to end."""
+_PAUSE: Final = 1.0
+"""Seconds before the next try, when the process has no descriptor left."""
+
+
+def open_stow(
+    listener: socket.socket, settings: IngestSettings, receiver: Receiver
+) -> "StowEntrance":
+    """Return what takes bodies of STOW, on a listening socket, into a receiver's spool."""
+    key = decode_key(settings.pseudonym_key.get_secret_value(), setting="PSEUDONYM_KEY")
+    intake = Intake(
+        receiver,
+        frozenset({*storage_sop_classes(), *settings.private_sop_classes}),
+        settings.stow_ae_title.strip(),
+        settings.ae_title.strip(),
+        Memory(settings.stow_metadata_bytes),
+    )
+    limits = PartLimits(parts=settings.stow_parts)
+    proof = Proof(key, SYSTEM_CLOCK)
+    exchange = Exchange(intake, proof, limits, settings.stall_seconds)
+    return StowEntrance(listener, exchange, settings.stow_uploads)
+
+
+@dataclass
+class StowEntrance:
+    """Accepts connections of the api, in one process of several that share the socket.
+
+    Attributes:
+        listener: the listening socket.
+        exchange: answers.
+        uploads: at a time; beyond it others of this node take the next, or it waits.
+    """
+
+    listener: socket.socket
+    exchange: Exchange
+    uploads: int
+    _closing: threading.Event = field(default_factory=threading.Event)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _open: dict[threading.Thread, Connection] = field(default_factory=dict)
+
+    def start(self) -> None:
+        """Accept from now on."""
+        self._room = threading.Semaphore(self.uploads)
+        self.listener.settimeout(_TICK)
+        self._acceptor = threading.Thread(target=self._accept, name="stow", daemon=True)
+        self._acceptor.start()
+
+    def _accept(self) -> None:
+        with self.listener:
+            while not self._closing.is_set():
+                if self._room.acquire(timeout=_TICK) and not self._take():
+                    self._room.release()
+
+    def _take(self) -> bool:
+        """Begin with the next connection; tell whether there was one."""
+        try:
+            plain, address = self.listener.accept()
+        except TimeoutError:
+            return False
+        except OSError as error:
+            log.error("stow.accept_failed", reason=error.strerror)
+            self._closing.wait(_PAUSE)
+            return False
+        try:
+            connection = Connection(plain, str(address[0]))
+        except OSError:
+            plain.close()  # gone before it was looked at
+            return False
+        thread = threading.Thread(target=self._run, args=(connection,), daemon=True)
+        with self._lock:
+            self._open[thread] = connection
+        thread.start()
+        return True
+
+    def _run(self, connection: Connection) -> None:
+        try:
+            self.exchange.run(connection)
+        except Exception:
+            log.exception("stow.defect")
+            connection.close()
+        finally:
+            with self._lock:
+                del self._open[threading.current_thread()]
+            self._room.release()
+
+    def close(self, limit: float) -> None:
+        """Accept nobody, let bodies come whole for `limit` seconds, then break them off."""
+        self._closing.set()
+        deadline = monotonic() + limit
+        self._acceptor.join(limit)
+        with self._lock:
+            left = dict(self._open)
+        for thread in left:
+            thread.join(max(0.0, deadline - monotonic()))
+        for thread, connection in left.items():
+            if thread.is_alive():
+                connection.interrupt()
+        for thread in left:
+            thread.join(_PAUSE)
