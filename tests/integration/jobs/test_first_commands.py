@@ -27,8 +27,16 @@ CASES: dict[str, tuple[Message, str]] = {
         ),
         "SELECT count(*) FROM print.job WHERE state = 'FAILED' AND printer = 'FILM'",
     ),
-    "licensing": (ValidateLicence(), "SELECT count(*) FROM licensing.licence_check"),
+    "licensing": (
+        ValidateLicence(requested_by="somebody"),
+        "SELECT count(*) FROM licensing.licence_check WHERE requested_by = 'somebody'",
+    ),
 }
+_QUIET = {
+    "licensing": "SELECT EXISTS (SELECT FROM licensing.licence_check)"
+    " AND NOT EXISTS (SELECT FROM licensing.outbox)"
+}
+"""What is true once a service has said what it says at its start."""
 
 
 @pytest.mark.parametrize("name", sorted(CASES))
@@ -38,6 +46,11 @@ async def test_a_command_delivered_twice_is_one_effect_and_one_event(
     prepared = await Prepared.make(services.superuser_url, name, "metadata")
     await services.start(name)
     message, sql = CASES[name]
+
+    async def quiet() -> bool:
+        return bool((await prepared.fetch(_QUIET.get(name, "SELECT true")))[0][0])
+
+    await until(quiet)
     connection = await aio_pika.connect(services.amqp_url)
     async with connection, connection.channel() as channel:
         listener = await channel.declare_queue(exclusive=True)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from darkroom_licensing.handlers import OLD_CHECKS
+from darkroom_licensing.checks import OLD_CHECKS
 from tests.support.database import Prepared
 
 _ADD = (

@@ -291,17 +291,36 @@ class CommandRefused(Event):
 
 
 LicenceState = Literal["unconfigured", "valid", "grace", "expired", "invalid"]
+LicenceNotice = Literal["nobody", "administrator", "users"]
 
 
 class LicenceChecked(Event):
     """The licence was looked at; `state` is in force from now on.
 
-    No state ever stops patient data (LIC-03): the other services only show it.
+    Published by licensing when it starts, when anything of this changes, and when it is asked to.
+    No state ever stops patient data (LIC-03): only new administrative work is refused, while
+    `read_only` is true, or beyond what `features` and `entitlements` name.
     """
 
     TYPE: ClassVar[str] = "licence.state.checked.v1"
 
     state: LicenceState
-    reason: str = ""
+    reason: str = Field(default="", description="a sentence for people; empty when all is well")
     valid_until: AwareDatetime | None = None
-    entitlements: dict[str, int] = Field(default_factory=dict)
+    entitlements: dict[str, int] = Field(
+        default_factory=dict,
+        description="how many `destinations`, `printers` and `users` there may be; without a"
+        " number there is no limit",
+    )
+    features: tuple[str, ...] = Field(default=("*",), description="`*` is all of them")
+    licence_id: str = Field(default="", description="empty: the community edition")
+    customer: str = ""
+    confirmed_at: AwareDatetime | None = Field(
+        default=None, description="when Odoo, or a new file, last said so"
+    )
+    read_only: bool = Field(default=False, description="new administrative work is refused")
+    read_only_from: AwareDatetime | None = Field(
+        default=None, description="since when it is, or will be unless something changes"
+    )
+    notice: LicenceNotice = Field(default="nobody", description="who is to be told of the reason")
+    stage: str = Field(default="", description="changes when there is something new to tell")

@@ -291,6 +291,21 @@ AUDIT_LOST: Final = Counter(
 
 # --- licensing -------------------------------------------------------------------------------
 LICENCE_STATE: Final = Gauge("darkroom_licence_state", "1 for the state in force.", ["state"])
+LICENCE_READ_ONLY: Final = Gauge(
+    "darkroom_licence_read_only", "1 while new administrative work is refused."
+)
+LICENCE_READ_ONLY_FROM: Final = Gauge(
+    "darkroom_licence_read_only_from_seconds", "When it is refused, since 1970; 0: not foreseen."
+)
+LICENCE_ENDS: Final = Gauge(
+    "darkroom_licence_ends_seconds", "When the licence ends, since 1970; 0: it does not."
+)
+LICENCE_CHECKS: Final = Counter(
+    "darkroom_licence_checks_total", "Questions for the licence, by what came of them.", ["outcome"]
+)
+LICENCE_KEY_EXPIRES: Final = Gauge(
+    "darkroom_licence_key_expires_seconds", "When our own API key of Odoo expires, since 1970."
+)
 
 # --- print -----------------------------------------------------------------------------------
 PRINT_JOBS: Final = Counter(

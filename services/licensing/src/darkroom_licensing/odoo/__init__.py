@@ -1,0 +1,1 @@
+"""Odoo, by whichever of its protocols it serves."""
