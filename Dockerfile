@@ -49,6 +49,7 @@ RUN groupadd --gid 10001 darkroom \
         /var/lib/darkroom/spool /var/lib/darkroom/objects /var/lib/darkroom/scratch \
         /var/lib/darkroom/exports \
         /var/lib/darkroom/audit \
+        /var/lib/darkroom/licence \
     && install -d -o 10001 -g 10001 -m 0755 /var/lib/darkroom /var/lib/darkroom/definitions
 COPY LICENSE /usr/share/doc/darkroom/LICENSE
 COPY --from=build /opt/darkroom /opt/darkroom

@@ -15,6 +15,7 @@ CHART: Final = ROOT / "infra" / "helm" / "darkroom"
 SCHEMA: Final[dict[str, Any]] = json.loads((CHART / "values.schema.json").read_text())
 # What the chart itself decides, in templates/_pod.tpl.
 DECIDED: Final = {
+    "licence_directory",
     "health_host",
     "health_port",
     "drain_seconds",

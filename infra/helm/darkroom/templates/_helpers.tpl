@@ -65,7 +65,7 @@ api:
   store: read
   exports: true
   ports: {http: 8080}
-licensing: {}
+licensing: {licence: true}
 {{- end -}}
 
 {{/* The ports of a service by name: those that it always has and those of values. Takes root and service. */}}

@@ -80,6 +80,10 @@ spec:
         - name: DARKROOM_OIDC_CLIENT_SECRET_FILE
           value: /run/secrets/darkroom/oidc-client-secret
         {{- end }}
+        {{- if ($values.odoo | default dict).existingSecret }}
+        - name: DARKROOM_ODOO_API_KEY_FILE
+          value: /run/secrets/darkroom/odoo-api-key
+        {{- end }}
       ports:
         - name: health
           containerPort: 9090
@@ -129,6 +133,11 @@ spec:
         - name: objects # its own corner, which no listing of objects looks into
           mountPath: /var/lib/darkroom/exports
           subPath: .exports
+        {{- end }}
+        {{- if $facts.licence }}
+        - name: objects # its own corner, too: what has to be there after a restart elsewhere
+          mountPath: /var/lib/darkroom/licence
+          subPath: .licence
         {{- end }}
         {{- if $facts.spool }}
         - name: spool
@@ -185,6 +194,15 @@ spec:
                   path: oidc-client-secret
           {{- end }}
           {{- end }}
+          {{- with $values.odoo }}
+          {{- if .existingSecret }}
+          - secret:
+              name: {{ .existingSecret }}
+              items:
+                - key: {{ .key }}
+                  path: odoo-api-key
+          {{- end }}
+          {{- end }}
           {{- if $facts.keys }}
           - secret:
               name: {{ $root.Values.secrets.keys.existingSecret }}
@@ -226,7 +244,7 @@ spec:
         sizeLimit: {{ .size }}
       {{- end }}
     {{- end }}
-    {{- if $facts.store }}
+    {{- if or $facts.store $facts.licence }}
     - name: objects
       persistentVolumeClaim:
         claimName: {{ include "darkroom.objectsClaim" $root }}
@@ -244,6 +262,9 @@ DARKROOM_STORE_URL: file:///var/lib/darkroom/objects
 {{- end }}
 {{- if $facts.exports }}
 DARKROOM_EXPORTS_URL: file:///var/lib/darkroom/exports
+{{- end }}
+{{- if $facts.licence }}
+DARKROOM_LICENCE_DIRECTORY: /var/lib/darkroom/licence
 {{- end }}
 {{- if $facts.spool }}
 DARKROOM_SPOOL: /var/lib/darkroom/spool
