@@ -128,6 +128,11 @@ async def test_bulk_data_by_ranges_and_as_a_part(shelf: Shelf) -> None:
     refused = await shelf.client.get(url, headers={"accept": "text/html"})
     assert refused.status_code == 406
     assert (await shelf.client.get(url + "0")).status_code == 404
+    nothing = a_data_set()
+    nothing.add_new(0x00420011, "OB", b"")
+    shelf.add(nothing)
+    url = f"{url_of(nothing)}/bulkdata/00420011"
+    assert (await shelf.client.get(url, headers={"accept": OCTETS})).status_code == 404
 
 
 @pytest.mark.parametrize("bits", [8, 12])

@@ -2,12 +2,15 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final, Protocol
 
 from darkroom_common.http.limits import Limits
 
 Network = IPv4Network | IPv6Network
+_REMEMBERED: Final = 4096
+"""Hosts that were parsed: the same ones ask again and again."""
 _OWN_BITS: Final = 64
 """Of an IPv6 address: whoever has one has them all."""
 
@@ -86,11 +89,19 @@ class Door:
         return True
 
 
+@lru_cache(maxsize=_REMEMBERED)
+def _address(host: str) -> IPv4Address | IPv6Address | None:
+    """Return the address of a host; None when it is none."""
+    try:
+        return ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+
+
 def crowd_of(host: str) -> str:
     """Return what connections from a host are counted under: its address or its network."""
-    try:
-        address = ip_address(host.partition("%")[0])
-    except ValueError:
+    address = _address(host)
+    if address is None:
         return host
     if not isinstance(address, IPv6Address):
         return str(address)
@@ -101,9 +112,8 @@ def crowd_of(host: str) -> str:
 
 def is_within(host: str, networks: Sequence[Network]) -> bool:
     """Tell whether an address is of one of these networks."""
-    try:
-        address = ip_address(host.partition("%")[0])
-    except ValueError:
+    address = _address(host)
+    if address is None:
         return False
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return any((mapped or address) in network for network in networks)

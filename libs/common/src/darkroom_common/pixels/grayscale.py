@@ -46,7 +46,7 @@ def displayed(stored: Samples, header: FrameHeader, window: Window | None = None
         table = np.concatenate((np.zeros(least, np.float32), table))
     elif least < 0:
         table = np.roll(table, least)  # entry -1 is the last one
-    shown: Shown = table[stored]
+    shown: Shown = np.take(table, stored)  # in half the time of table[stored]
     return shown
 
 

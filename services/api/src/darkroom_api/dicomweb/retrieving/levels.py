@@ -116,13 +116,13 @@ async def _answer(
     first = await anext(values, None)
     if first is None:
         raise ApiError(404, Code.NOT_FOUND, "There is nothing of this kind.")
-    etag = etag_of(instances, what, request.headers.get("accept", ""))
+    base, store = dicomweb_url(request), parts_of(request.scope).store
+    etag = etag_of(instances, what, base, request.headers.get("accept", ""))
     framing = Framing(first.kind.partition(";")[0], boundary_of(etag))
     headers = {"content-type": framing.content_type, **validators(etag)}
     if (known := unless_known(request, etag)) or is_head(request):
         await first.found.close()
         return known or Response(None, headers=headers)
-    base, store = dicomweb_url(request), parts_of(request.scope).store
 
     async def parts() -> AsyncIterator[bytes]:
         begun = False

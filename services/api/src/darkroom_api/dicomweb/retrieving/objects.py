@@ -101,7 +101,8 @@ async def send_objects(
     Raises:
         ApiError: 406, 416, 500.
     """
-    kind = MULTIPART_DICOM if form.multipart else DICOM
+    base = dicomweb_url(request)
+    kind = f"{MULTIPART_DICOM}; {base}" if form.multipart else DICOM  # each part says where it is
     etag = etag_of(instances, kind, *(" ".join(one) for one in form.wanted))
     if not form.as_stored:
         if known := unless_known(request, etag):
@@ -116,7 +117,7 @@ async def send_objects(
         one = instances[0]
         whole = Extent(one.object_key, 0, one.object_size)
         return await send_pieces(request, [whole], {"content-type": dicom_type(one)}, etag)
-    framing, base = Framing(DICOM, boundary_of(etag)), dicomweb_url(request)
+    framing = Framing(DICOM, boundary_of(etag))
     pieces: list[Piece] = []
     for number, one in enumerate(instances):
         where = instance_url(base, one)

@@ -78,7 +78,7 @@ class Whole(Response):
 
     def __init__(self, pieces: Sequence[bytes], status: int, headers: dict[str, str]) -> None:
         super().__init__(None, status, headers)
-        self._pieces = pieces
+        self._pieces = pieces or [b""]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""

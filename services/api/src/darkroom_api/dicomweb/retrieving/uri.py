@@ -88,8 +88,9 @@ async def _stored(
     uids = [given[name] for name in names]
     if any(len(uid) > LONGEST_UID or not uid.isprintable() for uid in uids):
         raise study_not_found()
-    # So that the audit log has them where it looks for those of all other routes.
-    request.scope["path_params"] |= dict(zip(("study", "series", "instance"), uids, strict=True))
+    if names == _UIDS:  # so that the audit log has them where it looks for those of other routes
+        parts = ("study", "series", "instance")
+        request.scope["path_params"] |= dict(zip(parts, uids, strict=True))
     found = await parts_of(request.scope).reader.stored(*uids)
     if not found:
         raise study_not_found()

@@ -66,8 +66,8 @@ async def _frames(request: Request, one: StoredInstance, numbers: Sequence[int] 
     found = await _found(request, one, numbers)
     shown = EXPLICIT_LITTLE if syntax in NATIVE else syntax
     content_type = f"{form.kind}; transfer-syntax={shown}"
-    etag = etag_of([one], "frames", asked, content_type, str(form.single))
     base = instance_url(dicomweb_url(request), one)
+    etag = etag_of([one], "frames", asked, content_type, "" if form.single else base)
     if form.single:
         return await _single(request, found, content_type, etag)
     framing = Framing(form.kind, boundary_of(etag))
@@ -158,11 +158,11 @@ async def bulkdata(request: Request) -> Response:
     except Unparsable as error:
         raise ApiError(404, Code.NOT_FOUND, "There is no such value.") from error
     path_text = request.path_params["path"]
-    etag = etag_of([one], "bulkdata", path_text, str(single))
+    where = f"{instance_url(dicomweb_url(request), one)}/bulkdata/{path_text}"
+    etag = etag_of([one], "bulkdata", path_text, "" if single else where)
     if single:
         return await _single(request, found, OCTETS, etag)
     framing = Framing(OCTETS, boundary_of(etag))
-    where = f"{instance_url(dicomweb_url(request), one)}/bulkdata/{path_text}"
     head = framing.head(OCTETS, first=True, length=found.lengths[0], location=where)
     return await _parts(request, framing, [head], found, etag)
 
