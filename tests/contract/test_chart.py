@@ -171,8 +171,12 @@ def test_the_network_is_closed_but_for_what_is_named(manifests: list[Manifest]) 
     assert policies["darkroom-dicom"]["ingress"][0]["ports"] == [
         {"protocol": "TCP", "port": port["name"]}
         for port in container["ports"]
-        if port["name"] != "health"
+        if port["name"] not in ("health", "stow")
     ]
+    (from_api,) = policies["darkroom-stored"]["ingress"]
+    assert from_api["ports"] == [{"protocol": "TCP", "port": "stow"}]
+    (api,) = (peer["podSelector"]["matchLabels"] for peer in from_api["from"])
+    assert api["app.kubernetes.io/component"] == "api"
 
 
 def test_services_find_their_pods_and_ports(manifests: list[Manifest]) -> None:

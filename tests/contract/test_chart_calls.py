@@ -128,13 +128,19 @@ def test_a_closed_network_lets_in_and_out_what_is_named_and_what_c_get_brings(he
                 }
             }
         }
-        for service in ("transmit", "ingest")
+        for service in ("transmit", "ingest", "api")
     }
+    stow = {"protocol": "TCP", "port": "stow"}
+    assert (pods["ingest"], stow) in rules(manifests, "api", "egress")
     for service in CALLERS:
         out = rules(manifests, service, "egress")
         assert (CLINIC, anywhere) in out
         assert ((pods["ingest"], dicom) in out) is (service == "transmit")
-    assert rules(manifests, "ingest", "ingress") == [(CLINIC, dicom), (pods["transmit"], dicom)]
+    assert rules(manifests, "ingest", "ingress") == [
+        (CLINIC, dicom),
+        (pods["transmit"], dicom),
+        (pods["api"], stow),
+    ]
     assert rules(manifests, "transmit", "ingress") == [
         (CLINIC, {"protocol": "TCP", "port": "commitment"})
     ]

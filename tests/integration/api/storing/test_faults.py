@@ -20,7 +20,7 @@ from tests.support.stow import TYPE, a_body, a_file, uids
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 UPLOADS = int(os.environ.get("DARKROOM_STOW_UPLOADS", "100"))
 OBJECT = int(os.environ.get("DARKROOM_STOW_OBJECT", str(1 << 19)))
-KILLS = int(os.environ.get("DARKROOM_STOW_KILLS", "4"))
+KILLS = int(os.environ.get("DARKROOM_STOW_KILLS", "2"))
 GROWTH = 96 << 20
 """Bytes that a process may have more at its peak: buffers of 100 uploads, none of their objects."""
 
@@ -105,7 +105,7 @@ async def test_what_was_answered_is_there_whatever_is_killed(stow: Stowing) -> N
                 return len(ledger) > had
 
             await waiting.until(went_on, "more objects", limit=60)
-            name = "api" if kill == KILLS // 2 else "ingest"
+            name = "api" if kill == KILLS - 1 else "ingest"
             service = stow.services.running[name]
             await service.kill()
             await service.start()
