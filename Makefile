@@ -29,7 +29,8 @@ demo: ## send sample studies to the running stack
 	@$(BIN)/darkroom demo $(ARGS)
 
 test: setup ## all tests but bench and chaos (WORKERS=1 for one process, ARGS for pytest)
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile --ignore tests/bench --ignore tests/chaos $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --ignore tests/bench --ignore tests/chaos \
+		--durations 15 --durations-min 5 $(ARGS)
 
 unit: setup ## the fast tests only
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile tests/unit $(ARGS)

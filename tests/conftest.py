@@ -15,8 +15,10 @@ import shutil
 import sys
 import tempfile
 import uuid
+from collections import defaultdict
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -32,6 +34,8 @@ from tests.support.management import Management
 from tests.support.shared_engine import shared_engine, wait_until_gone
 
 _ENGINES = "DARKROOM_TEST_ENGINES"
+_SHOWN, _LONG = 15, 10.0
+"""Files in the summary at most, and seconds that each has taken at least."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,21 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         base = Path(os.environ[_ENGINES])
         if not wait_until_gone(base):
             raise RuntimeError(f"the engines in {base} did not end")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show the files that took longest: each is the work of one process of the run."""
+    spent: defaultdict[str, float] = defaultdict(float)
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                spent[report.nodeid.partition("::")[0]] += report.duration
+    longest = sorted(spent.items(), key=itemgetter(1), reverse=True)[:_SHOWN]
+    slow = [(file, seconds) for file, seconds in longest if seconds >= _LONG]
+    if slow:
+        terminalreporter.section("slowest files")
+    for file, seconds in slow:
+        terminalreporter.write_line(f"{seconds:6.0f} s  {file}")
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,8 @@ from darkroom_common.postgres.bootstrap import ROLES, bootstrap
 from darkroom_common.postgres.migrate import migrate
 from darkroom_common.topology import METADATA_INDEX
 from darkroom_local.engines.ports import LOOPBACK, free_port
+from tests.support.forked import Forked, fork, same_start
+from tests.support.templates import copied
 
 ROLE_PASSWORD = "test-only"
 WITH_SCHEMA = {
@@ -45,10 +47,16 @@ def role_url(superuser_url: str, role: str) -> str:
 
 async def prepare_database(superuser_url: str, *names: str) -> None:
     """Bootstrap a database and migrate the schemas of the given services."""
-    await bootstrap(superuser_url, dict.fromkeys(ROLES, ROLE_PASSWORD))
-    url = role_url(superuser_url, "darkroom_migrate")
-    for name in names:
-        await migrate(url, schema=WITH_SCHEMA[name], package=f"darkroom_{name}")
+
+    async def make(url: str) -> None:
+        await bootstrap(url, dict.fromkeys(ROLES, ROLE_PASSWORD))
+        owner = role_url(url, "darkroom_migrate")
+        for name in names:
+            await migrate(owner, schema=WITH_SCHEMA[name], package=f"darkroom_{name}")
+
+    worth_it = len(names) > 2  # of one or two schemas a copy takes as long
+    if not (worth_it and await copied(superuser_url, "_".join(("template", *names)), make)):
+        await make(superuser_url)
 
 
 async def declare_index_queue(amqp_url: str) -> None:
@@ -65,9 +73,12 @@ class ServiceProcess:
     environment: dict[str, str]
     log: Path
     health_port: int
-    process: asyncio.subprocess.Process | None = None
+    process: asyncio.subprocess.Process | Forked | None = None
 
     async def start(self) -> None:
+        if same_start(self.environment):
+            self.process = fork(f"darkroom_{self.name}", self.environment, self.log)
+            return
         with self.log.open("ab") as output:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable,
