@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -10,7 +11,15 @@ from darkroom_local.engines.ports import LOOPBACK
 from darkroom_local.engines.process import make_reachable
 
 SERVICES: Final = ("ingest", "metadata", "transmit", "print", "api", "licensing")
-WITH_SCHEMA: Final = ("ingest", "metadata", "transmit", "print", "api", "licensing")
+SCHEMAS: Final[Mapping[str, str]] = {
+    "ingest": "ingest",
+    "metadata": "index",
+    "transmit": "transmit",
+    "print": "print",
+    "api": "api",
+    "licensing": "licensing",
+}
+"""Of each service that has one, in the order in which they refer to each other."""
 
 _PRIVATE: Final = ("secrets", "objects", "spool", "scratch", "run", "logs")
 

@@ -148,10 +148,10 @@ class Plan:
     def _spool(self) -> dict[str, str]:
         return {"SPOOL": str(self.layout.spool)}
 
-    def migration(self, name: str) -> Command:
-        """Return the command that brings a service's schema up to date."""
+    def migration(self) -> Command:
+        """Return the command that brings every schema up to date."""
         files = {"MIGRATION_URL": self._url_file("darkroom_migrate")}
-        return self._command("migrate", ["-m", f"darkroom_{name}", "migrate"], {}, files)
+        return self._command("migrate", ["-m", "darkroom_local.stack.migrating"], {}, files)
 
     def bootstrap(self) -> Command:
         """Return the command that makes extensions, schemas and roles."""

@@ -23,7 +23,7 @@ from darkroom_local.engines.process import Child, Command, StartError, reclaim, 
 from darkroom_local.engines.rabbitmq import PrivateRabbitMQ, RabbitPorts
 from darkroom_local.engines.supervisor import Program, Runnable, Supervised
 from darkroom_local.stack.keyring import Keyring
-from darkroom_local.stack.layout import COMMITMENT_PORT, SERVICES, WITH_SCHEMA, Layout, Settings
+from darkroom_local.stack.layout import COMMITMENT_PORT, SERVICES, Layout, Settings
 from darkroom_local.stack.plan import Plan, open_to_all
 from darkroom_local.stack.probe import not_ready_reason
 from darkroom_local.stack.state import ProcessState, StackState, base_url, states
@@ -54,9 +54,11 @@ class RealPrograms:
     """The six services, their migrations and the bootstrap of the database."""
 
     def preparations(self, plan: Plan) -> Sequence[tuple[str, Command]]:
-        """Bootstrap, then the schema that others may refer to, then theirs."""
-        migrations = [(f"the migration of {name}", plan.migration(name)) for name in WITH_SCHEMA]
-        return [("the bootstrap of the database", plan.bootstrap()), *migrations]
+        """Bootstrap, then the schemas."""
+        return [
+            ("the bootstrap of the database", plan.bootstrap()),
+            ("the migration of the schemas", plan.migration()),
+        ]
 
     def services(self, plan: Plan) -> Sequence[Command]:
         """All of them."""
