@@ -27,7 +27,7 @@ async def test_the_culprits_fail_and_the_others_are_stored(
     desk: Desk, answer: int, reason: str, places: tuple[int, ...]
 ) -> None:
     study = await desk.study(16)
-    bad = {sorted(study.digests)[place] for place in places}
+    bad = {list(study.digests)[place] for place in places}  # three in a row would blame the server
 
     def script(uids: list[str], _: int) -> tuple[int, Any]:
         return (answer, b"") if bad & set(uids) else (200, sequences(uids))
