@@ -10,7 +10,6 @@ from pathlib import Path
 
 import asyncpg
 import httpx
-import pytest
 
 from darkroom_common.clock import monotonic
 from darkroom_local.engines.postgres import PrivatePostgres
@@ -120,41 +119,41 @@ async def test_a_broker_that_hangs_is_503_in_time(services: Services) -> None:
             assert (await asked(api.client, "GET", "/readyz")).status_code == 200
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
-        "PatientName=" + "=".join(["*a*"] * 1000),
-        "PatientName=a%3Db%3Dc%3Dd",
-        "PatientName=" + "*a" * 50 + "*",
-        "PatientName=" + "a" * 5000,
-        "StudyInstanceUID=" + ",".join(["1.2"] * 1000),
-        "PatientID=" + "%5C".join(["1"] * 1000),
-        "PatientName=" + "+".join(["a"] * 100) + "&fuzzymatching=true",
-        "offset=99999999",
-        "&".join(
-            f"{name}=*a*"
-            for name in (
-                "PatientName",
-                "PatientID",
-                "AccessionNumber",
-                "StudyDescription",
-                "StudyID",
-                "ReferringPhysicianName",
-                "PatientComments",
-                "InstitutionName",
-                "PatientSex",
-                "StationName",
-                "SeriesDescription",
-                "BodyPartExamined",
-                "ProtocolName",
-            )
-        ),
-    ],
+TOO_MUCH = (
+    "PatientName=" + "=".join(["*a*"] * 1000),
+    "PatientName=a%3Db%3Dc%3Dd",
+    "PatientName=" + "*a" * 50 + "*",
+    "PatientName=" + "a" * 5000,
+    "StudyInstanceUID=" + ",".join(["1.2"] * 1000),
+    "PatientID=" + "%5C".join(["1"] * 1000),
+    "PatientName=" + "+".join(["a"] * 100) + "&fuzzymatching=true",
+    "offset=99999999",
+    "&".join(
+        f"{name}=*a*"
+        for name in (
+            "PatientName",
+            "PatientID",
+            "AccessionNumber",
+            "StudyDescription",
+            "StudyID",
+            "ReferringPhysicianName",
+            "PatientComments",
+            "InstitutionName",
+            "PatientSex",
+            "StationName",
+            "SeriesDescription",
+            "BodyPartExamined",
+            "ProtocolName",
+        )
+    ),
 )
-async def test_what_would_cost_too_much_is_refused_before_it_is_asked(api: Api, query: str) -> None:
-    answer = await api.client.get(f"/dicom-web/series?{query}")
-    assert answer.status_code == 400, answer.text
-    assert answer.json()["code"] == 4001
+
+
+async def test_what_would_cost_too_much_is_refused_before_it_is_asked(api: Api) -> None:
+    for query in TOO_MUCH:
+        answer = await api.client.get(f"/dicom-web/series?{query}")
+        assert answer.status_code == 400, query
+        assert answer.json()["code"] == 4001
 
 
 @asynccontextmanager

@@ -2,8 +2,6 @@
 
 import asyncio
 
-import pytest
-
 from darkroom_api.studies.examinations import Examination, Examinations
 from darkroom_common.index.identity import studies_named
 from darkroom_common.postgres.pool import open_database
@@ -69,15 +67,15 @@ async def test_two_who_change_the_same_studies_do_not_stop_each_other(api: Api) 
     assert {one.version for one in found.values()} <= {2, 3, 4, 5}
 
 
-@pytest.mark.parametrize("asked", ["AB-1", "ab-1", "\uff21\uff22-1", " AB-1 "])
-async def test_an_accession_number_is_found_in_any_case_and_width(api: Api, asked: str) -> None:
+async def test_an_accession_number_is_found_in_any_case_and_width(api: Api) -> None:
     study = a_data_set(AccessionNumber="AB-1")
     await api.seed.add(study, a_data_set(AccessionNumber="AB-10"))
     url = role_url(api.services.superuser_url, "darkroom_api")
     async with open_database(url, service="test") as database, database.acquire() as db:
-        found = await studies_named(db, api.seed.keys, api.seed.blind, [asked, "AB"])
-    assert [one.study_instance_uid for one in found[asked]] == [study.StudyInstanceUID]
-    assert found["AB"] == []
+        for asked in ("AB-1", "ab-1", "\uff21\uff22-1", " AB-1 "):
+            found = await studies_named(db, api.seed.keys, api.seed.blind, [asked, "AB"])
+            assert [one.study_instance_uid for one in found[asked]] == [study.StudyInstanceUID]
+            assert found["AB"] == []
 
 
 async def test_what_is_written_just_so_is_meant_and_many_hide_none(api: Api) -> None:

@@ -231,12 +231,10 @@ async def test_a_browser_brings_only_what_it_was_given(elsewhere: Elsewhere) -> 
     assert (taken.status_code, taken.json()["error"]) == (400, "invalid_grant")
 
 
-@pytest.mark.parametrize(
-    "path", ["//elsewhere.example", "/\\elsewhere", "https://x", "x", "/a b", '/"']
-)
-async def test_nobody_is_sent_elsewhere(elsewhere: Elsewhere, path: str) -> None:
-    answer = await elsewhere.browser.get("/api/v1/auth/oidc/login", params={"next": path})
-    assert answer.status_code == 422
+async def test_nobody_is_sent_elsewhere(elsewhere: Elsewhere) -> None:
+    for path in ("//elsewhere.example", "/\\elsewhere", "https://x", "x", "/a b", '/"'):
+        answer = await elsewhere.browser.get("/api/v1/auth/oidc/login", params={"next": path})
+        assert answer.status_code == 422, path
 
 
 async def test_the_last_administrator_does_not_lose_the_right_there(elsewhere: Elsewhere) -> None:

@@ -140,7 +140,7 @@ async def test_the_secret_is_sealed_and_codes_are_digests(api: Api) -> None:
     assert not any(text in log for text in (secret, *recovery, PASSWORD))
 
 
-@pytest.mark.parametrize("code", ["", "x" * 65, 123456, None])
-async def test_a_code_is_a_short_text(api: Api, code: object) -> None:
-    answer = await api.client.post("/api/v1/auth/totp/confirm", json={"code": code})
-    assert answer.status_code == 422
+async def test_a_code_is_a_short_text(api: Api) -> None:
+    for code in ("", "x" * 65, 123456, None):
+        answer = await api.client.post("/api/v1/auth/totp/confirm", json={"code": code})
+        assert answer.status_code == 422, code

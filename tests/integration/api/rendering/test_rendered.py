@@ -5,7 +5,6 @@ from typing import Any
 
 import httpx
 import numpy as np
-import pytest
 from PIL import Image as Pillow
 from pydicom.dataset import Dataset
 
@@ -99,38 +98,38 @@ async def test_windows_and_viewports_are_as_asked(api: Api) -> None:
     assert over.status_code == 404
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
-        "window=1",
-        "window=a,b,linear",
-        "window=1,0,linear",
-        "window=1,-5,sigmoid",
-        "window=1,2,cubic",
-        "window=nan,2,linear",
-        "window=1,2,linear,4",
-        "window=1,2,linear&window=3,4,linear",
-        "viewport=1",
-        "viewport=0,5",
-        "viewport=-5,5",
-        "viewport=1.5,5",
-        "viewport=99999999,5",
-        "viewport=5,5,0,0,0,5",
-        "viewport=5,5,x,0,5,5",
-        "viewport=5,5,0,0,5,5,5",
-        "quality=0",
-        "quality=101",
-        "quality=high",
-        "annotation=everything",
-        "iccprofile=cmyk",
-    ],
+SENSELESS = (
+    "window=1",
+    "window=a,b,linear",
+    "window=1,0,linear",
+    "window=1,-5,sigmoid",
+    "window=1,2,cubic",
+    "window=nan,2,linear",
+    "window=1,2,linear,4",
+    "window=1,2,linear&window=3,4,linear",
+    "viewport=1",
+    "viewport=0,5",
+    "viewport=-5,5",
+    "viewport=1.5,5",
+    "viewport=99999999,5",
+    "viewport=5,5,0,0,0,5",
+    "viewport=5,5,x,0,5,5",
+    "viewport=5,5,0,0,5,5,5",
+    "quality=0",
+    "quality=101",
+    "quality=high",
+    "annotation=everything",
+    "iccprofile=cmyk",
 )
-async def test_what_makes_no_sense_is_400_and_says_which(api: Api, query: str) -> None:
+
+
+async def test_what_makes_no_sense_is_400_and_says_which(api: Api) -> None:
     one = a_ct()
     await api.seed.add(one)
-    answer = await api.client.get(f"{url_of(one)}/rendered?{query}")
-    assert answer.status_code == 400
-    assert answer.json()["errors"][0]["field"] == query.partition("=")[0]
+    for query in SENSELESS:
+        answer = await api.client.get(f"{url_of(one)}/rendered?{query}")
+        assert answer.status_code == 400, query
+        assert answer.json()["errors"][0]["field"] == query.partition("=")[0]
 
 
 async def test_media_types_and_levels(api: Api) -> None:
