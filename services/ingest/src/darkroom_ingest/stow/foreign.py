@@ -4,11 +4,13 @@ import re
 import struct
 from typing import Final, NamedTuple
 
-from darkroom_common.dicom.heads import LONG_VRS
+from darkroom_common.dicom.heads import LONG_VRS, VRS
 from darkroom_common.dicom.part10 import HEAD_LIMIT, PREAMBLE, PREFIX
 from darkroom_common.dicom.walk import Unreadable
 
 _META: Final = 2
+_FIRST: Final = b"\x02\x00"
+"""The group of the first element of a head, as it is written."""
 _NAMED: Final = (0x0002, 0x0003, 0x0010)
 """Media Storage SOP Class UID and SOP Instance UID, Transfer Syntax UID."""
 _SHORT, _LONG = 8, 12
@@ -30,7 +32,7 @@ class ForeignHead(NamedTuple):
 def read_head(data: bytes | bytearray, *, whole: bool) -> ForeignHead | None:
     """Return the head of a file that begins so; None when it takes more bytes to tell.
 
-    The group length is not believed: files without it, or with a wrong one, are read by others.
+    The group length is not believed, and a preamble need not be there: clients write such files.
 
     Args:
         data: the first bytes.
@@ -39,14 +41,14 @@ def read_head(data: bytes | bytearray, *, whole: bool) -> ForeignHead | None:
     Raises:
         Unreadable: it is no DICOM file, or its head is damaged or longer than `HEAD_LIMIT`.
     """
-    at = len(PREAMBLE) + len(PREFIX)
-    if len(data) >= at and bytes(data[len(PREAMBLE) : at]) != PREFIX:
-        raise Unreadable("no-prefix", len(PREAMBLE))
+    if len(data) < len(PREAMBLE) + len(PREFIX) and not whole:
+        return None
+    at, executable = _start(data)
     values: dict[int, str] = {}
     while len(data) >= at + _SHORT:
         group, number = struct.unpack_from("<HH", data, at)
         if group != _META:
-            return _found(values, at, bytes(data[: len(PREAMBLE)]))
+            return _found(values, at, executable=executable)
         vr, size = struct.unpack_from("<2sH", data, at + 4)
         head = _LONG if vr in LONG_VRS else _SHORT
         if len(data) < at + head:
@@ -65,8 +67,18 @@ def read_head(data: bytes | bytearray, *, whole: bool) -> ForeignHead | None:
     return None
 
 
-def _found(values: dict[int, str], offset: int, preamble: bytes) -> ForeignHead:
+def _start(data: bytes | bytearray) -> tuple[int, bool]:
+    """Return where the first element is, and whether anything stands in the preamble."""
+    at = len(PREAMBLE) + len(PREFIX)
+    if bytes(data[len(PREAMBLE) : at]) == PREFIX:
+        return at, any(data[: len(PREAMBLE)])
+    if data[:2] == _FIRST and bytes(data[4:6]) in VRS:
+        return 0, False  # dicomweb-client writes neither preamble nor prefix
+    raise Unreadable("no-prefix", len(PREAMBLE))
+
+
+def _found(values: dict[int, str], offset: int, *, executable: bool) -> ForeignHead:
     sop_class, sop_instance, syntax = (values.get(number, "") for number in _NAMED)
     if _UID.fullmatch(syntax) is None:
         raise Unreadable("no-transfer-syntax", offset)
-    return ForeignHead(sop_class, sop_instance, syntax, offset, any(preamble))
+    return ForeignHead(sop_class, sop_instance, syntax, offset, executable)
