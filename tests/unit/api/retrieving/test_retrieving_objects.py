@@ -159,6 +159,7 @@ async def test_head_is_get_without_a_body(shelf: Shelf) -> None:
         (url_of(data_set) + "/frames/1", "multipart/related"),
         (url_of(data_set) + "/bulkdata/7FE00010", "application/octet-stream"),
         (url_of(data_set) + "/rendered", "image/png"),
+        (url_of(data_set, "series") + "/pixeldata", "multipart/related"),
         ("/dicom-web/studies/1.2.3", PARTS),
     ):
         heads = {"accept": accept}
@@ -167,6 +168,8 @@ async def test_head_is_get_without_a_body(shelf: Shelf) -> None:
         ]
         assert head.status_code == got.status_code, path
         assert head.content == b""
+        if head.status_code == 200:
+            assert int(head.headers.get("content-length", len(got.content))) == len(got.content)
         for name in ("etag", "content-type", "accept-ranges", "cache-control", "vary"):
             assert head.headers.get(name) == got.headers.get(name), (path, name)
 

@@ -16,7 +16,13 @@ from darkroom_api.dicomweb.multipart import Framing
 from darkroom_api.dicomweb.retrieving.composite import chunks_of
 from darkroom_api.dicomweb.retrieving.objects import MULTIPART_TYPE
 from darkroom_api.dicomweb.retrieving.parsing import LIMIT, Found, Unparsable
-from darkroom_api.dicomweb.retrieving.sending import boundary_of, etag_of, unless_known, validators
+from darkroom_api.dicomweb.retrieving.sending import (
+    bodiless,
+    boundary_of,
+    etag_of,
+    unless_known,
+    validators,
+)
 from darkroom_api.edge.head import is_head
 from darkroom_api.http.deadline import wait_for_another
 from darkroom_api.http.documented import body, errors
@@ -122,7 +128,7 @@ async def _answer(
     headers = {"content-type": framing.content_type, **validators(etag)}
     if (known := unless_known(request, etag)) or is_head(request):
         await first.found.close()
-        return known or Response(None, headers=headers)
+        return known or bodiless(headers)
 
     async def parts() -> AsyncIterator[bytes]:
         begun = False

@@ -5,7 +5,7 @@ import base64
 import hashlib
 import re
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -73,6 +73,14 @@ def unless_known(request: Request, etag: str) -> Response | None:
     return None
 
 
+def bodiless(headers: Mapping[str, str], status: int = 200) -> Response:
+    """Return the answer to HEAD, which says no length of a body unless it is known."""
+    answer = Response(None, status, dict(headers))
+    if "content-length" not in headers:
+        del answer.headers["content-length"]
+    return answer
+
+
 class Whole(Response):
     """An answer whose body was read, in pieces that are not put together for it."""
 
@@ -121,7 +129,7 @@ async def send_pieces(
     length = length_of(pieces)
     headers["content-length"] = str(length)
     if is_head(request):
-        return Response(None, status, headers)
+        return bodiless(headers, status)
     ready = [one for one in pieces if isinstance(one, bytes)]
     if len(ready) == len(pieces):
         return Whole(ready, status, headers)

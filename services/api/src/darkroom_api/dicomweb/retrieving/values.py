@@ -17,6 +17,7 @@ from darkroom_api.dicomweb.retrieving.parsing import LIMIT, Found, Unparsable
 from darkroom_api.dicomweb.retrieving.pixels import NoSuchFrame, frame_numbers
 from darkroom_api.dicomweb.retrieving.sending import (
     CONDITIONAL,
+    bodiless,
     boundary_of,
     etag_of,
     send_pieces,
@@ -126,7 +127,7 @@ async def _parts(
     known = unless_known(request, etag)
     if known or is_head(request):
         await found.close()
-        return known or Response(None, headers=headers | validators(etag))
+        return known or bodiless(headers | validators(etag))
 
     async def chunks() -> AsyncIterator[bytes]:
         for number, head in enumerate(heads):

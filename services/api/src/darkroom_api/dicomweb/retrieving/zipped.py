@@ -10,7 +10,7 @@ from starlette.responses import Response, StreamingResponse
 
 from darkroom_api.dicomweb.accept import MediaRange
 from darkroom_api.dicomweb.retrieving.composite import Extent, batches, read_now
-from darkroom_api.dicomweb.retrieving.sending import etag_of, unless_known, validators
+from darkroom_api.dicomweb.retrieving.sending import bodiless, etag_of, unless_known, validators
 from darkroom_api.dicomweb.retrieving.streaming import DICOM
 from darkroom_api.edge.head import is_head
 from darkroom_api.http.parts import parts_of
@@ -48,7 +48,7 @@ async def zipped(request: Request, instances: Sequence[StoredInstance]) -> Respo
     if known := unless_known(request, etag):
         return known
     if is_head(request):
-        return Response(None, headers=headers)
+        return bodiless(headers)
     chunks = _chunks(parts_of(request.scope).store, instances)
     return StreamingResponse(await begin(chunks), headers=headers)
 
