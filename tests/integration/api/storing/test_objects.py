@@ -68,6 +68,20 @@ async def test_a_study_is_stored_and_comes_back_bit_for_bit(stow: Stowing) -> No
     assert {one["00080018"]["Value"][0] for one in found.json()} == set(sent)
 
 
+async def test_the_answer_is_xml_where_that_is_wanted(stow: Stowing) -> None:
+    one = a_data_set()
+    for accept in ("application/dicom+xml", 'multipart/related; type="application/dicom+xml"'):
+        answer = await stow.api.client.post(
+            "/dicom-web/studies",
+            content=a_body([a_file(one), b"x"]),
+            headers={"content-type": TYPE, "accept": accept},
+        )
+        assert answer.status_code == 202
+        assert answer.headers["content-type"] == "application/dicom+xml"
+        assert f'<Value number="1">{one.SOPInstanceUID}</Value>' in answer.text
+        assert 'keyword="OtherFailuresSequence"' in answer.text
+
+
 async def test_one_object_without_a_multipart(stow: Stowing) -> None:
     one = a_data_set()
     answer = await stow.send(a_file(one), kind=DICOM)

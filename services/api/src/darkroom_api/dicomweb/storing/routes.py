@@ -11,8 +11,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from darkroom_api.audit.recorded import MORE
+from darkroom_api.dicomweb.accept import accepted
 from darkroom_api.dicomweb.address import dicomweb_url, in_path, uid_of
-from darkroom_api.dicomweb.searching.routes import require_json
+from darkroom_api.dicomweb.native_model import native_xml
 from darkroom_api.dicomweb.storing.answer import data_set, status_of
 from darkroom_api.dicomweb.storing.handover import (
     CONNECT_SECONDS,
@@ -23,7 +24,7 @@ from darkroom_api.dicomweb.storing.handover import (
 )
 from darkroom_api.http.deadline import wait_for_another
 from darkroom_api.http.documented import errors
-from darkroom_api.http.errors import RETRY_AFTER, ApiError, Code, bad_request
+from darkroom_api.http.errors import RETRY_AFTER, ApiError, Code, bad_request, not_acceptable
 from darkroom_api.http.parts import parts_of
 from darkroom_api.http.responses import DICOM_JSON, json_response
 from darkroom_common.dicom.identity import is_conformant
@@ -32,6 +33,7 @@ from darkroom_common.stow.handover import Outcome
 _STORED: Final = (
     "What has become of each object: ReferencedSOPSequence, FailedSOPSequence with FailureReason."
 )
+DICOM_XML: Final = "application/dicom+xml"
 _KINDS: Final = ("multipart/related", "application/dicom")
 _KINDS_TAKEN: Final = "The body is of none of the media types that this takes."
 _PATH_UID: Final = re.compile(r"[!-.0-~]*")
@@ -52,7 +54,7 @@ _FAULTS: Final = {
 
 async def store(request: Request) -> Response:
     """Store the objects of a body, each with the guarantee of C-STORE."""
-    require_json(request)
+    as_xml = _wants_xml(request)
     study = uid_of(request, "study") if "study" in request.path_params else ""
     if _PATH_UID.fullmatch(study) is None:
         raise bad_request("The path names a study that no object can be of.")
@@ -70,13 +72,31 @@ async def store(request: Request) -> Response:
     status = status_of(outcome)
     if status == HTTPStatus.BAD_REQUEST:
         raise bad_request(_FAULTS.get(outcome.fault, "The body has no part."))
-    answer = await json_response(request, data_set(outcome, dicomweb_url(request)))
+    told = data_set(outcome, dicomweb_url(request))
+    if as_xml:
+        answer = Response(native_xml(told), media_type=DICOM_XML, headers={"vary": "Accept"})
+    else:
+        answer = await json_response(request, told)
     answer.status_code = status
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         answer.headers["retry-after"] = RETRY_AFTER
     if outcome.fault:
         answer.headers["warning"] = f'299 darkroom "Not all of the body was read: {outcome.fault}"'
     return answer
+
+
+def _wants_xml(request: Request) -> bool:
+    """Tell whether the answer is to be XML; among equals it is JSON.
+
+    Raises:
+        ApiError: 406, it is to be neither.
+    """
+    for one in accepted(request):
+        if any(one.takes(kind) for kind in (DICOM_JSON, "application/json")):
+            return False
+        if one.takes(DICOM_XML) or one.takes_parts(DICOM_XML):
+            return True
+    raise not_acceptable([DICOM_JSON, DICOM_XML])
 
 
 def _content_type(request: Request) -> str:
@@ -129,7 +149,12 @@ def add(app: FastAPI) -> None:
     """Add the routes."""
     for path, names in (("/dicom-web/studies", []), ("/dicom-web/studies/{study}", ["study"])):
         content = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in _KINDS}
-        said = {"content": {DICOM_JSON: {"schema": {"type": "object"}}}}
+        said = {
+            "content": {
+                DICOM_JSON: {"schema": {"type": "object"}},
+                DICOM_XML: {"schema": {"type": "string"}},
+            }
+        }
         app.add_api_route(
             path,
             store,
