@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from darkroom_common.messages.base import new_message_id
 from darkroom_common.messages.commands import RemovePart
 from darkroom_common.messages.events import InstancesStored, StoredItem
@@ -93,6 +95,7 @@ async def test_a_series_goes_as_a_whole_and_the_last_one_takes_the_study(archive
     assert archive.objects() == 1
 
 
+@pytest.mark.req("STO-04")
 async def test_retention_hold_and_disputes_stand_in_the_way(archive: Archive) -> None:
     ((new, _),) = a_study(2, StudyDate=NEW)
     ((held, _),) = held_study = a_study(2)

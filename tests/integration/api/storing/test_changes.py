@@ -60,6 +60,7 @@ async def test_an_instance_a_series_and_the_study_are_deleted(stow: Stowing) -> 
         assert (await stow.api.client.delete(path)).status_code == 404
 
 
+@pytest.mark.req("STO-04")
 async def test_retention_hold_and_rights_stand_in_the_way(stow: Stowing) -> None:
     new, held = a_data_set(StudyDate="20260101"), a_data_set(StudyDate=OLD)
     assert (await stow.store([a_file(new), a_file(held)])).status_code == 200

@@ -76,6 +76,7 @@ async def test_a_hundred_uploads_at_once_leave_memory_flat(stow: Stowing) -> Non
     await waiting.until(indexed, "all in the index", limit=60)
 
 
+@pytest.mark.req("ING-03")
 async def test_what_was_answered_is_there_whatever_is_killed(stow: Stowing) -> None:
     chance, ledger, over = random.Random(7), dict[str, bytes](), asyncio.Event()
     unanswered = 0
