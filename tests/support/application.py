@@ -24,6 +24,7 @@ def an_app() -> FastAPI:
             parsing=missing,
             handover=missing,
             rendering=missing,
+            kept_metadata=missing,
             validating=missing,
             searches=missing,
             rates=missing,

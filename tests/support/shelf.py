@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from pydicom.dataset import Dataset
 from starlette.types import Message, Receive, Scope, Send
 
-from darkroom_api.dicomweb import capabilities
+from darkroom_api.dicomweb import capabilities, metadata
 from darkroom_api.dicomweb.retrieving import levels, objects, parsing, uri, values
 from darkroom_api.edge.cross_origin import CrossOrigin
 from darkroom_api.edge.directory import Directory
@@ -51,6 +51,7 @@ class Shelf:
     client: httpx.AsyncClient
     rows: list[StoredInstance] = field(default_factory=list)
     headers_of: dict[str, bytes] = field(default_factory=dict)
+    read: int = 0
 
     def add(self, data_set: Dataset, syntax: str = EXPLICIT, encoded: bytes | None = None) -> bytes:
         """Store an object and return its bytes."""
@@ -84,12 +85,12 @@ class Shelf:
     # What an index reader does
 
     async def stored(
-        self, study: str, series: str | None = None, instance: str | None = None
+        self, study: str | None = None, series: str | None = None, instance: str | None = None
     ) -> list[StoredInstance]:
         return [
             one
             for one in self.rows
-            if one.study_instance_uid == study
+            if study in (None, one.study_instance_uid)
             and series in (None, one.series_instance_uid)
             and instance in (None, one.sop_instance_uid)
         ]
@@ -100,6 +101,7 @@ class Shelf:
     async def headers(
         self, instances: Sequence[StoredInstance]
     ) -> AsyncIterator[list[tuple[StoredInstance, bytes]]]:
+        self.read += 1
         yield [(one, self.headers_of[one.sop_instance_uid]) for one in instances]
 
 
@@ -117,7 +119,7 @@ def url_of(data_set: Dataset, level: str = "instance") -> str:
 async def open_shelf(root: Path) -> AsyncIterator[Shelf]:
     """Answer for objects below a directory; workers start when they are first needed."""
     app = FastAPI()
-    for module in (objects, values, levels, uri, capabilities, routes):
+    for module in (objects, values, levels, uri, capabilities, routes, metadata):
         module.add(app)
     handlers.install(app)
     app.router.middleware_stack = Directory(app)
@@ -157,5 +159,6 @@ async def open_shelf(root: Path) -> AsyncIterator[Shelf]:
             settings=settings,
             parsing=parsing.Parsing(store, finders, processes=1),
             rendering=rendering.Rendering(renderers, Cache(1 << 20), processes=1),
+            kept_metadata=Cache(1 << 20),
         )
         yield shelf

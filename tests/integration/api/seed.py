@@ -56,6 +56,12 @@ class Seed:
             await IndexRepository(RowWriter(self.keys)).add(db, items)
         return bodies
 
+    def items(self, *data_sets: Dataset) -> list[Item]:
+        """Store data sets and return what the index is to have of them."""
+        return [
+            self._item(one, encode(one, EXPLICIT), EXPLICIT, readable=True) for one in data_sets
+        ]
+
     def _item(
         self, data_set: Dataset, body: bytes, transfer_syntax: str, *, readable: bool
     ) -> Item:

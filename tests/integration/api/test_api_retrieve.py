@@ -117,7 +117,7 @@ async def test_metadata_is_complete_sorted_and_refers_to_bulk_data(api: Api) -> 
     for level, count in (("study", 130), ("series", 130), ("instance", 1)):
         answer = await api.client.get(url_of(many[0], level) + "/metadata")
         assert answer.headers["content-type"] == "application/dicom+json"
-        assert answer.headers["content-encoding"] == "gzip"
+        assert answer.headers["content-encoding"] == "zstd"
         found = answer.json()
         assert len(found) == count
         assert [one["00200013"]["Value"][0] for one in found] == list(range(1, count + 1))
@@ -318,4 +318,33 @@ async def test_an_independent_client_finds_and_fetches(api: Api) -> None:
         )
         assert client.retrieve_bulkdata(metadata["7FE00010"]["BulkDataURI"]) == [b"\0\1\2\3"]
 
+    def use_what_is_left() -> None:
+        """Every other method that reads."""
+        study, series = uids["study_instance_uid"], uids["series_instance_uid"]
+        above = {name: uids[name] for name in list(uids)[:2]}
+        (found,) = client.search_for_studies(fields=["StudyDescription"], limit=1, offset=0)
+        assert found["0020000D"]["Value"] == [study]
+        fuzzy = client.search_for_studies(
+            fuzzymatching=True, search_filters={"PatientName": "nam"}, get_remaining=True
+        )
+        assert len(fuzzy) == 1
+        for searched in (client.search_for_series(), client.search_for_series(study)):
+            assert [one["0020000E"]["Value"] for one in searched] == [[series]]
+        assert len(client.search_for_instances(**above)) == 1
+        (whole,) = client.retrieve_study_metadata(study)
+        assert whole["0020000E"]["Value"] == [series]
+        assert [one.SeriesInstanceUID for one in client.retrieve_series(**above)] == [series]
+        assert [one.StudyInstanceUID for one in client.iter_study(study)] == [study]
+        assert len(list(client.iter_series(**above))) == 1
+        assert list(client.iter_instance_frames(**uids, frame_numbers=[1])) == [b"\0\1\2\3"]
+        url = whole["7FE00010"]["BulkDataURI"]
+        assert list(client.iter_bulkdata(url)) == [b"\0\1\2\3"]
+        png = ("image/png",)
+        assert client.retrieve_instance_rendered(**uids, media_types=png).startswith(b"\x89PNG")
+        frame = client.retrieve_instance_frames_rendered(**uids, frame_numbers=[1], media_types=png)
+        assert frame.startswith(b"\x89PNG")
+        assert client.lookup_tag("PatientName") == "00100010"
+        assert client.lookup_keyword("00100010") == "PatientName"
+
     await asyncio.to_thread(use)
+    await asyncio.to_thread(use_what_is_left)

@@ -8,20 +8,18 @@ from hypothesis import strategies as st
 
 from darkroom_api.dicomweb.searching.parameters import parse_search
 from darkroom_common.index.fields import BY_KEYWORD, FIELDS, Level, search_text, search_tokens
-from darkroom_common.index.query import (
+from darkroom_common.index.matching.values import (
     BadKey,
-    Condition,
     Fuzzy,
     Match,
+    Matching,
     Number,
     OneOf,
-    Query,
     Range,
     Wildcard,
-    conditions,
     parse_match,
-    searchable,
 )
+from darkroom_common.index.query import Condition, Query, conditions, searchable
 from darkroom_common.index.sql import Builder, certain_prefixes, like_pattern
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys
 
@@ -120,7 +118,9 @@ def test_no_value_ever_stands_in_the_text_of_a_statement(
             continue
         try:
             found = conditions(
-                one, marked if one.vr in ("PN", "LO", "SH", "CS") else text, fuzzy=fuzzy
+                one,
+                marked if one.vr in ("PN", "LO", "SH", "CS") else text,
+                Matching(fuzzy, empty=True, several=fuzzy),
             )
         except BadKey:
             return
@@ -184,7 +184,7 @@ def test_a_request_becomes_a_query() -> None:
     )
     query = search.query
     assert (query.limit, query.offset, query.include_all, search.capped) == (5, 10, True, False)
-    assert query.include == {"00081030", "00400275"}
+    assert query.include == {"00081030", "00400275", "0020000D", "00100010"}
     assert [c.match for c in query.conditions] == [OneOf(("1.3",)), Fuzzy(("doe",))]
     assert parse_search([], Level.STUDY, most=100).capped
     capped = parse_search([("limit", "9" * 18)], Level.STUDY, most=100)
@@ -192,7 +192,9 @@ def test_a_request_becomes_a_query() -> None:
 
 
 def test_a_key_of_a_lower_level_is_named() -> None:
-    with pytest.raises(BadKey, match="Modality"):
-        parse_search([("00080060", "CT")], Level.STUDY, most=1)
+    with pytest.raises(BadKey, match="SeriesNumber"):
+        parse_search([("00200011", "1")], Level.STUDY, most=1)
+    (condition,) = parse_search([("00080060", "CT")], Level.STUDY, most=1).query.conditions
+    assert condition.field.keyword == "ModalitiesInStudy"
     assert parse_search([("00080060", "CT")], Level.SERIES, most=1).query.conditions
     assert parse_search([("PatientID", "1")], Level.INSTANCE, most=1).query.conditions

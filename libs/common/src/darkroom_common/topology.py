@@ -35,6 +35,7 @@ from darkroom_common.messages.events import (
     TransmitJobChanged,
 )
 from darkroom_common.messages.requests import INGEST_REQUESTS as ASKED_OF_INGEST
+from darkroom_common.messages.requests import METADATA_REQUESTS as ASKED_OF_METADATA
 from darkroom_common.messages.requests import PRINT_REQUESTS as ASKED_OF_PRINT
 from darkroom_common.messages.requests import REMOTE_REQUESTS
 from darkroom_common.messages.requests import TRANSMIT_REQUESTS as ASKED_OF_TRANSMIT
@@ -172,9 +173,18 @@ TRANSMIT_REQUESTS: Final = RequestQueue(
 )
 PRINT_REQUESTS: Final = RequestQueue("print.requests", (*ASKED_OF_PRINT, *requests_of("print")))
 INGEST_REQUESTS: Final = RequestQueue("ingest.requests", (*ASKED_OF_INGEST, *requests_of("ingest")))
+METADATA_REQUESTS: Final = RequestQueue(
+    "metadata.requests", (*ASKED_OF_METADATA, *requests_of("index"))
+)
 TRANSMIT_REMOTE: Final = RequestQueue("transmit.remote", REMOTE_REQUESTS)
 """What waits for other DICOM nodes: it must not hold up what transmit answers by itself."""
-REQUEST_QUEUES: Final = (TRANSMIT_REQUESTS, TRANSMIT_REMOTE, PRINT_REQUESTS, INGEST_REQUESTS)
+REQUEST_QUEUES: Final = (
+    TRANSMIT_REQUESTS,
+    TRANSMIT_REMOTE,
+    PRINT_REQUESTS,
+    INGEST_REQUESTS,
+    METADATA_REQUESTS,
+)
 BOUND: Final = frozenset(
     message.TYPE for queue in (*WORK_QUEUES, *REQUEST_QUEUES) for message in queue.binds
 )

@@ -3,9 +3,11 @@
 from typing import Final
 
 from fastapi import FastAPI
+from starlette.responses import Response
 
 from darkroom_api.accounts import own_routes as own_account
 from darkroom_api.accounts import routes as auth
+from darkroom_api.accounts.access import shorter
 from darkroom_api.audit import routes as audit
 from darkroom_api.bulk import routes as bulk
 from darkroom_api.conflicts import routes as conflicts
@@ -30,7 +32,7 @@ from darkroom_api.people import api_keys, roles, users
 from darkroom_api.remote import procedure_steps as mpps
 from darkroom_api.remote import query as remote
 from darkroom_api.rendering import routes as rendering
-from darkroom_api.resources import destinations, printers, rules, senders
+from darkroom_api.resources import destinations, indexed_tags, printers, rules, senders
 from darkroom_api.studies import detail as study_detail
 from darkroom_api.studies import editing as study_editing
 from darkroom_api.studies import patients
@@ -55,6 +57,7 @@ _MODULES: Final = (
     transmit_jobs,
     printers,
     senders,
+    indexed_tags,
     print_jobs,
     remote,
     mpps,
@@ -116,6 +119,21 @@ def create_app(parts: Parts) -> FastAPI:
     handlers.install(app)
     for module in _MODULES:
         module.add(app)
+    _add_shorter_paths(app)
     require_listed(app)
     app.router.middleware_stack = Directory(app)
     return app
+
+
+def _add_shorter_paths(app: FastAPI) -> None:
+    """Serve what DICOMweb reads under the paths of other archives, too."""
+    for route in [one for one in app.routes if isinstance(one, GuardedRoute)]:
+        reading = sorted({"GET", "HEAD"} & (route.methods or set()))
+        for path in shorter(route.path) if reading else ():
+            app.add_api_route(
+                path,
+                route.endpoint,
+                methods=reading,
+                response_class=Response,
+                include_in_schema=False,
+            )

@@ -24,6 +24,7 @@ from darkroom_api.audit.log import AuditLog
 from darkroom_api.audit.recorder import Recorder
 from darkroom_api.audit.verification import Verification
 from darkroom_api.dead_letters.keeping import DeadLetters
+from darkroom_api.dicomweb import metadata
 from darkroom_api.dicomweb.retrieving import parsing
 from darkroom_api.dicomweb.storing.handover import Handover
 from darkroom_api.edge import flags
@@ -178,6 +179,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
                     Cache(settings.render_cache_bytes),
                     processes=settings.render_processes,
                 ),
+                kept_metadata=Cache(metadata.KEPT),
                 validating=validating.Validating(validators),
                 # Half of the pool is for all else: signing in, jobs, the objects of a viewer.
                 searches=Turns(max(1, settings.database_connections // 2), SEARCHES_OF_A_USER),

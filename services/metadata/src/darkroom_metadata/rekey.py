@@ -15,6 +15,7 @@ COLUMNS: Final[tuple[Column, ...]] = (
     Encrypted("study_edit"),
     Encrypted("study_change"),
     Encrypted("edited", "header", row="instance_id"),
+    Encrypted("tagged"),
     Sealed("resolution", "sealed", conflicts.PURPOSE),
     Sealed("edit", "sealed", edits.PURPOSE),
     Sealed("removal", "sealed", REMOVAL_PURPOSE),

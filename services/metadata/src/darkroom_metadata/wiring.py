@@ -2,11 +2,13 @@
 
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from typing import Any
 
 from darkroom_common.amqp.rabbitmq import open_broker
 from darkroom_common.jobs.attempt import Attempt
 from darkroom_common.jobs.lease import Claims
 from darkroom_common.jobs.replica import replica
+from darkroom_common.jobs.table import JobTable
 from darkroom_common.jobs.tidy import tidy
 from darkroom_common.objects.store import ObjectStore
 from darkroom_common.postgres.migrate import wait_until_compatible
@@ -20,8 +22,10 @@ from darkroom_common.topology import (
     METADATA_EDITS,
     METADATA_INDEX,
     METADATA_REMOVALS,
+    METADATA_REQUESTS,
     METADATA_STUDIES,
 )
+from darkroom_metadata.answers import Answers
 from darkroom_metadata.conflicts.intake import Decisions
 from darkroom_metadata.conflicts.objects import Desk
 from darkroom_metadata.conflicts.repository import Resolutions
@@ -40,6 +44,8 @@ from darkroom_metadata.removal.repository import Removals
 from darkroom_metadata.settings import MetadataSettings
 from darkroom_metadata.studies.changes import Studies
 from darkroom_metadata.studies.lifecycle import Lifecycle
+from darkroom_metadata.tagging.tagging import Tagging, tag_jobs
+from darkroom_metadata.tagging.writer import TagWriter
 from darkroom_metadata.verification.judgement import Pace
 from darkroom_metadata.verification.ledger import Ledger
 from darkroom_metadata.verification.reconciler import Objects
@@ -64,14 +70,19 @@ async def run(service: Service, settings: MetadataSettings) -> None:
         service.health.add("postgres", database.check)
         service.health.add("rabbitmq", broker.check)
         service.health.add("store", store.check)
+        tag_writer = TagWriter(keys, reading.blind)
         indexer = Indexer(
-            database, reading, IndexRepository(RowWriter(keys)), outbox, settings.batch_size
+            database,
+            reading,
+            IndexRepository(RowWriter(keys), tag_writer),
+            outbox,
+            settings.batch_size,
         )
         lifecycle = Lifecycle(database, outbox, timedelta(seconds=settings.quiet_seconds))
         schedule = _schedule(settings, database, store, outbox, indexer)
         resolutions = Resolutions(outbox).table
-        edits, removals = Edits(outbox).table, Removals(outbox).table
-        tables = (resolutions, edits, removals)
+        edits, removals, tags = Edits(outbox).table, Removals(outbox).table, tag_jobs(outbox)
+        tables: tuple[JobTable[Any], ...] = (resolutions, edits, removals, tags)
         named = replica(database, "index", tables, host=settings.replica)
         owner = await stack.enter_async_context(named)
         lease = settings.lease_seconds
@@ -90,6 +101,7 @@ async def run(service: Service, settings: MetadataSettings) -> None:
             Studies(database, outbox, remover.told_to_delete),
             RemovalCommands(remover),
         )
+        tagging = Tagging(Claims(tags, database, owner, lease), tag_writer)
         upkeep = Upkeep(database, store, resolver.desk, keys)
         commands, edit_commands = Decisions(resolver), EditCommands(editor)
         inboxes = (indexer.inbox, commands.inbox, edit_commands.inbox, removal_commands.inbox)
@@ -106,6 +118,9 @@ async def run(service: Service, settings: MetadataSettings) -> None:
             remover.runner.run(),
             remover.run(),
             upkeep.run(),
+            broker.answer(METADATA_REQUESTS, Answers(database, tagging), concurrency=1),
+            tagging.runner.run(),
+            tagging.run(),
             outbox.run(database, broker),
             lifecycle.run(),
             tidy(database, inboxes=inboxes),

@@ -42,6 +42,12 @@ SERIES_DEFAULT: Final = _tags(
 """PS3.18 table 10.6.3-4."""
 
 
+PATIENT_DEFAULT: Final = _tags(
+    "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex"
+)
+"""Of a patient, whom PS3.18 has no search for."""
+
+
 def element(vr: str, *values: object) -> Json:
     """Return a DICOM JSON element; without values an empty one."""
     return {"vr": vr, "Value": list(values)} if values else {"vr": vr}
@@ -64,7 +70,14 @@ def result_json(query: Query, found: Found) -> Json:
     if found.instance is not None:
         answer |= _from_header(found.instance.attributes, query)
         answer |= _instance_made(found.instance)
-    return answer
+    return answer | {tag: value for tag, value in found.tags.items() if tag not in answer}
+
+
+def patient_json(query: Query, attributes: Json, studies: int) -> Json:
+    """Return the attributes of one patient."""
+    answer: Json = {"00080005": element("CS", "ISO_IR 192")}
+    answer |= _picked(attributes, PATIENT_DEFAULT, query, whole=True)
+    return answer | computed(("00201200", "IS", (studies,)))
 
 
 def _asks(query: Query, level: Level) -> bool:

@@ -8,6 +8,7 @@ Instance attributes beyond the columns come from the instance's encrypted header
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import Final
 
@@ -38,7 +39,12 @@ class Kept(StrEnum):
 
 @dataclass(frozen=True)
 class Field:
-    """One attribute. A path such as `A.B` names B in the items of the sequence A."""
+    """One attribute. A path such as `A.B` names B in the items of the sequence A.
+
+    Attributes:
+        creator: of the private elements of the path.
+        tagged: whether people have named it: its values are in the table `tagged`.
+    """
 
     keyword: str
     tag: str
@@ -46,6 +52,8 @@ class Field:
     level: Level
     kept: Kept
     column: str | None = None
+    creator: str = ""
+    tagged: bool = False
 
     @property
     def in_json(self) -> bool:
@@ -156,6 +164,19 @@ SEPARATOR: Final = "\\"
 """Between the terms of a multi-valued field in `n`; DICOM values cannot hold it."""
 
 
+NUMBERS: Final = frozenset({"DS", "FD", "FL", "IS", "SL", "SS", "SV", "UL", "US", "UV"})
+"""VRs whose values are equal when they are the same number."""
+
+
+def _number(text: str) -> str:
+    """Return the one way in which a number is written; a text that is none as it is."""
+    try:
+        number = Decimal(text.strip()).normalize()
+    except InvalidOperation:
+        return normalise(text)
+    return f"{number:e}" if number else "0"
+
+
 def terms(field: Field, values: Iterable[str]) -> list[str]:
     """Return the distinct normalised terms by which a field's values are found.
 
@@ -164,7 +185,7 @@ def terms(field: Field, values: Iterable[str]) -> list[str]:
     found: dict[str, None] = {}
     for value in values:
         for part in value.split("=") if field.vr == "PN" else (value,):
-            text = normalise(part.replace(SEPARATOR, " "))
+            text = _number(part) if field.vr in NUMBERS else normalise(part.replace(SEPARATOR, " "))
             if text:
                 found[text] = None
     return list(found)

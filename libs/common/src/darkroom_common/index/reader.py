@@ -20,11 +20,13 @@ from darkroom_common.index.rows import (
     InstanceRow,
     Json,
     Page,
+    Patients,
     SeriesRow,
     StoredInstance,
     StudyRow,
 )
 from darkroom_common.index.sql import COUNT_CAP, Builder
+from darkroom_common.index.tags.indexed import TAGGED_OF_SERIES, TAGGED_OF_STUDY, said_of
 from darkroom_common.postgres.listing import estimate
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys
 from darkroom_common.postgres.pool import Connection, Database
@@ -53,6 +55,10 @@ _INSTANCE: Final = (
     ", i.sop_instance_uid, i.sop_class_uid, i.transfer_syntax_uid, i.instance_number,"
     " i.pixel_rows, i.pixel_columns, i.bits_allocated, i.number_of_frames, {instance} AS header"
 )
+_PATIENT: Final = (  # study_patient
+    "pgp_sym_decrypt_bytea(s.phi, ($1::text[])[s.phi_key]) AS phi, (SELECT count(*)"
+    " FROM index.study o WHERE o.patient_id = s.id AND o.status <> 'deleted') AS studies"
+)
 _STUDIES_OF: Final = (  # study_pkey
     "SELECT {} FROM unnest($2::bigint[]) WITH ORDINALITY AS asked (id, place)"
     " JOIN index.study s ON s.id = asked.id WHERE s.status <> 'deleted' ORDER BY asked.place"
@@ -60,11 +66,11 @@ _STUDIES_OF: Final = (  # study_pkey
 _WHERE_STORED: Final = (
     "SELECT i.id, s.study_instance_uid, e.series_instance_uid, i.sop_instance_uid,"
     " i.sop_class_uid, i.transfer_syntax_uid, i.object_key, i.size, i.data_set_offset, i.sha256,"
-    " i.pixel_rows, i.pixel_columns, i.bits_allocated, i.number_of_frames"
+    " i.pixel_rows, i.pixel_columns, i.bits_allocated, i.number_of_frames, i.xmin::text::bigint"
     " FROM index.study s JOIN index.series e ON e.study_id = s.id"
     " JOIN index.instance i ON i.series_id = e.id WHERE s.status <> 'deleted'"
 )
-_STORED: Final = _WHERE_STORED + " AND s.study_instance_uid = $1"
+_UIDS: Final = ("s.study_instance_uid", "e.series_instance_uid", "i.sop_instance_uid")
 _ONE_INSTANCE: Final = _WHERE_STORED + " AND i.sop_instance_uid = $1"
 _INSTITUTIONS: Final = (  # study_study_instance_uid_key, series_study_id_series_instance_uid_key
     "SELECT s.study_instance_uid, pgp_sym_decrypt(e.phi, coalesce(($1::text[])[e.phi_key],"
@@ -110,13 +116,27 @@ class IndexReader:
         few = await self.guessed(query) < MANY
         rows = await self._search(sql, values, by_tokens=few and query.by_tokens)
         more = len(rows) > query.limit
-        results = [_found(query.level, row) for row in rows[: query.limit]]
+        results = [_found(query, row) for row in rows[: query.limit]]
         if not more and query.after is None and (results or query.offset == 0):
             return Page(results, more=False, total=query.offset + len(results))
         end = rows[: query.limit][-1] if more else None
         last = None if end is None else (end["study_date"], end["study_id"])
         total = await self.count(query) if few else None
         return Page(results, more=more, total=total, last=last)
+
+    async def patients(self, query: Query) -> Patients:
+        """Return patients with at least one study that is not deleted.
+
+        Raises:
+            SearchTooLong: see there.
+        """
+        builder = Builder(replace(query, limit=query.limit + 1), keys=self._keys, blind=self._blind)
+        sql, values = builder.page(_PATIENT, [self._passphrases])
+        rows = await self._search(sql, values, by_tokens=query.by_tokens)
+        more = len(rows) > query.limit
+        found = [(_attributes(row["phi"]), row["studies"]) for row in rows[: query.limit]]
+        total = await self.count(query) if more or not found else query.offset + len(found)
+        return Patients(found, more, total)
 
     async def any(self, query: Query) -> bool:
         """Tell whether a search matches anything."""
@@ -170,8 +190,10 @@ class IndexReader:
             )
             columns += _SERIES.format(series=phi.format("e") if series else nothing)
         if query.level is Level.INSTANCE:
-            deep = beyond or query.include_all
+            deep = beyond or query.include_all or bool(query.tags)
             columns += _INSTANCE.format(instance=header if deep else nothing)
+        if query.tags and query.level is not Level.INSTANCE:  # whose header says it all
+            columns += TAGGED_OF_STUDY if query.level is Level.STUDY else TAGGED_OF_SERIES
         # PostgreSQL refuses a value that nothing refers to.
         return columns, [self._passphrases] if "$1" in columns else []
 
@@ -186,17 +208,15 @@ class IndexReader:
         rows = await self._fetch(_INSTITUTIONS, [self._passphrases, list(studies)])
         return {uid: name for uid, name in rows if name}
 
-    async def stored(
-        self, study_uid: str, series_uid: str | None = None, instance_uid: str | None = None
-    ) -> list[StoredInstance]:
-        """Return where the instances of a study, a series or one instance are, in order."""
-        sql, values = _STORED, [study_uid]
-        if series_uid is not None:
-            values.append(series_uid)
-            sql += f" AND e.series_instance_uid = ${len(values)}"
-        if instance_uid is not None:
-            values.append(instance_uid)
-            sql += f" AND i.sop_instance_uid = ${len(values)}"
+    async def stored(self, *uids: str | None) -> list[StoredInstance]:
+        """Return where instances are, in order: of a study, series and instance, None being any."""
+        named = [(column, uid) for column, uid in zip(_UIDS, uids, strict=False) if uid is not None]
+        if not named:
+            return []
+        sql = _WHERE_STORED + "".join(
+            f" AND {column} = ${number}" for number, (column, _) in enumerate(named, 1)
+        )
+        values = [uid for _, uid in named]
         return [StoredInstance(*row) for row in await self._fetch(sql + _STORED_ORDER, values)]
 
     async def instance(self, sop_instance_uid: str) -> StoredInstance | None:
@@ -345,10 +365,13 @@ def _study(row: asyncpg.Record) -> StudyRow:
     )
 
 
-def _found(level: Level, row: asyncpg.Record) -> Found:
-    study = _study(row)
+def _found(query: Query, row: asyncpg.Record) -> Found:
+    study, level = _study(row), query.level
+    tags = {}
+    if query.tags and level is not Level.INSTANCE:
+        tags = said_of(query.tags, [_attributes(text.encode()) for text in row["tagged"]])
     if level is Level.STUDY:
-        return Found(study)
+        return Found(study, tags=tags)
     series = SeriesRow(
         series_instance_uid=row["series_instance_uid"],
         modality=row["modality"],
@@ -358,7 +381,7 @@ def _found(level: Level, row: asyncpg.Record) -> Found:
         attributes=_attributes(row["series_phi"]),
     )
     if level is Level.SERIES:
-        return Found(study, series)
+        return Found(study, series, tags=tags)
     instance = InstanceRow(
         sop_instance_uid=row["sop_instance_uid"],
         sop_class_uid=row["sop_class_uid"],
@@ -370,4 +393,4 @@ def _found(level: Level, row: asyncpg.Record) -> Found:
         number_of_frames=row["number_of_frames"],
         attributes=orjson.loads(_readable(row["header"]) or b"{}"),
     )
-    return Found(study, series, instance)
+    return Found(study, series, instance, said_of(query.tags, [instance.attributes]))

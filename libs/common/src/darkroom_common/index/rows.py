@@ -1,7 +1,7 @@
 """What the index holds of a study, a series and an instance, as values."""
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 Json = dict[str, Any]
@@ -67,6 +67,7 @@ class StoredInstance:
         data_set_offset: bytes of preamble and file meta before it in the object.
         sha256: of the data set.
         rows, columns, bits_allocated, frames: of its pixels, as its header says.
+        written: grows with every change of the row.
     """
 
     id: int
@@ -83,6 +84,7 @@ class StoredInstance:
     columns: int | None = None
     bits_allocated: int | None = None
     frames: int | None = None
+    written: int = 0
 
     @property
     def object_size(self) -> int:
@@ -106,11 +108,16 @@ class ConflictRow:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One result of a search: the row of its level and those above that were asked for."""
+    """One result of a search: the row of its level and those above that were asked for.
+
+    Attributes:
+        tags: what it says of the tags of the query, that are asked for.
+    """
 
     study: StudyRow
     series: SeriesRow | None = None
     instance: InstanceRow | None = None
+    tags: Json = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,3 +135,18 @@ class Page:
     more: bool
     total: int | None
     last: tuple[dt.date | None, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Patients:
+    """Some patients who match a search: attributes, and the number of studies, of each.
+
+    Attributes:
+        results: at most `limit` of the query.
+        more: whether there are others after these.
+        total: of all matches; None when there are more than are counted.
+    """
+
+    results: list[tuple[Json, int]]
+    more: bool
+    total: int | None

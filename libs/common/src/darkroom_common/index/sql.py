@@ -11,17 +11,17 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from darkroom_common.index.fields import Field, Kept, Level
-from darkroom_common.index.query import (
-    FREE_TEXT,
-    Condition,
+from darkroom_common.index.matching.values import (
+    AllOf,
+    Empty,
     Fuzzy,
     Match,
     Number,
     OneOf,
-    Query,
     Range,
     Wildcard,
 )
+from darkroom_common.index.query import FREE_TEXT, Condition, Query
 from darkroom_common.postgres.phi import PREFIX_LIMIT, BlindIndex, PhiKeys
 
 COUNT_CAP: Final = 10_000
@@ -29,6 +29,7 @@ COUNT_CAP: Final = 10_000
 
 _ALIAS: Final = {Level.PATIENT: "s", Level.STUDY: "s", Level.SERIES: "e", Level.INSTANCE: "i"}
 _FROM: Final = {
+    Level.PATIENT: "index.patient s",  # under the name of the rows that hold a copy of it
     Level.STUDY: "index.study s",
     Level.SERIES: "index.study s JOIN index.series e ON e.study_id = s.id",
     Level.INSTANCE: (
@@ -37,6 +38,7 @@ _FROM: Final = {
     ),
 }
 _ORDER: Final = {
+    Level.PATIENT: "s.id DESC",
     Level.STUDY: "s.study_date DESC NULLS LAST, s.id DESC",
     Level.SERIES: "s.study_date DESC NULLS LAST, s.id DESC, e.series_number, e.id",
     Level.INSTANCE: (
@@ -48,6 +50,12 @@ _MOMENTS: Final = {
     "StudyDate": "StudyTime",
     "PerformedProcedureStepStartDate": "PerformedProcedureStepStartTime",
 }
+_WITH_STUDIES: Final = (  # study_patient
+    "EXISTS (SELECT FROM index.study o WHERE o.patient_id = s.id AND o.status <> 'deleted')"
+)
+_IN_TAGGED: Final = "{} IN (SELECT {} FROM {} WHERE {})"
+_TAGGED: Final = "index.tagged t"
+_TAGGED_OF_STUDY: Final = "index.tagged t JOIN index.series q ON q.id = t.series_id"
 _MATCHES: Final = "SELECT 1 FROM {} WHERE {}"
 _IDS: Final = "SELECT s.id FROM index.study s WHERE {} ORDER BY {}"
 _COUNT: Final = "SELECT count(*) FROM ({} LIMIT {}) AS counted"
@@ -127,11 +135,12 @@ class Builder:
         limit = statement.bind(self.query.limit, "bigint")
         offset = statement.bind(self.query.offset, "bigint")
         level = self.query.level
+        top = _FROM[level if level is Level.PATIENT else Level.STUDY]
         sql = (
             # The page is cut before anything of it is decrypted for the answer.
             f"SELECT {columns} FROM (SELECT {_ids(level)} FROM {_FROM[level]} WHERE {where}"  # noqa: S608 - our own names
             f" ORDER BY {_ORDER[level]} LIMIT {limit} OFFSET {offset}) AS hit"
-            f" JOIN index.study s ON s.id = hit.study_id{_joins(level)}"
+            f" JOIN {top} ON s.id = hit.study_id{_joins(level)}"
             f" ORDER BY {_ORDER[level]}"
         )
         return sql, statement.values
@@ -159,7 +168,7 @@ class Builder:
         checked: list[str] = []  # last: these decrypt
         if query.statuses:
             plain.append(f"s.status = ANY({statement.bind(list(query.statuses), 'text[]')})")
-        plain.append("s.status <> 'deleted'")
+        plain.append(_WITH_STUDIES if query.level is Level.PATIENT else "s.status <> 'deleted'")
         if query.study_uid is not None:
             plain.append(f"s.study_instance_uid = {statement.bind(query.study_uid, 'text')}")
         if query.series_uid is not None:
@@ -240,11 +249,41 @@ class Builder:
     def _encrypted(
         self, statement: Statement, condition: Condition, plain: list[str], checked: list[str]
     ) -> None:
-        alias, name = _ALIAS[condition.field.level], condition.field.keyword
+        if condition.field.tagged:
+            plain.append(self._tagged(statement, condition))
+            return
+        self._compared(statement, condition, plain, checked)
+
+    def _tagged(self, statement: Statement, condition: Condition) -> str:
+        """Return the condition on a tag that people have named; see `index.tags`."""
+        of = condition.field
+        if self.query.level is Level.STUDY:
+            row, column, source = "s.id", "q.study_id", _TAGGED_OF_STUDY
+        elif of.level is Level.INSTANCE:
+            row, column, source = "i.id", "t.instance_id", _TAGGED
+        else:
+            row, column, source = "e.id", "t.series_id", _TAGGED
+        if isinstance(condition.match, Empty):
+            said = f"{self._text(statement, of)} IS NOT NULL"
+            return f"NOT EXISTS (SELECT FROM {source} WHERE {column} = {row} AND {said})"
+        plain: list[str] = []
+        checked: list[str] = []
+        self._compared(statement, condition, plain, checked)
+        return _IN_TAGGED.format(row, column, source, " AND ".join(plain + checked))
+
+    def _compared(
+        self, statement: Statement, condition: Condition, plain: list[str], checked: list[str]
+    ) -> None:
+        alias, name = _alias(condition.field), condition.field.keyword
         match condition.match:
             case OneOf(values):
                 tokens = [self._blind.token(name, "value", value) for value in values]
                 plain.append(f"{alias}.blind && {statement.bind(tokens, 'bytea[]')}")
+            case AllOf(values):
+                tokens = [self._blind.token(name, "value", value) for value in values]
+                plain.append(f"{alias}.blind @> {statement.bind(tokens, 'bytea[]')}")
+            case Empty():
+                checked.append(f"{self._text(statement, condition.field)} IS NULL")
             case Fuzzy(words):
                 self._narrow(statement, condition.field, words, plain)
                 for word in words:
@@ -270,11 +309,11 @@ class Builder:
     ) -> None:
         tokens = [self._blind.prefix(of.keyword, prefix) for prefix in prefixes]
         if tokens:
-            plain.append(f"{_ALIAS[of.level]}.blind @> {statement.bind(tokens, 'bytea[]')}")
+            plain.append(f"{_alias(of)}.blind @> {statement.bind(tokens, 'bytea[]')}")
 
     def _text(self, statement: Statement, of: Field) -> str:
         """Return the expression of a field's decrypted search text."""
-        alias = _ALIAS[of.level]
+        alias = _alias(of)
         keys = statement.bind(self._keys, "text[]")
         name = statement.bind(of.keyword, "text")
         # A key that is missing is an error, not a row that does not match.
@@ -297,6 +336,10 @@ class Builder:
         )
 
 
+def _alias(of: Field) -> str:
+    return "t" if of.tagged else _ALIAS[of.level]
+
+
 def _plain(statement: Statement, condition: Condition) -> str:  # noqa: PLR0911 - one per kind
     """Return the condition on a plain column."""
     of: Field = condition.field
@@ -304,6 +347,8 @@ def _plain(statement: Statement, condition: Condition) -> str:  # noqa: PLR0911 
     if of.kept is Kept.COMPUTED:
         return _plain_array(statement, column, condition.match)
     match condition.match:
+        case Empty():
+            return f"{column} IS NULL"
         case OneOf((only,)):
             return f"{column} = {statement.bind(only, 'text')}"
         case OneOf(values):
@@ -321,14 +366,18 @@ def _plain(statement: Statement, condition: Condition) -> str:  # noqa: PLR0911 
                 for sign, bound in ((">=", low), ("<=", high))
                 if bound is not None
             )
-        case Fuzzy():
-            raise TypeError("fuzzy matching is for person names")
+        case Fuzzy() | AllOf():
+            raise TypeError("a column has one value, and no name")
 
 
 def _plain_array(statement: Statement, column: str, match: Match) -> str:
     match match:
         case OneOf(values):
             return f"{column} && {statement.bind(list(values), 'text[]')}"  # GIN study_modalities
+        case AllOf(values):
+            return f"{column} @> {statement.bind(list(values), 'text[]')}"
+        case Empty():
+            return f"{column} = '{{}}'"
         case Wildcard(pattern):
             bound = statement.bind(like_pattern(pattern), "text")
             return f"EXISTS (SELECT FROM unnest({column}) AS one WHERE one LIKE {bound})"
@@ -338,6 +387,7 @@ def _plain_array(statement: Statement, column: str, match: Match) -> str:
 
 def _ids(level: Level) -> str:
     return {
+        Level.PATIENT: "s.id AS study_id",
         Level.STUDY: "s.id AS study_id",
         Level.SERIES: "s.id AS study_id, e.id AS series_id",
     }.get(level, "s.id AS study_id, e.id AS series_id, i.id AS instance_id")
@@ -345,6 +395,6 @@ def _ids(level: Level) -> str:
 
 def _joins(level: Level) -> str:
     series = " JOIN index.series e ON e.id = hit.series_id"
-    return {Level.STUDY: "", Level.SERIES: series}.get(
+    return {Level.PATIENT: "", Level.STUDY: "", Level.SERIES: series}.get(
         level, f"{series} JOIN index.instance i ON i.id = hit.instance_id"
     )

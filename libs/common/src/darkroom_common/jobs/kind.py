@@ -19,7 +19,7 @@ from darkroom_common.specs.destinations import Backoff
 
 __all__ = ["A", "Action", "JobKind", "Phases", "Row", "usual_actions"]
 A = TypeVar("A", bound=Attempt)
-Action = Literal["retry", "cancel", "confirm"]
+Action = Literal["retry", "cancel", "confirm", "pause", "resume"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,16 @@ def usual_actions(phases: Phases) -> dict[tuple[Action, str], str]:
         actions["retry", state] = phases.waiting
     for state in (phases.waiting, phases.retrying, *phases.working):
         actions["cancel", state] = phases.cancelled
+    return actions
+
+
+def pausing(phases: Phases, paused: str) -> dict[tuple[Action, str], str]:
+    """Return what an operator can do with jobs that may rest in a state of their own."""
+    actions = usual_actions(phases)
+    for state in (phases.waiting, phases.retrying, *phases.working):
+        actions["pause", state] = paused
+    actions["resume", paused] = phases.waiting
+    actions["cancel", paused] = phases.cancelled
     return actions
 
 

@@ -37,6 +37,7 @@ from darkroom_common.messages.events import (
 )
 from darkroom_common.messages.requests import (
     INGEST_REQUESTS,
+    METADATA_REQUESTS,
     PRINT_REQUESTS,
     REMOTE_REQUESTS,
     TRANSMIT_REQUESTS,
@@ -71,6 +72,7 @@ _LISTED: Final[tuple[type[Message], ...]] = (
     AssociationsEnded,
     *TRANSMIT_REQUESTS,
     *INGEST_REQUESTS,
+    *METADATA_REQUESTS,
     *PRINT_REQUESTS,
     *REMOTE_REQUESTS,
     *PUT.values(),

@@ -160,6 +160,17 @@ class ActOnRetrieve(Request):
     requested_by: str = By
 
 
+class ActOnTagJob(Request):
+    """Let a job that follows a change of the indexed tags rest, go on, begin again, or end."""
+
+    TYPE: ClassVar[str] = "index.tag_job.act.v1"
+
+    job_id: MessageId
+    action: Literal["retry", "cancel", "pause", "resume"]
+    requested_by: str = By
+
+
+METADATA_REQUESTS = (ActOnTagJob,)
 REMOTE_REQUESTS = (
     QueryRemote,
     QueryWorklist,

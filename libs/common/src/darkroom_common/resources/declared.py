@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 
 from darkroom_common.resources.resource import Reference, Resource, Use
 from darkroom_common.specs.destinations import ConfiguredAe, DestinationSpec
+from darkroom_common.specs.indexed_tags import IndexedTagSpec, TagName
 from darkroom_common.specs.printers import PrinterSpec, PrintRuleSpec
 from darkroom_common.specs.rules import RuleSpec
 from darkroom_common.specs.senders import SenderSpec
@@ -135,4 +136,16 @@ SENDERS: Final = Resource(
     in_path="{name:path}",  # an AE title may hold a slash
 )
 
-RESOURCES: Final = (DESTINATIONS, RULES, PRINTERS, PRINT_RULES, SENDERS)
+INDEXED_TAGS: Final = Resource(
+    schema="index",
+    kind="tag",
+    spec=IndexedTagSpec,
+    title="indexed tag",
+    path="/api/v1/indexed-tags",
+    reads="tags:read",
+    writes="tags:write",
+    tag="indexed tags",
+    key=TagName,
+)
+
+RESOURCES: Final = (DESTINATIONS, RULES, PRINTERS, PRINT_RULES, SENDERS, INDEXED_TAGS)

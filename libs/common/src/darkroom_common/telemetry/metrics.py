@@ -153,6 +153,11 @@ RESOLUTIONS: Final = Counter(
 EDITS: Final = Counter(
     "darkroom_study_edits_total", "Edits of studies that have entered a state.", ["action", "state"]
 )
+TAG_JOBS: Final = Counter(
+    "darkroom_tag_jobs_total",
+    "Jobs after changes of the indexed tags that have entered a state.",
+    ["action", "state"],
+)
 REMOVALS: Final = Counter(
     "darkroom_study_removals_total",
     "Deletions of studies, and restorations, that have entered a state.",

@@ -3,7 +3,14 @@
 from typing import Any, Final, get_args
 
 from darkroom_api.accounts.permissions import Access, Open, Permission
-from darkroom_common.resources.declared import DESTINATIONS, PRINT_RULES, PRINTERS, RULES, SENDERS
+from darkroom_common.resources.declared import (
+    DESTINATIONS,
+    INDEXED_TAGS,
+    PRINT_RULES,
+    PRINTERS,
+    RULES,
+    SENDERS,
+)
 from darkroom_common.resources.resource import Resource
 from darkroom_common.specs.conflicts import Action
 
@@ -29,6 +36,19 @@ def _five(resource: Resource[Any]) -> dict[tuple[str, str], Access]:
         ("PUT", one): writes,
         ("DELETE", one): writes,
     }
+
+
+SHORT: Final = (
+    (_INSTANCE, "/dicom-web/instances/{instance}"),
+    (_INSTANCE, _STUDY + "/instances/{instance}"),
+    (_SERIES, "/dicom-web/series/{series}"),
+)
+"""Paths of DICOMweb that other archives serve as well: what ours begins with, and theirs."""
+
+
+def shorter(path: str) -> list[str]:
+    """Return the paths that stand for one of DICOMweb, too: without UIDs that others imply."""
+    return [short + path.removeprefix(whole) for whole, short in SHORT if path.startswith(whole)]
 
 
 ACCESS: Final[dict[tuple[str, str], Access]] = {
@@ -108,6 +128,13 @@ ACCESS: Final[dict[tuple[str, str], Access]] = {
     **_five(PRINTERS),
     **_five(PRINT_RULES),
     **_five(SENDERS),
+    **_five(INDEXED_TAGS),
+    ("GET", "/api/v1/tag-jobs"): _P.TAGS_READ,
+    ("GET", "/api/v1/tag-jobs/{job}"): _P.TAGS_READ,
+    **{
+        ("POST", f"/api/v1/tag-jobs/{{job}}/{act}"): _P.TAGS_WRITE
+        for act in ("retry", "cancel", "pause", "resume")
+    },
     ("POST", "/api/v1/destinations/{name}/echo"): _P.DESTINATIONS_READ,
     ("POST", "/api/v1/rules/dry-run"): _P.DESTINATIONS_WRITE,
     ("GET", "/api/v1/transmit/jobs"): _P.TRANSMIT_READ,
@@ -160,6 +187,7 @@ ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("OPTIONS", "/dicom-web"): Open.PUBLIC,  # SIGNED_IN when OPEN_DOCS is false, as the next
     ("OPTIONS", "/dicom-web/"): Open.PUBLIC,
     # QIDO-RS
+    ("GET", "/dicom-web/patients"): _P.STUDIES_READ,
     ("GET", "/dicom-web/studies"): _P.STUDIES_READ,
     ("GET", "/dicom-web/series"): _P.STUDIES_READ,
     ("GET", "/dicom-web/instances"): _P.STUDIES_READ,
@@ -193,6 +221,15 @@ ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("GET", _INSTANCE + "/bulkdata/{path:path}"): _P.STUDIES_READ,
 }
 """Every route. One that is missing here keeps the service from starting."""
+
+ACCESS.update(
+    {
+        (method, short): access
+        for (method, path), access in tuple(ACCESS.items())
+        if method == "GET"
+        for short in shorter(path)
+    }
+)
 
 DOCUMENTATION: Final = frozenset(
     {"/docs", "/docs/{asset}", "/openapi.json", "/dicom-web", "/dicom-web/"}

@@ -40,6 +40,8 @@ class Permission(StrEnum):
     DEAD_LETTERS_WRITE = "dead_letters:write"
     VERIFICATION_READ = "verification:read"
     SETTINGS_READ = "settings:read"
+    TAGS_READ = "tags:read"
+    TAGS_WRITE = "tags:write"
 
 
 class Open(Enum):
@@ -91,6 +93,8 @@ ROLES: Final[dict[str, frozenset[str]]] = {
             _P.DEAD_LETTERS_WRITE,
             _P.VERIFICATION_READ,
             _P.SETTINGS_READ,
+            _P.TAGS_READ,
+            _P.TAGS_WRITE,
         }
     ),
     "radiologist": frozenset(

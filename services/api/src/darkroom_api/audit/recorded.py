@@ -19,7 +19,14 @@ from darkroom_api.audit.recording import entry
 from darkroom_api.http.parts import parts_of
 from darkroom_common.dicom.identity import is_conformant
 from darkroom_common.postgres.pool import Connection
-from darkroom_common.resources.declared import DESTINATIONS, PRINT_RULES, PRINTERS, RULES, SENDERS
+from darkroom_common.resources.declared import (
+    DESTINATIONS,
+    INDEXED_TAGS,
+    PRINT_RULES,
+    PRINTERS,
+    RULES,
+    SENDERS,
+)
 from darkroom_common.specs.conflicts import Action as Decision
 
 _FAILED: Final = 400
@@ -51,7 +58,7 @@ class Recorded:
 
 
 _DICOMWEB: Final = "/dicom-web/"
-_SEARCHED: Final = ("/studies", "/series", "/instances")
+_SEARCHED: Final = ("/patients", "/studies", "/series", "/instances")
 """How the path of a search ends."""
 _BY_METHOD: Final = {
     "POST": Action.DICOMWEB_STORE,
@@ -72,7 +79,7 @@ def _all() -> Iterator[tuple[tuple[str, str], Recorded]]:
             yield (method, path), _dicomweb(method, path)
     for path in ("/api/v1/studies", "/api/v1/studies/search"):
         yield ("GET", path), Recorded(Action.STUDY_SEARCH, "study")
-    for resource in (DESTINATIONS, RULES, PRINTERS, PRINT_RULES, SENDERS):
+    for resource in (DESTINATIONS, RULES, PRINTERS, PRINT_RULES, SENDERS, INDEXED_TAGS):
         kind = resource.kind.replace("-", "_")
         one = f"{resource.path}/{resource.in_path}"
         yield ("POST", resource.path), Recorded(Action.RESOURCE_CREATE, kind)
@@ -104,7 +111,10 @@ def _all() -> Iterator[tuple[tuple[str, str], Recorded]]:
     yield ("POST", "/api/v1/print/preview"), Recorded(Action.STUDY_READ, "print_preview")
 
 
-RECORDED: Final = dict(_all())
+RECORDED: Final = dict(_all()) | {
+    ("POST", f"/api/v1/tag-jobs/{{job}}/{act}"): Recorded(Action.JOB_UPDATE, "tag_job", "job")
+    for act in ("retry", "cancel", "pause", "resume")
+}
 
 
 def recording(scope: Scope, path: str, send: Send) -> Send:

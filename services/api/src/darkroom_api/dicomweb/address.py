@@ -46,14 +46,12 @@ def uid_of(request: Request, name: str) -> str:
     return uid
 
 
-def uids_of(request: Request) -> tuple[str, str | None, str | None]:
-    """Return the study, series and instance of the path, as far as it goes."""
+def uids_of(request: Request) -> tuple[str | None, str | None, str | None]:
+    """Return the study, series and instance of the path: those that it names."""
     names = ("study", "series", "instance")
     study, series, instance = (
         uid_of(request, name) if name in request.path_params else None for name in names
     )
-    if study is None:
-        raise study_not_found()
     return study, series, instance
 
 
@@ -61,7 +59,8 @@ def next_link(request: Request, items: Iterable[tuple[str, str]], offset: int) -
     """Return the Link header of the next page: the same search from another offset."""
     kept = [(name, value) for name, value in items if name != "offset"]
     query = urlencode([*kept, ("offset", str(offset))])
-    return f'<{request.url.path}?{query}>; rel="next"'
+    path = request.url.path.removeprefix("/dicom-web")
+    return f'<{dicomweb_url(request)}{path}?{query}>; rel="next"'
 
 
 async def stored(request: Request) -> list[StoredInstance]:

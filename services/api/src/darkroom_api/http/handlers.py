@@ -27,7 +27,7 @@ from darkroom_api.http.errors import (
     problem,
 )
 from darkroom_common.errors import DependencyUnavailable
-from darkroom_common.index.query import BadKey
+from darkroom_common.index.matching.values import BadKey
 from darkroom_common.index.reader import SearchTooLong
 from darkroom_common.objects.store import StoreUnavailable
 from darkroom_common.postgres.pool import Unstorable

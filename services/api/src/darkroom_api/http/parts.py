@@ -21,6 +21,7 @@ from darkroom_api.oidc.provider import Provider
 from darkroom_api.own_jobs import OwnJobs
 from darkroom_api.rates.flow import Flow
 from darkroom_api.rates.limits import RateLimits
+from darkroom_api.rendering.cache import Cache
 from darkroom_api.rendering.rendering import Rendering
 from darkroom_api.settings import ApiSettings
 from darkroom_api.studies.turns import Turns
@@ -58,6 +59,7 @@ class Parts:
     parsing: Parsing
     handover: Handover
     rendering: Rendering
+    kept_metadata: Cache
     validating: Validating
     searches: Turns
     rates: RateLimits

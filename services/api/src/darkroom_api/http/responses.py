@@ -1,36 +1,21 @@
 """Kinds of responses that the routes share."""
 
 import asyncio
-import zlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
+from darkroom_api.edge.codings import Coding, coding_of, pack
 from darkroom_api.edge.ranges import content_range, ranges_of
 
 DICOM_JSON: Final = "application/dicom+json"
+VARY: Final = "Accept, Accept-Encoding"
 SMALL: Final = 1024
 SLOW: Final = 128 * 1024
-_GZIP: Final = 16 + zlib.MAX_WBITS
-_LEVEL: Final = 1  # on a local network the time counts more than the last percent
-
-
-def takes_gzip(request: Request) -> bool:
-    """Tell whether the client accepts a gzip answer."""
-    for part in request.headers.get("accept-encoding", "").split(","):
-        name, _, parameters = part.strip().partition(";")
-        if name.strip().lower() in ("gzip", "*"):
-            return parameters.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
-    return False
-
-
-def _gzip(body: bytes) -> bytes:
-    packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
-    return packer.compress(body) + packer.flush()
 
 
 async def json_response(
@@ -42,31 +27,20 @@ async def json_response(
 ) -> Response:
     """Return JSON, compressed when that pays."""
     body = orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
-    sent = {"vary": "Accept, Accept-Encoding", **(headers or {})}
-    if len(body) >= SMALL and takes_gzip(request):
-        body = await asyncio.to_thread(_gzip, body) if len(body) >= SLOW else _gzip(body)
-        sent["content-encoding"] = "gzip"
-    return Response(body, headers=sent, media_type=media_type)
+    sent = {"vary": VARY, **(headers or {})}
+    return await packed_response(request, body, media_type=media_type, headers=sent)
 
 
-async def streamed_json(request: Request, chunks: AsyncIterator[bytes]) -> Response:
-    """Return JSON that is made while it is sent; what fails before the first bytes is told."""
-    begun = await begin(chunks)
-    headers = {"vary": "Accept, Accept-Encoding"}
-    if takes_gzip(request):
-        begun = _gzipped(begun)
-        headers["content-encoding"] = "gzip"
-    return StreamingResponse(begun, headers=headers, media_type=DICOM_JSON)
-
-
-async def _gzipped(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
-    async for chunk in chunks:
-        work = packer.compress
-        packed = await asyncio.to_thread(work, chunk) if len(chunk) >= SLOW else work(chunk)
-        if packed:
-            yield packed
-    yield packer.flush()
+async def packed_response(
+    request: Request, body: bytes, *, media_type: str, headers: Mapping[str, str]
+) -> Response:
+    """Return a body, compressed when that pays."""
+    coding = coding_of(request) if len(body) >= SMALL else Coding.IDENTITY
+    packed = (
+        await asyncio.to_thread(pack, body, coding) if len(body) >= SLOW else pack(body, coding)
+    )
+    sent = {**headers, **coding.headers}
+    return Response(packed, headers=sent, media_type=media_type)
 
 
 async def begin(chunks: AsyncIterator[bytes], *, parts: int = 1) -> AsyncIterator[bytes]:

@@ -1,6 +1,7 @@
 """The list of studies: searched by free text and narrowed by what people narrow examinations by."""
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Final, Literal
 
@@ -26,19 +27,19 @@ from darkroom_api.http.typed import Day
 from darkroom_api.studies.examinations import Examination, Examinations, ExamStatus
 from darkroom_api.studies.shown import Status, Study, study
 from darkroom_common.index.fields import BY_KEYWORD, Level
+from darkroom_common.index.matching.values import BadKey, Matching, Range
 from darkroom_common.index.occurring import values_occurring
 from darkroom_common.index.physicians import PHYSICIAN
 from darkroom_common.index.query import (
     Also,
-    BadKey,
     Condition,
     Query,
-    Range,
     conditions,
     free_words,
     require_bounded,
 )
 from darkroom_common.index.rows import StudyRow
+from darkroom_common.index.tags.indexed import read_tags
 from darkroom_common.postgres.phi import BlindIndex
 
 _STATED: Final = (  # examination_pkey, or examination_status
@@ -91,6 +92,9 @@ class StudySearch(StudyFilters, ListQuery):
     """What the list is searched by, and which page of it."""
 
     sort: Literal["-study_date"] = "-study_date"
+    tag: Annotated[list[Annotated[str, Field(max_length=512)]], Field(max_length=10)] = Field(
+        default_factory=list, description="NAME=value of an indexed tag of studies; repeated"
+    )
 
 
 class Filters(BaseModel):
@@ -113,6 +117,7 @@ async def list_studies(
         return Listed(data=[], total=0, page=asked.page, page_size=asked.page_size)
     query = replace(
         query,
+        conditions=(*query.conditions, *await _tagged(parts, asked.tag)),
         limit=asked.page_size,
         offset=0 if asked.cursor else asked.offset,
         after=_after(asked),
@@ -136,6 +141,26 @@ async def list_studies(
         page_size=asked.page_size,
         total_is_estimate=answer.total is None,
     )
+
+
+async def _tagged(parts: Parts, given: Sequence[str]) -> list[Condition]:
+    """Return the conditions on tags that people have named.
+
+    Raises:
+        BadKey: there is no such tag of studies, or it is not searched by such a value.
+    """
+    if not given:
+        return []
+    async with parts.database.acquire() as db:
+        known = {tag.name: tag.field for tag in await read_tags(db)}
+    found: list[Condition] = []
+    for text in given:
+        name, _, value = text.partition("=")
+        if name not in known or known[name].level is not Level.STUDY:
+            raise BadKey("tag", "names no indexed tag of studies")
+        found += conditions(known[name], value)
+    require_bounded(found)
+    return found
 
 
 def query_of(asked: StudyFilters, blind: BlindIndex) -> Query | None:
@@ -168,7 +193,7 @@ def _conditions(asked: StudyFilters) -> tuple[Condition, ...]:
     ):
         if text:
             fuzzy = "*" not in text and "?" not in text
-            found += conditions(BY_KEYWORD[keyword], text, fuzzy=fuzzy)
+            found += conditions(BY_KEYWORD[keyword], text, Matching(fuzzy=fuzzy))
     if asked.start_date is not None or asked.end_date is not None:
         if asked.start_date and asked.end_date and asked.start_date > asked.end_date:
             raise BadKey("start_date", "is after end_date")

@@ -17,6 +17,7 @@ from darkroom_metadata.editing.repository import follow
 from darkroom_metadata.indexing.item import Item
 from darkroom_metadata.indexing.rows import RowWriter
 from darkroom_metadata.studies.changes import revive_deleted
+from darkroom_metadata.tagging.writer import TagWriter
 
 
 @dataclass
@@ -54,6 +55,7 @@ class IndexRepository:
     """Writes batches. All of it happens in the caller's transaction."""
 
     rows: RowWriter
+    tags: TagWriter | None = None
 
     async def add(self, db: Connection, items: Sequence[Item]) -> Outcome:
         """Add objects: new instances as rows, the same bytes again as a count, others as conflicts.
@@ -77,6 +79,9 @@ class IndexRepository:
             made = await self.rows.insert(db, list(fresh.values()))
             outcome.messages += [(event, {}) for event in made.changed]
             outcome.added = len(fresh)
+            if self.tags is not None:
+                headers = {made.ids[uid]: item.found.header for uid, item in fresh.items()}
+                await self.tags.add(db, headers)
             await follow(db, sorted(made.studies))
             outcome.messages += await open_beside(db, made.disagreements, made.ids)
             outcome.conflicts += len(made.disagreements)

@@ -7,98 +7,185 @@ from typing import Final
 
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
-from darkroom_common.index.fields import BY_TAG, Field, Level
-from darkroom_common.index.query import BadKey, Condition, Query, conditions, require_bounded
+from darkroom_common.index.fields import BY_KEYWORD, BY_TAG, Field, Level
+from darkroom_common.index.matching.values import BadKey, Matching
+from darkroom_common.index.query import Condition, Query, conditions, require_bounded
+from darkroom_common.index.tags.indexed import IndexedTag
 
 _TAG: Final = re.compile(r"^[0-9A-Fa-f]{8}$")
 _NAME: Final = re.compile(r"^[A-Za-z0-9.]{1,128}$")
-_RANK: Final = {Level.PATIENT: 0, Level.STUDY: 0, Level.SERIES: 1, Level.INSTANCE: 2}
+_RANK: Final = {Level.PATIENT: 0, Level.STUDY: 1, Level.SERIES: 2, Level.INSTANCE: 3}
 _BIGGEST: Final = 2**31 - 1
+_UTF_8: Final = frozenset({"utf-8", "utf8", "iso_ir 192", "*"})
+RESERVED: Final = frozenset(
+    {
+        "accept",
+        "charset",
+        "emptyvaluematching",
+        "fuzzymatching",
+        "includefield",
+        "limit",
+        "multiplevaluematching",
+        "offset",
+    }
+)
+"""Parameters that are no keys."""
 MAX_OFFSET: Final = 1_000_000
 """Results to pass over; the database makes all of them first."""
 MAX_PARAMETERS: Final = 100
+NO_CHARSET: Final = "The charset parameter is not supported. The answer is in UTF-8."
 
 
 @dataclass(frozen=True)
 class Search:
-    """A query as asked, and whether the server's own limit stands in for the client's."""
+    """A query as asked.
+
+    Attributes:
+        query: what is looked for.
+        capped: whether the server's own limit stands in for the client's.
+        warnings: what of the request is not done.
+    """
 
     query: Query
     capped: bool
+    warnings: tuple[str, ...] = ()
 
 
 def parse_search(
     items: Sequence[tuple[str, str]],
     level: Level,
     *,
-    study_uid: str | None = None,
-    series_uid: str | None = None,
+    below: tuple[str | None, str | None] = (None, None),
     most: int,
+    tags: Sequence[IndexedTag] = (),
 ) -> Search:
     """Return the query of a request.
 
     Args:
         items: names and values of the query string, decoded.
         level: what the path asks for.
-        study_uid: of the path.
-        series_uid: of the path.
+        below: study and series of the path.
         most: the server's limit on results.
+        tags: those that people have named; needed when `wants_tags`.
 
     Raises:
         BadKey: names the parameter that cannot be.
     """
     if len(items) > MAX_PARAMETERS:
         raise BadKey("query", f"has more than {MAX_PARAMETERS} parameters")
-    reserved = {"includefield", "limit", "offset", "fuzzymatching", "accept"}
-    given: dict[str, list[str]] = {name: [] for name in reserved}
+    given: dict[str, list[str]] = {name: [] for name in RESERVED}
     keys: dict[str, list[str]] = {}
     for name, value in items:
-        if name in given:
-            given[name].append(value)
-        else:
-            keys.setdefault(name, []).append(value)
-    fuzzy = _boolean("fuzzymatching", given["fuzzymatching"])
+        (given if name in RESERVED else keys).setdefault(name, []).append(value)
+    asked = Matching(
+        fuzzy=_boolean("fuzzymatching", given["fuzzymatching"]),
+        empty=_boolean("emptyvaluematching", given["emptyvaluematching"]),
+        several=_boolean("multiplevaluematching", given["multiplevaluematching"]),
+    )
     limit = _integer("limit", given["limit"])
-    include, include_all = _include(given["includefield"])
+    names = Names(tags)
+    include, include_all, wanted = names.included(given["includefield"])
     offset = _integer("offset", given["offset"]) or 0
     if offset > MAX_OFFSET:
         raise BadKey("offset", f"is at most {MAX_OFFSET}; narrow the search")
+    found, keyed = _conditions(keys, level, asked, names)
+    named = frozenset(one.tag.partition(".")[0] for one in keyed if not one.tagged)
+    wanted |= {one for one in keyed if one.tagged}
     return Search(
         Query(
             level,
-            study_uid=study_uid,
-            series_uid=series_uid,
-            conditions=_conditions(keys, level, fuzzy=fuzzy),
-            include=include,
+            study_uid=below[0],
+            series_uid=below[1],
+            conditions=found,
+            include=include | named,
+            tags=tuple(sorted(wanted, key=lambda one: one.keyword)),
             include_all=include_all,
             limit=most if limit is None else min(limit, most),
             offset=offset,
         ),
         capped=limit is None or limit > most,
+        warnings=() if _takes_utf_8(given["charset"]) else (NO_CHARSET,),
     )
 
 
-def _conditions(keys: dict[str, list[str]], level: Level, *, fuzzy: bool) -> tuple[Condition, ...]:
+def _conditions(
+    keys: dict[str, list[str]], level: Level, asked: Matching, names: "Names"
+) -> tuple[tuple[Condition, ...], list[Field]]:
+    """Return the conditions, and their fields, which are answered as well."""
     found: list[Condition] = []
-    used: set[str] = set()
+    used: dict[Field, str] = {}
     for name, values in keys.items():
-        field = _field(name, level)
-        if field.tag in used or (len(values) > 1 and field.vr != "UI"):
+        field = names.field(name, level)
+        if used.setdefault(field, name) != name or (len(values) > 1 and field.vr != "UI"):
             raise BadKey(field.keyword, "is given twice")
-        used.add(field.tag)
-        found += conditions(field, ",".join(values), fuzzy=fuzzy)
+        found += conditions(field, ",".join(values), asked)
     require_bounded(found)
-    return tuple(found)
+    return tuple(found), list(used)
 
 
-def _field(name: str, level: Level) -> Field:
-    """Return the field that a parameter's name means, by keyword, tag, or a path of either."""
-    field = BY_TAG.get(_path(name))
-    if field is None:
-        raise BadKey(name, "cannot be searched by")
-    if _RANK[field.level] > _RANK[level]:
-        raise BadKey(field.keyword, f"is not an attribute of the {level.value} level")
-    return field
+def wants_tags(items: Sequence[tuple[str, str]]) -> bool:
+    """Tell whether a query string names anything but what the index always has."""
+    names = [name for name, _ in items if name not in RESERVED]
+    names += [
+        one.strip() for name, text in items if name == "includefield" for one in text.split(",")
+    ]
+    return any(name not in BY_KEYWORD and name.upper() not in BY_TAG for name in names)
+
+
+class Names:
+    """What names of parameters mean: attributes of the index, and tags that people have named."""
+
+    def __init__(self, tags: Sequence[IndexedTag]) -> None:
+        self._by_name = {tag.name: tag.field for tag in tags}
+        self._by_path: dict[str, list[Field]] = {}
+        for tag in tags:
+            self._by_path.setdefault(tag.field.tag, []).append(tag.field)
+
+    def field(self, name: str, level: Level) -> Field:
+        """Return the field that a key means, by name, keyword, tag, or a path of the latter.
+
+        Raises:
+            BadKey: there is none, or not at this level.
+        """
+        field = self._find(name)
+        if field is None:
+            raise BadKey(name, "cannot be searched by")
+        if field.keyword == "Modality" and level is Level.STUDY:
+            return BY_KEYWORD["ModalitiesInStudy"]  # what clients mean
+        if _RANK[field.level] > _RANK[level]:
+            raise BadKey(field.keyword, f"is not an attribute of the {level.value} level")
+        return field
+
+    def included(self, values: Sequence[str]) -> tuple[frozenset[str], bool, set[Field]]:
+        """Return the attributes that are wanted besides, whether all are, and which tags are.
+
+        Raises:
+            BadKey: a name is none.
+        """
+        names = [name.strip() for value in values for name in value.split(",") if name.strip()]
+        if len(names) > MAX_PARAMETERS:
+            raise BadKey("includefield", f"names more than {MAX_PARAMETERS} attributes")
+        tags: set[str] = set()
+        wanted: set[Field] = set()
+        if "all" in names:
+            wanted |= {field for some in self._by_path.values() for field in some}
+        for name in names:
+            if name in self._by_name:
+                wanted.add(self._by_name[name])
+            elif name != "all":
+                path = _path(name)
+                tags.add(path.partition(".")[0])
+                wanted |= set(self._by_path.get(path, ()))
+        return frozenset(tags), "all" in names, wanted
+
+    def _find(self, name: str) -> Field | None:
+        if name in self._by_name and name not in BY_KEYWORD:
+            return self._by_name[name]
+        path = _path(name)
+        named = self._by_path.get(path, [])
+        if path not in BY_TAG and len(named) > 1:
+            raise BadKey(name, "is of several creators; use the name of one of them")
+        return BY_TAG.get(path) or next(iter(named), None)
 
 
 def _path(name: str) -> str:
@@ -122,12 +209,10 @@ def _tag(part: str, name: str) -> str:
     return f"{number:08X}"
 
 
-def _include(values: Sequence[str]) -> tuple[frozenset[str], bool]:
-    names = [name.strip() for value in values for name in value.split(",") if name.strip()]
-    if len(names) > MAX_PARAMETERS:
-        raise BadKey("includefield", f"names more than {MAX_PARAMETERS} attributes")
-    tags = {_path(name).partition(".")[0] for name in names if name != "all"}
-    return frozenset(tags), "all" in names
+def _takes_utf_8(values: Sequence[str]) -> bool:
+    """Tell whether UTF-8 is among the character sets that a client accepts (PS3.18 8.3.3.2)."""
+    sets = [one.partition(";")[0].strip().lower() for value in values for one in value.split(",")]
+    return not sets or not _UTF_8.isdisjoint(sets)
 
 
 def _integer(name: str, values: Sequence[str]) -> int | None:

@@ -1,40 +1,44 @@
 """QIDO-RS at every path (PS3.18 section 10.6)."""
 
-from typing import Final
+import asyncio
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final
 
+import orjson
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
-from darkroom_api.dicomweb.accept import parse_accept
-from darkroom_api.dicomweb.address import dicomweb_url, in_path, next_link, uid_of
-from darkroom_api.dicomweb.searching.parameters import parse_search
+from darkroom_api.dicomweb.address import dicomweb_url, in_path, next_link, uids_of
+from darkroom_api.dicomweb.forms import DICOM_XML, Form, form_of, xml_parts
+from darkroom_api.dicomweb.multipart import Framing
+from darkroom_api.dicomweb.searching.parameters import Search, parse_search, wants_tags
 from darkroom_api.http.documented import body, errors, parameter
-from darkroom_api.http.errors import not_acceptable
+from darkroom_api.http.etags import is_named
 from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.parts import parts_of
-from darkroom_api.http.responses import DICOM_JSON, json_response
-from darkroom_common.index.answer import element, result_json
+from darkroom_api.http.responses import DICOM_JSON, VARY, packed_response
+from darkroom_common.index.answer import element, patient_json, result_json
 from darkroom_common.index.fields import Level
-from darkroom_common.index.query import Query
 from darkroom_common.index.rows import Found, Json
+from darkroom_common.index.tags.indexed import IndexedTag, is_complete, read_tags
 
 CUT: Final = (
-    '299 darkroom "The number of results exceeded the maximum supported by the server.'
-    ' Additional results can be requested."'
+    "The number of results exceeded the maximum supported by the server."
+    " Additional results can be requested."
 )
-BODY_TYPES: Final = (DICOM_JSON, "application/json")
+INCOMPLETE: Final = "Not all that is stored has been indexed by the attributes that were named."
+MULTIPART_TYPE: Final = "multipart/related"
+_MANY: Final = 50
+"""Results from which on their XML is made in a thread."""
 
 
-def require_json(request: Request) -> None:
-    """Refuse a client that accepts no JSON.
-
-    Raises:
-        ApiError: 406.
-    """
-    ranges = parse_accept(request.headers.getlist("accept"), request.query_params.getlist("accept"))
-    if not any(one.takes(kind) for one in ranges for kind in BODY_TYPES):
-        raise not_acceptable([DICOM_JSON])
+def warning(*texts: str) -> str:
+    """Return the value of Warning with code 299 for each text (RFC 7234 section 5.5)."""
+    return ", ".join(f'299 darkroom "{text}"' for text in texts)
 
 
 def _with_url(answer: Json, base: str, found: Found) -> Json:
@@ -47,31 +51,78 @@ def _with_url(answer: Json, base: str, found: Found) -> Json:
     return answer
 
 
-async def _search(request: Request, level: Level) -> Response:
-    parts = parts_of(request.scope)
-    require_json(request)
-    items = request.query_params.multi_items()
-    instances = level is Level.INSTANCE
-    asked = parse_search(
+async def _asked(request: Request, level: Level) -> Search:
+    settings, items = parts_of(request.scope).settings, request.query_params.multi_items()
+    tags: Sequence[IndexedTag] = ()
+    complete = True
+    if wants_tags(items):
+        async with parts_of(request.scope).database.acquire() as db:
+            tags, complete = await read_tags(db), await is_complete(db)
+    search = parse_search(
         items,
         level,
-        study_uid=uid_of(request, "study") if "study" in request.path_params else None,
-        series_uid=uid_of(request, "series") if "series" in request.path_params else None,
-        most=parts.settings.instance_search_limit if instances else parts.settings.search_limit,
+        below=uids_of(request)[:2],
+        most=settings.instance_search_limit if level is Level.INSTANCE else settings.search_limit,
+        tags=tags,
     )
-    query: Query = asked.query
+    if complete or not any(one.field.tagged for one in search.query.conditions):
+        return search
+    return replace(search, warnings=(*search.warnings, INCOMPLETE))
+
+
+async def _found(request: Request, asked: Search) -> tuple[list[Json], bool, int | None]:
+    """Return the results, whether there are more, and how many there are in all."""
+    parts, query = parts_of(request.scope), asked.query
     async with parts.searches.of(principal_of(request.scope).user_id):
+        if query.level is Level.PATIENT:
+            patients = await parts.reader.patients(query)
+            shown = [patient_json(query, *one) for one in patients.results]
+            return shown, patients.more, patients.total
         page = await parts.reader.search(query)
-    headers: dict[str, str] = {}
-    if page.total is not None:
-        headers["x-total-count"] = str(page.total)
-    if page.more:
-        headers["link"] = next_link(request, items, query.offset + query.limit)
-        if asked.capped:
-            headers["warning"] = CUT
     base = dicomweb_url(request)
-    answer = [_with_url(result_json(query, found), base, found) for found in page.results]
-    return await json_response(request, answer, headers=headers)
+    return [_with_url(result_json(query, one), base, one) for one in page.results], *(
+        page.more,
+        page.total,
+    )
+
+
+async def _search(request: Request, level: Level) -> Response:
+    form = form_of(request)
+    asked = await _asked(request, level)
+    results, more, total = await _found(request, asked)
+    warnings = list(asked.warnings)
+    headers = {"vary": VARY}
+    if total is not None:
+        headers["x-total-count"] = str(total)
+    if more:
+        items = request.query_params.multi_items()
+        headers["link"] = next_link(request, items, asked.query.offset + asked.query.limit)
+        if asked.capped:
+            warnings.append(CUT)
+    if warnings:
+        headers["warning"] = warning(*warnings)
+    if form is Form.XML and not results:  # no part is no multipart
+        return Response(status_code=204, headers=headers)
+    if form is Form.XML:
+        return await _xml_response(results, headers)
+    answer = orjson.dumps(results, option=orjson.OPT_SORT_KEYS)
+    headers["etag"] = f'W/"{hashlib.sha256(answer).hexdigest()[:32]}"'
+    if is_named(headers["etag"].removeprefix("W/"), request.headers.get("if-none-match", "")):
+        return Response(status_code=304, headers=headers)
+    return await packed_response(request, answer, media_type=form.value, headers=headers)
+
+
+async def _xml_response(results: Sequence[Json], headers: dict[str, str]) -> Response:
+    """Return data sets as parts of XML, one each."""
+    framing = Framing(DICOM_XML)
+    made = partial(xml_parts, results, framing, first=True)
+    data = await asyncio.to_thread(made) if len(results) > _MANY else made()
+    return Response(data + framing.tail, headers={**headers, "content-type": framing.content_type})
+
+
+async def search_patients(request: Request) -> Response:
+    """Search for patients, whom other archives answer as well."""
+    return await _search(request, Level.PATIENT)
 
 
 async def search_studies(request: Request) -> Response:
@@ -93,25 +144,35 @@ _PARAMETERS: Final = [
     parameter("PatientID", "One key of many: any attribute of the level, by keyword or tag."),
     parameter("includefield", "Attributes to answer besides; repeated, comma separated, or all."),
     parameter("fuzzymatching", "Word prefixes match in person names.", kind="boolean"),
+    parameter("emptyvaluematching", 'Two quotation marks match no value: `""`.', kind="boolean"),
+    parameter(
+        "multiplevaluematching",
+        "Of several values of a key, separated by a backslash, each has to be there.",
+        kind="boolean",
+    ),
     parameter("limit", "At most so many results.", kind="integer"),
     parameter("offset", "Results to pass over.", kind="integer"),
+    parameter("accept", "Media types, instead of the header."),
+    parameter("charset", "Character sets that are accepted; the answer is in UTF-8."),
 ]
 _STUDY: Final = "/dicom-web/studies/{study}"
+_SEARCHES: Final[tuple[tuple[str, Callable[[Request], Any]], ...]] = (
+    ("/dicom-web/patients", search_patients),
+    ("/dicom-web/studies", search_studies),
+    ("/dicom-web/series", search_series),
+    ("/dicom-web/instances", search_instances),
+    (_STUDY + "/series", search_series),
+    (_STUDY + "/instances", search_instances),
+    (_STUDY + "/series/{series}/instances", search_instances),
+)
 
 
 def add(app: FastAPI) -> None:
     """Add the routes."""
-    answer = body(
-        "DICOM JSON, one object a result; an empty list when nothing matches.", DICOM_JSON
-    )
-    for path, endpoint in (
-        ("/dicom-web/studies", search_studies),
-        ("/dicom-web/series", search_series),
-        ("/dicom-web/instances", search_instances),
-        (_STUDY + "/series", search_series),
-        (_STUDY + "/instances", search_instances),
-        (_STUDY + "/series/{series}/instances", search_instances),
-    ):
+    answer = body("One object or part a result, in DICOM JSON or XML.", DICOM_JSON, MULTIPART_TYPE)
+    answer[204] = {"description": "Nothing matches, and XML is wanted; of JSON an empty list is."}
+    answer[304] = {"description": "It is still as `If-None-Match` says."}
+    for path, endpoint in _SEARCHES:
         names = [name for name in ("study", "series") if f"{{{name}}}" in path]
         app.add_api_route(
             path,

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
-from darkroom_api.dicomweb.address import in_path, uids_of
+from darkroom_api.dicomweb.address import in_path, uid_of, uids_of
 from darkroom_api.http.deadline import wait_for_another
 from darkroom_api.http.documented import errors
 from darkroom_api.http.errors import study_not_found
@@ -33,7 +33,8 @@ _LATER: Final[dict[int | str, dict[str, Any]]] = {
 
 async def delete(request: Request) -> Response:
     """Delete a study, a series or an instance: nothing shows it, and it is purged in time."""
-    target = Target(*uids_of(request))
+    _, series, instance = uids_of(request)
+    target = Target(uid_of(request, "study"), series, instance)
     if not await parts_of(request.scope).reader.stored(*uids_of(request)):
         raise study_not_found()
     response = Response(media_type="application/json", status_code=202)

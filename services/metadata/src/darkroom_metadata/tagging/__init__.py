@@ -1,0 +1,1 @@
+"""Tags that people have named are kept of every object, to be searched by."""
