@@ -30,6 +30,7 @@ from darkroom_common.messages.events import (
     InstancesIndexed,
     InstancesReplaced,
     InstancesStored,
+    LicenceChecked,
     PrintJobChanged,
     StudyCompleted,
     TransmitJobChanged,
@@ -150,6 +151,7 @@ PRINT_RULES: Final = WorkQueue("print.rules", (StudyCompleted,), prefetch=50)
 API_REFUSALS: Final = WorkQueue("api.refusals", (CommandRefused,), prefetch=50)
 API_NOTICES: Final = WorkQueue("api.notices", (TransmitJobChanged, PrintJobChanged), prefetch=50)
 API_AUDIT: Final = WorkQueue("api.audit", (AssociationsEnded,), prefetch=20)
+API_LICENCE: Final = WorkQueue("api.licence", (LicenceChecked,), prefetch=1)
 LICENSING_REQUESTS: Final = WorkQueue("licensing.requests", (ValidateLicence,), prefetch=10)
 
 WORK_QUEUES: Final = (
@@ -165,6 +167,7 @@ WORK_QUEUES: Final = (
     API_REFUSALS,
     API_NOTICES,
     API_AUDIT,
+    API_LICENCE,
     LICENSING_REQUESTS,
 )
 

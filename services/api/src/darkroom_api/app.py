@@ -27,6 +27,7 @@ from darkroom_api.http.parts import Parts
 from darkroom_api.jobs import print as print_jobs
 from darkroom_api.jobs import retrieve as retrieve_jobs
 from darkroom_api.jobs import transmit as transmit_jobs
+from darkroom_api.licence import routes as licence
 from darkroom_api.oidc import routes as oidc
 from darkroom_api.people import api_keys, roles, users
 from darkroom_api.remote import procedure_steps as mpps
@@ -43,6 +44,7 @@ from darkroom_api.validation import routes as validation
 _MODULES: Final = (
     health,
     flags,
+    licence,
     docs,
     auth,
     audit,

@@ -15,6 +15,7 @@ from darkroom_api.exports import making
 from darkroom_api.exports.making import Files, Making, Select
 from darkroom_api.exports.repository import Exports
 from darkroom_api.jobs.running import run_jobs
+from darkroom_api.licence.standing import INBOX as LICENCES
 from darkroom_api.mail.delivery import Delivery, MailServer
 from darkroom_api.mail.notices import INBOX, Notices
 from darkroom_api.mail.repository import Mail
@@ -63,7 +64,7 @@ class OwnJobs:
         """Forget e-mail and bulk changes that are over, until cancelled."""
         sent = Removal("mail", self.mail.table.remove, KEPT)
         made = Removal("bulk changes", self.bulk.jobs.table.remove, KEPT)
-        await tidy(self.database, inboxes=(INBOX,), removals=(sent, made))
+        await tidy(self.database, inboxes=(INBOX, LICENCES), removals=(sent, made))
 
 
 @asynccontextmanager

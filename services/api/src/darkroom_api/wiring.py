@@ -35,6 +35,7 @@ from darkroom_api.http.handlers import refusal
 from darkroom_api.http.middleware import RequestScope
 from darkroom_api.http.parts import Parts
 from darkroom_api.jobs.accepted import AcceptedCommands
+from darkroom_api.licence.standing import Standings
 from darkroom_api.oidc.provider import open_provider
 from darkroom_api.own_jobs import open_own_jobs
 from darkroom_api.preparation import Preparation
@@ -61,7 +62,7 @@ from darkroom_common.postgres.pool import Database, open_database
 from darkroom_common.seal import Seal
 from darkroom_common.service import Service
 from darkroom_common.stow.handover import Proof
-from darkroom_common.topology import API_AUDIT, API_REFUSALS
+from darkroom_common.topology import API_AUDIT, API_LICENCE, API_REFUSALS
 from darkroom_common.workers import open_workers
 
 SEARCHES_OF_A_USER: Final = 2
@@ -200,6 +201,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
                 unlimited=settings.trusted_proxies,
                 refusal=refusal,
             )
+            standings = Standings(database, own.mail, settings.mail_operators)
             # What stays for good is no longer looked through: that stopped answers for 70 ms.
             gc.collect()
             gc.freeze()
@@ -223,6 +225,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
                         partial(broker.consume, API_AUDIT, Associations(database, audit).take)
                     ),
                     preparation.then(expiry.run),
+                    preparation.then(partial(broker.consume, API_LICENCE, standings.handle)),
                     preparation.then(own.run),
                     preparation.then(own.tidy),
                     preparation.then(partial(own.notice, broker)),

@@ -28,9 +28,10 @@ OLD_CHECKS: Final = rows("licence checks", _OLD, CHECKS_KEPT)
 """The last one stays, however old it is: it is in force."""
 _ADD: Final = (
     "INSERT INTO licensing.licence_check (state, reason, requested_by, told)"
-    " VALUES ($1, $2, $3, $4)"
+    " VALUES ($1, $2, $3, '') RETURNING id"
 )
-_NOT_COMPARED: Final = {"id", "occurred_at", "confirmed_at"}
+_TOLD: Final = "UPDATE licensing.licence_check SET told = $2 WHERE id = $1"
+_NOT_COMPARED: Final = {"id", "occurred_at", "confirmed_at", "number"}
 
 
 class Checks:
@@ -88,8 +89,10 @@ class Checks:
         self._now_told(event)
 
     async def _tell(self, db: Connection, event: LicenceChecked, by: str) -> None:
-        await db.execute(_ADD, event.state, event.reason, by, event.to_body().decode())
-        await self._outbox.put(db, event)
+        number = await db.fetchval(_ADD, event.state, event.reason, by)
+        numbered = event.model_copy(update={"number": number})
+        await db.execute(_TOLD, number, numbered.to_body().decode())
+        await self._outbox.put(db, numbered)
 
     def _now_told(self, event: LicenceChecked) -> None:
         self._told = event

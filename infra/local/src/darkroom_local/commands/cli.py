@@ -317,6 +317,18 @@ def database(context: typer.Context, data: Data = _DATA) -> None:
     _become(_running(data).database(context.args or ["--help"]))
 
 
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def licence(context: typer.Context, data: Data = _DATA) -> None:
+    """The licence: show (what is in force), check (ask now), install (a file). Darkroom must run.
+
+    Without one this is the community edition. No licence ever stops images.
+    """
+    _become(_running(data).licence(context.args or ["show"]))
+
+
 def _running(data: Path) -> Plan:
     """Return the plan of what runs in a directory, or say that nothing does."""
     layout = Layout(data.expanduser().resolve())

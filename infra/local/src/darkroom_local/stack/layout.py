@@ -140,6 +140,11 @@ class Layout:
         return self.data / "audit-anchor"
 
     @property
+    def licence(self) -> Path:
+        """The licence, as it was signed, and our API key of Odoo."""
+        return self.data / "licence"
+
+    @property
     def ports(self) -> Path:
         """The ports of the last start."""
         return self.data / "run" / "ports.json"

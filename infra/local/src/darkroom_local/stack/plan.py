@@ -83,6 +83,8 @@ class Plan:
             }
             if self.settings.commitment_port:
                 values["COMMITMENT_PORT"] = str(self.settings.commitment_port)
+        if name == "licensing":
+            values |= self._licence()
         if name in _WITH_SCRATCH and "DARKROOM_SCRATCH" not in os.environ:
             values["SCRATCH"] = str(self.layout.scratch)
         if name == "api":
@@ -135,6 +137,14 @@ class Plan:
         """Return the command that tells what PostgreSQL is busy with."""
         words = ["-m", "darkroom_api", "database", *arguments]
         return self._command("database", words, self._store(), self._secret_files("api"))
+
+    def licence(self, arguments: Sequence[str]) -> Command:
+        """Return the command that shows, checks and installs the licence."""
+        words = ["-m", "darkroom_licensing", "licence", *arguments]
+        return self._command("licence", words, self._licence(), self._secret_files("licensing"))
+
+    def _licence(self) -> dict[str, str]:
+        return {"LICENCE_DIRECTORY": str(self.layout.licence)}
 
     def quarantine(self, arguments: Sequence[str]) -> Command:
         """Return the command that looks after refused objects; ingest need not run."""

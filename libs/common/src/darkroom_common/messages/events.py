@@ -324,3 +324,4 @@ class LicenceChecked(Event):
     )
     notice: LicenceNotice = Field(default="nobody", description="who is to be told of the reason")
     stage: str = Field(default="", description="changes when there is something new to tell")
+    number: int = Field(default=0, description="grows with every one that is published")

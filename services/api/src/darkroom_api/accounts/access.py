@@ -56,6 +56,7 @@ ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("GET", "/readyz"): Open.PUBLIC,
     ("GET", "/api/v1/health"): Open.PUBLIC,
     ("GET", "/api/v1/feature-flags"): Open.SIGNED_IN,
+    ("GET", "/api/v1/licence"): Open.SIGNED_IN,
     ("GET", "/metrics/{service}"): Open.PUBLIC,  # counts and times, no PHI; the local stack only
     ("GET", "/docs"): Open.PUBLIC,  # SIGNED_IN when OPEN_DOCS is false
     ("GET", "/docs/{asset}"): Open.PUBLIC,

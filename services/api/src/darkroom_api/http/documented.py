@@ -13,6 +13,7 @@ JSON_KINDS: Final = ("application/dicom+json",)
 _ERRORS: Final = {
     400: "The request makes no sense; the message says what of it.",
     401: "No valid access token.",
+    402: "The licence does not cover it; the message says why. Patient data is never refused.",
     403: "A permission is missing.",
     404: "There is no such study, series, instance, frame or other thing.",
     406: "None of the accepted media types can be answered.",

@@ -38,6 +38,7 @@ class Code(IntEnum):
     UNSUPPORTED_MEDIA_TYPE = 4007
     CONFLICT = 4008
     CHANGED_MEANWHILE = 4009
+    NOT_LICENSED = 4010
     INTERNAL_ERROR = 5001
     BAD_GATEWAY = 5002
     SERVICE_AWAY = 5003
@@ -192,6 +193,11 @@ def misdirected() -> ApiError:
 def permission_denied(permission: str) -> ApiError:
     """Return the answer to somebody who may not do this."""
     return ApiError(403, Code.PERMISSION_DENIED, f"Missing permission: {permission}")
+
+
+def not_licensed(reason: str) -> ApiError:
+    """Return the answer to new administrative work that the licence does not cover."""
+    return ApiError(402, Code.NOT_LICENSED, reason)
 
 
 def study_not_found() -> ApiError:

@@ -29,6 +29,7 @@ from darkroom_api.edge.flags import require_in_use, with_rights
 from darkroom_api.http.body import JsonRequest
 from darkroom_api.http.errors import ApiError, Code, permission_denied, token_invalid
 from darkroom_api.http.parts import parts_of
+from darkroom_api.licence.gate import require_licensed
 from darkroom_api.rates.classes import IN_FLOW, Class, class_of
 from darkroom_common.errors import ConfigurationError
 
@@ -117,6 +118,7 @@ class GuardedRoute(APIRoute):
                 raise await self._denied(scope, access, key_refused())
             if not allows(access, principal.permissions):
                 raise await self._denied(scope, access, permission_denied(str(access.value)))
+        await require_licensed(scope, scope["method"], self.path)
         bulk = class_of(scope["method"], self.path, access) is Class.BULK
         of_others = PUBLIC_BODY_LIMIT if access is Open.PUBLIC else BODY_LIMIT
         limit = BULK_LIMIT if bulk else of_others

@@ -21,7 +21,9 @@ from darkroom_common.telemetry import metrics, traces
 from darkroom_common.telemetry.logs import get_logger
 
 log = get_logger(__name__)
-Template = Literal["physician_assigned", "export_ready", "commitment_timed_out", "job_failed"]
+Template = Literal[
+    "physician_assigned", "export_ready", "commitment_timed_out", "job_failed", "licence"
+]
 PHASES: Final = Phases(
     waiting="PENDING",
     working=("SENDING",),

@@ -217,7 +217,10 @@ def add(app: FastAPI) -> None:
     app.add_api_route(
         BASE, list_keys, tags=[*tags], responses={**LINKED, **errors(401, 403, 422, 503)}
     )
-    for path, endpoint, more in ((BASE, add_key, {}), (_ONE + "/rotate", rotate_key, errors(404))):
+    for path, endpoint, more in (
+        (BASE, add_key, errors(402)),
+        (_ONE + "/rotate", rotate_key, errors(404)),
+    ):
         app.add_api_route(
             path,
             endpoint,

@@ -253,7 +253,7 @@ def add(app: FastAPI) -> None:
         tags=[*tags],
         responses={
             201: {"model": Role, "headers": ETAG},
-            **errors(400, 401, 403, 409, 413, 422, 503),
+            **errors(400, 401, 402, 403, 409, 413, 422, 503),
         },
     )
     app.add_api_route(

@@ -22,6 +22,8 @@ from darkroom_api.http.errors import ApiError, Code, invalid, unfit
 from darkroom_api.http.etags import ETAG, IfMatch, IfNoneMatch, answer, names_version, unless_known
 from darkroom_api.http.lists import LINKED, Catalogue, Listed, ListQuery, list_of
 from darkroom_api.http.parts import parts_of
+from darkroom_api.licence.decision import USERS
+from darkroom_api.licence.standing import require_room
 from darkroom_api.people.administration import administration, require_all, rights_of
 from darkroom_api.people.roles import Strict
 from darkroom_common.postgres.listing import Order
@@ -214,6 +216,8 @@ async def add_user(request: Request, given: NewUser) -> Response:
     names = (given.username, given.email.partition("@")[0])
     password_hash = await _hash_of(request, given, *names)
     async with administration(request) as (db, held):
+        if given.is_active:
+            await require_room(db, USERS)
         try:
             user_id = await db.fetchval(
                 _ADD,
@@ -247,6 +251,8 @@ async def change_user(
     async with administration(request) as (db, held):
         before = await _find(db, user_id, if_match)
         require_all(await rights_of(db, user_id), held)
+        if given.is_active and not before.is_active:
+            await require_room(db, USERS)
         await _change(db, user_id, before, given)
         if password_hash is not None:
             await db.execute(_NEW_HASH, user_id, password_hash)
@@ -349,7 +355,7 @@ def add(app: FastAPI) -> None:
         tags=[*tags],
         responses={
             201: {"model": UserItem, "headers": ETAG},
-            **errors(400, 401, 403, 409, 413, 422, 503),
+            **errors(400, 401, 402, 403, 409, 413, 422, 503),
         },
     )
     app.add_api_route(
@@ -365,7 +371,7 @@ def add(app: FastAPI) -> None:
         methods=["PATCH"],
         tags=[*tags],
         response_class=Response,
-        responses={**shown, **errors(400, 401, 403, 404, 409, 412, 413, 422, 503)},
+        responses={**shown, **errors(400, 401, 402, 403, 404, 409, 412, 413, 422, 503)},
     )
     for path, endpoint in (
         (_ONE, remove_user),

@@ -27,6 +27,7 @@ from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.lists import LINKED, Catalogue, Listed, ListQuery, list_of
 from darkroom_api.http.parts import parts_of
 from darkroom_api.http.typed import typed
+from darkroom_api.licence.decision import NEW_WORK
 from darkroom_common.messages.resources import delete, put
 from darkroom_common.postgres.listing import Order
 from darkroom_common.resources.reader import read_one, rows_of, shown
@@ -192,6 +193,8 @@ def serve(app: FastAPI, resource: Resource[S], state: type[BaseModel] | None = N
         )
 
     failed = errors(400, 401, 403, 404, 409, 413, 422, 500, 503)
+    if ("POST", path) in NEW_WORK:
+        failed |= errors(402)
     pages = {**errors(401, 403, 422, 503), 200: listed}
     added = {**failed, 201: shown_as}
     found = {**errors(401, 403, 404, 422, 503), **UNCHANGED, 200: shown_as}
