@@ -17,12 +17,23 @@ from darkroom_common.amqp.rabbitmq import RabbitBroker, declare
 from darkroom_common.errors import DependencyUnavailable, PermanentError
 from darkroom_common.messages.base import Message
 from darkroom_common.messages.commands import ValidateLicence
-from darkroom_common.messages.events import InstancesStored, LicenceChecked
+from darkroom_common.messages.events import InstanceQuarantined, InstancesStored
 from darkroom_common.telemetry import traces
 from darkroom_common.topology import WorkQueue
 from tests.contract.bench import LIMIT, QUEUE, Bench, Seen, dead_of, publish, running
 from tests.support.builders import a_stored_item, instances_stored
 from tests.support.waiting import nothing_more, succeeds, until
+
+
+def a_fact() -> InstanceQuarantined:
+    """Return one that no queue is bound to."""
+    return InstanceQuarantined(
+        receipt=a_stored_item().receipt,
+        reason="not-dicom",
+        status=0xC000,
+        size=1,
+        calling_ae_title="CT",
+    )
 
 
 async def test_a_message_arrives_once_with_what_it_carried(bench: Bench) -> None:
@@ -47,7 +58,7 @@ async def test_what_no_queue_takes_is_an_error(bench: Bench) -> None:
 
 
 async def test_a_fact_that_nobody_must_hear_may_go_unheard(bench: Bench) -> None:
-    await bench.broker.publish(LicenceChecked(state="unconfigured"))
+    await bench.broker.publish(a_fact())
 
 
 async def test_a_failure_comes_back_after_its_tier_and_counts(bench: Bench) -> None:
@@ -329,7 +340,7 @@ async def test_many_are_published_at_once_and_each_outcome_is_told(bench: Bench)
     async with running(bench.broker.consume(QUEUE, handler)):
         await publish(bench.broker, events[0])
         mixed: list[tuple[Message, dict[str, str]]] = [(event, trace) for event in events[1:]]
-        mixed.insert(7, (LicenceChecked(state="unconfigured"), trace))
+        mixed.insert(7, (a_fact(), trace))
         many = bench.broker.publish_all(mixed[:150]), bench.broker.publish_all(mixed[150:])
         outcomes = await asyncio.gather(*many, bench.broker.publish(instances_stored()))
         assert [one for part in outcomes if part for one in part if one is not None] == []

@@ -22,7 +22,6 @@ from tests.support.waiting import until
 LICENCE = "/api/v1/licence"
 OPERATOR = "operator@clinic.example"
 REASON = "The licence has not been confirmed since Monday: no connection."
-DESTINATION = {"ae_title": "PACS", "host": "10.0.0.6", "port": 104}
 USER = {"email": "a@clinic.example", "full_name": "A", "password": "Correct-horse-1"}
 _SPARED = ("/api/v1/auth/", "/metrics", "/openapi.json", "/docs")
 
@@ -94,8 +93,13 @@ async def test_read_only_is_for_new_administrative_work_alone(
         assert added.status_code == 201
 
 
+@pytest.mark.req("LIC-04")
 async def test_a_limit_counts_who_is_active_and_says_how_many_there_are(api: Api) -> None:
-    await tell(api, state="valid", entitlements={"users": 2}, features=("rules",), number=1)
+    limits = {"users": 2, "destinations": 0, "printers": 0}
+    await tell(api, state="valid", entitlements=limits, features=("rules",), number=1)
+    for noun in ("destinations", "printers"):
+        none = await api.client.post(f"/api/v1/{noun}", json={})
+        assert none.json()["detail"] == f"The licence is for 0 {noun}, and there are 0."
     added = await api.client.post("/api/v1/users", json={**USER, "username": "a"})
     assert added.status_code == 201
     one = f"/api/v1/users/{added.json()['user_id']}"

@@ -50,11 +50,12 @@ async def test_a_command_delivered_twice_is_one_effect_and_one_event(
     async def quiet() -> bool:
         return bool((await prepared.fetch(_QUIET.get(name, "SELECT true")))[0][0])
 
-    await until(quiet)
     connection = await aio_pika.connect(services.amqp_url)
     async with connection, connection.channel() as channel:
         listener = await channel.declare_queue(exclusive=True)
         await listener.bind("darkroom.events", routing_key="#")
+        await until(quiet)
+        await listener.purge()
         broker = RabbitBroker(services.amqp_url, service="test")
         try:
             async with asyncio.timeout(20):

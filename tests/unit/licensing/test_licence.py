@@ -23,6 +23,7 @@ STEP = 12
 SEEDS = int(os.environ.get("LICENCE_SEEDS", "1"))
 
 
+@pytest.mark.req("LIC-02")
 async def test_73_hours_without_odoo_and_back_again_within_a_minute() -> None:
     """From Monday, 17:30 on: the grace ends on Thursday, 17:30, the working day at 18:00."""
     clinic = Clinic(clock=SimulatedClock(datetime(2026, 11, 30, 16, 30, tzinfo=UTC)))
@@ -43,6 +44,7 @@ async def test_73_hours_without_odoo_and_back_again_within_a_minute() -> None:
     assert (standing.state, standing.read_only, standing.reason) == ("valid", False, "")
 
 
+@pytest.mark.req("LIC-02")
 async def test_what_odoo_has_said_outlives_a_restart_without_it(tmp_path: Path) -> None:
     clinic = Clinic(remembered=Kept(tmp_path / "licence", "licence.json"))
     clinic.odoo.licence = {"limits": {"destinations": 4}}

@@ -44,6 +44,7 @@ async def odoo(server: OdooServer, authority: Authority) -> AsyncIterator[Odoo]:
         yield speak(client, server.url)
 
 
+@pytest.mark.req("LIC-01")
 @pytest.mark.parametrize(
     ("version", "protocol"),
     [(17, "JSON-RPC"), (18, "JSON-RPC"), (19, "JSON-2"), (21, "JSON-2"), (22, "JSON-2")],
@@ -80,6 +81,7 @@ async def test_a_version_that_is_put_back_is_found_again() -> None:
     assert clinic.odoo.calls[-1][0] == "JSON-2"
 
 
+@pytest.mark.req("LIC-01")
 async def test_a_slow_odoo_has_half_a_second_a_try(server: OdooServer, odoo: Odoo) -> None:
     server.slow.set()
     began = asyncio.get_running_loop().time()
@@ -89,6 +91,7 @@ async def test_a_slow_odoo_has_half_a_second_a_try(server: OdooServer, odoo: Odo
     assert TRIES * SECONDS <= spent < TRIES * SECONDS + 1
 
 
+@pytest.mark.req("LIC-01")
 async def test_a_certificate_of_somebody_else_is_not_trusted(
     server: OdooServer, tmp_path: Path
 ) -> None:
