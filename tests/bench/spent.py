@@ -12,6 +12,7 @@ _KNOWN = (
     ("darkroom_ingest.door.worker", "ingest, receiving"),
     ("darkroom_ingest", "ingest, relay"),
     ("darkroom_metadata", "metadata"),
+    ("darkroom_api", "api"),
     ("beam.smp", "RabbitMQ"),
 )
 

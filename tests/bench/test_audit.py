@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -109,8 +110,8 @@ async def test_searches(url: str) -> None:
             found.add(name, "slowest", max(times))
             found.add(name, "median", sorted(times)[TIMES // 2])
         async with database.acquire() as db:
-            began = time.perf_counter()
-            await summary(db, SYSTEM_CLOCK.now().replace(year=SYSTEM_CLOCK.now().year - 1))
+            began, now = time.perf_counter(), SYSTEM_CLOCK.now()
+            await summary(db, now - timedelta(days=365), now)
             found.add("summary of a year", "median", 1000 * (time.perf_counter() - began))
 
 

@@ -120,6 +120,15 @@ async def test_beyond_ten_thousand_the_total_is_an_estimate(api: Api) -> None:
     body = (await api.client.get("/api/v1/transmit/jobs?page_size=1")).json()
     assert body["total_is_estimate"] is True
     assert 20_000 < body["total"] < 40_000
+    far = (await api.client.get("/api/v1/transmit/jobs?page=141&page_size=200")).json()
+    connection = await asyncpg.connect(api.services.superuser_url)
+    rows = await connection.fetch(
+        "SELECT id FROM transmit.job ORDER BY created_at DESC, id DESC LIMIT 200 OFFSET 28000"
+    )
+    await connection.close()
+    assert [one["job_id"] for one in far["data"]] == [row["id"] for row in rows]
+    beyond = (await api.client.get("/api/v1/transmit/jobs?page=10000&page_size=200")).json()
+    assert beyond["data"] == []
     exact = (await api.client.get("/api/v1/transmit/jobs?state=FAILED")).json()
     assert "total_is_estimate" not in exact
     assert exact["total"] == 0

@@ -5,13 +5,17 @@ import csv
 import io
 import json
 import sys
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
+import pytest
 
+from darkroom_api.audit import query
 from darkroom_api.audit.actions import Action
 from darkroom_api.audit.entries import AuditKeys, Entry
 from darkroom_api.audit.log import AuditLog
+from darkroom_api.audit.query import AuditSearch
 from darkroom_common.clock import SYSTEM_CLOCK
 from darkroom_common.postgres.phi import PhiKeys
 from darkroom_common.postgres.pool import open_database
@@ -187,6 +191,30 @@ async def run(api: "Api", *words: str) -> tuple[int, str]:
     output, _ = await process.communicate()
     assert process.returncode is not None
     return process.returncode, output.decode()
+
+
+async def test_pages_and_sums_are_the_same_in_whatever_steps(
+    api: "Api", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await write(api, some(9))
+    now = SYSTEM_CLOCK.now() + timedelta(seconds=1)
+    url = role_url(api.services.superuser_url, "darkroom_api")
+    async with open_database(url, service="test") as database, database.acquire() as db:
+
+        async def rows(page: int, size: int, sort: str) -> list[Any]:
+            asked = AuditSearch.model_validate({"page": page, "page_size": size, "sort": sort})
+            return [row["log_id"] for row in (await query.search(db, asked, None)).rows]
+
+        whole = {sort: await rows(1, 200, sort) for sort in ("timestamp", "-timestamp")}
+        at_once = await query.summary(db, now - timedelta(days=1), now)
+        monkeypatch.setattr(query, "_PASSED_AT_ONCE", 3)
+        monkeypatch.setattr(query, "_SUMMED_AT_ONCE", timedelta(hours=5))
+        for sort, every in whole.items():
+            assert len(every) > 9
+            for page in range(1, len(every) // 2 + 3):
+                assert await rows(page, 2, sort) == every[2 * page - 2 : 2 * page]
+        assert await query.summary(db, now - timedelta(days=1), now) == at_once
+        assert {one.action: one.count for one in at_once}["STUDY_READ"] == 9
 
 
 async def test_the_command(api: "Api") -> None:

@@ -17,6 +17,8 @@ from darkroom_common.postgres.pool import Connection
 COUNT_CAP: Final = 10_000
 """Rows are counted up to here; beyond it a total is the planner's estimate."""
 Key = str | int | dt.datetime
+HOP: Final = 20_000
+"""Rows before a page that is asked for by its number, passed over by one statement."""
 _COUNT: Final = "SELECT count(*) FROM ({} LIMIT {}) AS counted"
 _KINDS: Final[Mapping[type[Key], str]] = {str: "text", int: "bigint", dt.datetime: "timestamptz"}
 
@@ -83,17 +85,37 @@ async def page(
     all_of = f"FROM ({source}) AS listed WHERE {' AND '.join(wanted) or 'true'}"
     total, is_estimate = await _total(db, all_of, values)
     order, columns = window.order, window.order.columns
-    after = ""
-    if window.after is not None:
-        bound = ", ".join(
-            bind(value, _KINDS[kind])
-            for value, kind in zip(window.after, columns.values(), strict=True)
-        )
-        after = f" AND ({', '.join(columns)}) {'<' if order.descending else '>'} ({bound})"
     sort = ", ".join(f"{column}{' DESC' if order.descending else ''}" for column in columns)
-    limit, offset = bind(window.size + 1, "bigint"), bind(window.offset, "bigint")
+    after, offset = window.after, window.offset
+
+    def follows() -> tuple[str, list[object]]:
+        if after is None:
+            return "", values
+        marks = (
+            f"${len(values) + place}::{_KINDS[kind]}"
+            for place, kind in enumerate(columns.values(), 1)
+        )
+        sign = "<" if order.descending else ">"
+        return f" AND ({', '.join(columns)}) {sign} ({', '.join(marks)})", [*values, *after]
+
+    while offset > HOP:
+        condition, given = follows()
+        passed = await db.fetchrow(
+            f"SELECT {', '.join(columns)} {all_of}{condition} ORDER BY {sort}"
+            f" LIMIT 1 OFFSET {HOP - 1}",
+            *given,
+        )
+        if passed is None:
+            break
+        after, offset = tuple(passed), offset - HOP
+    condition, given = follows()
+    size = len(given)
     found = await db.fetch(
-        f"SELECT * {all_of}{after} ORDER BY {sort} LIMIT {limit} OFFSET {offset}", *values
+        f"SELECT * {all_of}{condition} ORDER BY {sort} LIMIT ${size + 1}::bigint"
+        f" OFFSET ${size + 2}::bigint",
+        *given,
+        window.size + 1,
+        offset,
     )
     rows = found[: window.size]
     more = len(found) > window.size

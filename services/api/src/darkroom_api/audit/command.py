@@ -8,7 +8,7 @@ import getpass
 import json
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any, Final
 
@@ -73,18 +73,18 @@ class AuditDesk:
 
     async def summary(self, given: argparse.Namespace) -> int:
         """Tell how often each action was done in the last days, and by how many users."""
-        since = SYSTEM_CLOCK.now() - timedelta(days=given.days)
+        now = SYSTEM_CLOCK.now()
         async with self.database.transaction() as db:
-            rows = [dict(row) for row in await summary(db, since)]
+            summed = await summary(db, now - timedelta(days=given.days), now)
             await self._log.add(db, [_read(Action.AUDIT_READ, {"days": given.days})])
         if given.json:
-            say(json.dumps(rows))
+            say(json.dumps([asdict(one) for one in summed]))
             return 0
         say(f"{'action':24} {'count':>10} {'failures':>10} {'users':>8}")
-        for row in rows:
+        for one in summed:
             say(
-                f"{clean_text(row['action']):24} {row['count']:>10} {row['failures']:>10}"
-                f" {row['unique_users']:>8}"
+                f"{clean_text(one.action):24} {one.count:>10} {one.failures:>10}"
+                f" {one.unique_users:>8}"
             )
         return 0
 

@@ -3,6 +3,7 @@
 import datetime as dt
 import json
 import uuid
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
@@ -25,16 +26,20 @@ _COUNT: Final = "SELECT count(*) FROM (SELECT FROM api.audit_log WHERE {} LIMIT 
 _EVERY: Final = "SELECT FROM api.audit_log WHERE {}"
 _PAGE: Final = """
     SELECT r.* FROM (SELECT log_id FROM api.audit_log WHERE {wanted}
-        ORDER BY log_id {direction} LIMIT {limit} OFFSET {offset}) AS page
+        ORDER BY log_id {direction} LIMIT {limit}) AS page
     JOIN api.audit_log AS r USING (log_id) ORDER BY log_id {direction}
 """
 """The page is found in an index alone; only its rows are read."""
+_HOP: Final = "SELECT log_id FROM api.audit_log WHERE {} ORDER BY log_id {} LIMIT 1 OFFSET {}"
 _SUMMARY: Final = """
-    SELECT action, count(*) AS count, count(DISTINCT user_id) AS unique_users,
+    SELECT action, user_id, count(*) AS count,
         count(*) FILTER (WHERE outcome = 'failure') AS failures
-    FROM api.audit_log WHERE log_id >= $1 GROUP BY action ORDER BY count DESC, action
+    FROM api.audit_log WHERE log_id >= $1 AND log_id < $2 GROUP BY action, user_id
 """
+_SUMMED_AT_ONCE: Final = dt.timedelta(days=3)
 _AT_ONCE: Final = 1000
+_PASSED_AT_ONCE: Final = 50_000
+"""Rows before a page that is asked for by its number, in one statement."""
 
 
 def _moment(value: object) -> object:
@@ -152,15 +157,28 @@ class Wanted:
         """The condition."""
         return " AND ".join(self._words) or "true"
 
-    async def page(self, db: Connection, limit: int, offset: int = 0) -> list[asyncpg.Record]:
+    async def page(self, db: Connection, limit: int) -> list[asyncpg.Record]:
         """Return some rows in order."""
         sql = _PAGE.format(
-            wanted=self.sql,
-            direction="DESC" if self.is_descending else "ASC",
-            limit=int(limit),
-            offset=int(offset),
+            wanted=self.sql, direction="DESC" if self.is_descending else "ASC", limit=int(limit)
         )
         return await db.fetch(sql, *self.values)
+
+    async def passed(self, db: Connection, offset: int) -> bool:
+        """Narrow it to what follows so many rows; return whether there are as many.
+
+        Each statement goes on where the one before has ended.
+        """
+        direction = "DESC" if self.is_descending else "ASC"
+        while offset > 0:
+            step = min(offset, _PASSED_AT_ONCE)
+            sql = _HOP.format(self.sql, direction, step - 1)
+            last = await db.fetchval(sql, *self.values)
+            if last is None:
+                return False
+            self.after(last)
+            offset -= step
+        return True
 
 
 async def search(db: Connection, asked: AuditSearch, after: uuid.UUID | None) -> Found:
@@ -172,7 +190,8 @@ async def search(db: Connection, asked: AuditSearch, after: uuid.UUID | None) ->
         total = max(total, await estimate(db, _EVERY.format(wanted.sql), wanted.values))
     if after is not None:
         wanted.after(after)
-    rows = await wanted.page(db, asked.page_size + 1, 0 if after else asked.offset)
+    there = after is not None or await wanted.passed(db, asked.offset)
+    rows = await wanted.page(db, asked.page_size + 1) if there else []
     there_is_more = len(rows) > asked.page_size
     rows = rows[: asked.page_size]
     return Found(rows, total, is_estimate, rows[-1]["log_id"] if there_is_more else None)
@@ -198,9 +217,32 @@ async def every(database: Database, asked: AuditSearch) -> AsyncIterator[list[as
         last = rows[-1]["log_id"]
 
 
-async def summary(db: Connection, since: dt.datetime) -> list[asyncpg.Record]:
-    """Return how often each action was done since then, and by how many users (002 appendix C)."""
-    return await db.fetch(_SUMMARY, first_id_at(since))
+@dataclass(frozen=True)
+class Summed:
+    """How often an action was done, in vain, and by how many users."""
+
+    action: str
+    count: int
+    failures: int
+    unique_users: int
+
+
+async def summary(db: Connection, since: dt.datetime, until: dt.datetime) -> list[Summed]:
+    """Return how often each action was done, the most frequent first (002 appendix C)."""
+    counts: Counter[str] = Counter()
+    failures: Counter[str] = Counter()
+    users: defaultdict[str, set[str]] = defaultdict(set)
+    while since < until:
+        end = min(since + _SUMMED_AT_ONCE, until)
+        for row in await db.fetch(_SUMMARY, first_id_at(since), first_id_at(end)):
+            counts[row["action"]] += row["count"]
+            failures[row["action"]] += row["failures"]
+            users[row["action"]].add(row["user_id"])
+        since = end
+    return [
+        Summed(action, count, failures[action], len(users[action]))
+        for action, count in sorted(counts.items(), key=lambda one: (-one[1], one[0]))
+    ]
 
 
 def _from(moment: dt.date) -> dt.datetime:
