@@ -19,7 +19,7 @@ from tests.support.odoo import SIGNED_BY
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 MINUTE = timedelta(minutes=1)
-STEP = 12
+STEP = 20
 SEEDS = int(os.environ.get("LICENCE_SEEDS", "1"))
 
 
@@ -127,6 +127,10 @@ async def test_a_refusal_of_odoo_and_its_end() -> None:
     assert standing.state == "invalid"
     assert "The licence server says: The contract was cancelled." in standing.reason
     clinic.odoo.refusal = ""
+    clinic.away = "connect"
+    both = (await clinic.after(MINUTE)).reason
+    assert "The contract was cancelled. It cannot be asked again: no connection" in both
+    clinic.away = ""
     assert (await clinic.after(MINUTE)).state == "valid"
 
 

@@ -236,10 +236,11 @@ def _deadlines(memory: Memory, document: Document | None, source: Source) -> Ite
     """Yield what ends what is in force, unless something changes."""
     asked = memory.asked_at or memory.seen_at
     if memory.refused_at is not None:
+        since_then = f" It cannot be asked again: {memory.failure}." if memory.failure else ""
         yield _Deadline(
             "refused",
             memory.refused_at,
-            f"The licence server says: {memory.refusal.rstrip('.')}.",
+            f"The licence server says: {memory.refusal.rstrip('.')}.{since_then}",
             "invalid",
         )
     if source == "none" or asked is None:
