@@ -19,8 +19,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from darkroom_common.index.fields import search_tokens
-from darkroom_common.index.physicians import PHYSICIAN
+from darkroom_common.index.fields import PHYSICIAN, search_tokens
 from darkroom_common.postgres.phi import PGP_OPTIONS, BlindIndex, PhiKeys, decode_key
 from darkroom_metadata.indexing.extract import extract
 from darkroom_metadata.indexing.item import hexadecimal
@@ -134,10 +133,12 @@ _EXAMINATIONS: Final = (
     " FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[])"
     " AS g (uid, status, name, key, blind)"
 )
-_TABLES: Final = "index.patient, index.study, index.series, index.instance, api.examination"
+_TABLES: Final = (
+    "index.patient, index.study, index.series, index.instance, index.listing, api.examination"
+)
 _LATER: Final = (
     "SELECT schemaname, indexname, indexdef FROM pg_indexes WHERE schemaname IN ('index', 'api')"
-    " AND tablename IN ('patient', 'study', 'series', 'instance', 'examination')"
+    " AND tablename IN ('patient', 'study', 'series', 'instance', 'examination', 'listing')"
     " AND indexdef NOT LIKE 'CREATE UNIQUE%' ORDER BY indexname"
 )
 

@@ -14,7 +14,8 @@ from darkroom_common import rekeying
 from darkroom_common.errors import ConfigurationError
 from darkroom_common.index.fields import Level
 from darkroom_common.index.query import Query, by_keyword, conditions
-from darkroom_common.index.reader import IndexReader, UnreadableRow
+from darkroom_common.index.reader import IndexReader
+from darkroom_common.index.rows import UnreadableRow
 from darkroom_common.objects.store import FileSystemStore
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.phi import PhiKeys

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from darkroom_api.dicomweb.searching.parameters import parse_search
 from darkroom_common.index.fields import BY_KEYWORD, FIELDS, Level, search_text, search_tokens
+from darkroom_common.index.matching.patterns import certain_prefixes, like_pattern
 from darkroom_common.index.matching.values import (
     BadKey,
     Fuzzy,
@@ -20,7 +21,7 @@ from darkroom_common.index.matching.values import (
     parse_match,
 )
 from darkroom_common.index.query import Condition, Query, conditions, searchable
-from darkroom_common.index.sql import Builder, certain_prefixes, like_pattern
+from darkroom_common.index.sql import Builder
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys
 
 KEYS = PhiKeys(3, {1: "one", 3: "three"})

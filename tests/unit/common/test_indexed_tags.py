@@ -133,4 +133,3 @@ def test_statements_bind_all_values(
         assert {int(part.split(":")[0]) for part in sql.split("$")[1:]} == set(
             range(1, len(values) + 1)
         )
-    assert not query.by_tokens

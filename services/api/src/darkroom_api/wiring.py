@@ -151,7 +151,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
             open_own_jobs(
                 settings,
                 outbox=outbox,
-                select=selection(reader, blind),
+                select=selection(reader, Examinations(keys, blind), database),
                 exams=Examinations(keys, blind),
                 audit=audit,
             ) as own,

@@ -160,6 +160,9 @@ PATIENT_SEARCHABLE: Final = tuple(f for f in FIELDS if f.level is _P and f.kept 
 SERIES_SEARCHABLE: Final = tuple(f for f in FIELDS if f.level is _E and f.kept is _FIND)
 """What `n` and `blind` of a series row hold."""
 
+PHYSICIAN: Final = Field("AssignedPhysicianName", "", "PN", _S, _FIND)
+"""Who is assigned to an examination: searched as a name of DICOM is, and none of the standard's."""
+
 SEPARATOR: Final = "\\"
 """Between the terms of a multi-valued field in `n`; DICOM values cannot hold it."""
 

@@ -13,7 +13,7 @@ LONGEST: Final = 64
 _ACCESSION: Final = "AccessionNumber"
 _EACH: Final = 20
 """Studies of one name that are looked at."""
-_NAMED: Final = (  # study_study_instance_uid_key, study_blind, and the same of study_beside
+_NAMED: Final = (  # study_study_instance_uid_key, study_search, and the same of study_beside
     "WITH hit AS MATERIALIZED (SELECT s.id FROM index.study s WHERE s.status <> 'deleted'"
     "  AND (s.study_instance_uid = ANY($3::text[]) OR s.blind && $4::bytea[]))"
     " SELECT s.study_instance_uid, coalesce(pgp_sym_decrypt(s.phi,"

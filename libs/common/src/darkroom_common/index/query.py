@@ -15,7 +15,6 @@ from darkroom_common.index.matching.values import (
     Fuzzy,
     Match,
     Matching,
-    Range,
     Wildcard,
     parse_match,
     several_values,
@@ -24,6 +23,7 @@ from darkroom_common.postgres.phi import normalise, words
 
 _COMPUTED_KEYS: Final = ("ModalitiesInStudy", "SOPClassesInStudy")
 _EMPTY: Final = '""'
+_IN_LISTING: Final = ("StudyDate", "ModalitiesInStudy")
 MAX_GROUPS: Final = 3
 """Of a person name: alphabetic, ideographic and phonetic (PS3.5 section 6.2.1.2)."""
 MAX_PATTERNS: Final = 10
@@ -45,7 +45,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class Also:
-    """What else has to hold of the study `s`, in words of whoever owns the tables of it.
+    """What else has to hold, in words of whoever knows what it means.
 
     Attributes:
         text: an SQL condition, `{}` where a value is bound.
@@ -66,7 +66,8 @@ class Query:
         series_uid: only below this series of it, when given.
         conditions: all have to hold.
         words: each begins a word of one of `FREE_TEXT`; normalised.
-        also: what else has to hold.
+        sources: AE titles of which one has sent something of it; empty is any.
+        listed: of studies alone: what else has to hold of their rows `x` of `index.listing`.
         statuses: only studies in one of these states; empty is any but `deleted`.
         include: tags wanted beyond the default ones.
         tags: those that people have named and that are wanted, too.
@@ -82,7 +83,8 @@ class Query:
     series_uid: str | None = None
     conditions: tuple[Condition, ...] = ()
     words: tuple[str, ...] = ()
-    also: tuple[Also, ...] = ()
+    sources: tuple[str, ...] = ()
+    listed: tuple[Also, ...] = ()
     statuses: tuple[str, ...] = ()
     include: frozenset[str] = frozenset()
     tags: tuple[Field, ...] = ()
@@ -93,14 +95,18 @@ class Query:
     after: tuple[dt.date | None, int] | None = None
 
     @property
-    def by_tokens(self) -> bool:
-        """Whether blind tokens say what matches."""
-        return bool(self.words) or any(
-            one.field.kept is Kept.SEARCHABLE
-            and not one.field.tagged
-            and not isinstance(one.match, Range | Empty)
-            for one in self.conditions
+    def is_listed(self) -> bool:
+        """Whether `index.listing` alone says which studies match."""
+        return (
+            self.level is Level.STUDY
+            and not (self.words or self.study_uid)
+            and all(one.field.keyword in _IN_LISTING for one in self.conditions)
         )
+
+    @property
+    def by_listing(self) -> bool:
+        """Whether the studies are gone through by their rows of `index.listing`."""
+        return self.is_listed or (self.level is Level.STUDY and bool(self.listed))
 
 
 def searchable(field: Field) -> bool:

@@ -8,25 +8,26 @@ from dataclasses import replace
 from typing import Any, Final
 
 import asyncpg
-import orjson
 
-from darkroom_common.errors import ConfigurationError, DependencyUnavailable, TransientError
+from darkroom_common.errors import DependencyUnavailable, TransientError
 from darkroom_common.index.conflicts import Conflict, read_conflict
 from darkroom_common.index.fields import BY_TAG, Level
+from darkroom_common.index.pages import COUNT_CAP
 from darkroom_common.index.query import Query
+from darkroom_common.index.results import found_of
 from darkroom_common.index.rows import (
     ConflictRow,
-    Found,
-    InstanceRow,
-    Json,
     Page,
     Patients,
-    SeriesRow,
     StoredInstance,
     StudyRow,
+    UnreadableRow,
+    attributes_of,
+    readable,
+    study_of,
 )
-from darkroom_common.index.sql import COUNT_CAP, Builder
-from darkroom_common.index.tags.indexed import TAGGED_OF_SERIES, TAGGED_OF_STUDY, said_of
+from darkroom_common.index.sql import Builder
+from darkroom_common.index.tags.indexed import TAGGED_OF_SERIES, TAGGED_OF_STUDY
 from darkroom_common.postgres.listing import estimate
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys
 from darkroom_common.postgres.pool import Connection, Database
@@ -38,8 +39,22 @@ _MOST_PATIENTS: Final = 100
 SEARCH_SECONDS: Final = 5.0
 """For a statement of a search, its plan included."""
 MANY: Final = 20_000
-"""Matches from which on a page is found sooner by going through the studies by date."""
-_BY_TOKENS: Final = "SET LOCAL enable_indexscan = off; SET LOCAL enable_seqscan = off"
+"""Matches that one statement looks at and counts; of more, a page is found sooner by its date."""
+WITHIN: Final = 2_000
+"""Of the newest studies, gone through before those that match are looked for in another way."""
+FAR: Final = 1_000
+"""Results before a page from which on it is dear to go through all that have no word of it."""
+MANY_FAR: Final = 200_000
+"""What `MANY` is for such a page."""
+LISTED_WITHIN: Final = 20_000
+"""The same of rows of `index.listing`, which say more sooner."""
+HOP: Final = 10_000
+"""Results that are passed over by one statement."""
+_LAST_ROW: Final = 2**63 - 1
+_WITH_VALUES: Final = (
+    "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL max_parallel_workers_per_gather = 0"
+)
+"""What is rare and what is common is found in ways of its own, and nobody takes all processors."""
 _STUDY: Final = (
     "s.id AS study_id, s.study_instance_uid, s.study_date, s.study_time, s.modalities,"
     " s.sop_classes, s.calling_ae_titles, s.series_count, s.instance_count AS study_instance_count,"
@@ -85,10 +100,6 @@ class SearchTooLong(TransientError):
     """A search has taken longer than it may; a narrower one may do."""
 
 
-class UnreadableRow(ConfigurationError):
-    """A row is encrypted under a key that PHI_KEYS lacks, or was damaged."""
-
-
 class IndexReader:
     """Every read of schema `index` that answers people and programs.
 
@@ -111,18 +122,66 @@ class IndexReader:
         """
         if query.limit <= 0:
             return Page([], more=False, total=await self.count(query))
-        builder = Builder(replace(query, limit=query.limit + 1), keys=self._keys, blind=self._blind)
-        sql, values = builder.page(*self._columns(query))
-        few = await self.guessed(query) < MANY
-        rows = await self._search(sql, values, by_tokens=few and query.by_tokens)
+        guess = 0 if query.study_uid else await self.guessed(query)
+        rows, total = await self._page(replace(query, limit=query.limit + 1), guess)
         more = len(rows) > query.limit
-        results = [_found(query, row) for row in rows[: query.limit]]
+        results = [found_of(query, row) for row in rows[: query.limit]]
         if not more and query.after is None and (results or query.offset == 0):
-            return Page(results, more=False, total=query.offset + len(results))
+            total = query.offset + len(results)
         end = rows[: query.limit][-1] if more else None
         last = None if end is None else (end["study_date"], end["study_id"])
-        total = await self.count(query) if few else None
-        return Page(results, more=more, total=total, last=last)
+        return Page(results, more=more, total=total, guess=max(COUNT_CAP + 1, guess), last=last)
+
+    async def _page(self, query: Query, guess: int) -> tuple[list[asyncpg.Record], int | None]:
+        """Return the rows of a page, and how many match as far as that is known.
+
+        Few matches are found by whatever index knows them, many by going through the newest. Which
+        are few is guessed: where that turns out wrong, the other way is gone.
+        """
+        narrow = Builder(query, keys=self._keys, blind=self._blind).is_narrow
+        most = MANY_FAR if query.offset > FAR and not query.is_listed else MANY
+        seldom = guess < most and narrow
+        if seldom and (counted := await self._counted(query, most)) is not None:
+            return counted
+        if query.level is Level.STUDY and query.offset <= HOP:
+            within = LISTED_WITHIN if query.is_listed else WITHIN
+            rows = await self._walked(query, within=within + 2 * query.offset)
+            if len(rows) == query.limit:
+                return rows, None
+            if narrow and not seldom and (counted := await self._counted(query, most)) is not None:
+                return counted
+        return await self._walked(query), None
+
+    async def _counted(self, query: Query, most: int) -> tuple[list[asyncpg.Record], int] | None:
+        """Return a page and the number of all matches; None when these are too many."""
+        columns, bound = self._columns(query)
+        builder = Builder(query, keys=self._keys, blind=self._blind)
+        rows = await self._search(query, *builder.counted(columns, bound, most=most))
+        if rows:
+            matched: int = rows[0]["matched"]
+            return (rows, matched) if matched <= most else None
+        counted = await self.count(query) if query.offset or query.after else 0
+        return None if counted is None or counted > most else ([], counted)
+
+    async def _walked(self, query: Query, within: int | None = None) -> list[asyncpg.Record]:
+        """Return the rows of a page, gone through in their order."""
+        far = query.level is Level.STUDY and query.offset > HOP
+        while far and query.offset:
+            step = min(HOP, query.offset)
+            builder = Builder(query, keys=self._keys, blind=self._blind)
+            passed = await self._search(query, *builder.hop(step))
+            if not passed:
+                break
+            query = replace(query, after=tuple(passed[0]), offset=query.offset - step)
+        columns, bound = self._columns(query)
+        builder = Builder(query, keys=self._keys, blind=self._blind)
+        rows = await self._search(query, *builder.page(columns, bound, within=within))
+        dated = query.after is not None and query.after[0] is not None
+        if within is None and dated and not query.offset and len(rows) < query.limit:
+            # What has no date follows what has one.
+            left = replace(query, after=(None, _LAST_ROW), limit=query.limit - len(rows))
+            rows += await self._walked(left)
+        return rows
 
     async def patients(self, query: Query) -> Patients:
         """Return patients with at least one study that is not deleted.
@@ -132,26 +191,22 @@ class IndexReader:
         """
         builder = Builder(replace(query, limit=query.limit + 1), keys=self._keys, blind=self._blind)
         sql, values = builder.page(_PATIENT, [self._passphrases])
-        rows = await self._search(sql, values, by_tokens=query.by_tokens)
+        rows = await self._search(query, sql, values)
         more = len(rows) > query.limit
-        found = [(_attributes(row["phi"]), row["studies"]) for row in rows[: query.limit]]
+        found = [(attributes_of(row["phi"]), row["studies"]) for row in rows[: query.limit]]
         total = await self.count(query) if more or not found else query.offset + len(found)
         return Patients(found, more, total)
 
     async def any(self, query: Query) -> bool:
         """Tell whether a search matches anything."""
         sql, values = Builder(query, keys=self._keys, blind=self._blind).matches()
-        return bool(await self._search(f"{sql} LIMIT 1", values))
+        return bool(await self._search(query, f"{sql} LIMIT 1", values))
 
     async def count(self, query: Query) -> int | None:
         """Return the number of matches; None beyond `COUNT_CAP`."""
         sql, values = Builder(query, keys=self._keys, blind=self._blind).count()
-        found: int = (await self._search(sql, values, by_tokens=query.by_tokens))[0][0]
+        found: int = (await self._search(query, sql, values))[0][0]
         return found if found <= COUNT_CAP else None
-
-    async def expected(self, query: Query) -> int:
-        """Return how many matches the planner expects, where they are too many to count."""
-        return max(COUNT_CAP + 1, await self.guessed(query))
 
     async def guessed(self, query: Query) -> int:
         """Return how many matches the planner expects; it may be far off.
@@ -161,7 +216,7 @@ class IndexReader:
         """
         sql, values = Builder(query, keys=self._keys, blind=self._blind).matches()
         with _in_time():
-            async with self._database.acquire() as db:
+            async with self._database.single() as db:
                 return await estimate(db, sql, values, seconds=SEARCH_SECONDS)
 
     def ids(self, query: Query) -> tuple[str, list[Any]]:
@@ -248,7 +303,7 @@ class IndexReader:
                     coming.append(asyncio.create_task(self._fetch(sql, [self._passphrases, ids])))
                 rows = await coming[0]
                 coming.popleft()
-                yield [(one, _readable(row[0])) for one, row in zip(batch, rows, strict=True)]
+                yield [(one, readable(row[0])) for one, row in zip(batch, rows, strict=True)]
         finally:
             for task in coming:
                 task.cancel()
@@ -276,30 +331,23 @@ class IndexReader:
         )
         return [ConflictRow(*row) for row in rows]
 
-    async def _search(
-        self, sql: str, values: list[Any], *, by_tokens: bool = False
-    ) -> list[asyncpg.Record]:
-        """Run a statement of a search; `by_tokens`: by the index of tokens, whatever seems better.
-
-        The planner knows of no token but the most common ones, and would look for one study by
-        going through all of them by date.
-        """
+    async def _search(self, query: Query, sql: str, values: list[Any]) -> list[asyncpg.Record]:
+        """Run a statement of a search, planned for its values unless it is of one study."""
         try:
             with _in_time():
-                if not by_tokens:
-                    return await self._fetch(sql, values, seconds=SEARCH_SECONDS)
+                if query.study_uid:
+                    async with self._database.single() as db:
+                        return await db.fetch(sql, *values, timeout=SEARCH_SECONDS)
                 async with self._database.transaction(readonly=True) as db:
-                    await db.execute(_BY_TOKENS)
+                    await db.execute(_WITH_VALUES)
                     return await db.fetch(sql, *values, timeout=SEARCH_SECONDS)
         except asyncpg.ExternalRoutineInvocationError as error:
             raise UnreadableRow("a row cannot be decrypted with PHI_KEYS") from error
 
-    async def _fetch(
-        self, sql: str, values: list[Any], *, seconds: float | None = None
-    ) -> list[asyncpg.Record]:
+    async def _fetch(self, sql: str, values: list[Any]) -> list[asyncpg.Record]:
         try:
             async with self._database.single() as connection:
-                return await connection.fetch(sql, *values, timeout=seconds)
+                return await connection.fetch(sql, *values)
         except asyncpg.ExternalRoutineInvocationError as error:
             raise UnreadableRow("a row cannot be decrypted with PHI_KEYS") from error
 
@@ -315,21 +363,6 @@ def _in_time() -> Iterator[None]:
         raise
 
 
-def _readable(decrypted: bytes | None) -> bytes:
-    """Return what was decrypted; `''` stands for what was not asked for, NULL for no key."""
-    if decrypted is None:
-        raise UnreadableRow("PHI_KEYS lacks the key of a row")
-    return decrypted
-
-
-def _attributes(decrypted: bytes | None) -> Json:
-    text = _readable(decrypted)
-    if not text:
-        return {}
-    document: dict[str, Json] = orjson.loads(text)
-    return document.get("j", {})
-
-
 async def studies_of(db: Connection, keys: PhiKeys, ids: Sequence[int]) -> list[StudyRow]:
     """Return studies by the ids of their rows, in that order, without those that are gone.
 
@@ -341,56 +374,4 @@ async def studies_of(db: Connection, keys: PhiKeys, ids: Sequence[int]) -> list[
         rows = await db.fetch(_STUDIES_OF.format(columns), keys.by_id(), list(ids))
     except asyncpg.ExternalRoutineInvocationError as error:
         raise UnreadableRow("a row cannot be decrypted with PHI_KEYS") from error
-    return [_study(row) for row in rows]
-
-
-def _study(row: asyncpg.Record) -> StudyRow:
-    return StudyRow(
-        study_instance_uid=row["study_instance_uid"],
-        study_date=row["study_date"],
-        study_time=row["study_time"],
-        modalities=tuple(row["modalities"]),
-        sop_classes=tuple(row["sop_classes"]),
-        calling_ae_titles=tuple(row["calling_ae_titles"]),
-        series_count=row["series_count"],
-        instance_count=row["study_instance_count"],
-        byte_count=row["byte_count"],
-        status=row["status"],
-        revision=row["revision"],
-        version=row["study_version"],
-        created_at=row["created_at"],
-        last_instance_at=row["last_instance_at"],
-        completed_at=row["completed_at"],
-        attributes=_attributes(row["study_phi"]),
-    )
-
-
-def _found(query: Query, row: asyncpg.Record) -> Found:
-    study, level = _study(row), query.level
-    tags = {}
-    if query.tags and level is not Level.INSTANCE:
-        tags = said_of(query.tags, [_attributes(text.encode()) for text in row["tagged"]])
-    if level is Level.STUDY:
-        return Found(study, tags=tags)
-    series = SeriesRow(
-        series_instance_uid=row["series_instance_uid"],
-        modality=row["modality"],
-        series_number=row["series_number"],
-        instance_count=row["series_instance_count"],
-        version=row["series_version"],
-        attributes=_attributes(row["series_phi"]),
-    )
-    if level is Level.SERIES:
-        return Found(study, series, tags=tags)
-    instance = InstanceRow(
-        sop_instance_uid=row["sop_instance_uid"],
-        sop_class_uid=row["sop_class_uid"],
-        transfer_syntax_uid=row["transfer_syntax_uid"],
-        instance_number=row["instance_number"],
-        pixel_rows=row["pixel_rows"],
-        pixel_columns=row["pixel_columns"],
-        bits_allocated=row["bits_allocated"],
-        number_of_frames=row["number_of_frames"],
-        attributes=orjson.loads(_readable(row["header"]) or b"{}"),
-    )
-    return Found(study, series, instance, said_of(query.tags, [instance.attributes]))
+    return [study_of(row) for row in rows]

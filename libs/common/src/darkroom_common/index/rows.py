@@ -4,6 +4,11 @@ import datetime as dt
 from dataclasses import dataclass, field
 from typing import Any
 
+import asyncpg
+import orjson
+
+from darkroom_common.errors import ConfigurationError
+
 Json = dict[str, Any]
 """DICOM JSON of a data set (PS3.18 annex F): tag to element."""
 
@@ -128,12 +133,14 @@ class Page:
         results: at most `limit` of the query.
         more: whether there are results after these.
         total: of all matches; None when there are more than are counted.
+        guess: how many there are about, where they are not counted.
         last: study date and row of the last result, what a `Query` of studies may go on after.
     """
 
     results: list[Found]
     more: bool
     total: int | None
+    guess: int = 0
     last: tuple[dt.date | None, int] | None = None
 
 
@@ -150,3 +157,45 @@ class Patients:
     results: list[tuple[Json, int]]
     more: bool
     total: int | None
+
+
+class UnreadableRow(ConfigurationError):
+    """A row is encrypted under a key that PHI_KEYS lacks, or was damaged."""
+
+
+def readable(decrypted: bytes | None) -> bytes:
+    """Return what was decrypted; `''` stands for what was not asked for, NULL for no key."""
+    if decrypted is None:
+        raise UnreadableRow("PHI_KEYS lacks the key of a row")
+    return decrypted
+
+
+def attributes_of(decrypted: bytes | None) -> Json:
+    """Return the attributes of a row whose `phi` was decrypted."""
+    text = readable(decrypted)
+    if not text:
+        return {}
+    document: dict[str, Json] = orjson.loads(text)
+    return document.get("j", {})
+
+
+def study_of(row: asyncpg.Record) -> StudyRow:
+    """Return a study of its columns."""
+    return StudyRow(
+        study_instance_uid=row["study_instance_uid"],
+        study_date=row["study_date"],
+        study_time=row["study_time"],
+        modalities=tuple(row["modalities"]),
+        sop_classes=tuple(row["sop_classes"]),
+        calling_ae_titles=tuple(row["calling_ae_titles"]),
+        series_count=row["series_count"],
+        instance_count=row["study_instance_count"],
+        byte_count=row["byte_count"],
+        status=row["status"],
+        revision=row["revision"],
+        version=row["study_version"],
+        created_at=row["created_at"],
+        last_instance_at=row["last_instance_at"],
+        completed_at=row["completed_at"],
+        attributes=attributes_of(row["study_phi"]),
+    )

@@ -1,16 +1,20 @@
 """SQL for a `Query`: text with bind parameters only, never a value.
 
-Blind tokens narrow the candidates on the GIN indexes `study_blind` and `series_blind`. A token of
+Blind tokens narrow the candidates on the GIN indexes `study_search` and `series_blind`. A token of
 a whole value (or of a word prefix of up to `PREFIX_LIMIT` characters) proves equality by itself;
 wildcards, longer words and ranges are checked on the decrypted `n` of the candidates.
 """
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from darkroom_common.index.fields import Field, Kept, Level
+from darkroom_common.index.matching.patterns import (
+    certain_prefixes,
+    is_narrow,
+    like_pattern,
+    name_patterns,
+)
 from darkroom_common.index.matching.values import (
     AllOf,
     Empty,
@@ -21,30 +25,11 @@ from darkroom_common.index.matching.values import (
     Range,
     Wildcard,
 )
+from darkroom_common.index.pages import COUNT_CAP, Form, Statement
 from darkroom_common.index.query import FREE_TEXT, Condition, Query
 from darkroom_common.postgres.phi import PREFIX_LIMIT, BlindIndex, PhiKeys
 
-COUNT_CAP: Final = 10_000
-"""Matches are counted up to here; beyond it a total is not told."""
-
 _ALIAS: Final = {Level.PATIENT: "s", Level.STUDY: "s", Level.SERIES: "e", Level.INSTANCE: "i"}
-_FROM: Final = {
-    Level.PATIENT: "index.patient s",  # under the name of the rows that hold a copy of it
-    Level.STUDY: "index.study s",
-    Level.SERIES: "index.study s JOIN index.series e ON e.study_id = s.id",
-    Level.INSTANCE: (
-        "index.study s JOIN index.series e ON e.study_id = s.id"
-        " JOIN index.instance i ON i.series_id = e.id"
-    ),
-}
-_ORDER: Final = {
-    Level.PATIENT: "s.id DESC",
-    Level.STUDY: "s.study_date DESC NULLS LAST, s.id DESC",
-    Level.SERIES: "s.study_date DESC NULLS LAST, s.id DESC, e.series_number, e.id",
-    Level.INSTANCE: (
-        "s.study_date DESC NULLS LAST, s.id DESC, e.series_number, e.id, i.instance_number, i.id"
-    ),
-}
 # Dates whose time sits in the column beside them: two ranges are one range of moments.
 _MOMENTS: Final = {
     "StudyDate": "StudyTime",
@@ -56,63 +41,11 @@ _WITH_STUDIES: Final = (  # study_patient
 _IN_TAGGED: Final = "{} IN (SELECT {} FROM {} WHERE {})"
 _TAGGED: Final = "index.tagged t"
 _TAGGED_OF_STUDY: Final = "index.tagged t JOIN index.series q ON q.id = t.series_id"
-_MATCHES: Final = "SELECT 1 FROM {} WHERE {}"
-_IDS: Final = "SELECT s.id FROM index.study s WHERE {} ORDER BY {}"
 _COUNT: Final = "SELECT count(*) FROM ({} LIMIT {}) AS counted"
 _ASKED_WORDS: Final = 3
-"""Of a free text, the longest: a letter is in the name of every fourth patient."""
-_LITERAL: Final = re.compile(r"[\\%_]")
-
-
-@dataclass
-class Statement:
-    """Values bound so far."""
-
-    values: list[Any] = field(default_factory=list)
-
-    def bind(self, value: object, kind: str) -> str:
-        """Return the placeholder of a value, with its SQL type."""
-        self.values.append(value)
-        return f"${len(self.values)}::{kind}"
-
-
-def like_pattern(pattern: str) -> str:
-    """Return a DICOM wildcard pattern as one for LIKE."""
-    escaped = _LITERAL.sub(lambda found: "\\" + found.group(), pattern)
-    return escaped.replace("*", "%").replace("?", "_")
-
-
-def name_patterns(condition: Condition, pattern: str) -> list[str]:
-    """Return the LIKE patterns of a wildcard; `DOE^*` finds a name without a given part too."""
-    found = [like_pattern(pattern)]
-    if condition.field.vr == "PN" and pattern.endswith("^*") and len(pattern.rstrip("^*")) > 0:
-        found.append(like_pattern(pattern.rstrip("^*")))
-    return found
-
-
-def certain_prefixes(pattern: str) -> list[str]:
-    """Return the word prefixes that every match of a normalised wildcard pattern has.
-
-    A run of letters and digits counts when something else than a wildcard, or nothing, stands
-    before it: in `doe^jo*n` these are `doe` and `jo`, in `*smith` none.
-    """
-    found: list[str] = []
-    current: str | None = ""
-    for character in pattern:
-        if character in "*?":
-            if current:
-                found.append(current)
-            current = None  # what follows may be the middle of a word
-        elif character.isalnum():
-            if current is not None:
-                current += character
-        else:
-            if current:
-                found.append(current)
-            current = ""
-    if current:
-        found.append(current)
-    return found
+_ASKED_LETTERS: Final = 3
+"""Of a free text the longest words are asked of the index, and all of so many letters: a single one
+is in the name of every fourth patient."""
 
 
 class Builder:
@@ -120,30 +53,53 @@ class Builder:
 
     def __init__(self, query: Query, *, keys: PhiKeys, blind: BlindIndex) -> None:
         self.query = query
+        self._form = Form(query)
         self._keys = keys.by_id()
         self._blind = blind
 
-    def page(self, columns: str, bound: Sequence[object] = ()) -> tuple[str, list[Any]]:
-        """Return the statement for one page of results, in a stable order.
+    @property
+    def is_narrow(self) -> bool:
+        """Whether an index, and not only what is decrypted, says what matches."""
+        query = self.query
+        known = query.words or query.listed or query.sources or query.statuses or query.study_uid
+        return bool(known) or any(map(is_narrow, query.conditions))
+
+    def page(
+        self, columns: str, bound: Sequence[object] = (), *, within: int | None = None
+    ) -> tuple[str, list[Any]]:
+        """Return the statement for one page of results, gone through in their order.
 
         Args:
             columns: of the rows s, e and i, as far as the level has them.
             bound: the values that `columns` refers to as $1 and so on.
+            within: of studies: only among so many of the newest; None is all.
         """
         statement = Statement(list(bound))
-        where = self._where(statement) + self._after(statement)
-        limit = statement.bind(self.query.limit, "bigint")
-        offset = statement.bind(self.query.offset, "bigint")
-        level = self.query.level
-        top = _FROM[level if level is Level.PATIENT else Level.STUDY]
-        sql = (
-            # The page is cut before anything of it is decrypted for the answer.
-            f"SELECT {columns} FROM (SELECT {_ids(level)} FROM {_FROM[level]} WHERE {where}"  # noqa: S608 - our own names
-            f" ORDER BY {_ORDER[level]} LIMIT {limit} OFFSET {offset}) AS hit"
-            f" JOIN {top} ON s.id = hit.study_id{_joins(level)}"
-            f" ORDER BY {_ORDER[level]}"
+        first = self._first(statement) + self._after(
+            statement, self._form.newest, undated=self.query.offset > 0
         )
+        where = self._where(statement)
+        cut = self._cut(statement)
+        return self._form.page(columns, first, where, cut, within=within), statement.values
+
+    def counted(
+        self, columns: str, bound: Sequence[object] = (), *, most: int
+    ) -> tuple[str, list[Any]]:
+        """Return the statement for a page that also says how many match, as `matched`.
+
+        Beyond `most` the page is not in order, and only says that there are more.
+        """
+        statement = Statement(list(bound))
+        where = self._every(statement)
+        after = self._after(statement, Form.KEPT, undated=True)
+        sql = self._form.counted(columns, where, after, self._cut(statement), most=most)
         return sql, statement.values
+
+    def hop(self, rows: int) -> tuple[str, list[Any]]:
+        """Return the statement for study date and row of the last of so many results."""
+        statement = Statement()
+        where = self._every(statement) + self._after(statement, self._form.newest)
+        return self._form.hop(where, rows), statement.values
 
     def count(self) -> tuple[str, list[Any]]:
         """Return the statement that counts up to `COUNT_CAP` + 1 matches."""
@@ -153,27 +109,77 @@ class Builder:
     def matches(self) -> tuple[str, list[Any]]:
         """Return the statement with a row for every match."""
         statement = Statement()
-        where = self._where(statement)
-        return _MATCHES.format(_FROM[self.query.level], where), statement.values
+        return self._form.matches(self._every(statement)), statement.values
 
     def ids(self) -> tuple[str, list[Any]]:
         """Return the statement with the row ids of studies, all of them, in the order of pages."""
         statement = Statement()
-        where = self._where(statement)
-        return _IDS.format(where, _ORDER[Level.STUDY]), statement.values
+        return self._form.rows(self._every(statement)), statement.values
+
+    def _cut(self, statement: Statement) -> str:
+        limit = statement.bind(self.query.limit, "bigint")
+        return f"LIMIT {limit} OFFSET {statement.bind(self.query.offset, 'bigint')}"
+
+    def _every(self, statement: Statement) -> str:
+        return f"{self._first(statement)} AND {self._where(statement)}"
+
+    def _first(self, statement: Statement) -> str:
+        """Return the condition on what is gone through: by its date, and by its listing."""
+        query = self.query
+        found = ["true"]
+        for condition in self._dated():
+            text = _plain(statement, condition)
+            found.append(text.replace("s.study_date", self._form.newest[0]))
+        if query.by_listing:
+            for one in query.listed:
+                values = (statement.bind(*value) for value in one.values)
+                found.append(one.text.format(*values))
+        if query.is_listed:
+            found += self._plainly(statement, "x")
+        return " AND ".join(found)
+
+    def _plainly(self, statement: Statement, of: str) -> list[str]:
+        """Return the conditions on what `index.listing` has of a study as well as its own row."""
+        query, found = self.query, []
+        if query.statuses:
+            found.append(f"{of}.status = ANY({statement.bind(list(query.statuses), 'text[]')})")
+        if query.sources:
+            sources = statement.bind(list(query.sources), "text[]")
+            found.append(f"{of}.calling_ae_titles && {sources}")
+        found += [
+            _plain_array(statement, f"{of}.modalities", one.match)
+            for one in query.conditions
+            if one.field.keyword == "ModalitiesInStudy"
+        ]
+        return found
+
+    def _dated(self) -> list[Condition]:
+        """Return the conditions on the study date that are no part of one on moments."""
+        timed = any(one.field.keyword == "StudyTime" for one in self.query.conditions)
+        return [
+            one
+            for one in self.query.conditions
+            if one.field.keyword == "StudyDate" and not (timed and self.query.combined)
+        ]
 
     def _where(self, statement: Statement) -> str:
+        """Return the other conditions."""
         query = self.query
-        plain: list[str] = []
+        if query.is_listed:
+            return "true"
+        there = _WITH_STUDIES if query.level is Level.PATIENT else "s.status <> 'deleted'"
+        plain = [there, *self._plainly(statement, "s")]
         checked: list[str] = []  # last: these decrypt
-        if query.statuses:
-            plain.append(f"s.status = ANY({statement.bind(list(query.statuses), 'text[]')})")
-        plain.append(_WITH_STUDIES if query.level is Level.PATIENT else "s.status <> 'deleted'")
         if query.study_uid is not None:
             plain.append(f"s.study_instance_uid = {statement.bind(query.study_uid, 'text')}")
         if query.series_uid is not None:
             plain.append(f"e.series_instance_uid = {statement.bind(query.series_uid, 'text')}")
-        conditions = list(query.conditions)
+        dated = self._dated()
+        conditions = [
+            one
+            for one in query.conditions
+            if one not in dated and one.field.keyword != "ModalitiesInStudy"
+        ]
         if query.combined:
             plain += self._moments(statement, conditions)
         for condition in conditions:
@@ -182,9 +188,8 @@ class Builder:
             else:
                 plain.append(_plain(statement, condition))
         for place, word in enumerate(sorted(query.words, key=len, reverse=True)):
-            self._free(statement, word, plain, checked, asks=place < _ASKED_WORDS)
-        for one in query.also:
-            plain.append(one.text.format(*(statement.bind(*value) for value in one.values)))
+            asks = place < _ASKED_WORDS or len(word) >= _ASKED_LETTERS
+            self._free(statement, word, plain, checked, asks=asks)
         return " AND ".join(plain + checked)
 
     def _free(
@@ -199,20 +204,23 @@ class Builder:
             texts = [f"strpos({self._text(statement, of)}, {needle}) > 0" for of in FREE_TEXT]
             checked.append(f"({' OR '.join(texts)})")
 
-    def _after(self, statement: Statement) -> str:
-        """Return the condition on what follows the row that the page before has ended with."""
+    def _after(
+        self, statement: Statement, columns: tuple[str, str], *, undated: bool = False
+    ) -> str:
+        """Return the condition on what follows the row that the page before has ended with.
+
+        Of what follows a study with a date, those without one only where that is said: the index on
+        the date has them behind a condition that it cannot begin at.
+        """
         if self.query.after is None:
             return ""
-        date, row = self.query.after
-        older = f"s.id < {statement.bind(row, 'bigint')}"
+        (of_day, of_row), (date, row) = columns, self.query.after
+        older = f"{of_row} < {statement.bind(row, 'bigint')}"
         if date is None:
-            return f" AND s.study_date IS NULL AND {older}"
+            return f" AND {of_day} IS NULL AND {older}"
         day = statement.bind(date, "date")
-        # The first part uses the index on study_date.
-        return (
-            f" AND (s.study_date < {day} OR s.study_date = {day} AND {older}"
-            " OR s.study_date IS NULL)"
-        )
+        follows = f"{of_day} <= {day} AND ({of_day} < {day} OR {older})"
+        return f" AND ({follows} OR {of_day} IS NULL)" if undated else f" AND {follows}"
 
     @staticmethod
     def _moments(statement: Statement, conditions: list[Condition]) -> list[str]:
@@ -373,7 +381,7 @@ def _plain(statement: Statement, condition: Condition) -> str:  # noqa: PLR0911 
 def _plain_array(statement: Statement, column: str, match: Match) -> str:
     match match:
         case OneOf(values):
-            return f"{column} && {statement.bind(list(values), 'text[]')}"  # GIN study_modalities
+            return f"{column} && {statement.bind(list(values), 'text[]')}"  # study_search
         case AllOf(values):
             return f"{column} @> {statement.bind(list(values), 'text[]')}"
         case Empty():
@@ -383,18 +391,3 @@ def _plain_array(statement: Statement, column: str, match: Match) -> str:
             return f"EXISTS (SELECT FROM unnest({column}) AS one WHERE one LIKE {bound})"
         case _:
             raise TypeError("an array column takes values and wildcards")
-
-
-def _ids(level: Level) -> str:
-    return {
-        Level.PATIENT: "s.id AS study_id",
-        Level.STUDY: "s.id AS study_id",
-        Level.SERIES: "s.id AS study_id, e.id AS series_id",
-    }.get(level, "s.id AS study_id, e.id AS series_id, i.id AS instance_id")
-
-
-def _joins(level: Level) -> str:
-    series = " JOIN index.series e ON e.id = hit.series_id"
-    return {Level.PATIENT: "", Level.STUDY: "", Level.SERIES: series}.get(
-        level, f"{series} JOIN index.instance i ON i.id = hit.instance_id"
-    )

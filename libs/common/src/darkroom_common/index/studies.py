@@ -7,7 +7,7 @@ deleted is not there.
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import orjson
 
@@ -16,6 +16,7 @@ from darkroom_common.index.fields import BY_KEYWORD
 from darkroom_common.index.rows import Json, StudyRow
 from darkroom_common.postgres.phi import PhiKeys
 from darkroom_common.postgres.pool import Connection
+from darkroom_common.postgres.statement import statement
 
 _STUDY: Final = (  # study_study_instance_uid_key
     "SELECT s.study_date, s.modalities,"
@@ -35,6 +36,18 @@ _SERIES: Final = (  # study_study_instance_uid_key, series_study_id_series_insta
 _KNOWN: Final = (  # study_study_instance_uid_key
     "SELECT study_instance_uid FROM index.study WHERE status <> 'deleted'"
     " AND study_instance_uid = ANY($1::text[])"
+)
+
+# The sets of values that studies have are few, and an index has them in order: each step asks for
+# the first one behind the last.
+_SETS: Final = (  # study_source_sets, study_modality_sets, and the same of study_beside
+    "WITH RECURSIVE sets AS ((SELECT {column} AS kept FROM index.study WHERE status <> 'deleted'"
+    "  ORDER BY {column} LIMIT 1)"
+    " UNION ALL SELECT (SELECT s.{column} FROM index.study s WHERE s.status <> 'deleted'"
+    "  AND s.{column} > sets.kept ORDER BY s.{column} LIMIT 1) FROM sets"
+    "  WHERE sets.kept IS NOT NULL)"
+    " SELECT DISTINCT value FROM (SELECT kept FROM sets WHERE kept IS NOT NULL LIMIT 5000) AS found"
+    " CROSS JOIN LATERAL unnest(found.kept) AS value ORDER BY value LIMIT 1000"
 )
 
 
@@ -119,3 +132,10 @@ def _zone(offset: str) -> dt.tzinfo:
 def _attributes(decrypted: bytes | None) -> Json:
     found: Json = orjson.loads(decrypted or b"{}").get("j", {})
     return found
+
+
+async def values_occurring(
+    db: Connection, column: Literal["calling_ae_titles", "modalities"]
+) -> list[str]:
+    """Return the values of studies that are not deleted: up to 1000, sorted."""
+    return [row[0] for row in await db.fetch(statement(_SETS, column=column))]

@@ -5,7 +5,7 @@ to say so. What is over, failed or deleted is removed here, too.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -64,7 +64,7 @@ def purpose_of(job: str) -> str:
     return f"export {job}"
 
 
-Select = Callable[[Any], tuple[str, list[Any]]]
+Select = Callable[[Any], Awaitable[tuple[str, list[Any]]]]
 """Makes of filters the statement with the row ids of the studies that they leave, and its values.
 
 Raises:
@@ -179,7 +179,7 @@ class Making:
 
     async def _make(self, job: Export) -> int | Ending:
         row = job.row
-        sql, values = self.select(self.seal.open(row["filters"], purpose=FILTERS))
+        sql, values = await self.select(self.seal.open(row["filters"], purpose=FILTERS))
         task = {
             "sql": sql,
             "values": encoded(values),

@@ -28,6 +28,7 @@ from darkroom_api.http.parts import parts_of
 from darkroom_api.http.responses import begin, ranged
 from darkroom_api.jobs.once import IDEMPOTENCY_KEY, Asked, Once, require_authority
 from darkroom_api.rates.classes import Class
+from darkroom_api.studies.examinations import Examinations
 from darkroom_api.studies.search import StudyFilters, query_of
 from darkroom_common.clock import SYSTEM_CLOCK
 from darkroom_common.messages.base import MessageId, new_message_id
@@ -160,7 +161,9 @@ async def add_export(request: Request, response: Response, given: ExportRequest)
     if len(set(given.columns)) < len(given.columns):
         raise invalid("body.columns", "A column is there twice.")
     parts, principal = parts_of(request.scope), principal_of(request.scope)
-    query = query_of(given.filters, parts.blind)  # what the worker would refuse is refused now
+    exams = Examinations(parts.keys, parts.blind)
+    # What the worker would refuse is refused now.
+    query = await query_of(given.filters, exams, parts.database)
     expected = 0 if query is None else await parts.reader.guessed(query)
     filters = given.filters.model_dump(mode="json", exclude_none=True)
 

@@ -25,7 +25,8 @@ from darkroom_api.exports.formats import FORMATS, writer
 from darkroom_api.exports.table import Row, Table
 from darkroom_api.exports.values import plain
 from darkroom_common.errors import DarkroomError, DependencyUnavailable
-from darkroom_common.index.reader import IndexReader, UnreadableRow, studies_of
+from darkroom_common.index.reader import IndexReader, studies_of
+from darkroom_common.index.rows import UnreadableRow
 from darkroom_common.objects.sealed import sealed
 from darkroom_common.objects.store import open_store
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys

@@ -13,9 +13,8 @@ from pydantic import StringConstraints
 
 from darkroom_api.http.errors import ApiError, Code
 from darkroom_api.studies.named import only
-from darkroom_common.index.fields import search_tokens
+from darkroom_common.index.fields import PHYSICIAN, search_tokens
 from darkroom_common.index.identity import StudyName, studies_named
-from darkroom_common.index.physicians import PHYSICIAN
 from darkroom_common.postgres.phi import PGP_OPTIONS, BlindIndex, PhiKeys
 from darkroom_common.postgres.pool import Connection
 
@@ -80,16 +79,22 @@ _HISTORY: Final = (  # examination_change_study
 )
 
 # examination_physician: each step asks for the first token behind the last
-_PHYSICIANS: Final = (
+_KEYS: Final = (
     "WITH RECURSIVE keys AS ((SELECT physician_key AS kept FROM api.examination"
     "  WHERE physician_key IS NOT NULL ORDER BY physician_key LIMIT 1)"
     " UNION ALL SELECT (SELECT x.physician_key FROM api.examination x"
     "  WHERE x.physician_key > keys.kept ORDER BY x.physician_key LIMIT 1) FROM keys"
-    "  WHERE keys.kept IS NOT NULL)"
-    " SELECT pgp_sym_decrypt(one.physician, coalesce(($1::text[])[one.phi_key], '')) AS name"
-    " FROM (SELECT kept FROM keys WHERE kept IS NOT NULL LIMIT 1000) AS found CROSS JOIN LATERAL"
-    " (SELECT x.physician, x.phi_key FROM api.examination x"
+    "  WHERE keys.kept IS NOT NULL) {}"
+)
+_PHYSICIANS: Final = _KEYS.format(
+    "SELECT pgp_sym_decrypt(one.physician, coalesce(($1::text[])[one.phi_key], ''))"
+    " AS name FROM (SELECT kept FROM keys WHERE kept IS NOT NULL LIMIT 1000) AS found"
+    " CROSS JOIN LATERAL (SELECT x.physician, x.phi_key FROM api.examination x"
     "  WHERE x.physician_key = found.kept LIMIT 1) AS one ORDER BY name"
+)
+_NAMED: Final = _KEYS.format(
+    "SELECT kept FROM keys CROSS JOIN LATERAL (SELECT x.blind FROM api.examination x"
+    "  WHERE x.physician_key = keys.kept LIMIT 1) AS one WHERE one.blind @> $1::bytea[]"
 )
 
 
@@ -195,6 +200,16 @@ class Examinations:
     async def physicians(self, db: Connection) -> list[str]:
         """Return who is assigned to anything, up to 1000, sorted."""
         return [row[0] for row in await db.fetch(_PHYSICIANS, self.keys.by_id())]
+
+    async def physicians_named(self, db: Connection, words: Sequence[str]) -> list[bytes]:
+        """Return the tokens of those who are assigned to anything and have all of these words.
+
+        Args:
+            db: where.
+            words: beginnings of words, normalised.
+        """
+        tokens = [self.blind.prefix(PHYSICIAN.keyword, word) for word in words]
+        return [row[0] for row in await db.fetch(_NAMED, tokens)]
 
     @property
     def _key(self) -> tuple[str, int, str]:

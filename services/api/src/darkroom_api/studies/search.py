@@ -28,8 +28,6 @@ from darkroom_api.studies.examinations import Examination, Examinations, ExamSta
 from darkroom_api.studies.shown import Status, Study, study
 from darkroom_common.index.fields import BY_KEYWORD, Level
 from darkroom_common.index.matching.values import BadKey, Matching, Range
-from darkroom_common.index.occurring import values_occurring
-from darkroom_common.index.physicians import PHYSICIAN
 from darkroom_common.index.query import (
     Also,
     Condition,
@@ -39,22 +37,12 @@ from darkroom_common.index.query import (
     require_bounded,
 )
 from darkroom_common.index.rows import StudyRow
+from darkroom_common.index.studies import values_occurring
 from darkroom_common.index.tags.indexed import read_tags
-from darkroom_common.postgres.phi import BlindIndex
+from darkroom_common.postgres.pool import Database
 
-_STATED: Final = (  # examination_pkey, or examination_status
-    "EXISTS (SELECT FROM api.examination x WHERE x.study_instance_uid = s.study_instance_uid"
-    " AND x.exam_status = {})"
-)
-_PENDING: Final = (
-    "NOT EXISTS (SELECT FROM api.examination x WHERE x.study_instance_uid = s.study_instance_uid"
-    " AND x.exam_status <> 'pending')"
-)
-_ASSIGNED: Final = (  # examination_blind
-    "EXISTS (SELECT FROM api.examination x WHERE x.study_instance_uid = s.study_instance_uid"
-    " AND x.blind @> {})"
-)
-_SENT_BY: Final = "s.calling_ae_titles && {}"  # study_sources
+_STATED: Final = "x.exam_status = {}"  # listing_exam_status
+_ASSIGNED: Final = "x.physician_key = ANY({})"  # listing_physician
 Text = Annotated[str | None, Field(max_length=256)]
 
 
@@ -111,7 +99,7 @@ async def list_studies(
 ) -> Listed[Study]:
     """Search for studies, newest first."""
     parts = parts_of(request.scope)
-    query = query_of(asked, parts.blind)
+    query = await query_of(asked, Examinations(parts.keys, parts.blind), parts.database)
     if query is None:
         set_headers(request, response, asked, 0, None)
         return Listed(data=[], total=0, page=asked.page, page_size=asked.page_size)
@@ -124,9 +112,7 @@ async def list_studies(
     )
     async with parts.searches.of(principal_of(request.scope).user_id):
         answer = await parts.reader.search(query)
-        total = answer.total
-        if total is None:
-            total = await parts.reader.expected(query)
+        total = answer.guess if answer.total is None else answer.total
         rows = [one.study for one in answer.results]
         data = await _shown(parts, rows)
     cursor = None
@@ -163,24 +149,32 @@ async def _tagged(parts: Parts, given: Sequence[str]) -> list[Condition]:
     return found
 
 
-def query_of(asked: StudyFilters, blind: BlindIndex) -> Query | None:
+async def query_of(asked: StudyFilters, exams: Examinations, database: Database) -> Query | None:
     """Return what is asked of the index; None for what nothing can match.
 
     Raises:
         BadKey: a value cannot be searched by, or too much is asked for.
+        DependencyUnavailable: the database is away.
     """
     words, named = free_words(asked.q or ""), free_words(asked.physician or "")
     for text, its_words in ((asked.q, words), (asked.physician, named)):
         if text and text.strip() and not its_words:
             return None  # nothing but signs: no word begins so
-    tokens = [blind.prefix(PHYSICIAN.keyword, word) for word in named]
-    return Query(
+    query = Query(
         Level.STUDY,
         conditions=_conditions(asked),
         words=words,
-        also=_also(asked, tokens),
+        sources=(asked.exam_source,) if asked.exam_source else (),
+        listed=() if asked.exam_status is None else (_stated(asked.exam_status),),
         statuses=() if asked.status is None else (asked.status,),
     )
+    if not named:
+        return query
+    async with database.acquire() as db:
+        assigned = await exams.physicians_named(db, named)
+    if not assigned:
+        return None
+    return replace(query, listed=(*query.listed, Also(_ASSIGNED, ((assigned, "bytea[]"),))))
 
 
 def _conditions(asked: StudyFilters) -> tuple[Condition, ...]:
@@ -202,19 +196,8 @@ def _conditions(asked: StudyFilters) -> tuple[Condition, ...]:
     return tuple(found)
 
 
-def _also(asked: StudyFilters, physician: list[bytes]) -> tuple[Also, ...]:
-    also: list[Also] = []
-    if asked.exam_status is not None:
-        also.append(_stated(asked.exam_status))
-    if physician:
-        also.append(Also(_ASSIGNED, ((physician, "bytea[]"),)))
-    if asked.exam_source:
-        also.append(Also(_SENT_BY, (([asked.exam_source], "text[]"),)))
-    return tuple(also)
-
-
 def _stated(status: ExamStatus) -> Also:
-    return Also(_PENDING) if status == "pending" else Also(_STATED, ((status, "text"),))
+    return Also(_STATED, ((status, "text"),))
 
 
 def _after(asked: StudySearch) -> tuple[dt.date | None, int] | None:
@@ -252,7 +235,7 @@ async def list_filters(request: Request) -> Filters:
     stated = [
         status
         for status in statuses
-        if await parts.reader.any(Query(Level.STUDY, also=(_stated(status),)))
+        if await parts.reader.any(Query(Level.STUDY, listed=(_stated(status),)))
     ]
     async with parts.database.acquire() as db:
         return Filters(

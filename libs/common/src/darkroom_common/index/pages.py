@@ -1,0 +1,175 @@
+"""The forms of a search's statements: which tables, in which order, and how a page is cut.
+
+Studies are gone through by their date, or, when they are narrowed by what `index.listing` has, by
+that. No form decrypts more for the answer than the rows of its page.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Final
+
+from darkroom_common.index.fields import Level
+from darkroom_common.index.query import Query
+
+COUNT_CAP: Final = 10_000
+"""Matches are counted up to here; beyond it a total may be a guess."""
+_FROM: Final = {
+    Level.PATIENT: "index.patient s",  # under the name of the rows that hold a copy of it
+    Level.STUDY: "index.study s",
+    Level.SERIES: "index.study s JOIN index.series e ON e.study_id = s.id",
+    Level.INSTANCE: (
+        "index.study s JOIN index.series e ON e.study_id = s.id"
+        " JOIN index.instance i ON i.series_id = e.id"
+    ),
+}
+_LISTED: Final = "index.listing x JOIN index.study s ON s.id = x.study_id"
+_LISTING: Final = "index.listing x"
+_ORDER: Final = {  # study_date
+    Level.PATIENT: "s.id DESC",
+    Level.STUDY: "s.study_date DESC NULLS LAST, s.id DESC",
+    Level.SERIES: "s.study_date DESC NULLS LAST, s.id DESC, e.series_number, e.id",
+    Level.INSTANCE: (
+        "s.study_date DESC NULLS LAST, s.id DESC, e.series_number, e.id, i.instance_number, i.id"
+    ),
+}
+# listing_date, listing_status, listing_exam_status, listing_physician
+_LISTED_ORDER: Final = "x.study_date DESC NULLS LAST, x.study_id DESC"
+_KEPT: Final = {
+    Level.SERIES: "s.study_date, s.id, e.series_number",
+    Level.INSTANCE: "s.study_date, s.id, e.series_number, i.instance_number",
+}
+_KEPT_ORDER: Final = {
+    Level.STUDY: "study_date DESC NULLS LAST, id DESC",
+    Level.SERIES: "study_date DESC NULLS LAST, id DESC, series_number, series_id",
+    Level.INSTANCE: (
+        "study_date DESC NULLS LAST, id DESC, series_number, series_id, instance_number,"
+        " instance_id"
+    ),
+}
+_IDS: Final = {
+    Level.SERIES: "s.id AS study_id, e.id AS series_id",
+    Level.INSTANCE: "s.id AS study_id, e.id AS series_id, i.id AS instance_id",
+}
+_SERIES: Final = " JOIN index.series e ON e.id = hit.series_id"
+_JOINS: Final = {
+    Level.PATIENT: "",
+    Level.STUDY: "",
+    Level.SERIES: _SERIES,
+    Level.INSTANCE: f"{_SERIES} JOIN index.instance i ON i.id = hit.instance_id",
+}
+_WITHIN: Final = "(SELECT * FROM {table} WHERE {first} ORDER BY {order} LIMIT {within})"
+_MATCHES: Final = "SELECT 1 FROM {} WHERE {}"
+_ROWS: Final = "SELECT {} AS id FROM {} WHERE {} ORDER BY {}"
+_HOP: Final = "SELECT {} FROM {} WHERE {} ORDER BY {} LIMIT 1 OFFSET {}"
+_PAGE: Final = (
+    "SELECT {columns} FROM (SELECT {ids} FROM {of} WHERE {where} ORDER BY {order}"
+    " {cut}) AS hit JOIN {top} ON s.id = hit.study_id{joins} ORDER BY {shown_order}"
+)
+# Without an order to begin with: the index that has the fewest is asked, and asked once.
+_COUNTED: Final = (
+    "WITH every AS MATERIALIZED (SELECT {ids}, {kept} FROM {of} WHERE {where} LIMIT {most})"
+    " SELECT {columns}, (SELECT count(*) FROM every) AS matched FROM (SELECT * FROM every"
+    " WHERE true{after} ORDER BY {kept_order} {cut}) AS hit"
+    " JOIN index.study s ON s.id = hit.study_id{joins} ORDER BY {shown_order}"
+)
+
+
+@dataclass
+class Statement:
+    """Values bound so far."""
+
+    values: list[Any] = field(default_factory=list)
+
+    def bind(self, value: object, kind: str) -> str:
+        """Return the placeholder of a value, with its SQL type."""
+        self.values.append(value)
+        return f"${len(self.values)}::{kind}"
+
+
+@dataclass(frozen=True)
+class Form:
+    """The forms of the statements of one query; conditions come as text with bind parameters."""
+
+    KEPT: ClassVar = ("study_date", "id")
+    """Study date and row of studies in `counted`."""
+    query: Query
+
+    @property
+    def newest(self) -> tuple[str, str]:
+        """The columns of study date and row that studies are gone through by."""
+        return ("x.study_date", "x.study_id") if self.query.by_listing else ("s.study_date", "s.id")
+
+    @property
+    def _ids(self) -> str:
+        return _IDS.get(self.query.level, f"{self.newest[1]} AS study_id")
+
+    @property
+    def _kept(self) -> str:
+        day, row = self.newest
+        return _KEPT.get(self.query.level, f"{day}, {row} AS id")
+
+    @property
+    def _order(self) -> str:
+        return _LISTED_ORDER if self.query.by_listing else _ORDER[self.query.level]
+
+    def page(self, columns: str, first: str, where: str, cut: str, *, within: int | None) -> str:
+        """Return a page of results, in order.
+
+        Args:
+            columns: of the answer.
+            first: the condition on what is gone through.
+            where: the other ones.
+            cut: LIMIT and OFFSET.
+            within: only among so many of the first; None is all.
+        """
+        level = self.query.level
+        return _PAGE.format(
+            columns=columns,
+            ids=self._ids,
+            of=self._from(first, within),
+            where=where if within else f"{first} AND {where}",
+            order=self._order,
+            cut=cut,
+            top=_FROM[level if level is Level.PATIENT else Level.STUDY],
+            joins=_JOINS[level],
+            shown_order=_ORDER[level],
+        )
+
+    def counted(self, columns: str, where: str, after: str, cut: str, *, most: int) -> str:
+        """Return a page of results whose rows also have the number of all, `matched`."""
+        level = self.query.level
+        return _COUNTED.format(
+            columns=columns,
+            ids=self._ids,
+            kept=self._kept,
+            of=self._from(),
+            where=where,
+            most=most + 1,
+            after=after,
+            kept_order=_KEPT_ORDER[level],
+            cut=cut,
+            joins=_JOINS[level],
+            shown_order=_ORDER[level],
+        )
+
+    def hop(self, where: str, rows: int) -> str:
+        """Return study date and row of the last of so many results."""
+        day, row = self.newest
+        return _HOP.format(f"{day}, {row}", self._from(), where, self._order, rows - 1)
+
+    def matches(self, where: str) -> str:
+        """Return a row of every result."""
+        return _MATCHES.format(self._from(), where)
+
+    def rows(self, where: str) -> str:
+        """Return the rows of all studies, in order."""
+        return _ROWS.format(self.newest[1], self._from(), where, self._order)
+
+    def _from(self, first: str = "", within: int | None = None) -> str:
+        of = _FROM[self.query.level]
+        if self.query.by_listing:
+            of = _LISTING if self.query.is_listed else _LISTED
+        if within is None:
+            return of
+        table = "index.listing x" if self.query.by_listing else "index.study s"
+        some = _WITHIN.format(table=table, first=first, order=self._order, within=within)
+        return of.replace(table, f"{some} {table[-1]}", 1)

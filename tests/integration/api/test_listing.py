@@ -1,0 +1,212 @@
+"""What lists of studies are narrowed by: kept by triggers, and gone through in whichever way."""
+
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from darkroom_api.studies.examinations import Examinations
+from darkroom_api.studies.search import StudyFilters, query_of
+from darkroom_common.index import reader
+from darkroom_common.index.query import Query
+from darkroom_common.index.reader import IndexReader
+from darkroom_common.postgres.migrate import migrate
+from darkroom_common.postgres.phi import BlindIndex, PhiKeys
+from darkroom_common.postgres.pool import Database, open_database
+from tests.integration.api.seed import Seed
+from tests.support.builders import a_data_set
+from tests.support.services import WITH_SCHEMA, prepare_database, role_url
+
+KEYS = PhiKeys.parse(
+    '{"current": 1, "keys": {"1": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}}'
+)
+IS = "SELECT * FROM index.listing ORDER BY study_id"
+SHOULD_BE = (
+    "SELECT s.id, s.study_instance_uid, s.study_date, s.status, s.modalities, s.calling_ae_titles,"
+    " coalesce(e.exam_status, 'pending'), e.physician_key FROM index.study s"
+    " LEFT JOIN api.examination e USING (study_instance_uid)"
+    " WHERE s.status <> 'deleted' ORDER BY s.id"
+)
+UNDO = """
+    DROP TABLE index.listing;
+    DROP FUNCTION index.list_study CASCADE;
+    DROP FUNCTION api.list_examination CASCADE;
+    DROP INDEX index.study_search, index.study_beside_search, api.audit_of_failure;
+    DELETE FROM index.schema_migration WHERE name LIKE '%listing%';
+    DELETE FROM api.schema_migration WHERE name LIKE '%listing%';
+"""
+FORMER_INDEXES = [
+    f"CREATE INDEX {table}_{name} ON index.{table} USING gin ({column})"
+    for table in ("study", "study_beside")
+    for name, column in (
+        ("blind", "blind"),
+        ("modalities", "modalities"),
+        ("sources", "calling_ae_titles"),
+    )
+]
+
+
+@dataclass
+class House:
+    """A database with an index, and who works on it."""
+
+    superuser: "asyncpg.Connection[asyncpg.Record]"
+    url: str
+    seed: Seed
+    database: Database
+    exams: Examinations
+    reader: IndexReader
+
+    async def say(self, uid: str, status: str = "", physician: str = "") -> None:
+        async with self.database.transaction() as db:
+            if status:
+                await self.exams.set_status(db, [uid], status, by="x", reason="")  # type: ignore[arg-type]
+            if physician:
+                await self.exams.assign(db, [uid], physician, by="x")
+
+    async def require_right(self) -> int:
+        listed = await self.superuser.fetch(IS)
+        assert [tuple(row) for row in listed] == [
+            tuple(row) for row in await self.superuser.fetch(SHOULD_BE)
+        ]
+        return len(listed)
+
+    async def query(self, **filters: str) -> Query:
+        asked = StudyFilters.model_validate(filters)
+        query = await query_of(asked, self.exams, self.database)
+        assert query is not None
+        return query
+
+
+@pytest.fixture
+async def house(superuser_url: str, tmp_path: Path) -> AsyncIterator[House]:
+    await prepare_database(superuser_url, "metadata", "api")
+    blind = BlindIndex(secrets.token_bytes(32))
+    superuser = await asyncpg.connect(superuser_url)
+    async with (
+        open_database(role_url(superuser_url, "darkroom_metadata"), service="seed") as written,
+        open_database(role_url(superuser_url, "darkroom_api"), service="test") as database,
+    ):
+        yield House(
+            superuser,
+            superuser_url,
+            Seed(written, tmp_path, KEYS, blind),
+            database,
+            Examinations(KEYS, blind),
+            IndexReader(database, keys=KEYS, blind=blind),
+        )
+    await superuser.close()
+
+
+async def test_triggers_keep_the_listing_right(house: House) -> None:
+    first, second = a_data_set(), a_data_set(StudyDate="20250203")
+    await house.seed.add(first, second)
+    assert await house.require_right() == 2
+    uid = str(first.StudyInstanceUID)
+    await house.say(uid, "completed", "Dr. Jane Smith")
+    assert await house.require_right() == 2
+    other = a_data_set(StudyInstanceUID=uid, PatientID="ANOTHER", PatientName="Other^Body")
+    await house.seed.add(other)  # beside the first, with what was said of the UID
+    assert await house.require_right() == 3
+    await house.say(uid, "cancelled", "Dr. No")
+    for change in (
+        "UPDATE index.study SET study_date = NULL WHERE study_instance_uid = $1",
+        "UPDATE index.study SET status = 'archived' WHERE study_instance_uid = $1",
+        "UPDATE index.study SET modalities = '{SR}' WHERE study_instance_uid = $1",
+        "UPDATE index.study SET calling_ae_titles = '{A,B}' WHERE study_instance_uid = $1",
+        "UPDATE index.study SET status = 'deleted' WHERE study_instance_uid = $1",
+        "UPDATE index.study SET status = 'complete' WHERE study_instance_uid = $1",
+        "DELETE FROM api.examination WHERE study_instance_uid = $1",
+        "DELETE FROM index.study_beside WHERE study_instance_uid = $1",
+    ):
+        await house.superuser.execute(change, uid)
+        assert await house.require_right() == {"deleted": 1, "_beside": 2}.get(
+            "deleted" if "'deleted'" in change else "_beside" if "_beside" in change else "", 3
+        )
+
+
+@pytest.mark.parametrize("order", [("metadata", "api"), ("api", "metadata")])
+async def test_either_schema_may_be_migrated_first(house: House, order: tuple[str, ...]) -> None:
+    await house.superuser.execute(UNDO)
+    for statement in FORMER_INDEXES:
+        await house.superuser.execute(f"SET ROLE darkroom_migrate; {statement}; RESET ROLE")
+    first, second = a_data_set(), a_data_set()
+    await house.seed.add(first, second)
+    await house.say(str(first.StudyInstanceUID), "completed", "Dr. Jane Smith")
+    url = role_url(house.url, "darkroom_migrate")
+    for name in order:
+        await migrate(url, schema=WITH_SCHEMA[name], package=f"darkroom_{name}")
+    assert await house.require_right() == 2
+    await house.say(str(second.StudyInstanceUID), "in_progress")
+    await house.seed.add(a_data_set())
+    assert await house.require_right() == 3
+
+
+@pytest.mark.parametrize("many", [0, 4, 10**9])
+@pytest.mark.parametrize("within", [1, 100])
+async def test_every_way_to_a_page_leads_to_the_same_one(
+    house: House, monkeypatch: pytest.MonkeyPatch, many: int, within: int
+) -> None:
+    """Whatever is guessed of how many match, and however far a page is."""
+    for number in range(14):
+        one = a_data_set(
+            StudyDate="" if number in (3, 9, 12) else f"202401{1 + number // 2:02d}",
+            AccessionNumber=f"N{number}",
+            Modality="MR" if number % 3 else "CT",
+            PatientName="Even^Anna" if number % 2 else "Odd^Anna",
+        )
+        await house.seed.add(one)
+        status = "completed" if number % 4 else "cancelled"
+        await house.say(str(one.StudyInstanceUID), status, "Dr. X" if number % 5 else "Dr. Y")
+    for module, name, value in (
+        (reader, "MANY", many),
+        (reader, "MANY_FAR", 2 * many),
+        (reader, "FAR", 3),
+        (reader, "WITHIN", within),
+        (reader, "LISTED_WITHIN", within),
+        (reader, "HOP", 2),
+    ):
+        monkeypatch.setattr(module, name, value)
+    every = await house.superuser.fetch(
+        "SELECT id, study_instance_uid FROM index.study"
+        " ORDER BY study_date DESC NULLS LAST, id DESC"
+    )
+    place = {row["study_instance_uid"]: number for number, row in enumerate(every)}
+    for filters, expected in (
+        ({}, 14),
+        ({"q": "anna"}, 14),
+        ({"q": "even"}, 7),
+        ({"q": "odd", "modality": "CT"}, 3),
+        ({"exam_status": "cancelled"}, 4),
+        ({"exam_status": "pending"}, 0),
+        ({"status": "receiving", "q": "even"}, 7),
+        ({"physician": "dr", "modality": "MR"}, 9),
+        ({"physician": "x", "exam_status": "completed"}, 8),
+        ({"start_date": "2024-01-03", "end_date": "2024-01-05", "q": "anna"}, 5),
+        ({"patient_name": "*ven*"}, 7),
+        ({"modality": "CT"}, 5),
+        ({"modality": "C*", "exam_status": "completed"}, 3),
+        ({"exam_source": "NOWHERE"}, 0),
+    ):
+        query = await house.query(**filters)
+        whole = await house.reader.search(replace(query, limit=50))
+        wanted = [one.study.study_instance_uid for one in whole.results]
+        assert wanted == sorted(wanted, key=place.__getitem__)
+        assert (len(wanted), whole.total) == (expected, expected), filters
+        for offset in range(expected + 2):
+            page = await house.reader.search(replace(query, limit=2, offset=offset))
+            found = [one.study.study_instance_uid for one in page.results]
+            assert found == wanted[offset : offset + 2], (filters, offset)
+            assert page.more == (offset + 2 < expected)
+            assert page.total in (expected, None)
+        after, seen = None, []
+        while True:
+            page = await house.reader.search(replace(query, limit=2, after=after))
+            seen += [one.study.study_instance_uid for one in page.results]
+            after = page.last
+            if after is None:
+                break
+        assert seen == wanted, filters
