@@ -6,8 +6,7 @@ import pytest
 
 from darkroom_common.amqp.broker import NoReply, Unroutable
 from darkroom_common.amqp.requests import answered
-from darkroom_common.errors import DependencyUnavailable, PermanentError
-from darkroom_common.health import Unhealthy
+from darkroom_common.errors import DependencyUnavailable, PermanentError, Unhealthy
 from darkroom_common.messages.base import Message, Reply, Request
 from darkroom_common.messages.events import InstancesStored
 from darkroom_common.messages.requests import ActOnPrintJob, EchoDestination

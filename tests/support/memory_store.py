@@ -8,8 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
-from darkroom_common.errors import PermanentError
-from darkroom_common.health import Unhealthy
+from darkroom_common.errors import PermanentError, Unhealthy
 from darkroom_common.objects.store import (
     CHUNK,
     Listed,

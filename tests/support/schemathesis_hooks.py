@@ -15,6 +15,8 @@ import schemathesis
 _URL: Final = os.environ["DARKROOM_FUZZ_URL"]
 _PASSWORD: Final = "Fuzzed-by-1-other"
 _USERS: Final = 24
+_MORE: Final = 6
+_TRIES: Final = 20
 _OF_OWN_ACCOUNT: Final = ("/api/v1/auth/logout", "/api/v1/auth/password", "/api/v1/auth/totp")
 """They lock, change or end the account that asks: another administrator asks these."""
 
@@ -22,7 +24,8 @@ _OF_OWN_ACCOUNT: Final = ("/api/v1/auth/logout", "/api/v1/auth/password", "/api/
 class Session:
     """An administrator who is signed in, and the others who stand in when that has ended.
 
-    Their names cannot be locked by the fuzzer all at once, as its own would be.
+    Their names cannot be locked by the fuzzer all at once, as its own would be. There are always
+    others: a fuzzer that is signed out finds nothing.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -31,9 +34,19 @@ class Session:
         self.renew()
 
     def renew(self) -> None:
-        """Sign in as the next; without one the token that has ended is kept."""
-        if self._names:
-            self.token = _token(self._names.pop(), _PASSWORD) or self.token
+        """Sign in as the next one who can.
+
+        Raises:
+            AssertionError: nobody can be signed in any more, and nothing would be found.
+        """
+        for _ in range(_TRIES):
+            if not self._names:
+                self._names = _made(_MORE)
+            token = _token(self._names.pop(), _PASSWORD)
+            if token:
+                self.token = token
+                return
+        raise AssertionError("no administrator can be signed in")
 
 
 def _token(username: str, password: str) -> str:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from darkroom_api.desk.shown_settings import HIDDEN, shown
 from darkroom_api.settings import ApiSettings
+from darkroom_common.settings_in_force import HIDDEN, shown
 from tests.integration.api.conftest import Api
 from tests.support.database import Prepared
 

@@ -214,6 +214,71 @@ async def test_patients_are_merged(office: Office) -> None:
 
 
 @pytest.mark.req("MET-06")
+async def test_a_merge_holds_for_what_comes_later(office: Office) -> None:
+    _, first = a_study(1)
+    right, third = (a_data_set(PatientID=one, PatientName=f"{one}^X") for one in ("R", "T"))
+    await office.house.received(*first, right, third)
+    jane, other, last = ({"patient_id": one} for one in ("J-1", "R", "T"))
+    assert (await office.edit(None, "merge", source=jane, target=other))[0] == "DONE"
+    _, late = a_study(3)
+    await office.house.received(*late[:2])
+    (waits,) = await office.rows("SELECT * FROM index.edit WHERE state = 'PENDING'")
+    assert (waits["action"], waits["requested_by"]) == ("merge", "olga")
+    await office.work()
+    await office.house.received(late[2])  # of a study that is merged already
+    await office.work()
+    await office.house.require_agreement()
+    assert len(await office.house.found(PatientID="R")) == 5
+    assert await office.house.found(PatientID="J-1") == []
+    assert await office.house.conflicts() == []
+    # Who is merged on takes those along who had been merged before.
+    assert (await office.edit(None, "merge", source=other, target=last))[0] == "DONE"
+    await office.house.received(*a_study(1)[1], a_data_set(PatientID="R", PatientName="R^X"))
+    await office.work()
+    assert len(await office.house.found(PatientID="T")) == 8
+    assert {row["state"] for row in await office.rows("SELECT state FROM index.edit")} == {"DONE"}
+
+
+@pytest.mark.parametrize("action", ["split", "move", "merge"])
+async def test_a_merge_ends_when_somebody_is_to_be_the_former_patient(
+    office: Office, action: str
+) -> None:
+    one, first = a_study(1)
+    other = a_data_set(PatientID="R", PatientName="R^X")
+    await office.house.received(*first, other)
+    jane, right = {"patient_id": "J-1"}, {"patient_id": "R"}
+    assert (await office.edit(None, "merge", source=jane, target=right))[0] == "DONE"
+    match action:
+        case "split":
+            ended = await office.edit(one, "split", values=JANE)
+        case "move":
+            ended = await office.edit(one, "move", target=jane)
+        case _:
+            ended = await office.edit(None, "merge", source=right, target=jane)
+    assert ended == ("DONE", "")
+    await office.house.received(*a_study(1)[1])
+    await office.work()
+    assert len(await office.house.found(PatientID="J-1")) == (3 if action == "merge" else 2)
+    await office.house.require_agreement()
+
+
+async def test_what_is_filed_while_a_merge_ends_is_merged(office: Office) -> None:
+    """The last look for studies and what is kept for later ones have no gap between them."""
+    _, first = a_study(1)
+    await office.house.received(*first, a_data_set(PatientID="R", PatientName="R^X"))
+    jane, right = {"patient_id": "J-1"}, {"patient_id": "R"}
+    editor = office.commands.editor
+    await office.ask("merge", None, source=jane, target=right)
+    attempt = await editor.claims.claim()
+    assert attempt is not None
+    end = await editor.attempt(attempt)
+    await office.house.received(*a_study(1)[1])  # after its last look
+    await editor.claims.finish(attempt, end)
+    await office.work()
+    assert len(await office.house.found(PatientID="R")) == 3
+
+
+@pytest.mark.req("MET-06")
 async def test_a_study_is_moved_and_split_off(office: Office) -> None:
     one, first = a_study(2)
     two, second = a_study(2)

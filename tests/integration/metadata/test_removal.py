@@ -11,6 +11,7 @@ import pytest
 from darkroom_common.jobs.lease import Claims
 from darkroom_common.messages.base import new_message_id
 from darkroom_common.messages.commands import DeleteStudy, RemoveStudy
+from darkroom_common.messages.events import StudyRemoved
 from darkroom_common.objects.store import FileSystemStore
 from darkroom_common.specs.retention import Retention, RetentionRule
 from darkroom_metadata.removal.intake import RemovalCommands
@@ -57,6 +58,12 @@ class Archive:
         )
         while await self.remover.purge_one():
             pass
+
+    async def told(self) -> list[StudyRemoved]:
+        """What waits for the audit log, in the table that the removal's transaction wrote."""
+        sql = "SELECT body FROM index.outbox WHERE type = $1 ORDER BY id"
+        rows = await self.rows(sql, StudyRemoved.TYPE)
+        return [StudyRemoved.from_body(row["body"]) for row in rows]
 
     def objects(self) -> int:
         return len(list(self.house.bench.directory.rglob("*.dcm")))
@@ -117,6 +124,8 @@ async def test_a_deleted_study_can_be_restored_until_it_is_purged(archive: Archi
     await archive.rows("DELETE FROM api.legal_hold")
     await archive.purge()
     assert archive.objects() == 1
+    (gone,) = await archive.told()
+    assert (gone.study_instance_uid, gone.how, gone.objects) == (uid, "purged", 1)
     assert len(await archive.rows("SELECT FROM index.study")) == 1
     assert len(await archive.rows("SELECT FROM index.patient")) == 1
     state, reason = await archive.ask("restore", uid)

@@ -91,6 +91,28 @@ def test_the_document_says_what_every_route_answers() -> None:
                 assert answers & {"200", "201", "202", "204"}, path
 
 
+@pytest.mark.req("API-16")
+def test_the_document_names_every_way_to_sign_in() -> None:
+    document = openapi_document(an_app())
+    schemes = document["components"]["securitySchemes"]
+    assert {(one["type"], one.get("in", "")) for one in schemes.values()} == {
+        ("http", ""),
+        ("apiKey", "cookie"),
+        ("apiKey", "header"),
+    }
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            ways = [tuple(way) for way in operation.get("security", [])]
+            if operation["x-permission"] == Open.PUBLIC.value:
+                assert ways == [], path
+                continue
+            safe = method in ("get", "head")
+            assert ("cookie",) in ways if safe else ("cookie", "CSRF token") in ways, path
+            in_person = operation["x-permission"] == Open.IN_PERSON.value
+            assert (("API key",) in ways) is not in_person, path
+            assert ("access token",) in ways, path
+
+
 def test_the_document_gives_every_error_its_form() -> None:
     document = openapi_document(an_app())
     assert "HTTPValidationError" not in document["components"]["schemas"]

@@ -89,9 +89,8 @@ def test_an_older_key_still_checks_and_another_does_not() -> None:
 def test_hostile_text_is_kept_in_a_form_that_can_be_stored() -> None:
     entry = Entry(Action.ACCESS_DENIED, user_agent="\x00\ud800" + "x" * 9999, resource_id="y" * 999)
     row = row_of(entry, NOW)
-    assert len(row.user_agent) == 512
-    assert "\x00" not in row.user_agent
-    row.user_agent.encode()
+    assert row.user_agent == ""
+    assert json.loads(row.phi) == {"user_agent": "\ufffd?" + "x" * 510}
     assert len(row.resource_id) == 128
     assert keys().row(row)
 
@@ -100,3 +99,23 @@ def test_addresses_of_clients() -> None:
     assert address_in("fe80::1%eth0") == ip_address("fe80::1")
     assert address_in("::ffff:10.1.2.3") == ip_address("10.1.2.3")
     assert address_in("unknown") is None
+
+
+@pytest.mark.parametrize(
+    ("agent", "clear"),
+    [
+        ("python-httpx/0.27.0", "python-httpx/0.27.0"),
+        ("curl/8.5.0", "curl/8.5.0"),
+        (
+            "Mozilla/5.0 (X11; Linux; MEYER^ANNA) AppleWebKit/537.36 Chrome/120.0 Safari/537.36",
+            "Mozilla/5.0 AppleWebKit/537.36 Chrome/120.0 Safari/537.36",
+        ),
+        ("MEYER^ANNA curl/8 curl/19620305x 1962-03-05", "curl/8"),
+        ("", ""),
+    ],
+)
+def test_only_known_products_stay_of_what_a_client_calls_itself(agent: str, clear: str) -> None:
+    row = row_of(Entry(Action.STUDY_READ, user_agent=agent, phi={"name": "x"}), NOW)
+    assert row.user_agent == clear
+    sealed = {} if agent == clear else {"user_agent": agent}
+    assert json.loads(row.phi) == {"name": "x", **sealed}

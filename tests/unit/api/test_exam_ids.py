@@ -2,7 +2,8 @@
 
 import pytest
 
-from darkroom_api.studies.named import exam_id_of
+from darkroom_api.accounts.access import ACCESS
+from darkroom_api.studies.exam_id import TAKEN, exam_id_of
 
 UID = "1.2.840.1"
 
@@ -18,3 +19,9 @@ def test_an_accession_number_is_the_name(number: str) -> None:
 )
 def test_one_that_a_path_cannot_hold_gives_way_to_the_uid(number: str) -> None:
     assert exam_id_of(UID, number) == UID
+
+
+def test_what_stands_for_something_else_in_a_path_is_known() -> None:
+    before = "/api/v1/studies/"
+    paths = {path.removeprefix(before) for _, path in ACCESS if path.startswith(before)}
+    assert {path for path in paths if "{" not in path} == TAKEN

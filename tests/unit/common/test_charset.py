@@ -21,8 +21,7 @@ from darkroom_common.dicom.charset import (
     term,
 )
 from darkroom_common.dicom.code_extensions import SETS
-from darkroom_common.dicom.json_model import texts
-from darkroom_common.dicom.json_values import element
+from darkroom_common.dicom.json_values import element, texts
 
 YAMADA = b"\x1b$B;3ED\x1b(B^\x1b$BB@O:\x1b(B"
 YAMADA_KANA = b"\x1b$B$d$^$@\x1b(B^\x1b$B$?$m$&\x1b(B"

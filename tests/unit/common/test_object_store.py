@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from darkroom_common.errors import PermanentError
-from darkroom_common.health import Unhealthy
+from darkroom_common.errors import PermanentError, Unhealthy
 from darkroom_common.objects.store import (
     CHUNK,
     FileSystemStore,

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import structlog
 
-from darkroom_common.health import Health, Unhealthy
+from darkroom_common.errors import Unhealthy
+from darkroom_common.health import Health
 from darkroom_common.telemetry import metrics, traces
 from darkroom_common.telemetry.logs import REDACTED, configure_logs, get_logger
 

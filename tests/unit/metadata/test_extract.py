@@ -11,7 +11,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from darkroom_common.dicom.identity import read_identity
-from darkroom_common.dicom.json_model import texts
+from darkroom_common.dicom.json_values import texts
 from darkroom_common.dicom.part10 import FileMeta, encode_head
 from darkroom_common.dicom.stored import stored_file
 from darkroom_common.dicom.walk import Unreadable

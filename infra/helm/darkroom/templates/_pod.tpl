@@ -133,6 +133,9 @@ spec:
         - name: objects # its own corner, which no listing of objects looks into
           mountPath: /var/lib/darkroom/exports
           subPath: .exports
+        - name: objects # likewise: the end of the audit log's chain, outside of the database
+          mountPath: /var/lib/darkroom/audit
+          subPath: .audit
         {{- end }}
         {{- if $facts.licence }}
         - name: objects # its own corner, too: what has to be there after a restart elsewhere
@@ -262,6 +265,7 @@ DARKROOM_STORE_URL: file:///var/lib/darkroom/objects
 {{- end }}
 {{- if $facts.exports }}
 DARKROOM_EXPORTS_URL: file:///var/lib/darkroom/exports
+DARKROOM_AUDIT_ANCHOR: /var/lib/darkroom/audit/anchor
 {{- end }}
 {{- if $facts.licence }}
 DARKROOM_LICENCE_DIRECTORY: /var/lib/darkroom/licence

@@ -26,3 +26,7 @@ class DependencyUnavailable(TransientError):
 
 class ConfigurationError(PermanentError):
     """A setting is missing or makes no sense. The text names the setting and what it takes."""
+
+
+class Unhealthy(Exception):
+    """A check failed; the text is shown to operators and holds neither PHI nor a secret."""

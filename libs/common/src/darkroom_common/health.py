@@ -13,6 +13,7 @@ from typing import Any, Final
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 from prometheus_client.registry import Collector
 
+from darkroom_common.errors import Unhealthy
 from darkroom_common.http.exchange import Receive, Scope, Send
 from darkroom_common.http.limits import OF_HEALTH
 from darkroom_common.http.server import HttpServer, listen
@@ -21,10 +22,6 @@ from darkroom_common.telemetry import metrics
 CHECK_LIMIT: Final = 2.0  # seconds
 Check = Callable[[], Awaitable[None]]
 GRACE: Final = 2.0
-
-
-class Unhealthy(Exception):
-    """A check failed; the text is shown to operators and holds neither PHI nor a secret."""
 
 
 @dataclass

@@ -32,7 +32,9 @@ from darkroom_common.messages.events import (
     InstancesStored,
     LicenceChecked,
     PrintJobChanged,
+    SettingsInForce,
     StudyCompleted,
+    StudyRemoved,
     TransmitJobChanged,
 )
 from darkroom_common.messages.requests import INGEST_REQUESTS as ASKED_OF_INGEST
@@ -150,7 +152,9 @@ PRINT_JOBS: Final = WorkQueue("print.jobs", (PrintFilm,), prefetch=50)
 PRINT_RULES: Final = WorkQueue("print.rules", (StudyCompleted,), prefetch=50)
 API_REFUSALS: Final = WorkQueue("api.refusals", (CommandRefused,), prefetch=50)
 API_NOTICES: Final = WorkQueue("api.notices", (TransmitJobChanged, PrintJobChanged), prefetch=50)
-API_AUDIT: Final = WorkQueue("api.audit", (AssociationsEnded,), prefetch=20)
+API_AUDIT: Final = WorkQueue(
+    "api.audit", (AssociationsEnded, StudyRemoved, SettingsInForce), prefetch=20
+)
 API_LICENCE: Final = WorkQueue("api.licence", (LicenceChecked,), prefetch=1)
 LICENSING_REQUESTS: Final = WorkQueue("licensing.requests", (ValidateLicence,), prefetch=10)
 

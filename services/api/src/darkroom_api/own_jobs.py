@@ -80,11 +80,11 @@ async def open_own_jobs(
             settings.postgres_url.get_secret_value(), service="api-jobs", size=CONNECTIONS
         ) as database,
         open_workers(
-            making.MODULE, str(making.MEMORY), processes=settings.exports_at_once, kept=0
+            making.MODULE, str(making.MOST_MEMORY), processes=settings.exports_at_once, kept=0
         ) as workers,
     ):
         claims = partial(_claims, database, settings.lease_seconds)
-        exports = Exports(outbox)
+        exports = Exports(outbox, settings.exports_at_once)
         mail = Mail(outbox, seal, enabled=settings.smtp_host is not None)
         made = Making(
             claims(exports.table),

@@ -7,8 +7,7 @@ from typing import Any, Final
 from pydantic import SecretStr
 
 from darkroom_api.accounts.accounts import Accounts
-from darkroom_common.errors import DependencyUnavailable
-from darkroom_common.health import Unhealthy
+from darkroom_common.errors import DependencyUnavailable, Unhealthy
 from darkroom_common.postgres.migrate import require_compatible
 from darkroom_common.postgres.pool import Database
 from darkroom_common.telemetry.logs import get_logger

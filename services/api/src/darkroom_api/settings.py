@@ -58,7 +58,9 @@ class ApiSettings(WorkerSettings, RetentionSettings):
         description="where the files of exports are, in the form of STORE_URL; every replica needs"
         " the same; unset: `.exports` in the object store",
     )
-    exports_at_once: int = Field(default=10, ge=1, le=100, description="further ones wait")
+    exports_at_once: int = Field(
+        default=10, ge=1, le=100, description="over all replicas; further ones wait"
+    )
     phi_keys: SecretStr
     blind_index_key: SecretStr
     pseudonym_key: SecretStr = Field(description="that of ingest, which knows the api by it")

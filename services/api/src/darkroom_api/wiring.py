@@ -16,12 +16,12 @@ from darkroom_api.accounts.totp import SecondFactor
 from darkroom_api.app import VIEWS, create_app
 from darkroom_api.atna.forwarding import Forwarding, TlsWire, tls_context
 from darkroom_api.audit.anchor import AnchorFile
-from darkroom_api.audit.associations import Associations
 from darkroom_api.audit.chain import Chain, Witness
 from darkroom_api.audit.entries import AuditKeys
 from darkroom_api.audit.expiry import Expiry
 from darkroom_api.audit.log import AuditLog
 from darkroom_api.audit.recorder import Recorder
+from darkroom_api.audit.reported import Reported
 from darkroom_api.audit.verification import Verification
 from darkroom_api.dead_letters.keeping import DeadLetters
 from darkroom_api.dicomweb import metadata
@@ -61,6 +61,7 @@ from darkroom_common.postgres.phi import BlindIndex, PhiKeys, decode_key
 from darkroom_common.postgres.pool import Database, open_database
 from darkroom_common.seal import Seal
 from darkroom_common.service import Service
+from darkroom_common.settings_in_force import tell_settings
 from darkroom_common.stow.handover import Proof
 from darkroom_common.topology import API_AUDIT, API_LICENCE, API_REFUSALS
 from darkroom_common.workers import open_workers
@@ -212,6 +213,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
                     server.serve(listener, service.stopping, grace=settings.drain_seconds)
                 )
                 async with service.background(
+                    tell_settings(service.name, settings, broker),
                     preparation.run(),
                     preparation.then(partial(outbox.run, database, broker)),
                     preparation.then(partial(broker.consume, API_REFUSALS, commands.refuse)),
@@ -222,7 +224,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
                     preparation.then(chain.run),
                     preparation.then(Witness(database, audit).run),
                     preparation.then(
-                        partial(broker.consume, API_AUDIT, Associations(database, audit).take)
+                        partial(broker.consume, API_AUDIT, Reported(database, audit).take)
                     ),
                     preparation.then(expiry.run),
                     preparation.then(partial(broker.consume, API_LICENCE, standings.handle)),

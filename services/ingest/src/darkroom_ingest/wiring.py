@@ -8,14 +8,14 @@ from darkroom_common.associations.relay import JournalRelay
 from darkroom_common.clock import utc_now
 from darkroom_common.dimse.journal import keep_journal
 from darkroom_common.dimse.tls import TlsServer
-from darkroom_common.errors import ConfigurationError
-from darkroom_common.health import Unhealthy
+from darkroom_common.errors import ConfigurationError, Unhealthy
 from darkroom_common.objects.keys import KeyTemplate
 from darkroom_common.objects.spool import Spool
 from darkroom_common.objects.store import ObjectStore, StoreUnavailable, open_store
 from darkroom_common.postgres.phi import decode_key
 from darkroom_common.postgres.pool import open_database
 from darkroom_common.service import Service
+from darkroom_common.settings_in_force import tell_settings
 from darkroom_common.telemetry import metrics
 from darkroom_common.topology import INGEST_REQUESTS
 from darkroom_ingest.answers import Answers
@@ -77,6 +77,7 @@ async def run(service: Service, settings: IngestSettings) -> None:
             service.health.metrics = workers.metrics
             service.health.add("workers", workers.check)
             async with service.background(
+                tell_settings(service.name, settings, broker),
                 relay.run(),
                 JournalRelay(keep_journal(settings.spool, "ingest"), broker).run(),
                 workers.run(),

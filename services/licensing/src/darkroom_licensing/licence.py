@@ -7,8 +7,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from darkroom_common.clock import Clock
-from darkroom_common.errors import DarkroomError
-from darkroom_common.health import Unhealthy
+from darkroom_common.errors import DarkroomError, Unhealthy
 from darkroom_common.messages.events import LicenceChecked
 from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger

@@ -13,6 +13,7 @@ from darkroom_common.postgres.migrate import wait_until_compatible
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import open_database
 from darkroom_common.service import Service
+from darkroom_common.settings_in_force import tell_settings
 from darkroom_common.topology import LICENSING_REQUESTS
 from darkroom_licensing.checks import OLD_CHECKS, Checks
 from darkroom_licensing.document import public_keys
@@ -71,6 +72,7 @@ async def run(service: Service, settings: LicensingSettings) -> None:
         inbox = Inbox("licensing", LICENSING_REQUESTS.name)
         checks = Checks(licence, database, inbox, outbox)
         async with service.background(
+            tell_settings(service.name, settings, broker),
             checks.run(),
             broker.consume(LICENSING_REQUESTS, checks.handle),
             tidy(database, inboxes=(inbox,), removals=(OLD_CHECKS,)),

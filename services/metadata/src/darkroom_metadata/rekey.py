@@ -18,5 +18,6 @@ COLUMNS: Final[tuple[Column, ...]] = (
     Encrypted("tagged"),
     Sealed("resolution", "sealed", conflicts.PURPOSE),
     Sealed("edit", "sealed", edits.PURPOSE),
+    Sealed("merged_patient", "sealed", edits.PURPOSE, row="patient_key"),
     Sealed("removal", "sealed", REMOVAL_PURPOSE),
 )

@@ -17,6 +17,7 @@ from darkroom_common.postgres.phi import PhiKeys
 from darkroom_common.postgres.pool import Database, open_database
 from darkroom_common.seal import Seal
 from darkroom_common.service import Service
+from darkroom_common.settings_in_force import tell_settings
 from darkroom_common.topology import (
     METADATA_CONFLICTS,
     METADATA_EDITS,
@@ -106,6 +107,7 @@ async def run(service: Service, settings: MetadataSettings) -> None:
         commands, edit_commands = Decisions(resolver), EditCommands(editor)
         inboxes = (indexer.inbox, commands.inbox, edit_commands.inbox, removal_commands.inbox)
         async with service.background(
+            tell_settings(service.name, settings, broker),
             broker.consume_batches(
                 METADATA_INDEX, indexer.index, size=METADATA_INDEX.prefetch, linger=0
             ),

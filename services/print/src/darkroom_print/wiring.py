@@ -22,6 +22,7 @@ from darkroom_common.postgres.pool import open_database
 from darkroom_common.resources.answers import ResourceAnswers
 from darkroom_common.seal import Seal
 from darkroom_common.service import Service
+from darkroom_common.settings_in_force import tell_settings
 from darkroom_common.topology import PRINT_JOBS, PRINT_REQUESTS, PRINT_RULES
 from darkroom_print.answers import Answers
 from darkroom_print.composing.composer import open_composers
@@ -92,6 +93,7 @@ async def run(service: Service, settings: PrintSettings) -> None:
         forgotten = old_jobs(jobs, days=settings.job_retention_days)
         await composers.warm()
         async with service.background(
+            tell_settings(service.name, settings, broker),
             broker.consume(PRINT_JOBS, handlers.accept_job),
             broker.consume(PRINT_RULES, handlers.apply_rules),
             broker.answer(PRINT_REQUESTS, answers, concurrency=ASKED_AT_ONCE),

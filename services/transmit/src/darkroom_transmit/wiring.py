@@ -25,6 +25,7 @@ from darkroom_common.postgres.pool import open_database
 from darkroom_common.resources.answers import ResourceAnswers
 from darkroom_common.seal import Seal
 from darkroom_common.service import Service
+from darkroom_common.settings_in_force import tell_settings
 from darkroom_common.topology import (
     TRANSMIT_JOBS,
     TRANSMIT_REMOTE,
@@ -159,6 +160,7 @@ async def run(service: Service, settings: TransmitSettings) -> None:
         )
         asked = RemoteAnswers(remotes, steps, retrievals, of_retrieves, seal)
         async with service.background(
+            tell_settings(service.name, settings, broker),
             broker.consume(TRANSMIT_JOBS, handlers.accept_job),
             broker.consume_batches(
                 TRANSMIT_ROUTE, router.route, size=ROUTE_BATCH, linger=ROUTE_LINGER

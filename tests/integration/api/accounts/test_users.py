@@ -134,6 +134,18 @@ async def test_nobody_grants_what_they_lack(api: Api) -> None:
     assert (await boss.ask("PATCH", f"/users/{target}", json={"roles": []})).status_code == 200
 
 
+async def test_ones_own_password_and_second_factor_are_changed_as_ones_own(api: Api) -> None:
+    """Whoever may write users needs the old password for their own all the same."""
+    admin = api.tokens["user"]["user_id"]
+    path = f"/api/v1/users/{admin}"
+    changed = await api.client.patch(path, json={"password": "Another-Horse-8"})
+    removed = await api.client.delete(f"{path}/totp")
+    for answer, own in ((changed, "password"), (removed, "totp")):
+        assert answer.status_code == 409, answer.text
+        assert f"/api/v1/auth/{own}" in answer.json()["detail"]
+    assert (await api.client.patch(path, json={"full_name": "Ann"})).status_code == 200
+
+
 async def test_a_key_grants_no_more_than_it_may_do(api: Api) -> None:
     admin = Person(api, api.tokens["user"]["user_id"], "admin", api.tokens)
     key = await a_key(admin, "users:write", "users:read")

@@ -17,6 +17,7 @@ from darkroom_common.clock import SYSTEM_CLOCK
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.postgres.pool import Connection
 from tests.integration.api.audit.conftest import SEAL
+from tests.support.builders import a_data_set
 
 if TYPE_CHECKING:
     from tests.integration.api.audit.conftest import Desk
@@ -98,3 +99,34 @@ async def test_without_the_database_there_is_no_answer(desk: "Desk") -> None:
     assert recorder._waiting == []
     with pytest.raises(DependencyUnavailable):
         await recorder.write(Entry(Action.STUDY_READ))
+
+
+async def test_what_others_do_has_a_row_before_they_are_asked(api: "Api") -> None:
+    """Nobody answers for ingest here: what came of it is not known, and that it was asked is."""
+    sender = {"name": "CT1", "host_rule": "any"}
+    refused = await api.client.post("/api/v1/senders", json=sender)
+    assert refused.status_code in (502, 503), refused.text
+    failed, asked = await rows(api, "RESOURCE_CREATE")
+    assert (asked["outcome"], failed["outcome"]) == ("asked", "failure")
+    assert asked["details"]["act"] == failed["details"]["act"]
+    assert "status" not in asked["details"]
+    assert failed["details"]["status"] == refused.status_code
+
+
+async def test_a_request_that_repeats_another_has_no_row_of_its_own(api: "Api") -> None:
+    study = a_data_set()
+    await api.seed.add(study)
+    connection = await asyncpg.connect(api.services.superuser_url)
+    spec = '{"ae_title": "PACS", "host": "127.0.0.1", "port": 104}'
+    await connection.execute(
+        "INSERT INTO transmit.destination (name, spec) VALUES ('PACS', $1::text::jsonb)", spec
+    )
+    await connection.close()
+    headers = {"idempotency-key": "once"}
+    body = {"destination": "PACS", "study_instance_uid": str(study.StudyInstanceUID)}
+    answers = [
+        await api.client.post("/api/v1/transmit/jobs", json=body, headers=headers) for _ in range(3)
+    ]
+    assert {answer.status_code for answer in answers} == {202}, answers[0].text
+    (row,) = await rows(api, "JOB_CREATE")
+    assert row["resource_id"] == answers[2].json()["job_id"]

@@ -91,7 +91,7 @@ CASES: Final = {
     "commitment": Case(
         "transmit", lambda outbox: CommitmentJobs(outbox, SendJobs(outbox)).table, _COMMITMENT
     ),
-    "export": Case("api", lambda outbox: Exports(outbox).table, _EXPORT),
+    "export": Case("api", lambda outbox: Exports(outbox, 1000).table, _EXPORT),
     "bulk": Case("api", lambda outbox: BulkJobs(outbox, SEAL).table, _BULK),
     "mail": Case("api", lambda outbox: Mail(outbox, SEAL, enabled=True).table, _MAIL),
     "print": Case("print", lambda outbox: PrintJobs(outbox).table, _PRINT),

@@ -24,7 +24,7 @@ from darkroom_common.amqp.publisher import Publisher, copy_for, declare_exchange
 from darkroom_common.amqp.requests import Requester, answer_session
 from darkroom_common.amqp.retry import ATTEMPT, DEAD_AT, DELIVERY_COUNT, QUEUE, REASON, Dead, Retry
 from darkroom_common.clock import monotonic, utc_now
-from darkroom_common.health import Unhealthy
+from darkroom_common.errors import Unhealthy
 from darkroom_common.messages.base import Exchange, Message, Reply, Request
 from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger

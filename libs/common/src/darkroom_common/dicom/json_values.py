@@ -215,3 +215,17 @@ def _restored(values: list[Any]) -> list[Any]:
         else value
         for value in values
     ]
+
+
+def texts(element: Element | None) -> list[str]:
+    """Return the values of an element as text, a person name with its groups joined by `=`."""
+    if element is None:
+        return []
+    found: list[str] = []
+    for value in element.get("Value", ()):
+        if isinstance(value, dict):
+            groups = [value.get(group, "") for group in ("Alphabetic", "Ideographic", "Phonetic")]
+            found.append("=".join(groups).rstrip("="))
+        elif value is not None:
+            found.append(str(value))
+    return [text for text in found if text]

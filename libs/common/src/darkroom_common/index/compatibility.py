@@ -4,7 +4,7 @@ from typing import Final
 
 import asyncpg
 
-from darkroom_common.health import Unhealthy
+from darkroom_common.errors import Unhealthy
 from darkroom_common.postgres.pool import Database
 
 NEEDED: Final = 8

@@ -16,6 +16,7 @@ from darkroom_common.index.pages import COUNT_CAP
 from darkroom_common.index.query import Query
 from darkroom_common.index.results import found_of
 from darkroom_common.index.rows import (
+    STUDY,
     ConflictRow,
     Page,
     Patients,
@@ -23,14 +24,14 @@ from darkroom_common.index.rows import (
     StudyRow,
     UnreadableRow,
     attributes_of,
+    institutions_of,
     readable,
-    study_of,
 )
 from darkroom_common.index.sql import Builder
 from darkroom_common.index.tags.indexed import TAGGED_OF_SERIES, TAGGED_OF_STUDY
 from darkroom_common.postgres.listing import estimate
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys
-from darkroom_common.postgres.pool import Connection, Database
+from darkroom_common.postgres.pool import Database
 
 HEADER_BATCH: Final = 50
 HEADER_READERS: Final = 3
@@ -55,12 +56,6 @@ _WITH_VALUES: Final = (
     "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL max_parallel_workers_per_gather = 0"
 )
 """What is rare and what is common is found in ways of its own, and nobody takes all processors."""
-_STUDY: Final = (
-    "s.id AS study_id, s.study_instance_uid, s.study_date, s.study_time, s.modalities,"
-    " s.sop_classes, s.calling_ae_titles, s.series_count, s.instance_count AS study_instance_count,"
-    " s.byte_count, s.status, s.revision, s.version AS study_version, s.created_at,"
-    " s.last_instance_at, s.completed_at, {study} AS study_phi"
-)
 _SERIES: Final = (
     ", e.series_instance_uid, e.modality, e.series_number,"
     " e.instance_count AS series_instance_count, e.version AS series_version,"
@@ -74,10 +69,6 @@ _PATIENT: Final = (  # study_patient
     "pgp_sym_decrypt_bytea(s.phi, ($1::text[])[s.phi_key]) AS phi, (SELECT count(*)"
     " FROM index.study o WHERE o.patient_id = s.id AND o.status <> 'deleted') AS studies"
 )
-_STUDIES_OF: Final = (  # study_pkey
-    "SELECT {} FROM unnest($2::bigint[]) WITH ORDINALITY AS asked (id, place)"
-    " JOIN index.study s ON s.id = asked.id WHERE s.status <> 'deleted' ORDER BY asked.place"
-)
 _WHERE_STORED: Final = (
     "SELECT i.id, s.study_instance_uid, e.series_instance_uid, i.sop_instance_uid,"
     " i.sop_class_uid, i.transfer_syntax_uid, i.object_key, i.size, i.data_set_offset, i.sha256,"
@@ -87,12 +78,6 @@ _WHERE_STORED: Final = (
 )
 _UIDS: Final = ("s.study_instance_uid", "e.series_instance_uid", "i.sop_instance_uid")
 _ONE_INSTANCE: Final = _WHERE_STORED + " AND i.sop_instance_uid = $1"
-_INSTITUTIONS: Final = (  # study_study_instance_uid_key, series_study_id_series_instance_uid_key
-    "SELECT s.study_instance_uid, pgp_sym_decrypt(e.phi, coalesce(($1::text[])[e.phi_key],"
-    " ''))::jsonb -> 'j' -> '00080080' -> 'Value' ->> 0 FROM index.study s CROSS JOIN LATERAL"
-    " (SELECT e.phi, e.phi_key FROM index.series e WHERE e.study_id = s.id ORDER BY e.id LIMIT 1)"
-    " AS e WHERE s.study_instance_uid = ANY($2::text[]) ORDER BY s.id DESC"
-)
 _STORED_ORDER: Final = " ORDER BY e.series_number, e.id, i.instance_number, i.id"
 
 
@@ -238,7 +223,7 @@ class IndexReader:
             or query.study_uid is None
             or bool(wanted & {Level.PATIENT, Level.STUDY})
         )
-        columns = _STUDY.format(study=phi.format("s") if study else nothing)
+        columns = STUDY.format(study=phi.format("s") if study else nothing)
         if query.level is not Level.STUDY:
             series = (
                 query.level is Level.SERIES or query.series_uid is None or Level.SERIES in wanted
@@ -260,8 +245,8 @@ class IndexReader:
 
     async def institutions(self, studies: Sequence[str]) -> dict[str, str]:
         """Return the institution of studies' first series, as far as one is named; by UID."""
-        rows = await self._fetch(_INSTITUTIONS, [self._passphrases, list(studies)])
-        return {uid: name for uid, name in rows if name}
+        async with self._database.acquire() as db:
+            return await institutions_of(db, self._keys, studies)
 
     async def stored(self, *uids: str | None) -> list[StoredInstance]:
         """Return where instances are, in order: of a study, series and instance, None being any."""
@@ -361,17 +346,3 @@ def _in_time() -> Iterator[None]:
         if isinstance(error.__cause__, TimeoutError):
             raise SearchTooLong(f"more than {SEARCH_SECONDS:g} s") from error
         raise
-
-
-async def studies_of(db: Connection, keys: PhiKeys, ids: Sequence[int]) -> list[StudyRow]:
-    """Return studies by the ids of their rows, in that order, without those that are gone.
-
-    Raises:
-        UnreadableRow: PHI_KEYS does not hold a row's key.
-    """
-    columns = _STUDY.format(study="pgp_sym_decrypt_bytea(s.phi, ($1::text[])[s.phi_key])")
-    try:
-        rows = await db.fetch(_STUDIES_OF.format(columns), keys.by_id(), list(ids))
-    except asyncpg.ExternalRoutineInvocationError as error:
-        raise UnreadableRow("a row cannot be decrypted with PHI_KEYS") from error
-    return [study_of(row) for row in rows]

@@ -1,16 +1,37 @@
 """What the index holds of a study, a series and an instance, as values."""
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 import orjson
 
 from darkroom_common.errors import ConfigurationError
+from darkroom_common.postgres.phi import PhiKeys
+from darkroom_common.postgres.pool import Connection
 
 Json = dict[str, Any]
 """DICOM JSON of a data set (PS3.18 annex F): tag to element."""
+
+
+STUDY: Final = (
+    "s.id AS study_id, s.study_instance_uid, s.study_date, s.study_time, s.modalities,"
+    " s.sop_classes, s.calling_ae_titles, s.series_count, s.instance_count AS study_instance_count,"
+    " s.byte_count, s.status, s.revision, s.version AS study_version, s.created_at,"
+    " s.last_instance_at, s.completed_at, {study} AS study_phi"
+)
+_STUDIES_OF: Final = (  # study_pkey
+    "SELECT {} FROM unnest($2::bigint[]) WITH ORDINALITY AS asked (id, place)"
+    " JOIN index.study s ON s.id = asked.id WHERE s.status <> 'deleted' ORDER BY asked.place"
+)
+INSTITUTIONS: Final = (  # study_study_instance_uid_key, series_study_id_series_instance_uid_key
+    "SELECT s.study_instance_uid, pgp_sym_decrypt(e.phi, coalesce(($1::text[])[e.phi_key],"
+    " ''))::jsonb -> 'j' -> '00080080' -> 'Value' ->> 0 FROM index.study s CROSS JOIN LATERAL"
+    " (SELECT e.phi, e.phi_key FROM index.series e WHERE e.study_id = s.id ORDER BY e.id LIMIT 1)"
+    " AS e WHERE s.study_instance_uid = ANY($2::text[]) ORDER BY s.id DESC"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,3 +220,26 @@ def study_of(row: asyncpg.Record) -> StudyRow:
         completed_at=row["completed_at"],
         attributes=attributes_of(row["study_phi"]),
     )
+
+
+async def studies_of(db: Connection, keys: PhiKeys, ids: Sequence[int]) -> list[StudyRow]:
+    """Return studies by the ids of their rows, in that order, without those that are gone.
+
+    Raises:
+        UnreadableRow: PHI_KEYS does not hold a row's key.
+    """
+    columns = STUDY.format(study="pgp_sym_decrypt_bytea(s.phi, ($1::text[])[s.phi_key])")
+    rows = await _opened(db, _STUDIES_OF.format(columns), keys, ids)
+    return [study_of(row) for row in rows]
+
+
+async def institutions_of(db: Connection, keys: PhiKeys, studies: Sequence[str]) -> dict[str, str]:
+    """Return the institution of studies' first series, by UID; raises as `studies_of`."""
+    return {uid: name for uid, name in await _opened(db, INSTITUTIONS, keys, studies) if name}
+
+
+async def _opened(db: Connection, sql: str, keys: PhiKeys, given: Sequence[Any]) -> list[Any]:
+    try:
+        return list(await db.fetch(sql, keys.by_id(), list(given)))
+    except asyncpg.ExternalRoutineInvocationError as error:
+        raise UnreadableRow("a row cannot be decrypted with PHI_KEYS") from error

@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 import orjson
 
-from darkroom_common.dicom.json_model import texts
+from darkroom_common.dicom.json_values import texts
 from darkroom_common.index.fields import BY_KEYWORD
 from darkroom_common.index.rows import Json, StudyRow
 from darkroom_common.postgres.phi import PhiKeys

@@ -107,6 +107,7 @@ class JobKind(Generic[A]):
         targets: the table with `id` and `name` of what there is of that.
         removed: the reason of a job that ends since what it was for is gone.
         alone: whether one job of a lane is worked at at a time, over all processes.
+        most: jobs of all lanes that are worked at at a time, over all processes; 0: any number.
         progress: columns that renewals write, with their types.
         actions: what an operator can do: the state after, by action and state before.
         event: makes of a row what is published when it has entered a state; None for nothing.
@@ -139,6 +140,7 @@ class JobKind(Generic[A]):
     targets: str = ""
     removed: str = "DestinationRemoved"
     alone: bool = False
+    most: int = 0
     progress: Mapping[str, str] = field(default_factory=dict)
     actions: Mapping[tuple[Action, str], str] = field(default_factory=dict)
     event: Callable[[Row], Message] | None = None

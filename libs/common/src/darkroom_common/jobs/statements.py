@@ -19,13 +19,18 @@ _ALONE: Final = (
     " AND NOT EXISTS (SELECT FROM {table} o WHERE o.{lane} = job.{lane}"
     " AND o.{state} IN ({working}) AND NOT {other_dead})"
 )
+_MOST: Final = (
+    " AND {most} > (SELECT count(*) FROM {table} o WHERE o.{state} IN ({working})"
+    " AND NOT {other_dead})"
+)
 _CLAIM: Final = (
     "UPDATE {table} SET {state} = {first}, reason = '', {counted}lease_owner = $2,"
     " lease_until = now() + make_interval(secs => $3), updated_at = now()"
     " WHERE {key} = (SELECT {key} FROM {table} AS job WHERE {among} AND {where}"
     "   AND {state} IN ({alive}) AND NOT {lane} = ANY($5::text[]) AND NOT {key} = ANY($7::text[])"
     "   AND (({state} IN ({ready}) AND {due}) OR ({state} IN ({working}) AND {dead}))"
-    "   AND {rank} < $4{bound}{alone} ORDER BY {rank}, {key} LIMIT 1 FOR UPDATE SKIP LOCKED)"
+    "   AND {rank} < $4{bound}{alone}{at_most}"
+    "  ORDER BY {rank}, {key} LIMIT 1 FOR UPDATE SKIP LOCKED)"
     " RETURNING *, ({rank})::double precision AS rank"
 )
 _BOUND: Final = " AND ($8::text = '' OR {target} IN ('', $8))"
@@ -101,6 +106,7 @@ class Statements:
             "other_dead": _DEAD.format(of="o."),
         }
         self._words["due"] = self._of(_DUE)
+        self._words["at_most"] = self._of(_MOST, most=str(kind.most)) if kind.most else ""
         self._words["alone"] = self._of(_ALONE) if kind.alone else ""
         self.claim = self._of(_CLAIM, among=f"{kind.lane} = $1")
         self.claim_any = self._of(_CLAIM, among="$1::text IS NULL")

@@ -100,6 +100,8 @@ class JobTable(Generic[A]):
         kind = self.kind
         if kind.alone and lane is not None:
             await db.execute(self._sql.one_by_one, lane)
+        elif kind.most:
+            await db.execute(self._sql.one_by_one, "")
         statement = self._sql.claim_any if lane is None else self._sql.claim
         row = await db.fetchrow(
             statement, lane, owner, lease, below, list(full), list(due), list(not_due), bound

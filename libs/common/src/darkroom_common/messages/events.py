@@ -1,8 +1,8 @@
 """What has happened, as the services say it: facts in the past tense."""
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from darkroom_common.messages.base import (
     AeTitle,
@@ -222,6 +222,22 @@ class StudyStatusChanged(Event):
     requested_by: str = Field(default="", max_length=64, description="user name, if anybody's")
 
 
+class StudyRemoved(Event):
+    """A study was taken away from everybody, or what was left of it has gone for good.
+
+    Published by metadata in the transaction that does so, for the audit log.
+    """
+
+    TYPE: ClassVar[str] = "dicom.study.removed.v1"
+
+    study_instance_uid: Uid
+    how: Literal["deleted", "purged"]
+    part: Uid | None = Field(default=None, description="series or instance, if not all of it")
+    removal_id: MessageId = Field(description="of the removal that was asked for")
+    requested_by: str = Field(default="", max_length=64, description="who asked for it")
+    objects: int = Field(default=0, ge=0, description="that went for good")
+
+
 class InstanceDamaged(Event):
     """Verification found an indexed object that is not as it was received.
 
@@ -288,6 +304,26 @@ class CommandRefused(Event):
     command_id: MessageId
     type: str = Field(max_length=64, description="of the command")
     reason: str = Field(max_length=500, description="a sentence for people, without PHI")
+
+
+class SettingItem(BaseModel):
+    """One setting as it is in force."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    name: str = Field(max_length=128, description="of the environment variable")
+    value: Any = Field(description="`(hidden)` for a secret that is set; null for what is not set")
+    is_default: bool
+    description: str = ""
+
+
+class SettingsInForce(Event):
+    """A service has started with these settings; what is secret is not among the values."""
+
+    TYPE: ClassVar[str] = "service.settings.in_force.v1"
+
+    service: str = Field(max_length=32)
+    settings: tuple[SettingItem, ...]
 
 
 LicenceState = Literal["unconfigured", "valid", "grace", "expired", "invalid"]

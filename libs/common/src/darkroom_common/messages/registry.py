@@ -31,7 +31,9 @@ from darkroom_common.messages.events import (
     InstancesStored,
     LicenceChecked,
     PrintJobChanged,
+    SettingsInForce,
     StudyCompleted,
+    StudyRemoved,
     StudyStatusChanged,
     TransmitJobChanged,
 )
@@ -70,6 +72,8 @@ _LISTED: Final[tuple[type[Message], ...]] = (
     CommandRefused,
     LicenceChecked,
     AssociationsEnded,
+    StudyRemoved,
+    SettingsInForce,
     *TRANSMIT_REQUESTS,
     *INGEST_REQUESTS,
     *METADATA_REQUESTS,

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 from urllib.parse import unquote, urlsplit
 
-from darkroom_common.errors import ConfigurationError, PermanentError
-from darkroom_common.health import Unhealthy
+from darkroom_common.errors import ConfigurationError, PermanentError, Unhealthy
 from darkroom_common.objects.directory import sync_directory
 from darkroom_common.objects.interface import (
     Listed,

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import asyncpg
 
-from darkroom_common.errors import DependencyUnavailable, PermanentError
-from darkroom_common.health import Unhealthy
+from darkroom_common.errors import DependencyUnavailable, PermanentError, Unhealthy
 from darkroom_common.telemetry import metrics
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from darkroom_common.amqp.broker import (
 from darkroom_common.amqp.consumer import Consumer, Delivery
 from darkroom_common.amqp.requests import answered
 from darkroom_common.amqp.retry import ATTEMPT, DELIVERY_COUNT, QUEUE, REASON, Dead, Retry
-from darkroom_common.health import Unhealthy
+from darkroom_common.errors import Unhealthy
 from darkroom_common.messages.base import Message, Reply, Request
 from darkroom_common.telemetry import traces
 from darkroom_common.topology import BOUND, RETRY_TIERS, RequestQueue, WorkQueue

@@ -17,7 +17,7 @@ from darkroom_api.http.parts import parts_of
 ACCESS: Final = "darkroom_access"
 REFRESH: Final = "darkroom_refresh"
 CSRF: Final = "darkroom_csrf"
-_HOST: Final = "__Host-"
+HOST: Final = "__Host-"
 _LIFETIMES: Final = {ACCESS: ACCESS_LIFETIME, REFRESH: REFRESH_LIFETIME, CSRF: REFRESH_LIFETIME}
 
 
@@ -29,7 +29,7 @@ def is_secure(connection: HTTPConnection) -> bool:
 
 def cookie_of(connection: HTTPConnection, name: str) -> str:
     """Return what a request has in a cookie of ours; empty without."""
-    prefix = _HOST if is_secure(connection) else ""
+    prefix = HOST if is_secure(connection) else ""
     return connection.cookies.get(prefix + name, "")
 
 
@@ -53,7 +53,7 @@ class Cookie:
         """Set it."""
         secure = is_secure(connection)
         response.set_cookie(
-            (_HOST if secure else "") + self.name,
+            (HOST if secure else "") + self.name,
             self.value,
             max_age=self.seconds if self.value else 0,
             path="/",

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
+from darkroom_api.edge.agents import known_agent
 from darkroom_common.postgres.pool import Connection
 
 REFRESH_LIFETIME: Final = timedelta(days=7)
@@ -102,7 +103,7 @@ async def begin(db: Connection, user_id: uuid.UUID, means: Means) -> tuple[uuid.
         means.browser,
         means.method,
         means.address,
-        means.user_agent[:_LONGEST],
+        known_agent(means.user_agent)[:_LONGEST],
     )
     await db.execute(_LOGGED_IN, user_id)
     return session_id, await _add_token(db, session_id)

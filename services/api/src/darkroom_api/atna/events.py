@@ -68,6 +68,7 @@ _EVENTS: Final[dict[str, Event]] = {
     Action.STUDY_UPDATE: Event(INSTANCES_ACCESSED, "U"),
     Action.BULK_UPDATE: Event(INSTANCES_ACCESSED, "U"),
     Action.STUDY_DELETE: Event(STUDY_DELETED, "D"),
+    Action.STUDY_PURGE: Event(STUDY_DELETED, "D"),
     Action.DICOMWEB_DELETE: Event(STUDY_DELETED, "D"),
     Action.DICOMWEB_RETRIEVE: Event(INSTANCES_TRANSFERRED, "R"),
     Action.DICOMWEB_STORE: Event(INSTANCES_TRANSFERRED, "C"),

@@ -32,6 +32,7 @@ _WARNING: Final = 4
 _NOTICE: Final = 5
 _MESSAGE_ID: Final = "DICOM+RFC3881"
 """PS3.15 section A.6."""
+_OUTCOMES: Final = {"failure": "failed", "asked": "asked, not answered yet"}
 _NAME, _ADDRESS = "1", "2"
 _PERSON, _SYSTEM, _OTHER = "1", "2", "4"
 _USER, _REPORT, _SECURITY_RESOURCE, _JOB = "11", "3", "13", "20"
@@ -74,8 +75,9 @@ def audit_message(row: Row, source: Source) -> bytes:
     _code(event, "EventID", found.event)
     for one in (*found.types, Code(row.action, row.action, OURS)):
         _code(event, "EventTypeCode", one)
-    if failed:
-        SubElement(event, "EventOutcomeDescription").text = _text(details.get("reason", "failed"))
+    if row.outcome != "success":
+        said = details.get("reason", _OUTCOMES[row.outcome])
+        SubElement(event, "EventOutcomeDescription").text = _text(said)
     outward = found.action == "R"
     ours, theirs = APPLICATION, None
     if found.event == INSTANCES_TRANSFERRED:

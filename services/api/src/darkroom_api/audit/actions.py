@@ -34,12 +34,13 @@ class Action(StrEnum):
     STEP_UPDATE = "STEP_UPDATE"
     JOB_CREATE = "JOB_CREATE"  # sending, retrieving, printing
     JOB_UPDATE = "JOB_UPDATE"  # retried, cancelled, confirmed
+    STUDY_PURGE = "STUDY_PURGE"  # what was left of a deleted study has gone for good
     CONFLICT_DECIDE = "CONFLICT_DECIDE"
     # The operator's desk and what is set up.
     RESOURCE_CREATE = "RESOURCE_CREATE"  # a destination, printer, rule or sender
     RESOURCE_UPDATE = "RESOURCE_UPDATE"
     RESOURCE_DELETE = "RESOURCE_DELETE"
-    SETTING_CHANGE = "SETTING_CHANGE"
+    SETTING_CHANGE = "SETTING_CHANGE"  # a service has started with other ones than before
     QUARANTINE_READ = "QUARANTINE_READ"
     QUARANTINE_RELEASE = "QUARANTINE_RELEASE"
     QUARANTINE_DISCARD = "QUARANTINE_DISCARD"
@@ -77,6 +78,7 @@ SECURITY: Final = frozenset(
 PRIVILEGED: Final = frozenset(
     {
         Action.STUDY_DELETE,
+        Action.STUDY_PURGE,
         Action.USER_CREATE,
         Action.USER_UPDATE,
         Action.USER_DELETE,

@@ -17,13 +17,17 @@ from typing import Any, Final, Literal
 import orjson
 
 from darkroom_api.audit.actions import Action
+from darkroom_api.edge.agents import known_agent
 from darkroom_common.postgres.phi import PhiKeys, decode_key
 
 MAC_BYTES: Final = 32
-Outcome = Literal["success", "failure"]
+Outcome = Literal["success", "failure", "asked"]
+"""`asked`: another service is to do it; a second row says what came of it."""
 _FORM: Final = 1
 """Of what the code covers, in what order; part of it, so that it can change."""
 _LONGEST: Final = {"user_id": 50, "username": 150, "resource_type": 100, "resource_id": 128}
+USER_AGENT: Final = "user_agent"
+"""Where a client's name for itself is sealed, when more than known products is in it."""
 _AGENT_LENGTH: Final = 512
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _VERSION: Final = 7 << 76
@@ -41,7 +45,7 @@ class Entry:
         user_id: who did it; empty for somebody who is not signed in, and for the system.
         username: under which name.
         address: of the client; None for the system.
-        user_agent: what the client calls itself.
+        user_agent: what the client calls itself; what is not a known product is sealed.
         privileged: an administrator's act.
         outcome: whether it was done.
         details: more about it, as JSON; nothing that identifies a patient.
@@ -108,16 +112,19 @@ def row_of(entry: Entry, now: dt.datetime) -> Row:
     """Return the row of an act, under an id that grows with its time."""
     at = entry.at or now
     short = {name: _text(getattr(entry, name), most) for name, most in _LONGEST.items()}
+    agent = _text(entry.user_agent, _AGENT_LENGTH)
+    known = known_agent(agent)
+    phi = entry.phi if known == agent else {**entry.phi, USER_AGENT: agent}
     return Row(
         log_id=id_at(at),
         recorded_at=at,
         action=str(entry.action),
         ip_address=entry.address,
-        user_agent=_text(entry.user_agent, _AGENT_LENGTH),
+        user_agent=known,
         privileged=entry.privileged,
         outcome=entry.outcome,
         details=_json(entry.details).decode(),
-        phi=_json(entry.phi) if entry.phi else b"",
+        phi=_json(phi) if phi else b"",
         **short,
     )
 

@@ -10,10 +10,10 @@ from dataclasses import replace
 from typing import Final
 
 from darkroom_api.audit.actions import Action
-from darkroom_api.audit.associations import INBOX
 from darkroom_api.audit.entries import AuditKeys, Entry
 from darkroom_api.audit.links import Checkpoint
 from darkroom_api.audit.log import AuditLog
+from darkroom_api.audit.reported import INBOX
 from darkroom_common.clock import Clock
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.postgres.pool import Database

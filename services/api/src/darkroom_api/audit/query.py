@@ -12,7 +12,7 @@ import asyncpg
 from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 
 from darkroom_api.audit.actions import Action
-from darkroom_api.audit.entries import first_id_at
+from darkroom_api.audit.entries import USER_AGENT, first_id_at
 from darkroom_api.audit.links import stored
 from darkroom_api.http.lists import ListQuery
 from darkroom_common.postgres.listing import COUNT_CAP, estimate
@@ -85,10 +85,15 @@ class AuditItem(BaseModel):
     resource_type: str | None
     resource_id: str | None
     ip_address: str | None
-    user_agent: str
+    user_agent: str = Field(
+        description="known products alone; all of it for those who may also read studies"
+    )
     timestamp: dt.datetime
     privileged: bool = Field(description="an act of an administrator or operator")
-    outcome: str = Field(description="success or failure")
+    outcome: str = Field(
+        description="success, failure, or asked: another service was to do it, and what came of it"
+        " is in a later row with the same `act`"
+    )
     details: Any = Field(
         description="JSON; what identifies a patient is in it for those who may also read studies"
     )
@@ -97,9 +102,11 @@ class AuditItem(BaseModel):
 def shown(row: asyncpg.Record, seal: Seal | None) -> AuditItem:
     """Return a row as people see it; with a seal also what identifies a patient."""
     details: Any = json.loads(row["details"])
+    agent = row["user_agent"]
     if seal is not None and row["phi"]:
         opened = stored(row, seal)
         more = json.loads(opened.row.phi) if opened.readable else {"unreadable": True}
+        agent = more.pop(USER_AGENT, agent)
         details = {**details, **more} if isinstance(details, dict) else [details, more]
     return AuditItem(
         log_id=str(row["log_id"]),
@@ -109,7 +116,7 @@ def shown(row: asyncpg.Record, seal: Seal | None) -> AuditItem:
         resource_type=row["resource_type"] or None,
         resource_id=row["resource_id"] or None,
         ip_address=None if row["ip_address"] is None else str(row["ip_address"]),
-        user_agent=row["user_agent"],
+        user_agent=agent,
         timestamp=row["recorded_at"],
         privileged=row["privileged"],
         outcome=row["outcome"],

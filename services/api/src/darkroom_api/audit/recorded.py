@@ -4,6 +4,7 @@ What changes something here records it by itself, in its own transaction; so doe
 what is accepted (202).
 """
 
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, get_args
@@ -14,7 +15,7 @@ from starlette.types import Message, Scope, Send
 
 from darkroom_api.accounts.access import ACCESS
 from darkroom_api.audit.actions import Action
-from darkroom_api.audit.entries import Entry
+from darkroom_api.audit.entries import Entry, Outcome
 from darkroom_api.audit.recording import entry
 from darkroom_api.http.parts import parts_of
 from darkroom_common.dicom.identity import is_conformant
@@ -32,9 +33,24 @@ from darkroom_common.specs.conflicts import Action as Decision
 _FAILED: Final = 400
 _ACCEPTED: Final = 202
 _KEPT: Final = "darkroom.recorded"
-"""In the scope of a request whose row is in the transaction of what it has done."""
+"""In the scope of a request whose row is in the transaction of what it, or an earlier one, did."""
 MORE: Final = "audited"
 """In the state of a request: details that its route adds to its row; nothing of a patient."""
+_ACT: Final = "darkroom.act"
+"""In the scope of a request with two rows: what both of them name."""
+_ASKED: Final = frozenset(
+    {
+        Action.RESOURCE_CREATE,
+        Action.RESOURCE_UPDATE,
+        Action.RESOURCE_DELETE,
+        Action.JOB_UPDATE,
+        Action.STEP_CREATE,
+        Action.STEP_UPDATE,
+        Action.REMOTE_QUERY,
+        Action.DICOMWEB_STORE,
+    }
+)
+"""What another service, or another archive, does before there is an answer."""
 _UIDS: Final = frozenset({"study", "series", "instance"})
 _NAMING: Final = frozenset(
     {"study", "series", "instance", "frames", "name", "job", "step", "conflict", "film"}
@@ -117,14 +133,20 @@ RECORDED: Final = dict(_all()) | {
 }
 
 
-def recording(scope: Scope, path: str, send: Send) -> Send:
+async def recording(scope: Scope, path: str, send: Send) -> Send:
     """Return `send` for a route, which writes the row before the answer begins.
 
-    What it raises then: `DependencyUnavailable`, and nothing of the answer has gone out.
+    What another service is to do has a row now: after a crash of the API it is there all the same.
+    What `send` raises then: `DependencyUnavailable`, and nothing of the answer has gone out.
+
+    Raises:
+        DependencyUnavailable: likewise.
     """
     what = RECORDED.get((scope["method"], path))
     if what is None:
         return send
+    if what.action in _ASKED:
+        await parts_of(scope).recorder.write(_entry(scope, path, what, None, ""))
 
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -151,7 +173,12 @@ async def record_accepted(db: Connection, scope: Scope, job: str) -> None:
     scope[_KEPT] = True
 
 
-def _entry(scope: Scope, path: str, what: Recorded, status: int, made: str) -> Entry:
+def recorded_before(scope: Scope) -> None:
+    """Say that a request only repeats an earlier one, which has its row."""
+    scope[_KEPT] = True
+
+
+def _entry(scope: Scope, path: str, what: Recorded, status: int | None, made: str) -> Entry:
     given: dict[str, Any] = scope.get("path_params", {})
     named = {name: str(value)[:_PART] for name, value in given.items() if name in _NAMING}
     typed = {
@@ -159,7 +186,13 @@ def _entry(scope: Scope, path: str, what: Recorded, status: int, made: str) -> E
     }
     parts = {name: text for name, text in named.items() if name not in typed}
     more: dict[str, Any] = scope["state"].get(MORE, {})
-    details: dict[str, Any] = {"route": path, "status": status, **parts, **more}
+    details: dict[str, Any] = {"route": path, **parts, **more}
+    if what.action in _ASKED:
+        details["act"] = scope.setdefault(_ACT, uuid.uuid4().hex)
+    outcome: Outcome = "asked"
+    if status is not None:
+        details["status"] = status
+        outcome = "failure" if status >= _FAILED else "success"
     said = parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
     return entry(
         scope,
@@ -169,5 +202,5 @@ def _entry(scope: Scope, path: str, what: Recorded, status: int, made: str) -> E
         details=details,
         # Names of parameters, and what stands where a UID should, are what anybody typed.
         phi=({"query": said[:_PART]} if said else {}) | typed,
-        outcome="failure" if status >= _FAILED else "success",
+        outcome=outcome,
     )

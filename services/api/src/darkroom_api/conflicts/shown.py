@@ -7,7 +7,7 @@ from typing import Any, Final
 from pydantic import BaseModel, Field
 from pydicom.datadict import keyword_for_tag
 
-from darkroom_common.dicom.json_model import texts
+from darkroom_common.dicom.json_values import texts
 from darkroom_common.index.conflicts import Conflict, Side
 from darkroom_common.index.fields import BY_KEYWORD
 from darkroom_common.index.rows import Json

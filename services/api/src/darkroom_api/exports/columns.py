@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from darkroom_api.exports.table import Column, Row, Value
-from darkroom_api.studies.named import exam_id_of
+from darkroom_api.studies.exam_id import exam_id_of
 from darkroom_common.index.rows import StudyRow
 from darkroom_common.index.studies import first_text, moment_of
 

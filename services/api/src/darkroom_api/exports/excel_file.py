@@ -1,7 +1,7 @@
 """Workbooks for Excel (ECMA-376), row by row: however many there are, few are in memory.
 
-xlsxwriter makes the workbook with its heading, and a last row that says which style each column
-has. The rows go between the two while the archive is written: xlsxwriter itself would keep them in
+xlsxwriter makes the workbook with its heading, and an empty row that says which style each column
+has. The rows go where that is while the archive is written: xlsxwriter itself would keep them in
 files in the clear until then. Texts are texts, whatever they begin with, and stay so when somebody
 edits the cell (`quotePrefix`).
 """
@@ -34,6 +34,7 @@ _FORMATS: Final = {
 }
 _ESCAPED: Final = re.compile("_(?=x[0-9A-Fa-f]{4}_)")
 _STYLED: Final = re.compile(rb'<c r="[A-Z]+\d+"(?: s="(\d+)")?')
+_DIMENSION: Final = re.compile(rb'<dimension ref="[A-Z0-9:]+"/>')
 _OPTIONS: Final = {"in_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
 
 
@@ -66,7 +67,7 @@ def content(table: Table) -> Iterator[bytes]:
 
 
 def _parts(table: Table) -> dict[str, bytes]:
-    """Return the parts of the workbook: its sheet has a heading and an empty last row."""
+    """Return the parts of the workbook: its sheet has a heading and an empty row."""
     made = io.BytesIO()
     last = max(table.total, 1)
     with xlsxwriter.Workbook(made, _OPTIONS) as book:
@@ -83,13 +84,16 @@ def _parts(table: Table) -> dict[str, bytes]:
         for number, column in enumerate(table.columns):
             sheet.set_column(number, number, column.width)
             sheet.write_string(0, number, column.title, heading)
-            sheet.write_blank(last, number, None, styles[column.kind])
+            sheet.write_blank(1, number, None, styles[column.kind])
         sheet.freeze_panes(1, 0)
         sheet.autofilter(0, 0, last, len(table.columns) - 1)
         sheet.repeat_rows(0)
         sheet.set_landscape()
     with zipfile.ZipFile(made) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    corner = f"{xl_col_to_name(len(table.columns) - 1)}{last + 1}"
+    parts[_SHEET] = _DIMENSION.sub(f'<dimension ref="A1:{corner}"/>'.encode(), parts[_SHEET])
+    return parts
 
 
 _Cell = Callable[[int, Value], str]

@@ -38,9 +38,9 @@ _WRITERS: Final[dict[Format, str]] = {
 }
 _SHEET: Final = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 FORMATS: Final[dict[Format, Written]] = {
-    "csv": Written("text/csv; charset=utf-8", "csv", 10_000_000, 0.00003),
+    "csv": Written("text/csv; charset=utf-8", "csv", 2_000_000, 0.00003),
     "excel": Written(_SHEET, "xlsx", (1 << 20) - 1, 0.00006),
-    "pdf": Written("application/pdf", "pdf", 200_000, 0.0003),
+    "pdf": Written("application/pdf", "pdf", 200_000, 0.00015),
 }
 
 

@@ -44,8 +44,10 @@ from darkroom_common.workers import WorkerCrashed, WorkerGone, Workers, WorkerTo
 
 log = get_logger(__name__)
 MODULE: Final = worker.__name__
-MEMORY: Final = 480 << 20
-"""Bytes of address space of a process that makes one."""
+MEMORY: Final = 48 << 20
+"""Bytes that a process which makes one has for itself, however many studies are in it: measured."""
+MOST_MEMORY: Final = 192 << 20
+"""Bytes of its address space: what it shares with the others is in it, and what stops a fault."""
 FILTERS: Final = "export filters"
 """What the filters are sealed for."""
 SWEEP_SECONDS: Final = 30.0

@@ -97,9 +97,9 @@ class NewExport:
 
 
 class Exports:
-    """Writes the table `export`."""
+    """Writes the table `export`; so many are made at once, over all replicas."""
 
-    def __init__(self, outbox: Outbox) -> None:
+    def __init__(self, outbox: Outbox, at_once: int) -> None:
         self.kind = JobKind(
             name="export",
             table="api.export",
@@ -107,6 +107,7 @@ class Exports:
             phases=PHASES,
             counter=metrics.EXPORTS,
             attempt=Export,
+            most=at_once,
             progress={"done": "bigint", "total": "bigint"},
         )
         self.table = JobTable(self.kind, outbox)

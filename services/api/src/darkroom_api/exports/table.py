@@ -10,13 +10,15 @@ Value = str | int | dt.date | dt.datetime | None
 Row = Sequence[Value]
 Kind = Literal["text", "number", "date", "moment"]
 """Of the values of a column. A moment has no zone: it is as a modality has it, or UTC."""
-_CONTROLS: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]")
+_CONTROL: Final = "\x00-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff"
+_CONTROLS: Final = re.compile(f"[{_CONTROL}]")
 _FORMULA: Final = "[=+\\-@\uff1d\uff0b\uff0d\uff20]"
 """What spreadsheets take for the beginning of a formula, in full width as well."""
+_PLAIN: Final = re.compile(f"(?![=+\\-@\uff1d\uff0b\uff0d\uff20\\s])[^{_CONTROL};]*")
+"""What is no formula at a glance; nearly everything is."""
 _BEGINS_FORMULA: Final = re.compile(rf"\s*{_FORMULA}")
 _GOES_ON_WITH_ONE: Final = re.compile(rf";(?=[\s\"]*{_FORMULA})")
 """Where many languages write 1,5, a spreadsheet splits lines at semicolons."""
-_MOMENT: Final = "%Y-%m-%d %H:%M:%S"
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ def one_line(text: str) -> str:
 
 def no_formula(text: str) -> str:
     """Return a text that no spreadsheet takes for a formula when it reads it from a file."""
+    if _PLAIN.fullmatch(text):
+        return text
     said = one_line(text)
     odd = text[:1] in ("\t", "\r", "\n") or _BEGINS_FORMULA.match(said)
     said = _GOES_ON_WITH_ONE.sub(";'", said)
@@ -73,7 +77,7 @@ def as_text(value: Value) -> str:
         case str():
             return value
         case dt.datetime():
-            return value.strftime(_MOMENT)
+            return value.replace(tzinfo=None).isoformat(" ", "seconds")
         case _:
             return str(value)
 

@@ -13,7 +13,7 @@ import gc
 import os
 import sys
 from array import array
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
@@ -25,18 +25,17 @@ from darkroom_api.exports.formats import FORMATS, writer
 from darkroom_api.exports.table import Row, Table
 from darkroom_api.exports.values import plain
 from darkroom_common.errors import DarkroomError, DependencyUnavailable
-from darkroom_common.index.reader import IndexReader, studies_of
-from darkroom_common.index.rows import UnreadableRow
+from darkroom_common.index.rows import UnreadableRow, institutions_of, studies_of
 from darkroom_common.objects.sealed import sealed
 from darkroom_common.objects.store import open_store
-from darkroom_common.postgres.phi import BlindIndex, PhiKeys
+from darkroom_common.postgres.phi import PhiKeys
 from darkroom_common.postgres.pool import Connection, open_database
 from darkroom_common.workers import answer_tasks
 
 STATEMENT_SECONDS: Final = 600.0
 AWAY: Final = "away"
 NEVER: Final = "never"
-_CHUNK: Final = 500
+_CHUNK: Final = 250
 """Studies that are read and written at once."""
 _NICE: Final = 10
 """Whoever waits for an answer goes first."""
@@ -64,11 +63,7 @@ class Studies:
     """The studies of an export, read some at a time while those before are written."""
 
     def __init__(
-        self,
-        db: Connection,
-        keys: PhiKeys,
-        run: Callable[[Any], Any],
-        institutions: Callable[[list[str]], Awaitable[dict[str, str]]] | None,
+        self, db: Connection, keys: PhiKeys, run: Callable[[Any], Any], *, institutions: bool
     ) -> None:
         self._db = db
         self._keys = keys
@@ -100,7 +95,7 @@ class Studies:
         uids = [study.study_instance_uid for study in studies]
         rows = await self._db.fetch(_SAID, uids, self._keys.by_id())
         said = {uid: (status, name) for uid, status, name in rows}
-        places = {} if self._institutions is None else await self._institutions(uids)
+        places = await institutions_of(self._db, self._keys, uids) if self._institutions else {}
         return [
             Exam(
                 study,
@@ -150,15 +145,12 @@ def _make(task: dict[str, Any], run: Callable[[Any], Any], until: AsyncExitStack
     database = run(
         until.enter_async_context(
             open_database(
-                task["postgres_url"], service="exports", size=2, seconds=STATEMENT_SECONDS
+                task["postgres_url"], service="exports", size=1, seconds=STATEMENT_SECONDS
             )
         )
     )
     db = run(until.enter_async_context(database.acquire()))
-    blind = BlindIndex(b"")  # nothing is searched for by it
-    reader = IndexReader(database, keys=keys, blind=blind)
-    wanted = INSTITUTION in task["columns"]
-    studies = Studies(db, keys, run, reader.institutions if wanted else None)
+    studies = Studies(db, keys, run, institutions=INSTITUTION in task["columns"])
     total = run(studies.find(task["sql"], plain(task["values"]), FORMATS[task["format"]].most))
     tell(total=total)
     table = Table(

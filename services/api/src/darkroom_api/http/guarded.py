@@ -126,7 +126,7 @@ class GuardedRoute(APIRoute):
             limit = parts_of(scope).settings.validate_limit
         elif scope["method"] == "POST" and self.path in _STORE:
             limit = parts_of(scope).settings.stow_limit
-        sending = recording(scope, self.path, send)
+        sending = await recording(scope, self.path, send)
         await super().handle(scope, limited(receive, limit), sending)
 
     async def _denied(self, scope: Scope, access: Access, answer: ApiError) -> ApiError:

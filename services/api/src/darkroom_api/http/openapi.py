@@ -5,12 +5,32 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from darkroom_api.accounts import cookies
 from darkroom_api.accounts.access import ACCESS
-from darkroom_api.accounts.permissions import Open
+from darkroom_api.accounts.guard import CSRF_HEADER
+from darkroom_api.accounts.permissions import Access, Open
 from darkroom_api.http.documented import errors
 from darkroom_api.http.errors import PROBLEM, Problem
 
-_SCHEME: Final = "access token"
+_TOKEN, _KEY, _COOKIE, _CSRF = "access token", "API key", "cookie", "CSRF token"
+_SCHEMES: Final = {
+    _TOKEN: {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+    _KEY: {"type": "http", "scheme": "bearer", "description": "An API key in the token's place."},
+    _COOKIE: {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": cookies.ACCESS,
+        "description": "Of a browser that has signed in; behind TLS its name begins with"
+        f" `{cookies.HOST}`.",
+    },
+    _CSRF: {
+        "type": "apiKey",
+        "in": "header",
+        "name": CSRF_HEADER,
+        "description": f"What the cookie `{cookies.CSRF}` holds.",
+    },
+}
+_SAFE: Final = ("get", "head")
 _ACCESS: Final = {
     (method, path.replace(":path}", "}")): access for (method, path), access in ACCESS.items()
 }
@@ -27,12 +47,12 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
             title=app.title, version=app.version, description=app.description, routes=app.routes
         )
         schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
-        schemes[_SCHEME] = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+        schemes |= _SCHEMES
         for path, operations in document["paths"].items():
             for method, operation in operations.items():
                 access = _ACCESS[method.upper(), path]
                 if access is not Open.PUBLIC:
-                    operation["security"] = [{_SCHEME: []}]
+                    operation["security"] = _security(method, access)
                 operation["x-permission"] = access.value
                 strict = path.startswith("/api/v1/") and access is not Open.PUBLIC
                 _complete(operation, public=access is Open.PUBLIC, strict=strict)
@@ -42,6 +62,13 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
             document["components"].get("schemas", {}).pop(name, None)
         app.openapi_schema = document
     return app.openapi_schema
+
+
+def _security(method: str, access: Access) -> list[dict[str, list[str]]]:
+    """Return the ways to sign in for a route, each enough by itself."""
+    browser = [_COOKIE] if method in _SAFE else [_COOKIE, _CSRF]
+    keys = [] if access is Open.IN_PERSON else [[_KEY]]
+    return [{name: [] for name in names} for names in ([_TOKEN], *keys, browser)]
 
 
 def _complete(operation: dict[str, Any], *, public: bool, strict: bool) -> None:

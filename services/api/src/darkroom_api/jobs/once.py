@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 
 from darkroom_api.accounts.guard import still_holds
+from darkroom_api.audit.recorded import recorded_before
 from darkroom_api.http.documented import parameter
 from darkroom_api.http.errors import ApiError, Code, invalid, token_invalid
 from darkroom_api.http.guarded import principal_of
@@ -121,6 +122,7 @@ class Once:
             return None
         if row["fingerprint"] != asked.fingerprint:
             raise invalid("Idempotency-Key", "It has come with another request.")
+        recorded_before(request.scope)
         job: str = row["job_id"]
         return job
 

@@ -20,6 +20,7 @@ from darkroom_api.http.deadline import wait_for_another
 from darkroom_api.http.documented import errors
 from darkroom_api.http.errors import ApiError, Code, invalid, unfit
 from darkroom_api.http.etags import ETAG, IfMatch, IfNoneMatch, answer, names_version, unless_known
+from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.lists import LINKED, Catalogue, Listed, ListQuery, list_of
 from darkroom_api.http.parts import parts_of
 from darkroom_api.licence.decision import USERS
@@ -247,6 +248,8 @@ async def change_user(
     async with parts.database.acquire() as db:
         there = await _find(db, user_id)
     names = (given.username or there.username, (given.email or there.email).partition("@")[0])
+    if given.password is not None:
+        _of_another(request, user_id, "/api/v1/auth/password")
     password_hash = await _hash_of(request, given, *names)
     async with administration(request) as (db, held):
         before = await _find(db, user_id, if_match)
@@ -265,6 +268,12 @@ async def change_user(
             await db.execute(_END_KEYS, user_id)
         await _told(db, request, before, after, password=password_hash is not None)
     return answer(after.model_dump())
+
+
+def _of_another(request: Request, user_id: uuid.UUID, own: str) -> None:
+    """Refuse (409) to change one's own without what one's own route asks for."""
+    if user_id == principal_of(request.scope).user_id:
+        raise ApiError(409, Code.CONFLICT, f"Your own is changed by {own}, with your password.")
 
 
 async def _change(db: Connection, user_id: uuid.UUID, before: UserItem, given: UserChange) -> None:
@@ -328,6 +337,7 @@ async def end_sessions(request: Request, user_id: uuid.UUID) -> Response:
 async def remove_second_factor(request: Request, user_id: uuid.UUID) -> Response:
     """Remove the second factor of somebody who has lost the authenticator and the codes."""
     second = parts_of(request.scope).accounts.second_factor
+    _of_another(request, user_id, "/api/v1/auth/totp")
     async with administration(request) as (db, held):
         await _find(db, user_id)
         require_all(await rights_of(db, user_id), held)

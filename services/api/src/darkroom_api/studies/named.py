@@ -1,14 +1,10 @@
-"""The names of an examination: which one is told, and the one study that a name stands for."""
+"""The one study that the name of an examination stands for."""
 
 from typing import Final
 
-from darkroom_api.accounts.access import ACCESS
 from darkroom_api.http.errors import ApiError, Code, study_not_found
-from darkroom_common.index.identity import LONGEST, StudyName
+from darkroom_common.index.identity import StudyName
 
-_PATH: Final = "/api/v1/studies/"
-_TAKEN: Final = frozenset(path.removeprefix(_PATH) for _, path in ACCESS if path.startswith(_PATH))
-"""What stands there for something else, such as `search`."""
 AMBIGUOUS: Final = "Several studies have this accession number: name one by its StudyInstanceUID."
 
 
@@ -25,14 +21,3 @@ def only(found: list[StudyName]) -> StudyName:
         error.more["candidates"] = [one.study_instance_uid for one in found]
         raise error
     return found[0]
-
-
-def exam_id_of(study_instance_uid: str, accession_number: str) -> str:
-    """Return the name by which a study is told: one that leads back to it, in a path as well.
-
-    An accession number that is the path of something else (`search`), or that a client takes out of
-    a path (`..`, RFC 3986 section 5.2.4), gives way to the StudyInstanceUID.
-    """
-    fits = 0 < len(accession_number) <= LONGEST and accession_number not in _TAKEN
-    dots = {".", ".."}.intersection(accession_number.split("/"))
-    return accession_number if fits and not dots else study_instance_uid

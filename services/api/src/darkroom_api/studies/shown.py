@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, WithJsonSchema
 
+from darkroom_api.studies.exam_id import exam_id_of
 from darkroom_api.studies.examinations import Examination, ExamStatus
-from darkroom_api.studies.named import exam_id_of
-from darkroom_common.dicom.json_model import texts
+from darkroom_common.dicom.json_values import texts
 from darkroom_common.index.fields import BY_KEYWORD
 from darkroom_common.index.rows import Json, SeriesRow, StudyRow
 from darkroom_common.index.studies import moment_of

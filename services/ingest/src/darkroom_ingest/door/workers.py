@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from darkroom_common.dimse import census
-from darkroom_common.health import Unhealthy
+from darkroom_common.errors import Unhealthy
 from darkroom_common.objects.receipt import Receipt
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_common.telemetry.merged import MergedMetrics

@@ -6,8 +6,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from darkroom_common.errors import DependencyUnavailable
-from darkroom_common.health import Unhealthy
+from darkroom_common.errors import DependencyUnavailable, Unhealthy
 from darkroom_common.postgres.migrate import IncompatibleSchema, require_compatible
 from darkroom_common.postgres.pool import Connection, Database
 from darkroom_common.telemetry import metrics

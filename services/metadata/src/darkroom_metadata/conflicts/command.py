@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from pydicom.datadict import keyword_for_tag
 
 from darkroom_common.clock import monotonic
-from darkroom_common.dicom.json_model import texts
+from darkroom_common.dicom.json_values import texts
 from darkroom_common.errors import DarkroomError
 from darkroom_common.index.conflicts import (
     CONFLICTS,

@@ -9,7 +9,7 @@ import orjson
 from pydicom.tag import Tag
 
 from darkroom_common.dicom.identity import derived_uid
-from darkroom_common.dicom.json_model import texts
+from darkroom_common.dicom.json_values import texts
 from darkroom_common.errors import PermanentError
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys
 from darkroom_common.postgres.pool import Connection

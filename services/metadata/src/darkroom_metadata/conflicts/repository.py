@@ -1,25 +1,16 @@
 """What operators have asked for, as jobs; and the statements about one conflict."""
 
-from typing import Any, Final
+from typing import Final
 
 from darkroom_common.errors import PermanentError
-from darkroom_common.jobs.attempt import Attempt
-from darkroom_common.jobs.kind import JobKind, Phases
-from darkroom_common.jobs.table import JobTable
 from darkroom_common.messages.commands import ResolveConflict
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Connection
 from darkroom_common.specs.conflicts import refusal
 from darkroom_common.telemetry import metrics, traces
+from darkroom_metadata.asked import AskedJobs, phases
 
-PHASES: Final = Phases(
-    waiting="PENDING",
-    working=("RESOLVING",),
-    retrying="RETRYING",
-    ended_well=("DONE",),
-    failed="FAILED",
-    cancelled="CANCELLED",
-)
+PHASES: Final = phases("RESOLVING")
 STALE: Final = "it has been changed meanwhile"
 # A command that finds another at work is kept as a job that has failed, where people see it.
 _ADD: Final = (  # resolution_pkey, resolution_at_work
@@ -42,20 +33,11 @@ FIND: Final = (
 )
 
 
-class Resolutions:
+class Resolutions(AskedJobs):
     """Writes the table `resolution`."""
 
     def __init__(self, outbox: Outbox) -> None:
-        self.kind: JobKind[Attempt] = JobKind(
-            name="resolution",
-            table="index.resolution",
-            lane="action",
-            phases=PHASES,
-            counter=metrics.RESOLUTIONS,
-            attempt=Attempt,
-            change="conflict",
-        )
-        self.table: JobTable[Attempt] = JobTable(self.kind, outbox)
+        super().__init__(outbox, "resolution", PHASES, metrics.RESOLUTIONS, "conflict")
 
     async def add(self, db: Connection, asked: ResolveConflict) -> bool:
         """Add a job, a failed one for what cannot be done; return whether it is new.
@@ -72,7 +54,7 @@ class Resolutions:
             reason = "somebody has asked for something else with it, which is not done yet"
         elif asked.version not in (None, row["version"]):
             reason = STALE
-        added: Any = await db.fetchrow(
+        added = await db.fetchrow(
             _ADD,
             asked.job_id,
             number,
@@ -84,9 +66,4 @@ class Resolutions:
             asked.occurred_at,
             reason,
         )
-        if added is None:
-            return False
-        by, action, name = asked.requested_by, asked.action, asked.conflict_id
-        await self.table.log_change(db, by, action, name)
-        await self.table.entered(db, added)
-        return True
+        return await self.added(db, added, asked, asked.conflict_id)

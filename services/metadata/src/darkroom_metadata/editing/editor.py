@@ -10,6 +10,7 @@ the study, and edited by a job that follows.
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import asyncpg
@@ -30,6 +31,7 @@ from darkroom_metadata.conflicts.plans import NotPossible
 from darkroom_metadata.conflicts.refiling import Refiling
 from darkroom_metadata.conflicts.regrouping import Regrouping
 from darkroom_metadata.conflicts.resolving import reason_of
+from darkroom_metadata.editing.merged import Merge, begin_keeping, find_merge, keep_merge
 from darkroom_metadata.editing.repository import FOLLOW, PHASES
 from darkroom_metadata.editing.staging import Staging, Step, told
 from darkroom_metadata.editing.standing import (
@@ -106,11 +108,11 @@ class Editor:
     async def attempt(self, job: Attempt) -> Ending | Decide:
         """Do one job; what it cannot do is the job's end."""
         try:
-            edit = self._edit(job)
+            edit = await self._edit(job)
             while not job.stopped:
                 study = await self._next(job, edit)
                 if study is None:
-                    return Ending("DONE")
+                    return await self._end(job, edit)
                 await self._study(job, edit, study)
             return self.claims.table.kind.given_back()
         except PermanentError as error:
@@ -119,8 +121,31 @@ class Editor:
         except _Lost:
             return self.claims.table.kind.given_back()  # which its new owner does not see
 
-    def _edit(self, job: Attempt) -> Edit:
+    async def _end(self, job: Attempt, edit: Edit) -> Ending | Decide:
+        """Return the end of a job whose studies are done; a merge holds for later ones, too."""
+        if edit.source is None or edit.target is None or job.row["merged_key"] is not None:
+            return Ending("DONE")
+        return partial(self._kept, job, edit, edit.source, edit.target)
+
+    async def _kept(
+        self, job: Attempt, edit: Edit, source: PatientRef, target: PatientRef, db: Connection
+    ) -> Ending:
+        await begin_keeping(db)
+        if await db.fetchval(_OF_PATIENT, self._key(source), job.id) is not None:
+            return self.claims.table.kind.given_back()  # something has come meanwhile
+        merge = Merge(edit, self._key(source), self._key(target), job.row["requested_by"])
+        if merge.source != merge.target:
+            await keep_merge(db, self.seal, merge)
+        return Ending("DONE")
+
+    async def _edit(self, job: Attempt) -> Edit:
         sealed = job.row["sealed"]
+        if job.row["merged_key"] is not None:
+            async with self.database.acquire() as db:
+                merge = await find_merge(db, self.seal, job.row["merged_key"])
+            if merge is None:
+                raise NotPossible("the merge that this follows holds no more")
+            return merge
         return Edit.model_validate(self.seal.open(sealed, purpose=PURPOSE) if sealed else {})
 
     async def _next(self, job: Attempt, edit: Edit) -> int | None:

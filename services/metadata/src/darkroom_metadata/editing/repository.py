@@ -1,25 +1,16 @@
 """What people have asked to be edited, as jobs; and what follows for objects that come later."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
-from darkroom_common.jobs.attempt import Attempt
-from darkroom_common.jobs.kind import JobKind, Phases
-from darkroom_common.jobs.table import JobTable
 from darkroom_common.messages.base import new_message_id
 from darkroom_common.messages.commands import EditStudies
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Connection
 from darkroom_common.telemetry import metrics, traces
+from darkroom_metadata.asked import AskedJobs, phases
 
-PHASES: Final = Phases(
-    waiting="PENDING",
-    working=("EDITING",),
-    retrying="RETRYING",
-    ended_well=("DONE",),
-    failed="FAILED",
-    cancelled="CANCELLED",
-)
+PHASES: Final = phases("EDITING")
 FOLLOW: Final = "follow"
 _ADD: Final = (  # edit_pkey
     "INSERT INTO index.edit (id, action, study_instance_uid, sealed, requested_by, traceparent,"
@@ -34,24 +25,15 @@ _FOLLOW: Final = (  # study_edit_pkey, edit_follows: one that waits sees what ha
 )
 
 
-class Edits:
+class Edits(AskedJobs):
     """Writes the table `edit`."""
 
     def __init__(self, outbox: Outbox) -> None:
-        self.kind: JobKind[Attempt] = JobKind(
-            name="edit",
-            table="index.edit",
-            lane="action",
-            phases=PHASES,
-            counter=metrics.EDITS,
-            attempt=Attempt,
-            change="edit",
-        )
-        self.table: JobTable[Attempt] = JobTable(self.kind, outbox)
+        super().__init__(outbox, "edit", PHASES, metrics.EDITS, "edit")
 
     async def add(self, db: Connection, asked: EditStudies) -> bool:
         """Add a job; return whether it is new."""
-        added: Any = await db.fetchrow(
+        row = await db.fetchrow(
             _ADD,
             asked.job_id,
             asked.action,
@@ -61,11 +43,7 @@ class Edits:
             traces.inject().get("traceparent", ""),
             asked.occurred_at,
         )
-        if added is None:
-            return False
-        await self.table.log_change(db, asked.requested_by, asked.action, asked.job_id)
-        await self.table.entered(db, added)
-        return True
+        return await self.added(db, row, asked, asked.job_id)
 
 
 async def follow(db: Connection, studies: Sequence[int]) -> bool:

@@ -8,11 +8,12 @@ import asyncpg
 import orjson
 from pydicom.tag import Tag
 
-from darkroom_common.dicom.json_model import texts
+from darkroom_common.dicom.json_values import texts
 from darkroom_common.index.fields import BY_KEYWORD
 from darkroom_common.index.rows import Json
 from darkroom_common.postgres.phi import PGP_OPTIONS, BlindIndex, PhiKeys
 from darkroom_common.postgres.pool import Connection
+from darkroom_metadata.editing.merged import end_merge
 from darkroom_metadata.indexing.extract import Extracted, extract
 
 QUALIFIERS: Final = "IssuerOfPatientIDQualifiersSequence"
@@ -125,6 +126,8 @@ class Rewriting:
         new = edited(old, values)
         found = extract(new, study_instance_uid=row["study_instance_uid"], blind=self.blind)
         patient = await self._patient(db, found, owns=bool(values.keys() & set(IDENTITY)))
+        if values.keys() & {"PatientID", "IssuerOfPatientID"}:
+            await end_merge(db, found.patient_key)
         key = self.keys.current_key, self.keys.current, PGP_OPTIONS
         tokens = ",".join(token.hex() for token in found.study.tokens)
         day, moment = found.study_date, found.study_time

@@ -9,8 +9,7 @@ from typing import Any, Final
 import orjson
 
 from darkroom_common.dicom.charset import UNDECLARED, WRONG
-from darkroom_common.dicom.json_model import texts
-from darkroom_common.dicom.json_values import JsonDataset
+from darkroom_common.dicom.json_values import JsonDataset, texts
 from darkroom_common.index.fields import (
     PATIENT_JSON,
     PATIENT_SEARCHABLE,

@@ -13,6 +13,7 @@ from darkroom_common.messages.events import (
 )
 from darkroom_common.postgres.pool import Connection
 from darkroom_metadata.conflicts.opening import open_beside, open_bytes
+from darkroom_metadata.editing.merged import follow_merges
 from darkroom_metadata.editing.repository import follow
 from darkroom_metadata.indexing.item import Item
 from darkroom_metadata.indexing.rows import RowWriter
@@ -83,6 +84,7 @@ class IndexRepository:
                 headers = {made.ids[uid]: item.found.header for uid, item in fresh.items()}
                 await self.tags.add(db, headers)
             await follow(db, sorted(made.studies))
+            await follow_merges(db, sorted(made.studies))
             outcome.messages += await open_beside(db, made.disagreements, made.ids)
             outcome.conflicts += len(made.disagreements)
             batches = InstancesIndexed.of([indexed(item) for item in fresh.values()])

@@ -19,6 +19,7 @@ from darkroom_common.jobs.attempt import Attempt, Ending
 from darkroom_common.jobs.lease import Claims, Decide
 from darkroom_common.jobs.runner import Runner
 from darkroom_common.messages.commands import DeleteStudy
+from darkroom_common.messages.events import StudyRemoved
 from darkroom_common.objects.store import ObjectStore
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Connection
@@ -55,9 +56,9 @@ _RESTORED: Final = (  # removal_study
     " AND purge_after IS NOT NULL AND purged_at IS NULL AND restored_at IS NULL"
 )
 _DUE: Final = (  # removal_purge
-    "SELECT id, study_instance_uid, series_instance_uid, sop_instance_uid, finished_at"
-    " FROM index.removal WHERE purge_after < now()"
-    " AND purged_at IS NULL AND restored_at IS NULL AND state = 'DONE' ORDER BY purge_after"
+    "SELECT id, study_instance_uid, series_instance_uid, sop_instance_uid, requested_by,"
+    " finished_at FROM index.removal WHERE purge_after < now() AND purged_at IS NULL"
+    " AND restored_at IS NULL AND state = 'DONE' ORDER BY purge_after"
     " LIMIT 1 FOR UPDATE SKIP LOCKED"
 )
 _LATER: Final = "UPDATE index.removal SET purge_after = now() + $2::interval WHERE id = $1"
@@ -196,6 +197,10 @@ class Remover:
             return False
         await self.delete(db, uid, by=by)
         await db.execute(_NO_JOB, asked.id, uid, by, self.keep)
+        gone = StudyRemoved(
+            study_instance_uid=uid, how="deleted", removal_id=asked.id, requested_by=by
+        )
+        await self.outbox.put(db, gone)
         return True
 
     async def _restore(self, db: Connection, uid: str, *, by: str) -> None:
@@ -242,10 +247,18 @@ class Remover:
             studies = [row["id"] for row in rows if row["status"] == "deleted"]
             if rows and not studies:
                 await db.execute(_RESTORED, uid)  # something of it has come again
-            elif await is_held(db, uid) or not await self._purge(db, due, studies):
+            elif await is_held(db, uid) or (objects := await self._purge(db, due, studies)) is None:
                 await db.execute(_LATER, due["id"], LATER)
             else:
                 await db.execute(_PURGED, due["id"])
+                gone = StudyRemoved(
+                    study_instance_uid=uid,
+                    how="purged",
+                    removal_id=due["id"],
+                    requested_by=due["requested_by"],
+                    objects=objects,
+                )
+                await self.outbox.put(db, gone)
                 log.warning("study.purged", study_instance_uid=uid, removal=due["id"])
         return True
 
@@ -256,10 +269,20 @@ class Remover:
             await db.execute(_LATER, due["id"], LATER)
             return
         await db.execute(_PURGED, due["id"])
+        gone = StudyRemoved(
+            study_instance_uid=uid,
+            how="purged",
+            part=due["sop_instance_uid"] or due["series_instance_uid"],
+            removal_id=due["id"],
+            requested_by=due["requested_by"],
+        )
+        await self.outbox.put(db, gone)
         log.warning("part.purged", study_instance_uid=uid, removal=due["id"])
 
-    async def _purge(self, db: Connection, due: asyncpg.Record, studies: Sequence[int]) -> bool:
-        """Remove objects, then rows; tell whether no object was put again meanwhile."""
+    async def _purge(
+        self, db: Connection, due: asyncpg.Record, studies: Sequence[int]
+    ) -> int | None:
+        """Remove objects, then rows; return how many, None when one was put again meanwhile."""
         instances = await db.fetch(_INSTANCES, studies)
         numbers = {"studies": studies, "instances": [row["id"] for row in instances]}
         conflicts = await db.fetch(_CONFLICTS, numbers["instances"])
@@ -267,13 +290,13 @@ class Remover:
         for key in {row["object_key"] for row in (*instances, *conflicts)}:
             named = await db.fetchval(_NAMED, key, numbers["instances"], numbers["conflicts"])
             if not named and not await self.store.remove(key, untouched_since=due["finished_at"]):
-                return False
+                return None
         for sql, of in _GONE:
             await db.execute(sql, numbers[of])
         await db.execute(_CHANGES_GONE, due["study_instance_uid"])
         patients = [row["patient_id"] for row in await db.fetch(_STUDIES_GONE, studies)]
         await db.execute(_PATIENTS_GONE, patients)
-        return True
+        return len(instances)
 
 
 def dated(row: asyncpg.Record) -> Dated:

@@ -13,8 +13,7 @@ from typing import Final, Protocol
 from darkroom_common.clock import SYSTEM_CLOCK, Clock
 from darkroom_common.dicom.part10 import HEAD_LIMIT, FileMeta, decode_head
 from darkroom_common.dicom.walk import Unreadable
-from darkroom_common.errors import PermanentError
-from darkroom_common.health import Unhealthy
+from darkroom_common.errors import PermanentError, Unhealthy
 from darkroom_common.objects.store import ObjectMissing, ObjectStore, StoreUnavailable
 from darkroom_common.postgres.pool import Connection
 from darkroom_common.telemetry import metrics

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import orjson
 
-from darkroom_common.dicom.json_model import texts
+from darkroom_common.dicom.json_values import texts
 from darkroom_common.index.fields import Field, Kept, Level, search_text, search_tokens
 from darkroom_common.index.rows import Json
 from darkroom_common.postgres.phi import BlindIndex
