@@ -85,7 +85,7 @@ class Licence:
             return True
         memory, every = self._memory, self._issuer.every
         went_back = memory.clock_went_back(self._clock.now()) is not None
-        if went_back or memory.failure or memory.refusal:
+        if went_back or memory.failure or memory.refusal or memory.overdue:
             every = min(AGAIN_SECONDS, every)
         return self._clock.monotonic() - self._asked >= every
 
