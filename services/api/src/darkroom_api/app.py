@@ -115,6 +115,8 @@ def create_app(parts: Parts) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        # RequestScope has a span of each request, without texts of exceptions, and our metrics.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.router.route_class = GuardedRoute
     app.state.parts = parts
