@@ -21,6 +21,8 @@ from darkroom_common.postgres.phi import PhiKeys
 
 _VERSION: Final = "s1"
 _NONCE: Final = 12
+REMEMBERED: Final = 100
+"""Derived keys that are kept."""
 
 
 class Unsealable(PermanentError):
@@ -32,13 +34,21 @@ class Seal:
 
     def __init__(self, keys: PhiKeys) -> None:
         self._keys = keys
+        self._ciphers: dict[tuple[int, str], AESGCM] = {}
 
     def _cipher(self, number: int, purpose: str) -> AESGCM:
+        known = self._ciphers.get((number, purpose))
+        if known is not None:
+            return known
         text = self._keys.keys.get(number)
         if text is None:
             raise Unsealable("PHI_KEYS lacks the key of a sealed value")
         derive = HKDF(SHA256(), 32, salt=None, info=f"darkroom seal {purpose}".encode())
-        return AESGCM(derive.derive(base64.b64decode(text)))
+        cipher = AESGCM(derive.derive(base64.b64decode(text)))
+        if len(self._ciphers) >= REMEMBERED:
+            self._ciphers.clear()
+        self._ciphers[number, purpose] = cipher
+        return cipher
 
     def seal(self, value: Any, *, purpose: str) -> str:
         """Return a JSON value as text that only `open` for the same purpose can read."""
