@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from darkroom_api.audit.actions import Action
-from darkroom_api.audit.recording import record
+from darkroom_api.audit.recording import entry
 from darkroom_api.http.documented import errors
 from darkroom_api.http.errors import study_not_found
 from darkroom_api.http.etags import ETAG, IfNoneMatch, answer, unless_known
@@ -42,8 +42,8 @@ async def show_study(
     meant = await study_meant(request, exam_id)
     uid = meant.study_instance_uid
     shown, version = await detail(parts, uid)
-    async with parts.database.transaction() as db:
-        await record(db, request.scope, Action.STUDY_READ, "study", uid)
+    if parts.settings.ff_audit_enabled:
+        await parts.recorder.write(entry(request.scope, Action.STUDY_READ, "study", uid))
     return unless_known(answer(shown.model_dump(), version=version), if_none_match)
 
 
@@ -68,7 +68,7 @@ async def detail(parts: Parts, uid: str) -> tuple[StudyDetail, str]:
             "printed_on": [dict(one) for one in await printing.prints_of(db, images)],
             "history": await _history(parts, db, uid),
         }
-        version = await current_version(parts, db, uid)
+        version = await _version(db, uid, exam)
     shown = StudyDetail.model_validate(
         {
             **study(row, exam, institutions.get(uid, "")),
@@ -91,6 +91,10 @@ async def _history(parts: Parts, db: Connection, uid: str) -> list[dict[str, Any
 async def current_version(parts: Parts, db: Connection, uid: str) -> str:
     """Return what `If-Match` looks at: how often people have changed a study."""
     exam = (await Examinations(parts.keys, parts.blind).find(db, [uid])).get(uid, Examination())
+    return await _version(db, uid, exam)
+
+
+async def _version(db: Connection, uid: str, exam: Examination) -> str:
     _, edition = await edition_of(db, uid)
     return f"{exam.version}-{edition}"
 
