@@ -206,3 +206,23 @@ async def test_a_database_that_is_away_is_told_as_such(tmp_path: Path) -> None:
         with pytest.raises(DependencyUnavailable):
             async with database.acquire():
                 pass
+
+
+async def test_a_session_is_put_back_and_searches_are_planned_for_their_values(
+    prepared: Prepared,
+) -> None:
+    held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
+    shown = "SELECT current_setting('plan_cache_mode'), current_setting('work_mem')"
+    async with open_database(prepared.url("api"), service="test", size=1) as database:
+        async with database.acquire() as db:
+            before = await db.fetchrow(shown)
+            process = db.get_server_pid()
+        async with database.session() as db:
+            assert db.get_server_pid() == process
+            await db.execute("SELECT pg_advisory_lock(1); SET work_mem = '65kB'")
+            assert await db.fetchval(held) == 1
+        async with database.acquire() as db:
+            assert db.get_server_pid() == process
+            assert (await db.fetchval(held), await db.fetchrow(shown)) == (0, before)
+        async with database.planned() as db:
+            assert await db.fetchval(shown) == "force_custom_plan"

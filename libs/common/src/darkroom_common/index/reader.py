@@ -52,10 +52,6 @@ LISTED_WITHIN: Final = 20_000
 HOP: Final = 10_000
 """Results that are passed over by one statement."""
 _LAST_ROW: Final = 2**63 - 1
-_WITH_VALUES: Final = (
-    "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL max_parallel_workers_per_gather = 0"
-)
-"""What is rare and what is common is found in ways of its own, and nobody takes all processors."""
 _SERIES: Final = (
     ", e.series_instance_uid, e.modality, e.series_number,"
     " e.instance_count AS series_instance_count, e.version AS series_version,"
@@ -201,7 +197,7 @@ class IndexReader:
         """
         sql, values = Builder(query, keys=self._keys, blind=self._blind).matches()
         with _in_time():
-            async with self._database.single() as db:
+            async with self._database.acquire() as db:
                 return await estimate(db, sql, values, seconds=SEARCH_SECONDS)
 
     def ids(self, query: Query) -> tuple[str, list[Any]]:
@@ -320,18 +316,15 @@ class IndexReader:
         """Run a statement of a search, planned for its values unless it is of one study."""
         try:
             with _in_time():
-                if query.study_uid:
-                    async with self._database.single() as db:
-                        return await db.fetch(sql, *values, timeout=SEARCH_SECONDS)
-                async with self._database.transaction(readonly=True) as db:
-                    await db.execute(_WITH_VALUES)
+                lent = self._database.acquire if query.study_uid else self._database.planned
+                async with lent() as db:
                     return await db.fetch(sql, *values, timeout=SEARCH_SECONDS)
         except asyncpg.ExternalRoutineInvocationError as error:
             raise UnreadableRow("a row cannot be decrypted with PHI_KEYS") from error
 
     async def _fetch(self, sql: str, values: list[Any]) -> list[asyncpg.Record]:
         try:
-            async with self._database.single() as connection:
+            async with self._database.acquire() as connection:
                 return await connection.fetch(sql, *values)
         except asyncpg.ExternalRoutineInvocationError as error:
             raise UnreadableRow("a row cannot be decrypted with PHI_KEYS") from error

@@ -65,7 +65,7 @@ async def _hold(database: Database, schema: str, host: str, named: "asyncio.Futu
     while True:
         lost = asyncio.Event()
         try:
-            async with database.acquire() as db:
+            async with database.session() as db:
                 db.add_termination_listener(lambda _, said=lost: said.set())
                 if named.done():
                     await db.fetchval(_HOLD, f"{schema} {named.result()}")

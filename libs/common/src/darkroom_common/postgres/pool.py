@@ -51,7 +51,12 @@ _CONNECT_SECONDS: Final = 10.0
 _RELEASE_SECONDS: Final = 1.5
 _CLOSE_SECONDS: Final = 5.0
 _WORK: Final = "work"
+_PLANNED: Final = "planned"
 _ASIDE: Final = "aside"
+_SETTINGS: Final = {
+    # What is rare and what is common is found in ways of its own, and nobody takes all processors.
+    _PLANNED: {"plan_cache_mode": "force_custom_plan", "max_parallel_workers_per_gather": "0"}
+}
 CLASHES: Final = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 CLASH_ATTEMPTS: Final = 5
 
@@ -62,16 +67,16 @@ class _Lent(asyncpg.Connection):
     That is a statement of its own, which takes as long as most of ours do.
     """
 
-    unchanged = False
+    changing = False
 
-    def leave(self) -> None:
-        """Say that this time nothing of the session is changed."""
-        self.unchanged = True
+    def change(self) -> None:
+        """Say that this time something of the session may be changed."""
+        self.changing = True
 
     def get_reset_query(self) -> str:
         """Return what undoes changes of the session."""
-        unchanged, self.unchanged = self.unchanged, False
-        return "" if unchanged else str(super().get_reset_query())
+        changing, self.changing = self.changing, False
+        return str(super().get_reset_query()) if changing else ""
 
 
 class Unstorable(PermanentError):
@@ -95,8 +100,8 @@ class Database:
     Args:
         url: of the database.
         service: names the connections to whoever looks after the database.
-        size: connections at a time. One more is kept for `check`, so that no amount of work makes a
-            service look as if the database were away.
+        size: connections at a time, and half as many for `planned`. One more is kept for `check`,
+            so that no amount of work makes a service look as if the database were away.
         seconds: for a statement, and to wait for a connection.
     """
 
@@ -106,7 +111,7 @@ class Database:
         self._url = url
         self._service = service
         self._seconds = seconds
-        self._sizes = {_WORK: size, _ASIDE: 1}
+        self._sizes = {_WORK: size, _PLANNED: max(1, size // 2), _ASIDE: 1}
         self._pools: dict[str, asyncpg.Pool[asyncpg.Record]] = {}
         self._opening = asyncio.Lock()
 
@@ -130,13 +135,14 @@ class Database:
                         "idle_in_transaction_session_timeout": "120000",
                         # What nobody waits for any more does not go on for ever.
                         "statement_timeout": str(int(self._seconds * 1000)),
+                        **_SETTINGS.get(name, {}),
                     },
                 )
         return self._pools[name]
 
     @asynccontextmanager
     async def acquire(self) -> AsyncIterator[Connection]:
-        """Lend a connection.
+        """Lend a connection for statements, none of which changes anything of the session.
 
         Raises:
             DependencyUnavailable: the database is away, refuses the login, is full or read-only.
@@ -146,14 +152,26 @@ class Database:
             yield connection
 
     @asynccontextmanager
-    async def single(self) -> AsyncIterator[Connection]:
-        """Lend a connection for single statements, none of which changes anything of the session.
+    async def session(self) -> AsyncIterator[Connection]:
+        """Lend a connection that listens, holds locks beyond a transaction, or has other settings.
+
+        That ends when it is given back.
 
         Raises:
             DependencyUnavailable, Unstorable: as `acquire`.
         """
         async with self._lent(_WORK) as connection:
-            _leave(connection)
+            _change(connection)
+            yield connection
+
+    @asynccontextmanager
+    async def planned(self) -> AsyncIterator[Connection]:
+        """Lend a connection whose statements are planned each time, for their values.
+
+        Raises:
+            DependencyUnavailable, Unstorable: as `acquire`.
+        """
+        async with self._lent(_PLANNED) as connection:
             yield connection
 
     @asynccontextmanager
@@ -200,7 +218,7 @@ class Database:
             DependencyUnavailable: as `acquire`.
             Unstorable: as `acquire`.
         """
-        async with self.single() as connection:
+        async with self.acquire() as connection:
             transaction = connection.transaction(readonly=readonly)
             await transaction.start()
             try:
@@ -250,8 +268,8 @@ async def open_database(
         await database.close()
 
 
-def _leave(connection: Any) -> None:
-    connection.leave()
+def _change(connection: Any) -> None:
+    connection.change()
 
 
 def the_row(row: asyncpg.Record | None) -> asyncpg.Record:

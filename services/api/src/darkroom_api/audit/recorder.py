@@ -50,7 +50,7 @@ class Recorder:
     async def _write_some(self) -> None:
         some, self._waiting = self._waiting[:AT_ONCE], self._waiting[AT_ONCE:]
         try:
-            async with self._database.single() as db:  # one statement: all of them or none
+            async with self._database.acquire() as db:  # one statement: all of them or none
                 await self._audit.add(db, [entry for entry, _ in some])
         except asyncio.CancelledError:  # of the one who writes: the others still want theirs
             self._waiting[:0] = [one for one in some if not one[1].done()]

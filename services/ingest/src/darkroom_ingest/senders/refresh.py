@@ -58,7 +58,7 @@ class Refresh:
         while True:
             try:
                 await require_compatible(self._database, schema=SCHEMA, package="darkroom_ingest")
-                async with self._database.acquire() as db:
+                async with self._database.session() as db:
                     await self._follow(db)
             except DependencyUnavailable as error:
                 self._failed("away", str(error))

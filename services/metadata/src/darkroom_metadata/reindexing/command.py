@@ -62,7 +62,7 @@ class Reindexing:
             raise ConfigurationError("a row cannot be decrypted with PHI_KEYS") from error
 
     async def _run(self, scope: Scope) -> Run:
-        async with self.database.acquire() as db:
+        async with self.database.session() as db:
             run = await Run.begin(db, scope)
             studies, instances = await run.left(db, scope)
             left = {"studies_left": studies, "instances_left": instances}

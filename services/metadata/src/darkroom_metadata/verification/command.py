@@ -111,7 +111,7 @@ async def run_checks(
         steps[0] = Contents(store, ledger, brake)  # sees all that the rows' check sees
     elif options.since:
         steps.insert(0, Contents(store, ledger, brake))
-    async with database.acquire() as db:
+    async with database.session() as db:
         await _lock(db, ledger, tell)
         for step in steps:
             await _finish(db, ledger, step, options, tell)

@@ -65,7 +65,7 @@ class Schedule:
         Raises:
             DependencyUnavailable: the database or the store is away; the run goes on later.
         """
-        async with self.database.acquire() as db:
+        async with self.database.session() as db:
             await self._measure(db)
             if not await self.ledger.lock(db):
                 return False
