@@ -42,6 +42,8 @@ TARGETS: Final = {  # of design: P50, P95, P99
     "bulk": (500, 1000, 2000),
     "audit": (300, 500, 1000),
 }
+COSTING: Final = ("search", "detail", "authentication")
+"""Kinds whose processor time is measured: nearly all of the mix."""
 TABLES: list[Table] = []
 NOTE: Final = (
     f"{STUDIES:,} studies, requests of 20 users by an open load of {SECONDS} s while"
@@ -239,6 +241,29 @@ async def test_p9_rest_over_a_hospital(ward: tuple[Services, Slow]) -> None:
     for (kind, status), count in sorted(answers.items()):
         print(f"{kind}: {count} times {status}")
     tell(slow, f"{RATE} requests/s")
+
+
+async def test_what_requests_cost_one_after_the_other(ward: tuple[Services, Slow]) -> None:
+    services, _ = ward
+    work = Table("Processor time of requests, one after the other", "ms a request")
+    TABLES.append(work)
+    number = 20 if QUICK else 200
+    async with signed_in(services) as client:
+        mixed = a_mix(client, await people(client))
+        calls: dict[str, list[Call]] = defaultdict(list)
+        while any(len(calls[kind]) < number for kind in COSTING):
+            kind, call = next(mixed)
+            calls[kind].append(call)
+        for kind in COSTING:
+            for call in calls[kind][: number // 5]:  # warm
+                await call()
+            before = spent()
+            for call in calls[kind][:number]:
+                answer = await call()
+                assert answer.status_code == 200, answer.text
+            for what, seconds in since(before).items():
+                if what in ("api", "PostgreSQL"):
+                    work.add(what, kind, 1000 * seconds / number)
 
 
 async def test_a_hundred_searches_by_twenty_users_at_once(ward: tuple[Services, Slow]) -> None:
