@@ -177,3 +177,5 @@ class Claims(Generic[A]):
                 await self.renew()
             except DependencyUnavailable as error:
                 log.warning("lease.waits", kind=self.table.kind.name, reason=str(error))
+            except CLASHES:  # with another transaction, which has won
+                log.info("lease.again", kind=self.table.kind.name)

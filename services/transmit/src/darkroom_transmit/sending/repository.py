@@ -51,6 +51,7 @@ _GONE: Final = (
 _BEGUN: Final = (
     "INSERT INTO transmit.attempt (job_id, number) VALUES ($1, $2) ON CONFLICT DO NOTHING"
 )
+_LOCK: Final = "SELECT FROM transmit.job WHERE id = ANY($1::text[]) ORDER BY id FOR NO KEY UPDATE"
 _RECORD: Final = (
     "WITH given AS (SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::integer[],"
     "   $5::text[], $6::text[], $7::boolean[], $8::integer[])"
@@ -189,8 +190,10 @@ class SendJobs:
     async def record(db: Connection, results: Sequence[Result]) -> None:
         """Keep what became of instances, in this order. One that is kept already stays as it is.
 
-        Of several rows for one instance a statement would take any one.
+        Of several rows for one instance a statement would take any one. The rows of the jobs are
+        locked before those of their instances, as all do who change both.
         """
+        await db.execute(_LOCK, list({result.job_id for result in results}))
         for some in _one_of_each(results):
             await db.execute(
                 _RECORD,

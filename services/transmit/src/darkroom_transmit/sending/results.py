@@ -9,7 +9,7 @@ from typing import Final
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.jobs.attempt import Ending
 from darkroom_common.jobs.lease import POLL_SECONDS, Claims
-from darkroom_common.postgres.pool import Connection
+from darkroom_common.postgres.pool import CLASHES, Connection
 from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_transmit.destinations.destination import Destination
@@ -83,6 +83,8 @@ class Results:
             except DependencyUnavailable as error:
                 log.warning("results.wait", destination=self.destination.name, reason=str(error))
                 await asyncio.sleep(POLL_SECONDS)
+            except CLASHES:  # with another transaction, which has won
+                log.info("results.again", destination=self.destination.name)
             else:
                 return
 
