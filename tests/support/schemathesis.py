@@ -58,6 +58,7 @@ class Fuzzing:
             cwd=directory,
             env={
                 **os.environ,
+                "PYTHONPATH": str(_HERE.parent.parent),
                 "DARKROOM_FUZZ_URL": self.url,
                 "DARKROOM_FUZZ_USER": self.username,
                 "DARKROOM_FUZZ_PASSWORD": self.password,

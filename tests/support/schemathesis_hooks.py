@@ -12,6 +12,8 @@ from typing import Any, Final
 import httpx
 import schemathesis
 
+from tests.support import schemathesis_bodies
+
 _URL: Final = os.environ["DARKROOM_FUZZ_URL"]
 _PASSWORD: Final = "Fuzzed-by-1-other"
 _USERS: Final = 24
@@ -79,6 +81,9 @@ def _made(count: int) -> list[str]:
 _NAMES: Final = _made(_USERS)
 MAIN: Final = Session(_NAMES[1::2])
 OTHER: Final = Session(_NAMES[::2])
+
+
+schemathesis_bodies.register()
 
 
 @schemathesis.auth(refresh_interval=None)
