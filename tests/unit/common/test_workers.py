@@ -1,10 +1,12 @@
 """Workers answer, or are ended; what one task does to them never meets the next."""
 
+import os
+import signal
 from collections.abc import AsyncIterator
 
 import pytest
 
-from darkroom_common.workers import WorkerCrashed, Workers, WorkerTooSlow, open_workers
+from darkroom_common.workers import WorkerCrashed, WorkerGone, Workers, WorkerTooSlow, open_workers
 
 MEMORY = 256 << 20
 
@@ -77,3 +79,19 @@ async def test_no_more_wait_than_are_kept() -> None:
     async with open_workers(module, str(MEMORY), processes=2, kept=0) as workers:
         assert await workers.ask(b"echo 1\n", 20) == b"1\n"
         assert not workers._all
+
+
+async def test_workers_that_are_killed_while_they_wait_cost_no_task() -> None:
+    module = "tests.support.stubborn_worker"
+    async with open_workers(module, str(MEMORY), processes=2) as workers:
+        for number in range(20):
+            await workers.warm()
+            for worker in workers._idle:
+                os.kill(worker.pid, signal.SIGKILL)  # it is not yet gone when the task is sent
+            assert await workers.ask(b"echo %d\n" % number, 20) == b"%d\n" % number
+
+
+async def test_a_worker_that_cannot_start_has_done_nothing() -> None:
+    async with open_workers("tests.support.no_such_module", str(MEMORY), processes=1) as workers:
+        with pytest.raises(WorkerGone):
+            await workers.ask(b"echo 1\n", 20)

@@ -11,7 +11,7 @@ import sys
 import warnings
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from darkroom_common.errors import DarkroomError
@@ -21,6 +21,8 @@ log = get_logger(__name__)
 LINE: Final = 4 << 20
 """Bytes of one answer, at most."""
 _PIECE: Final = 1 << 16
+_TAKEN: Final = b"\n"
+"""What a worker says first of a task: one that ends without it has done nothing."""
 _ONE_THREAD: Final = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 """A worker has one task: threads for each core would only take of its address space."""
 
@@ -171,10 +173,9 @@ class Workers:
             WorkerCrashed, WorkerTooSlow, WorkerGone: as for `ask`.
         """
         async with self._free:
-            worker = self._waiting() or await self._start()
+            worker, answer = await self._answered(task, limit)
             free = False
             try:
-                answer = await self._answer(worker, task, limit)
                 held = Held(self._module, worker, answer, limit)
                 yield held
                 free = held.is_free
@@ -184,6 +185,18 @@ class Workers:
                 else:
                     await self._end(worker)
 
+    async def _answered(self, task: bytes | Sequence[bytes], limit: float) -> tuple[Process, bytes]:
+        """Return a worker and its answer; those that were ended while they waited cost nothing."""
+        while True:
+            waiting = self._waiting()
+            worker = waiting or await self._start()
+            try:
+                return worker, await self._answer(worker, task, limit)
+            except BaseException as error:
+                await self._end(worker)
+                if waiting is None or not isinstance(error, WorkerGone):
+                    raise
+
     async def _answer(self, worker: Process, task: bytes | Sequence[bytes], limit: float) -> bytes:
         try:
             async with asyncio.timeout(limit):
@@ -192,6 +205,8 @@ class Workers:
             log.warning("worker.too_slow", module=self._module, seconds=round(limit))
             raise WorkerTooSlow(f"{self._module} took too long") from error
         except (BrokenPipeError, ConnectionResetError) as error:
+            await self._end(worker)
+            log.warning("worker.gone", module=self._module, status=worker.returncode)
             raise WorkerGone(f"{self._module} was gone") from error
         except ValueError as error:  # asyncio's word for a line that is too long
             log.warning("worker.says_too_much", module=self._module)
@@ -269,12 +284,19 @@ def _stdout(worker: Process) -> asyncio.StreamReader:
 
 
 async def _exchange(worker: Process, task: bytes | Sequence[bytes]) -> bytes:
-    """Return the line that a worker answers; nothing, or a part, when it has ended."""
+    """Return the line that a worker answers; nothing, or a part, when it has ended.
+
+    Raises:
+        BrokenPipeError, ConnectionResetError: it has ended before it took the task.
+    """
     if worker.stdin is None:
         raise BrokenPipeError
-    for piece in (task,) if isinstance(task, bytes) else task:
-        worker.stdin.write(piece)
-        await worker.stdin.drain()
+    with suppress(BrokenPipeError, ConnectionResetError):  # what it has said tells when it ended
+        for piece in (task,) if isinstance(task, bytes) else task:
+            worker.stdin.write(piece)
+            await worker.stdin.drain()
+    if await _stdout(worker).readline() != _TAKEN:
+        raise BrokenPipeError
     return await _stdout(worker).readline()
 
 
@@ -292,6 +314,8 @@ def answer_tasks(answer: Callable[[bytes], Iterable[bytes | memoryview]]) -> Non
     warnings.simplefilter("ignore")  # pydicom's quote values, as do its logs
     logging.disable(logging.CRITICAL)
     for line in sys.stdin.buffer:
+        sys.stdout.buffer.write(_TAKEN)
+        sys.stdout.buffer.flush()
         for piece in answer(line):
             sys.stdout.buffer.write(piece)
             sys.stdout.buffer.flush()
