@@ -20,15 +20,20 @@ def _cell(value: Any) -> str:
 async def rows(database: Database, asked: AuditSearch) -> AsyncIterator[bytes]:
     """Return the rows of a search with a line of titles, without what identifies patients.
 
+    The titles come with the first rows: nothing is sent of a search that fails at once.
+
     Raises:
-        DependencyUnavailable: the database is away.
+        DependencyUnavailable, Unstorable: as the database.
     """
-    yield _lines([list(COLUMNS)])
+    titles = [list(COLUMNS)]
     async for found in every(database, asked):
         items = [shown(row, None).model_dump(mode="json") for row in found]
         for item in items:
             item["details"] = json.dumps(item["details"], ensure_ascii=False)
-        yield _lines([[_cell(item[name]) for name in COLUMNS] for item in items])
+        yield _lines(titles + [[_cell(item[name]) for name in COLUMNS] for item in items])
+        titles = []
+    if titles:
+        yield _lines(titles)
 
 
 def _lines(values: list[list[str]]) -> bytes:

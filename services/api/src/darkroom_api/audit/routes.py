@@ -24,6 +24,7 @@ from darkroom_api.http.errors import invalid
 from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.lists import LINKED, Listed, ListQuery, cursor_keys, cursor_of, set_headers
 from darkroom_api.http.parts import parts_of
+from darkroom_api.http.responses import begin
 from darkroom_common.clock import monotonic
 
 _BASE: Final = "/api/v1/audit-logs"
@@ -94,7 +95,7 @@ async def export_rows(
     async with parts.database.transaction() as db:
         await record(db, request.scope, Action.AUDIT_EXPORT, "audit", **_said(asked))
     return StreamingResponse(
-        csv_rows.rows(parts.database, asked),
+        await begin(csv_rows.rows(parts.database, asked)),
         media_type="text/csv; charset=utf-8",
         headers={"content-disposition": 'attachment; filename="audit-log.csv"'},
     )

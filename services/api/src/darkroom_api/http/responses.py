@@ -45,11 +45,12 @@ async def packed_response(
 
 async def begin(chunks: AsyncIterator[bytes], *, parts: int = 1) -> AsyncIterator[bytes]:
     """Take the first chunks, so that their errors still become an answer, and return all."""
-    first = [await anext(chunks) for _ in range(parts)]
+    first = [await anext(chunks, None) for _ in range(parts)]
 
     async def whole() -> AsyncIterator[bytes]:
         for chunk in first:
-            yield chunk
+            if chunk is not None:
+                yield chunk
         async for chunk in chunks:
             yield chunk
 
