@@ -109,6 +109,8 @@ class IndexReader:
         results = [found_of(query, row) for row in rows[: query.limit]]
         if not more and query.after is None and (results or query.offset == 0):
             total = query.offset + len(results)
+        if total is None and guess <= COUNT_CAP:  # what may be few is counted
+            total = await self.count(query)
         end = rows[: query.limit][-1] if more else None
         last = None if end is None else (end["study_date"], end["study_id"])
         return Page(results, more=more, total=total, guess=max(COUNT_CAP + 1, guess), last=last)
