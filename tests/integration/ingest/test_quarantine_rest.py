@@ -20,6 +20,7 @@ async def another_ingest(services: Services) -> int:
     health, port = free_port(), free_port()
     changes = {
         "DARKROOM_DICOM_PORT": str(port),
+        "DARKROOM_STOW_PORT": str(free_port()),
         "DARKROOM_SPOOL": str(services.directory / "spool-2"),
     }
     environment = services.environment("ingest", health) | changes
