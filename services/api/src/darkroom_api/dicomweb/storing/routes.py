@@ -22,14 +22,18 @@ from darkroom_api.dicomweb.storing.handover import (
     WRITE_SECONDS,
     NotTaken,
 )
+from darkroom_api.http.asking import service_away
 from darkroom_api.http.deadline import wait_for_another
 from darkroom_api.http.documented import errors
 from darkroom_api.http.errors import RETRY_AFTER, ApiError, Code, bad_request, not_acceptable
 from darkroom_api.http.parts import parts_of
 from darkroom_api.http.responses import DICOM_JSON, json_response
 from darkroom_common.dicom.identity import is_conformant
+from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.stow.handover import Outcome
+from darkroom_common.telemetry.logs import get_logger
 
+log = get_logger(__name__)
 _STORED: Final = (
     "What has become of each object: ReferencedSOPSequence, FailedSOPSequence with FailureReason."
 )
@@ -66,6 +70,9 @@ async def store(request: Request) -> Response:
         )
     except NotTaken as refused:
         raise _refusal(refused.status) from refused
+    except DependencyUnavailable as away:
+        log.warning("stow.unanswered", reason=str(away))
+        raise service_away() from away
     except ClientDisconnect as gone:
         raise bad_request("The body has not come whole.") from gone
     _keep(request, outcome)
