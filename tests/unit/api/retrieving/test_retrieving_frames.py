@@ -1,8 +1,10 @@
 """Frames and bulk data: at hand, found by a worker, or made by one; and videos."""
 
+import zlib
 from pathlib import Path
 from typing import Any
 
+import httpx
 import imagecodecs
 import numpy as np
 import pytest
@@ -13,12 +15,13 @@ from darkroom_api.dicomweb.retrieving import parsing
 from darkroom_api.http.errors import ApiError
 from darkroom_common.objects.store import FileSystemStore
 from darkroom_common.workers import open_workers
-from tests.support.builders import a_data_set
-from tests.support.shelf import Shelf, url_of
+from tests.support.builders import a_data_set, encode
+from tests.support.shelf import EXPLICIT, Shelf, url_of
 from tests.unit.api.retrieving.test_retrieving_objects import parts
 
 OCTETS = "application/octet-stream"
 ANY = f'multipart/related; type="{OCTETS}"; transfer-syntax=*'
+DEFLATED = "1.2.840.10008.1.2.1.99"
 RLE = "1.2.840.10008.1.2.5"
 IMPLICIT = "1.2.840.10008.1.2"
 JPEG_XL = "1.2.840.10008.1.2.4.110"
@@ -234,3 +237,45 @@ async def test_a_worker_that_dies_of_an_object_is_500_for_that_alone(
             with pytest.raises(ApiError) as refused:
                 await finding.frames(shelf.rows[0], [0])
             assert refused.value.status == 500
+
+
+async def test_clients_that_go_away_leave_room_for_values_that_are_made(shelf: Shelf) -> None:
+    data_set = a_data_set()
+    data_set.add_new(0x00420011, "OB", bytes(3 << 20))
+    shelf.add(data_set, DEFLATED, zlib.compress(encode(data_set, EXPLICIT), wbits=-15))
+    url = f"{url_of(data_set, 'series')}/bulkdata"
+    for _ in range(3):
+        await leave(shelf, url)
+    assert len((await shelf.client.get(url)).content) > 3 << 20
+
+
+async def leave(shelf: Shelf, url: str) -> None:
+    """Ask, and be gone when the first bytes come."""
+    transport, base = shelf.client._transport, shelf.client.base_url
+    assert isinstance(transport, httpx.ASGITransport)
+    scope: dict[str, Any] = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": base.scheme,
+        "path": url,
+        "raw_path": url.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "headers": [(b"host", base.host.encode())],
+        "server": (base.host, 80),
+        "client": ("127.0.0.1", 1),
+    }
+    sent: list[int] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            raise OSError("gone")
+        sent.append(message["status"])
+
+    await transport.app(scope, receive, send)
+    assert sent == [200]

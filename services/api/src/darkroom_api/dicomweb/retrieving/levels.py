@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,6 +28,7 @@ from darkroom_api.http.deadline import wait_for_another
 from darkroom_api.http.documented import body, errors
 from darkroom_api.http.errors import ApiError, Code, not_acceptable
 from darkroom_api.http.parts import parts_of
+from darkroom_api.http.responses import begin
 from darkroom_api.rendering.negotiation import FrameForm, frame_form
 from darkroom_common.dicom.syntaxes import EXPLICIT_LITTLE, NATIVE, OCTETS, media_type
 from darkroom_common.index.rows import StoredInstance
@@ -130,28 +131,28 @@ async def _answer(
         await first.found.close()
         return known or bodiless(headers)
 
+    async def of(each: _Values) -> AsyncIterator[bytes]:
+        where = instance_url(base, each.one)
+        every = zip(each.found.lengths, each.places, strict=True)
+        for number, (length, place) in enumerate(every):
+            begins = each is first and number == 0
+            location = f"{where}/{place}"
+            yield framing.head(each.kind, first=begins, length=length, location=location)
+            pieces = each.found.pieces
+            made = each.found.value(number) if pieces is None else chunks_of(store, pieces[number])
+            async for chunk in made:
+                yield chunk
+
     async def parts() -> AsyncIterator[bytes]:
-        begun = False
         each: _Values | None = first
         while each is not None:
-            where = instance_url(base, each.one)
-            for number, (length, place) in enumerate(
-                zip(each.found.lengths, each.places, strict=True)
-            ):
-                location = f"{where}/{place}"
-                yield framing.head(each.kind, first=not begun, length=length, location=location)
-                begun = True
-                pieces = each.found.pieces
-                made = (
-                    each.found.value(number) if pieces is None else chunks_of(store, pieces[number])
-                )
-                async for chunk in made:
+            async with aclosing(each.found.closing(of(each))) as chunks:
+                async for chunk in chunks:
                     yield chunk
-            await each.found.close()
             each = await anext(values, None)
         yield framing.tail
 
-    return StreamingResponse(parts(), headers=headers)
+    return StreamingResponse(await begin(parts(), parts=2), headers=headers)
 
 
 _STUDY: Final = "/dicom-web/studies/{study}"

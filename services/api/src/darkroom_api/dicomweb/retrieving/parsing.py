@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
@@ -85,7 +85,7 @@ class Found:
             if piece:
                 yield piece
 
-    async def closing(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def closing(self, chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
         """Yield what is made of the values, and close them at the end, whatever it is."""
         async with self._until:
             pace = HOLD + sum(self.lengths) / SLOWEST
