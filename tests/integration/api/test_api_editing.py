@@ -78,7 +78,6 @@ async def test_what_is_ours_changes_at_once_and_two_do_not_overwrite_each_other(
     assert not any("Dr. X" in row["log"] for row in rows)
 
 
-@pytest.mark.req("API-07")
 async def test_what_objects_say_is_edited_and_every_way_to_see_it_agrees(house: Api) -> None:
     study = a_data_set(AccessionNumber="A1", **JANE)
     uid = study.StudyInstanceUID
