@@ -176,26 +176,31 @@ async def test_two_patients_of_one_study_uid_are_never_on_one_film(desk: PrintDe
     await desk.printer(1, enabled=False)
     rule = PrintRuleSpec.model_validate({"printer": "FILM", "film": {"layout": "2x2"}})
     assert (await desk.ask(put(PRINT_RULES, "films", rule))).outcome == "created"
-    for image, revision in ((first[0], 1), (first[0], 1), (first[0], 2), (last[0], 1)):
-        await desk.publish(
-            StudyCompleted(
-                study_instance_uid=str(image.StudyInstanceUID),
-                revision=revision,
-                series=1,
-                instances=3,
-                modalities=("CR",),
-            )
+    events = [
+        StudyCompleted(
+            study_instance_uid=str(image.StudyInstanceUID),
+            revision=revision,
+            series=1,
+            instances=3,
+            modalities=("CR",),
         )
+        for image, revision in ((first[0], 1), (first[0], 1), (first[0], 2), (last[0], 1))
+    ]
+    for event in events:
+        await desk.publish(event)
     expected = {frozenset(str(one.SOPInstanceUID) for one in some) for some in (first, other, last)}
 
-    async def printed() -> set[frozenset[str]] | None:
-        rows = await desk.prepared.fetch("SELECT sop_instance_uids FROM print.job")
-        found = [frozenset(row["sop_instance_uids"]) for row in rows]
-        assert len(found) == len(set(found))
-        return set(found) if expected & {*found} and frozenset([last_uid]) in found else None
+    async def handled() -> bool:
+        rows = await desk.prepared.fetch(
+            "SELECT FROM print.inbox WHERE message_id = ANY($1)", [one.id for one in events]
+        )
+        return len(rows) == len(events)
 
-    last_uid = str(last[0].SOPInstanceUID)
-    assert await until(printed, limit=30) == expected
+    await until(handled, limit=30)
+    rows = await desk.prepared.fetch("SELECT sop_instance_uids FROM print.job")
+    found = [frozenset(row["sop_instance_uids"]) for row in rows]
+    assert len(found) == len(set(found))
+    assert set(found) == expected
 
 
 @pytest.mark.req("PRN-04")
