@@ -9,8 +9,9 @@ from uuid import UUID, uuid4
 import asyncpg
 import httpx
 import pytest
-from argon2 import PasswordHasher
+from argon2 import PasswordHasher, extract_parameters
 
+from darkroom_api.accounts.passwords import Passwords
 from darkroom_api.accounts.tokens import AccessTokens
 from darkroom_common.postgres.phi import decode_key
 from tests.integration.api.conftest import Api
@@ -72,6 +73,25 @@ async def test_the_first_administrator_signs_in(api: Api) -> None:
         401,
     )
     assert {**one, "request_id": ""} == {**other, "request_id": ""}
+
+
+async def test_a_hash_of_other_costs_is_made_anew_by_whoever_signs_in(api: Api) -> None:
+    user = await add_user(api, "early", "viewer")
+    db = await asyncpg.connect(api.services.superuser_url)
+    try:
+        kept = "SELECT password_hash FROM api.app_user WHERE id = $1"
+        before = await db.fetchval(kept, user)
+        assert (await api.sign_in("early", "wrong")).status_code == 401
+        assert await db.fetchval(kept, user) == before
+        both = await asyncio.gather(*(api.sign_in("early", PASSWORD) for _ in range(2)))
+        assert [one.status_code for one in both] == [200, 200]
+        after = await db.fetchval(kept, user)
+        usual = extract_parameters(Passwords()._dummy)
+        assert extract_parameters(before) != extract_parameters(after) == usual
+        assert (await api.sign_in("early", PASSWORD)).status_code == 200
+        assert await db.fetchval(kept, user) == after
+    finally:
+        await db.close()
 
 
 @pytest.mark.req("API-01")

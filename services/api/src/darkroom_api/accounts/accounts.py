@@ -15,8 +15,8 @@ from darkroom_common.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 USER: Final = """
-    SELECT u.id, u.username, u.full_name, u.email, u.active, u.password_hash, u.created_at,
-        u.last_login_at, u.version, w.roles, w.permissions
+    SELECT u.id, u.username, u.full_name, u.email, u.active, u.password_hash,
+        u.password_changed_at, u.created_at, u.last_login_at, u.version, w.roles, w.permissions
     FROM api.app_user u JOIN api.user_rights w ON w.user_id = u.id
 """
 _HOLD: Final = "SELECT true FROM api.app_user WHERE id = $1 AND active FOR NO KEY UPDATE"

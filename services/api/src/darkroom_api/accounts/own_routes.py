@@ -30,7 +30,7 @@ from darkroom_common.postgres.pool import Connection
 _BASE: Final = "/api/v1/auth"
 _CHANGE: Final = (
     "UPDATE api.app_user SET password_hash = $2, password_changed_at = now(), updated_at = now(),"
-    " version = version + 1 WHERE id = $1 AND password_hash = $3 RETURNING true"
+    " version = version + 1 WHERE id = $1 AND password_changed_at = $3 RETURNING true"
 )
 _KEYS: Final = {"created_at": dt.datetime, "session_id": str}
 _ORDERS: Final = {"-created_at": Order(_KEYS, descending=True), "created_at": Order(_KEYS)}
@@ -137,7 +137,7 @@ async def change_password(request: Request, given: PasswordChange) -> Message:
         raise answers.unfit(*(("body.new_password", fault) for fault in faults))
     password_hash = await parts.accounts.passwords.hash(new)
     async with parts.database.transaction() as db:
-        changed = await db.fetchval(_CHANGE, row["id"], password_hash, row["password_hash"])
+        changed = await db.fetchval(_CHANGE, row["id"], password_hash, row["password_changed_at"])
         if not changed:
             raise answers.invalid_credentials()  # changed by somebody else meanwhile
         await sessions.end_all(db, row["id"], but=here.session_id)

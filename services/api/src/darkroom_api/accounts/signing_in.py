@@ -37,10 +37,11 @@ from darkroom_common.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 _STILL: Final = (
-    "SELECT true FROM api.app_user WHERE id = $1 AND active AND password_hash = $2"
+    "SELECT true FROM api.app_user WHERE id = $1 AND active AND password_changed_at = $2"
     " FOR NO KEY UPDATE"
 )
 """Whoever changes the password, or ends the account, comes before or after a session begins."""
+_HASHED_ANEW: Final = "UPDATE api.app_user SET password_hash = $2 WHERE id = $1"
 
 
 @dataclass(frozen=True)
@@ -123,9 +124,12 @@ async def sign_in(scope: Scope, given: Given, origin: Origin, means: Means) -> S
             await parts.rates.count(Class.LOGIN, origin.address)
         raise await attempt.fail("refused", invalid_credentials())
     device = "" if counted.has_cookie else new_device()
+    anew = await parts.accounts.passwords.hash_anew(user["password_hash"], given.password)
     async with parts.database.transaction() as db:
         refusal = await _refusal(db, attempt, given.code)
         if refusal is None:
+            if anew is not None:
+                await db.execute(_HASHED_ANEW, user["id"], anew)
             known = Origin(origin.address, device or origin.device)
             await succeed(db, counted, user["id"], known)
             session_id, token = await sessions.begin(db, user["id"], means)
@@ -178,7 +182,7 @@ async def _is_right(attempt: _Attempt, password: str) -> bool:
 async def _refusal(db: Connection, attempt: _Attempt, code: str) -> tuple[str, ApiError] | None:
     """Return why somebody with the right password is not let in; a code is taken here."""
     user, second = attempt.user, parts_of(attempt.scope).accounts.second_factor
-    if not await db.fetchval(_STILL, user["id"], user["password_hash"]):
+    if not await db.fetchval(_STILL, user["id"], user["password_changed_at"]):
         return "refused", invalid_credentials()
     if not await second.is_needed(db, user["id"]):
         return None
