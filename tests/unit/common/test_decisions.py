@@ -4,6 +4,7 @@ import asyncio
 import re
 
 import pytest
+from pynetdicom import AllStoragePresentationContexts
 
 from darkroom_common.amqp.gate import LAST_DELAY_OF_FAILURES, WINDOW, Gate
 from darkroom_common.amqp.retry import Dead, Retry, crashed_too_often, decide
@@ -155,7 +156,8 @@ def test_what_is_offered_to_senders() -> None:
     assert "1.2.840.10008.5.1.4.1.1.2" in classes
     assert "1.2.840.10008.5.1.4.1.1.3" in classes  # retired ultrasound multi-frame
     assert "1.2.840.10008.1.20.1" not in classes  # storage commitment is no storage
-    assert len(classes) > 150
+    assert {str(one.abstract_syntax) for one in AllStoragePresentationContexts} <= set(classes)
+    assert len(set(classes)) == len(classes) > 150
     assert "1.2.840.10008.1.2.2" in syntaxes
     assert "1.2.840.10008.1.2.4.201" in syntaxes
     assert {"1.2.840.10008.1.2.4.110", "1.2.840.10008.1.2.8.1"} < set(syntaxes)

@@ -63,7 +63,7 @@ class IngestSettings(Settings):
         default=False, description="refuse UIDs that PS3.5 section 9.1 forbids"
     )
     private_sop_classes: tuple[str, ...] = Field(
-        default=(), description="UIDs of private storage SOP classes to accept, as a JSON list"
+        default=(), description="UIDs of other storage SOP classes to accept, as a JSON list"
     )
     stow_host: str = EVERY_INTERFACE
     stow_port: int = Field(

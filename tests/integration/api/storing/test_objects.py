@@ -328,3 +328,17 @@ async def test_every_transfer_syntax_is_stored_found_and_returned(stow: Stowing)
         head, offset = decode_head(got.content)
         assert head.transfer_syntax_uid == syntax
         assert got.content[offset:] == file[decode_head(file)[1] :], syntax
+
+
+async def test_a_segmentation_as_ohif_sends_it(stow: Stowing) -> None:
+    one = a_data_set(SOPClassUID="1.2.840.10008.5.1.4.1.1.66.7", Modality="SEG")
+    boundary = "a394cee9-eaa0-b16f-090e-7143c0d158dd"
+    head = f"\r\n--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
+    body = (
+        head + a_file(one) + f"\r\n--{boundary}--".encode() + bytes(80)
+    )  # it counts the end twice
+    answer = await stow.send(body, kind=f'multipart/related; type="{DICOM}"; boundary="{boundary}"')
+    assert answer.status_code == 200, answer.text
+    assert await stow.kept(str(one.SOPInstanceUID)) == encode(one)
+    found = await stow.api.client.get("/dicom-web/series", params={"Modality": "SEG"})
+    assert [row["0020000E"]["Value"][0] for row in found.json()] == [str(one.SeriesInstanceUID)]

@@ -15,18 +15,26 @@ _NOT_FOR_DIMSE: Final = frozenset(
         "1.2.840.10008.1.20",  # Papyrus 3 (retired)
     }
 )
+_RECENT: Final = (
+    "1.2.840.10008.5.1.4.1.1.9.100.1",  # Waveform Presentation State Storage
+    "1.2.840.10008.5.1.4.1.1.9.100.2",  # Waveform Acquisition Presentation State Storage
+    "1.2.840.10008.5.1.4.1.1.66.7",  # Label Map Segmentation Storage, which OHIF 3.13 writes
+    "1.2.840.10008.5.1.4.1.1.66.8",  # Height Map Segmentation Storage
+)
+"""Storage SOP classes that pydicom's dictionary may not have yet."""
 _STREAMING: Final = "1.2.840.10008.1.2.7."  # SMPTE ST 2110, real-time video only
 
 
 def storage_sop_classes() -> tuple[str, ...]:
     """Return the UIDs of all storage SOP classes, the retired ones too: archives send them."""
-    return tuple(
+    known = (
         uid
         for uid, (name, kind, *_) in UID_dictionary.items()
         if kind == "SOP Class"
         and "Storage" in name
         and not any(name.startswith(other) for other in _NOT_STORED)
     )
+    return tuple(dict.fromkeys((*known, *_RECENT)))
 
 
 def transfer_syntaxes() -> tuple[str, ...]:
