@@ -1,7 +1,7 @@
 # `make help` lists the targets. CI runs the same ones by .ci/run.
 .DEFAULT_GOAL := help
 .PHONY: help setup run status doctor demo test unit fmt lint type imports check bench bench-api fuzz \
-	chaos chart chart-lint policies images messages traceability iods clean distclean
+	chaos chart chart-lint policies images messages metrics traceability iods clean distclean
 
 BIN := .venv/bin
 WORKERS ?= auto
@@ -59,6 +59,9 @@ iods: ## make the table of IODs that validation reads (libs/common/iods)
 
 messages: setup ## write the messages' schemas and docs/messages.md
 	$(BIN)/python -m darkroom_common.messages.contract docs/messages.md
+
+metrics: setup ## write docs/metrics.md from the table of metrics
+	$(BIN)/python -m darkroom_common.telemetry.metrics.page docs/metrics.md
 
 traceability: setup ## write docs/traceability.md from the tests' marks
 	$(BIN)/python -m tests.support.traceability

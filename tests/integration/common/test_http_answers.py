@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from darkroom_common.telemetry import metrics
+from darkroom_common.telemetry.metrics import common as metrics
 from tests.support.http_line import GET, SLOW, serving
 
 

@@ -2,8 +2,8 @@
 
 from prometheus_client import generate_latest
 
-from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.merged import MergedMetrics, Row, snapshot
+from darkroom_common.telemetry.metrics import ingest as metrics
 
 ROWS: list[Row] = [
     ("darkroom_received_bytes", "darkroom_received_bytes_total", False, (), 5.0),

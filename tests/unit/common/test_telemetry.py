@@ -92,11 +92,11 @@ def test_trace_headers_survive_the_way(tmp_path: Path) -> None:
 
 
 def test_every_metric_has_a_name_and_a_word() -> None:
-    found = [m for m in vars(metrics).values() if hasattr(m, "_documentation")]
-    assert len(found) > 30
-    for metric in found:
-        assert metric._name.startswith("darkroom_")
-        assert metric._documentation.endswith(".")
+    assert len(metrics.rows()) > 90
+    for row in metrics.rows().values():
+        assert row.name.startswith("darkroom_")
+        assert row.text.endswith(".")
+        assert all(label.values or label.bound for label in row.labels), row.name
 
 
 @pytest.mark.req("OBS-06")

@@ -17,7 +17,8 @@ from darkroom_common.errors import Unhealthy
 from darkroom_common.http.exchange import Receive, Scope, Send
 from darkroom_common.http.limits import OF_HEALTH
 from darkroom_common.http.server import HttpServer, listen
-from darkroom_common.telemetry import metrics
+from darkroom_common.telemetry.metrics import Shown
+from darkroom_common.telemetry.metrics import common as metrics
 
 CHECK_LIMIT: Final = 2.0  # seconds
 Check = Callable[[], Awaitable[None]]
@@ -105,10 +106,11 @@ class Health:
                 ready, report = await self.report()
                 status, body = (200 if ready else 503), json.dumps(report).encode()
             case "/metrics" if self.shows_metrics:
+                await self.report()  # what it says of dependencies is of now
                 status, kind, body = (
                     200,
                     CONTENT_TYPE_LATEST.encode(),
-                    generate_latest(self.metrics),
+                    generate_latest(Shown(self.service, self.metrics)),
                 )
         headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -25,9 +25,9 @@ from darkroom_common.health import Health
 from darkroom_common.output import complain
 from darkroom_common.postgres.migrate import migrate
 from darkroom_common.settings import MigrationSettings, Settings
-from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.foreign import asyncio_failed, guarded_process
 from darkroom_common.telemetry.logs import configure_logs, get_logger
+from darkroom_common.telemetry.metrics import common as metrics
 from darkroom_common.telemetry.traces import configure_traces
 
 log = get_logger(__name__)

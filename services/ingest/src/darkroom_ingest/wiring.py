@@ -16,7 +16,8 @@ from darkroom_common.postgres.phi import decode_key
 from darkroom_common.postgres.pool import open_database
 from darkroom_common.service import Service
 from darkroom_common.settings_in_force import tell_settings
-from darkroom_common.telemetry import metrics
+from darkroom_common.telemetry.metrics import common
+from darkroom_common.telemetry.metrics import ingest as metrics
 from darkroom_common.topology import INGEST_REQUESTS
 from darkroom_ingest.answers import Answers
 from darkroom_ingest.door.scp import listen_for_dicom
@@ -120,9 +121,9 @@ async def watch_certificate(tls: TlsServer | None) -> None:
     while True:
         if tls is not None:
             if tls.look():
-                metrics.CERTIFICATE_REFUSED.labels("dicom-tls").inc()
+                common.CERTIFICATE_REFUSED.labels("dicom-tls").inc()
             if tls.expires is not None:
-                metrics.CERTIFICATE_EXPIRES.labels("dicom-tls").set(tls.expires.timestamp())
+                common.CERTIFICATE_EXPIRES.labels("dicom-tls").set(tls.expires.timestamp())
         await asyncio.sleep(MEASURE_SECONDS)
 
 

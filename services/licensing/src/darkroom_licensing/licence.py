@@ -9,8 +9,8 @@ from pydantic import ValidationError
 from darkroom_common.clock import Clock
 from darkroom_common.errors import DarkroomError, Unhealthy
 from darkroom_common.messages.events import LicenceChecked
-from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
+from darkroom_common.telemetry.metrics import licensing as metrics
 from darkroom_licensing import decision
 from darkroom_licensing.calendar import WorkingDays
 from darkroom_licensing.decision import Memory, Standing

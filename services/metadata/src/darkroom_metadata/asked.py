@@ -2,8 +2,6 @@
 
 from typing import Any, Protocol
 
-from prometheus_client import Counter
-
 from darkroom_common.jobs.attempt import Attempt
 from darkroom_common.jobs.kind import JobKind, Phases
 from darkroom_common.jobs.table import JobTable
@@ -41,19 +39,15 @@ class AskedJobs:
     Args:
         name: of the kind and of its table.
         states: made by `phases`.
-        counter: of the states that jobs have entered.
         change: the word for it in the log of changes.
     """
 
-    def __init__(
-        self, outbox: Outbox, name: str, states: Phases, counter: Counter, change: str
-    ) -> None:
+    def __init__(self, outbox: Outbox, name: str, states: Phases, change: str) -> None:
         kind: JobKind[Attempt] = JobKind(
             name=name,
             table=f"index.{name}",
             lane="action",
             phases=states,
-            counter=counter,
             attempt=Attempt,
             change=change,
         )

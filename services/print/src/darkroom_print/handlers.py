@@ -16,7 +16,6 @@ from darkroom_common.postgres.pool import Connection
 from darkroom_common.seal import Seal
 from darkroom_common.specs.films import MAX_IMAGES, FilmImage
 from darkroom_common.specs.printers import PrintRuleSpec
-from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_print.printers.configuration import Configuration, PrintRule
 from darkroom_print.printing.orders import PURPOSE
@@ -63,7 +62,6 @@ class Handlers:
                 made += [request for request in wanted if await self.jobs.add(db, request)]
         for request in made:
             self.wake(request.printer)
-            metrics.JOBS.labels("print").inc()
             log.info("job.accepted", job=request.job_id, printer=request.printer, rule=request.rule)
 
     async def _requests(self, db: Connection, rule: PrintRule, study: str) -> list[PrintFilm]:

@@ -21,6 +21,7 @@ from darkroom_common.postgres.phi import PhiKeys
 from darkroom_common.postgres.pool import Connection, Database
 from darkroom_common.seal import Seal
 from darkroom_common.specs.destinations import Backoff
+from darkroom_common.telemetry.metrics import common as metrics
 from darkroom_print.printing.repository import PrintJobs
 from darkroom_transmit.commitment.repository import CommitmentJobs
 from darkroom_transmit.retrieval.prefetch import prefetch_kind
@@ -172,7 +173,7 @@ class House:
         ]
 
     def counted(self, state: str) -> float:
-        return float(self.table.kind.counter.labels(self.lane, state)._value.get())
+        return float(metrics.JOBS.labels(self.table.kind.name, self.lane, state)._value.get())
 
 
 async def act(house: House, job: str, action: Any) -> Any:

@@ -13,7 +13,7 @@ from darkroom_common.dimse import journal as journals
 from darkroom_common.dimse.journal import AGAIN_SECONDS, Journal, JournalFile, Side, Tally
 from darkroom_common.dimse.wire.command import CommandField
 from darkroom_common.messages.events import AssociationsEnded
-from darkroom_common.telemetry.metrics import AUDIT_LOST
+from darkroom_common.telemetry.metrics.common import AUDIT_LOST
 
 
 class Hands:

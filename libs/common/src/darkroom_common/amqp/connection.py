@@ -15,8 +15,8 @@ from aio_pika.exceptions import AMQPError
 
 from darkroom_common.amqp.broker import BrokerUnavailable
 from darkroom_common.errors import DarkroomError
-from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
+from darkroom_common.telemetry.metrics import common as metrics
 
 log = get_logger(__name__)
 CONNECT_LIMIT: Final = 10.0  # seconds

@@ -31,8 +31,9 @@ from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.messages.base import InvalidMessage, Message
 from darkroom_common.messages.batch import Batch
 from darkroom_common.messages.registry import decode
-from darkroom_common.telemetry import metrics, traces
+from darkroom_common.telemetry import traces
 from darkroom_common.telemetry.logs import get_logger
+from darkroom_common.telemetry.metrics import common as metrics
 from darkroom_common.topology import WorkQueue
 
 log = get_logger(__name__)

@@ -17,7 +17,8 @@ from darkroom_common.amqp.connection import Link, broker_errors, close_quietly
 from darkroom_common.amqp.frames import Outgoing
 from darkroom_common.clock import monotonic
 from darkroom_common.messages.base import Message
-from darkroom_common.telemetry import metrics, traces
+from darkroom_common.telemetry import traces
+from darkroom_common.telemetry.metrics import common as metrics
 from darkroom_common.topology import BOUND, EXCHANGES
 
 PUBLISH_LIMIT: Final = 10.0  # seconds, from the call to the confirm

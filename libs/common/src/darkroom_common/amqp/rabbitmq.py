@@ -26,8 +26,8 @@ from darkroom_common.amqp.retry import ATTEMPT, DEAD_AT, DELIVERY_COUNT, QUEUE, 
 from darkroom_common.clock import monotonic, utc_now
 from darkroom_common.errors import Unhealthy
 from darkroom_common.messages.base import Exchange, Message, Reply, Request
-from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
+from darkroom_common.telemetry.metrics import common as metrics
 from darkroom_common.topology import (
     DEAD_EXCHANGE,
     QUORUM_ARGUMENTS,

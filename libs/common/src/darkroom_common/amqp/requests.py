@@ -19,8 +19,9 @@ from darkroom_common.amqp.retry import TRACE_HEADERS
 from darkroom_common.errors import DependencyUnavailable, PermanentError
 from darkroom_common.messages.base import InvalidMessage, Reply, Request
 from darkroom_common.messages.registry import decode
-from darkroom_common.telemetry import metrics, traces
+from darkroom_common.telemetry import traces
 from darkroom_common.telemetry.logs import get_logger
+from darkroom_common.telemetry.metrics import common as metrics
 from darkroom_common.topology import RequestQueue
 
 log = get_logger(__name__)

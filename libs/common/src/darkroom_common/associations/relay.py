@@ -14,8 +14,8 @@ from darkroom_common.amqp.broker import Broker
 from darkroom_common.dimse.journal import JOURNAL, Journal, JournalFile
 from darkroom_common.errors import TransientError
 from darkroom_common.messages.events import AssociationItem, AssociationsEnded
-from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
+from darkroom_common.telemetry.metrics import common as metrics
 
 log = get_logger(__name__)
 SECONDS: Final = 1.0

@@ -44,8 +44,8 @@ from darkroom_common.dimse.wire.pdu import (
     ProtocolError,
     encode_abort,
 )
-from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
+from darkroom_common.telemetry.metrics import common as metrics
 
 log = get_logger(__name__)
 STRANGERS: Final = 200

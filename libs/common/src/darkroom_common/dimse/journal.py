@@ -22,8 +22,8 @@ from darkroom_common.dimse.wire.command import Command, CommandField
 from darkroom_common.errors import DarkroomError
 from darkroom_common.messages.base import new_message_id
 from darkroom_common.messages.events import AssociationItem
-from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
+from darkroom_common.telemetry.metrics import common as metrics
 
 log = get_logger(__name__)
 MOST_BYTES: Final = 256 << 20

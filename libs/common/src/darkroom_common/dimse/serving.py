@@ -43,8 +43,8 @@ from darkroom_common.dimse.wire.pdu import (
     encode_abort,
     encode_release_response,
 )
-from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
+from darkroom_common.telemetry.metrics import common as metrics
 
 log = get_logger(__name__)
 

@@ -19,8 +19,8 @@ from cryptography import x509
 from darkroom_common.clock import SYSTEM_CLOCK
 from darkroom_common.errors import ConfigurationError
 from darkroom_common.specs.destinations import Tls
-from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
+from darkroom_common.telemetry.metrics import common as metrics
 
 log = get_logger(__name__)
 _CIPHERS: Final = ":".join(  # RFC 9325 section 4.2, and ChaCha20 (RFC 7905)

@@ -19,8 +19,8 @@ from darkroom_common.clock import monotonic
 from darkroom_common.http.door import Door, crowd_of
 from darkroom_common.http.exchange import App, Exchange, answer_of
 from darkroom_common.http.wire import BadRequest, Head, Mark, Reader
-from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
+from darkroom_common.telemetry.metrics import common as metrics
 
 log = get_logger(__name__)
 _READ: Final = 64 * 1024

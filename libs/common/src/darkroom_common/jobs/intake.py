@@ -10,7 +10,6 @@ from darkroom_common.messages.events import CommandRefused
 from darkroom_common.postgres.inbox import Inbox
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Connection, Database
-from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -42,7 +41,6 @@ class Intake:
             await self._refuse(command, str(error))
             return False
         if new:
-            metrics.JOBS.labels(self.inbox.schema).inc()
             log.info("job.accepted", type=command.TYPE, message=command.id)
         return new
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
 from asyncpg import Record as Row
-from prometheus_client import Counter, Gauge
 
 from darkroom_common.jobs.attempt import Attempt, Ending, retry_or_fail
 from darkroom_common.messages.base import Message
@@ -95,10 +94,9 @@ class JobKind(Generic[A]):
     """A kind of job.
 
     Attributes:
-        name: in logs and spans.
+        name: in logs, spans and metrics.
         table: with its schema.
         lane: the column of what jobs queue for: a destination, a printer.
-        counter: of the states that jobs have entered, by lane and state.
         attempt: what a claim makes.
         state, key, tries, attempts: columns; `attempts` is empty where claims are not counted.
         where: SQL that says which rows of the table are jobs of this kind.
@@ -111,7 +109,6 @@ class JobKind(Generic[A]):
         progress: columns that renewals write, with their types.
         actions: what an operator can do: the state after, by action and state before.
         event: makes of a row what is published when it has entered a state; None for nothing.
-        now, oldest: gauges of jobs by lane and state, and of the age of the oldest by lane.
         change: the word for it in the log of changes of its schema.
         removable: SQL that says which of the jobs that have ended may be removed.
         removed_at_once: jobs in one transaction.
@@ -128,7 +125,6 @@ class JobKind(Generic[A]):
     table: str
     lane: str
     phases: Phases
-    counter: Counter
     attempt: type[A]
     state: str = "state"
     key: str = "id"
@@ -144,8 +140,6 @@ class JobKind(Generic[A]):
     progress: Mapping[str, str] = field(default_factory=dict)
     actions: Mapping[tuple[Action, str], str] = field(default_factory=dict)
     event: Callable[[Row], Message] | None = None
-    now: Gauge | None = None
-    oldest: Gauge | None = None
     change: str = "job"
     removable: str = "true"
     removed_at_once: int = 100

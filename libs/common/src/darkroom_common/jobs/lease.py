@@ -6,6 +6,7 @@ clock that is set back nor one that is set forward moves it.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, Generic
 
@@ -18,6 +19,7 @@ from darkroom_common.postgres.pool import CLASHES, Connection, Database
 from darkroom_common.telemetry.logs import get_logger
 
 log = get_logger(__name__)
+COUNT_SECONDS: Final = 30.0
 POLL_SECONDS: Final = 1.0
 _MOST_REMEMBERED: Final = 10_000
 _PATIENCE_SECONDS: Final = 5.0
@@ -165,6 +167,14 @@ class Claims(Generic[A]):
         for attempt in attempts:
             if attempt.id not in ours:
                 attempt.stop("lost")
+
+    async def count(self) -> None:
+        """Set the gauges now and then, until cancelled; those of one lane are its `Lanes`'."""
+        while self.lane is None:
+            with suppress(DependencyUnavailable):  # claims say so
+                async with self.database.acquire() as db:
+                    await self.table.count(db, ())
+            await asyncio.sleep(COUNT_SECONDS)
 
     async def keep(self) -> None:
         """Renew the leases, until cancelled."""

@@ -76,7 +76,7 @@ class Runner(Generic[A]):
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
-            keeping = tasks.create_task(self.claims.keep())
+            beside = [tasks.create_task(one) for one in (self.claims.keep(), self.claims.count())]
             while not self._stop.is_set() or self._busy.total():
                 self._wake.clear()
                 if self.enabled:
@@ -88,7 +88,8 @@ class Runner(Generic[A]):
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self.claims.until_due() or POLL_SECONDS):
                         await self._wake.wait()
-            keeping.cancel()
+            for task in beside:
+                task.cancel()
 
     async def _fill(self, tasks: asyncio.TaskGroup) -> None:
         while not self._stop.is_set() and self._busy.total() < self.at_once:

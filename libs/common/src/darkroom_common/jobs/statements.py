@@ -60,7 +60,7 @@ _LOG: Final = "INSERT INTO {schema}.change (by, action, kind, name) VALUES ($1, 
 _COUNT: Final = (
     "SELECT {lane} AS lane, {state} AS state, count(*) AS jobs,"
     " extract(epoch FROM now() - min(created_at))::double precision AS age"
-    " FROM {table} WHERE {state} IN ({shown}) GROUP BY 1, 2"
+    " FROM {table} WHERE {state} IN ({shown}) AND {where} GROUP BY 1, 2"
 )
 _TAKE_BACK: Final = (
     "UPDATE {table} SET lease_owner = '', lease_until = NULL WHERE {state} IN ({working})"

@@ -17,6 +17,7 @@ from darkroom_common.jobs.statements import Statements
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Connection, after_commit
 from darkroom_common.telemetry import traces
+from darkroom_common.telemetry.metrics import common as metrics
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class JobTable(Generic[A]):
         if kind.event is not None:
             carried = traces.inject() if trace is None else dict(trace)
             await self._outbox.put_traced(db, [(kind.event(row), carried)])
-        after_commit(db, kind.counter.labels(row[kind.lane], row[kind.state]).inc)
+        after_commit(db, metrics.JOBS.labels(kind.name, row[kind.lane], row[kind.state]).inc)
         if kind.entered is not None:
             await kind.entered(db, row)
 
@@ -241,22 +242,19 @@ class JobTable(Generic[A]):
     async def count(self, db: Connection, lanes: Sequence[str]) -> None:
         """Set the gauges of lanes, and of those that there are only jobs of any more."""
         kind = self.kind
-        if kind.now is None:
-            return
         rows = await db.fetch(self._sql.count)
         found = {(row["lane"], row["state"]): row for row in rows}
         self._lanes |= {*lanes, *(of for of, _ in found)}
         for lane in self._lanes:
             for state in kind.phases.shown:
                 row = found.get((lane, state))
-                kind.now.labels(lane, state).set(row["jobs"] if row else 0)
-            if kind.oldest is not None:
-                ages = [
-                    row["age"]
-                    for (of, state), row in found.items()
-                    if of == lane and state not in kind.phases.over
-                ]
-                kind.oldest.labels(lane).set(max(ages, default=0.0))
+                metrics.JOBS_NOW.labels(kind.name, lane, state).set(row["jobs"] if row else 0)
+            ages = [
+                row["age"]
+                for (of, state), row in found.items()
+                if of == lane and state not in kind.phases.over
+            ]
+            metrics.JOBS_OLDEST.labels(kind.name, lane).set(max(ages, default=0.0))
 
     async def remove(self, db: Connection, older_than: timedelta) -> int:
         """Remove some jobs that have ended well or were cancelled so long ago; return how many."""

@@ -15,8 +15,9 @@ from darkroom_common.errors import DependencyUnavailable, TransientError
 from darkroom_common.messages.base import Message
 from darkroom_common.messages.registry import decode
 from darkroom_common.postgres.pool import Connection, Database, after_commit
-from darkroom_common.telemetry import metrics, traces
+from darkroom_common.telemetry import traces
 from darkroom_common.telemetry.logs import get_logger
+from darkroom_common.telemetry.metrics import common as metrics
 
 log = get_logger(__name__)
 BATCH: Final = 100

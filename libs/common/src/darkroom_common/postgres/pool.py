@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import asyncpg
 
 from darkroom_common.errors import DependencyUnavailable, PermanentError, Unhealthy
-from darkroom_common.telemetry import metrics
+from darkroom_common.telemetry.metrics import common as metrics
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -83,6 +83,12 @@ class Unstorable(PermanentError):
     """A value cannot be kept: NUL in a text, a number out of range. Trying again cannot help."""
 
 
+def _measure(name: str, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    idle = pool.get_idle_size()
+    metrics.POOL_SIZE.labels(name, "idle").set(idle)
+    metrics.POOL_SIZE.labels(name, "used").set(pool.get_size() - idle)
+
+
 def after_commit(db: Connection, effect: Callable[[], object]) -> None:
     """Have a function called when the work with a connection of a `Database` has been committed.
 
@@ -114,6 +120,8 @@ class Database:
         self._sizes = {_WORK: size, _PLANNED: max(1, size // 2), _ASIDE: 1}
         self._pools: dict[str, asyncpg.Pool[asyncpg.Record]] = {}
         self._opening = asyncio.Lock()
+        for name, limit in self._sizes.items():
+            metrics.POOL_LIMIT.labels(name).set(limit)
 
     async def _ready(self, name: str) -> "asyncpg.Pool[asyncpg.Record]":
         async with self._opening:
@@ -191,9 +199,7 @@ class Database:
             connection = await pool.acquire(timeout=min(_CONNECT_SECONDS, self._seconds))
             effects = _EFFECTS[id(connection)] = []
             try:
-                if name == _WORK:
-                    metrics.POOL_SIZE.labels("open").set(pool.get_size())
-                    metrics.POOL_SIZE.labels("idle").set(pool.get_idle_size())
+                _measure(name, pool)
                 yield connection
             finally:
                 del _EFFECTS[id(connection)]
@@ -201,6 +207,7 @@ class Database:
                 # that in time: then the connection is dropped.
                 with suppress(TimeoutError):
                     await pool.release(connection, timeout=_RELEASE_SECONDS)
+                _measure(name, pool)
             for effect in effects:
                 effect()
         except _UNSTORABLE as error:

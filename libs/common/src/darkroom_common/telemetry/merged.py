@@ -14,7 +14,6 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
 _OURS: Final = "darkroom_"
-_CREATED: Final = "_created"
 Labels = tuple[tuple[str, str], ...]
 Row = tuple[str, str, bool, Labels, float]
 """Metric, sample, whether it is a gauge, labels, value."""
@@ -27,7 +26,7 @@ def snapshot() -> list[Row]:
         for metric in REGISTRY.collect()
         if metric.name.startswith(_OURS)
         for sample in metric.samples
-        if (value := sample.value) and not sample.name.endswith(_CREATED)
+        if (value := sample.value)
     ]
 
 

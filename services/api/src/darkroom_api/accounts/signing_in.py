@@ -32,8 +32,8 @@ from darkroom_api.http.errors import (
 from darkroom_api.http.parts import parts_of
 from darkroom_api.rates.classes import Class
 from darkroom_common.postgres.pool import Connection
-from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
+from darkroom_common.telemetry.metrics import api as metrics
 
 log = get_logger(__name__)
 _STILL: Final = (

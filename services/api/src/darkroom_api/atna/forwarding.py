@@ -24,8 +24,8 @@ from darkroom_common.clock import monotonic
 from darkroom_common.errors import ConfigurationError, DependencyUnavailable, TransientError
 from darkroom_common.postgres.pool import Connection, Database
 from darkroom_common.seal import Seal
-from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
+from darkroom_common.telemetry.metrics import api as metrics
 
 log = get_logger(__name__)
 SECONDS: Final = 1.0

@@ -18,8 +18,8 @@ from darkroom_api.audit.log import AuditLog
 from darkroom_common.clock import Clock
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.postgres.pool import Connection, Database
-from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
+from darkroom_common.telemetry.metrics import api as metrics
 
 log = get_logger("darkroom.security")
 ROWS: Final = 500

@@ -15,7 +15,7 @@ from darkroom_common.jobs.table import JobTable
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Connection
 from darkroom_common.seal import Seal
-from darkroom_common.telemetry import metrics, traces
+from darkroom_common.telemetry import traces
 
 PHASES: Final = Phases(
     waiting="PENDING",
@@ -68,12 +68,7 @@ class BulkJobs:
     def __init__(self, outbox: Outbox, seal: Seal) -> None:
         self._seal = seal
         self.kind = JobKind(
-            name="bulk",
-            table="api.bulk_change",
-            lane="what",
-            phases=PHASES,
-            counter=metrics.BULK_CHANGES,
-            attempt=Attempt,
+            name="bulk", table="api.bulk_change", lane="what", phases=PHASES, attempt=Attempt
         )
         self.table: JobTable[Attempt] = JobTable(self.kind, outbox)
 

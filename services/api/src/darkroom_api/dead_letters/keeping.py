@@ -20,8 +20,8 @@ from darkroom_common.amqp.rabbitmq import RabbitBroker
 from darkroom_common.clock import utc_now
 from darkroom_common.errors import TransientError
 from darkroom_common.postgres.pool import Connection, Database
-from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
+from darkroom_common.telemetry.metrics import api as metrics
 from darkroom_common.topology import WORK_QUEUES
 
 log = get_logger(__name__)

@@ -16,7 +16,7 @@ from darkroom_common.jobs.kind import JobKind, Phases, Row
 from darkroom_common.jobs.table import JobTable
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Connection
-from darkroom_common.telemetry import metrics, traces
+from darkroom_common.telemetry import traces
 
 PHASES: Final = Phases(
     waiting="PENDING",
@@ -105,7 +105,6 @@ class Exports:
             table="api.export",
             lane="format",
             phases=PHASES,
-            counter=metrics.EXPORTS,
             attempt=Export,
             most=at_once,
             progress={"done": "bigint", "total": "bigint"},

@@ -28,8 +28,9 @@ from darkroom_api.http.errors import (
     too_late,
 )
 from darkroom_common.clock import monotonic
-from darkroom_common.telemetry import metrics, traces
+from darkroom_common.telemetry import traces
 from darkroom_common.telemetry.logs import get_logger
+from darkroom_common.telemetry.metrics import api as metrics
 
 log = get_logger(__name__)
 _tracer = traces.get_tracer(__name__)

@@ -17,7 +17,7 @@ from darkroom_common.messages.base import new_message_id
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Connection
 from darkroom_common.seal import Seal
-from darkroom_common.telemetry import metrics, traces
+from darkroom_common.telemetry import traces
 from darkroom_common.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -77,12 +77,7 @@ class Mail:
         self._seal = seal
         self.enabled = enabled
         self.kind = JobKind(
-            name="mail",
-            table="api.mail",
-            lane="template",
-            phases=PHASES,
-            counter=metrics.MAILS,
-            attempt=Attempt,
+            name="mail", table="api.mail", lane="template", phases=PHASES, attempt=Attempt
         )
         self.table: JobTable[Attempt] = JobTable(self.kind, outbox)
 

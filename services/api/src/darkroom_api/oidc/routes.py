@@ -17,8 +17,8 @@ from darkroom_api.http.errors import ApiError, Code
 from darkroom_api.http.parts import parts_of
 from darkroom_api.oidc.identities import sign_in
 from darkroom_api.oidc.provider import FLOW_SECONDS, Provider, Refused
-from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
+from darkroom_common.telemetry.metrics import api as metrics
 
 log = get_logger(__name__)
 BASE: Final = "/api/v1/auth/oidc"

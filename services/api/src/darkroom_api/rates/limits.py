@@ -13,8 +13,8 @@ from darkroom_api.rates.storage import PostgresStorage, Taken
 from darkroom_api.rates.window import Window
 from darkroom_common.clock import Clock
 from darkroom_common.errors import DependencyUnavailable
-from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
+from darkroom_common.telemetry.metrics import api as metrics
 
 log = get_logger(__name__)
 WAIT_SECONDS: Final = 1.0

@@ -22,8 +22,10 @@ from darkroom_common.dimse.statuses import StoreStatus
 from darkroom_common.objects.quarantine import QuarantineFull
 from darkroom_common.objects.receipt import Receipt
 from darkroom_common.objects.spool import Incoming, Spool, SpoolFailed
-from darkroom_common.telemetry import metrics, traces
+from darkroom_common.telemetry import traces
 from darkroom_common.telemetry.logs import get_logger
+from darkroom_common.telemetry.metrics import common
+from darkroom_common.telemetry.metrics import ingest as metrics
 from darkroom_ingest.receiving.acceptance import (
     TOO_LARGE,
     Offer,
@@ -156,7 +158,7 @@ class Reception:
         self._span.set_attribute("dicom.size", self.size)
         self._span.set_attribute("dicom.status", str(status))
         self._open.close()
-        metrics.STORE_RESPONSES.labels(str(status)).inc()
+        common.STORE_RESPONSES.labels(str(status)).inc()
         metrics.STORE_SECONDS.observe(monotonic() - began)
         return status
 

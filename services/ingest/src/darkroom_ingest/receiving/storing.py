@@ -11,8 +11,8 @@ from darkroom_common.dimse.serving import Answer, Handler, Request
 from darkroom_common.dimse.statuses import StoreStatus
 from darkroom_common.dimse.wire.messages import Sink
 from darkroom_common.dimse.wire.pdu import ProtocolError
-from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
+from darkroom_common.telemetry.metrics import common as metrics
 from darkroom_ingest.receiving.acceptance import Offer
 from darkroom_ingest.receiving.receive import Receiver, Reception
 

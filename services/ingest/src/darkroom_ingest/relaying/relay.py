@@ -20,8 +20,8 @@ from darkroom_common.objects.keys import KeyTemplate
 from darkroom_common.objects.receipt import Receipt
 from darkroom_common.objects.spool import Spool
 from darkroom_common.objects.store import ObjectStore
-from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
+from darkroom_common.telemetry.metrics import ingest as metrics
 
 log = get_logger(__name__)
 BATCH: Final = ITEMS_LIMIT

@@ -9,8 +9,8 @@ import asyncpg
 from darkroom_common.errors import DependencyUnavailable, Unhealthy
 from darkroom_common.postgres.migrate import IncompatibleSchema, require_compatible
 from darkroom_common.postgres.pool import Connection, Database
-from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
+from darkroom_common.telemetry.metrics import ingest as metrics
 from darkroom_ingest.senders.admission import Absence, Policy, Roster
 from darkroom_ingest.senders.repository import CHANNEL, SCHEMA, read_roster
 from darkroom_ingest.senders.roster import NOT_UNDERSTOOD, BrokenRoster, RosterCopy

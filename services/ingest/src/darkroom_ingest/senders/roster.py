@@ -16,8 +16,8 @@ from pydantic import TypeAdapter
 from darkroom_common.dimse.wire.command import CommandField
 from darkroom_common.objects.directory import sync_directory
 from darkroom_common.specs.senders import SenderSpec
-from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
+from darkroom_common.telemetry.metrics import ingest as metrics
 from darkroom_ingest.senders.admission import (
     Absence,
     Caller,

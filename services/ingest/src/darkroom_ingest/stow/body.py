@@ -13,7 +13,7 @@ from darkroom_common.stow.multipart import (
     PartEnds,
     PartLimits,
 )
-from darkroom_common.telemetry import metrics
+from darkroom_common.telemetry.metrics import ingest as metrics
 from darkroom_ingest.stow.described import JSON, XML, DescribedParts
 from darkroom_ingest.stow.parts import DICOM, Intake, ObjectParts, Parts
 

@@ -13,8 +13,9 @@ from darkroom_common.http.limits import Limits
 from darkroom_common.http.wire import BadRequest, Head, Mark, Reader
 from darkroom_common.stow.handover import PATH, PROOF, STUDY, Outcome, Proof
 from darkroom_common.stow.multipart import PartLimits
-from darkroom_common.telemetry import metrics, traces
+from darkroom_common.telemetry import traces
 from darkroom_common.telemetry.logs import get_logger
+from darkroom_common.telemetry.metrics import ingest as metrics
 from darkroom_ingest.receiving.acceptance import admit
 from darkroom_ingest.stow.body import Body, NotTaken
 from darkroom_ingest.stow.parts import Intake

@@ -8,7 +8,7 @@ from darkroom_common.dicom.walk import Unreadable
 from darkroom_common.dimse.statuses import StoreStatus
 from darkroom_common.stow.handover import Item
 from darkroom_common.stow.media import MediaType, parse_media_type
-from darkroom_common.telemetry import metrics
+from darkroom_common.telemetry.metrics import ingest as metrics
 from darkroom_ingest.receiving.acceptance import Offer
 from darkroom_ingest.receiving.receive import Receiver, Reception
 from darkroom_ingest.stow.foreign import ForeignHead, read_head

@@ -14,8 +14,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, SecretStr, Validation
 
 from darkroom_common.clock import Clock
 from darkroom_common.errors import DarkroomError
-from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
+from darkroom_common.telemetry.metrics import licensing as metrics
 from darkroom_licensing.keeping import Kept
 from darkroom_licensing.odoo.faults import KeyRefused, OdooRefused
 from darkroom_licensing.odoo.odoo import Odoo

@@ -7,7 +7,7 @@ from darkroom_common.messages.commands import ResolveConflict
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Connection
 from darkroom_common.specs.conflicts import refusal
-from darkroom_common.telemetry import metrics, traces
+from darkroom_common.telemetry import traces
 from darkroom_metadata.asked import AskedJobs, phases
 
 PHASES: Final = phases("RESOLVING")
@@ -37,7 +37,7 @@ class Resolutions(AskedJobs):
     """Writes the table `resolution`."""
 
     def __init__(self, outbox: Outbox) -> None:
-        super().__init__(outbox, "resolution", PHASES, metrics.RESOLUTIONS, "conflict")
+        super().__init__(outbox, "resolution", PHASES, "conflict")
 
     async def add(self, db: Connection, asked: ResolveConflict) -> bool:
         """Add a job, a failed one for what cannot be done; return whether it is new.

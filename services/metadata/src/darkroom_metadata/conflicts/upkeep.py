@@ -11,8 +11,8 @@ from darkroom_common.messages.events import ConflictKind
 from darkroom_common.objects.store import ObjectStore
 from darkroom_common.postgres.phi import PGP_OPTIONS, PhiKeys
 from darkroom_common.postgres.pool import Database
-from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
+from darkroom_common.telemetry.metrics import metadata as metrics
 from darkroom_metadata.conflicts.objects import Desk, Kept
 
 log = get_logger(__name__)

@@ -7,7 +7,7 @@ from darkroom_common.messages.base import new_message_id
 from darkroom_common.messages.commands import EditStudies
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Connection
-from darkroom_common.telemetry import metrics, traces
+from darkroom_common.telemetry import traces
 from darkroom_metadata.asked import AskedJobs, phases
 
 PHASES: Final = phases("EDITING")
@@ -29,7 +29,7 @@ class Edits(AskedJobs):
     """Writes the table `edit`."""
 
     def __init__(self, outbox: Outbox) -> None:
-        super().__init__(outbox, "edit", PHASES, metrics.EDITS, "edit")
+        super().__init__(outbox, "edit", PHASES, "edit")
 
     async def add(self, db: Connection, asked: EditStudies) -> bool:
         """Add a job; return whether it is new."""

@@ -14,8 +14,8 @@ from darkroom_common.postgres.inbox import Inbox
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import CLASH_ATTEMPTS, Database, is_clash
 from darkroom_common.readers.ingest import CharacterSets, read_character_sets
-from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
+from darkroom_common.telemetry.metrics import metadata as metrics
 from darkroom_metadata.indexing.extract import TEXT_FLAGS, Extracted
 from darkroom_metadata.indexing.item import Item, LostRace
 from darkroom_metadata.indexing.reading import Reading

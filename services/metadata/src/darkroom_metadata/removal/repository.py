@@ -5,7 +5,7 @@ from typing import Final
 from darkroom_common.messages.commands import RemovePart, RemoveStudy
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Connection
-from darkroom_common.telemetry import metrics, traces
+from darkroom_common.telemetry import traces
 from darkroom_metadata.asked import AskedJobs, phases
 
 PHASES: Final = phases("REMOVING")
@@ -20,7 +20,7 @@ class Removals(AskedJobs):
     """Writes the table `removal`."""
 
     def __init__(self, outbox: Outbox) -> None:
-        super().__init__(outbox, "removal", PHASES, metrics.REMOVALS, "removal")
+        super().__init__(outbox, "removal", PHASES, "removal")
 
     async def add(self, db: Connection, asked: RemoveStudy | RemovePart) -> bool:
         """Add a job; return whether it is new."""

@@ -12,8 +12,8 @@ from darkroom_common.messages.base import Message
 from darkroom_common.messages.events import StudyCompleted
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Database
-from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
+from darkroom_common.telemetry.metrics import metadata as metrics
 
 log = get_logger(__name__)
 BATCH: Final = 100

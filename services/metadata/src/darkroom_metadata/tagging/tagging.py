@@ -16,7 +16,6 @@ from darkroom_common.jobs.runner import Runner
 from darkroom_common.jobs.table import JobTable
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import CLASH_ATTEMPTS, Connection, is_clash
-from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_metadata.indexing.repository import lock_studies
 from darkroom_metadata.tagging.writer import TagWriter
@@ -66,7 +65,6 @@ def tag_jobs(outbox: Outbox) -> JobTable[Attempt]:
         table="index.tag_job",
         lane="action",
         phases=PHASES,
-        counter=metrics.TAG_JOBS,
         attempt=Attempt,
         alone=True,
         actions=pausing(PHASES, PAUSED),

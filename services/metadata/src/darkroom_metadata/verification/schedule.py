@@ -9,8 +9,8 @@ from typing import Final
 from darkroom_common.clock import SYSTEM_CLOCK, Clock
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.postgres.pool import Connection, Database
-from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
+from darkroom_common.telemetry.metrics import metadata as metrics
 from darkroom_metadata.verification.ledger import DUE, Ledger
 from darkroom_metadata.verification.verification import Step
 

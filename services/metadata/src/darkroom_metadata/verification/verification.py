@@ -16,8 +16,8 @@ from darkroom_common.dicom.walk import Unreadable
 from darkroom_common.errors import PermanentError, Unhealthy
 from darkroom_common.objects.store import ObjectMissing, ObjectStore, StoreUnavailable
 from darkroom_common.postgres.pool import Connection
-from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
+from darkroom_common.telemetry.metrics import metadata as metrics
 from darkroom_metadata.verification.expected import Run, next_contents, next_rows
 from darkroom_metadata.verification.judgement import (
     LOOK_BYTES,

@@ -8,8 +8,8 @@ from darkroom_common.jobs.attempt import Ending
 from darkroom_common.jobs.lanes import Lanes
 from darkroom_common.jobs.lease import Claims
 from darkroom_common.jobs.runner import Runner
-from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
+from darkroom_common.telemetry.metrics import printing as metrics
 from darkroom_print.composing.composer import ComposingFailed
 from darkroom_print.printers.configuration import Printer
 from darkroom_print.printing.ending import Ended, Lost, Stopping

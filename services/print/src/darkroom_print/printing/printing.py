@@ -16,8 +16,8 @@ from darkroom_common.films.film import Mode
 from darkroom_common.films.profiles import Profile, capabilities
 from darkroom_common.jobs.attempt import Stop
 from darkroom_common.specs.films import FilmOrder
-from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
+from darkroom_common.telemetry.metrics import printing as metrics
 from darkroom_print.composing.bitmap import Film
 from darkroom_print.planning.plan import Plan, of_film, plan
 from darkroom_print.printers.configuration import Printer

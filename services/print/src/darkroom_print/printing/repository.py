@@ -14,7 +14,7 @@ from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Connection
 from darkroom_common.resources.declared import PRINTERS
 from darkroom_common.resources.identity import NOBODY, identity
-from darkroom_common.telemetry import metrics, traces
+from darkroom_common.telemetry import traces
 
 PHASES: Final = Phases(
     waiting="QUEUED",
@@ -73,8 +73,6 @@ class PrintJobs:
             targets="print.printer",
             removed="the printer was removed",
             phases=PHASES,
-            counter=metrics.PRINT_JOBS,
-            now=metrics.PRINT_WAITING,
             attempt=PrintJob,
             alone=True,
             actions=_ACTIONS,

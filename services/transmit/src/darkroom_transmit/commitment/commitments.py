@@ -19,8 +19,8 @@ from darkroom_common.jobs.attempt import Ending
 from darkroom_common.jobs.lease import Claims, Decide
 from darkroom_common.jobs.runner import Runner
 from darkroom_common.postgres.pool import Connection
-from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
+from darkroom_common.telemetry.metrics import transmit as metrics
 from darkroom_transmit.commitment.dimse import Report, ask
 from darkroom_transmit.commitment.repository import (
     PHASES,

@@ -15,7 +15,6 @@ from darkroom_common.jobs.kind import JobKind, Phases, Row
 from darkroom_common.jobs.table import JobTable
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Connection
-from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_transmit.sending.repository import SendJobs
 
@@ -86,7 +85,6 @@ class CommitmentJobs:
             table="transmit.job",
             lane="destination",
             phases=PHASES,
-            counter=metrics.COMMITMENT_JOBS,
             attempt=CommitmentJob,
             state="commitment",
             tries="commitment_tries",

@@ -13,8 +13,8 @@ from darkroom_common.dimse.requestor import Peer, PeerFault
 from darkroom_common.dimse.users.find import Refused
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.messages.base import Reply
-from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
+from darkroom_common.telemetry.metrics import transmit as metrics
 from darkroom_transmit.destinations.configuration import Configuration
 from darkroom_transmit.destinations.destination import Destination
 from darkroom_transmit.sending.sender import DimseSender

@@ -30,8 +30,9 @@ from darkroom_common.resources.identity import NOBODY, identity
 from darkroom_common.resources.resource import NotThere, Unreadable
 from darkroom_common.specs.remote import MOST_MATCHES, RemoteQuery
 from darkroom_common.specs.rules import Prefetch
-from darkroom_common.telemetry import metrics, traces
+from darkroom_common.telemetry import traces
 from darkroom_common.telemetry.logs import get_logger
+from darkroom_common.telemetry.metrics import transmit as metrics
 from darkroom_transmit.destinations.destination import Destination
 from darkroom_transmit.remote.query_keys import study_root_identifier
 from darkroom_transmit.remote.remotes import ANSWER_SECONDS, Busy, Remotes
@@ -99,7 +100,6 @@ def prefetch_kind() -> JobKind[Attempt]:
         table="transmit.prefetch",
         lane="remote",
         phases=PHASES,
-        counter=metrics.PREFETCH_JOBS,
         attempt=Attempt,
         actions=usual_actions(PHASES),
         change="prefetch",

@@ -11,7 +11,7 @@ from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Connection
 from darkroom_common.resources.declared import DESTINATIONS
 from darkroom_common.resources.identity import NOBODY, identity
-from darkroom_common.telemetry import metrics, traces
+from darkroom_common.telemetry import traces
 from darkroom_transmit.retrieval.decision import Order
 from darkroom_transmit.retrieval.dimse import Handle
 
@@ -77,7 +77,6 @@ class RetrieveJobs:
             table="transmit.retrieve",
             lane="remote",
             phases=PHASES,
-            counter=metrics.RETRIEVE_JOBS,
             attempt=RetrieveJob,
             progress=dict.fromkeys(("remaining", "completed", "failed", "warned"), "integer"),
             actions=usual_actions(PHASES),

@@ -16,7 +16,7 @@ from darkroom_common.jobs.attempt import Ending
 from darkroom_common.jobs.lease import Claims
 from darkroom_common.jobs.runner import Runner
 from darkroom_common.resources.resource import NotThere, Unreadable
-from darkroom_common.telemetry import metrics
+from darkroom_common.telemetry.metrics import transmit as metrics
 from darkroom_transmit.destinations.destination import Destination
 from darkroom_transmit.remote.remotes import Remotes
 from darkroom_transmit.retrieval.decision import End, Order, Verdict, judge

@@ -22,8 +22,9 @@ from darkroom_common.postgres.inbox import Inbox
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.phi import PhiKeys
 from darkroom_common.postgres.pool import Connection, Database
-from darkroom_common.telemetry import metrics, traces
+from darkroom_common.telemetry import traces
 from darkroom_common.telemetry.logs import get_logger
+from darkroom_common.telemetry.metrics import transmit as metrics
 from darkroom_transmit.destinations.configuration import Configuration
 from darkroom_transmit.retrieval.prefetch import is_prior, want_priors
 from darkroom_transmit.routing.decision import Decision, Facts, Rule, decide
@@ -279,7 +280,6 @@ class Router:
             ),
             rule=rule.name,
         )
-        metrics.JOBS.labels("transmit").inc()
         metrics.ROUTED.labels(rule.name).inc(len(new))
         log.info(
             "study.routed",

@@ -18,8 +18,9 @@ from darkroom_common.clock import SYSTEM_CLOCK, Clock
 from darkroom_common.dimse.requestor import PeerFault
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.postgres.pool import Database
-from darkroom_common.telemetry import metrics, traces
+from darkroom_common.telemetry import traces
 from darkroom_common.telemetry.logs import get_logger
+from darkroom_common.telemetry.metrics import transmit as metrics
 from darkroom_transmit.destinations.destination import Destination
 from darkroom_transmit.sending.breaker import Breaker, State
 from darkroom_transmit.sending.job import DICOM_PRIORITY, Claimed

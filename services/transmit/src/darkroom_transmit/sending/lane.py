@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.jobs.lanes import Lanes
 from darkroom_common.jobs.lease import POLL_SECONDS, Claims
-from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
+from darkroom_common.telemetry.metrics import transmit as metrics
 from darkroom_transmit.destinations.configuration import Configuration
 from darkroom_transmit.destinations.destination import Destination
 from darkroom_transmit.sending.breaker import Breaker

@@ -15,7 +15,7 @@ from darkroom_common.clock import monotonic
 from darkroom_common.dimse.requestor import Association, Peer, PeerFault, associate
 from darkroom_common.dimse.wire.association_items import Proposal
 from darkroom_common.errors import TransientError
-from darkroom_common.telemetry import metrics
+from darkroom_common.telemetry.metrics import transmit as metrics
 
 LIMIT: Final = 4
 IDLE_SECONDS: Final = 30.0

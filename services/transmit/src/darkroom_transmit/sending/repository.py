@@ -14,7 +14,7 @@ from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Connection
 from darkroom_common.resources.declared import DESTINATIONS
 from darkroom_common.resources.identity import NOBODY, identity
-from darkroom_common.telemetry import metrics, traces
+from darkroom_common.telemetry import traces
 from darkroom_transmit.sending.job import PHASES, RANK_SECONDS, Claimed, Progress, Result
 from darkroom_transmit.sending.outcome import Verdict
 from darkroom_transmit.sending.sources import Item
@@ -116,9 +116,6 @@ class SendJobs:
             target="destination_id",
             targets="transmit.destination",
             phases=PHASES,
-            counter=metrics.TRANSMIT_JOBS,
-            now=metrics.TRANSMIT_WAITING,
-            oldest=metrics.TRANSMIT_OLDEST,
             attempt=Claimed,
             rank=_RANK,
             actions=usual_actions(PHASES),

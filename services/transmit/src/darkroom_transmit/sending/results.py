@@ -10,8 +10,8 @@ from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.jobs.attempt import Ending
 from darkroom_common.jobs.lease import POLL_SECONDS, Claims
 from darkroom_common.postgres.pool import CLASHES, Connection
-from darkroom_common.telemetry import metrics
 from darkroom_common.telemetry.logs import get_logger
+from darkroom_common.telemetry.metrics import transmit as metrics
 from darkroom_transmit.destinations.destination import Destination
 from darkroom_transmit.sending.job import Claimed, Result, conclude
 from darkroom_transmit.sending.outcome import Outcome, Verdict

@@ -1,0 +1,58 @@
+"""What the api shows: requests, people, dead letters, the audit log."""
+
+from typing import Final
+
+from darkroom_common.telemetry.metrics.common import QUEUE
+from darkroom_common.telemetry.metrics.rows import Rows, bounded, one_of
+
+_of: Final = Rows("api")
+_METHOD: Final = one_of(
+    "method", "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "OTHER"
+)
+_ROUTE: Final = bounded("route", "the routes of docs/security.md, without the values of a path")
+
+LOGINS: Final = _of.counter(
+    "darkroom_logins_total",
+    "Attempts to sign in.",
+    one_of("result", "accepted", "refused", "locked", "busy"),
+)
+HTTP_REQUESTS: Final = _of.counter(
+    "darkroom_http_requests_total",
+    "Requests answered.",
+    _METHOD,
+    _ROUTE,
+    bounded("status", "the statuses of HTTP", "[1-5][0-9][0-9]"),
+    classic="http_requests_total",
+)
+HTTP_SECONDS: Final = _of.histogram(
+    "darkroom_http_seconds",
+    "Time to the last byte.",
+    _METHOD,
+    _ROUTE,
+    classic="http_request_duration_seconds",
+)
+DEAD_LETTERS: Final = _of.gauge(
+    "darkroom_dead_letters",
+    "Messages that were given up and wait for an operator; of the database: of all replicas alike.",
+    QUEUE,
+)
+RATE_LIMITED: Final = _of.counter(
+    "darkroom_rate_limited_total",
+    "Requests refused by a rate limit.",
+    bounded("limit", "the limits of docs/rest.md"),
+)
+AUDIT_PENDING_SECONDS: Final = _of.gauge(
+    "darkroom_audit_pending_seconds", "Age of the oldest audit row that is not in the chain yet."
+)
+AUDIT_BROKEN: Final = _of.gauge(
+    "darkroom_audit_broken", "1 when the chain of the audit log lacks a link that it has had."
+)
+ATNA_SENT: Final = _of.counter(
+    "darkroom_atna_sent_total", "Rows of the audit log sent to the audit record repository."
+)
+ATNA_FAILED: Final = _of.counter(
+    "darkroom_atna_failed_total", "Attempts to send them that have failed."
+)
+ATNA_OLDEST_SECONDS: Final = _of.gauge(
+    "darkroom_atna_oldest_seconds", "Age of the oldest part of the audit log that waits for it."
+)

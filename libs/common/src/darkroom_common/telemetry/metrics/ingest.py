@@ -1,0 +1,55 @@
+"""What ingest shows: what comes in, the spool, the volumes."""
+
+from typing import Final
+
+from darkroom_common.telemetry.metrics.rows import Rows, bounded, one_of
+
+_of: Final = Rows("ingest")
+_BYTES: Final = tuple(float(4**n * 1024) for n in range(12))
+_VOLUME: Final = one_of("volume", "spool", "store")
+_REASON: Final = bounded("reason", "the reasons of quarantine of docs/operations.md")
+
+SENDERS: Final = _of.gauge("darkroom_senders_listed", "Calling AEs in the list of senders.")
+SENDERS_NOT_READ: Final = _of.counter(
+    "darkroom_senders_not_read_total",
+    "Failures to read the list of senders: in the database, or its copy beside the spool.",
+    one_of("reason", "away", "schema", "refused", "row", "copy"),
+)
+STOW_OBJECTS: Final = _of.counter(
+    "darkroom_stow_objects_total",
+    "Objects of STOW: stored, or why not.",
+    bounded("outcome", "stored, and the codes of refusals of docs/dicomweb.md"),
+)
+STOW_BYTES: Final = _of.counter("darkroom_stow_bytes_total", "Bytes of bodies of STOW.")
+STOW_UPLOADS: Final = _of.gauge("darkroom_stow_uploads_open", "Bodies of STOW on their way in.")
+STORE_SECONDS: Final = _of.histogram(
+    "darkroom_store_seconds", "From the data set's last byte to the answer."
+)
+RECEIVED_BYTES: Final = _of.counter("darkroom_received_bytes_total", "Bytes of data sets received.")
+OBJECT_BYTES: Final = _of.histogram("darkroom_object_bytes", "Size of one object.", buckets=_BYTES)
+SPOOL_READY: Final = _of.gauge("darkroom_spool_ready", "Receipts that wait for the relay.")
+SPOOL_OLDEST_SECONDS: Final = _of.gauge(
+    "darkroom_spool_oldest_seconds", "Age of the oldest receipt."
+)
+STORAGE_FREE: Final = _of.gauge("darkroom_storage_free_bytes", "Free bytes.", _VOLUME)
+STORAGE_TOTAL: Final = _of.gauge("darkroom_storage_total_bytes", "Size in bytes.", _VOLUME)
+QUARANTINED: Final = _of.counter("darkroom_quarantined_total", "Objects quarantined.", _REASON)
+QUARANTINE_REFUSED: Final = _of.counter(
+    "darkroom_quarantine_refused_total", "Refused objects not kept: quarantine is full.", _REASON
+)
+QUARANTINE_ITEMS: Final = _of.gauge("darkroom_quarantine_items", "Objects in quarantine.")
+QUARANTINE_BYTES: Final = _of.gauge("darkroom_quarantine_bytes", "Bytes in quarantine.")
+ODD_OBJECTS: Final = _of.counter(
+    "darkroom_odd_objects_total",
+    "Objects accepted though the standard forbids it.",
+    bounded("flag", "the flags of docs/operations.md"),
+)
+PREAMBLE_ZEROED: Final = _of.counter(
+    "darkroom_preamble_zeroed_total", "Preambles that were not empty, and are zeroed."
+)
+RELAYED: Final = _of.counter("darkroom_relayed_total", "Receipts stored and published.")
+RELAY_FAILED: Final = _of.counter(
+    "darkroom_relay_failed_total",
+    "Relay attempts failed.",
+    one_of("step", "read", "store", "publish"),
+)
