@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import asyncpg
 
+from darkroom_common.clock import monotonic
 from darkroom_common.errors import DependencyUnavailable, TransientError
 from darkroom_common.index.conflicts import Conflict, read_conflict
 from darkroom_common.index.fields import BY_TAG, Level
@@ -39,9 +40,9 @@ _MOST_PATIENTS: Final = 100
 """Of one study UID that are looked at."""
 SEARCH_SECONDS: Final = 5.0
 """For a statement of a search, its plan included."""
-MANY: Final = 20_000
+MANY: Final = COUNT_CAP
 """Matches that one statement looks at and counts; of more, a page is found sooner by its date."""
-WITHIN: Final = 2_000
+WITHIN: Final = 4_000
 """Of the newest studies, gone through before those that match are looked for in another way."""
 FAR: Final = 1_000
 """Results before a page from which on it is dear to go through all that have no word of it."""
@@ -51,6 +52,9 @@ LISTED_WITHIN: Final = 20_000
 """The same of rows of `index.listing`, which say more sooner."""
 HOP: Final = 10_000
 """Results that are passed over by one statement."""
+_GUESS_SECONDS: Final = 60.0
+_GUESSES: Final = 1_000
+"""That are kept, for the pages of a search and for the searches that everybody makes."""
 _LAST_ROW: Final = 2**63 - 1
 _SERIES: Final = (
     ", e.series_instance_uid, e.modality, e.series_number,"
@@ -94,6 +98,7 @@ class IndexReader:
         self._keys = keys
         self._passphrases = keys.by_id()
         self._blind = blind
+        self._guesses: dict[Query, tuple[float, int]] = {}
 
     async def search(self, query: Query) -> Page:
         """Return one page of results, with the total as far as it is counted.
@@ -104,7 +109,9 @@ class IndexReader:
         if query.limit <= 0:
             return Page([], more=False, total=await self.count(query))
         guess = 0 if query.study_uid else await self.guessed(query)
-        rows, total = await self._page(replace(query, limit=query.limit + 1), guess)
+        rows, total, better = await self._page(replace(query, limit=query.limit + 1), guess)
+        if better > guess:
+            guess = self._keep_guess(query, better)
         more = len(rows) > query.limit
         results = [found_of(query, row) for row in rows[: query.limit]]
         if not more and query.after is None and (results or query.offset == 0):
@@ -115,25 +122,29 @@ class IndexReader:
         last = None if end is None else (end["study_date"], end["study_id"])
         return Page(results, more=more, total=total, guess=max(COUNT_CAP + 1, guess), last=last)
 
-    async def _page(self, query: Query, guess: int) -> tuple[list[asyncpg.Record], int | None]:
-        """Return the rows of a page, and how many match as far as that is known.
+    async def _page(self, query: Query, guess: int) -> tuple[list[asyncpg.Record], int | None, int]:
+        """Return the rows of a page, how many match as far as that is known, and a better guess.
 
         Few matches are found by whatever index knows them, many by going through the newest. Which
         are few is guessed: where that turns out wrong, the other way is gone.
         """
         narrow = Builder(query, keys=self._keys, blind=self._blind).is_narrow
         most = MANY_FAR if query.offset > FAR and not query.is_listed else MANY
-        seldom = guess < most and narrow
-        if seldom and (counted := await self._counted(query, most)) is not None:
-            return counted
+        tried = 0
+        if guess < most and narrow:
+            if (counted := await self._counted(query, most)) is not None:
+                return *counted, guess
+            tried, guess = most, most + 1
         if query.level is Level.STUDY and query.offset <= HOP:
             within = LISTED_WITHIN if query.is_listed else WITHIN
             rows = await self._walked(query, within=within + 2 * query.offset)
             if len(rows) == query.limit:
-                return rows, None
-            if narrow and not seldom and (counted := await self._counted(query, most)) is not None:
-                return counted
-        return await self._walked(query), None
+                return rows, None, guess
+            if narrow and tried < MANY_FAR:
+                if (counted := await self._counted(query, MANY_FAR)) is not None:
+                    return *counted, guess
+                guess = max(guess, MANY_FAR + 1)
+        return await self._walked(query), None, guess
 
     async def _counted(self, query: Query, most: int) -> tuple[list[asyncpg.Record], int] | None:
         """Return a page and the number of all matches; None when these are too many."""
@@ -192,15 +203,25 @@ class IndexReader:
         return found if found <= COUNT_CAP else None
 
     async def guessed(self, query: Query) -> int:
-        """Return how many matches the planner expects; it may be far off.
+        """Return how many matches are expected, by the planner or by searches; it may be far off.
 
         Raises:
             SearchTooLong: see there.
         """
+        kept = self._guesses.get(_apart_from_page(query))
+        if kept is not None and monotonic() - kept[0] < _GUESS_SECONDS:
+            return kept[1]
         sql, values = Builder(query, keys=self._keys, blind=self._blind).matches()
         with _in_time():
             async with self._database.acquire() as db:
-                return await estimate(db, sql, values, seconds=SEARCH_SECONDS)
+                found = await estimate(db, sql, values, seconds=SEARCH_SECONDS)
+        return self._keep_guess(query, found)
+
+    def _keep_guess(self, query: Query, guess: int) -> int:
+        if len(self._guesses) >= _GUESSES:
+            self._guesses.clear()
+        self._guesses[_apart_from_page(query)] = monotonic(), guess
+        return guess
 
     def ids(self, query: Query) -> tuple[str, list[Any]]:
         """Return the statement with the row ids of all studies that match, for `studies_of`."""
@@ -330,6 +351,11 @@ class IndexReader:
                 return await connection.fetch(sql, *values)
         except asyncpg.ExternalRoutineInvocationError as error:
             raise UnreadableRow("a row cannot be decrypted with PHI_KEYS") from error
+
+
+def _apart_from_page(query: Query) -> Query:
+    """Return a query of the same matches, whatever is shown of them."""
+    return replace(query, limit=0, offset=0, after=None, include=frozenset(), tags=())
 
 
 @contextmanager

@@ -134,7 +134,6 @@ class Builder:
             for one in query.listed:
                 values = (statement.bind(*value) for value in one.values)
                 found.append(one.text.format(*values))
-        if query.is_listed:
             found += self._plainly(statement, "x")
         return " AND ".join(found)
 
@@ -326,7 +325,7 @@ class Builder:
         name = statement.bind(of.keyword, "text")
         # A key that is missing is an error, not a row that does not match.
         key = f"coalesce(({keys})[{alias}.phi_key], '')"
-        return f"(pgp_sym_decrypt({alias}.phi, {key})::jsonb -> 'n' ->> {name})"
+        return f"(pgp_sym_decrypt({alias}.phi, {key})::json -> 'n' ->> {name})"
 
     def _text_range(self, statement: Statement, of: Field, low: object, high: object) -> str:
         text = self._text(statement, of)

@@ -174,7 +174,7 @@ async def query_of(asked: StudyFilters, exams: Examinations, database: Database)
         assigned = await exams.physicians_named(db, named)
     if not assigned:
         return None
-    return replace(query, listed=(*query.listed, Also(_ASSIGNED, ((assigned, "bytea[]"),))))
+    return replace(query, listed=(*query.listed, Also(_ASSIGNED, ((tuple(assigned), "bytea[]"),))))
 
 
 def _conditions(asked: StudyFilters) -> tuple[Condition, ...]:
