@@ -117,7 +117,7 @@ class PrintDesk:
 async def open_desk(services: Services) -> AsyncIterator[PrintDesk]:
     """Prepare the database; the test starts print."""
     prepared = await Prepared.make(services.superuser_url, "metadata", "print")
-    services.extra |= {"LEASE_SECONDS": "2"}
+    services.extra |= {"LEASE_SECONDS": "2", "ECHO_SECONDS": "0"}
     services.store.mkdir(exist_ok=True)
     keys = PhiKeys.parse(services.secrets["PHI_KEYS"])
     blind = BlindIndex(decode_key(services.secrets["BLIND_INDEX_KEY"], setting="test"))

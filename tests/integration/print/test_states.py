@@ -10,9 +10,10 @@ from pydicom.dataset import Dataset
 from pynetdicom.dimse_primitives import N_EVENT_REPORT
 from pynetdicom.dsutils import encode
 
-from tests.integration.print.desk import PrintDesk
+from tests.integration.print.desk import PrintDesk, open_desk
 from tests.integration.print.pictures import a_series
 from tests.integration.print.printers import scripted
+from tests.support.services import Services
 from tests.support.waiting import dawdle, nothing_more, until
 
 
@@ -335,3 +336,24 @@ async def test_cancel_and_a_printer_that_is_away(desk: PrintDesk) -> None:
     assert (await desk.act(job_id, "cancel")).outcome == "done"
     assert (await desk.until(job_id, "CANCELLED"))["finished_at"] is not None
     assert (await desk.act(job_id, "confirm")).outcome == "conflict"
+
+
+@pytest.mark.req("TRX-14")
+async def test_a_printer_is_asked_on_a_schedule_and_shown_when_it_is_away(
+    services: Services,
+) -> None:
+    async with open_desk(services) as desk:
+        services.extra |= {"ECHO_SECONDS": "0.3"}
+        await services.start("print")
+
+        async def shows(*wanted: str) -> bool:
+            (row,) = await desk.prepared.fetch(
+                "SELECT echo_state, echo_reason, status FROM print.printer"
+            )
+            return bool(tuple(row) == wanted)
+
+        with scripted() as printer:
+            printer.printer = ("WARNING", "SUPPLY LOW")
+            await desk.printer(printer.port)
+            await until(lambda: shows("UP", "", "WARNING"))
+        await until(lambda: shows("DOWN", "ConnectionRefused", "AWAY"))

@@ -31,7 +31,7 @@ from tests.support.waiting import succeeds, until
 
 LIMIT = 60.0
 QUICK = {"initial_seconds": 0.2, "multiplier": 1.5, "ceiling_seconds": 2.0, "max_attempts": 100}
-SETTINGS = {"LEASE_SECONDS": "2"}
+SETTINGS = {"LEASE_SECONDS": "2", "ECHO_SECONDS": "0"}
 
 
 @dataclass

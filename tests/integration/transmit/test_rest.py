@@ -110,7 +110,7 @@ async def test_what_makes_no_sense_is_refused_with_a_word(both: Both) -> None:
         {"name": "A B"},
         {"port": 0},
         {"ae_title": None},
-        {"max_associations": 9},
+        {"max_associations": 65},
         {"time_zone": "Mars/Base"},
         {"unknown": 1},
     ):

@@ -1,7 +1,7 @@
 """Jobs of transmit as a process: what arrives, what is kept of what does not, what a kill costs."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -307,3 +307,19 @@ async def test_a_clock_that_was_set_back_holds_up_no_job(desk: Desk) -> None:
         peer.script.reject = None
         await desk.services.start("transmit")
         await desk.until(job_id, "SENT")
+
+
+@pytest.mark.req("TRX-14")
+async def test_50_mb_are_sent_within_10_s(
+    desk: Desk, record_property: Callable[[str, object], None]
+) -> None:
+    took: dict[int, float] = {}
+    with ScriptedPeer() as peer:
+        await desk.destination("PACS", peer.port)
+        for size in (5_000_000, 50_000_000):
+            study = await desk.study(1, size=size)
+            job = await desk.until(await desk.send("PACS", study), "SENT")
+            took[size] = (job["finished_at"] - job["created_at"]).total_seconds()
+            record_property(f"seconds of {size} bytes", took[size])
+            assert arrived(peer).items() >= study.digests.items()
+    assert took[50_000_000] < 10

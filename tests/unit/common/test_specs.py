@@ -65,6 +65,8 @@ def test_a_later_word_disables_this_one_and_says_where(resource: Resource[Any]) 
     assert [one.partition(".")[0] for one in unreadable] == [field]
     row: dict[str, Any] = dict.fromkeys(("created_at", "updated_at", "breaker_until", "status_at"))
     row |= dict.fromkeys(("breaker", "breaker_reason", "status", "status_info"), "")
+    row |= dict.fromkeys(("echo_state", "echo_reason"), "") | {"echo_failures": 0}
+    row |= dict.fromkeys(("echo_since", "echo_at", "echo_seconds"))
     row |= {"name": "one", "version": 3, "spec": json.dumps(given)}
     told = shown(row, resource, resource.state)
     assert told[field] == given[field]  # as it is stored

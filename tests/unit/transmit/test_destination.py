@@ -26,7 +26,7 @@ PACS: dict[str, Any] = {"ae_title": "PACS", "host": "127.0.0.1", "port": 104}
         {"port": 0},
         {"ae_title": "SEVENTEEN LETTERS"},
         {"ae_title": "BACK\\SLASH"},
-        {"max_associations": 5},
+        {"max_associations": 65},
         {"time_zone": "Nowhere/At_All"},
         {"backoff": {"initial_seconds": 10, "ceiling_seconds": 5}},
         {"kind": "stow"},

@@ -3,10 +3,10 @@
 import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from functools import partial
 
 from darkroom_common.clock import monotonic
-from darkroom_common.dimse.requestor import Peer, PeerFault
+from darkroom_common.echoes.echo import Echo
+from darkroom_common.echoes.rounds import Rounds
 from darkroom_common.errors import PermanentError
 from darkroom_common.films.profiles import capabilities
 from darkroom_common.jobs.operator import Operator
@@ -20,9 +20,9 @@ from darkroom_print.composing.bitmap import Film
 from darkroom_print.composing.composer import ComposingFailed
 from darkroom_print.planning.plan import of_film, plan
 from darkroom_print.preview import pdf, png
-from darkroom_print.printers.connecting import asked_of, peer_of
+from darkroom_print.printers.asking import Asking
+from darkroom_print.printers.configuration import Printer
 from darkroom_print.printing.orders import as_files, find_pictures, open_order, without_pixels
-from darkroom_print.printing.print_scu import Capabilities, PrintAssociation, PrinterStatus, Refused
 from darkroom_print.printing.printing import digest
 from darkroom_print.printing.workshop import Workshop
 
@@ -38,6 +38,8 @@ class Answers:
     resources: ResourceAnswers
     shop: Workshop
     operator: Operator
+    asking: Asking
+    rounds: Rounds[Printer]
 
     async def __call__(self, message: Request) -> Reply:
         """Do what is asked and say what came of it."""
@@ -66,28 +68,17 @@ class Answers:
 
     async def _ask(self, name: str) -> Reply:
         printer = await self.shop.configuration.printer(name)
-        profile = capabilities(printer.spec)
         began = monotonic()
-        reason, status = "", PrinterStatus("", "")
-        try:
-            peer = peer_of(printer, self.shop.tls)
-            asked = asked_of(profile, colour=profile.colour, annotated=False)
-            loop = asyncio.get_running_loop()
-            status = await loop.run_in_executor(
-                self.shop.threads,
-                partial(_status, peer, asked, silent="no-status" in profile.quirks),
-            )
-        except (PeerFault, Refused) as fault:
-            reason = str(fault)
-        shown = ("AWAY", reason[:200]) if reason else (status.status, status.info)
-        await self.shop.configuration.show_status(name, *shown)
+        status, reason = await self.asking.status(printer)
+        seconds = monotonic() - began
+        await self.rounds.keep(printer, Echo(reason, seconds))
         log.info("printer.asked", printer=name, reason=reason or "well")
         body = {
             "ok": not reason,
             "reason": reason,
             "status": status.status,
             "info": status.info,
-            "seconds": round(monotonic() - began, 4),
+            "seconds": round(seconds, 4),
         }
         return Reply(outcome="done", body=body)
 
@@ -147,12 +138,3 @@ class Answers:
             "warnings": [*without_pixels(order), *told],
         }
         return Reply(outcome="done", body=body)
-
-
-def _status(peer: Peer, asked: Capabilities, *, silent: bool) -> PrinterStatus:
-    """Return the status of a printer; nothing but that it answers when it is not to be asked."""
-    association = PrintAssociation(peer, asked)
-    try:
-        return PrinterStatus("", "") if silent else association.status()
-    finally:
-        association.release()

@@ -6,10 +6,10 @@ from typing import Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from darkroom_common.settings import WorkerSettings
+from darkroom_common.settings import SenderSettings
 
 
-class PrintSettings(WorkerSettings):
+class PrintSettings(SenderSettings):
     """Settings of print."""
 
     store_url: str

@@ -8,6 +8,7 @@ from darkroom_common.amqp.rabbitmq import open_broker
 from darkroom_common.associations.relay import JournalRelay
 from darkroom_common.dimse.journal import keep_journal
 from darkroom_common.dimse.tls import TlsClient
+from darkroom_common.echoes.rounds import AT_ONCE, Rounds
 from darkroom_common.index.compatibility import check_index
 from darkroom_common.jobs.intake import Intake
 from darkroom_common.jobs.operator import Operator
@@ -20,6 +21,7 @@ from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.phi import PhiKeys
 from darkroom_common.postgres.pool import open_database
 from darkroom_common.resources.answers import ResourceAnswers
+from darkroom_common.resources.declared import PRINTERS
 from darkroom_common.seal import Seal
 from darkroom_common.service import Service
 from darkroom_common.settings_in_force import tell_settings
@@ -27,10 +29,11 @@ from darkroom_common.topology import PRINT_JOBS, PRINT_REQUESTS, PRINT_RULES
 from darkroom_print.answers import Answers
 from darkroom_print.composing.composer import open_composers
 from darkroom_print.handlers import Handlers
+from darkroom_print.printers.asking import Asking
 from darkroom_print.printers.configuration import Configuration
 from darkroom_print.printing.lane import printer_lanes
 from darkroom_print.printing.repository import PrintJobs
-from darkroom_print.printing.workshop import Workshop
+from darkroom_print.printing.workshop import ASSOCIATIONS, Workshop
 from darkroom_print.settings import PrintSettings
 from darkroom_print.tidy import PICTURES, PICTURES_SECONDS, old_jobs
 
@@ -82,6 +85,18 @@ async def run(service: Service, settings: PrintSettings) -> None:
             lease_seconds=settings.lease_seconds,
         )
         lanes = printer_lanes(shop)
+        asked = stack.enter_context(ThreadPoolExecutor(AT_ONCE, thread_name_prefix="asked"))
+        asking = Asking(configuration, tls, asked)
+        rounds = Rounds(
+            database,
+            PRINTERS,
+            outbox,
+            configuration.printers,
+            asking,
+            shop.places,
+            lambda _: ASSOCIATIONS,
+            settings.echo_seconds,
+        )
         requests, events = Inbox("print", PRINT_JOBS.name), Inbox("print", PRINT_RULES.name)
         handlers = Handlers(
             Intake(database, requests, outbox), events, jobs, configuration, seal, lanes.wake
@@ -89,7 +104,9 @@ async def run(service: Service, settings: PrintSettings) -> None:
         resources = ResourceAnswers(
             {configuration.printer_table: lanes.reload, configuration.rule_table: lambda: None}
         )
-        answers = Answers(resources, shop, Operator(database, jobs.table, lanes.acted))
+        answers = Answers(
+            resources, shop, Operator(database, jobs.table, lanes.acted), asking, rounds
+        )
         forgotten = old_jobs(jobs, days=settings.job_retention_days)
         await composers.warm()
         async with service.background(
@@ -98,6 +115,7 @@ async def run(service: Service, settings: PrintSettings) -> None:
             broker.consume(PRINT_RULES, handlers.apply_rules),
             broker.answer(PRINT_REQUESTS, answers, concurrency=ASKED_AT_ONCE),
             lanes.run(),
+            rounds.run(),
             tidy(database, inboxes=(requests, events), removals=forgotten),
             tidy(database, removals=(PICTURES,), every_seconds=PICTURES_SECONDS),
             outbox.run(database, broker),

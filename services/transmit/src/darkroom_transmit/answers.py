@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from darkroom_common.clock import monotonic
 from darkroom_common.dimse.requestor import PeerFault
+from darkroom_common.echoes.echo import Echo
+from darkroom_common.echoes.rounds import Rounds
 from darkroom_common.jobs.operator import Operator
 from darkroom_common.messages.base import Reply, Request
 from darkroom_common.messages.requests import ActOnJob, DryRunRules, EchoDestination
@@ -14,6 +16,7 @@ from darkroom_common.resources.resource import Refusal
 from darkroom_common.seal import Seal
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_transmit.destinations.configuration import Configuration
+from darkroom_transmit.destinations.destination import Destination
 from darkroom_transmit.routing.router import Router
 from darkroom_transmit.sending.sender import Sender
 
@@ -31,6 +34,7 @@ class Answers:
     operator: Operator
     seal: Seal
     threads: Executor
+    rounds: Rounds[Destination]
     monotonic: Callable[[], float] = monotonic
 
     async def __call__(self, message: Request) -> Reply:
@@ -66,6 +70,7 @@ class Answers:
         except PeerFault as fault:
             reason, detail = fault.reason, fault.detail
         took = self.monotonic() - began
+        await self.rounds.keep(destination, Echo(reason, took))
         log.info("destination.tested", destination=name, reason=reason or "well")
         told = {"ok": not reason, "reason": reason, "detail": detail, "seconds": round(took, 4)}
         return Reply(outcome="done", body=told)

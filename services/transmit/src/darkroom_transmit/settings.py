@@ -6,11 +6,12 @@ from typing import Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from darkroom_common.settings import EVERY_INTERFACE, WorkerSettings
-from darkroom_transmit.sending.pool import ACQUIRE_SECONDS, IDLE_SECONDS
+from darkroom_common.settings import EVERY_INTERFACE, SenderSettings
+from darkroom_common.specs.destinations import MOST_ASSOCIATIONS
+from darkroom_transmit.sending.pool import ACQUIRE_SECONDS, IDLE_SECONDS, LIMIT
 
 
-class TransmitSettings(WorkerSettings):
+class TransmitSettings(SenderSettings):
     """Settings of transmit."""
 
     store_url: str
@@ -34,6 +35,12 @@ class TransmitSettings(WorkerSettings):
         default=None, description="PEM file, shown to destinations that ask for a certificate"
     )
     dicom_tls_key: Path | None = None
+    pool_size: int = Field(
+        default=LIMIT,
+        ge=1,
+        le=MOST_ASSOCIATIONS,
+        description="associations to one node, in each transfer syntax, that a process has at most",
+    )
     pool_idle_seconds: float = Field(default=IDLE_SECONDS, gt=0)
     pool_acquire_seconds: float = Field(default=ACQUIRE_SECONDS, gt=0)
     commitment_port: int | None = Field(

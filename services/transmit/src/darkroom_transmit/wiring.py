@@ -39,6 +39,7 @@ from darkroom_transmit.commitment.repository import CommitmentJobs
 from darkroom_transmit.conversion.converters import open_converters
 from darkroom_transmit.conversion.preparation import ConvertingPreparer
 from darkroom_transmit.destinations.configuration import Configuration
+from darkroom_transmit.destinations.echoing import open_rounds
 from darkroom_transmit.destinations.from_file import apply_file
 from darkroom_transmit.handlers import Handlers
 from darkroom_transmit.remote.answers import RemoteAnswers
@@ -106,7 +107,7 @@ async def run(service: Service, settings: TransmitSettings) -> None:
         named = replica(database, "transmit", tables, host=settings.replica)
         owner, lease = await stack.enter_async_context(named), settings.lease_seconds
         pool = AssociationPool(
-            idle_seconds=settings.pool_idle_seconds, acquire_seconds=settings.pool_acquire_seconds
+            settings.pool_size, settings.pool_idle_seconds, settings.pool_acquire_seconds
         )
         sender = DimseSender(pool, tls)
         threads = stack.enter_context(ThreadPoolExecutor(ASKED_AT_ONCE, thread_name_prefix="asked"))
@@ -143,18 +144,25 @@ async def run(service: Service, settings: TransmitSettings) -> None:
             lease_seconds=lease,
             sent=commitments.sent,
             show_breaker=configuration.show_breaker,
+            pool_size=settings.pool_size,
         )
         lanes = destination_lanes(configuration, yard)
+        rounds = stack.enter_context(
+            open_rounds(configuration, yard, lanes, outbox, settings.echo_seconds)
+        )
         router = Router(database, configuration, sends, events, outbox, keys, lanes.wake)
         handlers = Handlers(
             Intake(database, requests, outbox), sends, retrieves, lanes.wake, retrievals.runner.wake
         )
+
         resources = ResourceAnswers(
             {configuration.destination_table: lanes.reload, configuration.rule_table: lambda: None},
             seal,
         )
         of_sends = Operator(database, sends.table, lanes.acted)
-        answers = Answers(resources, configuration, senders, router, of_sends, seal, threads)
+        answers = Answers(
+            resources, configuration, senders, router, of_sends, seal, threads, rounds
+        )
         of_retrieves = Operator(
             database, retrieves.table, lambda _, job: retrievals.runner.acted(job)
         )
@@ -168,6 +176,7 @@ async def run(service: Service, settings: TransmitSettings) -> None:
             broker.answer(TRANSMIT_REQUESTS, answers, concurrency=ASKED_AT_ONCE),
             broker.answer(TRANSMIT_REMOTE, asked, concurrency=REMOTE_AT_ONCE),
             run_lanes(lanes, pool),
+            rounds.run(),
             commitments.run(),
             retrievals.run(),
             prefetcher.runner.run(),

@@ -292,6 +292,22 @@ class PrintJobChanged(Event):
     )
 
 
+class NodeStateChanged(Event):
+    """A destination or printer answers the scheduled echo, or does not any more (TRX-14).
+
+    It is down after two in a row that were not answered. Published by its service in the
+    transaction that keeps the state; also when it is known for the first time.
+    """
+
+    TYPE: ClassVar[str] = "node.state.changed.v1"
+
+    kind: Literal["destination", "printer"]
+    name: str = Field(max_length=64)
+    state: Literal["UP", "DOWN"]
+    reason: str = Field(default="", max_length=200, description="why it is down, without PHI")
+    since: AwareDatetime
+
+
 class CommandRefused(Event):
     """A command was taken and will never be carried out, and no job of its owner says so.
 

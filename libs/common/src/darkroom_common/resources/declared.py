@@ -1,7 +1,7 @@
 """Every resource. What a spec, its storage, its messages and its routes are follows from here."""
 
 import datetime as dt
-from typing import Final
+from typing import Final, Literal
 
 from pydantic import BaseModel, Field
 
@@ -13,7 +13,20 @@ from darkroom_common.specs.rules import RuleSpec
 from darkroom_common.specs.senders import SenderSpec
 
 
-class DestinationState(BaseModel):
+class EchoState(BaseModel):
+    """What the scheduled echo has said of a destination or printer (TRX-14)."""
+
+    echo_state: Literal["", "UP", "DOWN"] = Field(
+        description="DOWN since two in a row were not answered; empty: not known, or not asked"
+    )
+    echo_since: dt.datetime | None = Field(description="when it entered this state")
+    echo_at: dt.datetime | None = Field(description="when it was asked last")
+    echo_seconds: float | None = Field(description="that this took")
+    echo_reason: str = Field(description="why the last one was not answered; empty when it was")
+    echo_failures: int = Field(description="in a row")
+
+
+class DestinationState(EchoState):
     """What transmit keeps of a destination beside its spec."""
 
     breaker: str = Field(description="closed: in use; open: given up for a while; half-open")
@@ -21,7 +34,7 @@ class DestinationState(BaseModel):
     breaker_until: dt.datetime | None
 
 
-class PrinterState(BaseModel):
+class PrinterState(EchoState):
     """What print keeps of a printer beside its spec."""
 
     status: str = Field(description="NORMAL, WARNING, FAILURE, AWAY; empty: never asked")

@@ -20,6 +20,7 @@ ConfiguredAe = Annotated[
 """1 to 16 printable characters without backslash, PS3.5 table 6.2-1."""
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._\-]{0,63}$")]
 """The name of a destination or of a rule: it is a part of paths and of labels of metrics."""
+MOST_ASSOCIATIONS: Final = 64
 _HOST: Final = re.compile(r"^[A-Za-z0-9][A-Za-z0-9.\-:_]{0,252}$")
 
 
@@ -94,7 +95,15 @@ class DestinationSpec(ResourceSpec):
     transfer_syntaxes: tuple[Uid, ...] = Field(
         default=(), max_length=64, description="that it takes, the best first; none: as stored"
     )
-    max_associations: int = Field(default=4, ge=1, le=4)
+    max_associations: int = Field(
+        default=4,
+        ge=1,
+        le=MOST_ASSOCIATIONS,
+        description="no more than POOL_SIZE, whatever it says",
+    )
+    echo: StrictBool = Field(
+        default=True, description="ask it every ECHO_SECONDS whether it is there"
+    )
     throttle_bytes_per_second: int | None = Field(default=None, ge=1024)
     windows: tuple[Window, ...] = Field(default=(), max_length=50, description="none: always")
     time_zone: str = Field(default="UTC", max_length=64, description="of the windows, IANA name")

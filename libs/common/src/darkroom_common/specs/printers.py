@@ -2,7 +2,7 @@
 
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StrictBool, StringConstraints, model_validator
 
 from darkroom_common.specs.base import ResourceSpec
 from darkroom_common.specs.destinations import Backoff, ConfiguredAe, Name, Tls
@@ -64,6 +64,9 @@ class PrinterSpec(ResourceSpec):
     annotation_boxes: int | None = Field(default=None, ge=0, le=100)
     presentation_lut: bool | None = None
     quirks: tuple[Quirk, ...] | None = None
+    echo: StrictBool = Field(
+        default=True, description="ask it every ECHO_SECONDS whether it is there"
+    )
     backoff: Backoff = Backoff(initial_seconds=10, max_attempts=10, ceiling_seconds=600)
     connect_seconds: float = Field(default=10.0, gt=0, le=300)
     answer_seconds: float = Field(default=60.0, gt=0, le=3600)

@@ -39,7 +39,7 @@ from darkroom_print.printing.print_scu import (
     Refused,
 )
 from darkroom_print.printing.repository import PrintJob
-from darkroom_print.printing.workshop import Workshop
+from darkroom_print.printing.workshop import ASSOCIATIONS, Workshop
 
 log = get_logger(__name__)
 
@@ -156,22 +156,23 @@ class Printing:
             asyncio.run_coroutine_threadsafe(self._show(status), loop)
 
         peer = peer_of(self.printer, shop.tls)
-        association: PrintAssociation = await self._call(PrintAssociation, peer, asked, heard)
-        self._association = association
-        try:
-            await self._begin(planned, profile, association)
-            yield association
-            await self._leave(profile, association)
-        except (Refused, FormatRefused):
-            await self._leave(profile, association)
-            raise
-        except BaseException:
-            association.abort()
-            raise
-        finally:
-            said = [*self.job.warnings, *association.warnings]
-            self.job.warnings = list(dict.fromkeys(said))[-50:]
-            self._association = None
+        async with shop.places.of(self.printer.name, ASSOCIATIONS):
+            association: PrintAssociation = await self._call(PrintAssociation, peer, asked, heard)
+            self._association = association
+            try:
+                await self._begin(planned, profile, association)
+                yield association
+                await self._leave(profile, association)
+            except (Refused, FormatRefused):
+                await self._leave(profile, association)
+                raise
+            except BaseException:
+                association.abort()
+                raise
+            finally:
+                said = [*self.job.warnings, *association.warnings]
+                self.job.warnings = list(dict.fromkeys(said))[-50:]
+                self._association = None
 
     async def _begin(self, planned: Plan, profile: Profile, association: PrintAssociation) -> None:
         shop = self.shop

@@ -5,6 +5,9 @@ from typing import Final, Literal
 
 THRESHOLD: Final = 3
 """Failures in a row of the association, not of single instances."""
+_UNREACHED: Final = frozenset(
+    {"ConnectionRefused", "ConnectTimeout", "HostUnknown", "HostUnreachable"}
+)
 State = Literal["closed", "open", "half-open"]
 
 
@@ -59,6 +62,14 @@ class Breaker:
         self._probing = False
         if self.failures >= THRESHOLD:
             self._until = now + seconds
+
+    def answered(self, now: float) -> None:
+        """Hear that the peer has answered an echo: what could not reach it may try again now.
+
+        It says nothing of a peer that can be reached and does not take what it is sent.
+        """
+        if self._until is not None and self.reason in _UNREACHED:
+            self._until = min(self._until, now)
 
     def reset(self) -> None:
         """Forget what was learnt: the destination was changed, or an operator acts."""

@@ -16,6 +16,7 @@ from opentelemetry.trace import SpanKind
 from darkroom_common.backoff import delay
 from darkroom_common.clock import SYSTEM_CLOCK, Clock
 from darkroom_common.dimse.requestor import PeerFault
+from darkroom_common.echoes.places import Places
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.postgres.pool import Database
 from darkroom_common.telemetry import traces
@@ -25,7 +26,7 @@ from darkroom_transmit.destinations.destination import Destination
 from darkroom_transmit.sending.breaker import Breaker, State
 from darkroom_transmit.sending.job import DICOM_PRIORITY, Claimed
 from darkroom_transmit.sending.outcome import Outcome, Verdict, without
-from darkroom_transmit.sending.pool import PoolExhausted
+from darkroom_transmit.sending.pool import LIMIT, PoolExhausted
 from darkroom_transmit.sending.repository import SendJobs
 from darkroom_transmit.sending.results import Results
 from darkroom_transmit.sending.sender import FALLBACK_SYNTAXES, Interrupted, Orders, Sender
@@ -57,6 +58,8 @@ class Yard:
         owner: this process.
         lease_seconds: until another process takes over the jobs of one that died.
         sent: is called with the id of each job that is sent.
+        pool_size: that no destination gets more associations than.
+        places: that echoes take, too.
     """
 
     database: Database
@@ -67,8 +70,14 @@ class Yard:
     lease_seconds: float
     sent: Callable[[str], Awaitable[None]]
     show_breaker: Callable[[str, State, str, float], Awaitable[None]]
+    pool_size: int = LIMIT
+    places: Places = field(default_factory=Places)
     clock: Clock = SYSTEM_CLOCK
     chance: Callable[[], float] = random.random
+
+    def at_once(self, destination: Destination) -> int:
+        """Return how many associations a destination gets."""
+        return min(destination.spec.max_associations, self.pool_size)
 
 
 class _Told:
@@ -125,7 +134,7 @@ class Delivery:
         """Make the threads, which start when they are needed."""
         spec = self.destination.spec
         self._threads = ThreadPoolExecutor(
-            spec.max_associations, thread_name_prefix=f"send-{self.destination.name}"
+            self.yard.at_once(self.destination), thread_name_prefix=f"send-{self.destination.name}"
         )
         self._throttle = Throttle(spec.throttle_bytes_per_second)
         self._shown: State | None = None  # another lane may have shown it open

@@ -49,6 +49,7 @@ class Lane:
             one.id,
         )
         self._results = Results(one, yard.jobs, self._claims, yard.sent, yard.chance)
+        self._places = yard.places.of(one.name, yard.at_once(one))
         self._delivery = Delivery(one, yard, self.breaker, self._results, self._wake.set)
 
     def wake(self) -> None:
@@ -62,13 +63,18 @@ class Lane:
         self.breaker.reset()
         self.wake()
 
+    def answered(self) -> None:
+        """Say that the destination has answered an echo."""
+        self.breaker.answered(self.yard.clock.monotonic())
+        self._wake.set()
+
     async def run(self) -> None:
         """Send; when cancelled, finish the objects that are under way and keep their fate."""
         recorder = asyncio.create_task(self._results.record())
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._claims.keep())
-                for _ in range(self.destination.spec.max_associations):
+                for _ in range(self.yard.at_once(self.destination)):
                     tasks.create_task(self._slot())
         finally:
             self._delivery.stop.set()
@@ -107,7 +113,8 @@ class Lane:
                         await self._wake.wait()
                 continue
             try:
-                await self._delivery.send(claimed, batch)
+                async with self._places:
+                    await self._delivery.send(claimed, batch)
             finally:
                 claimed.in_flight -= 1
                 if probe:
@@ -138,13 +145,20 @@ class Lane:
         return best
 
 
-DestinationLanes = Lanes[Destination, Lane]
+class DestinationLanes(Lanes[Destination, Lane]):
+    """The lanes of all destinations."""
+
+    def answered(self, name: str) -> None:
+        """Say that a destination has answered an echo."""
+        lane = self.lanes.get(name)
+        if lane is not None:
+            lane.answered()
 
 
 def destination_lanes(configuration: Configuration, yard: Yard) -> DestinationLanes:
     """Return the lanes of all destinations."""
     wanted = configuration.destinations
-    return Lanes(yard.database, yard.jobs.table, wanted, lambda one: Lane(one, yard))
+    return DestinationLanes(yard.database, yard.jobs.table, wanted, lambda one: Lane(one, yard))
 
 
 async def run_lanes(lanes: DestinationLanes, pool: AssociationPool) -> None:

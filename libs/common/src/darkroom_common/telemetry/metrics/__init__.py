@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 from darkroom_common.telemetry.metrics import (
     api,
     common,
+    echoes,
     ingest,
     licensing,
     metadata,
@@ -25,6 +26,7 @@ __all__ = [
     "Shown",
     "api",
     "common",
+    "echoes",
     "ingest",
     "licensing",
     "metadata",
