@@ -158,7 +158,7 @@ async def open_shelf(root: Path) -> AsyncIterator[Shelf]:
             store=store,
             settings=settings,
             parsing=parsing.Parsing(store, finders, processes=1),
-            rendering=rendering.Rendering(renderers, Cache(1 << 20), processes=1),
-            kept_metadata=Cache(1 << 20),
+            rendering=rendering.Rendering(renderers, Cache("rendered", 1 << 20), processes=1),
+            kept_metadata=Cache("metadata", 1 << 20),
         )
         yield shelf

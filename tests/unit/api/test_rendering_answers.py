@@ -55,7 +55,7 @@ async def client(reader: Reader) -> AsyncIterator[httpx.AsyncClient]:
         await app(scope, receive, send)
 
     async with open_workers("tests.support.failing_renderer", str(2 << 30), processes=1) as workers:
-        rendering: Any = Rendering(workers, Cache(0), processes=1)
+        rendering: Any = Rendering(workers, Cache("rendered", 0), processes=1)
         settings = SimpleNamespace(public_url="http://a")
         app.state.parts = SimpleNamespace(
             reader=reader, rendering=rendering, settings=settings, store=None

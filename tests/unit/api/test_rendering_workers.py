@@ -27,7 +27,7 @@ def an_instance(key: str) -> StoredInstance:
 @pytest.fixture
 async def rendering() -> AsyncIterator[Rendering]:
     async with open_workers("tests.support.failing_renderer", MEMORY, processes=2) as workers:
-        yield Rendering(workers, Cache(10), processes=2, limit=5.0)
+        yield Rendering(workers, Cache("rendered", 10), processes=2, limit=5.0)
 
 
 async def test_a_decoder_that_crashes_costs_its_own_object_alone(rendering: Rendering) -> None:
@@ -69,7 +69,7 @@ async def test_a_decoder_that_is_killed_costs_its_own_object_alone(rendering: Re
 
 async def test_a_decoder_that_hangs_is_replaced() -> None:
     async with open_workers("tests.support.failing_renderer", MEMORY, processes=1) as workers:
-        rendering = Rendering(workers, Cache(0), processes=1, limit=5.0)
+        rendering = Rendering(workers, Cache("rendered", 0), processes=1, limit=5.0)
         await rendering.image(an_instance("good"), PICTURE)  # it has started by now
         rendering.limit = 0.3
         with pytest.raises(DecoderFailed):
@@ -101,7 +101,7 @@ async def test_who_leaves_between_frames_keeps_no_worker(rendering: Rendering) -
 
 
 def test_the_cache_forgets_the_oldest() -> None:
-    cache = Cache(10)
+    cache = Cache("rendered", 10)
     cache.put(b"a", b"12345")
     cache.put(b"b", b"12345")
     assert cache.get(b"a") == b"12345"

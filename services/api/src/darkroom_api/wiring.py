@@ -24,6 +24,7 @@ from darkroom_api.audit.recorder import Recorder
 from darkroom_api.audit.reported import Reported
 from darkroom_api.audit.verification import Verification
 from darkroom_api.dead_letters.keeping import DeadLetters
+from darkroom_api.desk.measures import Measures
 from darkroom_api.dicomweb import metadata
 from darkroom_api.dicomweb.retrieving import parsing
 from darkroom_api.dicomweb.storing.handover import Handover
@@ -178,10 +179,10 @@ async def run(service: Service, settings: ApiSettings) -> None:
                 parsing=parsing.Parsing(store, workers, processes=settings.parse_processes),
                 rendering=rendering.Rendering(
                     renderers,
-                    Cache(settings.render_cache_bytes),
+                    Cache("rendered", settings.render_cache_bytes),
                     processes=settings.render_processes,
                 ),
-                kept_metadata=Cache(metadata.KEPT),
+                kept_metadata=Cache("metadata", metadata.KEPT),
                 validating=validating.Validating(validators),
                 # Half of the pool is for all else: signing in, jobs, the objects of a viewer.
                 searches=Turns(max(1, settings.database_connections // 2), SEARCHES_OF_A_USER),
@@ -221,6 +222,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
                     preparation.then(flow.run),
                     preparation.then(dead_letters.collect),
                     preparation.then(dead_letters.run),
+                    preparation.then(Measures(database, broker).run),
                     preparation.then(chain.run),
                     preparation.then(Witness(database, audit).run),
                     preparation.then(

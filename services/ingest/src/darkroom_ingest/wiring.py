@@ -16,6 +16,7 @@ from darkroom_common.postgres.phi import decode_key
 from darkroom_common.postgres.pool import open_database
 from darkroom_common.service import Service
 from darkroom_common.settings_in_force import tell_settings
+from darkroom_common.telemetry.host import Host
 from darkroom_common.telemetry.metrics import common
 from darkroom_common.telemetry.metrics import ingest as metrics
 from darkroom_common.topology import INGEST_REQUESTS
@@ -76,6 +77,7 @@ async def run(service: Service, settings: IngestSettings) -> None:
             listening.enter_context(stow_listener)
             workers = Workers(settings.processes, listener, tls_listener, stow_listener, relay)
             service.health.metrics = workers.metrics
+            common.ASSOCIATIONS_LIMIT.set(settings.max_associations)
             service.health.add("workers", workers.check)
             async with service.background(
                 tell_settings(service.name, settings, broker),
@@ -135,8 +137,10 @@ async def watch_spool(relay: Relay) -> None:
 
 
 async def measure_volumes(spool: Spool, store: ObjectStore) -> None:
-    """Keep the volume metrics fresh, for ever."""
+    """Keep the metrics of the volumes and of the host fresh, for ever."""
+    host = Host()
     while True:
+        host.look()
         metrics.STORAGE_FREE.labels("spool").set(spool.free_bytes())
         metrics.STORAGE_TOTAL.labels("spool").set(spool.total_bytes())
         aside = await asyncio.to_thread(spool.aside.usage)

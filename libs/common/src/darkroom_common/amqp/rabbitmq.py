@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
+from aio_pika.exceptions import ChannelNotFoundEntity
 
 from darkroom_common.amqp.broker import (
     BatchHandler,
@@ -179,6 +180,11 @@ def _kept(headers: Mapping[str, object]) -> dict[str, Any]:
     return {k: v for k, v in headers.items() if k not in (DELIVERY_COUNT, "x-death")}
 
 
+async def _ready(channel: AbstractChannel, name: str) -> int:
+    state = await channel.declare_queue(name, passive=True)
+    return state.declaration_result.message_count or 0
+
+
 class RabbitBroker:
     """RabbitMQ behind the `Broker` interface."""
 
@@ -326,19 +332,32 @@ class RabbitBroker:
             with broker_errors():
                 async with asyncio.timeout(10):
                     await bind(declared, consumer.queue)
-                    depth = await self.depth(channel, consumer.queue.name)
+                    depth = await _ready(channel, consumer.queue.name)
+            metrics.QUEUE_DEPTH.labels(consumer.queue.name).set(depth)
             silent = monotonic() - consumer.last_delivery
             if depth and consumer.idle and silent > WATCH_SECONDS:
                 metrics.CONSUMER_REBUILT.labels(consumer.queue.name).inc()
                 raise BrokerUnavailable("RabbitMQ: messages wait but none is delivered")
 
-    @staticmethod
-    async def depth(channel: AbstractChannel, name: str) -> int:
-        """Return how many messages are ready in a queue, and say so as a metric."""
-        state = await channel.declare_queue(name, passive=True)
-        count = state.declaration_result.message_count or 0
-        metrics.QUEUE_DEPTH.labels(name).set(count)
-        return count
+    async def depths(self, names: Sequence[str]) -> dict[str, int]:
+        """Return how many messages are ready in each of some queues that are there.
+
+        Raises:
+            BrokerUnavailable: they cannot be asked for now.
+        """
+        found: dict[str, int] = {}
+        channel = await self._consuming.channel()
+        try:
+            for name in names:
+                if channel.is_closed:  # by the broker, about a queue that is not there
+                    channel = await self._consuming.channel()
+                with broker_errors(), suppress(ChannelNotFoundEntity):
+                    async with asyncio.timeout(10):
+                        found[name] = await _ready(channel, name)
+                heed_cancellation()
+        finally:
+            await close_quietly(channel, seconds=2)
+        return found
 
     async def check(self) -> None:
         """Raise `Unhealthy` when no channel can be opened now, or a queue is not consumed."""

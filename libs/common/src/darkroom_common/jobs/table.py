@@ -7,6 +7,7 @@ state is counted when the transaction is committed.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any, Generic
 
 import orjson
@@ -53,6 +54,9 @@ class JobTable(Generic[A]):
             carried = traces.inject() if trace is None else dict(trace)
             await self._outbox.put_traced(db, [(kind.event(row), carried)])
         after_commit(db, metrics.JOBS.labels(kind.name, row[kind.lane], row[kind.state]).inc)
+        if row[kind.state] in kind.phases.ended_well and row["finished_at"] is not None:
+            took = (row["finished_at"] - row["created_at"]).total_seconds()
+            after_commit(db, partial(metrics.JOB_SECONDS.labels(kind.name).observe, took))
         if kind.entered is not None:
             await kind.entered(db, row)
 

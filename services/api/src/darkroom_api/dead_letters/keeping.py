@@ -47,7 +47,9 @@ _REPLAYED: Final = """
         changed_at = now() WHERE id = ANY($1::uuid[])
 """
 _HELD: Final = (
-    "SELECT queue, count(*) AS held FROM api.dead_letter WHERE state = 'HELD' GROUP BY queue"
+    "SELECT queue, count(*) AS held,"
+    " extract(epoch FROM now() - min(died_at))::double precision AS age"
+    " FROM api.dead_letter WHERE state = 'HELD' GROUP BY queue"
 )
 _FORGET: Final = (
     "DELETE FROM api.dead_letter WHERE state IN ('REPLAYED', 'DISCARDED')"
@@ -140,9 +142,11 @@ class DeadLetters:
 
     async def _count(self) -> None:
         async with self.database.acquire() as db:
-            held = {row["queue"]: row["held"] for row in await db.fetch(_HELD)}
+            held = {row["queue"]: row for row in await db.fetch(_HELD)}
         for queue in WORK_QUEUES:
-            metrics.DEAD_LETTERS.labels(queue.name).set(held.get(queue.name, 0))
+            row = held.get(queue.name)
+            metrics.DEAD_LETTERS.labels(queue.name).set(row["held"] if row else 0)
+            metrics.DEAD_LETTERS_OLDEST.labels(queue.name).set(max(0, row["age"]) if row else 0)
 
     async def forget_ended(self) -> None:
         """Drop the rows of letters that were dealt with long ago."""

@@ -2,15 +2,21 @@
 
 from collections import OrderedDict
 
+from darkroom_common.telemetry.metrics import api as metrics
+
 
 class Cache:
     """The answers that were asked for last, up to a number of bytes.
 
     Args:
+        name: in metrics.
         limit: bytes of all answers together; 0 keeps none.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, name: str, limit: int) -> None:
+        self._asked = {
+            outcome: metrics.CACHE_ASKED.labels(name, outcome) for outcome in ("hit", "miss")
+        }
         self._limit = limit
         self._size = 0
         self._kept: OrderedDict[bytes, bytes] = OrderedDict()
@@ -18,6 +24,7 @@ class Cache:
     def get(self, key: bytes) -> bytes | None:
         """Return an answer; None when it is not kept."""
         found = self._kept.get(key)
+        self._asked["miss" if found is None else "hit"].inc()
         if found is not None:
             self._kept.move_to_end(key)
         return found

@@ -8,6 +8,7 @@ from darkroom_common.dimse.serving import Service, Services
 from darkroom_common.dimse.wire.association_items import Role
 from darkroom_common.dimse.wire.command import CommandField
 from darkroom_common.errors import ConfigurationError
+from darkroom_common.telemetry.metrics import common as metrics
 from darkroom_transmit.commitment.dimse import STORAGE_COMMITMENT, Settle, taking_reports
 
 _LIMITS: Final = DoorLimits(associations=20, per_host=10)
@@ -38,4 +39,5 @@ def open_door(host: str, port: int, settle: Settle) -> Door:
         admit=lambda _request, _connection: Admission(),
     )
     door.start()
+    metrics.ASSOCIATIONS_LIMIT.set(_LIMITS.associations)
     return door

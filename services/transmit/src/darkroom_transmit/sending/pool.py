@@ -234,6 +234,8 @@ class AssociationPool:
 
     def _show(self) -> None:
         metrics.TRANSMIT_ASSOCIATIONS.labels("used").set(len(self._lent))
+        metrics.TRANSMIT_ASSOCIATIONS_LIMIT.set(self.limit)
+        metrics.TRANSMIT_ASSOCIATIONS_FULLEST.set(max(self._used.values(), default=0))
         metrics.TRANSMIT_ASSOCIATIONS.labels("idle").set(
             sum(len(idle) for idle in self._idle.values())
         )

@@ -36,6 +36,34 @@ DEAD_LETTERS: Final = _of.gauge(
     "Messages that were given up and wait for an operator; of the database: of all replicas alike.",
     QUEUE,
 )
+DEAD_LETTERS_OLDEST: Final = _of.gauge(
+    "darkroom_dead_letters_oldest_seconds", "Since the oldest of them was given up.", QUEUE
+)
+QUEUE_WAITING: Final = _of.gauge(
+    "darkroom_queue_waiting_seconds",
+    "Since the queue was last seen empty: its oldest message has waited no longer.",
+    QUEUE,
+)
+USERS_ACTIVE: Final = _of.gauge(
+    "darkroom_users_active",
+    "People with a request in the last 15 minutes; of the database: of all replicas alike.",
+    classic="active_users_total",
+)
+SESSIONS: Final = _of.gauge("darkroom_sessions", "Sessions that have not ended.")
+DATABASE_CONNECTIONS: Final = _of.gauge(
+    "darkroom_database_connections", "Connections of the database, by whomever."
+)
+DATABASE_CONNECTIONS_LIMIT: Final = _of.gauge(
+    "darkroom_database_connections_limit", "Connections that the server takes."
+)
+DATABASE_BYTES: Final = _of.gauge("darkroom_database_bytes", "Size of the database.")
+CACHE_ASKED: Final = _of.counter(
+    "darkroom_cache_asked_total",
+    "Questions for an answer that may be kept in memory.",
+    one_of("cache", "rendered", "metadata"),
+    one_of("outcome", "hit", "miss"),
+    classic="cache_hits_total / cache_gets_total",
+)
 RATE_LIMITED: Final = _of.counter(
     "darkroom_rate_limited_total",
     "Requests refused by a rate limit.",

@@ -101,6 +101,12 @@ JOBS_NOW: Final = _jobs.gauge(
 JOBS_OLDEST: Final = _jobs.gauge(
     "darkroom_jobs_oldest_seconds", "Age of the oldest job that has not ended.", *JOB
 )
+JOB_SECONDS: Final = _jobs.histogram(
+    "darkroom_job_seconds",
+    "From when a job was asked for until it ended well.",
+    JOB[0],
+    buckets=(0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0),
+)
 
 # --- DIMSE -----------------------------------------------------------------------------------
 _dimse: Final = Rows("ingest", "transmit")
@@ -112,6 +118,9 @@ ASSOCIATIONS: Final = _dimse.counter(
     one_of("outcome", "accepted", "rejected", "released", "aborted"),
 )
 ASSOCIATIONS_OPEN: Final = _dimse.gauge("darkroom_associations_open", "Associations open now.")
+ASSOCIATIONS_LIMIT: Final = _dimse.gauge(
+    "darkroom_associations_limit", "Associations that may be open at a time."
+)
 TLS_HANDSHAKES: Final = _dimse.counter(
     "darkroom_tls_handshakes_total",
     "TLS handshakes as a server.",

@@ -47,6 +47,27 @@ ODD_OBJECTS: Final = _of.counter(
 PREAMBLE_ZEROED: Final = _of.counter(
     "darkroom_preamble_zeroed_total", "Preambles that were not empty, and are zeroed."
 )
+
+# --- the host, of which ingest tells: each has one, and it holds the volumes ---------------
+HOST_CPU: Final = _of.counter(
+    "darkroom_host_cpu_seconds_total",
+    "Time of all processors of the host, by what they did.",
+    one_of("mode", "user", "system", "iowait", "steal", "idle"),
+)
+HOST_CPUS: Final = _of.gauge("darkroom_host_cpus", "Processors of the host.")
+HOST_MEMORY: Final = _of.gauge(
+    "darkroom_host_memory_bytes", "Memory of the host.", one_of("state", "total", "available")
+)
+HOST_DISK: Final = _of.counter(
+    "darkroom_host_disk_bytes_total",
+    "Bytes that the disks of the host have read and written.",
+    one_of("direction", "read", "written"),
+)
+HOST_NETWORK: Final = _of.counter(
+    "darkroom_host_network_bytes_total",
+    "Bytes on the network, without the loopback; in a container: of its own.",
+    one_of("direction", "received", "sent"),
+)
 RELAYED: Final = _of.counter("darkroom_relayed_total", "Receipts stored and published.")
 RELAY_FAILED: Final = _of.counter(
     "darkroom_relay_failed_total",

@@ -36,6 +36,13 @@ TRANSMIT_OPEN: Final = _of.gauge(
 TRANSMIT_ASSOCIATIONS: Final = _of.gauge(
     "darkroom_transmit_associations", "Associations of ours.", one_of("state", "used", "idle")
 )
+TRANSMIT_ASSOCIATIONS_LIMIT: Final = _of.gauge(
+    "darkroom_transmit_associations_limit", "Associations that one called AE title may have of us."
+)
+TRANSMIT_ASSOCIATIONS_FULLEST: Final = _of.gauge(
+    "darkroom_transmit_associations_fullest",
+    "Associations in use with the called AE title that has most of them.",
+)
 TRANSMIT_POOL_EXHAUSTED: Final = _of.counter(
     "darkroom_transmit_pool_exhausted_total",
     "Waits for an association in vain.",
