@@ -41,6 +41,7 @@ def an_app() -> FastAPI:
             blind=missing,
             audit=missing,
             recorder=missing,
+            reads=missing,
             verification=missing,
         )
     )

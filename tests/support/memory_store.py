@@ -76,6 +76,14 @@ class MemoryStore:
     async def read(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
         return self._content(key)[start : None if length is None else start + length]
 
+    def at_hand(self, key: str, parts: Sequence[tuple[int, int]]) -> list[bytes] | None:
+        if self.away or key not in self._objects:
+            return None
+        data = self._objects[key][0]
+        found = [data[start : start + length] for start, length in parts]
+        whole = all(len(one) == length for one, (_, length) in zip(found, parts, strict=True))
+        return found if whole else None
+
     async def size(self, key: str) -> int:
         return len(self._content(key))
 

@@ -72,6 +72,23 @@ async def test_what_was_put_is_read_whole_and_in_part(bench: Bench) -> None:
             assert b"".join([chunk async for chunk in chunks]) == expected
 
 
+async def test_what_is_in_memory_is_at_hand_and_what_is_not_is_left_to_others(bench: Bench) -> None:
+    await bench.put(key=LONG)
+    assert await bench.store.read("key") == LONG  # so that it is in memory
+    parts = [(5, 7), (len(LONG) - 8, 8), (0, 0)]
+    assert bench.store.at_hand("key", parts) == [LONG[5:12], b"the rest", b""]
+    assert bench.store.at_hand("key", [(len(LONG) - 8, 9)]) is None  # there is less
+    assert bench.store.at_hand("another", [(0, 1)]) is None
+    bench.take_away()
+    assert bench.store.at_hand("key", [(0, 1)]) is None
+
+
+async def test_more_than_fits_is_not_at_hand(tmp_path: Path) -> None:
+    bench = file_system(tmp_path)
+    await bench.put(key=LONG)
+    assert bench.store.at_hand("key", [(0, CHUNK), (0, 1)]) is None
+
+
 async def test_a_parser_moves_about_in_an_object(bench: Bench) -> None:
     await bench.put(key=LONG)
     with bench.store.open_now("key") as file:

@@ -20,7 +20,7 @@ from darkroom_api.audit.chain import Chain, Witness
 from darkroom_api.audit.entries import AuditKeys
 from darkroom_api.audit.expiry import Expiry
 from darkroom_api.audit.log import AuditLog
-from darkroom_api.audit.recorder import Recorder
+from darkroom_api.audit.recorder import ReadRecorder, Recorder
 from darkroom_api.audit.reported import Reported
 from darkroom_api.audit.verification import Verification
 from darkroom_api.dead_letters.keeping import DeadLetters
@@ -111,6 +111,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
         open_provider(settings, Seal(keys), SYSTEM_CLOCK) as provider,
     ):
         audit = AuditLog(audit_keys, Seal(keys), SYSTEM_CLOCK)
+        reads = ReadRecorder(database, audit)
         anchor = None if settings.audit_anchor is None else AnchorFile(settings.audit_anchor)
         chain = Chain(database, audit_keys, SYSTEM_CLOCK, anchor)
         retention = timedelta(days=settings.audit_retention_days)
@@ -174,6 +175,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
                 blind=blind,
                 audit=audit,
                 recorder=Recorder(database, audit),
+                reads=reads,
                 verification=Verification(database, audit_keys, Seal(keys), anchor),
                 handover=Handover(settings.ingest_stow_host, settings.ingest_stow_port, proof),
                 parsing=parsing.Parsing(store, workers, processes=settings.parse_processes),
@@ -220,6 +222,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
                     preparation.then(partial(broker.consume, API_REFUSALS, commands.refuse)),
                     preparation.then(commands.tidy),
                     preparation.then(flow.run),
+                    preparation.then(reads.run),
                     preparation.then(dead_letters.collect),
                     preparation.then(dead_letters.run),
                     preparation.then(Measures(database, broker).run),
@@ -236,6 +239,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
                     *(preparation.then(one.run) for one in forwarding(settings, database, keys)),
                 ):
                     await service.run_until_stopped()
+            await reads.settle()
 
 
 def forwarding(settings: ApiSettings, database: Database, keys: PhiKeys) -> list[Forwarding]:

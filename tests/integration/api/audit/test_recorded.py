@@ -12,7 +12,7 @@ from darkroom_api.audit.actions import Action
 from darkroom_api.audit.entries import Entry
 from darkroom_api.audit.log import AuditLog
 from darkroom_api.audit.recorded import RECORDED
-from darkroom_api.audit.recorder import Recorder
+from darkroom_api.audit.recorder import ReadRecorder, Recorder
 from darkroom_common.clock import SYSTEM_CLOCK
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.postgres.pool import Connection
@@ -20,7 +20,7 @@ from tests.integration.api.audit.conftest import SEAL
 from tests.support.builders import a_data_set
 
 if TYPE_CHECKING:
-    from tests.integration.api.audit.conftest import Desk
+    from tests.integration.api.audit.conftest import Desk, Superuser
     from tests.integration.api.conftest import Api
 
 
@@ -96,7 +96,7 @@ async def test_without_the_database_there_is_no_answer(desk: "Desk") -> None:
     tasks = [asyncio.create_task(recorder.write(Entry(Action.STUDY_READ))) for _ in range(5)]
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert {type(one) for one in results} == {DependencyUnavailable}
-    assert recorder._waiting == []
+    assert recorder._together._waiting == []
     with pytest.raises(DependencyUnavailable):
         await recorder.write(Entry(Action.STUDY_READ))
 
@@ -130,3 +130,38 @@ async def test_a_request_that_repeats_another_has_no_row_of_its_own(api: "Api") 
     assert {answer.status_code for answer in answers} == {202}, answers[0].text
     (row,) = await rows(api, "JOB_CREATE")
     assert row["resource_id"] == answers[2].json()["job_id"]
+
+
+async def test_rows_of_reads_are_durable_soon_and_written_again_when_the_database_lost_them(
+    desk: "Desk", superuser: "Superuser"
+) -> None:
+    reads = ReadRecorder(desk.database, desk.audit)
+    entries = [Entry(Action.DICOMWEB_RETRIEVE, "study", f"1.2.{n}") for n in range(3)]
+    await asyncio.gather(*map(reads.write, entries))
+    async with desk.database.unflushed() as db:
+        assert await db.fetchval("SHOW synchronous_commit") == "off"
+        before = [row["log_id"] for row in await db.fetch("SELECT log_id FROM api.audit_log")]
+    assert len(before) == 3
+    assert not desk.audit.written  # nobody is accused of removing what a crash may still undo
+    for table in ("audit_log", "audit_pending"):
+        await superuser.execute(f"DELETE FROM api.{table} WHERE log_id = $1", before[1])
+    await reads.settle()
+    async with desk.database.acquire() as db:
+        after = await db.fetch("SELECT log_id FROM api.audit_log")
+        pending = await db.fetchval("SELECT count(*) FROM api.audit_pending")
+    assert {row["log_id"] for row in after} == set(before)
+    assert pending == 3
+    assert set(desk.audit.written) == set(before)
+
+
+async def test_what_is_not_durable_yet_is_kept_while_the_database_is_away(desk: "Desk") -> None:
+    reads = ReadRecorder(desk.database, desk.audit)
+    await reads.write(Entry(Action.STUDY_READ))
+    await desk.database.close()
+    url, desk.database._url = desk.database._url, "postgresql://nobody@127.0.0.1:1/nothing"
+    with pytest.raises(DependencyUnavailable):
+        await reads.settle()
+    await desk.database.close()
+    desk.database._url = url
+    await reads.settle()
+    assert len(desk.audit.written) == 1

@@ -33,6 +33,7 @@ from darkroom_common.index.tags.indexed import TAGGED_OF_SERIES, TAGGED_OF_STUDY
 from darkroom_common.postgres.listing import estimate
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys
 from darkroom_common.postgres.pool import Database
+from darkroom_common.together import Together
 
 HEADER_BATCH: Final = 50
 HEADER_READERS: Final = 3
@@ -69,16 +70,31 @@ _PATIENT: Final = (  # study_patient
     "pgp_sym_decrypt_bytea(s.phi, ($1::text[])[s.phi_key]) AS phi, (SELECT count(*)"
     " FROM index.study o WHERE o.patient_id = s.id AND o.status <> 'deleted') AS studies"
 )
-_WHERE_STORED: Final = (
+_STORED: Final = (
     "SELECT i.id, s.study_instance_uid, e.series_instance_uid, i.sop_instance_uid,"
     " i.sop_class_uid, i.transfer_syntax_uid, i.object_key, i.size, i.data_set_offset, i.sha256,"
     " i.pixel_rows, i.pixel_columns, i.bits_allocated, i.number_of_frames, i.xmin::text::bigint"
-    " FROM index.study s JOIN index.series e ON e.study_id = s.id"
+)
+_WHERE_STORED: Final = (
+    f"{_STORED} FROM index.study s JOIN index.series e ON e.study_id = s.id"
     " JOIN index.instance i ON i.series_id = e.id WHERE s.status <> 'deleted'"
 )
 _UIDS: Final = ("s.study_instance_uid", "e.series_instance_uid", "i.sop_instance_uid")
+# By instance_sop_instance_uid_key, one by one: LIMIT keeps the planner from reading the tables.
+_ASKED: Final = (
+    "SELECT found.* FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY"
+    " AS asked (study, series, instance, place) LEFT JOIN LATERAL ("
+)
+_EACH: Final = (
+    " AND i.sop_instance_uid = asked.instance AND e.series_instance_uid = asked.series"
+    " AND s.study_instance_uid = asked.study LIMIT 1) AS found ON true ORDER BY asked.place"
+)
+_EACH_STORED: Final = _ASKED + _WHERE_STORED + _EACH
 _ONE_INSTANCE: Final = _WHERE_STORED + " AND i.sop_instance_uid = $1"
 _STORED_ORDER: Final = " ORDER BY e.series_number, e.id, i.instance_number, i.id"
+
+
+_Uids = tuple[str, str, str]
 
 
 class SearchTooLong(TransientError):
@@ -99,6 +115,7 @@ class IndexReader:
         self._passphrases = keys.by_id()
         self._blind = blind
         self._guesses: dict[Query, tuple[float, int]] = {}
+        self._instances = Together[_Uids, StoredInstance | None](self._each_stored)
 
     async def search(self, query: Query) -> Page:
         """Return one page of results, with the total as far as it is counted.
@@ -269,6 +286,10 @@ class IndexReader:
 
     async def stored(self, *uids: str | None) -> list[StoredInstance]:
         """Return where instances are, in order: of a study, series and instance, None being any."""
+        study, series, instance = (*uids, None, None, None)[:3]
+        if study is not None and series is not None and instance is not None:
+            one = await self._instances.do((study, series, instance))
+            return [] if one is None else [one]
         named = [(column, uid) for column, uid in zip(_UIDS, uids, strict=False) if uid is not None]
         if not named:
             return []
@@ -277,6 +298,11 @@ class IndexReader:
         )
         values = [uid for _, uid in named]
         return [StoredInstance(*row) for row in await self._fetch(sql + _STORED_ORDER, values)]
+
+    async def _each_stored(self, asked: Sequence[_Uids]) -> list[StoredInstance | None]:
+        """Return where single instances are, for all who ask at a time."""
+        rows = await self._fetch(_EACH_STORED, [list(uids) for uids in zip(*asked, strict=True)])
+        return [None if row[0] is None else StoredInstance(*row) for row in rows]
 
     async def instance(self, sop_instance_uid: str) -> StoredInstance | None:
         """Return where an instance is (instance_sop_instance_uid_key); None when it is not."""

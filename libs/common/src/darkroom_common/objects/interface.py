@@ -75,6 +75,17 @@ class ObjectStore(Protocol):
         """
         ...
 
+    def at_hand(self, key: str, parts: Sequence[tuple[int, int]]) -> list[bytes] | None:
+        """Return parts of an object that are in memory, for an event loop: it never waits.
+
+        None says nothing of the object: `read` has to be asked.
+
+        Args:
+            key: of the object.
+            parts: the first byte and the number of bytes of each; `CHUNK` in all at most.
+        """
+        ...
+
     async def size(self, key: str) -> int:
         """Return the size of an object in bytes.
 

@@ -15,6 +15,7 @@ from typing import BinaryIO, Final
 from urllib.parse import unquote, urlsplit
 
 from darkroom_common.errors import ConfigurationError, PermanentError, Unhealthy
+from darkroom_common.objects.cached import CachedReader
 from darkroom_common.objects.directory import sync_directory
 from darkroom_common.objects.interface import (
     Listed,
@@ -47,6 +48,11 @@ class FileSystemStore:
         self._root = root
         self._durable: dict[Path, tuple[int, int]] = {}
         self._lock = threading.Lock()
+        self._cached = CachedReader(CHUNK)
+
+    def at_hand(self, key: str, parts: Sequence[tuple[int, int]]) -> list[bytes] | None:
+        """Return parts of an object that are in the page cache."""
+        return self._cached.read(self._path(key), parts)
 
     def _path(self, key: str) -> Path:
         """Return where an object lives.

@@ -53,9 +53,11 @@ _CLOSE_SECONDS: Final = 5.0
 _WORK: Final = "work"
 _PLANNED: Final = "planned"
 _ASIDE: Final = "aside"
+_UNFLUSHED: Final = "unflushed"
 _SETTINGS: Final = {
+    _UNFLUSHED: {"synchronous_commit": "off"},
     # What is rare and what is common is found in ways of its own, and nobody takes all processors.
-    _PLANNED: {"plan_cache_mode": "force_custom_plan", "max_parallel_workers_per_gather": "0"}
+    _PLANNED: {"plan_cache_mode": "force_custom_plan", "max_parallel_workers_per_gather": "0"},
 }
 CLASHES: Final = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 CLASH_ATTEMPTS: Final = 5
@@ -107,7 +109,8 @@ class Database:
         url: of the database.
         service: names the connections to whoever looks after the database.
         size: connections at a time, and half as many for `planned`. One more is kept for `check`,
-            so that no amount of work makes a service look as if the database were away.
+            so that no amount of work makes a service look as if the database were away, and one
+            for `unflushed` where that is used.
         seconds: for a statement, and to wait for a connection.
     """
 
@@ -117,7 +120,7 @@ class Database:
         self._url = url
         self._service = service
         self._seconds = seconds
-        self._sizes = {_WORK: size, _PLANNED: max(1, size // 2), _ASIDE: 1}
+        self._sizes = {_WORK: size, _PLANNED: max(1, size // 2), _ASIDE: 1, _UNFLUSHED: 1}
         self._pools: dict[str, asyncpg.Pool[asyncpg.Record]] = {}
         self._opening = asyncio.Lock()
         for name, limit in self._sizes.items():
@@ -180,6 +183,18 @@ class Database:
             DependencyUnavailable, Unstorable: as `acquire`.
         """
         async with self._lent(_PLANNED) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def unflushed(self) -> AsyncIterator[Connection]:
+        """Lend the connection whose commits wait for no disk: a crash may undo the last of them.
+
+        A later commit on any other connection makes them durable.
+
+        Raises:
+            DependencyUnavailable, Unstorable: as `acquire`.
+        """
+        async with self._lent(_UNFLUSHED) as connection:
             yield connection
 
     @asynccontextmanager

@@ -63,8 +63,26 @@ class AuditLog:
         Raises:
             DependencyUnavailable: the database is away, or keeps fewer than these.
         """
-        now, current = self._clock.now(), self._keys.current
-        rows = [row_of(entry, now + n * _APART) for n, entry in enumerate(entries)]
+        rows = self.rows(entries)
+        await self.write(db, rows)
+        after_commit(db, lambda: self.remember(rows))
+
+    def rows(self, entries: Sequence[Entry]) -> list[Row]:
+        """Return the rows of what is done now, for `write`."""
+        now = self._clock.now()
+        return [row_of(entry, now + n * _APART) for n, entry in enumerate(entries)]
+
+    def remember(self, rows: Sequence[Row]) -> None:
+        """Keep in mind rows that are committed."""
+        self.written.extend(row.log_id for row in rows)
+
+    async def write(self, db: Connection, rows: Sequence[Row]) -> None:
+        """Write rows that are not there; see `add`, which keeps them in mind besides.
+
+        Raises:
+            DependencyUnavailable: the database is away, or keeps fewer than these.
+        """
+        current = self._keys.current
         for row in rows:
             if row.action in SECURITY:
                 after_commit(db, partial(_tell, row))
@@ -88,8 +106,6 @@ class AuditLog:
         )
         if int(kept.rpartition(" ")[2]) != len(rows):  # somebody's trigger has passed them over
             raise DependencyUnavailable("the audit log does not keep what is written to it")
-        ids = [row.log_id for row in rows]
-        after_commit(db, lambda: self.written.extend(ids))
 
 
 def _tell(row: Row) -> None:

@@ -51,6 +51,10 @@ _ASKED: Final = frozenset(
     }
 )
 """What another service, or another archive, does before there is an answer."""
+_READ: Final = frozenset(
+    {Action.DICOMWEB_RETRIEVE, Action.DICOMWEB_SEARCH, Action.STUDY_READ, Action.STUDY_SEARCH}
+)
+"""What changes nothing: its rows need not be durable before the answer."""
 _UIDS: Final = frozenset({"study", "series", "instance"})
 _NAMING: Final = frozenset(
     {"study", "series", "instance", "frames", "name", "job", "step", "conflict", "film"}
@@ -145,8 +149,11 @@ async def recording(scope: Scope, path: str, send: Send) -> Send:
     what = RECORDED.get((scope["method"], path))
     if what is None:
         return send
+    parts = parts_of(scope)
     if what.action in _ASKED:
-        await parts_of(scope).recorder.write(_entry(scope, path, what, None, ""))
+        await parts.recorder.write(_entry(scope, path, what, None, ""))
+
+    recorder = parts.reads if what.action in _READ else parts.recorder
 
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -155,7 +162,7 @@ async def recording(scope: Scope, path: str, send: Send) -> Send:
             made = headers.get("location", "").rpartition("/")[2]
             if status >= _FAILED or _KEPT not in scope:
                 row = _entry(scope, path, what, status, made)
-                await parts_of(scope).recorder.write(row)
+                await recorder.write(row)
         await send(message)
 
     return sending

@@ -1,17 +1,30 @@
-"""Rows of what only reads, or is done by another service: written before the answer goes out.
+"""Rows of what only reads, or is done by another service: committed before the answer goes out.
 
-Requests that come at once share a transaction: whoever is first writes for all that wait. Who gets
-an answer has a row, or the answer is that the database is away.
+Requests that come at once share a transaction. Who gets an answer has a row, or the answer is that
+the database is away. For a row of what only reads the answer does not wait for the disk of the
+database: what is not durable yet is kept in mind here, and written again when the database has lost
+it, so that a crash of the database alone, or of this process alone, loses none (docs/adr/0017).
 """
 
 import asyncio
+from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
-from darkroom_api.audit.entries import Entry
+from darkroom_api.audit.entries import Entry, Row
 from darkroom_api.audit.log import AuditLog
-from darkroom_common.postgres.pool import Database
+from darkroom_common.errors import DependencyUnavailable
+from darkroom_common.postgres.pool import Connection, Database
+from darkroom_common.telemetry.logs import get_logger
+from darkroom_common.together import Together
 
-AT_ONCE: Final = 500
+log = get_logger(__name__)
+SETTLE_SECONDS: Final = 0.05
+"""From a commit to the one that makes it durable."""
+AGAIN_SECONDS: Final = 1.0
+_FLUSH: Final = "SELECT pg_logical_emit_message(true, 'darkroom.audit', '')"
+"""Nothing, in a transaction that is committed durably, and with it all that were before."""
+_THERE: Final = "SELECT log_id FROM api.audit_log WHERE log_id = ANY($1)"  # audit_log_pkey
 
 
 class Recorder:
@@ -25,43 +38,77 @@ class Recorder:
     def __init__(self, database: Database, audit: AuditLog) -> None:
         self._database = database
         self._audit = audit
-        self._waiting: list[tuple[Entry, asyncio.Future[None]]] = []
-        self._lock = asyncio.Lock()
+        self._together = Together[Entry, None](self._keep)
 
     async def write(self, entry: Entry) -> None:
-        """Return when the row is durable.
+        """Return when the row is kept.
 
         Raises:
             DependencyUnavailable: the database is away.
         """
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        mine = (entry, done)
-        self._waiting.append(mine)
-        try:
-            while not done.done():
-                async with self._lock:
-                    if not done.done():
-                        await self._write_some()
-            done.result()
-        finally:
-            if mine in self._waiting:
-                self._waiting.remove(mine)
+        await self._together.do(entry)
 
-    async def _write_some(self) -> None:
-        some, self._waiting = self._waiting[:AT_ONCE], self._waiting[AT_ONCE:]
-        try:
-            async with self._database.acquire() as db:  # one statement: all of them or none
-                await self._audit.add(db, [entry for entry, _ in some])
-        except asyncio.CancelledError:  # of the one who writes: the others still want theirs
-            self._waiting[:0] = [one for one in some if not one[1].done()]
-            raise
-        except BaseException as error:
-            for _, done in some:
-                if not done.done():
-                    done.set_exception(error)
-                    done.exception()  # whoever has gone does not look at it
-            raise
-        else:
-            for _, done in some:
-                if not done.done():
-                    done.set_result(None)
+    async def _keep(self, entries: Sequence[Entry]) -> list[None]:
+        async with self._database.acquire() as db:  # one statement: all of them or none
+            await self._audit.add(db, entries)
+        return [None for _ in entries]
+
+
+class ReadRecorder(Recorder):
+    """A `Recorder` whose rows are durable moments after `write` has returned.
+
+    Args:
+        database: of the api.
+        audit: takes the rows.
+    """
+
+    def __init__(self, database: Database, audit: AuditLog) -> None:
+        super().__init__(database, audit)
+        self._unsure: deque[Row] = deque()
+        self._news = asyncio.Event()
+
+    async def _keep(self, entries: Sequence[Entry]) -> list[None]:
+        rows = self._audit.rows(entries)
+        async with self._database.unflushed() as db:
+            await self._audit.write(db, rows)
+        self._unsure.extend(rows)
+        self._news.set()
+        return [None for _ in entries]
+
+    async def run(self) -> None:
+        """Make durable what was written, again and again; cancel to stop."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            await asyncio.sleep(SETTLE_SECONDS)
+            try:
+                await self.settle()
+            except DependencyUnavailable as error:
+                log.warning("audit.unsettled", rows=len(self._unsure), reason=str(error))
+                self._news.set()
+                await asyncio.sleep(AGAIN_SECONDS)
+
+    async def settle(self) -> None:
+        """Make durable what was written until now, also what the database has lost meanwhile.
+
+        Raises:
+            DependencyUnavailable: the database is away; all of it is still kept in mind.
+        """
+        rows = list(self._unsure)
+        if not rows:
+            return
+        async with self._database.transaction() as db:
+            await db.execute(_FLUSH)
+            lost = await self._lost(db, rows)
+            if lost:
+                log.warning("audit.written_again", rows=len(lost))
+                await self._audit.write(db, lost)
+        self._audit.remember(rows)
+        for _ in rows:
+            self._unsure.popleft()
+
+    @staticmethod
+    async def _lost(db: Connection, rows: Sequence[Row]) -> list[Row]:
+        found = await db.fetch(_THERE, [row.log_id for row in rows])
+        there = {row["log_id"] for row in found}
+        return [row for row in rows if row.log_id not in there]

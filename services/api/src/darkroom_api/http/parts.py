@@ -12,7 +12,7 @@ from darkroom_api.accounts.accounts import Accounts
 from darkroom_api.accounts.guard import Guard
 from darkroom_api.accounts.tokens import AccessTokens
 from darkroom_api.audit.log import AuditLog
-from darkroom_api.audit.recorder import Recorder
+from darkroom_api.audit.recorder import ReadRecorder, Recorder
 from darkroom_api.audit.verification import Verification
 from darkroom_api.dead_letters.keeping import DeadLetters
 from darkroom_api.dicomweb.retrieving.parsing import Parsing
@@ -55,6 +55,7 @@ class Parts:
     blind: BlindIndex
     audit: AuditLog
     recorder: Recorder
+    reads: ReadRecorder
     verification: Verification
     parsing: Parsing
     handover: Handover

@@ -43,7 +43,7 @@ async def show_study(
     uid = meant.study_instance_uid
     shown, version = await detail(parts, uid)
     if parts.settings.ff_audit_enabled:
-        await parts.recorder.write(entry(request.scope, Action.STUDY_READ, "study", uid))
+        await parts.reads.write(entry(request.scope, Action.STUDY_READ, "study", uid))
     return unless_known(answer(shown.model_dump(), version=version), if_none_match)
 
 

@@ -74,6 +74,30 @@ def read_now(store: ObjectStore, pieces: Sequence[Piece]) -> list[bytes]:
     return found
 
 
+def read_at_hand(store: ObjectStore, pieces: Sequence[Piece]) -> list[bytes] | None:
+    """Return pieces without waiting for the store, or None when that cannot be done."""
+    found: list[bytes] = []
+    for piece in pieces:
+        if isinstance(piece, bytes):
+            found.append(piece)
+            continue
+        data = store.at_hand(piece.key, [(piece.start, piece.length)])
+        if data is None:
+            return None
+        found += data
+    return found
+
+
+async def read_pieces(store: ObjectStore, pieces: Sequence[Piece]) -> list[bytes]:
+    """Read pieces, `CHUNK` bytes of objects at most, in a thread if they have to be waited for.
+
+    Raises:
+        ObjectMissing, StoreUnavailable: see `read_now`.
+    """
+    found = read_at_hand(store, pieces)
+    return await asyncio.to_thread(read_now, store, pieces) if found is None else found
+
+
 def _read(file: int, one: Extent) -> bytes:
     data = os.pread(file, one.length, one.start)
     while 0 < len(data) < one.length and (
@@ -111,23 +135,30 @@ async def chunks_of(store: ObjectStore, pieces: Sequence[Piece]) -> AsyncIterato
     Raises:
         ObjectMissing, StoreUnavailable: see `read_now`.
     """
-    coming: asyncio.Task[list[bytes]] | None = None
+    coming: asyncio.Task[list[bytes]] | list[bytes] | None = None
     try:
         for batch in batches(pieces):
-            task = asyncio.create_task(asyncio.to_thread(read_now, store, batch))
-            if coming is not None:
-                before, coming = coming, task
-                for data in await before:
+            before, coming = coming, read_at_hand(store, batch)
+            if coming is None:
+                coming = asyncio.create_task(asyncio.to_thread(read_now, store, batch))
+            if before is not None:
+                for data in await _read_ahead(before):
                     yield data
-            coming = task
         if coming is not None:
-            for data in await coming:
+            for data in await _read_ahead(coming):
                 yield data
     finally:
-        if coming is not None and not coming.done():
+        if isinstance(coming, asyncio.Task) and not coming.done():
             coming.cancel()
             with suppress(asyncio.CancelledError, Exception):
                 await coming
+
+
+async def _read_ahead(coming: asyncio.Task[list[bytes]] | list[bytes]) -> list[bytes]:
+    if isinstance(coming, asyncio.Task):
+        return await coming
+    await asyncio.sleep(0)  # others have their turn, however fast the client is
+    return coming
 
 
 async def digest_of(store: ObjectStore, pieces: Sequence[Piece], algorithm: str) -> bytes:

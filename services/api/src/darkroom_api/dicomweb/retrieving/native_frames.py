@@ -38,13 +38,17 @@ class Expected:
     count: int
     heads: tuple[bytes, ...]
 
+    @property
+    def before(self) -> tuple[int, int]:
+        """Where what stands before it is: the first byte and the number of bytes."""
+        length = len(self.heads[0])
+        return self.start - length, length
+
     def stands_in(self, file: BinaryIO) -> bool:
         """Tell whether an object has it."""
-        for head in self.heads:
-            file.seek(self.start - len(head))
-            if file.read(len(head)) == head:
-                return True
-        return False
+        first, length = self.before
+        file.seek(first)
+        return file.read(length) in self.heads
 
 
 def expected(one: StoredInstance) -> Iterator[Expected]:

@@ -9,8 +9,8 @@ from typing import Any, Final
 import orjson
 
 from darkroom_api.dicomweb.retrieving import worker
-from darkroom_api.dicomweb.retrieving.composite import Extent, Piece, length_of, read_now
-from darkroom_api.dicomweb.retrieving.native_frames import expected
+from darkroom_api.dicomweb.retrieving.composite import Extent, Piece, length_of, read_pieces
+from darkroom_api.dicomweb.retrieving.native_frames import Expected, expected
 from darkroom_api.dicomweb.retrieving.pixels import NoSuchFrame, chosen_of
 from darkroom_api.http.errors import decoder_failed
 from darkroom_common.dicom.syntaxes import NATIVE
@@ -121,8 +121,8 @@ class Parsing:
         """
         asked = None if numbers is None else list(numbers)
         if one.transfer_syntax_uid in NATIVE:
-            at_hand = await asyncio.to_thread(_at_hand, self._store, one, numbers)
-            return at_hand or await self._find(one, {"frames": asked})
+            found = await self._native(one, numbers)
+            return found or await self._find(one, {"frames": asked})
         every = self._known.get(one.object_key)
         if every is None:
             found = await self._find(one, {"frames": None})
@@ -133,6 +133,29 @@ class Parsing:
             self._remember(one.object_key, every)
         chosen = [every[number] for number in chosen_of(numbers, len(every))]
         return Found([length_of(pieces) for pieces in chosen], chosen)
+
+    async def _native(self, one: StoredInstance, numbers: Sequence[int] | None) -> Found | None:
+        """Return native frames that are where the index has them expected; few are read at once.
+
+        Raises:
+            NoSuchFrame: there are fewer.
+            ObjectMissing, StoreUnavailable: as the store.
+        """
+        key, likely = one.object_key, list(expected(one))
+        if not likely:
+            return None
+        found = next((each for each in likely if _stands_at_hand(self._store, key, each)), None)
+        if found is None:
+            found = await asyncio.to_thread(_standing, self._store, key, likely)
+        if found is None:
+            return None
+        pieces: list[Piece] = [
+            Extent(key, found.start + number * found.frame, found.frame)
+            for number in chosen_of(numbers, found.count)
+        ]
+        if len(pieces) * found.frame <= CHUNK:
+            pieces = list(await read_pieces(self._store, pieces))
+        return Found([found.frame] * len(pieces), [[piece] for piece in pieces])
 
     def _remember(self, key: str, every: Sequence[Sequence[Piece]]) -> None:
         if key not in self._known:
@@ -204,29 +227,19 @@ def _fault(word: str) -> Exception:
     return Unparsable("the object does not have it, or cannot be read")
 
 
-def _at_hand(
-    store: ObjectStore, one: StoredInstance, numbers: Sequence[int] | None
-) -> Found | None:
-    """Return native frames that are where the index has them expected; few bytes are read at once.
+def _stands_at_hand(store: ObjectStore, key: str, pixels: Expected) -> bool:
+    found = store.at_hand(key, [pixels.before])
+    return found is not None and found[0] in pixels.heads
+
+
+def _standing(store: ObjectStore, key: str, likely: Sequence[Expected]) -> Expected | None:
+    """Return what an object has of that which is likely, for a thread.
 
     Raises:
-        NoSuchFrame: there are fewer.
         ObjectMissing, StoreUnavailable: as the store.
     """
-    likely = list(expected(one))
-    if not likely:
-        return None
     try:
-        with store.open_now(one.object_key) as file:
-            found = next((pixels for pixels in likely if pixels.stands_in(file)), None)
+        with store.open_now(key) as file:
+            return next((pixels for pixels in likely if pixels.stands_in(file)), None)
     except OSError as error:
         raise StoreUnavailable(f"object store: {error.strerror}") from error
-    if found is None:
-        return None
-    chosen = chosen_of(numbers, found.count)
-    pieces: list[Piece] = [
-        Extent(one.object_key, found.start + number * found.frame, found.frame) for number in chosen
-    ]
-    if len(pieces) * found.frame <= CHUNK:
-        pieces = list(read_now(store, pieces))
-    return Found([found.frame] * len(pieces), [[piece] for piece in pieces])

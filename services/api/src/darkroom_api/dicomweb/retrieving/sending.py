@@ -1,6 +1,5 @@
 """Answers with bodies that are known: conditional requests, ranges, digests, HEAD."""
 
-import asyncio
 import base64
 import hashlib
 import re
@@ -18,7 +17,7 @@ from darkroom_api.dicomweb.retrieving.composite import (
     digest_of,
     length_of,
     part_of,
-    read_now,
+    read_pieces,
 )
 from darkroom_api.edge.head import is_head
 from darkroom_api.edge.ranges import Range, content_range, ranges_of
@@ -135,7 +134,7 @@ async def send_pieces(
         return Whole(ready, status, headers)
     store = parts_of(request.scope).store
     if length <= CHUNK:
-        return Whole(await asyncio.to_thread(read_now, store, pieces), status, headers)
+        return Whole(await read_pieces(store, pieces), status, headers)
     return StreamingResponse(await begin(chunks_of(store, pieces)), status, headers)
 
 
