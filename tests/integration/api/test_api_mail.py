@@ -8,7 +8,7 @@ import aio_pika
 import pytest
 
 from darkroom_common.messages.base import Event, new_message_id
-from darkroom_common.messages.events import PrintJobChanged, TransmitJobChanged
+from darkroom_common.messages.events import JobChanged, PrintJobChanged, TransmitJobChanged
 from darkroom_local.engines.ports import free_port
 from tests.integration.api.conftest import Api, running_api
 from tests.integration.api.people import signed_in
@@ -101,6 +101,41 @@ async def test_an_export_that_is_ready_is_told_to_its_owner(
     assert f"/api/v1/exports/{job}/download" in message.get_content().replace("=\n", "")
     rows = await sql(clinic, "SELECT id, tries, state FROM api.mail")
     assert [message["Message-ID"]] == [f"<{row['id']}@clinic.example>" for row in rows]
+
+
+@pytest.mark.req("TRX-16")
+async def test_an_export_that_fails_is_told_to_operators(clinic: Api, server: MailServer) -> None:
+    await server.start()
+    answer = await clinic.client.post("/api/v1/studies/export", json={"format": "csv"})
+    broken = new_message_id()
+    await sql(
+        clinic,
+        "INSERT INTO api.export (id, user_id, requested_by, format, columns, filters, shared,"
+        " fingerprint) SELECT $2, user_id, requested_by, format, columns, 'broken', shared,"
+        " fingerprint FROM api.export WHERE id = $1",
+        answer.json()["job_id"],
+        broken,
+    )
+    await publish(
+        clinic,
+        JobChanged(
+            kind="retrieve", job_id="a" * 32, lane="FAR", state="FAILED", reason="NotAuthorised"
+        ),
+        JobChanged(kind="retrieve", job_id="b" * 32, lane="FAR", state="DONE"),
+    )
+    await until(lambda: put(clinic, 2))
+    await sql(clinic, "UPDATE api.mail SET next_at = now()")
+    await until(lambda: len(server.taken) == 2, limit=20)
+    said = {one["Subject"]: one.get_content().replace("=\n", "") for one in server.taken}
+    assert {one["To"] for one in server.taken} == {OPERATOR}
+    assert f"/api/v1/exports/{broken}/status" in said["1 job failed: csv"]
+    assert "cannot be opened with PHI_KEYS" in said["1 job failed: csv"]
+    assert f"/api/v1/retrieve/jobs/{'a' * 32}" in said["1 job failed: FAR"]
+
+
+async def put(api: Api, count: int) -> bool:
+    (row,) = await sql(api, "SELECT count(*) FROM api.mail WHERE template = 'job_failed'")
+    return bool(row[0] == count)
 
 
 async def test_one_that_may_have_arrived_comes_again_as_the_same(

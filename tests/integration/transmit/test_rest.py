@@ -1,5 +1,6 @@
 """Destinations, rules and jobs by REST, with api and transmit as processes."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ import pytest
 
 from darkroom_local.engines.ports import LOOPBACK, free_port
 from tests.integration.api.conftest import Api, running_api
+from tests.integration.api.test_api_licence import tell
 from tests.integration.transmit.desk import QUICK, Desk, open_desk
 from tests.support.scripted_peer import Script, ScriptedPeer
 from tests.support.services import Services
@@ -215,3 +217,23 @@ async def test_rules_are_explained_and_then_send(both: Both) -> None:
         await call("GET", "/rules/ct-first", 404)
     log = both.desk.services.running["transmit"].log.read_text()
     assert "Thorax" not in log
+
+
+@pytest.mark.req("LIC-04")
+async def test_of_several_at_the_same_moment_no_more_are_added_than_the_licence_is_for(
+    both: Both,
+) -> None:
+    limits = {"destinations": 2}
+    await tell(both.api, state="valid", entitlements=limits, features=("*",), number=1)
+    answers = await asyncio.gather(
+        *(
+            both.api.client.post("/api/v1/destinations", json=a_destination(104, name=f"P{number}"))
+            for number in range(8)
+        )
+    )
+    assert sorted(one.status_code for one in answers) == [201] * 2 + [402] * 6
+    assert {one.json()["detail"] for one in answers if one.status_code == 402} == {
+        "The licence is for 2 destinations, and there are 2."
+    }
+    there = (await both.call("GET", "/destinations", 200))["data"][0]["name"]
+    await both.call("PUT", f"/destinations/{there}", 200, json=a_destination(105))

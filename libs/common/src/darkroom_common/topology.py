@@ -30,6 +30,7 @@ from darkroom_common.messages.events import (
     InstancesIndexed,
     InstancesReplaced,
     InstancesStored,
+    JobChanged,
     LicenceChecked,
     PrintJobChanged,
     SettingsInForce,
@@ -151,7 +152,9 @@ TRANSMIT_JOBS: Final = WorkQueue("transmit.jobs", (SendObjects, RetrieveFromRemo
 PRINT_JOBS: Final = WorkQueue("print.jobs", (PrintFilm,), prefetch=50)
 PRINT_RULES: Final = WorkQueue("print.rules", (StudyCompleted,), prefetch=50)
 API_REFUSALS: Final = WorkQueue("api.refusals", (CommandRefused,), prefetch=50)
-API_NOTICES: Final = WorkQueue("api.notices", (TransmitJobChanged, PrintJobChanged), prefetch=50)
+API_NOTICES: Final = WorkQueue(
+    "api.notices", (TransmitJobChanged, PrintJobChanged, JobChanged), prefetch=50
+)
 API_AUDIT: Final = WorkQueue(
     "api.audit", (AssociationsEnded, StudyRemoved, SettingsInForce), prefetch=20
 )

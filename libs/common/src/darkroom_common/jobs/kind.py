@@ -13,10 +13,11 @@ from asyncpg import Record as Row
 
 from darkroom_common.jobs.attempt import Attempt, Ending, retry_or_fail
 from darkroom_common.messages.base import Message
+from darkroom_common.messages.events import JobChanged
 from darkroom_common.postgres.pool import Connection
 from darkroom_common.specs.destinations import Backoff
 
-__all__ = ["A", "Action", "JobKind", "Phases", "Row", "usual_actions"]
+__all__ = ["A", "Action", "JobKind", "Phases", "Row", "told", "usual_actions"]
 A = TypeVar("A", bound=Attempt)
 Action = Literal["retry", "cancel", "confirm", "pause", "resume"]
 
@@ -75,6 +76,21 @@ def pausing(phases: Phases, paused: str) -> dict[tuple[Action, str], str]:
     actions["resume", paused] = phases.waiting
     actions["cancel", paused] = phases.cancelled
     return actions
+
+
+def told(kind: Literal["retrieve", "export", "bulk"], lane: str) -> Callable[[Row], JobChanged]:
+    """Return what makes the event of a kind that has none of its own; `lane` is its column."""
+
+    def event(row: Row) -> JobChanged:
+        return JobChanged(
+            kind=kind,
+            job_id=row["id"],
+            lane=row[lane],
+            state=row["state"],
+            reason=row["reason"][:500],
+        )
+
+    return event
 
 
 async def _nothing_more(_: Connection, __: Any) -> None:

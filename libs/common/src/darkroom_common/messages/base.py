@@ -136,6 +136,7 @@ class Reply(BaseModel):
         "created",
         "not-found",
         "conflict",
+        "no-room",  # there are as many as the licence is for
         "stale",  # it is not of the version that was to be changed
         "invalid",
         "unavailable",

@@ -292,6 +292,23 @@ class PrintJobChanged(Event):
     )
 
 
+class JobChanged(Event):
+    """A job of another kind has entered a state. Published in the job's transaction.
+
+    Those of sending and printing have events of their own.
+    """
+
+    TYPE: ClassVar[str] = "job.changed.v1"
+
+    kind: Literal["retrieve", "export", "bulk"]
+    job_id: MessageId
+    lane: str = Field(max_length=64, description="remote node, format, or what is changed")
+    state: str = Field(max_length=32, description="of its kind")
+    reason: str = Field(
+        default="", max_length=500, description="for people, without PHI, if not all is well"
+    )
+
+
 class NodeStateChanged(Event):
     """A destination or printer answers the scheduled echo, or does not any more (TRX-14).
 

@@ -29,6 +29,9 @@ class PutResource(ResourceRequest):
     """Add a resource or change one."""
 
     only_new: bool = Field(default=False, description="conflict when there is one already")
+    most: int | None = Field(
+        default=None, ge=0, description="no-room for a new one when there are as many"
+    )
 
     @property
     def spec(self) -> Any:

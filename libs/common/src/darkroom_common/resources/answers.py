@@ -23,6 +23,7 @@ class Table(Protocol):
         only_new: bool = False,
         version: int | None = None,
         secret: str | None = None,
+        most: int | None = None,
     ) -> bool:
         """Add or change; return whether it is new."""
         ...
@@ -77,6 +78,7 @@ class ResourceAnswers:
                     only_new=message.only_new,
                     version=message.version,
                     secret=secret,
+                    most=message.most,
                 )
                 outcome = "created" if new else "done"
             case DeleteResource():

@@ -47,6 +47,12 @@ class Stale(Refusal):
     OUTCOME = "stale"
 
 
+class NoRoom(Refusal):
+    """There are as many as the licence is for."""
+
+    OUTCOME = "no-room"
+
+
 class Unreadable(Refusal):
     """It is stored in words that this version does not know, and is not in use."""
 

@@ -8,6 +8,7 @@ from darkroom_common.resources.change_log import log_change
 from darkroom_common.resources.resource import (
     AlreadyThere,
     InUse,
+    NoRoom,
     NotThere,
     Resource,
     S,
@@ -26,6 +27,7 @@ _READ: Final = (
 _ONE_AT_A_TIME: Final = "SELECT pg_advisory_xact_lock(hashtext('TABLE'))"
 _LOCK: Final = "SELECT spec::text AS spec, version FROM TABLE WHERE name = $1 FOR UPDATE"
 _KNOWN: Final = "SELECT name FROM TABLE WHERE name = ANY($1::text[]) FOR SHARE"
+_COUNT: Final = "SELECT count(*) FROM TABLE"
 _PUT: Final = """
 INSERT INTO TABLE AS kept (name, spec COLUMNS) VALUES ($1, $2::text::jsonb VALUES_)
 ON CONFLICT (name) DO UPDATE
@@ -134,6 +136,7 @@ class SpecTable(Generic[S]):
         only_new: bool = False,
         version: int | None = None,
         secret: str | None = None,
+        most: int | None = None,
     ) -> bool:
         """Add or change; return whether it is new.
 
@@ -144,9 +147,11 @@ class SpecTable(Generic[S]):
             only_new: change none.
             version: change no other.
             secret: None keeps the one that is there.
+            most: add none when there are as many.
 
         Raises:
             AlreadyThere: with `only_new`.
+            NoRoom: with `most`.
             NotThere: it names what is not there.
             Stale: with `version`.
             PermanentError: it makes no sense to the writer.
@@ -159,6 +164,11 @@ class SpecTable(Generic[S]):
             before = await self._before(db, name, version)
             if before is not None and only_new:
                 raise AlreadyThere(f"there is a {self.resource.title} of this name")
+            if before is None and most is not None:
+                there = await db.fetchval(self._sql(_COUNT))  # of those before us in the lock, too
+                if there >= most:
+                    noun = f"{self.resource.title}s"
+                    raise NoRoom(f"The licence is for {most} {noun}, and there are {there}.")
             copied = self.resource.copied
             statement = self._sql(_PUT).replace("COLUMNS", "".join(f", {one}" for one in copied))
             statement = statement.replace("VALUES_", "".join(f", {e}" for e in copied.values()))

@@ -10,7 +10,7 @@ import orjson
 from darkroom_api.bulk.changes import What
 from darkroom_api.studies.examinations import Failed, Outcome
 from darkroom_common.jobs.attempt import Attempt
-from darkroom_common.jobs.kind import JobKind, Phases, Row
+from darkroom_common.jobs.kind import JobKind, Phases, Row, told
 from darkroom_common.jobs.table import JobTable
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Connection
@@ -68,7 +68,12 @@ class BulkJobs:
     def __init__(self, outbox: Outbox, seal: Seal) -> None:
         self._seal = seal
         self.kind = JobKind(
-            name="bulk", table="api.bulk_change", lane="what", phases=PHASES, attempt=Attempt
+            name="bulk",
+            table="api.bulk_change",
+            lane="what",
+            event=told("bulk", "what"),
+            phases=PHASES,
+            attempt=Attempt,
         )
         self.table: JobTable[Attempt] = JobTable(self.kind, outbox)
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from darkroom_api.exports.formats import Format
 from darkroom_common.jobs.attempt import Attempt
-from darkroom_common.jobs.kind import JobKind, Phases, Row
+from darkroom_common.jobs.kind import JobKind, Phases, Row, told
 from darkroom_common.jobs.table import JobTable
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Connection
@@ -104,6 +104,7 @@ class Exports:
             name="export",
             table="api.export",
             lane="format",
+            event=told("export", "format"),
             phases=PHASES,
             attempt=Export,
             most=at_once,

@@ -5,7 +5,7 @@ from typing import Final
 from starlette.types import Scope
 
 from darkroom_api.http.deadline import wait_for_another
-from darkroom_api.http.errors import RETRY_AFTER, ApiError, Code, internal_error
+from darkroom_api.http.errors import RETRY_AFTER, ApiError, Code, internal_error, not_licensed
 from darkroom_api.http.parts import parts_of
 from darkroom_common.amqp.broker import BrokerUnavailable, NoReply, Unroutable
 from darkroom_common.messages.base import Reply, Request
@@ -50,6 +50,8 @@ async def ask(scope: Scope, message: Request, *, limit: float = LIMIT) -> Reply:
         return reply
     if reply.outcome == "unavailable":
         raise service_away()
+    if reply.outcome == "no-room":
+        raise not_licensed(reply.reason)
     if reply.outcome == "failed":
         raise internal_error()
     status, code, text = _STATUS[reply.outcome]

@@ -57,6 +57,12 @@ async def require_room(db: Connection, work: NewWork) -> None:
         raise not_licensed(reason)
 
 
+async def most_of(db: Connection, work: NewWork) -> int | None:
+    """Return how many there may be of what counts: for whoever adds them one after the other."""
+    licence = await told(db)
+    return None if licence is None or not work.counted else licence.entitlements.get(work.counted)
+
+
 @dataclass(frozen=True)
 class Standings:
     """Takes what the queue `api.licence` holds.

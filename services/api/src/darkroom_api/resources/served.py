@@ -28,6 +28,7 @@ from darkroom_api.http.lists import LINKED, Catalogue, Listed, ListQuery, list_o
 from darkroom_api.http.parts import parts_of
 from darkroom_api.http.typed import typed
 from darkroom_api.licence.decision import NEW_WORK
+from darkroom_api.licence.standing import most_of
 from darkroom_common.messages.resources import delete, put
 from darkroom_common.postgres.listing import Order
 from darkroom_common.resources.reader import read_one, rows_of, shown
@@ -158,6 +159,10 @@ class Served(Generic[S]):
             more["sealed"] = seal.seal(secret.get_secret_value(), purpose=purpose)
         spec = as_spec(self.resource.spec, given)
         by = principal_of(request.scope).username[:64]
+        work = NEW_WORK.get(("POST", self.resource.path))
+        if work is not None:
+            async with parts_of(request.scope).database.acquire() as db:
+                more["most"] = await most_of(db, work)
         reply = await ask(request.scope, put(self.resource, name, spec, requested_by=by, **more))
         return reply.outcome
 

@@ -121,9 +121,10 @@ class SenderTable:
         only_new: bool = False,
         version: int | None = None,
         secret: str | None = None,
+        most: int | None = None,
     ) -> bool:
         """List a calling AE or change what is listed; return whether it is new."""
-        del secret  # a sender has none
+        del secret, most  # a sender has none, and no licence counts them
         sender = from_json({"ae_title": name, **spec.model_dump(mode="json")})
         new = True if only_new else None
         return await put_sender(self._database, sender, by=by, new=new, version=version)

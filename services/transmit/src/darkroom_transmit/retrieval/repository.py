@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from darkroom_common.jobs.attempt import Attempt, Ending
-from darkroom_common.jobs.kind import JobKind, Phases, usual_actions
+from darkroom_common.jobs.kind import JobKind, Phases, told, usual_actions
 from darkroom_common.jobs.table import JobTable
 from darkroom_common.messages.commands import RetrieveFromRemote
 from darkroom_common.postgres.outbox import Outbox
@@ -76,6 +76,7 @@ class RetrieveJobs:
             name="retrieve",
             table="transmit.retrieve",
             lane="remote",
+            event=told("retrieve", "remote"),
             phases=PHASES,
             attempt=RetrieveJob,
             progress=dict.fromkeys(("remaining", "completed", "failed", "warned"), "integer"),
