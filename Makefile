@@ -1,7 +1,7 @@
 # `make help` lists the targets. CI runs the same ones by .ci/run.
 .DEFAULT_GOAL := help
 .PHONY: help setup run status doctor demo test unit fmt lint type imports check bench bench-api fuzz \
-	chaos chart chart-lint policies images messages metrics traceability iods clean distclean
+	chaos chart chart-lint policies images messages metrics log-events traceability iods clean distclean
 
 BIN := .venv/bin
 WORKERS ?= auto
@@ -62,6 +62,9 @@ messages: setup ## write the messages' schemas and docs/messages.md
 
 metrics: setup ## write docs/metrics.md from the table of metrics
 	$(BIN)/python -m darkroom_common.telemetry.metrics.page docs/metrics.md
+
+log-events: setup ## write docs/log-events.md from the code
+	$(BIN)/python -m tests.support.log_events
 
 traceability: setup ## write docs/traceability.md from the tests' marks
 	$(BIN)/python -m tests.support.traceability

@@ -168,7 +168,12 @@ def _serve(
     run: Callable[[Service, Any], Awaitable[None]],
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None,
 ) -> int:
-    configure_logs(service=name, level=settings.log_level, style=settings.log_format)
+    configure_logs(
+        service=name,
+        level=settings.log_level,
+        style=settings.log_format,
+        security=settings.security_log,
+    )
     provider = configure_traces(service=name, endpoint=settings.otlp_endpoint)
     release = version(f"darkroom-{name}")
     metrics.BUILD_INFO.labels(name, release).set(1)

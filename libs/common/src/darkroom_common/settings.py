@@ -105,6 +105,9 @@ class Settings(SettingsBase):
     health_port: int = Field(default=9090, ge=0, le=65535)
     log_level: LogLevel = "INFO"
     log_format: LogFormat = "json"
+    security_log: Path | None = Field(
+        default=None, description="file that security events are written to, beside the log"
+    )
     otlp_endpoint: str | None = Field(
         default=None, description="http://host:4318; unset: no export"
     )

@@ -56,6 +56,11 @@ class Tally:
 
     def heard(self, command: Command) -> None:
         """Count an answer of another node, or what it asks meanwhile."""
+        name = _NAMES.get(command.field, f"{command.field:04X}")
+        if command.is_response:
+            log.debug("dimse.answer", command=name, status=f"{command.status:04X}")
+        else:
+            log.debug("dimse.asked", command=name)
         self.answered(command.field, command.status if command.is_response else SUCCESS)
 
 
@@ -95,9 +100,28 @@ class Account:
             self.fault = str(getattr(error, "reason", type(error).__name__))
             raise
 
+    def __post_init__(self) -> None:
+        """Say that it is open."""
+        side = self.side
+        log.info(
+            "association.opened",
+            peer=side.peer,
+            ae=side.calling_ae_title,
+            called_ae=side.called_ae_title,
+            tls=side.protection,
+        )
+
     def close(self, *, aborted: bool) -> None:
         """Write how it has ended."""
         result: Result = "aborted" if aborted or self.fault else "released"
+        log.info(
+            "association.closed",
+            peer=self.side.peer,
+            called_ae=self.side.called_ae_title,
+            result=result,
+            reason=self.fault,
+            commands=dict(self.tally.commands),
+        )
         JOURNAL.ended(self.side, result, self.fault, began_at=self.began_at, tally=self.tally)
 
 
@@ -196,6 +220,9 @@ class Journal:
 
     def not_opened(self, side: Side, reason: str) -> None:
         """Write that another node did not let us open one, or was not there."""
+        log.warning(
+            "association.not_opened", peer=side.peer, called_ae=side.called_ae_title, reason=reason
+        )
         self.ended(side, "rejected" if reason.startswith("Rejected") else "refused", reason)
 
     def look(self) -> None:

@@ -282,6 +282,12 @@ class Served:
             command.field, command.sop_class_uid
         ):
             self._handler = NOT_AUTHORISED
+        log.debug(
+            "dimse.request",
+            ae=self.caller.calling_ae_title,
+            command=f"{command.field:04X}",
+            message_id=command.message_id,
+        )
         self._request = Request(command, accepted, self.caller, host=self.connection.host)
         return self._request
 
@@ -326,6 +332,13 @@ class Served:
             request.command, answer.status, data_set=bool(data_set), elements=answer.elements
         )
         self.connection.send(self._channel.encode(context, command, data_set))
+        log.debug(
+            "dimse.answered",
+            ae=self.caller.calling_ae_title,
+            command=f"{request.command.field:04X}",
+            message_id=request.command.message_id,
+            status=f"{answer.status:04X}",
+        )
         self.tally.answered(request.command.field, answer.status)
 
     def _look_for_cancel(self, request: Request) -> None:

@@ -135,7 +135,10 @@ class Claims(Generic[A]):
             if len(self._due) >= _MOST_REMEMBERED:
                 self._due.clear()  # the database knows them, too
             self._due[attempt.id] = self.clock.monotonic() + ending.wait
-        log.info(
+        phases = self.table.kind.phases
+        tell = log.error if ending.state in (phases.failed, phases.doubtful) else log.info
+        tell = log.warning if ending.state == phases.retrying else tell
+        tell(
             "job.attempted",
             kind=self.table.kind.name,
             job=attempt.id,

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Final, TextIO
 
 import orjson
@@ -20,6 +21,7 @@ import structlog
 from opentelemetry import trace
 
 from darkroom_common.telemetry.foreign import tell_exceptions, withhold_texts
+from darkroom_common.telemetry.security import SecurityFile, mark
 
 REDACTED: Final = "[redacted]"
 
@@ -109,7 +111,12 @@ def _to_json(value: Any, **_: Any) -> str:
 
 
 def configure_logs(
-    *, service: str, level: str = "INFO", style: str = "json", stream: TextIO | None = None
+    *,
+    service: str,
+    level: str = "INFO",
+    style: str = "json",
+    stream: TextIO | None = None,
+    security: Path | None = None,
 ) -> None:
     """Send structlog and the standard library's loggers through the same redacted pipeline.
 
@@ -120,6 +127,7 @@ def configure_logs(
         level: the least level that is written, as `logging` names it.
         style: `json` for machines, `console` for a person.
         stream: where to; None is standard output.
+        security: file that security events are written to, too.
     """
 
     def add_service(
@@ -135,10 +143,12 @@ def configure_logs(
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         add_service,
         _add_trace,
+        mark,
     ]
     last: list[structlog.typing.Processor] = [
         tell_exceptions,
         redact,
+        *([] if security is None else [SecurityFile(security)]),
         structlog.processors.JSONRenderer(serializer=_to_json)
         if style == "json"
         else structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty()),

@@ -158,7 +158,12 @@ def main(argv: list[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)  # the main process says when
     settings = IngestSettings.load()
-    configure_logs(service="ingest", level=settings.log_level, style=settings.log_format)
+    configure_logs(
+        service="ingest",
+        level=settings.log_level,
+        style=settings.log_format,
+        security=settings.security_log,
+    )
     provider = configure_traces(service="ingest", endpoint=settings.otlp_endpoint)
     try:
         with guarded_process():
