@@ -42,3 +42,20 @@ def test_a_snapshot_is_what_this_process_counted() -> None:
     found = {(row[1], row[3]): row[4] for row in snapshot()}
     assert found["darkroom_preamble_zeroed_total", ()] >= 3
     assert not any(name.endswith("_created") for name, _ in found)
+
+
+def test_of_replicas_one_counts_where_all_tell_the_same_and_the_worst_where_they_do_not() -> None:
+    def row(name: str, value: float) -> Row:
+        return (name, name, True, (), value)
+
+    merged = MergedMetrics(replicas=True)
+    merged.put(0, [row("darkroom_postgres_pool_limit", 3.0), row("darkroom_queue_depth", 7.0)])
+    merged.put(1, [row("darkroom_postgres_pool_limit", 3.0), row("darkroom_queue_depth", 7.0)])
+    assert (
+        value(merged, "darkroom_postgres_pool_limit"),
+        value(merged, "darkroom_queue_depth"),
+    ) == (6.0, 7.0)
+    merged.put(0, [row("darkroom_ready", 1.0)])
+    assert value(merged, "darkroom_ready") == 0.0  # the other one is not
+    merged.put(1, [row("darkroom_ready", 1.0)])
+    assert value(merged, "darkroom_ready") == 1.0

@@ -16,6 +16,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ from darkroom_common.health import Health
 from darkroom_common.output import complain
 from darkroom_common.postgres.migrate import migrate
 from darkroom_common.settings import MigrationSettings, Settings
+from darkroom_common.siblings import HealthOfSeveral, Several, Sibling, keep, kill, start
 from darkroom_common.telemetry.foreign import asyncio_failed, guarded_process
 from darkroom_common.telemetry.logs import configure_logs, get_logger
 from darkroom_common.telemetry.metrics import common as metrics
@@ -47,6 +49,8 @@ class Service:
     health: Health
     drain_seconds: float
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    sibling: Sibling | None = None
+    """Which of several processes of the service this is; None when it is the only one."""
 
     @asynccontextmanager
     async def background(self, *works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
@@ -104,10 +108,12 @@ def main(  # noqa: PLR0913 - all by keyword
     commands: Sequence[Command] = (),
     argv: list[str] | None = None,
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+    several: Callable[[Any], Several] | None = None,
 ) -> int:
     """Be the command `python -m darkroom_<name> [migrate [pre|post]]`; return the exit code.
 
-    `commands` are further ones; a `DarkroomError` in one of them is exit code 2.
+    `commands` are further ones; a `DarkroomError` in one of them is exit code 2. `several` says of
+    settings in how many processes to serve, and where.
     """
     arguments = sys.argv[1:] if argv is None else argv
     faulthandler.enable()
@@ -117,7 +123,12 @@ def main(  # noqa: PLR0913 - all by keyword
             case [first, *rest] if first in further:
                 return _command(name, settings, further[first], rest)
             case []:
-                return _serve(name, settings.load(), run, loop_factory)
+                loaded = settings.load()
+                wanted = None if several is None else several(loaded)
+                if wanted is None or wanted.count == 1:
+                    return _serve(name, loaded, run, loop_factory)
+                serve = partial(_serve, name, loaded, run, loop_factory)
+                return _serve_as_several(name, loaded, wanted, serve)
             case ["migrate"] | ["migrate", "pre" | "post"]:
                 return _migrate(name, schema, phase=(arguments[1:] or ["all"])[0])
             case _:
@@ -162,11 +173,49 @@ def _command(name: str, settings: type[Settings], command: Command, rest: list[s
     return COULD_NOT_RUN
 
 
+def _serve_as_several(
+    name: str, settings: Settings, several: Several, serve: Callable[[Sibling], int]
+) -> int:
+    """Be the process that keeps the others; it shows how they are, on the port of health."""
+    siblings = start(several, serve)  # before there is a thread, or a loop
+    configure_logs(service=name, level=settings.log_level, style=settings.log_format)
+    release = version(f"darkroom-{name}")
+    metrics.BUILD_INFO.labels(name, release).set(1)
+    health = HealthOfSeveral(
+        name, release, siblings=siblings, shows_metrics=settings.ff_monitoring_enabled
+    )
+
+    async def run() -> bool:
+        asyncio.get_running_loop().set_exception_handler(asyncio_failed)
+        stop_health = asyncio.Event()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(
+                health_server.serve(
+                    health, host=settings.health_host, port=settings.health_port, stop=stop_health
+                )
+            )
+            try:
+                return await keep(siblings, health, grace=settings.drain_seconds)
+            finally:
+                stop_health.set()
+
+    try:
+        with guarded_process():
+            well = asyncio.run(run())
+    except* DarkroomError as group:
+        log.error("service.failed", reason="; ".join(str(one) for one in _leaves(group)))
+        well = False
+    finally:
+        kill(siblings)
+    return 0 if well else 1
+
+
 def _serve(
     name: str,
     settings: Settings,
     run: Callable[[Service, Any], Awaitable[None]],
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None,
+    sibling: Sibling | None = None,
 ) -> int:
     configure_logs(
         service=name,
@@ -176,11 +225,12 @@ def _serve(
     )
     provider = configure_traces(service=name, endpoint=settings.otlp_endpoint)
     release = version(f"darkroom-{name}")
-    metrics.BUILD_INFO.labels(name, release).set(1)
+    if sibling is None:
+        metrics.BUILD_INFO.labels(name, release).set(1)
     failed: list[BaseException] = []
     try:
         with guarded_process(), asyncio.Runner(loop_factory=loop_factory) as runner:
-            runner.run(_run(name, release, settings, run))
+            runner.run(_run(name, release, settings, run, sibling))
     except* DarkroomError as group:
         failed = _leaves(group)
     finally:
@@ -200,12 +250,17 @@ def _leaves(group: BaseExceptionGroup[DarkroomError]) -> list[BaseException]:
 
 
 async def _run(
-    name: str, release: str, settings: Settings, run: Callable[[Service, Any], Awaitable[None]]
+    name: str,
+    release: str,
+    settings: Settings,
+    run: Callable[[Service, Any], Awaitable[None]],
+    sibling: Sibling | None,
 ) -> None:
     service = Service(
         name,
         Health(name, release, shows_metrics=settings.ff_monitoring_enabled),
         settings.drain_seconds,
+        sibling=sibling,
     )
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(asyncio_failed)
@@ -213,14 +268,16 @@ async def _run(
         loop.add_signal_handler(number, service.stopping.set)
     stop_health = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(
-            health_server.serve(
+        if sibling is None:
+            answering = health_server.serve(
                 service.health,
                 host=settings.health_host,
                 port=settings.health_port,
                 stop=stop_health,
             )
-        )
+        else:
+            answering = sibling.answer(service.health, stop_health)
+        tasks.create_task(answering)
         try:
             await run(service, settings)
         finally:

@@ -12,6 +12,7 @@ from darkroom_api.settings import ApiSettings
 from darkroom_api.wiring import run
 from darkroom_common.rekeying import rekey_command
 from darkroom_common.service import Command, main
+from darkroom_common.siblings import Several
 
 if __name__ == "__main__":
     sys.exit(
@@ -27,5 +28,6 @@ if __name__ == "__main__":
                 rekey_command("api", "api", COLUMNS),
             ],
             loop_factory=uvloop.new_event_loop,
+            several=lambda of: Several(of.http_processes, of.http_host, of.http_port),
         )
     )

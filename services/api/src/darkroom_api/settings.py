@@ -30,6 +30,13 @@ class ApiSettings(WorkerSettings, RetentionSettings):
 
     http_host: str = EVERY_INTERFACE
     http_port: int = Field(default=8080, ge=0, le=65535)
+    http_processes: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="replicas behind the one port, each with its share of what is limited at a"
+        " time; `darkroom up` has one a core, up to 4",
+    )
     http_connections: int = Field(default=512, ge=16, le=16_384, description="at a time")
     http_connections_per_address: int = Field(
         default=128, ge=8, description="at a time, but of trusted proxies"

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import socket
 from datetime import timedelta
 from functools import partial
 from typing import Final
@@ -63,6 +64,7 @@ from darkroom_common.postgres.pool import Database, open_database
 from darkroom_common.seal import Seal
 from darkroom_common.service import Service
 from darkroom_common.settings_in_force import tell_settings
+from darkroom_common.siblings import Word
 from darkroom_common.stow.handover import Proof
 from darkroom_common.topology import API_AUDIT, API_LICENCE, API_REFUSALS
 from darkroom_common.workers import open_workers
@@ -98,6 +100,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
         PhiKeys.parse(settings.audit_keys.get_secret_value(), setting="AUDIT_KEYS")
     )
     pseudonym_key = decode_key(settings.pseudonym_key.get_secret_value(), setting="PSEUDONYM_KEY")
+    share = _whole if service.sibling is None else service.sibling.share
     proof = Proof(pseudonym_key, SYSTEM_CLOCK)
     jwt_key = decode_key(settings.jwt_key.get_secret_value(), setting="JWT_KEY")
     async with (
@@ -120,7 +123,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
         accounts = Accounts(database, Passwords(), SecondFactor(Seal(keys), SYSTEM_CLOCK))
         tokens = AccessTokens(jwt_key, SYSTEM_CLOCK, settings.jwt_algorithm)
         rates = rate_limits(database, settings)
-        flow = Flow(rates, settings.limit_at_once, parse(settings.limit_dicomweb_bytes))
+        flow = Flow(rates, share(settings.limit_at_once), parse(settings.limit_dicomweb_bytes))
         dead_letters = DeadLetters(database, broker)
         tidies = (accounts.forget_expired, rates.storage.forget_ended, dead_letters.forget_ended)
         preparation = Preparation(database, accounts, settings.admin_password, tidies)
@@ -142,7 +145,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
                 rendering.MODULE,
                 str(settings.render_memory),
                 settings.store_url,
-                processes=settings.render_processes,
+                processes=share(settings.render_processes),
             ) as renderers,
             open_workers(
                 validating.MODULE,
@@ -166,7 +169,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
                 store=store,
                 accounts=accounts,
                 tokens=tokens,
-                guard=Guard(tokens, accounts, SYSTEM_CLOCK),
+                guard=Guard(tokens, accounts, SYSTEM_CLOCK, _word(service)),
                 broker=broker,
                 database=database,
                 outbox=outbox,
@@ -181,10 +184,10 @@ async def run(service: Service, settings: ApiSettings) -> None:
                 parsing=parsing.Parsing(store, workers, processes=settings.parse_processes),
                 rendering=rendering.Rendering(
                     renderers,
-                    Cache("rendered", settings.render_cache_bytes),
-                    processes=settings.render_processes,
+                    Cache("rendered", share(settings.render_cache_bytes)),
+                    processes=share(settings.render_processes),
                 ),
-                kept_metadata=Cache("metadata", metadata.KEPT),
+                kept_metadata=Cache("metadata", share(metadata.KEPT)),
                 validating=validating.Validating(validators),
                 # Half of the pool is for all else: signing in, jobs, the objects of a viewer.
                 searches=Turns(max(1, settings.database_connections // 2), SEARCHES_OF_A_USER),
@@ -199,8 +202,8 @@ async def run(service: Service, settings: ApiSettings) -> None:
                 "api",
                 RequestScope(create_app(parts), Edge.of(settings)),
                 limits=Limits(
-                    connections=settings.http_connections,
-                    connections_per_address=settings.http_connections_per_address,
+                    connections=share(settings.http_connections),
+                    connections_per_address=share(settings.http_connections_per_address),
                 ),
                 unlimited=settings.trusted_proxies,
                 refusal=refusal,
@@ -209,7 +212,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
             # What stays for good is no longer looked through: that stopped answers for 70 ms.
             gc.collect()
             gc.freeze()
-            listener = listen(settings.http_host, settings.http_port)
+            listener = _listener(service, settings)
             async with asyncio.TaskGroup() as tasks:
                 # Outside of `background`: after SIGTERM it finishes what is open.
                 tasks.create_task(
@@ -240,6 +243,26 @@ async def run(service: Service, settings: ApiSettings) -> None:
                 ):
                     await service.run_until_stopped()
             await reads.settle()
+
+
+def _whole(of_all: int) -> int:
+    return of_all
+
+
+def _listener(service: Service, settings: ApiSettings) -> socket.socket:
+    """Return where requests come in.
+
+    Raises:
+        ConfigurationError: the port is taken.
+    """
+    if service.sibling is None:
+        return listen(settings.http_host, settings.http_port)
+    return service.sibling.listener
+
+
+def _word(service: Service) -> Word:
+    sibling = service.sibling
+    return Word() if sibling is None else Word(sibling.memory, sibling.number)
 
 
 def forwarding(settings: ApiSettings, database: Database, keys: PhiKeys) -> list[Forwarding]:

@@ -25,6 +25,8 @@ _SECRETS: Final[Mapping[str, tuple[str, ...]]] = {
     "JWT_KEY": ("api",),
     "AUDIT_KEYS": ("api",),
 }
+_API_PROCESSES: Final = 4
+"""Of the api at most; there is one for each core."""
 _WITH_SCRATCH: Final = ("transmit", "print")
 
 
@@ -97,6 +99,8 @@ class Plan:
                 "METRICS_TARGETS": json.dumps(targets),
                 "AUDIT_ANCHOR": str(self.layout.audit_anchor),
             }
+            if "DARKROOM_HTTP_PROCESSES" not in os.environ:
+                values["HTTP_PROCESSES"] = str(min(_API_PROCESSES, os.cpu_count() or 1))
             if self.layout.admin_password.exists():  # whoever has read it may remove it
                 files["ADMIN_PASSWORD"] = str(self.layout.admin_password)
         return self._command(name, ["-m", f"darkroom_{name}"], values, files)

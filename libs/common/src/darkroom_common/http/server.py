@@ -22,15 +22,22 @@ _LOOK: Final = 0.25
 """Of the shortest limit of time, and 1 s at most: how often limits are looked after."""
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
     """Return a listening TCP socket.
+
+    Args:
+        host: address of this machine.
+        port: 0 for any that is free.
+        shared: whether others of ours may listen there as well; the kernel deals connections out.
 
     Raises:
         ConfigurationError: the address is taken or is not one of this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        return socket.create_server(
+            (host, port), family=family, backlog=_BACKLOG, reuse_port=shared
+        )
     except OSError as error:
         raise ConfigurationError(f"cannot listen on {host}:{port}: {error.strerror}") from error
 

@@ -30,10 +30,28 @@ def snapshot() -> list[Row]:
     ]
 
 
-class MergedMetrics(Collector):
-    """This process's registry and the last samples of each worker, added."""
+_LEAST: Final = frozenset({"darkroom_ready", "darkroom_dependency_up", "darkroom_broker_connected"})
+"""Gauges that are 1 when they are so of every replica."""
+_ADDED: Final = frozenset(
+    {
+        "darkroom_postgres_pool_connections",
+        "darkroom_postgres_pool_limit",
+        "darkroom_amqp_in_flight",
+    }
+)
+"""Gauges of what each replica has for itself."""
 
-    def __init__(self) -> None:
+
+class MergedMetrics(Collector):
+    """This process's registry and the last samples of each worker, added.
+
+    Args:
+        replicas: whether each worker is a whole service: of gauges that tell what is the same for
+            all of them, one counts.
+    """
+
+    def __init__(self, *, replicas: bool = False) -> None:
+        self._replicas = replicas
         self._workers: dict[int, list[Row]] = {}
         self._ended: defaultdict[tuple[str, str, Labels], float] = defaultdict(float)
 
@@ -54,9 +72,17 @@ class MergedMetrics(Collector):
         )
         for (metric, sample, labels), value in self._ended.items():
             sums[metric][sample, labels] += value
+        alike: defaultdict[tuple[str, str, Labels], list[float]] = defaultdict(list)
         for rows in self._workers.values():
-            for metric, sample, _, labels, value in rows:
-                sums[metric][sample, labels] += value
+            for metric, sample, gauge, labels, value in rows:
+                if gauge and self._replicas and metric not in _ADDED:
+                    alike[metric, sample, labels].append(value)
+                else:
+                    sums[metric][sample, labels] += value
+        for (metric, sample, labels), values in alike.items():
+            everywhere = len(values) == len(self._workers)  # of one that has 0 there is no row
+            least = min(values) if everywhere else 0.0
+            sums[metric][sample, labels] = least if metric in _LEAST else max(values)
         for own in REGISTRY.collect():
             yield self._added(own, sums.pop(own.name, {}))
 

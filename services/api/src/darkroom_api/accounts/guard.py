@@ -14,12 +14,14 @@ from darkroom_api.accounts.tokens import AccessTokens, ExpiredToken, InvalidToke
 from darkroom_api.http.errors import ApiError, Code, token_expired, token_invalid
 from darkroom_common.clock import Clock
 from darkroom_common.postgres.pool import Connection
+from darkroom_common.siblings import Word
 from darkroom_common.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 TRUST_SECONDS: Final = 5.0
 """How long an answer of the database about a token is used: so late may a revocation by another
-replica take effect. A logout or a refused refresh of this process takes effect at once."""
+replica take effect. A logout or a refused refresh of this one takes effect at once, in all of its
+processes."""
 REMEMBERED: Final = 10_000
 KEY_PREFIX: Final = "darkroom_"
 """What an API key begins with, so that scanners for secrets know it."""
@@ -83,9 +85,19 @@ def key_refused() -> ApiError:
 
 
 class Guard:
-    """Authenticates requests."""
+    """Authenticates requests.
 
-    def __init__(self, tokens: AccessTokens, accounts: Accounts, clock: Clock) -> None:
+    Args:
+        tokens: that were issued.
+        accounts: of people and programs.
+        clock: says when.
+        word: goes to all processes of this replica when something was revoked.
+    """
+
+    def __init__(
+        self, tokens: AccessTokens, accounts: Accounts, clock: Clock, word: Word | None = None
+    ) -> None:
+        self._word = Word() if word is None else word
         self._tokens = tokens
         self._accounts = accounts
         self._clock = clock
@@ -129,6 +141,8 @@ class Guard:
 
     async def _of(self, token: str) -> Principal:
         digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+        if self._word.heard():
+            self._known.clear()
         known = self._known.get(digest)
         if (
             known is not None
@@ -171,7 +185,7 @@ class Guard:
 
     def forget(self) -> None:
         """Ask the database anew about every token, since something was revoked."""
-        self._known.clear()
+        self._word.say()
 
 
 def _principal(

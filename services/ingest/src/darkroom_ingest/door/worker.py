@@ -5,10 +5,8 @@ worker to a `tmp` of its own. It reports to the main process, which relays. It d
 process, and it is started again by it when it is killed.
 """
 
-import ctypes
 import faulthandler
 import mmap
-import os
 import signal
 import socket
 import sys
@@ -22,6 +20,7 @@ from darkroom_common.dimse.census import Census
 from darkroom_common.dimse.journal import JOURNAL, keep_journal
 from darkroom_common.dimse.tls import TlsServer
 from darkroom_common.objects.spool import Spool
+from darkroom_common.siblings import die_with
 from darkroom_common.telemetry.foreign import guarded_process
 from darkroom_common.telemetry.logs import configure_logs, get_logger
 from darkroom_common.telemetry.merged import snapshot
@@ -35,7 +34,6 @@ from darkroom_ingest.stow.entrance import StowEntrance, open_stow
 
 log = get_logger(__name__)
 REPORT_SECONDS: Final = 1.0
-_PR_SET_PDEATHSIG: Final = 1
 
 
 @dataclass(frozen=True)
@@ -70,13 +68,6 @@ class Inherited:
         """Return the open files."""
         files = (self.listener, self.tls_listener, self.stow_listener, self.control, self.census)
         return tuple(number for number in files if number >= 0)
-
-
-def die_with(parent: int) -> None:
-    """Be killed when the parent ends, however it ends."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it has ended before we could say so
-        os._exit(1)
 
 
 def report(
