@@ -266,7 +266,7 @@ class Stack:
                         engine.checked(ready=engine.pid is not None)
                 if not self._announced:
                     self._announce()
-                await asyncio.sleep(2 if self._announced else 0.2)
+                await asyncio.sleep(5 if self._announced else 0.2)
 
     def _announce(self) -> None:
         """Say that all is ready, or, once, for what it takes so long."""

@@ -20,6 +20,8 @@ from darkroom_common.telemetry.metrics import common as metrics
 
 log = get_logger(__name__)
 CONNECT_LIMIT: Final = 10.0  # seconds
+LOOK_SECONDS: Final = 5.0
+"""Between two looks whether a channel is closed, should nothing have said so."""
 AWAY: Final = (AMQPError, ConnectionError, OSError, TimeoutError, RuntimeError)
 """What aio-pika and aiormq raise when a connection or channel is not usable."""
 
@@ -57,6 +59,22 @@ def heed_cancellation() -> None:
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
+
+
+class Closing:
+    """Whether a channel has been closed, by whatever side; make one for its whole life."""
+
+    def __init__(self, channel: AbstractChannel) -> None:
+        self._channel = channel
+        self._told = asyncio.Event()
+        channel.close_callbacks.add(lambda *_: self._told.set())
+
+    async def within(self, seconds: float) -> bool:
+        """Wait so long at most; return whether it is closed."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._told.wait()
+        return self._told.is_set() or self._channel.is_closed
 
 
 async def close_quietly(closable: AbstractConnection | AbstractChannel, *, seconds: float) -> None:

@@ -18,7 +18,14 @@ from darkroom_common.amqp.broker import (
     RequestHandler,
 )
 from darkroom_common.amqp.bulk import Outcome
-from darkroom_common.amqp.connection import Link, broker_errors, close_quietly, heed_cancellation
+from darkroom_common.amqp.connection import (
+    LOOK_SECONDS,
+    Closing,
+    Link,
+    broker_errors,
+    close_quietly,
+    heed_cancellation,
+)
 from darkroom_common.amqp.consumer import Consumer, Delivery
 from darkroom_common.amqp.dead import DeadLetter, Keep, collect_session
 from darkroom_common.amqp.publisher import Publisher, copy_for, declare_exchanges
@@ -319,16 +326,16 @@ class RabbitBroker:
         self, consumer: Consumer, channel: AbstractChannel, declared: AbstractQueue
     ) -> None:
         """End the session when the channel closes or when messages wait and none comes."""
-        ticks = 0
-        consumer.last_delivery = monotonic()
+        closing = Closing(channel)
+        looked = consumer.last_delivery = monotonic()
         while True:
-            await asyncio.sleep(1)
+            closed = await closing.within(LOOK_SECONDS)
             heed_cancellation()
-            if channel.is_closed:
+            if closed:
                 raise BrokerUnavailable("RabbitMQ: the channel was closed")
-            ticks += 1
-            if ticks % WATCH_SECONDS:
+            if monotonic() - looked < WATCH_SECONDS:
                 continue
+            looked = monotonic()
             with broker_errors():
                 async with asyncio.timeout(10):
                     await bind(declared, consumer.queue)

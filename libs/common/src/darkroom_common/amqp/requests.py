@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import timedelta
 from typing import Final
 
@@ -13,7 +12,14 @@ from opentelemetry.trace import SpanKind
 from pydantic import ValidationError
 
 from darkroom_common.amqp.broker import BrokerUnavailable, NoReply, RequestHandler, Unroutable
-from darkroom_common.amqp.connection import Link, broker_errors, close_quietly, heed_cancellation
+from darkroom_common.amqp.connection import (
+    LOOK_SECONDS,
+    Closing,
+    Link,
+    broker_errors,
+    close_quietly,
+    heed_cancellation,
+)
 from darkroom_common.amqp.publisher import declare_exchanges
 from darkroom_common.amqp.retry import TRACE_HEADERS
 from darkroom_common.errors import DependencyUnavailable, PermanentError
@@ -199,10 +205,7 @@ async def answer_session(
         await declared.consume(on_message, no_ack=False, timeout=10)
     heed_cancellation()
     answering()
-    closed = asyncio.Event()
-    channel.close_callbacks.add(lambda *_: closed.set())
-    while not channel.is_closed and not closed.is_set():
-        with suppress(TimeoutError):
-            async with asyncio.timeout(1):
-                await closed.wait()
+    closing = Closing(channel)
+    while not await closing.within(LOOK_SECONDS):
+        pass
     raise BrokerUnavailable("RabbitMQ: the channel was closed")

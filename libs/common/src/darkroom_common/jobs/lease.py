@@ -15,12 +15,14 @@ from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.jobs.attempt import Ending
 from darkroom_common.jobs.kind import A, Row
 from darkroom_common.jobs.table import JobTable
+from darkroom_common.lull import Lull
 from darkroom_common.postgres.pool import CLASHES, Connection, Database
 from darkroom_common.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 COUNT_SECONDS: Final = 30.0
 POLL_SECONDS: Final = 1.0
+"""Between two tries while the database is away, and two looks while something is in hand."""
 _MOST_REMEMBERED: Final = 10_000
 _PATIENCE_SECONDS: Final = 5.0
 Decide = Callable[[Connection], Awaitable[Ending]]
@@ -50,6 +52,7 @@ class Claims(Generic[A]):
     bound: str = ""
     held: dict[str, A] = field(default_factory=dict)
     _due: dict[str, float] = field(default_factory=dict)
+    _lull: Lull = field(default_factory=Lull)
 
     async def claim(self, *, below: float = float("inf"), full: Sequence[str] = ()) -> A | None:
         """Claim the job that goes first, if one is due. What is claimed is in `held`.
@@ -85,6 +88,7 @@ class Claims(Generic[A]):
                 for job in due:
                     self._due.pop(job, None)
                 return None
+            self._lull.over()
             attempt, ending = found
             self._due.pop(attempt.id, None)
             if ending is None:
@@ -93,9 +97,10 @@ class Claims(Generic[A]):
             self._ended(attempt, ending)
 
     def until_due(self) -> float:
-        """Return the seconds after which to look again, at most `POLL_SECONDS`."""
+        """Return the seconds after which to look again, having found nothing."""
         now = self.clock.monotonic()
-        return max(0.0, min([POLL_SECONDS, *(at - now for at in self._due.values())]))
+        pause = POLL_SECONDS if self.held else self._lull.pause()
+        return max(0.0, min([pause, *(at - now for at in self._due.values())]))
 
     async def finish(self, attempt: A, ending: Ending | Decide) -> Row | None:
         """End an attempt, however long the database is away, and let go of the job.

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from darkroom_common.errors import DependencyUnavailable, TransientError
+from darkroom_common.lull import Lull
 from darkroom_common.messages.base import Message
 from darkroom_common.messages.registry import decode
 from darkroom_common.postgres.pool import Connection, Database, after_commit
@@ -22,7 +23,6 @@ from darkroom_common.telemetry.metrics import common as metrics
 log = get_logger(__name__)
 BATCH: Final = 100
 """Rows; those that tell of many objects have a quarter of a megabyte."""
-POLL_SECONDS: Final = 1.0
 
 
 class Publisher(Protocol):
@@ -70,6 +70,7 @@ class Outbox:
     async def run(self, database: Database, publisher: Publisher) -> None:
         """Publish what is there, for ever; cancel to stop."""
         delay = 0.5
+        lull = Lull()
         while True:
             self._wake.clear()
             try:
@@ -80,9 +81,11 @@ class Outbox:
                 delay = min(delay * 2, 15.0)
                 continue
             delay = 0.5
+            if published:
+                lull.over()
             if published < BATCH:
                 try:
-                    async with asyncio.timeout(POLL_SECONDS):
+                    async with asyncio.timeout(lull.pause()):
                         await self._wake.wait()
                 except TimeoutError:
                     pass

@@ -109,7 +109,7 @@ class Lane:
                             claimed.in_flight += 1
             if claimed is None:
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(min(pause or POLL_SECONDS, POLL_SECONDS)):
+                    async with asyncio.timeout(self._until_look(pause)):
                         await self._wake.wait()
                 continue
             try:
@@ -121,6 +121,12 @@ class Lane:
                     self.breaker.nothing_learnt()  # unless it has learnt something
             if claimed.over:
                 await self._results.finish(claimed)
+
+    def _until_look(self, pause: float) -> float:
+        """Return the seconds to wait: short ones while something may be sent again soon."""
+        if pause or self._claims.held:
+            return min(pause or POLL_SECONDS, POLL_SECONDS)
+        return max(POLL_SECONDS, self._look_at - self.yard.clock.monotonic())
 
     async def _choose(self) -> Claimed | None:
         """Return the job to take the next batch of; claim one that goes before those in hand."""
