@@ -14,6 +14,7 @@ _KNOWN = (
     ("darkroom_metadata", "metadata"),
     ("darkroom_api", "api"),
     ("beam.smp", "RabbitMQ"),
+    ("Orthanc", "Orthanc"),
 )
 
 
@@ -36,6 +37,28 @@ def spent() -> Counter[tuple[int, str]]:
                 found[int(directory.name), kind] = seconds  # type: ignore[assignment]
                 break
     return found
+
+
+def of_tree(root: int) -> float:
+    """Return the seconds that a process and what it has started have spent until now.
+
+    Those of children that have ended count when their parent has waited for them.
+    """
+    parents: dict[int, int] = {}
+    seconds: dict[int, float] = {}
+    for directory in Path("/proc").iterdir():
+        if not directory.name.isdigit():
+            continue
+        try:
+            stat = directory.joinpath("stat").read_text().rpartition(") ")[2].split()
+        except OSError:
+            continue  # it has ended meanwhile
+        parents[int(directory.name)] = int(stat[1])
+        seconds[int(directory.name)] = sum(map(int, stat[11:15])) / _TICK
+    family = {root}
+    while more := {pid for pid, parent in parents.items() if parent in family} - family:
+        family |= more
+    return sum(seconds.get(pid, 0.0) for pid in family)
 
 
 def since(before: Counter[tuple[int, str]]) -> dict[str, float]:
