@@ -1,7 +1,8 @@
 # `make help` lists the targets. CI runs the same ones by .ci/run.
 .DEFAULT_GOAL := help
 .PHONY: help setup run status doctor demo test unit fmt lint type imports check bench bench-api fuzz \
-	chaos chart chart-lint policies images messages metrics log-events traceability iods clean distclean
+	chaos chart chart-lint policies images messages metrics dashboards log-events traceability iods \
+	clean distclean
 
 BIN := .venv/bin
 WORKERS ?= auto
@@ -65,6 +66,9 @@ metrics: setup ## write docs/metrics.md from the table of metrics
 
 log-events: setup ## write docs/log-events.md from the code
 	$(BIN)/python -m tests.support.log_events
+
+dashboards: setup ## write what Grafana loads, from the panels
+	$(BIN)/python -m darkroom_local.monitoring.dashboards $(CHART)/files/dashboards
 
 traceability: setup ## write docs/traceability.md from the tests' marks
 	$(BIN)/python -m tests.support.traceability

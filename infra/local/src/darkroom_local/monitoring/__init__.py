@@ -1,0 +1,1 @@
+"""Dashboards: what they show, made into what Grafana loads, and into pictures."""
