@@ -12,7 +12,12 @@ from darkroom_common.messages.events import LicenceChecked
 
 SERVICES = Path(__file__).parents[3] / "services"
 READ_ONLY = LicenceChecked(state="expired", reason="The licence ends on Friday.", read_only=True)
-ADMINISTRATION = {Permission.DESTINATIONS_WRITE, Permission.PRINTERS_WRITE, Permission.USERS_WRITE}
+ADMINISTRATION = {
+    Permission.DESTINATIONS_WRITE,
+    Permission.PRINTERS_WRITE,
+    Permission.USERS_WRITE,
+    Permission.CALLBACKS_WRITE,
+}
 
 
 def test_all_that_can_be_refused_adds_configuration_and_is_no_route_of_patients() -> None:

@@ -27,6 +27,10 @@ from darkroom_common.messages.commands import (
 from darkroom_common.messages.events import (
     AssociationsEnded,
     CommandRefused,
+    ConflictOpened,
+    ConflictResolved,
+    InstanceDamaged,
+    InstanceQuarantined,
     InstancesIndexed,
     InstancesReplaced,
     InstancesStored,
@@ -36,6 +40,7 @@ from darkroom_common.messages.events import (
     SettingsInForce,
     StudyCompleted,
     StudyRemoved,
+    StudyStatusChanged,
     TransmitJobChanged,
 )
 from darkroom_common.messages.requests import INGEST_REQUESTS as ASKED_OF_INGEST
@@ -75,6 +80,8 @@ class WorkQueue:
     max_length: int = 5_000_000
     unbinds: tuple[str, ...] = ()
     """Events that an earlier release has bound it to; what waits of them is read all the same."""
+    needed: bool = True
+    """Whether what only this one takes cannot be published before it is there."""
     arguments: Mapping[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -159,6 +166,26 @@ API_AUDIT: Final = WorkQueue(
     "api.audit", (AssociationsEnded, StudyRemoved, SettingsInForce), prefetch=20
 )
 API_LICENCE: Final = WorkQueue("api.licence", (LicenceChecked,), prefetch=1)
+API_EVENTS: Final = WorkQueue(
+    "api.events",
+    (
+        InstancesIndexed,
+        InstancesReplaced,
+        InstanceQuarantined,
+        InstanceDamaged,
+        StudyCompleted,
+        StudyStatusChanged,
+        StudyRemoved,
+        ConflictOpened,
+        ConflictResolved,
+        TransmitJobChanged,
+        PrintJobChanged,
+        LicenceChecked,
+    ),
+    prefetch=100,
+    needed=False,
+)
+"""What is told to people and programs outside."""
 LICENSING_REQUESTS: Final = WorkQueue("licensing.requests", (ValidateLicence,), prefetch=10)
 
 WORK_QUEUES: Final = (
@@ -175,6 +202,7 @@ WORK_QUEUES: Final = (
     API_NOTICES,
     API_AUDIT,
     API_LICENCE,
+    API_EVENTS,
     LICENSING_REQUESTS,
 )
 
@@ -196,7 +224,12 @@ REQUEST_QUEUES: Final = (
     METADATA_REQUESTS,
 )
 BOUND: Final = frozenset(
-    message.TYPE for queue in (*WORK_QUEUES, *REQUEST_QUEUES) for message in queue.binds
+    message.TYPE
+    for binds in (
+        *(queue.binds for queue in WORK_QUEUES if queue.needed),
+        *(queue.binds for queue in REQUEST_QUEUES),
+    )
+    for message in binds
 )
 """The types that some queue must take; the others are for whoever listens."""
 

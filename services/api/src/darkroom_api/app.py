@@ -10,6 +10,7 @@ from darkroom_api.accounts import routes as auth
 from darkroom_api.accounts.access import shorter
 from darkroom_api.audit import routes as audit
 from darkroom_api.bulk import routes as bulk
+from darkroom_api.callbacks import routes as callbacks
 from darkroom_api.conflicts import routes as conflicts
 from darkroom_api.dead_letters import routes as dead_letters
 from darkroom_api.desk import quarantine, reports, shown_settings, verification
@@ -60,6 +61,7 @@ _MODULES: Final = (
     printers,
     senders,
     indexed_tags,
+    callbacks,
     print_jobs,
     remote,
     mpps,

@@ -11,6 +11,12 @@ from darkroom_api.audit.log import AuditLog
 from darkroom_api.bulk.changes import Changes
 from darkroom_api.bulk.repository import BulkJobs
 from darkroom_api.bulk.working import Bulk
+from darkroom_api.callbacks.addresses import Allowed
+from darkroom_api.callbacks.calling import Caller, tls_context
+from darkroom_api.callbacks.repository import Deliveries
+from darkroom_api.callbacks.sending import Posting
+from darkroom_api.events import log
+from darkroom_api.events.recording import Recording
 from darkroom_api.exports import making
 from darkroom_api.exports.making import Files, Making, Select
 from darkroom_api.exports.repository import Exports
@@ -36,6 +42,8 @@ CONNECTIONS: Final = 4
 """For claims, leases and ends of jobs, and one that holds the name of the replica."""
 KEPT: Final = timedelta(days=7)
 _HIDDEN: Final = ".exports"
+_SETTLED: Final = timedelta(hours=1)
+"""After which nobody is at work at a delivery any more."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,9 @@ class OwnJobs:
     database: Database
     replica: str
     notices: Notices
+    deliveries: Deliveries
+    recording: Recording
+    event_log: timedelta
 
     async def run(self) -> None:
         """Run them until cancelled; see `run_jobs`."""
@@ -64,7 +75,9 @@ class OwnJobs:
         """Forget e-mail and bulk changes that are over, until cancelled."""
         sent = Removal("mail", self.mail.table.remove, KEPT)
         made = Removal("bulk changes", self.bulk.jobs.table.remove, KEPT)
-        await tidy(self.database, inboxes=(INBOX, LICENCES), removals=(sent, made))
+        events = Removal("events", log.remove, self.event_log)
+        lost = Removal("deliveries of removed callbacks", self.deliveries.forget, _SETTLED)
+        await tidy(self.database, inboxes=(INBOX, LICENCES), removals=(sent, made, events, lost))
 
 
 @asynccontextmanager
@@ -101,8 +114,10 @@ async def open_own_jobs(
         bulk_jobs = BulkJobs(outbox, seal)
         changes = Changes(exams, audit, mail, settings.mail_physicians or "")
         bulk = Bulk(claims(bulk_jobs.table), bulk_jobs, changes, seal)
-        works = [made.runner.run, made.sweep, bulk.runner.run]
-        kinds: list[Claims[Any]] = [made.claims, bulk.claims]
+        deliveries = Deliveries(outbox, seal, mail, settings.mail_operators)
+        posting = Posting(claims(deliveries.table), deliveries, _caller(settings))
+        works = [made.runner.run, made.sweep, bulk.runner.run, posting.runner.run]
+        kinds: list[Claims[Any]] = [made.claims, bulk.claims, posting.runner.claims]
         server = _server(settings)
         if server is not None:
             sending = claims(mail.table)
@@ -119,11 +134,19 @@ async def open_own_jobs(
             database,
             settings.replica,
             notices,
+            deliveries,
+            Recording(database, deliveries),
+            timedelta(hours=settings.event_log_hours),
         )
 
 
 def _claims(database: Database, lease_seconds: float, table: JobTable[Any]) -> Claims[Any]:
     return Claims(table, database, "", lease_seconds)
+
+
+def _caller(settings: ApiSettings) -> Caller:
+    allowed = Allowed(settings.callback_networks)
+    return Caller(allowed, settings.callback_http, tls_context(settings.callback_ca))
 
 
 def _server(settings: ApiSettings) -> MailServer | None:

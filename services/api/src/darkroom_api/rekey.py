@@ -8,6 +8,7 @@ from typing import Final
 
 from darkroom_api.accounts import totp
 from darkroom_api.bulk import repository as bulk
+from darkroom_api.callbacks import repository as callbacks
 from darkroom_api.exports.making import FILTERS
 from darkroom_api.mail import repository as mail
 from darkroom_common.rekeying import Column, Encrypted, Sealed
@@ -23,5 +24,7 @@ COLUMNS: Final[tuple[Column, ...]] = (
     Sealed("mail", "sealed", mail.PURPOSE),
     Sealed("bulk_change", "sealed", bulk.PURPOSE),
     Sealed("bulk_change", "errors", bulk.PURPOSE, many=True),
+    Sealed("callback", "secret", callbacks.PURPOSE),
+    Sealed("callback", "former_secret", callbacks.PURPOSE),
     Sealed("legal_hold", "sealed", REMOVAL_PURPOSE, row="study_instance_uid"),
 )

@@ -209,6 +209,20 @@ class ApiSettings(WorkerSettings, RetentionSettings):
     mail_physicians: MailAddress | None = Field(
         default=None, description="who hears of what was assigned to somebody without an account"
     )
+    callback_networks: tuple[IPv4Network | IPv6Network, ...] = Field(
+        default=(),
+        description="JSON list of networks that callbacks may go to beside public addresses",
+    )
+    callback_http: bool = Field(
+        default=False, description="lets callbacks go by http, which nobody can keep to themselves"
+    )
+    callback_ca: Path | None = Field(
+        default=None,
+        description="PEM file of authorities of receivers' certificates; unset: the system's",
+    )
+    event_log_hours: int = Field(
+        default=168, ge=24, le=8760, description="how long events and their deliveries are kept"
+    )
 
     @model_validator(mode="after")
     def _sends_as_somebody(self) -> Self:

@@ -239,6 +239,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
                     preparation.then(own.run),
                     preparation.then(own.tidy),
                     preparation.then(partial(own.notice, broker)),
+                    preparation.then(partial(own.recording.run, broker)),
                     *(preparation.then(one.run) for one in forwarding(settings, database, keys)),
                 ):
                     await service.run_until_stopped()

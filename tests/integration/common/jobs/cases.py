@@ -10,6 +10,7 @@ from typing import Any, Final
 import asyncpg
 
 from darkroom_api.bulk.repository import BulkJobs
+from darkroom_api.callbacks.repository import Deliveries
 from darkroom_api.exports.repository import Exports
 from darkroom_api.mail.repository import Mail
 from darkroom_common.jobs.attempt import Ending
@@ -70,6 +71,15 @@ _MAIL: Final = (
     "INSERT INTO api.mail (id, template, traceparent, recipient, sealed)"
     " VALUES ($1, $2, $3, 'a@b.example', '')"
 )
+_CALLBACK: Final = (
+    "WITH known AS (INSERT INTO api.callback (name, spec) VALUES ($2,"
+    """ '{"url": "https://ris.example/", "events": ["*"]}')"""
+    " ON CONFLICT (name) DO UPDATE SET name = excluded.name RETURNING id),"
+    " told AS (INSERT INTO api.event (id, type, at, data) VALUES ($1, 'x', now(), '{}')"
+    " RETURNING number)"
+    " INSERT INTO api.callback_delivery (id, callback, traceparent, callback_id, event, event_id,"
+    " type) SELECT $1, $2, $3, known.id, told.number, $1, 'x' FROM known, told"
+)
 SEAL: Final = Seal(PhiKeys(1, {1: base64.b64encode(bytes(32)).decode()}))
 
 
@@ -95,6 +105,11 @@ CASES: Final = {
     "export": Case("api", lambda outbox: Exports(outbox, 1000).table, _EXPORT),
     "bulk": Case("api", lambda outbox: BulkJobs(outbox, SEAL).table, _BULK),
     "mail": Case("api", lambda outbox: Mail(outbox, SEAL, enabled=True).table, _MAIL),
+    "callback": Case(
+        "api",
+        lambda outbox: Deliveries(outbox, SEAL, Mail(outbox, SEAL, enabled=False)).table,
+        _CALLBACK,
+    ),
     "print": Case("print", lambda outbox: PrintJobs(outbox).table, _PRINT),
 }
 

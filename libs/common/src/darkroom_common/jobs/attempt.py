@@ -25,6 +25,8 @@ class Ending:
         wait: seconds until the job may be claimed again, if its state waits.
         counts: whether the attempt counts for the back-off.
         columns: further columns of the job's row, and their values.
+        remembered: whether this process keeps `wait` by its own clock as well; not where another
+            process may have the job tried at once.
     """
 
     state: str
@@ -32,6 +34,7 @@ class Ending:
     wait: float = 0.0
     counts: bool = False
     columns: Mapping[str, Any] = field(default_factory=dict)
+    remembered: bool = True
 
 
 @dataclass(eq=False)

@@ -136,7 +136,7 @@ class Claims(Generic[A]):
         return row
 
     def _ended(self, attempt: A, ending: Ending) -> None:
-        if ending.wait:
+        if ending.wait and ending.remembered:
             if len(self._due) >= _MOST_REMEMBERED:
                 self._due.clear()  # the database knows them, too
             self._due[attempt.id] = self.clock.monotonic() + ending.wait

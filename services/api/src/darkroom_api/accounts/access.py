@@ -3,6 +3,7 @@
 from typing import Any, Final, get_args
 
 from darkroom_api.accounts.permissions import Access, Open, Permission
+from darkroom_api.callbacks.spec import CALLBACKS
 from darkroom_common.resources.declared import (
     DESTINATIONS,
     INDEXED_TAGS,
@@ -15,6 +16,7 @@ from darkroom_common.resources.resource import Resource
 from darkroom_common.specs.conflicts import Action
 
 _P: Final = Permission
+_CALLBACK: Final = f"{CALLBACKS.path}/{CALLBACKS.in_path}"
 _CONFLICT: Final = "/api/v1/conflicts/{conflict}"
 _ROLE: Final = "/api/v1/roles/{role}"
 _USER: Final = "/api/v1/users/{user_id}"
@@ -130,6 +132,15 @@ ACCESS: Final[dict[tuple[str, str], Access]] = {
     **_five(PRINT_RULES),
     **_five(SENDERS),
     **_five(INDEXED_TAGS),
+    **_five(CALLBACKS),
+    ("POST", _CALLBACK + "/rotate-secret"): _P.CALLBACKS_WRITE,
+    ("POST", _CALLBACK + "/enable"): _P.CALLBACKS_WRITE,
+    ("POST", _CALLBACK + "/test"): _P.CALLBACKS_WRITE,
+    ("POST", _CALLBACK + "/replay"): _P.CALLBACKS_WRITE,
+    ("GET", _CALLBACK + "/deliveries"): _P.CALLBACKS_READ,
+    ("GET", _CALLBACK + "/deliveries/{delivery}"): _P.CALLBACKS_READ,
+    ("POST", _CALLBACK + "/deliveries/{delivery}/replay"): _P.CALLBACKS_WRITE,
+    ("GET", "/api/v1/event-types"): Open.SIGNED_IN,
     ("GET", "/api/v1/tag-jobs"): _P.TAGS_READ,
     ("GET", "/api/v1/tag-jobs/{job}"): _P.TAGS_READ,
     **{

@@ -42,6 +42,8 @@ class Permission(StrEnum):
     SETTINGS_READ = "settings:read"
     TAGS_READ = "tags:read"
     TAGS_WRITE = "tags:write"
+    CALLBACKS_READ = "callbacks:read"
+    CALLBACKS_WRITE = "callbacks:write"
 
 
 class Open(Enum):
@@ -95,6 +97,8 @@ ROLES: Final[dict[str, frozenset[str]]] = {
             _P.SETTINGS_READ,
             _P.TAGS_READ,
             _P.TAGS_WRITE,
+            _P.CALLBACKS_READ,
+            _P.CALLBACKS_WRITE,
         }
     ),
     "radiologist": frozenset(

@@ -17,6 +17,7 @@ from darkroom_api.accounts.access import ACCESS
 from darkroom_api.audit.actions import Action
 from darkroom_api.audit.entries import Entry, Outcome
 from darkroom_api.audit.recording import entry
+from darkroom_api.callbacks.spec import CALLBACKS
 from darkroom_api.http.parts import parts_of
 from darkroom_common.dicom.identity import is_conformant
 from darkroom_common.postgres.pool import Connection
@@ -99,7 +100,7 @@ def _all() -> Iterator[tuple[tuple[str, str], Recorded]]:
             yield (method, path), _dicomweb(method, path)
     for path in ("/api/v1/studies", "/api/v1/studies/search"):
         yield ("GET", path), Recorded(Action.STUDY_SEARCH, "study")
-    for resource in (DESTINATIONS, RULES, PRINTERS, PRINT_RULES, SENDERS, INDEXED_TAGS):
+    for resource in (DESTINATIONS, RULES, PRINTERS, PRINT_RULES, SENDERS, INDEXED_TAGS, CALLBACKS):
         kind = resource.kind.replace("-", "_")
         one = f"{resource.path}/{resource.in_path}"
         yield ("POST", resource.path), Recorded(Action.RESOURCE_CREATE, kind)

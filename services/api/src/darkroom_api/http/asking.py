@@ -46,6 +46,15 @@ async def ask(scope: Scope, message: Request, *, limit: float = LIMIT) -> Reply:
     except (NoReply, Unroutable, BrokerUnavailable) as error:
         log.warning("request.unanswered", type=message.TYPE, reason=type(error).__name__)
         raise service_away() from error
+    return done(reply)
+
+
+def done(reply: Reply) -> Reply:
+    """Return the reply to a request that was done.
+
+    Raises:
+        ApiError: it was not.
+    """
     if reply.outcome in ("done", "created"):
         return reply
     if reply.outcome == "unavailable":

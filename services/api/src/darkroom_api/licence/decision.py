@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from darkroom_api.callbacks.spec import CALLBACKS
 from darkroom_common.messages.events import LicenceChecked
 from darkroom_common.resources.declared import DESTINATIONS, PRINT_RULES, PRINTERS, RULES
 
@@ -38,6 +39,7 @@ _DESTINATION: Final = NewWork("destinations", "destinations", table=DESTINATIONS
 _PRINTER: Final = NewWork("printers", "printers", table=PRINTERS.table)
 _RULE: Final = NewWork("rules", feature="rules", table=RULES.table)
 _PRINT_RULE: Final = NewWork("rules", feature="rules", table=PRINT_RULES.table)
+_CALLBACK: Final = NewWork("callbacks", table=CALLBACKS.table)
 USERS: Final = NewWork("users", "users")
 NEW_WORK: Final[Mapping[tuple[str, str], NewWork]] = {
     **{
@@ -47,6 +49,7 @@ NEW_WORK: Final[Mapping[tuple[str, str], NewWork]] = {
             (PRINTERS, _PRINTER),
             (RULES, _RULE),
             (PRINT_RULES, _PRINT_RULE),
+            (CALLBACKS, _CALLBACK),
         )
         for method, path in (
             ("POST", resource.path),

@@ -22,7 +22,12 @@ from darkroom_common.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 Template = Literal[
-    "physician_assigned", "export_ready", "commitment_timed_out", "job_failed", "licence"
+    "physician_assigned",
+    "export_ready",
+    "commitment_timed_out",
+    "job_failed",
+    "licence",
+    "callback_disabled",
 ]
 PHASES: Final = Phases(
     waiting="PENDING",

@@ -70,6 +70,7 @@ class Models:
         self.change: Any = create_model(f"{noun}Change", __base__=spec, __doc__=text, **secret)
         self.new: Any = create_model(f"New{noun}", __base__=self.change, __doc__=text, **named)
         self.shown: Any = create_model(noun, __base__=(Shown, state, spec), __doc__=text)
+        self.made: Any = self.shown
         self.query: Any = create_model(f"{noun}Query", __base__=ListQuery, sort=(word, sort))
         self.orders = {
             sort: Order(resource.order),
@@ -109,7 +110,7 @@ class Served(Generic[S]):
     async def add(self, request: Request, given: Any) -> Response:
         """Add one."""
         await self._put(request, given.name, given, only_new=True)
-        added = answer(await self._current(request, given.name), 201)
+        added = await self._made(request, given.name)
         added.headers["location"] = f"{self.resource.path}/{quote(given.name, safe='')}"
         return added
 
@@ -119,15 +120,23 @@ class Served(Generic[S]):
         """Change one, or add it."""
         version = await self._version(request, name, if_match)
         outcome = await self._put(request, name, given, version=version)
-        return answer(await self._current(request, name), 201 if outcome == "created" else 200)
+        if outcome == "created":
+            return await self._made(request, name)
+        return answer(await self._current(request, name))
 
     async def remove(self, request: Request, name: Any, if_match: IfMatch = None) -> Response:
         """Remove one."""
         version = await self._version(request, name, if_match)
-        by = principal_of(request.scope).username[:64]
-        message = delete(self.resource, name, requested_by=by, version=version)
-        await ask(request.scope, message)
+        await self._delete(request, name, version)
         return Response(status_code=204)
+
+    async def _delete(self, request: Request, name: str, version: int | None) -> None:
+        by = principal_of(request.scope).username[:64]
+        await ask(request.scope, delete(self.resource, name, requested_by=by, version=version))
+
+    async def _made(self, request: Request, name: str) -> Response:
+        """Answer with what is new."""
+        return answer(await self._current(request, name), 201)
 
     async def _find(self, request: Request, name: str) -> dict[str, Any] | None:
         async with parts_of(request.scope).database.acquire() as db:
@@ -167,9 +176,14 @@ class Served(Generic[S]):
         return reply.outcome
 
 
-def serve(app: FastAPI, resource: Resource[S], state: type[BaseModel] | None = None) -> None:
-    """Add the routes of a resource; `state` shows more than its columns."""
-    served = Served(resource, state or resource.state)
+def serve(
+    app: FastAPI,
+    resource: Resource[S],
+    state: type[BaseModel] | None = None,
+    of: type[Served[S]] = Served,
+) -> None:
+    """Add the routes of a resource; `state` shows more than its columns, `of` does more."""
+    served = of(resource, state or resource.state)
     models, title, path = served.models, resource.title, resource.path
     one = f"{path}/{resource.in_path}"
     shown_as = {"model": models.shown, "headers": ETAG}
@@ -201,9 +215,10 @@ def serve(app: FastAPI, resource: Resource[S], state: type[BaseModel] | None = N
     if ("POST", path) in NEW_WORK:
         failed |= errors(402)
     pages = {**errors(401, 403, 422, 503), 200: listed}
-    added = {**failed, 201: shown_as}
+    made_as = {**shown_as, "model": models.made}
+    added = {**failed, 201: made_as}
     found = {**errors(401, 403, 404, 422, 503), **UNCHANGED, 200: shown_as}
-    put_as = {**failed, **errors(412), 200: shown_as, 201: shown_as}
+    put_as = {**failed, **errors(412), 200: shown_as, 201: made_as}
     gone = errors(401, 403, 404, 409, 412, 422, 500, 503)
     route("GET", path, served.list, query, ("List {}s", 200, pages))
     route("POST", path, served.add, {"given": models.new}, ("Add a {}", 201, added))

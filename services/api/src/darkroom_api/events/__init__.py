@@ -1,0 +1,1 @@
+"""What has happened, for people and programs outside: one durable, bounded log."""
