@@ -15,15 +15,7 @@ from darkroom_api.conflicts.shown import Detail, Listed, detail
 from darkroom_api.dicomweb.retrieving.streaming import DICOM, stored_chunks
 from darkroom_api.http.documented import body, errors
 from darkroom_api.http.errors import ApiError, Code, invalid
-from darkroom_api.http.etags import (
-    ETAG,
-    UNCHANGED,
-    IfMatch,
-    IfNoneMatch,
-    answer,
-    names_version,
-    unless_known,
-)
+from darkroom_api.http.etags import ETAG, IfMatch, IfNoneMatch, answer, names_version, unless_known
 from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.lists import LINKED, Catalogue, JobsQuery, ListQuery, list_of
 from darkroom_api.http.lists import Listed as Page
@@ -251,7 +243,7 @@ def add(app: FastAPI) -> None:
         show_conflict,
         tags=[_TAG],
         response_class=Response,
-        responses={**errors(401, 403, 404, 422, 503), **UNCHANGED, **shown},
+        responses={**errors(401, 403, 404, 422, 503), **shown},
     )
     app.add_api_route(
         _ONE + "/object",

@@ -15,15 +15,7 @@ from darkroom_api.dead_letters import letters
 from darkroom_api.dead_letters.letters import DeadLetter, DeadLetterDetail, State
 from darkroom_api.http.documented import errors
 from darkroom_api.http.errors import ApiError, Code, token_invalid
-from darkroom_api.http.etags import (
-    ETAG,
-    UNCHANGED,
-    IfMatch,
-    IfNoneMatch,
-    answer,
-    names_version,
-    unless_known,
-)
+from darkroom_api.http.etags import ETAG, IfMatch, IfNoneMatch, answer, names_version, unless_known
 from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.lists import LINKED, Catalogue, Listed, ListQuery, list_of
 from darkroom_api.http.parts import parts_of
@@ -111,9 +103,9 @@ def add(app: FastAPI) -> None:
         show_letter,
         tags=[_TAG],
         response_class=Response,
-        responses={200: shown, **UNCHANGED, **errors(401, 403, 404, 422, 503)},
+        responses={200: shown, **errors(401, 403, 404, 422, 503)},
     )
-    failed = errors(401, 403, 404, 409, 412, 422, 503)
+    failed = errors(401, 403, 404, 409, 422, 503)
     for word, (state, action, text) in _ACTS.items():
         app.add_api_route(
             f"{_ONE}/{word}",

@@ -14,15 +14,7 @@ from darkroom_api.audit.recording import record
 from darkroom_api.http.asking import ask
 from darkroom_api.http.documented import errors
 from darkroom_api.http.errors import ApiError, Code
-from darkroom_api.http.etags import (
-    ETAG,
-    UNCHANGED,
-    IfMatch,
-    IfNoneMatch,
-    answer,
-    names_version,
-    unless_known,
-)
+from darkroom_api.http.etags import ETAG, IfMatch, IfNoneMatch, answer, names_version, unless_known
 from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.lists import LINKED, Catalogue, Listed, ListQuery, list_of
 from darkroom_api.http.parts import parts_of
@@ -153,7 +145,7 @@ def add(app: FastAPI) -> None:
         show_quarantined,
         tags=[_TAG],
         response_class=Response,
-        responses={200: shown, **UNCHANGED, **errors(401, 403, 404, 422, 503)},
+        responses={200: shown, **errors(401, 403, 404, 422, 503)},
     )
     app.add_api_route(
         f"{_ONE}/release",
@@ -164,7 +156,7 @@ def add(app: FastAPI) -> None:
         status_code=202,
         tags=[_TAG],
         response_class=Response,
-        responses={202: shown, **errors(401, 403, 404, 409, 412, 413, 422, 500, 503)},
+        responses={202: shown, **errors(401, 403, 404, 409, 413, 422, 500, 503)},
     )
     app.add_api_route(
         f"{_ONE}/discard",
@@ -175,5 +167,5 @@ def add(app: FastAPI) -> None:
         status_code=202,
         tags=[_TAG],
         response_class=Response,
-        responses={202: shown, **errors(401, 403, 404, 409, 412, 413, 422, 500, 503)},
+        responses={202: shown, **errors(401, 403, 404, 409, 413, 422, 500, 503)},
     )

@@ -12,7 +12,6 @@ from darkroom_api.http.errors import ApiError, Code
 
 _DIGITS: Final = 16
 ETAG: Final = {"ETag": {"description": "of this version", "schema": {"type": "string"}}}
-UNCHANGED: Final[dict[int | str, dict[str, Any]]] = {304: {"description": "It is still as it was."}}
 IfMatch = Annotated[str | None, Header(description="change no other than this ETag")]
 IfNoneMatch = Annotated[str | None, Header(description="304 when it is still this ETag")]
 

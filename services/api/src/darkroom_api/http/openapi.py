@@ -78,11 +78,16 @@ def _complete(operation: dict[str, Any], *, public: bool, strict: bool) -> None:
         statuses |= {401, 403}
     if strict or "parameters" in operation or "requestBody" in operation:  # see `parameters_of`
         statuses.add(422)
-    if any(one["in"] == "path" for one in operation.get("parameters", ())):
+    parameters = {(one["in"], one["name"].lower()) for one in operation.get("parameters", ())}
+    if any(place == "path" for place, _ in parameters):
         statuses.add(404)
+    if ("header", "if-match") in parameters:
+        statuses.add(412)
     if "requestBody" in operation:
         statuses.add(413)
     answers = operation["responses"]
+    if ("header", "if-none-match") in parameters:
+        answers.setdefault("304", {"description": "It is still as it was."})
     for status, answer in errors(*sorted(statuses)).items():
         found = answers.get(str(status), {})
         if found.get("content", {}).get("application/json", {}).get("schema") in (None, _FASTAPIS):

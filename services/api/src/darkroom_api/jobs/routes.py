@@ -12,15 +12,7 @@ from starlette.responses import Response
 from darkroom_api.http.asking import ask
 from darkroom_api.http.documented import errors
 from darkroom_api.http.errors import ApiError, Code
-from darkroom_api.http.etags import (
-    ETAG,
-    UNCHANGED,
-    IfMatch,
-    IfNoneMatch,
-    answer,
-    require,
-    unless_known,
-)
+from darkroom_api.http.etags import ETAG, IfMatch, IfNoneMatch, answer, require, unless_known
 from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.lists import JOBS, LINKED, Catalogue, JobsQuery, Listed, list_of
 from darkroom_api.http.parts import parts_of
@@ -77,7 +69,7 @@ class JobRoutes:
                 tags=[self.tag],
                 name=action,
                 description=meaning,
-                responses=errors(401, 403, 404, 409, 412, 422, 500, 503),
+                responses=errors(401, 403, 404, 409, 422, 500, 503),
             )
 
     def accept(self, app: FastAPI, endpoint: Callable[..., Any], path: str = "") -> None:
@@ -95,7 +87,7 @@ class JobRoutes:
     def _route(
         self, app: FastAPI, path: str, endpoint: Callable[..., Any], name: str, types: Any
     ) -> None:
-        one = {**UNCHANGED, 200: {"headers": ETAG}, **errors(401, 403, 404, 422, 503)}
+        one = {200: {"headers": ETAG}, **errors(401, 403, 404, 422, 503)}
         app.add_api_route(
             path,
             typed(endpoint, types),

@@ -269,7 +269,7 @@ def add(app: FastAPI) -> None:
         methods=["PATCH"],
         tags=[*tags],
         response_class=Response,
-        responses={**shown, **errors(400, 401, 403, 404, 409, 412, 413, 422, 503)},
+        responses={**shown, **errors(400, 401, 403, 404, 409, 413, 422, 503)},
     )
     app.add_api_route(
         _ONE,
@@ -277,5 +277,5 @@ def add(app: FastAPI) -> None:
         methods=["DELETE"],
         status_code=204,
         tags=[*tags],
-        responses=errors(401, 403, 404, 409, 412, 422, 503),
+        responses=errors(401, 403, 404, 409, 422, 503),
     )

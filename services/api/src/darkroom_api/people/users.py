@@ -381,7 +381,7 @@ def add(app: FastAPI) -> None:
         methods=["PATCH"],
         tags=[*tags],
         response_class=Response,
-        responses={**shown, **errors(400, 401, 402, 403, 404, 409, 412, 413, 422, 503)},
+        responses={**shown, **errors(400, 401, 402, 403, 404, 409, 413, 422, 503)},
     )
     for path, endpoint in (
         (_ONE, remove_user),
@@ -394,5 +394,5 @@ def add(app: FastAPI) -> None:
             methods=["DELETE"],
             status_code=204,
             tags=[*tags],
-            responses=errors(401, 403, 404, 409, 412, 422, 503),
+            responses=errors(401, 403, 404, 409, 422, 503),
         )

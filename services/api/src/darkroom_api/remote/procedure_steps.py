@@ -12,15 +12,7 @@ from starlette.responses import Response
 
 from darkroom_api.http.documented import errors
 from darkroom_api.http.errors import ApiError, Code
-from darkroom_api.http.etags import (
-    ETAG,
-    UNCHANGED,
-    IfMatch,
-    IfNoneMatch,
-    answer,
-    require,
-    unless_known,
-)
+from darkroom_api.http.etags import ETAG, IfMatch, IfNoneMatch, answer, require, unless_known
 from darkroom_api.http.lists import LINKED, Catalogue, Listed, ListQuery, list_of
 from darkroom_api.http.parts import parts_of
 from darkroom_api.remote.query import asked
@@ -155,7 +147,7 @@ def add(app: FastAPI) -> None:
             201: {"headers": ETAG},
         },
     )
-    found = {200: {"headers": ETAG}, **UNCHANGED, **errors(401, 403, 404, 422, 503)}
+    found = {200: {"headers": ETAG}, **errors(401, 403, 404, 422, 503)}
     app.add_api_route(one, show_step, response_model=StepDetail, tags=[*tags], responses=found)
     for method in ("PATCH", "PUT"):
         app.add_api_route(
@@ -164,6 +156,6 @@ def add(app: FastAPI) -> None:
             methods=[method],
             response_model=StepDetail,
             tags=[*tags],
-            responses={**failures, **errors(412), 200: {"headers": ETAG}},
+            responses={**failures, 200: {"headers": ETAG}},
             operation_id=f"change_step_{method.lower()}",
         )

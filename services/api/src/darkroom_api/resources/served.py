@@ -14,15 +14,7 @@ from starlette.responses import Response
 from darkroom_api.http.asking import ask
 from darkroom_api.http.documented import errors
 from darkroom_api.http.errors import ApiError, Code
-from darkroom_api.http.etags import (
-    ETAG,
-    UNCHANGED,
-    IfMatch,
-    IfNoneMatch,
-    answer,
-    names_version,
-    unless_known,
-)
+from darkroom_api.http.etags import ETAG, IfMatch, IfNoneMatch, answer, names_version, unless_known
 from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.lists import LINKED, Catalogue, Listed, ListQuery, list_of
 from darkroom_api.http.parts import parts_of
@@ -217,9 +209,9 @@ def serve(
     pages = {**errors(401, 403, 422, 503), 200: listed}
     made_as = {**shown_as, "model": models.made}
     added = {**failed, 201: made_as}
-    found = {**errors(401, 403, 404, 422, 503), **UNCHANGED, 200: shown_as}
-    put_as = {**failed, **errors(412), 200: shown_as, 201: made_as}
-    gone = errors(401, 403, 404, 409, 412, 422, 500, 503)
+    found = {**errors(401, 403, 404, 422, 503), 200: shown_as}
+    put_as = {**failed, 200: shown_as, 201: made_as}
+    gone = errors(401, 403, 404, 409, 422, 500, 503)
     route("GET", path, served.list, query, ("List {}s", 200, pages))
     route("POST", path, served.add, {"given": models.new}, ("Add a {}", 201, added))
     route("GET", one, served.show, named, ("Show a {}", 200, found))

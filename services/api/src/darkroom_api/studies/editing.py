@@ -331,7 +331,7 @@ def add(app: FastAPI) -> None:
         methods=["PATCH"],
         tags=["studies"],
         response_class=Response,
-        responses={**errors(400, 401, 403, 404, 409, 412, 413, 422, 428, 503), **done},
+        responses={**errors(400, 401, 403, 404, 409, 413, 422, 428, 503), **done},
         openapi_extra={"parameters": [IDEMPOTENCY_KEY]},
     )
     ROUTES.serve(app)

@@ -142,10 +142,7 @@ def add(app: FastAPI) -> None:
             name=f"{method.lower()}_study",
             tags=["STOW-RS"],
             response_class=Response,
-            responses={
-                **_DONE,
-                **errors(400, 401, 403, 404, 409, 412, 413, 415, 422, 428, 429, 503),
-            },
+            responses={**_DONE, **errors(400, 401, 403, 404, 409, 413, 415, 422, 428, 429, 503)},
             openapi_extra={
                 "parameters": [in_path("study")],
                 "requestBody": {"required": True, "content": content},
