@@ -221,11 +221,22 @@ def texts(element: Element | None) -> list[str]:
     """Return the values of an element as text, a person name with its groups joined by `=`."""
     if element is None:
         return []
-    found: list[str] = []
-    for value in element.get("Value", ()):
-        if isinstance(value, dict):
-            groups = [value.get(group, "") for group in ("Alphabetic", "Ideographic", "Phonetic")]
-            found.append("=".join(groups).rstrip("="))
-        elif value is not None:
-            found.append(str(value))
-    return [text for text in found if text]
+    return [text for value in element.get("Value", ()) if (text := _text(value))]
+
+
+def first_text_of(element: Element | None) -> str:
+    """Return the first of `texts`, or nothing."""
+    if element is not None:
+        for value in element.get("Value", ()):
+            if text := _text(value):
+                return text
+    return ""
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict):
+        groups = [value.get(group, "") for group in ("Alphabetic", "Ideographic", "Phonetic")]
+        return "=".join(groups).rstrip("=")
+    return "" if value is None else str(value)

@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 import orjson
 
-from darkroom_common.dicom.json_values import texts
+from darkroom_common.dicom.json_values import first_text_of
 from darkroom_common.index.fields import BY_KEYWORD
 from darkroom_common.index.rows import Json, StudyRow
 from darkroom_common.postgres.phi import PhiKeys
@@ -103,7 +103,7 @@ async def stored_studies(db: Connection, studies: Sequence[str]) -> set[str]:
 
 def first_text(attributes: Json, keyword: str) -> str:
     """Return the first value of an attribute as text, or nothing."""
-    return next(iter(texts(attributes.get(BY_KEYWORD[keyword].tag))), "")
+    return first_text_of(attributes.get(BY_KEYWORD[keyword].tag))
 
 
 def moment_of(row: StudyRow) -> dt.datetime | None:

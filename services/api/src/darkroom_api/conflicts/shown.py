@@ -9,8 +9,8 @@ from pydicom.datadict import keyword_for_tag
 
 from darkroom_common.dicom.json_values import texts
 from darkroom_common.index.conflicts import Conflict, Side
-from darkroom_common.index.fields import BY_KEYWORD
 from darkroom_common.index.rows import Json
+from darkroom_common.index.studies import first_text
 from darkroom_common.messages.events import ConflictKind, ConflictState
 
 MOST_DIFFERENCES: Final = 200
@@ -122,11 +122,11 @@ def detail(found: Conflict, why: Callable[[str], str] | None) -> Detail:
 
 def _side(side: Side, *, phi: bool) -> ShownSide:
     patient = Patient(
-        patient_name=_text(side.attributes, "PatientName"),
-        patient_id=_text(side.attributes, "PatientID"),
-        issuer_of_patient_id=_text(side.attributes, "IssuerOfPatientID"),
-        patient_birth_date=_text(side.attributes, "PatientBirthDate"),
-        patient_sex=_text(side.attributes, "PatientSex"),
+        patient_name=first_text(side.attributes, "PatientName"),
+        patient_id=first_text(side.attributes, "PatientID"),
+        issuer_of_patient_id=first_text(side.attributes, "IssuerOfPatientID"),
+        patient_birth_date=first_text(side.attributes, "PatientBirthDate"),
+        patient_sex=first_text(side.attributes, "PatientSex"),
     )
     return ShownSide(
         study_instance_uid=side.study_instance_uid,
@@ -155,10 +155,6 @@ def _differences(found: Conflict) -> list[Difference]:
         )
         for tag in tags[:MOST_DIFFERENCES]
     ]
-
-
-def _text(attributes: Json, keyword: str) -> str:
-    return next(iter(texts(attributes.get(BY_KEYWORD[keyword].tag))), "")
 
 
 def _all(attributes: Json, tag: str) -> str:

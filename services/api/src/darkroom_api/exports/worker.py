@@ -12,10 +12,12 @@ import datetime as dt
 import gc
 import os
 import sys
+import threading
 from array import array
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AsyncExitStack
-from typing import Any, Final
+from collections.abc import Coroutine, Iterable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from functools import partial
+from typing import Any, Final, TypeVar
 
 import asyncpg
 import orjson
@@ -25,17 +27,18 @@ from darkroom_api.exports.formats import FORMATS, writer
 from darkroom_api.exports.table import Row, Table
 from darkroom_api.exports.values import plain
 from darkroom_common.errors import DarkroomError, DependencyUnavailable
-from darkroom_common.index.rows import UnreadableRow, institutions_of, studies_of
+from darkroom_common.index.rows import UnreadableRow, institutions_of, studies_of, study_of
 from darkroom_common.objects.sealed import sealed
 from darkroom_common.objects.store import open_store
 from darkroom_common.postgres.phi import PhiKeys
 from darkroom_common.postgres.pool import Connection, open_database
 from darkroom_common.workers import answer_tasks
 
+T = TypeVar("T")
 STATEMENT_SECONDS: Final = 600.0
 AWAY: Final = "away"
 NEVER: Final = "never"
-_CHUNK: Final = 250
+_CHUNK: Final = 500
 """Studies that are read and written at once."""
 _NICE: Final = 10
 """Whoever waits for an answer goes first."""
@@ -59,16 +62,28 @@ def tell(**said: object) -> None:
     sys.stdout.buffer.flush()
 
 
+@contextmanager
+def _loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """Run an event loop beside what writes: the server reads while that does."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="reads")
+    thread.start()
+    try:
+        yield loop
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
 class Studies:
     """The studies of an export, read some at a time while those before are written."""
 
-    def __init__(
-        self, db: Connection, keys: PhiKeys, run: Callable[[Any], Any], *, institutions: bool
-    ) -> None:
+    def __init__(self, db: Connection, keys: PhiKeys, columns: list[str]) -> None:
         self._db = db
         self._keys = keys
-        self._run = run
-        self._institutions = institutions
+        self._institutions = INSTITUTION in columns
+        self._row = row_maker(columns)
         self._ids = array("q")
 
     async def find(self, sql: str, values: list[Any], most: int) -> int:
@@ -90,46 +105,32 @@ class Studies:
             raise UnreadableRow("a row cannot be decrypted with PHI_KEYS") from error
         return len(self._ids)
 
-    async def _read(self, start: int) -> list[Exam]:
+    async def _read(self, start: int) -> list[tuple[asyncpg.Record, str, str, str]]:
+        """Return studies with what an `Exam` has besides, in its order."""
         studies = await studies_of(self._db, self._keys, self._ids[start : start + _CHUNK])
-        uids = [study.study_instance_uid for study in studies]
+        uids = [study["study_instance_uid"] for study in studies]
         rows = await self._db.fetch(_SAID, uids, self._keys.by_id())
         said = {uid: (status, name) for uid, status, name in rows}
         places = await institutions_of(self._db, self._keys, uids) if self._institutions else {}
         return [
-            Exam(
-                study,
-                *said.get(study.study_instance_uid, _PENDING),
-                places.get(study.study_instance_uid, ""),
-            )
-            for study in studies
+            (study, *said.get(uid, _PENDING), places.get(uid, ""))
+            for uid, study in zip(uids, studies, strict=True)
         ]
 
-    def rows(self, columns: list[str]) -> Iterator[Row]:
+    def rows(self, loop: asyncio.AbstractEventLoop) -> Iterator[Row]:
         """Yield the rows, and tell how far it is."""
-        made = row_maker(columns)
-        coming = self._begin(0)
+        coming = asyncio.run_coroutine_threadsafe(self._read(0), loop)
         for start in range(0, len(self._ids), _CHUNK):
-            exams = self._run(_result(coming))
-            coming = self._begin(start + _CHUNK)
-            yield from map(made, exams)
+            read = coming.result()
+            coming = asyncio.run_coroutine_threadsafe(self._read(start + _CHUNK), loop)
+            for study, *more in read:
+                yield self._row(Exam(study_of(study), *more))
             tell(done=min(start + _CHUNK, len(self._ids)))
-        self._run(_result(coming))
-
-    def _begin(self, start: int) -> "asyncio.Task[list[Exam]]":
-        """Have the server work at the next ones, which it does while this process writes."""
-
-        async def begin() -> asyncio.Task[list[Exam]]:
-            task = asyncio.create_task(self._read(start))
-            await asyncio.sleep(0)
-            return task
-
-        task: asyncio.Task[list[Exam]] = self._run(begin())
-        return task
+        coming.result()
 
 
-async def _result(task: "asyncio.Task[list[Exam]]") -> list[Exam]:
-    return await task
+def _run(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run_coroutine_threadsafe(work, loop).result()
 
 
 def _counted(pieces: Iterable[bytes], sizes: list[int]) -> Iterator[bytes]:
@@ -138,8 +139,9 @@ def _counted(pieces: Iterable[bytes], sizes: list[int]) -> Iterator[bytes]:
         yield piece
 
 
-def _make(task: dict[str, Any], run: Callable[[Any], Any], until: AsyncExitStack) -> None:
+def _make(task: dict[str, Any], loop: asyncio.AbstractEventLoop, until: AsyncExitStack) -> None:
     """Make the file of a task."""
+    run = partial(_run, loop)
     keys = PhiKeys.parse(task["phi_keys"])
     store = open_store(task["store_url"])
     database = run(
@@ -149,15 +151,16 @@ def _make(task: dict[str, Any], run: Callable[[Any], Any], until: AsyncExitStack
             )
         )
     )
-    db = run(until.enter_async_context(database.acquire()))
-    studies = Studies(db, keys, run, institutions=INSTITUTION in task["columns"])
+    studies = Studies(
+        run(until.enter_async_context(database.acquire())), keys, list(task["columns"])
+    )
     total = run(studies.find(task["sql"], plain(task["values"]), FORMATS[task["format"]].most))
     tell(total=total)
     table = Table(
         "Studies",
         [COLUMNS[name] for name in task["columns"]],
         total,
-        studies.rows(task["columns"]),
+        studies.rows(loop),
         dt.datetime.fromisoformat(task["made_at"]),
         task["made_for"],
     )
@@ -173,16 +176,16 @@ def answer(line: bytes) -> Iterable[bytes]:
     gc.freeze()
     gc.set_threshold(_NEW_OBJECTS)  # rows hold no cycles, and are looked through for nothing
     task = orjson.loads(line)
-    with asyncio.Runner() as runner:
+    with _loop() as loop:
         until = AsyncExitStack()
         try:
-            _make(task, runner.run, until)
+            _make(task, loop, until)
         except DependencyUnavailable as error:
             tell(error=AWAY, reason=str(error))
         except DarkroomError as error:
             tell(error=NEVER, reason=str(error))
         finally:
-            runner.run(until.aclose())
+            _run(loop, until.aclose())
     return ()
 
 

@@ -7,10 +7,8 @@ from pydantic import BaseModel, Field, WithJsonSchema
 
 from darkroom_api.studies.exam_id import exam_id_of
 from darkroom_api.studies.examinations import Examination, ExamStatus
-from darkroom_common.dicom.json_values import texts
-from darkroom_common.index.fields import BY_KEYWORD
-from darkroom_common.index.rows import Json, SeriesRow, StudyRow
-from darkroom_common.index.studies import moment_of
+from darkroom_common.index.rows import SeriesRow, StudyRow
+from darkroom_common.index.studies import first_text, moment_of
 
 Status = Literal["receiving", "complete", "verified", "archived"]
 
@@ -127,15 +125,10 @@ class StudyDetail(Study):
     history: list[Change] = Field(description="the newest 100")
 
 
-def text(attributes: Json, keyword: str) -> str:
-    """Return the first value of an attribute of the index, or nothing."""
-    return next(iter(texts(attributes.get(BY_KEYWORD[keyword].tag))), "")
-
-
 def study(row: StudyRow, exam: Examination, institution: str) -> dict[str, object]:
     """Return what is shown of a study wherever it is shown."""
     known = row.attributes
-    accession = text(known, "AccessionNumber")
+    accession = first_text(known, "AccessionNumber")
     return {
         "exam_id": exam_id_of(row.study_instance_uid, accession),
         "exam_status": exam.exam_status,
@@ -144,17 +137,17 @@ def study(row: StudyRow, exam: Examination, institution: str) -> dict[str, objec
         "physician_name": exam.physician_name,
         "institution": institution,
         "study_instance_uid": row.study_instance_uid,
-        "patient_name": text(known, "PatientName"),
-        "patient_id": text(known, "PatientID"),
-        "issuer_of_patient_id": text(known, "IssuerOfPatientID"),
-        "patient_birth_date": text(known, "PatientBirthDate"),
-        "patient_sex": text(known, "PatientSex"),
+        "patient_name": first_text(known, "PatientName"),
+        "patient_id": first_text(known, "PatientID"),
+        "issuer_of_patient_id": first_text(known, "IssuerOfPatientID"),
+        "patient_birth_date": first_text(known, "PatientBirthDate"),
+        "patient_sex": first_text(known, "PatientSex"),
         "accession_number": accession,
-        "study_id": text(known, "StudyID"),
+        "study_id": first_text(known, "StudyID"),
         "study_date": row.study_date,
         "study_time": row.study_time,
-        "description": text(known, "StudyDescription"),
-        "referring_physician": text(known, "ReferringPhysicianName"),
+        "description": first_text(known, "StudyDescription"),
+        "referring_physician": first_text(known, "ReferringPhysicianName"),
         "modalities": list(row.modalities),
         "series_count": row.series_count,
         "instance_count": row.instance_count,
@@ -176,9 +169,9 @@ def series(study_uid: str, row: SeriesRow) -> Series:
         series_instance_uid=row.series_instance_uid,
         modality=row.modality,
         series_number=row.series_number,
-        description=text(row.attributes, "SeriesDescription"),
-        body_part=text(row.attributes, "BodyPartExamined"),
-        station=text(row.attributes, "StationName"),
+        description=first_text(row.attributes, "SeriesDescription"),
+        body_part=first_text(row.attributes, "BodyPartExamined"),
+        station=first_text(row.attributes, "StationName"),
         instance_count=row.instance_count,
         instances_url=path,
     )
