@@ -15,6 +15,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, TypeAdapter
 
 from darkroom_api.http.errors import Code
+from tests.support import log_events
 from tests.support.application import an_app
 from tests.support.deployed import ROOT
 
@@ -152,3 +153,7 @@ def parameters(route: APIRoute) -> set[str]:
         else:
             found.add(field.alias)
     return found
+
+
+def test_the_page_of_log_events_is_made_of_the_code() -> None:
+    assert log_events.parts()[1] == log_events.render(), "make log-events"

@@ -9,13 +9,9 @@ import pytest
 
 from darkroom_common.telemetry.logs import _SECRET_KEYS, configure_logs, get_logger
 from darkroom_common.telemetry.security import EVENTS, LOGGER
-from tests.support.log_events import events, parts, render
+from tests.support.log_events import events
 
 _EVENT = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)+|(security|login)\.<\.\.\.>")
-
-
-def test_the_page_is_made_of_the_code() -> None:
-    assert parts()[1] == render(), "make log-events"
 
 
 def test_events_are_words_and_fields_are_nobody_s_names() -> None:

@@ -11,6 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    load_pem_private_key,
+)
+from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_and_certificates
+from cryptography.x509 import load_pem_x509_certificates
 from prometheus_client import REGISTRY
 from pydicom.dataset import Dataset
 
@@ -33,7 +40,7 @@ from darkroom_transmit.sending.throttle import Throttle
 from tests.integration.print.printers import scripted
 from tests.integration.transmit.keeper import Keeper, keeping
 from tests.support.builders import CT, a_data_set, encode, new_uid
-from tests.support.certificates import Authority
+from tests.support.certificates import Authority, Pair
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 ON = Tls(enabled=True, server_name="localhost")
@@ -147,3 +154,29 @@ def test_renewed_files_are_taken_and_broken_ones_are_not(
         with pytest.raises(PeerFault):
             operation(sender, before, tmp_path)
         sender.pool.sweep(everything=True)
+
+
+def as_pfx(pair: Pair, path: Path, password: bytes) -> None:
+    key = load_pem_private_key(pair.key.read_bytes(), None)
+    assert isinstance(key, EllipticCurvePrivateKey)
+    certificate, *others = load_pem_x509_certificates(pair.certificate.read_bytes())
+    sealed = BestAvailableEncryption(password)
+    path.write_bytes(serialize_key_and_certificates(b"darkroom", key, certificate, others, sealed))
+
+
+@pytest.mark.req("TRX-15")
+def test_a_certificate_may_be_a_pfx_file_and_is_renewed_as_any_other(tmp_path: Path) -> None:
+    with a_site(tmp_path, "before") as before, a_site(tmp_path, "after") as after:
+        file, authorities = tmp_path / "ours.pfx", tmp_path / "ca.pem"
+        as_pfx(before.authority.sign("darkroom"), file, b"a password")
+        authorities.write_bytes(before.authority.file.read_bytes())
+        wrong = DimseSender(AssociationPool(), TlsClient(authorities, file, None, "another"))
+        with pytest.raises(PeerFault, match="no PKCS #12 file, or another password"):
+            echo(wrong, before, tmp_path)
+        sender = DimseSender(AssociationPool(), TlsClient(authorities, file, None, "a password"))
+        echo(sender, before, tmp_path)
+        file.write_bytes(b"half of it")
+        echo(sender, before, tmp_path)
+        authorities.write_bytes(after.authority.file.read_bytes())
+        as_pfx(after.authority.sign("darkroom"), file, b"a password")
+        echo(sender, after, tmp_path)

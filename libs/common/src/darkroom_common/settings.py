@@ -128,17 +128,6 @@ class WorkerSettings(Settings):
     )
 
 
-class SenderSettings(WorkerSettings):
-    """What a service that works with other nodes can be told beside that."""
-
-    echo_seconds: float = Field(
-        default=300,
-        ge=0,
-        le=86_400,
-        description="between two echoes to a destination or printer; 0: none are sent",
-    )
-
-
 class RetentionSettings(SettingsBase):
     """How long studies are kept at least: for whoever is asked to delete them, and who does."""
 

@@ -7,7 +7,6 @@ from typing import Final
 from darkroom_common.amqp.rabbitmq import open_broker
 from darkroom_common.associations.relay import JournalRelay
 from darkroom_common.dimse.journal import keep_journal
-from darkroom_common.dimse.tls import TlsClient
 from darkroom_common.echoes.rounds import AT_ONCE, Rounds
 from darkroom_common.index.compatibility import check_index
 from darkroom_common.jobs.intake import Intake
@@ -45,7 +44,7 @@ async def run(service: Service, settings: PrintSettings) -> None:
     """Keep what is asked for as jobs and print it, until stopped."""
     store = open_store(settings.store_url)
     seal = Seal(PhiKeys.parse(settings.phi_keys.get_secret_value()))
-    tls = TlsClient(settings.dicom_tls_ca, settings.dicom_tls_certificate, settings.dicom_tls_key)
+    tls = settings.tls_client()
     outbox = Outbox("print")
     async with (
         open_composers(

@@ -2,11 +2,11 @@
 
 import tempfile
 from pathlib import Path
-from typing import Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr
 
-from darkroom_common.settings import EVERY_INTERFACE, SenderSettings
+from darkroom_common.dimse.settings import SenderSettings
+from darkroom_common.settings import EVERY_INTERFACE
 from darkroom_common.specs.destinations import MOST_ASSOCIATIONS
 from darkroom_transmit.sending.pool import ACQUIRE_SECONDS, IDLE_SECONDS, LIMIT
 
@@ -28,13 +28,6 @@ class TransmitSettings(SenderSettings):
     destinations_file: Path | None = Field(
         default=None, description="JSON of destinations and rules to have, read at the start"
     )
-    dicom_tls_ca: Path | None = Field(
-        default=None, description="PEM file of authorities of destinations; unset: the system's"
-    )
-    dicom_tls_certificate: Path | None = Field(
-        default=None, description="PEM file, shown to destinations that ask for a certificate"
-    )
-    dicom_tls_key: Path | None = None
     pool_size: int = Field(
         default=LIMIT,
         ge=1,
@@ -73,10 +66,3 @@ class TransmitSettings(SenderSettings):
         description="for which jobs that were sent or cancelled are kept; 0: for ever",
     )
     database_connections: int = Field(default=10, ge=2, le=100)
-
-    @model_validator(mode="after")
-    def check_tls(self) -> Self:
-        """Refuse half of a certificate."""
-        if (self.dicom_tls_certificate is None) is not (self.dicom_tls_key is None):
-            raise ValueError("DICOM_TLS_CERTIFICATE and DICOM_TLS_KEY belong together")
-        return self

@@ -8,7 +8,6 @@ from typing import Final
 from darkroom_common.amqp.rabbitmq import open_broker
 from darkroom_common.associations.relay import JournalRelay
 from darkroom_common.dimse.journal import keep_journal
-from darkroom_common.dimse.tls import TlsClient
 from darkroom_common.index.compatibility import check_index
 from darkroom_common.jobs.intake import Intake
 from darkroom_common.jobs.lease import Claims
@@ -70,7 +69,7 @@ async def run(service: Service, settings: TransmitSettings) -> None:
     """Keep what is asked for as jobs and send it, until stopped."""
     store = open_store(settings.store_url)
     keys = PhiKeys.parse(settings.phi_keys.get_secret_value())
-    tls = TlsClient(settings.dicom_tls_ca, settings.dicom_tls_certificate, settings.dicom_tls_key)
+    tls = settings.tls_client()
     secret = decode_key(settings.pseudonym_key.get_secret_value(), setting="PSEUDONYM_KEY")
     outbox = Outbox("transmit")
     async with (

@@ -5,6 +5,7 @@ renegotiation, no resumption: a handshake once an association costs little, and 
 to be shared by the processes.
 """
 
+import os
 import ssl
 import threading
 from collections.abc import Iterator
@@ -15,6 +16,12 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    pkcs12,
+)
 
 from darkroom_common.clock import SYSTEM_CLOCK
 from darkroom_common.errors import ConfigurationError
@@ -179,11 +186,36 @@ def _load_chain(
     at.path = str(key)
     key.read_bytes()
     context.load_cert_chain(certificate, key, _no_password)
+    _check_expiry(certificate, expires, first=first)
+    return expires
+
+
+def _load_pfx(context: ssl.SSLContext, path: Path, password: str, *, first: bool) -> datetime:
+    """Load certificate and key of a PKCS #12 file (RFC 7292); return when it expires."""
+    try:
+        held = pkcs12.load_pkcs12(path.read_bytes(), password.encode() or None)
+    except ValueError as error:
+        raise BadCertificate(f"{path}: no PKCS #12 file, or another password") from error
+    if held.key is None or held.cert is None:
+        raise BadCertificate(f"{path}: it lacks a certificate with its key")
+    encoded = held.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    for one in (held.cert, *held.additional_certs):
+        encoded += one.certificate.public_bytes(Encoding.PEM)
+    # OpenSSL reads files alone; this one is in memory, and gone when it is closed.
+    with os.fdopen(os.memfd_create("certificate", os.MFD_CLOEXEC), "wb") as file:
+        file.write(encoded)
+        file.flush()
+        context.load_cert_chain(f"/proc/self/fd/{file.fileno()}", password=_no_password)
+    expires = held.cert.certificate.not_valid_after_utc
+    _check_expiry(path, expires, first=first)
+    return expires
+
+
+def _check_expiry(certificate: Path, expires: datetime, *, first: bool) -> None:
     if expires <= SYSTEM_CLOCK.now():
         if not first:
             raise BadCertificate(f"{certificate}: expired on {expires.isoformat()}")
         log.error("certificate.expired", expires=expires.isoformat())
-    return expires
 
 
 class TlsClient:
@@ -194,13 +226,19 @@ class TlsClient:
 
     Args:
         ca: PEM file of authorities; without it, those of the system.
-        certificate: PEM file of our own, for servers that ask for one.
+        certificate: PEM file of our own, for servers that ask for one; or PKCS #12 without `key`.
         key: its private key.
+        password: of the PKCS #12 file.
     """
 
     def __init__(
-        self, ca: Path | None = None, certificate: Path | None = None, key: Path | None = None
+        self,
+        ca: Path | None = None,
+        certificate: Path | None = None,
+        key: Path | None = None,
+        password: str = "",
     ) -> None:
+        self._password = password
         self._files = (ca, certificate, key)
         self._made: dict[tuple[str, bool, str], tuple[Stamps, ssl.SSLContext]] = {}
         self._looked_at: Stamps = ()
@@ -246,8 +284,12 @@ class TlsClient:
                 context.load_verify_locations(ca)
             else:
                 context.load_default_certs(ssl.Purpose.SERVER_AUTH)
-            if asked.client_certificate and certificate is not None and key is not None:
-                expires = _load_chain(context, certificate, key, at, first=first)
+            if asked.client_certificate and certificate is not None:
+                at.path = str(certificate)
+                if key is None:
+                    expires = _load_pfx(context, certificate, self._password, first=first)
+                else:
+                    expires = _load_chain(context, certificate, key, at, first=first)
                 metrics.CERTIFICATE_EXPIRES.labels(CLIENT).set(expires.timestamp())
         return context
 
