@@ -16,6 +16,7 @@ SCHEMA: Final[dict[str, Any]] = json.loads((CHART / "values.schema.json").read_t
 # What the chart itself decides, in templates/_pod.tpl.
 DECIDED: Final = {
     "licence_directory",
+    "trace_directory",  # a cluster has a collector
     "security_log",  # a cluster takes the stream from standard output
     "health_host",
     "health_port",

@@ -223,7 +223,9 @@ def _serve(
         style=settings.log_format,
         security=settings.security_log,
     )
-    provider = configure_traces(service=name, endpoint=settings.otlp_endpoint)
+    provider = configure_traces(
+        service=name, endpoint=settings.otlp_endpoint, directory=settings.trace_directory
+    )
     release = version(f"darkroom-{name}")
     if sibling is None:
         metrics.BUILD_INFO.labels(name, release).set(1)

@@ -111,6 +111,9 @@ class Settings(SettingsBase):
     otlp_endpoint: str | None = Field(
         default=None, description="http://host:4318; unset: no export"
     )
+    trace_directory: Path | None = Field(
+        default=None, description="files that traces are written to, for `darkroom trace`"
+    )
     ff_monitoring_enabled: bool = Field(default=True, description="/metrics is there")
     drain_seconds: float = Field(default=25.0, gt=0, description="time to finish work on SIGTERM")
 

@@ -16,6 +16,7 @@ from darkroom_local.commands import reindex as reindexing
 from darkroom_local.commands import senders
 from darkroom_local.commands import verify as verification
 from darkroom_local.commands.status import show
+from darkroom_local.commands.trace import trace
 from darkroom_local.commands.validate import validate
 from darkroom_local.engines.lock import AlreadyRunningError, DirectoryLock
 from darkroom_local.engines.ports import LOOPBACK, NoFreePortError
@@ -303,6 +304,7 @@ def audit(context: typer.Context, data: Data = _DATA) -> None:
 
 
 app.command()(validate)
+app.command()(trace)
 
 
 @app.command(

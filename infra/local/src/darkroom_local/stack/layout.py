@@ -125,6 +125,11 @@ class Layout:
         return self.data / "spool"
 
     @property
+    def traces(self) -> Path:
+        """What `darkroom trace` shows."""
+        return self.data / "traces"
+
+    @property
     def scratch(self) -> Path:
         """What is made to be sent or printed, for so long."""
         return self.data / "scratch"

@@ -66,6 +66,7 @@ class Plan:
             "HEALTH_HOST": LOOPBACK,
             "HEALTH_PORT": str(self.health_ports[name]),
             "DRAIN_SECONDS": str(DRAIN_SECONDS),
+            "TRACE_DIRECTORY": str(self.layout.traces),
             **self._store(),
         }
         files = self._secret_files(name)

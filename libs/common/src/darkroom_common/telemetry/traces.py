@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -12,21 +13,28 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Link, Span, SpanKind, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from darkroom_common.telemetry.trace_file import TraceFile
+
 _PROPAGATOR = TraceContextTextMapPropagator()
 AttributeValue = str | int | float | bool
 
 
-def configure_traces(*, service: str, endpoint: str | None) -> TracerProvider:
+def configure_traces(
+    *, service: str, endpoint: str | None, directory: Path | None = None
+) -> TracerProvider:
     """Install the tracer provider of this process.
 
     Args:
         service: `service.name` of every span.
         endpoint: base URL of an OTLP/HTTP collector; None keeps trace ids flowing without export.
+        directory: where spans are written to files, too; see `trace_file`.
     """
     provider = TracerProvider(resource=Resource.create({"service.name": f"darkroom-{service}"}))
     if endpoint is not None:
         exporter = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces", timeout=5)
         provider.add_span_processor(BatchSpanProcessor(exporter))
+    if directory is not None:
+        provider.add_span_processor(BatchSpanProcessor(TraceFile(directory, service)))
     trace.set_tracer_provider(provider)
     return provider
 

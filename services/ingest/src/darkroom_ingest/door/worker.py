@@ -155,7 +155,9 @@ def main(argv: list[str]) -> int:
         style=settings.log_format,
         security=settings.security_log,
     )
-    provider = configure_traces(service="ingest", endpoint=settings.otlp_endpoint)
+    provider = configure_traces(
+        service="ingest", endpoint=settings.otlp_endpoint, directory=settings.trace_directory
+    )
     try:
         with guarded_process():
             serve(inherited, settings)
