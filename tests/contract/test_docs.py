@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from dicomweb_client.api import DICOMwebClient
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, TypeAdapter
 
@@ -20,6 +21,9 @@ from tests.support.application import an_app
 from tests.support.deployed import ROOT
 
 CONTRIBUTING: Final = (ROOT / "docs" / "contributing.md").read_text()
+DICOMWEB: Final = (ROOT / "docs" / "dicomweb.md").read_text()
+POINTS: Final = 44
+CLIENTS: Final = ("test_api_retrieve.py", "storing/test_changes.py")
 REST: Final = (ROOT / "docs" / "rest.md").read_text()
 TYPED: Final = ("README.md", "docs/rest.md", "docs/transmit.md", "docs/print.md")
 PAGES: Final = ("README.md", *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")))
@@ -27,6 +31,8 @@ ACCURACY: Final = 0.15
 _PATH: Final = re.compile(r"`((?:libs|services|tests|docs|infra)/[^`\s]+)`")
 _QUOTED: Final = re.compile(r"^From `([^`]+)`:\n```\w+\n(.*?)\n```$", re.MULTILINE | re.DOTALL)
 _COUNTED: Final = re.compile(r"^\| `([^`]+)` \|(?: (?:`(\w+)` )?\|)? (\d+) \|$", re.MULTILINE)
+_ROW: Final = re.compile(r"^\| ([^|]+) \| (?:([^|]+) \| )?([^|]*) \|$", re.MULTILINE)
+_TEST: Final = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
 _LINK: Final = re.compile(r"\]\((?!https?:)([^)#\s]*)(#[^)\s]+)?\)")
 _HERE: Final = "http://127.0.0.1:8080"
 _SHELL: Final = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -76,6 +82,33 @@ def lines_of(path: Path, part: str) -> int:
         if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == part:
             return (node.end_lineno or 0) - node.lineno + 1
     raise LookupError(f"{path} has no {part}")
+
+
+def rows_after(title: str) -> list[tuple[str, str, str]]:
+    """Return what stands in the three, or two, columns of the table behind a heading."""
+    behind = DICOMWEB.split(f"## {title}\n")[1].split("\n## ")[0]
+    return _ROW.findall(behind)[1:]
+
+
+def test_every_point_of_dicomweb_has_tests_or_says_that_it_is_to_come() -> None:
+    points = rows_after("The 44 points of PACS communication")
+    numbers = [int(n) for name, _, _ in points for n in re.findall(r"\d+", name)]
+    assert sorted(numbers) == list(range(1, POINTS + 1))
+    for name, where, tests in points + rows_after("What clients of other archives trip over"):
+        named = _TEST.findall(tests)
+        assert bool(named) != (where == "not yet"), name
+        for path, test in named:
+            assert re.search(rf"def {test}\(", (ROOT / path).read_text()), (name, test)
+
+
+def test_every_method_of_dicomweb_client_is_called() -> None:
+    api = ROOT / "tests" / "integration" / "api"
+    used = "".join((api / name).read_text() for name in CLIENTS)
+    methods = {
+        name for name in dir(DICOMwebClient) if re.match("search|retrieve|iter|sto|del", name)
+    }
+    assert len(methods) > 20
+    assert [name for name in sorted(methods) if f"client.{name}" not in used] == []
 
 
 def test_the_page_has_every_code() -> None:

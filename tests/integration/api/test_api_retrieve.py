@@ -341,6 +341,7 @@ async def test_an_independent_client_finds_and_fetches(api: Api) -> None:
         assert list(client.iter_bulkdata(url)) == [b"\0\1\2\3"]
         png = ("image/png",)
         assert client.retrieve_instance_rendered(**uids, media_types=png).startswith(b"\x89PNG")
+        assert b"\x89PNG" in client.retrieve_series_rendered(**above, media_types=png)
         frame = client.retrieve_instance_frames_rendered(**uids, frame_numbers=[1], media_types=png)
         assert frame.startswith(b"\x89PNG")
         assert client.lookup_tag("PatientName") == "00100010"
