@@ -195,6 +195,39 @@ def test_points_go_where_pixels_go() -> None:
             assert (x * 10, y * 10) == pytest.approx((column + 0.5, row + 0.5))
 
 
+def palette(entries: int, first: int = 0) -> dict[str, Any]:
+    """From black to red; all green; from blue to black."""
+    ramp = np.linspace(0, 0xFFFF, entries).astype("<u2")
+    found: dict[str, Any] = {}
+    for colour, table in (
+        ("Red", ramp),
+        ("Green", np.full_like(ramp, 0xFFFF)),
+        ("Blue", ramp[::-1]),
+    ):
+        found[f"{colour}PaletteColorLookupTableDescriptor"] = [entries, first, 16]
+        found[f"{colour}PaletteColorLookupTableData"] = table.tobytes()
+    return found
+
+
+@pytest.mark.parametrize(("entries", "first"), [(256, 0), (4096, 0), (1024, 100)])
+def test_pseudo_colours_spread_over_what_the_window_leaves(entries: int, first: int) -> None:
+    window = an_item(WindowCenter=100.5, WindowWidth=201)
+    state = plain(SoftcopyVOILUTSequence=[window], **palette(entries, first))
+    made = shown(state)
+    assert made.shape == (20, 40, 3)
+    red, green, blue = made[0, 0]
+    assert green == 255
+    assert abs(red - 127) <= 1
+    assert abs(red + blue - 255) <= 1
+
+
+def test_what_is_to_be_seen_without_its_mask_is_shown() -> None:
+    mask = an_item(MaskOperation="AVG_SUB", MaskFrameNumbers=1)
+    for changes in ({"RecommendedViewingMode": "NAT"}, {"MaskSubtractionSequence": []}):
+        shown(plain(**{"MaskSubtractionSequence": [mask], **changes}))
+    shown(plain(MaskSubtractionSequence=[an_item(MaskOperation="NONE")]))
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -208,6 +241,9 @@ def test_points_go_where_pixels_go() -> None:
             ]
         },
         {"DisplayedAreaSelectionSequence": [an_item(PresentationPixelAspectRatio=[0, 1])]},
+        {"MaskSubtractionSequence": [an_item(MaskOperation="AVG_SUB", MaskFrameNumbers=1)]},
+        palette(512) | {"RedPaletteColorLookupTableData": b"xx"},
+        palette(512) | {"RedPaletteColorLookupTableDescriptor": []},
     ],
 )
 def test_what_cannot_be_followed_is_refused(changes: dict[str, Any]) -> None:

@@ -94,7 +94,7 @@ def render(
     if photometric in ("MONOCHROME1", "MONOCHROME2"):
         pixels = displayed(stored, header, window)
     elif photometric == "PALETTE COLOR":
-        pixels = _palette(stored, dataset)
+        pixels = colours_of(stored, dataset)
     elif photometric == "RGB" and is_colour(stored):
         bits = int(dataset.get("BitsStored") or 8 * stored.dtype.itemsize)
         pixels = _scaled(stored, (1 << bits) - 1)
@@ -109,8 +109,15 @@ def render(
     return Image(pixels, spacing, detector, aspect, tuple(header.warnings))
 
 
-def _palette(stored: Samples, dataset: Dataset) -> npt.NDArray[np.float32]:
-    """Look colours up (C.7.9)."""
+def colours_of(stored: Samples, dataset: Dataset) -> npt.NDArray[np.float32]:
+    """Look values up in the palette of a dataset (PS3.3 C.7.9).
+
+    Returns:
+        (rows, columns, 3), from 0 to 1.
+
+    Raises:
+        Unrenderable: the palette is not whole.
+    """
     try:
         colours = apply_color_lut(stored, dataset)
     except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:

@@ -11,7 +11,7 @@ from darkroom_common.index.reader import IndexReader
 from darkroom_common.index.rows import StoredInstance
 
 STATES: Final = frozenset(f"1.2.840.10008.5.1.4.1.1.11.{number}" for number in (1, 2, 3))
-"""Grayscale, Color and Pseudo-Color Softcopy Presentation State; of the third no colours."""
+"""Grayscale, Color and Pseudo-Color Softcopy Presentation State."""
 MOST: Final = 500
 """Images of a state that are shown."""
 _SERIES: Final = "00081115"

@@ -13,7 +13,7 @@ from darkroom_api.rendering.presentation.graphics import draw_graphics
 from darkroom_api.rendering.presentation.shutter import close
 from darkroom_common.pixels.faults import Unrenderable
 from darkroom_common.pixels.frame import FrameHeader
-from darkroom_common.pixels.image import Image, render
+from darkroom_common.pixels.image import Image, colours_of, render
 from darkroom_common.pixels.lookup import read_table
 from darkroom_common.pixels.overlay import overlay_mask
 from darkroom_common.pixels.samples import Samples
@@ -33,6 +33,10 @@ _GREY: Final = ("MONOCHROME1", "MONOCHROME2")
 _GROUPS: Final = range(0x6000, 0x6020, 2)
 _ACTIVATION: Final = 0x1001
 _WHITE: Final = 255.0
+_PALETTE: Final = "RedPaletteColorLookupTableDescriptor"
+_MOST_ENTRIES: Final = 1 << 16
+"""Of a table that says 0 (PS3.3 C.7.6.3.1.5)."""
+_NO_MASK: Final = ("", "NONE")
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,8 @@ class PresentationState:
         """
         uid = str(image.get("SOPInstanceUID") or "")
         self._require(uid, frame)
+        if self._subtracts():
+            raise Unrenderable("mask subtraction is not applied, which its state asks for")
         pixels = self._values(values, image, uid, frame)
         self._overlay(pixels, image, frame)
         close(self.dataset, pixels)
@@ -80,6 +86,13 @@ class PresentationState:
         if not any(_names(one, uid, frame) for one in named):
             raise Unrenderable("the presentation state is not one of this image")
 
+    def _subtracts(self) -> bool:
+        """Tell whether a mask is to be subtracted (PS3.3 C.7.6.10)."""
+        masks = self.dataset.get("MaskSubtractionSequence") or []
+        operations = (str(one.get("MaskOperation") or "").strip().upper() for one in masks)
+        native = str(self.dataset.get("RecommendedViewingMode") or "").strip().upper() == "NAT"
+        return not native and any(one not in _NO_MASK for one in operations)
+
     def _item(self, keyword: str, uid: str, frame: int) -> Dataset:
         """Return the first item of a sequence that is of a frame; else an empty one."""
         items = self.dataset.get(keyword) or []
@@ -95,6 +108,9 @@ class PresentationState:
         header.update(_chosen(self.dataset, _MODALITY))
         voi = _chosen(self._item("SoftcopyVOILUTSequence", uid, frame), _VOI)
         header.update(voi or _everything(header, stored))
+        if _PALETTE in self.dataset:
+            header.PresentationLUTShape = "IDENTITY"
+            return self._colours(render((stored, "MONOCHROME2"), header, 1, overlays=False).pixels)
         tables = self.dataset.get("PresentationLUTSequence") or []
         if not tables:
             header.PresentationLUTShape = self.dataset.get("PresentationLUTShape") or "IDENTITY"
@@ -104,6 +120,16 @@ class PresentationState:
             spread = table.first + pixels.astype(np.float64) * (len(table.entries) - 1)
             pixels = (table.apply(spread) / ((1 << table.bits) - 1)).astype(np.float32)
         return pixels
+
+    def _colours(self, grey: Any) -> Any:
+        """Return pseudo colours: the palette is as wide as what VOI leaves (PS3.4 N.2.2)."""
+        described = FrameHeader(self.dataset, 1).numbers(_PALETTE)
+        if not described:
+            raise Unrenderable("its palette is not whole")
+        entries = int(described[0]) or _MOST_ENTRIES
+        first = int(described[1]) if len(described) > 1 else 0
+        index = np.rint(first + grey.astype(np.float64) * (entries - 1))
+        return colours_of(index.astype(np.int32), self.dataset)
 
     def _overlay(self, pixels: Any, image: Dataset, frame: int) -> None:
         """Draw the overlays that the state activates: its own, and those of the image."""
