@@ -45,6 +45,25 @@ def test_what_a_range_takes() -> None:
     assert not MediaRange("*/*", quality=0.0).takes("application/dicom")
 
 
+def test_what_is_refused_is_not_taken_by_a_wider_range() -> None:
+    any_other, _ = parse_accept(["application/dicom+json;q=0, */*"])
+    assert not any_other.takes("application/dicom+json")
+    assert any_other.takes("application/json")
+    no_parts, _ = parse_accept(["multipart/related; type=image/jpeg; q=0.0, multipart/related"])
+    assert not no_parts.takes_parts("image/jpeg")
+    assert no_parts.takes_parts("application/dicom")
+    json, _ = parse_accept(["application/json, */*; q=0"])
+    assert json.takes("application/json")
+    assert not parse_accept(["text/html;q=0"])[0].takes("text/html")
+    no_rle = 'multipart/related; type="application/dicom"; transfer-syntax=1.2.840.10008.1.2.5; q=0'
+    assert parse_accept([f"{no_rle}, */*"])[0].takes_parts("application/dicom")
+
+
+@pytest.mark.parametrize("quality", ["nan", "inf", "-1", "1e3", "0x1", "1_0", "", " ", "\u0661"])
+def test_what_is_no_quality_is_no_range(quality: str) -> None:
+    assert parse_accept([f"text/html;q={quality}"]) == []
+
+
 def test_framing_is_that_of_rfc_2046() -> None:
     framing = Framing("application/dicom", boundary="b")
     body = framing.head("a/b", first=True) + b"1" + framing.head("a/b", first=False) + b"2"

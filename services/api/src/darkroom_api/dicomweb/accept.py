@@ -4,14 +4,16 @@
 the parts counts, the multipart around them is how several are sent.
 """
 
+import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from starlette.requests import Request
 
 MULTIPART: Final = "multipart/related"
 MAX_RANGES: Final = 64
+_QUALITY: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{0,9})?")
 
 
 @dataclass(frozen=True)
@@ -23,21 +25,30 @@ class MediaRange:
         part: of the parts, for `multipart/related`; empty when it is not said.
         transfer_syntax: a UID, `*`, or None when it is not said.
         quality: 0 to 1; 0 is never acceptable.
+        without: what the client does not want, of all that this range would take.
     """
 
     kind: str
     part: str = ""
     transfer_syntax: str | None = None
     quality: float = 1.0
+    without: tuple["MediaRange", ...] = ()
 
     def takes(self, kind: str) -> bool:
         """Tell whether this range takes a single part of a media type."""
-        return self.quality > 0 and _covers(self.kind, kind)
+        return (
+            self.quality > 0
+            and _covers(self.kind, kind)
+            and not any(_covers(one.kind, kind) for one in self.without)
+        )
 
     def takes_parts(self, part: str) -> bool:
         """Tell whether this range takes a multipart answer with parts of a media type."""
         if self.quality <= 0 or not _covers(self.kind, MULTIPART):
             return False
+        for one in self.without:
+            if _covers(one.kind, MULTIPART) and (not one.part or _covers(one.part, part)):
+                return False
         return self.kind != MULTIPART or not self.part or _covers(self.part, part)
 
     def takes_syntax(self, *uids: str) -> bool:
@@ -68,7 +79,18 @@ def parse_accept(headers: Sequence[str], parameter: Sequence[str] = ()) -> list[
             break
     if not any(text.strip() for text in [*parameter, *headers]):
         ranges = [MediaRange("*/*")]
-    return sorted(ranges, key=lambda one: -one.quality)
+    refused = tuple(one for one in ranges if one.quality == 0 and not one.transfer_syntax)
+    return sorted((_without(one, refused) for one in ranges), key=lambda one: -one.quality)
+
+
+def _without(one: MediaRange, refused: Iterable[MediaRange]) -> MediaRange:
+    """Return a range without what a more specific one refuses (RFC 9110 section 12.5.1)."""
+    more = tuple(other for other in refused if _specificity(other) > _specificity(one))
+    return replace(one, without=more) if more else one
+
+
+def _specificity(one: MediaRange) -> tuple[int, bool]:
+    return 2 - one.kind.count("*"), bool(one.part)
 
 
 def accepted(request: Request) -> list[MediaRange]:
@@ -105,10 +127,9 @@ def _range(text: str) -> MediaRange | None:
             case "transfer-syntax":
                 syntax = value
             case "q":
-                try:
-                    quality = min(max(float(value), 0.0), 1.0)
-                except ValueError:
+                if _QUALITY.fullmatch(value) is None:
                     return None
+                quality = min(float(value), 1.0)
             case _:
                 pass
     return MediaRange(kind, part, syntax, quality)
