@@ -2,6 +2,8 @@
 
 import socket
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -23,6 +25,10 @@ _TICK: Final = 0.25
 """Seconds between two looks whether it is to end."""
 _PAUSE: Final = 1.0
 """Seconds before the next try, when the process has no descriptor left."""
+STRANGERS: Final = 64
+"""Connections of whom it is not known yet that it is the api: beyond it the oldest one goes."""
+_ROOM_SECONDS: Final = 15.0
+"""For an upload to end, when the api has come in between; less than it waits for an answer."""
 
 
 def open_stow(
@@ -47,6 +53,8 @@ def open_stow(
 class StowEntrance:
     """Accepts connections of the api, in one process of several that share the socket.
 
+    Who has not proved to be the api takes the room of no upload, however many come.
+
     Attributes:
         listener: the listening socket.
         exchange: answers.
@@ -59,6 +67,7 @@ class StowEntrance:
     _closing: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _open: dict[threading.Thread, Connection] = field(default_factory=dict)
+    _strangers: dict[threading.Thread, Connection] = field(default_factory=dict)
 
     def start(self) -> None:
         """Accept from now on."""
@@ -70,40 +79,54 @@ class StowEntrance:
     def _accept(self) -> None:
         with self.listener:
             while not self._closing.is_set():
-                if self._room.acquire(timeout=_TICK) and not self._take():
+                if self._room.acquire(timeout=_TICK):
                     self._room.release()
+                    self._take()
 
-    def _take(self) -> bool:
-        """Begin with the next connection; tell whether there was one."""
+    def _take(self) -> None:
+        """Begin with the next connection, if there is one."""
         try:
             plain, address = self.listener.accept()
         except TimeoutError:
-            return False
+            return
         except OSError as error:
             log.error("stow.accept_failed", reason=error.strerror)
             self._closing.wait(_PAUSE)
-            return False
+            return
         try:
             connection = Connection(plain, str(address[0]))
         except OSError:
             plain.close()  # gone before it was looked at
-            return False
+            return
         thread = threading.Thread(target=self._run, args=(connection,), daemon=True)
         with self._lock:
-            self._open[thread] = connection
+            self._open[thread] = self._strangers[thread] = connection
+            if len(self._strangers) > STRANGERS:
+                self._strangers.pop(next(iter(self._strangers))).interrupt()
         thread.start()
-        return True
 
     def _run(self, connection: Connection) -> None:
         try:
-            self.exchange.run(connection)
+            self.exchange.run(connection, self._room_for_one)
         except Exception:
             log.exception("stow.defect")
             connection.close()
         finally:
             with self._lock:
                 del self._open[threading.current_thread()]
-            self._room.release()
+                self._strangers.pop(threading.current_thread(), None)
+
+    @contextmanager
+    def _room_for_one(self) -> Iterator[bool]:
+        """Hold the room of an upload of the api's; tell whether there is any."""
+        with self._lock:
+            self._strangers.pop(threading.current_thread(), None)
+        held = self._room.acquire(timeout=_ROOM_SECONDS)
+        try:
+            yield held
+        finally:
+            if held:
+                self._room.release()
 
     def close(self, limit: float) -> None:
         """Accept nobody, let bodies come whole for `limit` seconds, then break them off."""

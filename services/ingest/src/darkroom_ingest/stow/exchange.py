@@ -1,5 +1,7 @@
 """One request of the api and its answer (see `darkroom_common.stow.handover`)."""
 
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final
 
@@ -43,12 +45,17 @@ class Exchange:
     limits: PartLimits
     stall_seconds: float
 
-    def run(self, connection: Connection) -> None:
-        """Answer the one request of a connection, and end it."""
+    def run(self, connection: Connection, room: Callable[[], AbstractContextManager[bool]]) -> None:
+        """Answer the one request of a connection, and end it.
+
+        Args:
+            connection: of anybody.
+            room: is held for an upload once it is known that it is the api's.
+        """
         reader = Reader(_LIMITS)
         try:
             head = self._head(connection, reader)
-            status, answer = self._answer(connection, reader, head)
+            status, answer = self._answer(connection, reader, head, room)
         except BadRequest as error:
             status, answer = error.status, b""
         except (PeerGone, ProtocolError) as error:
@@ -64,13 +71,27 @@ class Exchange:
             reader.feed(connection.read(deadline))
         return event
 
-    def _answer(self, connection: Connection, reader: Reader, head: Head) -> tuple[int, bytes]:
+    def _answer(
+        self,
+        connection: Connection,
+        reader: Reader,
+        head: Head,
+        room: Callable[[], AbstractContextManager[bool]],
+    ) -> tuple[int, bytes]:
         fields = {name.decode("ascii"): value.decode("latin-1") for name, value in head.fields}
         content_type, study = fields.get("content-type", ""), fields.get(STUDY, "")
         if not self.proof.holds(fields.get(PROOF, ""), content_type, study):
             return 401, b""
         if (head.method, head.path) != ("POST", PATH):
             return 404, b""
+        with room() as held:
+            if not held:
+                return 503, b""
+            return self._store(connection, reader, head, fields)
+
+    def _store(
+        self, connection: Connection, reader: Reader, head: Head, fields: Mapping[str, str]
+    ) -> tuple[int, bytes]:
         receiver = self.intake.receiver
         refused = admit(receiver.room(), draining=receiver.draining)
         if refused is not None:
@@ -78,7 +99,11 @@ class Exchange:
             log.warning("stow.refused", reason=refused.reason)
             return 503, b""
         try:
-            body = Body(content_type, self.intake.of_study(study), self.limits)
+            body = Body(
+                fields.get("content-type", ""),
+                self.intake.of_study(fields.get(STUDY, "")),
+                self.limits,
+            )
         except NotTaken as error:
             return error.status, b""
         with (

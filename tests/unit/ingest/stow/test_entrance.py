@@ -1,0 +1,94 @@
+"""The port where the api hands bodies of STOW over: it is for the api alone."""
+
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from darkroom_api.dicomweb.storing.handover import Handover, NotTaken
+from darkroom_common.clock import SYSTEM_CLOCK
+from darkroom_common.stow.handover import Proof
+from darkroom_common.stow.multipart import PartLimits
+from darkroom_ingest.stow.entrance import STRANGERS, StowEntrance
+from darkroom_ingest.stow.exchange import Exchange
+from tests.support.builders import a_data_set
+from tests.support.stow import TYPE, a_body, a_file
+from tests.unit.ingest.stow.bodies import Taking
+
+KEY = b"k" * 32
+
+
+@pytest.fixture
+def taking(tmp_path: Path) -> Iterator[Taking]:
+    made = Taking(tmp_path)
+    yield made
+    made.spool.close()
+
+
+@pytest.fixture
+def port(taking: Taking) -> Iterator[int]:
+    listener = socket.create_server(("127.0.0.1", 0))
+    exchange = Exchange(taking.intake, Proof(KEY, SYSTEM_CLOCK), PartLimits(), 30.0)
+    entrance = StowEntrance(listener, exchange, 1)
+    entrance.start()
+    yield listener.getsockname()[1]
+    entrance.close(1.0)
+
+
+async def pieces(body: bytes) -> AsyncIterator[bytes]:
+    for at in range(0, len(body), 1000):
+        yield body[at : at + 1000]
+
+
+def handover(port: int, key: bytes = KEY) -> Handover:
+    return Handover("127.0.0.1", port, Proof(key, SYSTEM_CLOCK))
+
+
+async def test_strangers_take_no_room_however_many_come(taking: Taking, port: int) -> None:
+    one = a_data_set()
+    with ExitStack() as open_:
+        silent = [
+            open_.enter_context(socket.create_connection(("127.0.0.1", port)))
+            for _ in range(STRANGERS + 10)
+        ]
+        outcome = await handover(port).store(TYPE, "", pieces(a_body([a_file(one)])))
+        assert [item.failure for item in outcome.items] == [0]
+        silent[0].settimeout(20)
+        assert silent[0].recv(100) == b""  # the oldest one has gone
+    assert [str(made.identity.sop_instance_uid) for made in taking.receipts] == [
+        str(one.SOPInstanceUID)
+    ]
+
+
+async def test_who_has_another_key_is_told_before_a_byte_of_the_body(
+    taking: Taking, port: int
+) -> None:
+    asked = []
+
+    async def body() -> AsyncIterator[bytes]:
+        asked.append(1)
+        yield b"x"
+
+    with pytest.raises(NotTaken) as refused:
+        await handover(port, b"x" * 32).store(TYPE, "", body())
+    assert refused.value.status == 401
+    assert not asked
+    assert not taking.receipts
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\0" * 9000 + b"\r\n\r\n",
+        b"POST /stow HTTP/1.1\r\n" + b"a: b\r\n" * 99,
+    ],
+)
+def test_what_is_no_request_of_ours_is_ended(port: int, said: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as line:
+        line.settimeout(20)
+        line.sendall(said)
+        answer = line.recv(4096)
+    assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 401 ", b"HTTP/1.1 431 ")), answer
