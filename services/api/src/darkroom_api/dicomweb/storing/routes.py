@@ -39,9 +39,13 @@ _STORED: Final = (
 )
 DICOM_XML: Final = "application/dicom+xml"
 _KINDS: Final = ("multipart/related", "application/dicom")
+_REFUSED: Final = (400, 415, 503)
+"""What ingest says of a body; anything else, it says of us: clocks or keys that do not agree."""
 _KINDS_TAKEN: Final = "The body is of none of the media types that this takes."
 _PATH_UID: Final = re.compile(r"[!-.0-~]*")
 """What may be the UID of a received object, ASCII without a space or a slash."""
+_LONGEST_TYPE: Final = 4096
+"""Characters of a Content-Type, which is handed on in a head."""
 _SILENCE: Final = WRITE_SECONDS + 10.0
 """Seconds in which something of a body must come, and be taken."""
 _STUDIES_KEPT: Final = 50
@@ -69,6 +73,9 @@ async def store(request: Request) -> Response:
             content_type, study, _chunks(request)
         )
     except NotTaken as refused:
+        if refused.status not in _REFUSED:
+            log.error("stow.not_understood", status=refused.status)
+            raise service_away() from refused
         raise _refusal(refused.status) from refused
     except DependencyUnavailable as away:
         log.warning("stow.unanswered", reason=str(away))
@@ -120,7 +127,10 @@ def _content_type(request: Request) -> str:
     declared = int(fields.get("content-length", "0"))
     if declared > parts_of(request.scope).settings.stow_limit:
         raise HTTPException(413)
-    return fields.get("content-type", "")
+    kind = fields.get("content-type", "")
+    if len(kind) > _LONGEST_TYPE:
+        raise _refusal(400)
+    return kind
 
 
 async def _chunks(request: Request) -> AsyncIterator[bytes]:
