@@ -37,11 +37,11 @@ BIG: Final = "1.2.840.10008.1.2.2"
 DEFLATED: Final = "1.2.840.10008.1.2.1.99"
 TARGETS: Final = (codecs.JPEG_2000_LOSSLESS, codecs.JPEG_LOSSLESS_SV1, *NATIVE_TARGETS)
 """What can be made, the best first."""
-_NATIVE: Final = frozenset({IMPLICIT, EXPLICIT, BIG, DEFLATED})
-_TABLES: Final = (0x7FE00001, 0x7FE00002, 0x7FE00003)
+NATIVE: Final = frozenset({IMPLICIT, EXPLICIT, BIG, DEFLATED})
+TABLES: Final = (0x7FE00001, 0x7FE00002, 0x7FE00003)
 """Extended offset table, its lengths, and the encapsulated total length."""
-_UNDEFINED: Final = 0xFFFFFFFF
-_WHOLE_OCTETS: Final = 8
+UNDEFINED: Final = 0xFFFFFFFF
+WHOLE_OCTETS: Final = 8
 
 
 def convert(
@@ -86,7 +86,7 @@ def write_in(
     """
     dataset, meta = read()
     why = Unconvertible("none of the transfer syntaxes that are taken can be made")
-    for syntax in _possible(dataset, meta.transfer_syntax_uid, wanted):
+    for syntax in possible(dataset, meta.transfer_syntax_uid, wanted):
         try:
             return _write(dataset, meta, syntax, file)
         except Unconvertible as error:
@@ -118,7 +118,8 @@ def is_lossy(dataset: Dataset, stored: str) -> bool:
     return dataset.get("LossyImageCompression") == "01" or stored in codecs.PERHAPS_LOSSY
 
 
-def _possible(dataset: Dataset, stored: str, wanted: Sequence[str]) -> list[str]:
+def possible(dataset: Dataset, stored: str, wanted: Sequence[str]) -> list[str]:
+    """Return those of the wanted transfer syntaxes that may be made of an object."""
     pictures = PIXEL_DATA in dataset and not is_lossy(dataset, stored)
     return [
         syntax
@@ -141,7 +142,7 @@ def _write(dataset: Dataset, origin: FileMeta, syntax: str, file: BinaryIO) -> W
     left_out = reencode(dataset, implicit=syntax == IMPLICIT)
     file.write(head)
     make = None if syntax == stored else _pixels(dataset, stored, syntax)
-    _write_elements(file, dataset, implicit=syntax == IMPLICIT, pixels=make)
+    write_elements(file, dataset, implicit=syntax == IMPLICIT, pixels=make)
     return Written(
         transfer_syntax_uid=syntax,
         sop_class_uid=meta.sop_class_uid,
@@ -152,9 +153,10 @@ def _write(dataset: Dataset, origin: FileMeta, syntax: str, file: BinaryIO) -> W
     )
 
 
-def _write_elements(
+def write_elements(
     file: BinaryIO, dataset: Dataset, *, implicit: bool, pixels: Callable[[BinaryIO], None] | None
 ) -> None:
+    """Write elements; `pixels` writes the pixel data in their place, if there are any."""
     out = DicomFileLike(file)
     out.is_implicit_VR, out.is_little_endian = implicit, True
     charset = convert_encodings(dataset.get("SpecificCharacterSet", default_encoding))
@@ -165,7 +167,7 @@ def _write_elements(
         if tag == PIXEL_DATA and pixels is not None:
             pixels(file)
         elif tag == PIXEL_DATA and _is_plain(element):
-            _write_header(file, element.VR, len(element.value), implicit=implicit)
+            write_header(file, element.VR, len(element.value), implicit=implicit)
             file.write(element.value)
         else:
             write_data_element(out, element, charset)
@@ -175,13 +177,13 @@ def _is_plain(element: Any) -> bool:
     """Tell whether a value can be written as it is: pydicom would hold it twice meanwhile."""
     return (
         isinstance(element, RawDataElement)
-        and element.length != _UNDEFINED
+        and element.length != UNDEFINED
         and element.VR in ("OB", "OW")
         and len(element.value or b"") % 2 == 0
     )
 
 
-def _write_header(file: BinaryIO, vr: str, length: int, *, implicit: bool) -> None:
+def write_header(file: BinaryIO, vr: str, length: int, *, implicit: bool) -> None:
     """Write tag, VR and length of the pixel data (PS3.5 7.1.2)."""
     file.write(struct.pack("<HH", 0x7FE0, 0x0010))
     if not implicit:
@@ -194,9 +196,9 @@ def _pixels(dataset: Dataset, stored: str, syntax: str) -> Callable[[BinaryIO], 
 
     None when the value that is there already is right.
     """
-    compressed = stored not in _NATIVE
+    compressed = stored not in NATIVE
     if compressed:
-        _decode_nested(dataset, stored)
+        decode_nested(dataset, stored)
     if PIXEL_DATA not in dataset:
         return None
     if not compressed and syntax in NATIVE_TARGETS:
@@ -206,21 +208,22 @@ def _pixels(dataset: Dataset, stored: str, syntax: str) -> Callable[[BinaryIO], 
     pixels = Pixels.of(dataset)
     plain = codecs.decoded_pixels(pixels, stored) if compressed else pixels
     frames = _decoded(dataset, stored, pixels) if compressed else _native(dataset, pixels)
-    for tag in _TABLES:
+    for tag in TABLES:
         dataset.pop(tag, None)
     if stored in codecs.ALWAYS_LOSSY and "LossyImageCompression" not in dataset:
         dataset.LossyImageCompression = "01"
     if syntax in NATIVE_TARGETS:
-        _describe(dataset, pixels, plain)
+        describe(dataset, pixels, plain)
         return lambda file: _write_native(file, frames, plain, implicit=syntax == IMPLICIT)
     if not codecs.compressible(plain):
         raise Unconvertible("pixels of this kind cannot be compressed without loss")
-    _describe(dataset, pixels, codecs.encoded_pixels(plain, syntax))
+    describe(dataset, pixels, codecs.encoded_pixels(plain, syntax))
     coded = (codecs.encode_frame(frame, syntax, plain) for frame in frames)
     return lambda file: _write_encapsulated(file, coded, plain.frames)
 
 
-def _describe(dataset: Dataset, before: Pixels, after: Pixels) -> None:
+def describe(dataset: Dataset, before: Pixels, after: Pixels) -> None:
+    """Say what has become of the pixels."""
     if before.photometric != after.photometric:
         dataset.PhotometricInterpretation = after.photometric
     if after.samples > 1 and before.planar != after.planar:
@@ -268,22 +271,22 @@ def _value(dataset: Dataset) -> bytes:
     return element.value or b""
 
 
-def _decode_nested(dataset: Dataset, stored: str) -> None:
+def decode_nested(dataset: Dataset, stored: str) -> None:
     """Decode icons: compressed ones may not stand in a native object, nor in another syntax."""
     for tag in list(dataset.keys()):
         element: Any = dataset.get_item(tag)  # a value that is not decoded stays as it is
         if element.VR != "SQ":
             continue
         for item in element.value:
-            _decode_nested(item, stored)
+            decode_nested(item, stored)
             nested: Any = item.get_item(PIXEL_DATA) if PIXEL_DATA in item else None
-            if nested is None or nested.length != _UNDEFINED:
+            if nested is None or nested.length != UNDEFINED:
                 continue
             pixels = Pixels.of(item)
             plain = codecs.decoded_pixels(pixels, stored)
             value = b"".join(frame.tobytes() for frame in _decoded(item, stored, pixels))
-            _describe(item, pixels, plain)
-            vr = "OW" if plain.bits_allocated > _WHOLE_OCTETS else "OB"
+            describe(item, pixels, plain)
+            vr = "OW" if plain.bits_allocated > WHOLE_OCTETS else "OB"
             item[PIXEL_DATA] = DataElement(PIXEL_DATA, vr, value + bytes(len(value) % 2))
 
 
@@ -292,16 +295,16 @@ def _write_native(
 ) -> None:
     length = pixels.frame_bytes * pixels.frames
     padded = length + length % 2
-    if padded >= _UNDEFINED:
+    if padded >= UNDEFINED:
         raise Unconvertible("uncompressed it is too long for one value")
-    vr = "OW" if pixels.bits_allocated > _WHOLE_OCTETS else "OB"
-    _write_header(file, vr, padded, implicit=implicit)
+    vr = "OW" if pixels.bits_allocated > WHOLE_OCTETS else "OB"
+    write_header(file, vr, padded, implicit=implicit)
     file.writelines(frame.tobytes() for frame in frames)
     file.write(bytes(padded - length))
 
 
 def _write_encapsulated(file: BinaryIO, frames: Iterator[bytes], count: int) -> None:
-    file.write(struct.pack("<HH4sL", 0x7FE0, 0x0010, b"OB\0\0", _UNDEFINED))
+    file.write(struct.pack("<HH4sL", 0x7FE0, 0x0010, b"OB\0\0", UNDEFINED))
     file.write(struct.pack("<HHL", 0xFFFE, 0xE000, 4 * count))
     table = file.tell()
     file.write(bytes(4 * count))
@@ -312,7 +315,7 @@ def _write_encapsulated(file: BinaryIO, frames: Iterator[bytes], count: int) -> 
         padded = data + bytes(len(data) % 2)
         file.write(struct.pack("<HHL", 0xFFFE, 0xE000, len(padded)) + padded)
     file.write(struct.pack("<HHL", 0xFFFE, 0xE0DD, 0))
-    if offsets[-1] > _UNDEFINED:
+    if offsets[-1] > UNDEFINED:
         raise Unconvertible("compressed it is too long for a table of offsets")
     end = file.tell()
     file.seek(table)

@@ -64,10 +64,10 @@ class MadeFrames:
 
 @dataclass(frozen=True)
 class MadeObject:
-    """A DICOM file in another transfer syntax."""
+    """A DICOM file in another transfer syntax; its length is not known when it is large."""
 
     syntax: str
-    length: int
+    length: int | None
     chunks: AsyncIterator[bytes]
 
 
@@ -135,12 +135,15 @@ class Rendering:
         """Hold an object in the first of some transfer syntaxes that it can be said in.
 
         Raises:
-            CannotMake, DecoderFailed: as for `image`.
+            CannotMake, DecoderFailed: as for `image`; a later frame of a large one may yet fail.
             ObjectMissing, StoreUnavailable, DependencyUnavailable: as the store; no worker.
         """
         task = ObjectTask(_place(one), tuple(wanted))
         async with self._stream(), self._answer(task, self.limit_of(one)) as (held, made):
-            yield MadeObject(made.syntax, made.length, held.read(made.length))
+            if made.more:
+                yield MadeObject(made.syntax, None, _joined(_each(held, made)))
+            else:
+                yield MadeObject(made.syntax, made.length, held.read(made.length))
 
     def limit_of(self, one: StoredInstance) -> float:
         """Return the seconds that an object may take as a whole."""
@@ -197,6 +200,12 @@ async def _each(held: Held, made: Made) -> AsyncIterator[tuple[int, AsyncIterato
         held.expect(made.length - 1)
         if made.error:
             raise _fault(made)
+
+
+async def _joined(bodies: AsyncIterator[tuple[int, AsyncIterator[bytes]]]) -> AsyncIterator[bytes]:
+    async for _, body in bodies:
+        async for chunk in body:
+            yield chunk
 
 
 def _place(one: StoredInstance) -> Place:

@@ -97,10 +97,11 @@ async def transcoded_object(
         made = await until.enter_async_context(rendering.transcoded(one, wanted))
     headers = {
         "content-type": f"{DICOM}; transfer-syntax={made.syntax}",
-        "content-length": str(made.length),
         "content-location": instance_url(dicomweb_url(request), one),
     }
-    chunks = await begin(_sent(rendering, until, made.chunks, made.length))
+    if made.length is not None:
+        headers["content-length"] = str(made.length)
+    chunks = await begin(_sent(rendering, until, made.chunks, made.length or one.size))
     return StreamingResponse(chunks, headers=headers)
 
 
@@ -138,7 +139,7 @@ async def _objects(
             kind = f"{DICOM}; transfer-syntax={made.syntax}"
             where = instance_url(base, one)
             yield framing.head(kind, first=first, length=made.length, location=where)
-            sent = _sent(parts.rendering, until, made.chunks, made.length)
+            sent = _sent(parts.rendering, until, made.chunks, made.length or one.size)
             async with aclosing(sent):
                 async for chunk in sent:
                     yield chunk

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -17,7 +18,12 @@ from darkroom_common.errors import PermanentError
 from darkroom_common.pixels import codecs
 from darkroom_common.pixels.codecs import Frame, Pixels
 from darkroom_common.pixels.faults import Unconvertible
+from darkroom_common.transcoding.encoding import PIXEL_DATA
+from darkroom_common.transcoding.streamed import Source, Streamed, is_whole, stream_in
 from darkroom_common.transcoding.transcode import write_in
+
+WHOLE: Final = 16 << 20
+"""Bytes of pixel data above which an object is made frame by frame."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +39,6 @@ class FrameBodies:
     count: int
     syntax: str
     bodies: Iterator[bytes]
-
-
-@dataclass(frozen=True)
-class Transcoded:
-    """An object in another transfer syntax: a DICOM file."""
-
-    syntax: str
-    body: memoryview
 
 
 def frames_in(
@@ -107,25 +105,62 @@ def _coded(frame: Frame, syntax: str, stored: StoredObject, described: Pixels) -
     return codecs.encode_frame(frame, syntax, plain)
 
 
-def transcoded(read: Callable[[], StoredObject], wanted: Sequence[str]) -> Transcoded:
+def transcoded(read: Callable[[], StoredObject], wanted: Sequence[str]) -> Streamed:
     """Return an object in the first of some transfer syntaxes that it can be said in.
+
+    What is larger than `WHOLE`, before or after, is made frame by frame.
 
     Raises:
         Unconvertible: it can be said in none of them.
     """
+    stored = read()
+    dataset = stored.data_set(defer=WHOLE).data_set
+    if _is_large(dataset, stored):
+        return stream_in(lambda: _source(read()), wanted)
 
     def read_again() -> tuple[Dataset, FileMeta]:
         stored = read()
         found = stored.data_set()
         if found.broken:
             raise Unconvertible("it cannot be read to its end")
-        dataset = found.data_set
-        try:
-            named = str(dataset.SOPClassUID), str(dataset.SOPInstanceUID)
-        except AttributeError as error:
-            raise PermanentError("it does not say what it is") from error
-        return dataset, FileMeta(*named, stored.transfer_syntax_uid)
+        return found.data_set, _meta(found.data_set, stored)
 
     out = io.BytesIO()
     made = write_in(read_again, out, wanted)
-    return Transcoded(made.transfer_syntax_uid, out.getbuffer())
+    return Streamed(made.transfer_syntax_uid, 1, iter([out.getbuffer()]))
+
+
+def _is_large(dataset: Dataset, stored: StoredObject) -> bool:
+    """Tell whether an object is made frame by frame: it has to be large, and of such frames."""
+    if PIXEL_DATA not in dataset or not is_whole(dataset):
+        return False
+    try:
+        pixels = Pixels.of(dataset)
+        plain = codecs.decoded_pixels(pixels, stored.transfer_syntax_uid)
+    except Unconvertible:
+        return False
+    element: Any = dataset.get_item(PIXEL_DATA, keep_deferred=True)
+    size = plain.frame_bytes * plain.frames
+    if stored.transfer_syntax_uid in NATIVE and (
+        not codecs.compressible(pixels) or not 0 <= element.length - size <= 1
+    ):
+        return False
+    return element.value is None or size > WHOLE
+
+
+def _source(stored: StoredObject) -> Source:
+    found = stored.data_set(defer=WHOLE)
+    if found.broken:
+        raise Unconvertible("it cannot be read to its end")
+    values = frames.frames_in(stored, found.data_set, None)
+    if len(values.lengths) != Pixels.of(found.data_set).frames:
+        raise Unconvertible("it has another number of frames than it says")
+    return Source(found.data_set, _meta(found.data_set, stored), frame_bytes(stored, values))
+
+
+def _meta(dataset: Dataset, stored: StoredObject) -> FileMeta:
+    try:
+        named = str(dataset.SOPClassUID), str(dataset.SOPInstanceUID)
+    except AttributeError as error:
+        raise PermanentError("it does not say what it is") from error
+    return FileMeta(*named, stored.transfer_syntax_uid)

@@ -70,16 +70,19 @@ def _pieces(store: ObjectStore, task: Task) -> Pieces:
         case ObjectTask():
             with ExitStack() as held:
                 made = transcoded(lambda: held.enter_context(hold()), task.wanted)
-                yield _line(Made(len(made.body), syntax=made.syntax))
-                yield made.body
+                yield from _each(made.count, made.syntax, made.pieces)
 
 
 def _frames(hold: Callable[[], AbstractContextManager[StoredObject]], task: FramesTask) -> Pieces:
     with hold() as stored:
         found = frames_in(stored, task.frames, task.wanted)
-        for more, body in zip(range(found.count - 1, -1, -1), found.bodies, strict=True):
-            yield _line(Made(len(body), more, found.syntax))
-            yield body
+        yield from _each(found.count, found.syntax, found.bodies)
+
+
+def _each(count: int, syntax: str, bodies: Pieces) -> Pieces:
+    for more, body in zip(range(count - 1, -1, -1), bodies, strict=True):
+        yield _line(Made(len(body), more, syntax))
+        yield body
 
 
 @contextmanager
