@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from darkroom_metadata.indexing.indexer import Indexer
 from darkroom_metadata.indexing.repository import IndexRepository
 from darkroom_metadata.indexing.rows import RowWriter
 from tests.bench import report
+from tests.bench.plans import SETTINGS, reads
 from tests.bench.report import QUICK, Table
 from tests.integration.metadata.test_indexer import Bench
 from tests.support.builders import CT, a_data_set, encode, new_uid
@@ -38,6 +40,8 @@ EXPLICIT = "1.2.840.10008.1.2.1"
 EVERY = ("metadata", "transmit", "print", "api", "licensing", "ingest")
 LEVELS = [int(n) for n in os.environ.get("BENCH_P8", "10000,1000000").split(",")]
 PER_STUDY = 250
+SMALL = 100_000
+"""Instances in an index of which a table may be read whole."""
 TABLES: list[Table] = []
 NOTE = "PostgreSQL fsyncs. Clients, services, RabbitMQ and PostgreSQL share the cores."
 
@@ -58,6 +62,7 @@ def table(title: str, unit: str) -> Table:
 @pytest.fixture
 async def postgres(engine_directory: Path) -> AsyncIterator[PrivatePostgres]:
     settings = {"shared_buffers": "512MB", "max_wal_size": "8GB", "maintenance_work_mem": "512MB"}
+    settings |= SETTINGS
     server = PrivatePostgres(engine_directory / "postgres", fsync=True, settings=settings)
     async with server.running():
         yield server
@@ -208,6 +213,7 @@ class Growing:
 
 async def test_p8_growth(services: Services, postgres: PrivatePostgres) -> None:
     latency = table("P8: QIDO in an index of so many instances, p95 of one client", "ms")
+    touched = table("P8: rows of the index that one such search reads", "rows")
     rate = table("P8: insert rate of one indexer, batches of 200", "objects/s")
     keys = PhiKeys.parse(services.secrets["PHI_KEYS"])
     blind = BlindIndex(decode_key(services.secrets["BLIND_INDEX_KEY"], setting="BLIND_INDEX_KEY"))
@@ -232,11 +238,12 @@ async def test_p8_growth(services: Services, postgres: PrivatePostgres) -> None:
                 setting = f"10^{len(str(level)) - 1}"
                 rate.add("Darkroom", setting, await growing.insert_rate())
                 (copied,) = await connection.fetch(
-                    "SELECT s.study_instance_uid, e.series_instance_uid FROM index.study s"
-                    " JOIN index.series e ON e.study_id = s.id"
+                    "SELECT s.study_instance_uid, e.series_instance_uid, i.sop_instance_uid"
+                    " FROM index.study s JOIN index.series e ON e.study_id = s.id"
+                    " JOIN index.instance i ON i.series_id = e.id"
                     " WHERE s.study_instance_uid LIKE '2.25.7.%' ORDER BY s.id DESC LIMIT 1"
                 )
-                study, series = copied
+                study, series, instance = copied
                 queries: dict[str, tuple[str, dict[str, str]]] = {
                     "by StudyInstanceUID": ("/studies", {"StudyInstanceUID": study}),
                     "by PatientID": ("/studies", {"PatientID": "TEMPLATE"}),
@@ -247,6 +254,17 @@ async def test_p8_growth(services: Services, postgres: PrivatePostgres) -> None:
                         {"StudyDate": "20180101-20180105", "ModalitiesInStudy": "CT"},
                     ),
                     "instances of a series": (f"/studies/{study}/series/{series}/instances", {}),
+                    "by AccessionNumber": ("/studies", {"AccessionNumber": "NOBODY"}),
+                    "by words of a name": (
+                        "/studies",
+                        {"PatientName": "no body", "fuzzymatching": "true"},
+                    ),
+                    "series of a day": (
+                        "/series",
+                        {"StudyDate": "20180101", "Modality": "CT", "limit": "20"},
+                    ),
+                    "by SOPInstanceUID": ("/instances", {"SOPInstanceUID": instance}),
+                    "far page": ("/studies", {"limit": "20", "offset": "20"}),
                 }
                 for name, (path, parameters) in queries.items():
                     took = []
@@ -256,6 +274,10 @@ async def test_p8_growth(services: Services, postgres: PrivatePostgres) -> None:
                         assert answer.status_code in (200, 204), answer.text
                         took.append((time.perf_counter() - began) * 1000)
                     latency.add(name, setting, percentile(took, 0.95))
+                    ask = partial(client.get, f"/dicom-web{path}", params=parameters)
+                    read = await reads(connection, postgres.log, ask)
+                    touched.add(name, setting, read.rows)
+                    assert not read.whole or level < SMALL, (name, read)
     await connection.close()
 
 

@@ -223,8 +223,9 @@ def test_pseudo_colours_spread_over_what_the_window_leaves(entries: int, first: 
 
 def test_what_is_to_be_seen_without_its_mask_is_shown() -> None:
     mask = an_item(MaskOperation="AVG_SUB", MaskFrameNumbers=1)
-    for changes in ({"RecommendedViewingMode": "NAT"}, {"MaskSubtractionSequence": []}):
-        shown(plain(**{"MaskSubtractionSequence": [mask], **changes}))
+    native: dict[str, Any] = {"RecommendedViewingMode": "NAT"}
+    shown(plain(MaskSubtractionSequence=[mask], **native))
+    shown(plain(MaskSubtractionSequence=[]))
     shown(plain(MaskSubtractionSequence=[an_item(MaskOperation="NONE")]))
 
 
