@@ -64,6 +64,12 @@ def test_what_is_no_quality_is_no_range(quality: str) -> None:
     assert parse_accept([f"text/html;q={quality}"]) == []
 
 
+def test_what_java_sends_by_itself_takes_everything() -> None:
+    found = parse_accept(["text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2"])
+    assert found[0].kind == "text/html"
+    assert [(one.kind, one.quality) for one in found[3:]] == [("*/*", 0.2)] * 2
+
+
 def test_framing_is_that_of_rfc_2046() -> None:
     framing = Framing("application/dicom", boundary="b")
     body = framing.head("a/b", first=True) + b"1" + framing.head("a/b", first=False) + b"2"

@@ -47,6 +47,12 @@ async def test_an_instance_is_answered_conditionally_and_by_ranges(shelf: Shelf)
     assert first.headers["accept-ranges"] == "bytes"
     assert (await get(url, headers={**WHOLE, "if-none-match": etag})).status_code == 304
     assert (await get(url, headers={**WHOLE, "if-none-match": '"other"'})).status_code == 200
+    for named, status in ((etag, 200), ("*", 200), ('"other"', 412), (f'"other", {etag}', 200)):
+        assert (await get(url, headers={**WHOLE, "if-match": named})).status_code == status
+        head = await shelf.client.head(f"{url}/metadata", headers={"if-match": named})
+        assert head.status_code == (412 if named != "*" else 200)
+        drawn = await get(f"{url}/rendered", headers={"if-match": '"other"'})
+        assert drawn.status_code == 412
     size = len(whole)
     for asked, status, content in (
         ("bytes=0-9", 206, whole[:10]),

@@ -13,7 +13,7 @@ from starlette.requests import Request
 
 MULTIPART: Final = "multipart/related"
 MAX_RANGES: Final = 64
-_QUALITY: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{0,9})?")
+_QUALITY: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{0,30})?|\.[0-9]{1,30}")
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,8 @@ def _split(text: str, separator: str) -> Iterable[str]:
 def _range(text: str) -> MediaRange | None:
     kind, *rest = _split(text, ";")
     kind = kind.strip().lower()
+    if kind == "*":
+        kind = "*/*"  # as Java sends it
     if kind.count("/") != 1:
         return None
     part, syntax, quality = "", None, 1.0

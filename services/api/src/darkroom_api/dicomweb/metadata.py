@@ -16,7 +16,7 @@ from darkroom_api.dicomweb.forms import DICOM_XML, Form, form_of, xml_parts
 from darkroom_api.dicomweb.multipart import Framing
 from darkroom_api.edge.codings import coding_of, packed
 from darkroom_api.http.documented import body, errors
-from darkroom_api.http.etags import is_named
+from darkroom_api.http.etags import is_known
 from darkroom_api.http.parts import parts_of
 from darkroom_api.http.responses import DICOM_JSON, VARY, begin
 from darkroom_api.rendering.cache import Cache
@@ -96,7 +96,7 @@ async def metadata(request: Request) -> Response:
     instances = await stored(request)
     reader, base = parts_of(request.scope).reader, dicomweb_url(request)
     headers = {"vary": VARY, "etag": _etag(instances, base, form)}
-    if is_named(headers["etag"].removeprefix("W/"), request.headers.get("if-none-match", "")):
+    if is_known(request, headers["etag"]):
         return Response(status_code=304, headers=headers)
     if form is Form.XML:
         framing = Framing(DICOM_XML)
@@ -158,7 +158,7 @@ def add(app: FastAPI) -> None:
             responses={
                 **body("One object or part an instance.", DICOM_JSON, "multipart/related"),
                 304: {"description": "It is still as `If-None-Match` says."},
-                **errors(401, 403, 404, 406, 503),
+                **errors(401, 403, 404, 406, 412, 503),
             },
             openapi_extra={"parameters": [in_path(name) for name in names]},
         )

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import Header
 from pydantic_core import to_json
+from starlette.requests import Request
 from starlette.responses import Response
 
 from darkroom_api.http.errors import ApiError, Code
@@ -61,6 +62,19 @@ def _is_among(shown: Response, header: str) -> bool:
 def is_named(etag: str, header: str) -> bool:
     """Tell whether `If-None-Match` or `If-Match` names an ETag, or any."""
     return bool({"*", etag.strip('"')} & set(_tags(header)))
+
+
+def is_known(request: Request, etag: str) -> bool:
+    """Tell whether the client has what it asks for already, by `If-None-Match`.
+
+    Raises:
+        ApiError: 412, it is not of the version that `If-Match` names (RFC 9110 section 13.1.1).
+    """
+    bare = etag.removeprefix("W/")
+    wanted = request.headers.get("if-match")
+    if wanted is not None and not is_named(bare, wanted):
+        raise ApiError(412, Code.CHANGED_MEANWHILE, "It has been changed meanwhile.")
+    return is_named(bare, request.headers.get("if-none-match", ""))
 
 
 def _tags(header: str) -> list[str]:

@@ -18,7 +18,7 @@ from darkroom_api.dicomweb.retrieving.video import send_video
 from darkroom_api.http.deadline import wait_for_another
 from darkroom_api.http.documented import body, errors, parameter
 from darkroom_api.http.errors import ApiError, Code, bad_request, cannot_be_made, not_acceptable
-from darkroom_api.http.etags import is_named
+from darkroom_api.http.etags import is_known
 from darkroom_api.http.parts import parts_of
 from darkroom_api.rendering import appearance as appearances
 from darkroom_api.rendering.appearance import GIF, KINDS, InvalidParameter
@@ -271,7 +271,7 @@ def _bad(error: InvalidParameter) -> ApiError:
 
 def _unless_known(request: Request, key: bytes) -> Response | None:
     headers = _headers(key)
-    if is_named(headers["etag"], request.headers.get("if-none-match", "")):
+    if is_known(request, headers["etag"]):
         return Response(status_code=304, headers=headers)
     return None
 
@@ -318,7 +318,7 @@ def add(app: FastAPI) -> None:
                 responses={
                     **body("What is to be seen.", *kinds),
                     304: {"description": "The client has it already."},
-                    **errors(400, 401, 403, 404, 406, 429, 500, 503),
+                    **errors(400, 401, 403, 404, 406, 412, 429, 500, 503),
                 },
                 openapi_extra={"parameters": [*places, *takes, _ACCEPT]},
             )

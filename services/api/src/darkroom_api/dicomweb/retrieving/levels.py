@@ -176,7 +176,7 @@ def add(app: FastAPI) -> None:
                 responses={
                     **body("The values, a part each.", MULTIPART_TYPE),
                     304: {"description": "The client has it already."},
-                    **errors(401, 403, 404, 406, 429, 500, 503),
+                    **errors(401, 403, 404, 406, 412, 429, 500, 503),
                 },
                 openapi_extra={"parameters": [in_path(name) for name in names]},
             )

@@ -151,7 +151,7 @@ def add(app: FastAPI) -> None:
             responses={
                 **body("The objects, as stored or in a transfer syntax that is named.", *kinds),
                 **CONDITIONAL,
-                **errors(*statuses, 416, 429, 500),
+                **errors(*statuses, 412, 416, 429, 500),
             },
             openapi_extra=parameters,
         )

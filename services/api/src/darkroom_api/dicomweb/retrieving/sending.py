@@ -21,7 +21,7 @@ from darkroom_api.dicomweb.retrieving.composite import (
 )
 from darkroom_api.edge.head import is_head
 from darkroom_api.edge.ranges import Range, content_range, ranges_of
-from darkroom_api.http.etags import is_named
+from darkroom_api.http.etags import is_known
 from darkroom_api.http.parts import parts_of
 from darkroom_api.http.responses import begin
 from darkroom_common.index.rows import StoredInstance
@@ -66,8 +66,12 @@ def validators(etag: str) -> dict[str, str]:
 
 
 def unless_known(request: Request, etag: str) -> Response | None:
-    """Return 304 when the client has a body already."""
-    if is_named(etag, request.headers.get("if-none-match", "")):
+    """Return 304 when the client has a body already.
+
+    Raises:
+        ApiError: 412, see `is_known`.
+    """
+    if is_known(request, etag):
         return Response(status_code=304, headers=validators(etag))
     return None
 

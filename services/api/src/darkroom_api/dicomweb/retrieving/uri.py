@@ -243,7 +243,7 @@ def add(app: FastAPI) -> None:
         responses={
             **body("The object, or an image of it.", DICOM, *KINDS),
             304: {"description": "The client has it already."},
-            **errors(400, 401, 403, 404, 406, 416, 429, 500, 503),
+            **errors(400, 401, 403, 404, 406, 412, 416, 429, 500, 503),
         },
         openapi_extra={"parameters": _PARAMETERS},
     )

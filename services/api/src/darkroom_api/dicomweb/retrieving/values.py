@@ -194,7 +194,7 @@ def add(app: FastAPI) -> None:
         responses={
             **body("The frames, a part each.", MULTIPART_TYPE, *MADE_FRAMES),
             **CONDITIONAL,
-            **errors(400, 401, 403, 404, 406, 416, 429, 500, 503),
+            **errors(400, 401, 403, 404, 406, 412, 416, 429, 500, 503),
         },
         openapi_extra={"parameters": [*uids, numbers]},
     )
@@ -207,7 +207,7 @@ def add(app: FastAPI) -> None:
         responses={
             **body("All frames, a part each.", MULTIPART_TYPE, *MADE_FRAMES),
             **CONDITIONAL,
-            **errors(401, 403, 404, 406, 416, 429, 500, 503),
+            **errors(401, 403, 404, 406, 412, 416, 429, 500, 503),
         },
         openapi_extra={"parameters": uids},
     )
@@ -220,7 +220,7 @@ def add(app: FastAPI) -> None:
         responses={
             **body("The value.", MULTIPART_TYPE, OCTETS),
             **CONDITIONAL,
-            **errors(401, 403, 404, 406, 416, 429, 500, 503),
+            **errors(401, 403, 404, 406, 412, 416, 429, 500, 503),
         },
         openapi_extra={"parameters": [*uids, value]},
     )

@@ -17,7 +17,7 @@ from darkroom_api.dicomweb.forms import DICOM_XML, Form, form_of, xml_parts
 from darkroom_api.dicomweb.multipart import Framing
 from darkroom_api.dicomweb.searching.parameters import Search, parse_search, wants_tags
 from darkroom_api.http.documented import body, errors, parameter
-from darkroom_api.http.etags import is_named
+from darkroom_api.http.etags import is_known
 from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.parts import parts_of
 from darkroom_api.http.responses import DICOM_JSON, VARY, packed_response
@@ -107,7 +107,7 @@ async def _search(request: Request, level: Level) -> Response:
         return await _xml_response(results, headers)
     answer = orjson.dumps(results, option=orjson.OPT_SORT_KEYS)
     headers["etag"] = f'W/"{hashlib.sha256(answer).hexdigest()[:32]}"'
-    if is_named(headers["etag"].removeprefix("W/"), request.headers.get("if-none-match", "")):
+    if is_known(request, headers["etag"]):
         return Response(status_code=304, headers=headers)
     return await packed_response(request, answer, media_type=form.value, headers=headers)
 
@@ -179,6 +179,6 @@ def add(app: FastAPI) -> None:
             endpoint,
             tags=["QIDO-RS"],
             response_class=Response,
-            responses={**answer, **errors(400, 401, 403, 404, 406, 503)},
+            responses={**answer, **errors(400, 401, 403, 404, 406, 412, 503)},
             openapi_extra={"parameters": _PARAMETERS + [in_path(name) for name in names]},
         )
