@@ -1,6 +1,7 @@
 """Metadata and bulk data become objects; compressed pixels go under the label that they have."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from darkroom_ingest.stow.described import MOST_DATA_SETS
 from tests.support.builders import a_data_set, new_uid
 from tests.support.stow import BOUNDARY, Part, a_body
 from tests.unit.ingest.stow.bodies import Taking
@@ -185,3 +187,23 @@ def test_metadata_beyond_the_memory_that_there_is(taking: Taking) -> None:
     outcome = taking.take(a_body([as_part(long)]), KIND)
     assert [one.failure for one in outcome.items] == [0xA700]
     assert taking.receipts == []
+
+
+def test_ten_thousand_data_sets_are_taken_one_by_one_and_no_more(taking: Taking) -> None:
+    empty = Part(b"[" + b"{}," * (MOST_DATA_SETS - 1) + b"{}]", JSON)
+    outcome = taking.take(a_body([empty, as_part(described())]), KIND, 65536)
+    codes = Counter(one.code for one in outcome.items)
+    assert codes == {"sop-class": MOST_DATA_SETS, "many-data-sets": 1}
+    assert taking.receipts == []
+
+
+def test_objects_that_share_bulk_data_are_made_when_all_of_theirs_have_come(taking: Taking) -> None:
+    path = str(pydicom.data.get_testdata_file("MR_small_RLE.dcm"))
+    (stream,) = generate_frames(pydicom.dcmread(path).PixelData, number_of_frames=1)
+    one, two, three = described(), described(NumberOfFrames=2), described(NumberOfFrames=3)
+    frames = [bulk(stream, "image/dicom-rle") for _ in range(2)]
+    outcome = taking.take(a_body([as_part(three, one, two), *frames]), KIND)
+    assert {item.sop_instance_uid for item in outcome.items if not item.failure} >= {
+        uid(one),
+        uid(two),
+    }

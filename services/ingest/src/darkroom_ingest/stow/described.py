@@ -5,8 +5,10 @@ write path as every other; bulk data wait for it on the volume of the spool, not
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from typing import Any, Final
 
 from darkroom_common.dimse.statuses import StoreStatus
@@ -26,6 +28,8 @@ log = get_logger(__name__)
 JSON: Final = "application/dicom+json"
 XML: Final = "application/dicom+xml"
 MOST_BULK: Final = 100_000
+MOST_DATA_SETS: Final = 10_000
+"""Of the metadata of one body."""
 _FRAMES: Final = 0x00280008
 _UNDERSTOOD: Final = StoreStatus.CANNOT_UNDERSTAND
 
@@ -74,8 +78,11 @@ class DescribedParts:
         self._looked = 0
         self._failed: tuple[StoreStatus, str] | None = None
         self._scratch = Scratch(intake.receiver.spool.tmp)
-        self._objects: list[_Object] = []
+        self._described = 0
+        self._objects: dict[int, _Object] = {}
         self._bulk: dict[str, list[BulkPart]] = {}
+        self._users: Counter[str] = Counter()  # of the objects that bulk data is still for
+        self._waiting: dict[str, list[tuple[int, int]]] = {}  # heaps: frames, number of an object
         self._parts = 0
 
     def begin(self, fields: Mapping[str, str]) -> None:
@@ -160,18 +167,24 @@ class DescribedParts:
         except (ValueError, RecursionError):
             return _UNDERSTOOD, "bad-json"
         self._text.clear()
-        added = map(self._add, found if isinstance(found, list) else [found])
-        uris = {uri for one in added if one is not None for uri in one.missing or {""}}
-        for uri in uris & {"", *self._bulk}:  # what needs none, and what came before
+        data_sets = found if isinstance(found, list) else [found]
+        self._described += len(data_sets)
+        if self._described > MOST_DATA_SETS:
+            return _UNDERSTOOD, "many-data-sets"
+        before = set[str]()
+        for number, data_set in enumerate(data_sets, self._described - len(data_sets)):
+            before |= self._add(number, data_set)
+        for uri in before:
             self._settle(uri)
         return None
 
-    def _add(self, data_set: Any) -> _Object | None:
+    def _add(self, number: int, data_set: Any) -> set[str]:
+        """Take a data set; return which of its bulk data have come already."""
         try:
             encoded = encode_json(data_set)
         except Unsayable as error:
             self.items.append(Item(failure=int(_UNDERSTOOD), code=error.code))
-            return None
+            return set()
         one = _Object(
             encoded,
             str(value_of(data_set, 0x00080016) or ""),
@@ -180,26 +193,35 @@ class DescribedParts:
             _count(value_of(data_set, _FRAMES)),
             {bulk.uri for bulk in encoded.bulk},
         )
-        self._objects.append(one)
-        return one
+        self._objects[number] = one
+        for uri in one.missing:
+            self._users[uri] += 1
+            heappush(self._waiting.setdefault(uri, []), (one.frames, number))
+        if not one.missing:
+            self._make(number)
+        return one.missing & self._bulk.keys()
 
     def _settle(self, uri: str) -> None:
         """Make the objects that have all that they need, now that this is there."""
-        for one in list(self._objects):
-            frames = len(self._bulk.get(uri, ()))
-            compressed = bool(frames) and self._bulk[uri][0].is_compressed
-            if uri in one.missing and not (compressed and frames < one.frames):
-                one.missing.discard(uri)
-            if not one.missing:
-                self._objects.remove(one)
-                self.items.append(self._store(one))
-                self._release(one)
+        parts = self._bulk[uri]
+        waiting = self._waiting.get(uri, [])
+        while waiting and not (parts[0].is_compressed and len(parts) < waiting[0][0]):
+            _, number = heappop(waiting)
+            missing = self._objects[number].missing
+            missing.discard(uri)
+            if not missing:
+                self._make(number)
 
-    def _release(self, one: _Object) -> None:
-        wanted = {bulk.uri for left in self._objects for bulk in left.encoded.bulk}
-        for uri in {bulk.uri for bulk in one.encoded.bulk} - wanted:
-            for part in self._bulk.pop(uri, []):
-                self._scratch.let_go(part.where)
+    def _make(self, number: int) -> None:
+        """Make an object, and let go of what was for it alone."""
+        one = self._objects.pop(number)
+        self.items.append(self._store(one))
+        for uri in {bulk.uri for bulk in one.encoded.bulk}:
+            self._users[uri] -= 1
+            if not self._users[uri]:
+                del self._users[uri]
+                for part in self._bulk.pop(uri, []):
+                    self._scratch.let_go(part.where)
 
     def _store(self, one: _Object) -> Item:
         if one.sop_class_uid not in self._intake.sop_classes:
@@ -233,7 +255,7 @@ class DescribedParts:
 
     def finish(self) -> None:
         """See `Parts`: what has not come is missing, but for frames that nobody has counted."""
-        for one in self._objects:
+        for one in self._objects.values():
             if one.missing - self._bulk.keys():
                 self.items.append(one.failed(_UNDERSTOOD, "bulk-data-missing"))
             else:
