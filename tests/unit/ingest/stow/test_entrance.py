@@ -1,5 +1,6 @@
 """The port where the api hands bodies of STOW over: it is for the api alone."""
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
@@ -11,13 +12,14 @@ from darkroom_api.dicomweb.storing.handover import Handover, NotTaken
 from darkroom_common.clock import SYSTEM_CLOCK
 from darkroom_common.stow.handover import Proof
 from darkroom_common.stow.multipart import PartLimits
-from darkroom_ingest.stow.entrance import STRANGERS, StowEntrance
+from darkroom_ingest.stow.entrance import StowEntrance
 from darkroom_ingest.stow.exchange import Exchange
 from tests.support.builders import a_data_set
 from tests.support.stow import TYPE, a_body, a_file
 from tests.unit.ingest.stow.bodies import Taking
 
 KEY = b"k" * 32
+UPLOADS = 4
 
 
 @pytest.fixture
@@ -31,7 +33,7 @@ def taking(tmp_path: Path) -> Iterator[Taking]:
 def port(taking: Taking) -> Iterator[int]:
     listener = socket.create_server(("127.0.0.1", 0))
     exchange = Exchange(taking.intake, Proof(KEY, SYSTEM_CLOCK), PartLimits(), 30.0)
-    entrance = StowEntrance(listener, exchange, 1)
+    entrance = StowEntrance(listener, exchange, UPLOADS)
     entrance.start()
     yield listener.getsockname()[1]
     entrance.close(1.0)
@@ -46,12 +48,12 @@ def handover(port: int, key: bytes = KEY) -> Handover:
     return Handover("127.0.0.1", port, Proof(key, SYSTEM_CLOCK))
 
 
-async def test_strangers_take_no_room_however_many_come(taking: Taking, port: int) -> None:
+async def test_strangers_keep_nobody_waiting_however_many_come(taking: Taking, port: int) -> None:
     one = a_data_set()
     with ExitStack() as open_:
         silent = [
             open_.enter_context(socket.create_connection(("127.0.0.1", port)))
-            for _ in range(STRANGERS + 10)
+            for _ in range(3 * UPLOADS)
         ]
         outcome = await handover(port).store(TYPE, "", pieces(a_body([a_file(one)])))
         assert [item.failure for item in outcome.items] == [0]
@@ -60,6 +62,14 @@ async def test_strangers_take_no_room_however_many_come(taking: Taking, port: in
     assert [str(made.identity.sop_instance_uid) for made in taking.receipts] == [
         str(one.SOPInstanceUID)
     ]
+
+
+async def test_uploads_beyond_the_room_wait_and_are_all_taken(taking: Taking, port: int) -> None:
+    bodies = [a_body([a_file(a_data_set())]) for _ in range(5 * UPLOADS)]
+    sent = (handover(port).store(TYPE, "", pieces(body)) for body in bodies)
+    outcomes = await asyncio.gather(*sent)
+    assert [item.failure for one in outcomes for item in one.items] == [0] * len(bodies)
+    assert len(taking.receipts) == len(bodies)
 
 
 async def test_who_has_another_key_is_told_before_a_byte_of_the_body(

@@ -2,8 +2,6 @@
 
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -25,10 +23,8 @@ _TICK: Final = 0.25
 """Seconds between two looks whether it is to end."""
 _PAUSE: Final = 1.0
 """Seconds before the next try, when the process has no descriptor left."""
-STRANGERS: Final = 64
-"""Connections of whom it is not known yet that it is the api: beyond it the oldest one goes."""
-_ROOM_SECONDS: Final = 15.0
-"""For an upload to end, when the api has come in between; less than it waits for an answer."""
+_GRACE: Final = 1.0
+"""Seconds to prove to be the api, when others wait; it says so with its first bytes."""
 
 
 def open_stow(
@@ -53,7 +49,7 @@ def open_stow(
 class StowEntrance:
     """Accepts connections of the api, in one process of several that share the socket.
 
-    Who has not proved to be the api takes the room of no upload, however many come.
+    Who does not prove to be the api keeps an upload waiting for a second, however many come.
 
     Attributes:
         listener: the listening socket.
@@ -65,13 +61,12 @@ class StowEntrance:
     exchange: Exchange
     uploads: int
     _closing: threading.Event = field(default_factory=threading.Event)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _changed: threading.Condition = field(default_factory=threading.Condition)
     _open: dict[threading.Thread, Connection] = field(default_factory=dict)
-    _strangers: dict[threading.Thread, Connection] = field(default_factory=dict)
+    _strangers: dict[threading.Thread, float] = field(default_factory=dict)
 
     def start(self) -> None:
         """Accept from now on."""
-        self._room = threading.Semaphore(self.uploads)
         self.listener.settimeout(_TICK)
         self._acceptor = threading.Thread(target=self._accept, name="stow", daemon=True)
         self._acceptor.start()
@@ -79,9 +74,21 @@ class StowEntrance:
     def _accept(self) -> None:
         with self.listener:
             while not self._closing.is_set():
-                if self._room.acquire(timeout=_TICK):
-                    self._room.release()
+                if self._has_room():
                     self._take()
+
+    def _has_room(self) -> bool:
+        """Tell whether one more is taken; else wait a moment, and show out who says nothing."""
+        with self._changed:
+            if len(self._open) < self.uploads:
+                return True
+            oldest = next(iter(self._strangers), None)
+            if oldest is None or monotonic() - self._strangers[oldest] < _GRACE:
+                self._changed.wait(_TICK)
+            else:
+                del self._strangers[oldest]
+                self._open.pop(oldest).interrupt()
+        return False
 
     def _take(self) -> None:
         """Begin with the next connection, if there is one."""
@@ -99,41 +106,34 @@ class StowEntrance:
             plain.close()  # gone before it was looked at
             return
         thread = threading.Thread(target=self._run, args=(connection,), daemon=True)
-        with self._lock:
-            self._open[thread] = self._strangers[thread] = connection
-            if len(self._strangers) > STRANGERS:
-                self._strangers.pop(next(iter(self._strangers))).interrupt()
+        with self._changed:
+            self._open[thread] = connection
+            self._strangers[thread] = monotonic()
         thread.start()
 
     def _run(self, connection: Connection) -> None:
         try:
-            self.exchange.run(connection, self._room_for_one)
+            self.exchange.run(connection, self._prove)
         except Exception:
             log.exception("stow.defect")
             connection.close()
         finally:
-            with self._lock:
-                del self._open[threading.current_thread()]
+            with self._changed:
                 self._strangers.pop(threading.current_thread(), None)
+                self._open.pop(threading.current_thread(), None)
+                self._changed.notify_all()
 
-    @contextmanager
-    def _room_for_one(self) -> Iterator[bool]:
-        """Hold the room of an upload of the api's; tell whether there is any."""
-        with self._lock:
-            self._strangers.pop(threading.current_thread(), None)
-        held = self._room.acquire(timeout=_ROOM_SECONDS)
-        try:
-            yield held
-        finally:
-            if held:
-                self._room.release()
+    def _prove(self) -> bool:
+        """Hear that it is the api; tell whether its room has not been given to another."""
+        with self._changed:
+            return self._strangers.pop(threading.current_thread(), None) is not None
 
     def close(self, limit: float) -> None:
         """Accept nobody, let bodies come whole for `limit` seconds, then break them off."""
         self._closing.set()
         deadline = monotonic() + limit
         self._acceptor.join(limit)
-        with self._lock:
+        with self._changed:
             left = dict(self._open)
         for thread in left:
             thread.join(max(0.0, deadline - monotonic()))

@@ -1,7 +1,6 @@
 """One request of the api and its answer (see `darkroom_common.stow.handover`)."""
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final
 
@@ -45,17 +44,17 @@ class Exchange:
     limits: PartLimits
     stall_seconds: float
 
-    def run(self, connection: Connection, room: Callable[[], AbstractContextManager[bool]]) -> None:
+    def run(self, connection: Connection, proved: Callable[[], bool]) -> None:
         """Answer the one request of a connection, and end it.
 
         Args:
             connection: of anybody.
-            room: is held for an upload once it is known that it is the api's.
+            proved: hears that it is the api's, and tells whether it still has its room.
         """
         reader = Reader(_LIMITS)
         try:
             head = self._head(connection, reader)
-            status, answer = self._answer(connection, reader, head, room)
+            status, answer = self._answer(connection, reader, head, proved)
         except BadRequest as error:
             status, answer = error.status, b""
         except (PeerGone, ProtocolError) as error:
@@ -72,11 +71,7 @@ class Exchange:
         return event
 
     def _answer(
-        self,
-        connection: Connection,
-        reader: Reader,
-        head: Head,
-        room: Callable[[], AbstractContextManager[bool]],
+        self, connection: Connection, reader: Reader, head: Head, proved: Callable[[], bool]
     ) -> tuple[int, bytes]:
         fields = {name.decode("ascii"): value.decode("latin-1") for name, value in head.fields}
         content_type, study = fields.get("content-type", ""), fields.get(STUDY, "")
@@ -84,10 +79,9 @@ class Exchange:
             return 401, b""
         if (head.method, head.path) != ("POST", PATH):
             return 404, b""
-        with room() as held:
-            if not held:
-                return 503, b""
-            return self._store(connection, reader, head, fields)
+        if not proved():
+            return 503, b""
+        return self._store(connection, reader, head, fields)
 
     def _store(
         self, connection: Connection, reader: Reader, head: Head, fields: Mapping[str, str]
