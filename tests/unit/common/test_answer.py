@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from darkroom_common.index.answer import header_json, result_json
+from darkroom_common.index.answer import header_json, results_json
 from darkroom_common.index.fields import FIELDS, Kept, Level
 from darkroom_common.index.query import Query
 from darkroom_common.index.rows import Found, InstanceRow, Json, SeriesRow, StudyRow
@@ -20,6 +20,11 @@ EVERY_TAG = frozenset(field.tag for field in FIELDS)
 COMPUTED = {field.tag: field.level for field in FIELDS if field.kept is Kept.COMPUTED}
 
 
+def _result(query: Query, found: Found) -> Json:
+    (answer,) = results_json(query, [found])
+    return answer
+
+
 def answers() -> list[Json]:
     """Return every form of an answer about rows in which all that may be empty is."""
     found = {
@@ -28,7 +33,7 @@ def answers() -> list[Json]:
         Level.INSTANCE: Found(STUDY, SERIES, INSTANCE),
     }
     return [
-        result_json(Query(level, include=include, include_all=whole), one)
+        _result(Query(level, include=include, include_all=whole), one)
         for level, one in found.items()
         for include, whole in ((frozenset(), False), (frozenset(), True), (EVERY_TAG, False))
     ]
@@ -51,7 +56,7 @@ def test_counts_of_nothing_are_values() -> None:
 
 def test_empty_texts_are_no_values() -> None:
     study = replace(STUDY, modalities=("", "CT"), sop_classes=("",))
-    answer = result_json(Query(Level.STUDY), Found(study))
+    answer = _result(Query(Level.STUDY), Found(study))
     assert answer["00080061"] == {"vr": "CS", "Value": ["CT"]}
     assert "00080062" not in answer
 
@@ -67,9 +72,25 @@ def test_what_is_there_is_answered_at_every_level() -> None:
         bits_allocated=8,
         number_of_frames=4,
     )
-    answer = result_json(Query(Level.INSTANCE, include=EVERY_TAG), Found(study, series, instance))
+    answer = _result(Query(Level.INSTANCE, include=EVERY_TAG), Found(study, series, instance))
     assert set(COMPUTED) <= set(answer)
     assert answer["00280008"] == {"vr": "IS", "Value": [4]}
+
+
+def test_each_result_of_a_page_is_of_its_own_study_and_series() -> None:
+    other_study = replace(STUDY, study_instance_uid="2.2", attributes={"00100020": {"vr": "LO"}})
+    other_series = replace(SERIES, series_instance_uid="2.3", modality="MR")
+    page = [
+        Found(study, series, replace(INSTANCE, sop_instance_uid=f"1.4.{number}"))
+        for number, (study, series) in enumerate(
+            [(STUDY, SERIES), (STUDY, SERIES), (STUDY, other_series), (other_study, other_series)]
+        )
+    ]
+    query = Query(Level.INSTANCE)
+    answers = list(results_json(query, page))
+    assert answers == [_result(query, one) for one in page]
+    assert "00100020" not in answers[2]
+    assert "00080060" not in answers[1]
 
 
 def test_a_header_that_could_not_be_read_has_its_uids() -> None:

@@ -3,7 +3,10 @@
 from typing import Final
 
 from fastapi import FastAPI
+from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from darkroom_api.accounts import own_routes as own_account
 from darkroom_api.accounts import routes as auth
@@ -103,13 +106,22 @@ VIEWS: Final = (
 """The kinds of work that accepted commands ask for."""
 
 
+class Application(FastAPI):
+    """FastAPI between us and the routes alone: `RequestScope` has the rest of what is around it."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Return what a request goes through: our handlers of errors, and the router."""
+        inner = AsyncExitStackMiddleware(self.router)
+        return ExceptionMiddleware(inner, handlers=self.exception_handlers)
+
+
 def create_app(parts: Parts) -> FastAPI:
     """Return the application.
 
     Raises:
         ConfigurationError: a route is not in the permission table, or the reverse.
     """
-    app = FastAPI(
+    app = Application(
         title="Darkroom",
         version=parts.health.version,
         description="Receives, keeps, indexes, sends, prints and serves medical images.",

@@ -1,5 +1,6 @@
 """Makes the DICOM JSON of a search result: which attributes, from which row (PS3.18 10.6.3)."""
 
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from darkroom_common.index.fields import BY_KEYWORD, Level
@@ -53,24 +54,44 @@ def element(vr: str, *values: object) -> Json:
     return {"vr": vr, "Value": list(values)} if values else {"vr": vr}
 
 
-def result_json(query: Query, found: Found) -> Json:
-    """Return the attributes of one result, without URLs, which only the server knows."""
+def results_json(query: Query, results: Iterable[Found]) -> Iterator[Json]:
+    """Yield the attributes of each result, without URLs, which only the server knows.
+
+    What is of one study, or of one series, is put together once for those that follow each other.
+    """
+    study: Json = {}
+    series: Json = {}
+    last: Found | None = None
+    for found in results:
+        if last is None or found.study is not last.study:
+            study = _of_study(query, found.study)
+        if found.series is not None and (last is None or found.series is not last.series):
+            series = _of_series(query, found.series)
+        answer = study | series
+        if found.instance is not None:
+            answer |= _from_header(found.instance.attributes, query)
+            answer |= _instance_made(found.instance)
+        yield answer | {tag: value for tag, value in found.tags.items() if tag not in answer}
+        last = found
+
+
+def _of_study(query: Query, study: StudyRow) -> Json:
     answer: Json = {"00080005": element("CS", "ISO_IR 192"), "00080056": element("CS", "ONLINE")}
-    whole_study = query.level is Level.STUDY or query.study_uid is None
-    answer |= _picked(found.study.attributes, STUDY_DEFAULT, query, whole=whole_study)
-    if whole_study or _asks(query, Level.STUDY):
-        answer |= _study_made(found.study)
-    answer["0020000D"] = element("UI", found.study.study_instance_uid)
-    if found.series is not None:
-        whole_series = query.level is Level.SERIES or query.series_uid is None
-        answer |= _picked(found.series.attributes, SERIES_DEFAULT, query, whole=whole_series)
-        if whole_series or _asks(query, Level.SERIES):
-            answer |= _series_made(found.series)
-        answer["0020000E"] = element("UI", found.series.series_instance_uid)
-    if found.instance is not None:
-        answer |= _from_header(found.instance.attributes, query)
-        answer |= _instance_made(found.instance)
-    return answer | {tag: value for tag, value in found.tags.items() if tag not in answer}
+    whole = query.level is Level.STUDY or query.study_uid is None
+    answer |= _picked(study.attributes, STUDY_DEFAULT, query, whole=whole)
+    if whole or _asks(query, Level.STUDY):
+        answer |= _study_made(study)
+    answer["0020000D"] = element("UI", study.study_instance_uid)
+    return answer
+
+
+def _of_series(query: Query, series: SeriesRow) -> Json:
+    whole = query.level is Level.SERIES or query.series_uid is None
+    answer = dict(_picked(series.attributes, SERIES_DEFAULT, query, whole=whole))
+    if whole or _asks(query, Level.SERIES):
+        answer |= _series_made(series)
+    answer["0020000E"] = element("UI", series.series_instance_uid)
+    return answer
 
 
 def patient_json(query: Query, attributes: Json, studies: int) -> Json:

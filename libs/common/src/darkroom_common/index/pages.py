@@ -73,6 +73,17 @@ _COUNTED: Final = (
 )
 
 
+def once(value: str, level: Level) -> str:
+    """Return a value of a row `{0}` of a page, which is empty where it was that of the row before.
+
+    Args:
+        value: of SQL, bytes of the row `{0}`.
+        level: of the page, whose order says which row is before.
+    """
+    same = f"lag({{0}}.id) OVER (ORDER BY {_ORDER[level]}) IS NOT DISTINCT FROM {{0}}.id"
+    return f"CASE WHEN {same} THEN ''::bytea ELSE {value} END"
+
+
 @dataclass
 class Statement:
     """Values bound so far."""

@@ -13,9 +13,9 @@ from darkroom_common.clock import monotonic
 from darkroom_common.errors import DependencyUnavailable, TransientError
 from darkroom_common.index.conflicts import Conflict, read_conflict
 from darkroom_common.index.fields import BY_TAG, Level
-from darkroom_common.index.pages import COUNT_CAP
+from darkroom_common.index.pages import COUNT_CAP, once
 from darkroom_common.index.query import Query
-from darkroom_common.index.results import found_of
+from darkroom_common.index.results import all_found
 from darkroom_common.index.rows import (
     STUDY,
     ConflictRow,
@@ -130,7 +130,7 @@ class IndexReader:
         if better > guess:
             guess = self._keep_guess(query, better)
         more = len(rows) > query.limit
-        results = [found_of(query, row) for row in rows[: query.limit]]
+        results = all_found(query, rows[: query.limit])
         if not more and query.after is None and (results or query.offset == 0):
             total = query.offset + len(results)
         if total is None and guess <= COUNT_CAP:  # what may be few is counted
@@ -249,6 +249,8 @@ class IndexReader:
         wanted = {BY_TAG[tag].level for tag in query.include if tag in BY_TAG}
         beyond = any(tag not in BY_TAG for tag in query.include)
         phi = "pgp_sym_decrypt_bytea({0}.phi, ($1::text[])[{0}.phi_key])"
+        if query.level is not Level.STUDY:  # once for all rows of a page: `all_found` knows
+            phi = once(phi, query.level)
         header = (
             "CASE WHEN length(i.header) > 0"
             " THEN pgp_sym_decrypt_bytea(i.header, ($1::text[])[i.phi_key]) ELSE ''::bytea END"

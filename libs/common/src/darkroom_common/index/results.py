@@ -1,5 +1,7 @@
 """Results of a search, of the rows that its statements give."""
 
+from collections.abc import Sequence
+
 import asyncpg
 import orjson
 
@@ -16,22 +18,31 @@ from darkroom_common.index.rows import (
 from darkroom_common.index.tags.indexed import said_of
 
 
-def found_of(query: Query, row: asyncpg.Record) -> Found:
-    """Return a result."""
-    study, level = study_of(row), query.level
+def all_found(query: Query, rows: Sequence[asyncpg.Record]) -> list[Found]:
+    """Return the results of a page; what several rows have of one study or series is read once."""
+    found: list[Found] = []
+    before: asyncpg.Record | None = None
+    for row in rows:
+        found.append(_found_of(query, row, before, found[-1] if found else None))
+        before = row
+    return found
+
+
+def _found_of(
+    query: Query, row: asyncpg.Record, before: asyncpg.Record | None, last: Found | None
+) -> Found:
+    level = query.level
+    if before is None or last is None or before["study_id"] != row["study_id"]:
+        last = None
+    study = study_of(row) if last is None else last.study
     tags = {}
     if query.tags and level is not Level.INSTANCE:
         tags = said_of(query.tags, [attributes_of(text.encode()) for text in row["tagged"]])
     if level is Level.STUDY:
         return Found(study, tags=tags)
-    series = SeriesRow(
-        series_instance_uid=row["series_instance_uid"],
-        modality=row["modality"],
-        series_number=row["series_number"],
-        instance_count=row["series_instance_count"],
-        version=row["series_version"],
-        attributes=attributes_of(row["series_phi"]),
-    )
+    series = None if last is None else last.series
+    if series is None or series.series_instance_uid != row["series_instance_uid"]:
+        series = _series_of(row)
     if level is Level.SERIES:
         return Found(study, series, tags=tags)
     instance = InstanceRow(
@@ -46,3 +57,14 @@ def found_of(query: Query, row: asyncpg.Record) -> Found:
         attributes=orjson.loads(readable(row["header"]) or b"{}"),
     )
     return Found(study, series, instance, said_of(query.tags, [instance.attributes]))
+
+
+def _series_of(row: asyncpg.Record) -> SeriesRow:
+    return SeriesRow(
+        series_instance_uid=row["series_instance_uid"],
+        modality=row["modality"],
+        series_number=row["series_number"],
+        instance_count=row["series_instance_count"],
+        version=row["series_version"],
+        attributes=attributes_of(row["series_phi"]),
+    )

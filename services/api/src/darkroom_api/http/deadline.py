@@ -20,16 +20,42 @@ _STATE: Final = "deadline"
 
 
 class Deadline:
-    """The limit of one request."""
+    """The limit of one request, looked after by a timer that is seldom set anew."""
 
     def __init__(self, timeout: asyncio.Timeout) -> None:
         self._timeout = timeout
         self._loop = asyncio.get_running_loop()
+        self._until: float | None = None
+        self._over = False
+        self._timer: asyncio.TimerHandle | None = None
 
     def allow(self, seconds: float | None) -> None:
         """Let it take so long from now on; None stops the clock."""
-        if not self._timeout.expired():
-            self._timeout.reschedule(None if seconds is None else self._loop.time() + seconds)
+        self._until = None if seconds is None else self._loop.time() + seconds
+        if self._until is None or self._over:
+            return
+        if self._timer is None or self._timer.when() > self._until:
+            self._stop()
+            self._timer = self._loop.call_at(self._until, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._until is None:
+            return
+        if self._until > self._loop.time():
+            self._timer = self._loop.call_at(self._until, self._look)
+        elif not self._timeout.expired():
+            self._timeout.reschedule(self._loop.time())
+
+    def close(self) -> None:
+        """Look after it no longer."""
+        self._over = True
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
 @asynccontextmanager
@@ -39,9 +65,13 @@ async def begin(scope: Scope) -> AsyncIterator[Deadline]:
     Raises:
         TimeoutError: it has taken too long.
     """
-    async with asyncio.timeout(SECONDS) as timeout:
+    async with asyncio.timeout(None) as timeout:
         deadline = scope["state"][_STATE] = Deadline(timeout)
-        yield deadline
+        deadline.allow(SECONDS)
+        try:
+            yield deadline
+        finally:
+            deadline.close()
 
 
 def wait_for_another(scope: Scope, seconds: float) -> None:

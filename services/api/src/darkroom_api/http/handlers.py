@@ -22,7 +22,6 @@ from darkroom_api.http.errors import (
     ApiError,
     Code,
     bad_request,
-    internal_error,
     invalid,
     problem,
 )
@@ -107,7 +106,6 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(error, _not_migrated)
     app.add_exception_handler(SearchTooLong, _search_too_long)
     app.add_exception_handler(DependencyUnavailable, _unavailable)
-    app.add_exception_handler(Exception, _defect)
 
 
 async def _api_error(request: Request, error: Exception) -> Response:
@@ -211,8 +209,3 @@ async def _unavailable(request: Request, error: Exception) -> Response:
         headers={"Retry-After": RETRY_AFTER},
     )
     return answer(request, fault)
-
-
-async def _defect(request: Request, _: Exception) -> Response:
-    """Answer; the middleware around the application logs where it happened."""
-    return answer(request, internal_error())

@@ -21,7 +21,7 @@ from darkroom_api.http.etags import is_known
 from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.parts import parts_of
 from darkroom_api.http.responses import DICOM_JSON, VARY, packed_response
-from darkroom_common.index.answer import element, patient_json, result_json
+from darkroom_common.index.answer import element, patient_json, results_json
 from darkroom_common.index.fields import Level
 from darkroom_common.index.rows import Found, Json
 from darkroom_common.index.tags.indexed import IndexedTag, is_complete, read_tags
@@ -80,10 +80,9 @@ async def _found(request: Request, asked: Search) -> tuple[list[Json], bool, int
             return shown, patients.more, patients.total
         page = await parts.reader.search(query)
     base = dicomweb_url(request)
-    return [_with_url(result_json(query, one), base, one) for one in page.results], *(
-        page.more,
-        page.total,
-    )
+    answers = results_json(query, page.results)
+    found = [_with_url(one, base, of) for one, of in zip(answers, page.results, strict=True)]
+    return found, page.more, page.total
 
 
 async def _search(request: Request, level: Level) -> Response:
