@@ -29,8 +29,8 @@ from darkroom_common.telemetry.merged import MergedMetrics, Row, snapshot
 
 log = get_logger(__name__)
 _PR_SET_PDEATHSIG: Final = 1
-_READY: Final = b"ready\n"
-_METRICS: Final = b"metrics\n"
+_READY: Final = b"ready"
+_METRICS: Final = b"metrics"
 _LONGEST: Final = 64 << 20
 _GRACE: Final = 5.0
 """Seconds beyond the limit of draining."""
@@ -120,10 +120,11 @@ class Sibling:
                 if not asked.done():
                     asked.cancel()
                     break
-                if not (word := asked.result()):
+                word, _, number = asked.result().partition(b" ")
+                if not word:
                     break
                 found: Any = await health.report() if word == _READY else snapshot()
-                writer.write(json.dumps(found).encode() + b"\n")
+                writer.write(json.dumps([int(number), found]).encode() + b"\n")
                 await writer.drain()
         finally:
             stopping.cancel()
@@ -140,6 +141,7 @@ class Kept:
     code: int | None = None
     _streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _asked: int = 0
 
     async def ask(self, word: bytes) -> Any:
         """Return what it answers.
@@ -153,9 +155,20 @@ class Kept:
                     sock=self.control, limit=_LONGEST
                 )
             reader, writer = self._streams
-            writer.write(word)
+            self._asked += 1
+            writer.write(b"%s %d\n" % (word, self._asked))
             await writer.drain()
-            return json.loads(await reader.readline())
+            while True:  # what was given up before may be answered yet
+                number, found = json.loads(await reader.readline())
+                if number == self._asked:
+                    return found
+
+    def close(self) -> None:
+        """Ask it nothing more."""
+        if self._streams is None:
+            self.control.close()
+        else:
+            self._streams[1].close()
 
 
 @dataclass
@@ -269,6 +282,8 @@ async def keep(siblings: Sequence[Kept], health: Health, *, grace: float) -> boo
     health.draining = True
     _tell(siblings, signal.SIGTERM)
     _, late = await asyncio.wait(ends, timeout=grace + _GRACE)
+    for one in siblings:
+        one.close()
     if late:
         log.error("service.process_killed", processes=len(late))
         _tell(siblings, signal.SIGKILL)

@@ -143,10 +143,10 @@ class HttpConnection(asyncio.BufferedProtocol):
 
     # What the exchange calls
 
-    def write(self, data: bytes) -> None:
-        """Send bytes."""
-        self._written += len(data)
-        self.transport.write(data)
+    def write(self, *parts: bytes) -> None:
+        """Send bytes, all parts at once."""
+        self._written += sum(map(len, parts))
+        self.transport.writelines(parts)
 
     async def drained(self) -> None:
         """Wait until more may be sent."""

@@ -28,8 +28,8 @@ class Line(Protocol):
     peer: tuple[str, int] | None
     own: tuple[str, int] | None
 
-    def write(self, data: bytes) -> None:
-        """Send bytes."""
+    def write(self, *parts: bytes) -> None:
+        """Send bytes, all parts at once."""
         ...
 
     async def drained(self) -> None:
@@ -203,8 +203,7 @@ class Exchange:
             parts.append(body)
         if len(body) < _APART:
             parts = [b"".join(parts)]
-        for part in parts:
-            self._line.write(part)
+        self._line.write(*parts)
         if not more:
             self._over.set()
             self._news.set()
