@@ -24,6 +24,7 @@ from darkroom_api.dicomweb.storing import deletion, update
 from darkroom_api.dicomweb.storing import routes as storing
 from darkroom_api.edge import flags
 from darkroom_api.edge.directory import Directory
+from darkroom_api.events import routes as events
 from darkroom_api.exports import routes as exports
 from darkroom_api.http import docs, handlers, health
 from darkroom_api.http.guarded import GuardedRoute, require_listed
@@ -65,6 +66,7 @@ _MODULES: Final = (
     senders,
     indexed_tags,
     callbacks,
+    events,
     print_jobs,
     remote,
     mpps,

@@ -223,6 +223,12 @@ class ApiSettings(WorkerSettings, RetentionSettings):
     event_log_hours: int = Field(
         default=168, ge=24, le=8760, description="how long events and their deliveries are kept"
     )
+    event_listeners: int = Field(
+        default=100, ge=1, le=10_000, description="of the event stream at a time, to a process"
+    )
+    event_listeners_of_a_user: int = Field(
+        default=10, ge=1, le=1000, description="the same of one user"
+    )
 
     @model_validator(mode="after")
     def _sends_as_somebody(self) -> Self:

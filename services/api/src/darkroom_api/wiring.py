@@ -31,6 +31,7 @@ from darkroom_api.dicomweb.retrieving import parsing
 from darkroom_api.dicomweb.storing.handover import Handover
 from darkroom_api.edge import flags
 from darkroom_api.edge.edge import Edge
+from darkroom_api.events.hub import Hub
 from darkroom_api.exports.selection import selection
 from darkroom_api.http import deadline
 from darkroom_api.http.handlers import refusal
@@ -126,6 +127,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
         flow = Flow(rates, share(settings.limit_at_once), parse(settings.limit_dicomweb_bytes))
         dead_letters = DeadLetters(database, broker)
         tidies = (accounts.forget_expired, rates.storage.forget_ended, dead_letters.forget_ended)
+        hub = Hub(database, settings.event_listeners, settings.event_listeners_of_a_user)
         preparation = Preparation(database, accounts, settings.admin_password, tidies)
         service.health.add("postgres", database.check)
         service.health.add("rabbitmq", broker.check, needed=False)  # reading works without
@@ -196,6 +198,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
                 open_door=flags.OpenDoor(),
                 dead_letters=dead_letters,
                 own=own,
+                hub=hub,
                 provider=provider,
             )
             server = HttpServer(
@@ -240,6 +243,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
                     preparation.then(own.tidy),
                     preparation.then(partial(own.notice, broker)),
                     preparation.then(partial(own.recording.run, broker)),
+                    preparation.then(hub.run),
                     *(preparation.then(one.run) for one in forwarding(settings, database, keys)),
                 ):
                     await service.run_until_stopped()

@@ -17,7 +17,7 @@ from uvicorn.server import ServerState
 
 from darkroom_common.clock import monotonic
 from darkroom_common.http.door import Door, crowd_of
-from darkroom_common.http.exchange import App, Exchange, answer_of
+from darkroom_common.http.exchange import ENDLESS, App, Exchange, answer_of
 from darkroom_common.http.wire import BadRequest, Head, Mark, Reader
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_common.telemetry.metrics import common as metrics
@@ -121,7 +121,8 @@ class HttpConnection(asyncio.BufferedProtocol):
     def eof_received(self) -> bool:
         """Hear that nothing more comes: a request that came whole is answered yet."""
         self._half_closed = True
-        waits = self._exchange is not None and self._exchange.input_ended
+        exchange = self._exchange
+        waits = exchange is not None and exchange.input_ended and ENDLESS not in exchange.scope
         return waits and self._lingering is None
 
     def connection_lost(self, exc: Exception | None) -> None:

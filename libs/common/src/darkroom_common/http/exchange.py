@@ -15,6 +15,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+ENDLESS: Final = "darkroom.endless"
+"""In the scope of a request whose answer goes on until the client goes: it has, with its half."""
 _APART: Final = 1 << 16
 """Bytes of a body that are not copied to stand in one piece with what is around them."""
 _NO_BODY: Final = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})

@@ -141,6 +141,7 @@ ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("GET", _CALLBACK + "/deliveries/{delivery}"): _P.CALLBACKS_READ,
     ("POST", _CALLBACK + "/deliveries/{delivery}/replay"): _P.CALLBACKS_WRITE,
     ("GET", "/api/v1/event-types"): Open.SIGNED_IN,
+    ("GET", "/api/v1/events"): Open.SIGNED_IN,  # each type of event has its own permission
     ("GET", "/api/v1/tag-jobs"): _P.TAGS_READ,
     ("GET", "/api/v1/tag-jobs/{job}"): _P.TAGS_READ,
     **{

@@ -6,6 +6,7 @@ so that nobody takes a gap for silence.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
@@ -38,6 +39,35 @@ _REMOVE: Final = (  # event_recorded, event_pkey, callback_delivery_event
     " SELECT count(*) FROM gone"
 )
 _AT_ONCE: Final = 1000
+PAGE: Final = 200
+"""Events that are read at once."""
+_NEXT: Final = (  # event_pkey; the log's own row tells what is not there any more
+    "SELECT number, id, type, at, data FROM api.event WHERE number > $1 AND callback_id = ''"
+    " ORDER BY number LIMIT $2"
+)
+_ENDS: Final = (
+    "SELECT removed_to, greatest(removed_to, (SELECT max(number) FROM api.event)) AS newest"
+    " FROM api.event_log"
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An event of the log. `at` is RFC 3339, `data` JSON."""
+
+    number: int
+    id: str
+    type: str
+    at: str
+    data: str
+
+
+@dataclass(frozen=True)
+class Ends:
+    """Of the log: the highest number that was removed, and the highest that there is."""
+
+    removed_to: int
+    newest: int
 
 
 async def alone(db: Connection) -> None:
@@ -74,3 +104,24 @@ async def remove(db: Connection, older_than: timedelta) -> int:
     await alone(db)
     gone: int = await db.fetchval(_REMOVE, older_than, _AT_ONCE, MOST)
     return gone
+
+
+async def ends(db: Connection) -> Ends:
+    """Return where the log begins and ends."""
+    row = await db.fetchrow(_ENDS)
+    return Ends(0, 0) if row is None else Ends(row["removed_to"], row["newest"])
+
+
+async def page(db: Connection, number: int) -> list[Entry]:
+    """Return the events after a number that are for all, at most `PAGE` of them."""
+    rows = await db.fetch(_NEXT, number, PAGE)
+    return [
+        Entry(
+            row["number"],
+            row["id"],
+            row["type"],
+            row["at"].isoformat().replace("+00:00", "Z"),
+            row["data"],
+        )
+        for row in rows
+    ]

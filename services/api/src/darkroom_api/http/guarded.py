@@ -95,7 +95,7 @@ class GuardedRoute(APIRoute):
             require_in_use(self.path, parts.settings)
             kind, who = class_of(scope["method"], self.path, access), address_of(scope)
             if access is not Open.PUBLIC:
-                scope["principal"] = principal = await _authenticated(scope)
+                scope["principal"] = principal = await authenticated(scope)
                 who = str(principal.user_id)
             if kind in IN_FLOW:
                 async with parts.flow.of(kind, who):
@@ -173,8 +173,13 @@ def _require_known(request: Request, known: frozenset[str]) -> None:
         )
 
 
-async def _authenticated(scope: Scope) -> Principal:
-    """Return who asks: by the header Authorization, or else by the cookie of a browser."""
+async def authenticated(scope: Scope) -> Principal:
+    """Return who asks: by the header Authorization, or else by the cookie of a browser.
+
+    Raises:
+        ApiError: nobody does, or not any more.
+        DependencyUnavailable: the database is away.
+    """
     parts, headers = parts_of(scope), Headers(scope=scope)
     authorization = headers.get("authorization")
     token = cookie_of(HTTPConnection(scope), ACCESS_COOKIE) if authorization is None else ""

@@ -28,6 +28,7 @@ from darkroom_api.http.errors import (
     too_late,
 )
 from darkroom_common.clock import monotonic
+from darkroom_common.http.exchange import ENDLESS
 from darkroom_common.telemetry import traces
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_common.telemetry.metrics import api as metrics
@@ -98,7 +99,7 @@ class RequestScope:
             if answer.status >= SERVER_ERROR:
                 span.set_status(StatusCode.ERROR)
             metrics.HTTP_REQUESTS.labels(method, route, str(answer.status)).inc()
-            metrics.HTTP_SECONDS.labels(method, route).observe(seconds)
+            self._time(scope, method, route, seconds)
             if _debug.isEnabledFor(logging.DEBUG):
                 log.debug(
                     "http.answered",
@@ -107,6 +108,12 @@ class RequestScope:
                     status=answer.status,
                     seconds=round(seconds, 4),
                 )
+
+    @staticmethod
+    def _time(scope: Scope, method: str, route: str, seconds: float) -> None:
+        """Count how long an answer has taken, but of what lasts as long as somebody listens."""
+        if ENDLESS not in scope:
+            metrics.HTTP_SECONDS.labels(method, route).observe(seconds)
 
     @staticmethod
     async def _defect(error: Exception, answer: "_Answer") -> None:

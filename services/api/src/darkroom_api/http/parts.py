@@ -17,6 +17,7 @@ from darkroom_api.audit.verification import Verification
 from darkroom_api.dead_letters.keeping import DeadLetters
 from darkroom_api.dicomweb.retrieving.parsing import Parsing
 from darkroom_api.dicomweb.storing.handover import Handover
+from darkroom_api.events.hub import Hub
 from darkroom_api.oidc.provider import Provider
 from darkroom_api.own_jobs import OwnJobs
 from darkroom_api.rates.flow import Flow
@@ -68,6 +69,7 @@ class Parts:
     open_door: "OpenDoor"
     dead_letters: DeadLetters
     own: OwnJobs
+    hub: Hub
     provider: Provider | None
 
 

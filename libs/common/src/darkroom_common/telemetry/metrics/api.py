@@ -84,6 +84,9 @@ ATNA_FAILED: Final = _of.counter(
 ATNA_OLDEST_SECONDS: Final = _of.gauge(
     "darkroom_atna_oldest_seconds", "Age of the oldest part of the audit log that waits for it."
 )
+EVENT_LISTENERS: Final = _of.gauge(
+    "darkroom_event_listeners", "Who listens to the event stream of this process."
+)
 CALLBACKS_DISABLED: Final = _of.gauge(
     "darkroom_callbacks_disabled",
     "Callbacks that have failed too often: nothing is sent to them; of all replicas alike.",
