@@ -7,6 +7,8 @@ import uvloop
 from darkroom_api.audit.command import audit
 from darkroom_api.dead_letters.command import dead_letters
 from darkroom_api.desk.database import database
+from darkroom_api.events.command import events
+from darkroom_api.jobs.command import jobs
 from darkroom_api.rekey import COLUMNS
 from darkroom_api.settings import ApiSettings
 from darkroom_api.wiring import run
@@ -25,6 +27,8 @@ if __name__ == "__main__":
                 Command("audit", audit),
                 Command("dead-letters", dead_letters),
                 Command("database", database),
+                Command("jobs", jobs),
+                Command("events", events),
                 rekey_command("api", "api", COLUMNS),
             ],
             loop_factory=uvloop.new_event_loop,

@@ -1,35 +1,28 @@
 """The command `darkroom`: all of Darkroom on one machine."""
 
 import asyncio
-import subprocess
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from darkroom_local.commands import demo as demonstration
 from darkroom_local.commands import doctor as examination
+from darkroom_local.commands import operators, senders
 from darkroom_local.commands import reindex as reindexing
-from darkroom_local.commands import senders
 from darkroom_local.commands import verify as verification
-from darkroom_local.commands.status import show
+from darkroom_local.commands.operators import DEFAULT, Data, running
+from darkroom_local.commands.status import show, show_queues, watch
 from darkroom_local.commands.trace import trace
 from darkroom_local.commands.validate import validate
 from darkroom_local.engines.lock import AlreadyRunningError, DirectoryLock
 from darkroom_local.engines.ports import LOOPBACK, NoFreePortError
-from darkroom_local.engines.process import Command, StartError, make_reachable
+from darkroom_local.engines.process import StartError, make_reachable
 from darkroom_local.stack.keyring import KeysLostError
-from darkroom_local.stack.layout import (
-    COMMITMENT_PORT,
-    Layout,
-    SettingError,
-    Settings,
-    default_data,
-)
-from darkroom_local.stack.plan import Plan
+from darkroom_local.stack.layout import COMMITMENT_PORT, SettingError, Settings
 from darkroom_local.stack.stack import PortBusyError, Stack
 from darkroom_local.stack.state import StackState
 from darkroom_local.stack.view import SteadyConsole
@@ -38,10 +31,6 @@ app = typer.Typer(
     help="Darkroom on one machine.", no_args_is_help=True, pretty_exceptions_enable=False
 )
 
-_DATA = default_data()
-Data = Annotated[
-    Path, typer.Option("--data", envvar="DARKROOM_DATA", help="Where everything is kept.")
-]
 DicomPort = Annotated[
     int,
     typer.Option(
@@ -81,6 +70,7 @@ CommitmentPort = Annotated[
         f"{COMMITMENT_PORT}, or another when that is in use.",
     ),
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 AeTitle = Annotated[
     str, typer.Option("--ae-title", envvar="DARKROOM_AE_TITLE", help="Our application entity.")
 ]
@@ -103,7 +93,7 @@ _EXPECTED = (
 
 @app.command()
 def up(
-    data: Data = _DATA,
+    data: Data = DEFAULT,
     dicom_port: DicomPort = 11112,
     http_port: HttpPort = 8080,
     commitment_port: CommitmentPort = None,
@@ -127,20 +117,47 @@ def up(
 
 
 @app.command()
-def status(data: Data = _DATA) -> None:
-    """Say how each process of the running stack is; exit 1 unless all are ready."""
-    layout_state = data.expanduser().resolve() / "run" / "state.json"
-    state = StackState.read(layout_state)
+def status(
+    data: Data = DEFAULT,
+    watching: Annotated[
+        bool, typer.Option("--watch", help="Go on until interrupted or Darkroom stops.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say how the running stack is, and what waits in it; exit 1 unless all processes are ready."""
+    file = data.expanduser().resolve() / "run" / "state.json"
+    state = StackState.read(file)
     if state is None:
-        Console().print(f"Darkroom does not run in {data}: start it with darkroom up", markup=False)
+        typer.echo(f"Darkroom does not run in {data}: start it with darkroom up", err=as_json)
         raise typer.Exit(1)
-    if not asyncio.run(show(state, Console())):
+    console = SteadyConsole()
+    try:
+        if watching:
+            ready = asyncio.run(watch(file, console, json_lines=as_json))
+        else:
+            ready = asyncio.run(show(state, console, json_lines=as_json))
+    except KeyboardInterrupt:
+        return
+    if not ready:
         raise typer.Exit(1)
 
 
 @app.command()
+def queues(
+    data: Data = DEFAULT,
+    every: Annotated[bool, typer.Option("--all", help="Also those that are empty.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say how much waits in each queue of the broker. Darkroom must run."""
+    running(data)
+    state = StackState.read(data.expanduser().resolve() / "run" / "state.json")
+    if state is not None:
+        asyncio.run(show_queues(state, SteadyConsole(), json_lines=as_json, every=every))
+
+
+@app.command()
 def doctor(
-    data: Data = _DATA,
+    data: Data = DEFAULT,
     dicom_port: DicomPort = 11112,
     http_port: HttpPort = 8080,
     commitment_port: CommitmentPort = None,
@@ -159,7 +176,7 @@ def doctor(
 
 @app.command()
 def demo(
-    data: Data = _DATA,
+    data: Data = DEFAULT,
     save: Annotated[
         Path | None, typer.Option(help="Also keep the files that are sent in this directory.")
     ] = None,
@@ -177,7 +194,7 @@ def demo(
 
 @app.command()
 def verify(
-    data: Data = _DATA,
+    data: Data = DEFAULT,
     read_all: Annotated[
         bool, typer.Option("--all", help="Also read every object back and compare its SHA-256.")
     ] = False,
@@ -191,7 +208,7 @@ def verify(
     bytes_per_second: Annotated[
         int | None, typer.Option(min=0, help="Limit of reading back; 0 is no limit.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compare index and objects, both ways; exit 0 when all is well, 1 with findings, else 2.
 
@@ -208,13 +225,13 @@ def verify(
 
 @app.command()
 def reindex(
-    data: Data = _DATA,
+    data: Data = DEFAULT,
     study: Annotated[str | None, typer.Option(metavar="UID", help="This study alone.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Every study.")] = False,
     objects_per_second: Annotated[
         int | None, typer.Option(min=0, help="Limit of reading; 0 is no limit.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Read stored objects again and bring the index up to date; exit 1 when some are missing.
 
@@ -254,7 +271,7 @@ def _to_its_end(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
     add_help_option=False,
 )
-def ae(context: typer.Context, data: Data = _DATA) -> None:
+def ae(context: typer.Context, data: Data = DEFAULT) -> None:
     """Say who may send: ae list, add, set, remove; ae --help, ae add --help tell more."""
 
     async def run() -> None:
@@ -263,104 +280,9 @@ def ae(context: typer.Context, data: Data = _DATA) -> None:
     _expecting_trouble(run, code=2)
 
 
-@app.command(
-    add_help_option=False,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)
-def quarantine(context: typer.Context, data: Data = _DATA) -> None:
-    """Objects that were refused: list, show, release, replay, discard, export.
-
-    `darkroom quarantine --help` says how. It works whether Darkroom runs or not.
-    """
-    layout = Layout(data.expanduser().resolve())
-    if not layout.spool.is_dir():
-        typer.echo(f"darkroom: Darkroom has never run in {layout.data}", err=True)
-        raise typer.Exit(2)
-    _become(Plan.of_running(layout.data).quarantine(context.args))
-
-
-@app.command(
-    add_help_option=False,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)
-def conflicts(context: typer.Context, data: Data = _DATA) -> None:
-    """What disagrees with the index: list, show, fetch, promote, discard, keep, merge, move, split.
-
-    `darkroom conflicts --help` says how. Darkroom must run.
-    """
-    _become(_running(data).conflicts(context.args or ["--help"]))
-
-
-@app.command(
-    add_help_option=False,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)
-def audit(context: typer.Context, data: Data = _DATA) -> None:
-    """Who did what: summary (the last 7 days), list, export, verify.
-
-    `darkroom audit --help` says how. Darkroom must run.
-    """
-    _become(_running(data).audit(context.args))
-
-
 app.command()(validate)
 app.command()(trace)
-
-
-@app.command(
-    add_help_option=False,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)
-def database(context: typer.Context, data: Data = _DATA) -> None:
-    """What PostgreSQL is busy with: slow (statements), tables (sizes), connections (by state).
-
-    `darkroom database --help` says how. Darkroom must run.
-    """
-    _become(_running(data).database(context.args or ["--help"]))
-
-
-@app.command(
-    add_help_option=False,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)
-def licence(context: typer.Context, data: Data = _DATA) -> None:
-    """The licence: show (what is in force), check (ask now), install (a file). Darkroom must run.
-
-    Without one this is the community edition. No licence ever stops images.
-    """
-    _become(_running(data).licence(context.args or ["show"]))
-
-
-def _running(data: Path) -> Plan:
-    """Return the plan of what runs in a directory, or say that nothing does."""
-    layout = Layout(data.expanduser().resolve())
-    if StackState.read(layout.data / "run" / "state.json") is None:
-        message = f"darkroom: Darkroom does not run in {layout.data}: start it with darkroom up"
-        typer.echo(message, err=True)
-        raise typer.Exit(2)
-    return Plan.of_running(layout.data)
-
-
-@app.command(
-    name="dead-letters",
-    add_help_option=False,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)
-def dead_letters(context: typer.Context, data: Data = _DATA) -> None:
-    """Messages that a service could not work on: list, show, replay, discard.
-
-    `darkroom dead-letters --help` says how. Darkroom must run.
-    """
-    _become(_running(data).dead_letters(context.args or ["list"]))
-
-
-def _become(command: Command) -> NoReturn:
-    """Run a command on this terminal to its end; its exit code is ours."""
-    try:
-        ended = subprocess.run(command.arguments, env=dict(command.environment), check=False)
-    except KeyboardInterrupt:  # the child has heard it too
-        raise typer.Exit(2) from None
-    raise typer.Exit(ended.returncode)
+operators.add(app)
 
 
 def _expecting_trouble(run: Callable[[], Coroutine[Any, Any, None]], *, code: int = 1) -> None:

@@ -143,6 +143,16 @@ class Plan:
         words = ["-m", "darkroom_api", "database", *arguments]
         return self._command("database", words, self._store(), self._secret_files("api"))
 
+    def jobs(self, arguments: Sequence[str]) -> Command:
+        """Return the command that shows jobs of every kind."""
+        words = ["-m", "darkroom_api", "jobs", *arguments]
+        return self._command("jobs", words, self._store(), self._secret_files("api"))
+
+    def events(self, arguments: Sequence[str]) -> Command:
+        """Return the command that shows what has happened, and what comes."""
+        words = ["-m", "darkroom_api", "events", *arguments]
+        return self._command("events", words, self._store(), self._secret_files("api"))
+
     def licence(self, arguments: Sequence[str]) -> Command:
         """Return the command that shows, checks and installs the licence."""
         words = ["-m", "darkroom_licensing", "licence", *arguments]

@@ -95,24 +95,25 @@ async def slow(db: Connection, given: argparse.Namespace) -> None:
                 "PostgreSQL keeps no statistics of statements: load pg_stat_statements"
                 " (docs/operations.md says how), or ask for those that run now with --now"
             ) from error
-    _tell(rows, as_json=given.json)
+    tell(rows, as_json=given.json)
 
 
 async def tables(db: Connection, given: argparse.Namespace) -> None:
     """Tell the tables, the largest first."""
-    _tell(await db.fetch(_TABLES, given.limit), as_json=given.json)
+    tell(await db.fetch(_TABLES, given.limit), as_json=given.json)
 
 
 async def connections(db: Connection, given: argparse.Namespace) -> None:
     """Tell how many connections are in which state, by role and program."""
     rows = await db.fetch(_CONNECTIONS)
-    _tell(rows, as_json=given.json)
+    tell(rows, as_json=given.json)
     if not given.json:
         total = sum(row["connections"] for row in rows)
         say(f"{total} of {await db.fetchval(_MOST)} connections")
 
 
-def _tell(rows: Iterable[Any], *, as_json: bool) -> None:
+def tell(rows: Iterable[Any], *, as_json: bool) -> None:
+    """Say rows of the same columns: as a table, or as a JSON object each."""
     found = [dict(row) for row in rows]
     if as_json:
         for row in found:
