@@ -32,6 +32,7 @@ def an_app() -> FastAPI:
             open_door=missing,
             dead_letters=missing,
             own=missing,
+            hub=missing,
             provider=missing,
             broker=missing,
             database=missing,

@@ -53,6 +53,8 @@ class Fuzzing:
             "run",
             f"{self.url}/openapi.json",
             "--continue-on-failure",
+            "--exclude-path",
+            "/api/v1/events",  # it does not end
             "--no-shrink",
             *options,
             cwd=directory,

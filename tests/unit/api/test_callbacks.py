@@ -16,7 +16,12 @@ from darkroom_api.callbacks.sending import payload
 from darkroom_api.callbacks.spec import EVENT_TYPES, CallbackSpec, url_fault
 from darkroom_api.events.catalogue import KINDS, MESSAGES, told
 from darkroom_common.messages.base import Event
-from darkroom_common.messages.events import IndexedItem, InstancesIndexed, StudyStatusChanged
+from darkroom_common.messages.events import (
+    IndexedItem,
+    InstancesIndexed,
+    JobChanged,
+    StudyStatusChanged,
+)
 from darkroom_common.topology import API_EVENTS
 from tests.support.callback_receiver import documented_check
 
@@ -186,6 +191,12 @@ def test_a_batch_is_an_event_for_each_series_and_the_same_ones_when_it_comes_aga
     assert data["series_instance_uid"] == "1.2.1"
     body = json.loads(payload(first.id, first.type, "2026-01-01T00:00:00Z", first.data))
     assert (body["id"], body["type"], body["data"]) == (first.id, "instances.stored", data)
+
+
+def test_jobs_that_are_somebodys_own_are_not_told() -> None:
+    for kind, number in (("retrieve", 1), ("export", 0), ("bulk", 0)):
+        made = JobChanged(kind=kind, job_id="0" * 32, lane="PACS", state="FAILED")
+        assert len(told(made, {})) == number
 
 
 def test_who_has_asked_is_not_told() -> None:

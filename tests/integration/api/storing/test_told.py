@@ -1,7 +1,9 @@
 """From STOW-RS to whoever is told of it: one trace, and the commands that show it."""
 
 import asyncio
+import io
 import json
+import os
 import sys
 from collections.abc import AsyncIterator
 from typing import Any
@@ -10,7 +12,9 @@ import pytest
 import pytest_asyncio
 
 from darkroom_local.commands.overview import look
+from darkroom_local.commands.status import watch
 from darkroom_local.stack.state import ProcessState, StackState
+from darkroom_local.stack.view import SteadyConsole
 from tests.conftest import PostgresServer, RabbitServer
 from tests.integration.api.storing.stowing import Stowing, stowing
 from tests.support.builders import a_data_set
@@ -48,7 +52,7 @@ async def command(stow: Stowing, *words: str) -> tuple[int, list[Any]]:
     return process.returncode or 0, [json.loads(line) for line in output.splitlines()]
 
 
-@pytest.mark.req("API-13")
+@pytest.mark.req("API-13", "OBS-07")
 async def test_one_trace_leads_from_stow_to_the_receiver_of_a_callback(stow: Stowing) -> None:
     async with a_receiver() as receiver:
         given = {"name": "ris", "url": receiver.url, "events": ["instances.stored"]}
@@ -103,9 +107,22 @@ async def _shown(stow: Stowing, receiver: Receiver) -> None:
     assert now.ready, now.processes
     assert "metadata.index" in now.queues
     assert {"spool", "store"} == set(now.volumes)
+    await _watched(stow, processes)
     await stow.services.running["metadata"].kill()
     now = await look(StackState(1, 0.0, "DARKROOM", 1, 1, processes))
     assert "metadata is not ready: does not answer" in now.warnings
+
+
+async def _watched(stow: Stowing, processes: list[ProcessState]) -> None:
+    """The live view is there until the stack says that it has stopped."""
+    file, text = stow.services.directory / "state.json", io.StringIO()
+    StackState(os.getpid(), 0.0, "DARKROOM", 1, 1, processes).write(file)
+    console = SteadyConsole(file=text, force_terminal=True, width=140)
+    watching = asyncio.create_task(watch(file, console))
+    await until(lambda: text.getvalue().count("volume") > 1 or None, "two pictures")
+    file.unlink()
+    assert await watching
+    assert "━" in text.getvalue()
 
 
 def _health(stow: Stowing, name: str) -> str:

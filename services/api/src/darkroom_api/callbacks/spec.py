@@ -22,6 +22,8 @@ EventType = Literal[
     "conflict.resolved",
     "transmit.job_changed",
     "print.job_changed",
+    "retrieve.job_changed",
+    "node.state_changed",
     "licence.checked",
     "callback.disabled",
     "callback.enabled",

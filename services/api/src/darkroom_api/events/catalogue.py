@@ -23,7 +23,9 @@ from darkroom_common.messages.events import (
     InstanceQuarantined,
     InstancesIndexed,
     InstancesReplaced,
+    JobChanged,
     LicenceChecked,
+    NodeStateChanged,
     PrintJobChanged,
     StudyCompleted,
     StudyRemoved,
@@ -71,6 +73,10 @@ KINDS: Final[Mapping[EventType, Kind]] = {
     "conflict.resolved": Kind(_P.CONFLICTS_READ, "A decision about a conflict is carried out."),
     "transmit.job_changed": Kind(_P.TRANSMIT_READ, "A transmit job has entered a state."),
     "print.job_changed": Kind(_P.PRINT_READ, "A print job has entered a state."),
+    "retrieve.job_changed": Kind(_P.REMOTE_QUERY, "A retrieve job has entered a state."),
+    "node.state_changed": Kind(
+        _P.DESTINATIONS_READ, "A destination or printer answers its echo, or does not any more."
+    ),
     "licence.checked": Kind(_P.SETTINGS_READ, "The licence was looked at."),
     "callback.disabled": Kind(
         _P.CALLBACKS_READ, "A callback has failed too often; nothing more is sent to it."
@@ -89,6 +95,8 @@ MESSAGES: Final[Mapping[type[Event], EventType]] = {
     ConflictResolved: "conflict.resolved",
     TransmitJobChanged: "transmit.job_changed",
     PrintJobChanged: "print.job_changed",
+    JobChanged: "retrieve.job_changed",
+    NodeStateChanged: "node.state_changed",
     LicenceChecked: "licence.checked",
 }
 _FIELDS: Final[Mapping[EventType, tuple[str, ...]]] = {
@@ -110,6 +118,8 @@ _FIELDS: Final[Mapping[EventType, tuple[str, ...]]] = {
     "conflict.resolved": ("conflict_id", "kind", "state", "instances"),
     "transmit.job_changed": ("job_id", "destination", "state", "attempt", "reason"),
     "print.job_changed": ("job_id", "printer", "state", "reason"),
+    "retrieve.job_changed": ("job_id", "lane", "state", "reason"),
+    "node.state_changed": ("kind", "name", "state", "reason", "since"),
     "licence.checked": (
         *("state", "reason", "valid_until", "read_only", "read_only_from", "entitlements"),
         "features",
@@ -153,6 +163,8 @@ def told(message: Message, trace: Mapping[str, str]) -> list[Told]:
         raise TypeError(f"events got {message.TYPE}")
     if isinstance(message, InstancesIndexed | InstancesReplaced):
         return list(_by_series(message, kind, trace))
+    if isinstance(message, JobChanged) and message.kind != "retrieve":
+        return []  # exports and bulk changes are their owners' own
     data = message.model_dump(mode="json", include=set(_FIELDS[kind]))
     parent = trace.get("traceparent", "")
     return [Told(message.id, kind, message.occurred_at, as_json(data), parent)]
