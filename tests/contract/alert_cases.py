@@ -122,6 +122,11 @@ CASES: Final[dict[str, Case]] = {
         "3",
     ),
     "DarkroomMailFails": counted('darkroom_jobs_total{kind="mail",lane="test",state="RETRYING"}'),
+    "DarkroomCallbackDisabled": Case(
+        {"darkroom_callbacks_disabled": "2x150"},
+        {"darkroom_callbacks_disabled": "0x150"},
+        value="2",
+    ),
     "DarkroomAuditBroken": gauge("darkroom_audit_broken", 1, 0),
     "DarkroomAuditLate": gauge("darkroom_audit_pending_seconds", 400, 200),
     "DarkroomAuditLost": counted("darkroom_audit_lost_total"),

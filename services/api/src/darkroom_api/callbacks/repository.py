@@ -23,7 +23,6 @@ from darkroom_common.postgres.pool import Connection
 from darkroom_common.resources.stored import read_spec
 from darkroom_common.seal import Seal, Unsealable
 from darkroom_common.telemetry.logs import get_logger
-from darkroom_common.telemetry.metrics import api as metrics
 
 logger = get_logger(__name__)
 
@@ -81,7 +80,6 @@ _FORGET: Final = (  # those of callbacks that are gone
     " WHERE NOT EXISTS (SELECT FROM api.callback c WHERE c.id = f.callback_id)"
     " AND lease_until IS NULL AND created_at < now() - $1::interval LIMIT 1000)"
 )
-_COUNT_DISABLED: Final = "SELECT count(*) FROM api.callback WHERE disabled_at IS NOT NULL"
 
 
 @dataclass(eq=False)
@@ -214,6 +212,5 @@ class Deliveries:
 
     async def forget(self, db: Connection, older_than: dt.timedelta) -> int:
         """Remove some deliveries whose callback is gone; return how many."""
-        metrics.CALLBACKS_DISABLED.set(await db.fetchval(_COUNT_DISABLED))
         tag = await db.execute(_FORGET, older_than)
         return int(tag.rpartition(" ")[2])

@@ -29,6 +29,7 @@ _PEOPLE: Final = """
         count(DISTINCT user_id) FILTER (WHERE last_at > now() - interval '15 minutes') AS users
     FROM api.session WHERE revoked_at IS NULL AND expires_at > now()
 """
+_DISABLED: Final = "SELECT count(*) FROM api.callback WHERE disabled_at IS NOT NULL"
 _DATABASE: Final = """
     SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS used,
         current_setting('max_connections')::integer AS most,
@@ -60,7 +61,7 @@ class Measures:
             await asyncio.sleep(EVERY_SECONDS)
 
     async def ask_database(self) -> None:
-        """Ask for people and connections.
+        """Ask for people, callbacks and connections.
 
         Raises:
             DependencyUnavailable: the database is away.
@@ -68,6 +69,7 @@ class Measures:
         async with self.database.acquire() as db:
             people = the_row(await db.fetchrow(_PEOPLE))
             connections = the_row(await db.fetchrow(_DATABASE))
+            metrics.CALLBACKS_DISABLED.set(await db.fetchval(_DISABLED))
         metrics.SESSIONS.set(people["sessions"])
         metrics.USERS_ACTIVE.set(people["users"])
         metrics.DATABASE_CONNECTIONS.set(connections["used"])
