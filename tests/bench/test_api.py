@@ -25,6 +25,7 @@ from tests.bench.hospital import SLOW_MS, STUDIES, Slow, hospital
 from tests.bench.report import QUICK, Table
 from tests.bench.spent import since, spent
 from tests.bench.studies import GIVEN, KINDS, NAMES, PHYSICIANS
+from tests.bench.web_clients import Answer, ManyConnections
 from tests.support.builders import CT, a_data_set, encode
 from tests.support.dicom_peer import Association
 from tests.support.services import Services
@@ -62,6 +63,7 @@ def page() -> Iterator[None]:
 @pytest.fixture
 async def ward(tmp_path: Path, amqp_url: str) -> AsyncIterator[tuple[Services, Slow]]:
     async with hospital(tmp_path, amqp_url) as (services, slow):
+        services.extra["HTTP_PROCESSES"] = str(min(4, os.cpu_count() or 1))  # as `darkroom up`
         for name in ("ingest", "metadata", "api"):
             await services.start(name)
         yield services, slow
@@ -100,7 +102,7 @@ def a_search(dice: random.Random) -> dict[str, str]:
     return dice.choice(choices)
 
 
-Call = Callable[[], Awaitable[httpx.Response]]
+Call = Callable[[], Awaitable[Answer]]
 
 
 Person = tuple[str, dict[str, str]]
@@ -122,7 +124,7 @@ async def people(client: httpx.AsyncClient) -> list[Person]:
     return found
 
 
-def a_mix(client: httpx.AsyncClient, staff: list[Person]) -> Iterator[tuple[str, Call]]:
+def a_mix(client: ManyConnections, staff: list[Person]) -> Iterator[tuple[str, Call]]:
     """What people ask in turn: of a hundred requests, so many of each kind, in any order."""
     dice = random.Random(1)
     base = "/api/v1"
@@ -130,25 +132,25 @@ def a_mix(client: httpx.AsyncClient, staff: list[Person]) -> Iterator[tuple[str,
     def headers() -> dict[str, str]:
         return dice.choice(staff)[1]
 
-    def search() -> Awaitable[httpx.Response]:
+    def search() -> Awaitable[Answer]:
         return client.get(f"{base}/studies/search", params=a_search(dice), headers=headers())
 
-    def detail() -> Awaitable[httpx.Response]:
+    def detail() -> Awaitable[Answer]:
         return client.get(f"{base}/studies/A{dice.randrange(STUDIES):09d}", headers=headers())
 
-    def audit() -> Awaitable[httpx.Response]:
+    def audit() -> Awaitable[Answer]:
         return client.get(f"{base}/audit-logs", params={"action": "STUDY_READ"}, headers=headers())
 
-    def bulk() -> Awaitable[httpx.Response]:
+    def bulk() -> Awaitable[Answer]:
         ids = [f"A{dice.randrange(STUDIES):09d}" for _ in range(100)]
         body = {"exam_ids": ids, "new_status": "completed", "reason": "bench"}
         return client.post(f"{base}/studies/bulk/update-status", json=body, headers=headers())
 
-    def export() -> Awaitable[httpx.Response]:
+    def export() -> Awaitable[Answer]:
         body = {"format": "csv", "filters": {"q": dice.choice(NAMES), "modality": "NM"}}
         return client.post(f"{base}/studies/export", json=body, headers=headers())
 
-    def login() -> Awaitable[httpx.Response]:
+    def login() -> Awaitable[Answer]:
         who = {"username": dice.choice(staff)[0], "password": PASSWORD}
         return client.post(f"{base}/auth/login", json=who)
 
@@ -202,7 +204,7 @@ async def test_p9_rest_over_a_hospital(ward: tuple[Services, Slow]) -> None:
     TABLES.extend((found, rate, work))
     latencies: dict[str, list[float]] = defaultdict(list)
     answers: dict[tuple[str, int], int] = defaultdict(int)
-    async with signed_in(services) as client:
+    async with signed_in(services) as client, ManyConnections(services.http_port) as many:
 
         async def ask(kind: str, call: Call, due: float) -> None:
             answer = await call()
@@ -210,7 +212,7 @@ async def test_p9_rest_over_a_hospital(ward: tuple[Services, Slow]) -> None:
             answers[kind, answer.status_code] += 1
 
         staff = await people(client)
-        for kind, call in itertools.islice(a_mix(client, staff), RATE):  # warm
+        for kind, call in itertools.islice(a_mix(many, staff), RATE):  # warm
             await ask(kind, call, time.perf_counter())
         latencies.clear()
         answers.clear()
@@ -219,7 +221,7 @@ async def test_p9_rest_over_a_hospital(ward: tuple[Services, Slow]) -> None:
         began = time.perf_counter()
         async with asyncio.TaskGroup() as tasks:
             beside = tasks.create_task(store_beside(services, began + SECONDS))
-            mix = itertools.islice(a_mix(client, staff), RATE * SECONDS)
+            mix = itertools.islice(a_mix(many, staff), RATE * SECONDS)
             for number, (kind, call) in enumerate(mix):
                 due = began + number / RATE
                 await its_time(due)
@@ -248,8 +250,8 @@ async def test_what_requests_cost_one_after_the_other(ward: tuple[Services, Slow
     work = Table("Processor time of requests, one after the other", "ms a request")
     TABLES.append(work)
     number = 20 if QUICK else 200
-    async with signed_in(services) as client:
-        mixed = a_mix(client, await people(client))
+    async with signed_in(services) as client, ManyConnections(services.http_port) as many:
+        mixed = a_mix(many, await people(client))
         calls: dict[str, list[Call]] = defaultdict(list)
         while any(len(calls[kind]) < number for kind in COSTING):
             kind, call = next(mixed)

@@ -1,11 +1,18 @@
-"""Clients of HTTP that cost next to nothing: blocking sockets, one connection each."""
+"""Clients of HTTP that cost next to nothing: blocking sockets, one connection each, and one with
+many connections for an open load, whose requests wait in line at no cost.
+"""
 
+import asyncio
 import socket
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any, Self
+from urllib.parse import urlencode
+
+import orjson
 
 from darkroom_local.engines.ports import LOOPBACK
 
@@ -120,3 +127,74 @@ def rate(connect: Callable[[], Client], requests: list[Request], clients: int) -
     finally:
         for one in opened:
             one.close()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was answered."""
+
+    status_code: int
+    text: str
+
+
+class ManyConnections:
+    """Asks by up to `most` connections at a time, which are kept."""
+
+    def __init__(self, port: int, most: int = 100) -> None:
+        self._port = port
+        self._turn = asyncio.Semaphore(most)
+        self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+    async def __aenter__(self) -> Self:
+        """Open none yet."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close what is open; nothing is asked for any more."""
+        for _reader, writer in self._free:
+            writer.close()
+            await writer.wait_closed()
+
+    async def get(
+        self, path: str, *, headers: Mapping[str, str], params: Mapping[str, str] | None = None
+    ) -> Answer:
+        """Ask by GET."""
+        query = f"?{urlencode(params)}" if params else ""
+        return await self._ask(f"GET {path}{query}", headers, b"")
+
+    async def post(
+        self, path: str, *, json: Mapping[str, Any], headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """Ask by POST, with JSON."""
+        body = orjson.dumps(json)
+        more = {"Content-Type": "application/json", "Content-Length": str(len(body))}
+        return await self._ask(f"POST {path}", {**(headers or {}), **more}, body)
+
+    async def _ask(self, line: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        fields = {"Host": f"{LOOPBACK}:{self._port}", **headers}
+        lines = [f"{line} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
+        async with self._turn:
+            if self._free:
+                reader, writer = self._free.pop()
+            else:
+                reader, writer = await asyncio.open_connection(LOOPBACK, self._port)
+            writer.write("\r\n".join([*lines, "", ""]).encode() + body)
+            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            data = await _body(head, reader)
+            if b"connection: close" in head:
+                writer.close()
+            else:
+                self._free.append((reader, writer))
+        return Answer(int(head.split(b" ", 2)[1]), data.decode())
+
+
+async def _body(head: bytes, reader: asyncio.StreamReader) -> bytes:
+    if b"content-length:" in head:
+        length = int(head.partition(b"content-length:")[2].split(b"\r\n")[0])
+        return await reader.readexactly(length)
+    data = b""
+    if b"transfer-encoding: chunked" in head:
+        while size := int(await reader.readline(), 16):
+            data += (await reader.readexactly(size + 2))[:-2]
+        await reader.readline()
+    return data
