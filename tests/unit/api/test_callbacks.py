@@ -57,7 +57,7 @@ def test_the_check_of_the_page_takes_ours_and_nothing_else(verified: Callable[..
 @pytest.mark.parametrize(
     ("text", "good"),
     [
-        (signing.new_secret(), True),
+        pytest.param(signing.new_secret(), True, id="new"),
         ("whsec_" + "A" * 32, True),
         ("whsec_" + "A" * 28, False),
         ("whsec_" + "A" * 90, False),
