@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.canary import PLANTED, found_in
 from tests.support.services import Services
 
 
@@ -14,3 +15,6 @@ async def services(tmp_path: Path, superuser_url: str, amqp_url: str) -> AsyncIt
     made = Services(tmp_path, superuser_url, amqp_url)
     yield made
     await made.stop()
+    logs = {path.name: path.read_bytes() for path in tmp_path.glob("*.log")}
+    told = {name: names for name, log in logs.items() if (names := found_in(log, PLANTED))}
+    assert not told, "names that tests have planted are in logs"

@@ -35,9 +35,11 @@ class Collector:
 
     port: int = 0
     spans: list[tuple[str, str, bytes, list[bytes]]] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
 
     def take(self, body: bytes) -> None:
         """Keep the spans of a request."""
+        self.bodies.append(body)
         for of_resource in ExportTraceServiceRequest.FromString(body).resource_spans:
             named = {one.key: one.value.string_value for one in of_resource.resource.attributes}
             self.spans += [
