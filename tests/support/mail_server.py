@@ -69,6 +69,7 @@ async def main(port: str, certificate: str, key: str, file: str, mood: str = "")
             tls_context=context,
             require_starttls=True,
             auth_required=True,
+            auth_exclude_mechanism=["LOGIN"],  # Alertmanager does not know its words for it
             authenticator=authenticated,
             loop=loop,
         )

@@ -33,6 +33,7 @@ class Gate:
     def __post_init__(self) -> None:
         """Start open."""
         self._opened.set()
+        metrics.CONSUMER_PAUSED.labels(self.queue).set(0)
 
     @property
     def is_open(self) -> bool:

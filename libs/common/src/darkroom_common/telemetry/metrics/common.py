@@ -8,7 +8,7 @@ QUEUE: Final = bounded("queue", "topology.py: a queue, its dead letters, the tie
 _TYPE: Final = bounded("type", "the messages of docs/messages.md")
 _SERVICE: Final = one_of("service", *SERVICES)
 _REASON: Final = bounded("reason", "the words of the code for what can go wrong")
-_POOL: Final = one_of("pool", "work", "planned", "aside")
+_POOL: Final = one_of("pool", "work", "planned", "aside", "unflushed")
 JOB: Final = (
     bounded("kind", "the kinds of jobs: send, retrieve, print, export, ..."),
     bounded("lane", "what jobs of a kind queue for: names of destinations and printers, or words"),
