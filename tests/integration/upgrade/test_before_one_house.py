@@ -36,6 +36,7 @@ pytestmark = pytest.mark.timeout(300)
 @pytest.fixture
 def house(services: Services) -> OldHouse:
     services.extra |= {
+        "ECHO_SECONDS": "0",  # it connects to whoever is not to be sent anything
         "INGEST_DICOM_PORT": str(services.dicom_port), "LEASE_SECONDS": "2",
         "COMMITMENT_WAIT_SECONDS": "2",
     }  # fmt: skip
