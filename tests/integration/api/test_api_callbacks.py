@@ -1,5 +1,6 @@
 """Callbacks: signed, at least once, to nowhere they should not go, and off when they fail."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -144,6 +145,20 @@ async def test_an_event_is_posted_once_and_signed_by_both_secrets(
     assert not verified(made["secret"], receiver.came[2].headers, receiver.came[2].body)
     assert verified(fresh["secret"], receiver.came[2].headers, receiver.came[2].body)
     assert len(receiver.of("study.completed")) == 1
+
+
+async def test_of_several_who_declare_the_same_one_only_the_first_is_given_a_secret(
+    api: Api, receiver: Receiver, verified: Callable[..., bool]
+) -> None:
+    given = {"url": receiver.url, "events": ["*"], "backoff": QUICK}
+    answers = await asyncio.gather(
+        *(api.client.put(f"{CALLBACKS}/ris", json=given) for _ in range(6))
+    )
+    assert sorted(one.status_code for one in answers) == [*[200] * 5, 201]
+    (secret,) = (one.json()["secret"] for one in answers if "secret" in one.json())
+    await act(api, "test")
+    await until(lambda: receiver.came or None)
+    assert verified(secret, receiver.came[0].headers, receiver.came[0].body)
 
 
 async def test_what_is_not_taken_is_tried_again_then_the_callback_is_disabled(

@@ -136,6 +136,7 @@ class SpecTable(Generic[S]):
         only_new: bool = False,
         version: int | None = None,
         secret: str | None = None,
+        first_secret: str | None = None,
         most: int | None = None,
     ) -> bool:
         """Add or change; return whether it is new.
@@ -147,6 +148,7 @@ class SpecTable(Generic[S]):
             only_new: change none.
             version: change no other.
             secret: None keeps the one that is there.
+            first_secret: of a new one to which `secret` gives none.
             most: add none when there are as many.
 
         Raises:
@@ -174,6 +176,8 @@ class SpecTable(Generic[S]):
             statement = statement.replace("VALUES_", "".join(f", {e}" for e in copied.values()))
             changes = "".join(f", {one} = excluded.{one}" for one in copied)
             await db.execute(statement.replace("CHANGES", changes), name, text)
+            if secret is None and before is None:
+                secret = first_secret
             if secret is not None:
                 sealed = (
                     self._sealer.seal(secret, purpose=self.resource.secret_purpose)

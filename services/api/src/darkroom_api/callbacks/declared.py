@@ -51,17 +51,18 @@ class OwnCallbacks(Served[CallbackSpec]):
         if spec.url.startswith("http:") and not parts_of(request.scope).settings.callback_http:
             raise invalid("body.url", "It is https, unless CALLBACK_HTTP allows http.")
         secret = None if given.secret is None else given.secret.get_secret_value()
-        if secret is None and (more.get("only_new") or await self._find(request, name) is None):
-            secret = signing.new_secret()
+        first = signing.new_secret()
         if secret is not None and not signing.is_secret(secret):
             raise invalid("body.secret", "It is `whsec_` and the base64 of 24 to 64 bytes.")
         by = principal_of(request.scope).username[:64]
         try:
-            new = await self._table(request).put(name, spec, by=by, secret=secret, **more)
+            new = await self._table(request).put(
+                name, spec, by=by, secret=secret, first_secret=first, **more
+            )
         except Refusal as error:
             done(refused(error))
             raise
-        setattr(request.state, _MADE, secret)
+        setattr(request.state, _MADE, first if secret is None else secret)
         return "created" if new else "done"
 
     async def _made(self, request: Request, name: str) -> Response:
