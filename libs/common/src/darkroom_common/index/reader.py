@@ -58,7 +58,7 @@ _GUESSES: Final = 1_000
 """That are kept, for the pages of a search and for the searches that everybody makes."""
 _LAST_ROW: Final = 2**63 - 1
 _SERIES: Final = (
-    ", e.series_instance_uid, e.modality, e.series_number,"
+    ", e.id AS series_id, e.series_instance_uid, e.modality, e.series_number,"
     " e.instance_count AS series_instance_count, e.version AS series_version,"
     " {series} AS series_phi"
 )

@@ -41,8 +41,8 @@ def _found_of(
     if level is Level.STUDY:
         return Found(study, tags=tags)
     series = None if last is None else last.series
-    if series is None or series.series_instance_uid != row["series_instance_uid"]:
-        series = _series_of(row)
+    if series is None or before is None or before["series_id"] != row["series_id"]:
+        series = _series_of(row)  # a UID may have several rows: see index.series_beside
     if level is Level.SERIES:
         return Found(study, series, tags=tags)
     instance = InstanceRow(
