@@ -1,7 +1,8 @@
-"""People other than the administrator, for tests of who may do what."""
+"""People other than the administrator, and asking, for tests of who may do what."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx
 
@@ -28,3 +29,13 @@ async def signed_in(
     headers = {"authorization": f"Bearer {token}"}
     async with httpx.AsyncClient(base_url=api.url, headers=headers, timeout=20) as client:
         yield client
+
+
+async def asked(client: httpx.AsyncClient, method: str, url: str, **given: Any) -> httpx.Response:
+    """Ask any route; of the answer that never ends, the head alone is waited for."""
+    answer = await client.send(client.build_request(method, url, **given), stream=True)
+    if answer.headers.get("content-type", "").startswith("text/event-stream"):
+        await answer.aclose()
+        return httpx.Response(answer.status_code, headers=answer.headers)
+    await answer.aread()
+    return answer

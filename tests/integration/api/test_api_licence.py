@@ -13,6 +13,7 @@ from darkroom_api.licence.decision import NEW_WORK
 from darkroom_common.messages.events import LicenceChecked
 from darkroom_local.engines.ports import free_port
 from tests.integration.api.conftest import Api, running_api
+from tests.integration.api.people import asked
 from tests.support.builders import a_data_set
 from tests.support.database import Prepared
 from tests.support.mail_server import MailServer, a_mail_server
@@ -79,7 +80,8 @@ async def test_read_only_is_for_new_administrative_work_alone(
         for method, path in ACCESS:
             if path.startswith(_SPARED):
                 continue
-            answer = await api.client.request(method, path.replace("{", "").replace("}", ""))
+            url = path.replace("{", "").replace("}", "")
+            answer = await asked(api.client, method, url)
             assert (answer.status_code == 402) is ((method, path) in NEW_WORK), (method, path)
             if answer.status_code == 402:
                 problem = answer.json()

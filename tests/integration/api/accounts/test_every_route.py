@@ -8,6 +8,7 @@ from darkroom_api.accounts.access import ACCESS
 from darkroom_api.accounts.permissions import ROLES, Access, Open, Permission, allows
 from tests.integration.api.accounts.people import a_key, a_person, add_role, bearer
 from tests.integration.api.conftest import Api
+from tests.integration.api.people import asked
 from tests.support.builders import a_data_set
 
 OF_OUR_OWN = ("studies:*", "users:read", "bulk:update")
@@ -69,7 +70,7 @@ async def test_every_route_for_everybody(api: Api) -> None:
         "{asset}": "docs.js",
     }
     askers = await the_askers(api)
-    asked = 0
+    questions = 0
     for (method, path), access in ACCESS.items():
         url = path
         for name, value in values.items():
@@ -77,14 +78,15 @@ async def test_every_route_for_everybody(api: Api) -> None:
         for who, asker in askers.items():
             if path == ENDS_THE_SESSION and asker.permissions is not None and not asker.is_key:
                 continue
-            answer = await api.anonymous.request(
+            answer = await asked(
+                api.anonymous,
                 method,
                 url,
                 headers=bearer(asker.token) if asker.token else {},
                 json=None if method == "GET" else {},
             )
             where, refusal = (method, path, who, answer.text), asker.refusal(access)
-            asked += 1
+            questions += 1
             if refusal is not None:
                 assert (answer.status_code, answer.json()["detail"]) == refusal, where
                 assert answer.json()["code"] == (1003 if refusal[0] == 401 else 1004), where
@@ -92,7 +94,7 @@ async def test_every_route_for_everybody(api: Api) -> None:
                 # What needs a body, a name or another service gets past the table, and no further.
                 assert answer.status_code not in (401, 403, 405, 429), where
                 assert answer.status_code < 500 or answer.status_code == 503, where
-    assert asked > len(ACCESS) * (len(ROLES) + 4)
+    assert questions > len(ACCESS) * (len(ROLES) + 4)
 
 
 def test_each_permission_opens_a_route() -> None:
