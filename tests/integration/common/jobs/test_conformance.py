@@ -37,6 +37,20 @@ async def test_two_workers_never_hold_one_job(house: House) -> None:
     assert await first.claim() is None
 
 
+async def test_a_job_that_begins_to_wait_wakes_its_worker_when_it_is_committed(
+    house: House,
+) -> None:
+    async def nothing(_: Attempt) -> Ending:
+        return house.final()
+
+    runner = Runner(house.process(), nothing)
+    row = await house.row(await house.add())
+    async with house.database.transaction() as db:
+        await house.table.entered(db, row)
+        assert not runner._wake.is_set()
+    assert runner._wake.is_set()
+
+
 async def test_a_live_workers_job_is_left_to_it(house: House) -> None:
     job = await house.add()
     live, other = house.process(), house.process()

@@ -45,6 +45,9 @@ class Runner(Generic[A]):
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
 
+    def __post_init__(self) -> None:
+        self.claims.table.on_waiting(self.wake)
+
     def wake(self) -> None:
         """Say that there may be something to do."""
         self._wake.set()

@@ -4,7 +4,7 @@ The event goes into the outbox in the same transaction and is made of the row th
 state is counted when the transaction is committed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -38,6 +38,11 @@ class JobTable(Generic[A]):
         self._outbox = outbox
         self._sql = Statements(kind)
         self._lanes: set[str] = set()
+        self._wakes: list[Callable[[], object]] = []
+
+    def on_waiting(self, wake: Callable[[], object]) -> None:
+        """Have a function called whenever this process has committed a job that waits."""
+        self._wakes.append(wake)
 
     async def entered(
         self, db: Connection, row: Row, trace: Mapping[str, str] | None = None
@@ -54,6 +59,9 @@ class JobTable(Generic[A]):
             carried = traces.inject() if trace is None else dict(trace)
             await self._outbox.put_traced(db, [(kind.event(row), carried)])
         after_commit(db, metrics.JOBS.labels(kind.name, row[kind.lane], row[kind.state]).inc)
+        if row[kind.state] == kind.phases.waiting:
+            for wake in self._wakes:
+                after_commit(db, wake)
         if row[kind.state] in kind.phases.ended_well and row["finished_at"] is not None:
             took = (row["finished_at"] - row["created_at"]).total_seconds()
             after_commit(db, partial(metrics.JOB_SECONDS.labels(kind.name).observe, took))

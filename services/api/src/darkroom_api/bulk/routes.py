@@ -27,7 +27,7 @@ from darkroom_api.jobs.once import IDEMPOTENCY_KEY, Asked, Once, key_of, require
 from darkroom_api.studies.examinations import ExamStatus, Failed, Outcome, PhysicianName
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.messages.base import MessageId, new_message_id
-from darkroom_common.postgres.pool import CLASH_ATTEMPTS, after_commit, is_clash
+from darkroom_common.postgres.pool import CLASH_ATTEMPTS, is_clash
 from darkroom_common.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -208,7 +208,6 @@ async def _accept(request: Request, given: BaseModel, change: Change) -> Accepte
             await require_authority(db, request)
             await _ONCE.forget(db, request, asked)
             row = await bulk.jobs.add(db, new_message_id(), new)
-            after_commit(db, bulk.runner.wake)
         return None if row is None else str(row["id"])
 
     job = await _ONCE.job(request, given, keep)

@@ -196,7 +196,6 @@ async def add_export(request: Request, response: Response, given: ExportRequest)
             await record(
                 db, request.scope, Action.EXPORT_CREATE, "export", job, details=details, phi=filters
             )
-            after_commit(db, parts.own.making.runner.wake)
         log.info("export.accepted", job=job, format=given.format)
         return job
 
