@@ -52,7 +52,7 @@ async def tell(api: Api, **fields: Any) -> None:
     await until(known)
 
 
-@pytest.mark.req("LIC-03")
+@pytest.mark.req("LIC-03", "API-21")
 async def test_read_only_is_for_new_administrative_work_alone(
     services: Services, server: MailServer
 ) -> None:

@@ -67,6 +67,7 @@ async def publish(api: Api, *events: Event) -> None:
             await exchange.publish(message, event.TYPE)
 
 
+@pytest.mark.req("API-21")
 async def test_whom_what_was_assigned_is_told(clinic: Api, server: MailServer) -> None:
     await server.start()
     async with signed_in(clinic, "radiologist", full_name="Dr. Jane Smith", email=SMITH):
@@ -89,6 +90,7 @@ async def test_whom_what_was_assigned_is_told(clinic: Api, server: MailServer) -
     assert rows[0][0] == 2
 
 
+@pytest.mark.req("API-21")
 async def test_an_export_that_is_ready_is_told_to_its_owner(
     clinic: Api, server: MailServer
 ) -> None:
@@ -167,6 +169,7 @@ async def test_an_address_that_is_refused_for_good_is_not_tried_again(
     assert "person@" not in (clinic.services.directory / "api.log").read_text()
 
 
+@pytest.mark.req("API-21")
 async def test_failures_are_gathered_and_told_to_operators(clinic: Api, server: MailServer) -> None:
     await server.start()
     jobs = [new_message_id() for _ in range(30)]
@@ -213,6 +216,7 @@ async def test_failures_are_gathered_and_told_to_operators(clinic: Api, server: 
     await until(waits)
 
 
+@pytest.mark.req("API-21")
 async def test_no_server_with_a_certificate_of_others_gets_a_word(
     services: Services, server: MailServer
 ) -> None:
