@@ -23,8 +23,9 @@ LINE: Final = 4 << 20
 _PIECE: Final = 1 << 16
 _TAKEN: Final = b"\n"
 """What a worker says first of a task: one that ends without it has done nothing."""
-_ONE_THREAD: Final = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-"""A worker has one task: threads for each core would only take of its address space."""
+_ONE_THREAD: Final = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+"""A worker has one task: threads for each core, and an arena of 64 MiB for each thread, would only
+take of its address space."""
 
 
 class WorkerFault(DarkroomError):
