@@ -102,7 +102,7 @@ async def test_each_rule_takes_effect_while_ingest_runs(ingest: Services) -> Non
         assert opened.store(1, CT, *again) == 0
         await ae(ingest, "set", "SCANNER", "--only-sop-class", MR)
         await until_all(0x0124, lambda: outcome(ingest))
-        assert opened.store(1, CT, *again) == 0x0124  # for whom is connected, too
+        await until(lambda: opened.store(1, CT, *again) == 0x0124)  # for whom is connected, too
         assert opened.echo(3) == 0
         await ae(ingest, "set", "SCANNER", "--not-sop-class", MR)
         await until_all(0, lambda: outcome(ingest))

@@ -110,7 +110,7 @@ async def test_who_asks_first_keeps_it_from_being_removed(case: Case) -> None:
 
 async def test_who_removes_first_is_not_asked(case: Case) -> None:
     bound = await case.there("PEER")
-    begun, committed = asyncio.Event(), asyncio.Event()
+    begun, committing = asyncio.Event(), asyncio.Event()
 
     async def remove() -> None:
         async with case.database.transaction() as db:
@@ -118,13 +118,13 @@ async def test_who_removes_first_is_not_asked(case: Case) -> None:
             begun.set()
             await asyncio.wait({adding}, timeout=0.5)
             assert not adding.done()
-        committed.set()
+            committing.set()
 
     async def add() -> None:
         await begun.wait()
         async with case.database.transaction() as db:
             assert await case.add(db, "PEER", bound)
-            assert committed.is_set()
+            assert committing.is_set()
 
     adding = asyncio.create_task(add())
     await asyncio.gather(remove(), adding)
