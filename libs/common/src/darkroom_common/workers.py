@@ -292,7 +292,8 @@ async def _exchange(worker: Process, task: bytes | Sequence[bytes]) -> bytes:
     """
     if worker.stdin is None:
         raise BrokenPipeError
-    with suppress(BrokenPipeError, ConnectionResetError):  # what it has said tells when it ended
+    # What it has said tells when it ended; RuntimeError is uvloop's word for a pipe that is closed.
+    with suppress(BrokenPipeError, ConnectionResetError, RuntimeError):
         for piece in (task,) if isinstance(task, bytes) else task:
             worker.stdin.write(piece)
             await worker.stdin.drain()
