@@ -90,7 +90,7 @@ fuzz: setup ## 12,000 bodies of STOW, 10,000 by HTTP; schemathesis over the Open
 chaos: setup ## the long fault tests; they write docs/chaos.md (ARGS="-k f9" for some)
 	$(BIN)/pytest tests/chaos -p no:xdist --timeout 3600 -s $(ARGS)
 
-HELM := .tools/npm/node_modules/.bin/helm
+HELM := $(or $(wildcard .tools/helm/helm),helm)
 CHART := infra/helm/darkroom
 chart-lint: ## lint and render the Helm chart with each of its values files
 	@infra/local/bootstrap.sh chart

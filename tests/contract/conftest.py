@@ -15,12 +15,12 @@ from tests.support.deployed import ROOT
 
 @pytest.fixture(scope="session")
 def helm() -> str:
-    local = ROOT / ".tools" / "npm" / "node_modules" / ".bin" / "helm"
+    local = ROOT / ".tools" / "helm" / "helm"
     found = str(local) if local.exists() else shutil.which("helm")
     if found is None:
         if "DARKROOM_CHART" in os.environ:
             pytest.fail("there is no helm: infra/local/bootstrap.sh chart")
-        pytest.skip("needs helm: make chart")
+        pytest.skip("needs helm, which make setup installs")
     return found
 
 

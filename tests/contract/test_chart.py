@@ -1,4 +1,4 @@
-"""The chart, rendered with each values file. `make chart` installs helm and runs these."""
+"""The chart, rendered with each values file. `make setup` installs helm."""
 
 import json
 from pathlib import Path
