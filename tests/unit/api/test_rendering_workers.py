@@ -98,16 +98,3 @@ async def test_who_leaves_between_frames_keeps_no_worker(rendering: Rendering) -
             _, body = await anext(made.bodies)
             assert [c async for c in body] == [b"abc"]
     assert await rendering.image(an_instance("good"), PICTURE) == b"abc"
-
-
-def test_the_cache_forgets_the_oldest() -> None:
-    cache = Cache("rendered", 10)
-    cache.put(b"a", b"12345")
-    cache.put(b"b", b"12345")
-    assert cache.get(b"a") == b"12345"
-    cache.put(b"c", b"123")
-    assert cache.get(b"b") is None
-    assert (cache.get(b"a"), cache.get(b"c")) == (b"12345", b"123")
-    cache.put(b"d", b"x" * 11)
-    assert cache.get(b"d") is None
-    assert cache.get(b"a") == b"12345"

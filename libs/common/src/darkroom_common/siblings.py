@@ -52,11 +52,13 @@ class Several:
         count: of the processes.
         host: address that they listen on.
         port: the same; 0 for any.
+        memories: files of memory that all of them have, whatever for.
     """
 
     count: int
     host: str
     port: int
+    memories: tuple[int, ...] = ()
 
 
 class Word:
@@ -97,6 +99,7 @@ class Sibling:
         listener: takes its connections from the port of all.
         memory: that all of them share: a `Word`.
         control: where the process that keeps it asks.
+        memories: see `Several`.
     """
 
     number: int
@@ -104,6 +107,7 @@ class Sibling:
     listener: socket.socket
     memory: mmap.mmap
     control: socket.socket
+    memories: tuple[int, ...] = ()
 
     def share(self, of_all: int) -> int:
         """Return this process's part of what all of them may have together, rounded up."""
@@ -253,7 +257,7 @@ def start(several: Several, serve: Callable[[Sibling], int]) -> list[Kept]:
             for other in listeners:
                 if other is not listener:
                     other.close()
-            code = serve(Sibling(number, several.count, listener, memory, theirs))
+            code = serve(Sibling(number, several.count, listener, memory, theirs, several.memories))
         finally:
             sys.stdout.flush()
             os._exit(code)

@@ -11,10 +11,9 @@ from darkroom_api.events.command import events
 from darkroom_api.jobs.command import jobs
 from darkroom_api.rekey import COLUMNS
 from darkroom_api.settings import ApiSettings
-from darkroom_api.wiring import run
+from darkroom_api.wiring import run, several
 from darkroom_common.rekeying import rekey_command
 from darkroom_common.service import Command, main
-from darkroom_common.siblings import Several
 
 if __name__ == "__main__":
     sys.exit(
@@ -32,6 +31,6 @@ if __name__ == "__main__":
                 rekey_command("api", "api", COLUMNS),
             ],
             loop_factory=uvloop.new_event_loop,
-            several=lambda of: Several(of.http_processes, of.http_host, of.http_port),
+            several=several,
         )
     )

@@ -47,7 +47,7 @@ from darkroom_api.rates.flow import Flow
 from darkroom_api.rates.limits import RateLimits
 from darkroom_api.rates.storage import PostgresStorage
 from darkroom_api.rendering import rendering
-from darkroom_api.rendering.cache import Cache
+from darkroom_api.rendering.cache import Cache, memory_of
 from darkroom_api.settings import ApiSettings
 from darkroom_api.studies.examinations import Examinations
 from darkroom_api.studies.turns import Turns
@@ -65,7 +65,7 @@ from darkroom_common.postgres.pool import Database, open_database
 from darkroom_common.seal import Seal
 from darkroom_common.service import Service
 from darkroom_common.settings_in_force import tell_settings
-from darkroom_common.siblings import Word
+from darkroom_common.siblings import Several, Word
 from darkroom_common.stow.handover import Proof
 from darkroom_common.topology import API_AUDIT, API_LICENCE, API_REFUSALS
 from darkroom_common.workers import open_workers
@@ -101,6 +101,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
         PhiKeys.parse(settings.audit_keys.get_secret_value(), setting="AUDIT_KEYS")
     )
     pseudonym_key = decode_key(settings.pseudonym_key.get_secret_value(), setting="PSEUDONYM_KEY")
+    rendered, kept_metadata = _caches(service, settings)
     share = _whole if service.sibling is None else service.sibling.share
     proof = Proof(pseudonym_key, SYSTEM_CLOCK)
     jwt_key = decode_key(settings.jwt_key.get_secret_value(), setting="JWT_KEY")
@@ -185,11 +186,9 @@ async def run(service: Service, settings: ApiSettings) -> None:
                 handover=Handover(settings.ingest_stow_host, settings.ingest_stow_port, proof),
                 parsing=parsing.Parsing(store, workers, processes=settings.parse_processes),
                 rendering=rendering.Rendering(
-                    renderers,
-                    Cache("rendered", share(settings.render_cache_bytes)),
-                    processes=share(settings.render_processes),
+                    renderers, rendered, processes=share(settings.render_processes)
                 ),
-                kept_metadata=Cache("metadata", share(metadata.KEPT)),
+                kept_metadata=kept_metadata,
                 validating=validating.Validating(validators),
                 # Half of the pool is for all else: signing in, jobs, the objects of a viewer.
                 searches=Turns(max(1, settings.database_connections // 2), SEARCHES_OF_A_USER),
@@ -248,6 +247,21 @@ async def run(service: Service, settings: ApiSettings) -> None:
                 ):
                     await service.run_until_stopped()
             await reads.settle()
+
+
+def several(settings: ApiSettings) -> Several:
+    """Return in how many processes it runs, and what they share."""
+    memories = tuple(map(memory_of, (settings.render_cache_bytes, metadata.KEPT)))
+    return Several(settings.http_processes, settings.http_host, settings.http_port, memories)
+
+
+def _caches(service: Service, settings: ApiSettings) -> tuple[Cache, Cache]:
+    """Return what keeps rendered images, and what keeps metadata."""
+    memories = () if service.sibling is None else service.sibling.memories
+    return (
+        Cache("rendered", settings.render_cache_bytes, *memories[:1]),
+        Cache("metadata", metadata.KEPT, *memories[1:]),
+    )
 
 
 def _whole(of_all: int) -> int:
