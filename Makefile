@@ -1,7 +1,7 @@
 # `make help` lists the targets. CI runs the same ones by .ci/run.
 .DEFAULT_GOAL := help
 .PHONY: help setup run status doctor demo test unit fmt lint type imports check bench bench-api fuzz \
-	chaos chart chart-lint policies images messages metrics dashboards log-events traceability iods \
+	mutants mutants-quick chaos chart chart-lint policies images messages metrics dashboards log-events traceability iods \
 	clean distclean
 
 BIN := .venv/bin
@@ -86,6 +86,12 @@ fuzz: setup ## 12,000 bodies of STOW, 10,000 by HTTP; schemathesis over the Open
 		tests/integration/api/storing/test_strange_bodies.py --timeout 3600
 	DARKROOM_FUZZ_SECONDS=$(or $(SECONDS),600) DARKROOM_FUZZ_OPTIONS="$(ARGS)" \
 		$(BIN)/pytest tests/e2e/test_openapi.py -p no:xdist --timeout 3600 -s
+
+mutants: setup ## take safeguards out of the core, one at a time, and see the tests fail (ARGS="--only spool")
+	$(BIN)/python -m tests.mutants $(ARGS)
+
+mutants-quick: setup ## the named safeguards alone, as CI does
+	$(BIN)/python -m tests.mutants --quick
 
 chaos: setup ## the long fault tests; they write docs/chaos.md (ARGS="-k f9" for some)
 	$(BIN)/pytest tests/chaos -p no:xdist --timeout 3600 -s $(ARGS)

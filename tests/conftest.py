@@ -34,6 +34,7 @@ from tests.support.management import Management
 from tests.support.shared_engine import shared_engine, wait_until_gone
 
 _ENGINES = "DARKROOM_TEST_ENGINES"
+_KEPT = "DARKROOM_TEST_ENGINES_KEPT"
 _SHOWN, _LONG = 15, 10.0
 """Files in the summary at most, and seconds that each has taken at least."""
 
@@ -82,17 +83,22 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
-    if not hasattr(config, "workerinput"):
+    if not _uses_anothers(config):
         name = f"darkroom-tests-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         os.environ[_ENGINES] = str(Path(tempfile.gettempdir()).resolve() / name)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """End the run only when its engines have ended."""
-    if not hasattr(config, "workerinput"):
+    if not _uses_anothers(config):
         base = Path(os.environ[_ENGINES])
         if not wait_until_gone(base):
             raise RuntimeError(f"the engines in {base} did not end")
+
+
+def _uses_anothers(config: pytest.Config) -> bool:
+    """Whether the engines are those of a whole run, or kept for many (`tests/mutants`)."""
+    return hasattr(config, "workerinput") or _KEPT in os.environ
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -1,0 +1,111 @@
+"""`make mutants`: change the core one safeguard at a time, and say what the tests did not see.
+
+python -m tests.mutants                     the whole sample, and docs/mutants.md anew
+python -m tests.mutants --only jobs/table   some modules, without writing
+python -m tests.mutants --quick             the named ones of tests/mutants/named.py, for CI
+"""
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from tests.mutants.core import CORE
+from tests.mutants.named import NAMED
+from tests.mutants.operators import Mutant, mutants
+from tests.mutants.running import CAUGHT, ROOT, SURVIVED, Runner, Task, Verdict, warm
+
+_FIRST: Final = 300.0
+"""Seconds that the tests of a module may take when nothing is changed."""
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make mutants", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="the named mutants alone")
+    parser.add_argument("--only", default="", help="modules whose path has this, | between several")
+    parser.add_argument("--most", type=int, default=12, help="mutants of a module")
+    parser.add_argument("--skip", type=int, default=0, help="mutants of a module to pass over")
+    parser.add_argument("--slots", type=int, default=2, help="at once")
+    return parser.parse_args()
+
+
+def _there(tests: Sequence[str]) -> list[str]:
+    return [test for test in tests if (ROOT / test.partition("::")[0]).exists()]
+
+
+def _chosen(given: argparse.Namespace) -> Iterator[tuple[str, list[Mutant]]]:
+    for path in CORE:
+        if any(word in path for word in given.only.split("|")):
+            all_of_it = mutants(path, (ROOT / path).read_bytes())
+            yield path, all_of_it[given.skip : given.skip + given.most]
+
+
+def _module(runner: Runner, path: str, chosen: Sequence[Mutant]) -> list[Verdict]:
+    source, tests = (ROOT / path).read_bytes(), _there(CORE[path])
+    (plain,) = runner.run([Task("unchanged", path, source, tests, _FIRST)])
+    if plain.result != SURVIVED:
+        print(f"{path}: its tests fail without a mutant:\n{plain.said}", flush=True)
+        return []
+    limit = plain.seconds * 3 + 30
+    tasks = [Task(str(one), path, one.applied(source), tests, limit) for one in chosen]
+    found = []
+    for verdict in runner.run(tasks):
+        if verdict.result == SURVIVED:
+            print(f"  survived  {verdict.name}", flush=True)
+        found.append(verdict)
+    caught = sum(verdict.result != SURVIVED for verdict in found)
+    print(
+        f"{caught:3} of {len(found):3} caught, {plain.seconds:4.0f} s unchanged  {path}", flush=True
+    )
+    return found
+
+
+def _named(runner: Runner) -> int:
+    """Run what `NAMED` has; return how many the tests did not see."""
+    tasks, missing = [], 0
+    for one in NAMED:
+        source = (ROOT / one.path).read_text(encoding="utf-8")
+        if source.count(one.before) != 1:
+            print(f"  not there once any more: {one.path}: {one.before!r}", flush=True)
+            missing += 1
+            continue
+        changed = source.replace(one.before, one.after).encode()
+        name = f"{one.path}: {one.before.strip()[:90]!r}"
+        tasks.append(Task(name, one.path, changed, _there([one.tests]), _FIRST))
+    verdicts = list(runner.run(tasks))
+    for verdict in verdicts:
+        if verdict.result == SURVIVED:
+            print(f"  survived  {verdict.name}", flush=True)
+    caught = sum(verdict.result == CAUGHT for verdict in verdicts)
+    print(f"{caught} of {len(NAMED)} named safeguards are held by their tests", flush=True)
+    return len(NAMED) - caught
+
+
+def _unchanged(runner: Runner) -> int:
+    """Run the tests of `NAMED` without a mutant: what is always red would catch all."""
+    source = (ROOT / NAMED[0].path).read_bytes()
+    tests = sorted({one.tests for one in NAMED})
+    (plain,) = runner.run([Task("unchanged", NAMED[0].path, source, tests, _FIRST)])
+    if plain.result != SURVIVED:
+        print(f"the tests fail without a mutant:\n{plain.said}", flush=True)
+    return plain.result != SURVIVED
+
+
+def main() -> int:
+    given = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and what was started ends, too
+    began = time.monotonic()
+    with warm(given.slots, engines=not given.quick) as runner:
+        if given.quick:
+            return 1 if _unchanged(runner) or _named(runner) else 0
+        found = [one for path, chosen in _chosen(given) for one in _module(runner, path, chosen)]
+    caught = sum(verdict.result != SURVIVED for verdict in found)
+    share, seconds = caught / len(found), time.monotonic() - began
+    print(f"{caught} of {len(found)} caught ({share:.1%}), {seconds:.0f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""Safeguards by name: what CI takes out, one at a time, in every run (`make mutants-quick`).
+
+Each is a text that stands in its file exactly once. Whoever changes that text changes the line
+here, too: that is the moment to ask what holds the safeguard now.
+"""
+
+from typing import Final, NamedTuple
+
+_COMMON: Final = "libs/common/src/darkroom_common"
+_INGEST: Final = "services/ingest/src/darkroom_ingest"
+_TRANSMIT: Final = "services/transmit/src/darkroom_transmit"
+_API: Final = "services/api/src/darkroom_api"
+_ORDER: Final = "tests/unit/common/test_order.py"
+_SPOOL: Final = "tests/unit/common/test_spool.py"
+_POOL: Final = "tests/unit/transmit/test_pool.py"
+_DECISIONS: Final = "tests/unit/transmit/test_decisions.py"
+_TOKENS: Final = "tests/unit/api/test_api_tokens.py"
+_RELAY: Final = "tests/unit/ingest/test_relay.py"
+
+
+class Named(NamedTuple):
+    """A safeguard that is taken out: the text, what stands there instead, who must see it."""
+
+    path: str
+    before: str
+    after: str
+    tests: str
+
+
+NAMED: Final = (
+    # order and durability
+    Named(
+        f"{_COMMON}/amqp/consumer.py",
+        "            await self._settle_alone(source, good[0], received[0], error)\n"
+        "            await source.ack(good)",
+        "            await source.ack(good)\n"
+        "            await self._settle_alone(source, good[0], received[0], error)",
+        _ORDER,
+    ),
+    Named(
+        f"{_COMMON}/amqp/consumer.py",
+        "                await self._bury(source, delivery, Dead(reason_of(error)))\n"
+        "                await source.ack([delivery])",
+        "                await source.ack([delivery])\n"
+        "                await self._bury(source, delivery, Dead(reason_of(error)))",
+        _ORDER,
+    ),
+    Named(
+        f"{_COMMON}/amqp/consumer.py",
+        "        await source.scatter(delivery, message.singles())\n"
+        "        await source.ack([delivery])",
+        "        await source.ack([delivery])\n"
+        "        await source.scatter(delivery, message.singles())",
+        _ORDER,
+    ),
+    Named(f"{_COMMON}/amqp/consumer.py", "monotonic() - began > HOLD_LIMIT", "False", _ORDER),
+    Named(
+        f"{_COMMON}/amqp/publisher.py",
+        "        delivery_mode=aio_pika.DeliveryMode.PERSISTENT,\n        message_id=message_id,",
+        "        message_id=message_id,",
+        _ORDER,
+    ),
+    Named(
+        f"{_COMMON}/objects/spool.py",
+        "            incoming.path.rename(self.ready / incoming.receipt_id)\n"
+        "            self._group.sync()",
+        "            self._group.sync()\n"
+        "            incoming.path.rename(self.ready / incoming.receipt_id)",
+        _ORDER,
+    ),
+    Named(
+        f"{_COMMON}/objects/spool.py",
+        "            os.fdatasync(incoming.file.fileno())\n"
+        "            incoming.file.close()\n"
+        "            incoming.path.rename",
+        "            incoming.file.close()\n            incoming.path.rename",
+        _ORDER,
+    ),
+    Named(
+        f"{_COMMON}/objects/spool.py", "            self._group.sync()", "            pass", _ORDER
+    ),
+    Named(
+        f"{_COMMON}/objects/spool.py",
+        "        if self._failed:\n            raise SpoolFailed",
+        "        if False:\n            raise SpoolFailed",
+        _SPOOL,
+    ),
+    # two owners, in one process
+    Named(f"{_TRANSMIT}/sending/pool.py", "one.association.peer == peer and ", "", _POOL),
+    Named(
+        f"{_TRANSMIT}/sending/pool.py", "if self._used.get(key, 0) < self.limit:", "if True:", _POOL
+    ),
+    Named(f"{_TRANSMIT}/sending/pool.py", "count + 1 - self.limit", "count - self.limit", _POOL),
+    Named(
+        f"{_TRANSMIT}/sending/breaker.py",
+        "self.failures >= THRESHOLD",
+        "self.failures > THRESHOLD",
+        _DECISIONS,
+    ),
+    Named(
+        f"{_TRANSMIT}/sending/breaker.py",
+        '        if self._probing:\n            return float("inf")\n',
+        "",
+        _DECISIONS,
+    ),
+)
