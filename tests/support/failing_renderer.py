@@ -5,7 +5,7 @@ import signal
 from collections.abc import Iterator
 
 from darkroom_api.rendering.exchange import MADE, TASK, FramesTask, Made
-from darkroom_common.workers import answer_tasks
+from darkroom_common.workers.answering import answer_tasks
 
 
 def answer(line: bytes) -> Iterator[bytes]:

@@ -26,7 +26,7 @@ from darkroom_api.rendering import rendering, routes
 from darkroom_api.rendering.cache import Cache
 from darkroom_common.index.rows import StoredInstance
 from darkroom_common.objects.store import FileSystemStore
-from darkroom_common.workers import open_workers
+from darkroom_common.workers.pool import open_workers
 from tests.support.builders import encode
 from tests.support.headers import header_in
 

@@ -15,7 +15,7 @@ from darkroom_api.rendering import routes
 from darkroom_api.rendering.cache import Cache
 from darkroom_api.rendering.rendering import DecoderFailed, Rendering
 from darkroom_common.index.rows import StoredInstance
-from darkroom_common.workers import open_workers
+from darkroom_common.workers.pool import open_workers
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 SERIES = "/dicom-web/studies/1/series/2"

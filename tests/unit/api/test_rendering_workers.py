@@ -13,7 +13,7 @@ from darkroom_api.rendering.cache import Cache
 from darkroom_api.rendering.exchange import Picture
 from darkroom_api.rendering.rendering import CannotMake, DecoderFailed, Rendering
 from darkroom_common.index.rows import StoredInstance
-from darkroom_common.workers import open_workers
+from darkroom_common.workers.pool import open_workers
 from tests.support.waiting import until
 
 PICTURE = Picture(None, JPEG, Appearance())

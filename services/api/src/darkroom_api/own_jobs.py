@@ -36,7 +36,7 @@ from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Database, open_database
 from darkroom_common.seal import Seal
 from darkroom_common.topology import API_NOTICES
-from darkroom_common.workers import open_workers
+from darkroom_common.workers.pool import open_workers
 
 CONNECTIONS: Final = 4
 """For claims, leases and ends of jobs, and one that holds the name of the replica."""
@@ -93,7 +93,7 @@ async def open_own_jobs(
             settings.postgres_url.get_secret_value(), service="api-jobs", size=CONNECTIONS
         ) as database,
         open_workers(
-            making.MODULE, str(making.MOST_MEMORY), processes=settings.exports_at_once, kept=0
+            making.MODULE, str(making.MOST_MEMORY), processes=settings.exports_at_once, fresh=True
         ) as workers,
     ):
         claims = partial(_claims, database, settings.lease_seconds)

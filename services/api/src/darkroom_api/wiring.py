@@ -68,7 +68,7 @@ from darkroom_common.settings_in_force import tell_settings
 from darkroom_common.siblings import Several, Word
 from darkroom_common.stow.handover import Proof
 from darkroom_common.topology import API_AUDIT, API_LICENCE, API_REFUSALS
-from darkroom_common.workers import open_workers
+from darkroom_common.workers.pool import open_workers
 
 SEARCHES_OF_A_USER: Final = 2
 

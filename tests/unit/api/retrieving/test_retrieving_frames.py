@@ -14,7 +14,7 @@ from pydicom.encaps import encapsulate
 from darkroom_api.dicomweb.retrieving import parsing
 from darkroom_api.http.errors import ApiError
 from darkroom_common.objects.store import FileSystemStore
-from darkroom_common.workers import open_workers
+from darkroom_common.workers.pool import open_workers
 from tests.support.builders import a_data_set, encode
 from tests.support.shelf import EXPLICIT, Shelf, url_of
 from tests.unit.api.retrieving.test_retrieving_objects import parts

@@ -40,7 +40,8 @@ from darkroom_common.postgres.pool import Connection, Database
 from darkroom_common.seal import Seal, Unsealable
 from darkroom_common.specs.destinations import Backoff
 from darkroom_common.telemetry.logs import get_logger
-from darkroom_common.workers import WorkerCrashed, WorkerGone, Workers, WorkerTooSlow
+from darkroom_common.workers.faults import WorkerCrashed, WorkerGone, WorkerTooSlow
+from darkroom_common.workers.pool import Workers
 
 log = get_logger(__name__)
 MODULE: Final = worker.__name__

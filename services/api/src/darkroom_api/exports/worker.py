@@ -32,7 +32,7 @@ from darkroom_common.objects.sealed import sealed
 from darkroom_common.objects.store import open_store
 from darkroom_common.postgres.phi import PhiKeys
 from darkroom_common.postgres.pool import Connection, open_database
-from darkroom_common.workers import answer_tasks
+from darkroom_common.workers.answering import answer_tasks
 
 T = TypeVar("T")
 STATEMENT_SECONDS: Final = 600.0

@@ -29,7 +29,8 @@ from darkroom_api.rendering.exchange import (
 from darkroom_common.errors import DependencyUnavailable, PermanentError
 from darkroom_common.index.rows import StoredInstance
 from darkroom_common.objects.store import ObjectMissing, StoreUnavailable
-from darkroom_common.workers import Held, WorkerCrashed, WorkerGone, Workers, WorkerTooSlow
+from darkroom_common.workers.faults import WorkerCrashed, WorkerGone, WorkerTooSlow
+from darkroom_common.workers.pool import Held, Workers
 
 MODULE: Final = "darkroom_api.rendering.worker"
 LIMIT: Final = 20.0

@@ -31,7 +31,7 @@ from darkroom_api.rendering.transcoding import frames_in, transcoded
 from darkroom_common.dicom.stored import StoredObject, stored_object
 from darkroom_common.errors import ConfigurationError, PermanentError
 from darkroom_common.objects.store import ObjectMissing, ObjectStore, StoreUnavailable, open_store
-from darkroom_common.workers import answer_tasks
+from darkroom_common.workers.answering import answer_tasks
 
 Pieces = Iterator[bytes | memoryview]
 _TOO_MUCH: Final = "it needs more memory than is allowed"

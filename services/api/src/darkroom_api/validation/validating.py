@@ -9,7 +9,8 @@ from darkroom_api.http.errors import ApiError, Code, invalid, study_not_found
 from darkroom_api.validation import worker
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.objects.store import StoreUnavailable
-from darkroom_common.workers import WorkerCrashed, WorkerGone, Workers, WorkerTooSlow
+from darkroom_common.workers.faults import WorkerCrashed, WorkerGone, WorkerTooSlow
+from darkroom_common.workers.pool import Workers
 
 MODULE: Final = worker.__name__
 MEMORY: Final = 448 << 20

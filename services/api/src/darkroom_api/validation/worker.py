@@ -16,7 +16,7 @@ from darkroom_common.dicom.walk import Unreadable
 from darkroom_common.objects.store import ObjectMissing, ObjectStore, StoreUnavailable, open_store
 from darkroom_common.validation.table import the_table
 from darkroom_common.validation.validate import validate
-from darkroom_common.workers import answer_tasks
+from darkroom_common.workers.answering import answer_tasks
 
 NO_FILE: Final = "no-file"
 UNREADABLE: Final = "unreadable"

@@ -25,7 +25,8 @@ from darkroom_common.messages.events import StoredItem
 from darkroom_common.objects.store import ObjectMissing, ObjectStore, StoreUnavailable, open_store
 from darkroom_common.postgres.phi import BlindIndex, decode_key
 from darkroom_common.telemetry.logs import get_logger
-from darkroom_common.workers import WorkerCrashed, WorkerGone, WorkerTooSlow, open_workers
+from darkroom_common.workers.faults import WorkerCrashed, WorkerGone, WorkerTooSlow
+from darkroom_common.workers.pool import open_workers
 from darkroom_metadata.indexing import worker
 from darkroom_metadata.indexing.extract import UNREADABLE, Extracted, extract
 from darkroom_metadata.settings import MetadataSettings

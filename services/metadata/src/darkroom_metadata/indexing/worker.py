@@ -20,7 +20,7 @@ from darkroom_common.dicom.json_values import JsonDataset
 from darkroom_common.dicom.stored import StoredObject, stored_object
 from darkroom_common.dicom.walk import Unreadable, Walker
 from darkroom_common.objects.store import ObjectMissing, ObjectStore, StoreUnavailable, open_store
-from darkroom_common.workers import answer_tasks
+from darkroom_common.workers.answering import answer_tasks
 from darkroom_metadata.indexing.extract import KEPT, UNREADABLE
 
 STORE: Final = "store"

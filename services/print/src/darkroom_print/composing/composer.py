@@ -11,7 +11,8 @@ from typing import Final
 from darkroom_common.errors import TransientError
 from darkroom_common.films.film import FilmPlan
 from darkroom_common.scratch import open_scratch
-from darkroom_common.workers import WorkerCrashed, WorkerGone, Workers, WorkerTooSlow, open_workers
+from darkroom_common.workers.faults import WorkerCrashed, WorkerGone, WorkerTooSlow
+from darkroom_common.workers.pool import Workers, open_workers
 from darkroom_print.composing.bitmap import Film
 from darkroom_print.composing.exchange import (
     DRAWN,

@@ -8,7 +8,7 @@ the process ends with its input.
 import os
 
 from darkroom_common.errors import ConfigurationError, PermanentError
-from darkroom_common.workers import answer_tasks
+from darkroom_common.workers.answering import answer_tasks
 from darkroom_print.composing.compose import draw_box, draw_page
 from darkroom_print.composing.exchange import DRAWN, TASK, BoxTask, Drawn, PageTask
 from darkroom_print.composing.sheet import create_sheet, open_sheet

@@ -14,7 +14,8 @@ from darkroom_common.errors import TransientError
 from darkroom_common.pixels.faults import Unconvertible
 from darkroom_common.scratch import open_scratch
 from darkroom_common.transcoding.converted import Converted
-from darkroom_common.workers import WorkerCrashed, WorkerGone, Workers, WorkerTooSlow, open_workers
+from darkroom_common.workers.faults import WorkerCrashed, WorkerGone, WorkerTooSlow
+from darkroom_common.workers.pool import Workers, open_workers
 from darkroom_transmit.conversion.exchange import Profile
 
 MEMORY: Final = 2 << 30  # bytes of address space of a worker

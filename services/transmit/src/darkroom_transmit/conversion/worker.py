@@ -13,7 +13,7 @@ import orjson
 
 from darkroom_common.pixels.faults import Unconvertible
 from darkroom_common.transcoding.transcode import convert
-from darkroom_common.workers import answer_tasks
+from darkroom_common.workers.answering import answer_tasks
 from darkroom_transmit.conversion.deidentify import Deidentification
 
 

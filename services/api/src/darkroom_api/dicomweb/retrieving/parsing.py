@@ -17,14 +17,8 @@ from darkroom_common.dicom.syntaxes import NATIVE
 from darkroom_common.errors import DependencyUnavailable, PermanentError
 from darkroom_common.index.rows import StoredInstance
 from darkroom_common.objects.store import CHUNK, ObjectMissing, ObjectStore, StoreUnavailable
-from darkroom_common.workers import (
-    Held,
-    WorkerCrashed,
-    WorkerFault,
-    WorkerGone,
-    Workers,
-    WorkerTooSlow,
-)
+from darkroom_common.workers.faults import WorkerCrashed, WorkerFault, WorkerGone, WorkerTooSlow
+from darkroom_common.workers.pool import Held, Workers
 
 MODULE: Final = worker.__name__
 MEMORY: Final = 320 << 20

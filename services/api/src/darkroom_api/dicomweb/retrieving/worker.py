@@ -20,7 +20,7 @@ from darkroom_api.dicomweb.retrieving.pixels import NoSuchFrame, Values, find_fr
 from darkroom_common.dicom.stored import stored_object
 from darkroom_common.dicom.walk import Unreadable
 from darkroom_common.objects.store import ObjectMissing, ObjectStore, StoreUnavailable, open_store
-from darkroom_common.workers import answer_tasks
+from darkroom_common.workers.answering import answer_tasks
 
 STORE: Final = "store"
 MISSING: Final = "missing"

@@ -1,47 +1,29 @@
 """Worker processes that answer a line with a line; a crash, a loop or greed costs one task.
 
-The service asks `Workers`; a worker is a module whose `main` hands its work to `answer_tasks`.
+The service asks `Workers`; a worker is a module whose main hands its work to `answer_tasks`.
 """
 
 import asyncio
-import logging
 import os
-import resource
 import sys
-import warnings
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
-from darkroom_common.errors import DarkroomError
 from darkroom_common.telemetry.logs import get_logger
+from darkroom_common.workers.answering import TAKEN
+from darkroom_common.workers.faults import WorkerCrashed, WorkerGone, WorkerTooSlow
+from darkroom_common.workers.forks import Forked, Forks
 
 log = get_logger(__name__)
+Worker = Process | Forked
 LINE: Final = 4 << 20
 """Bytes of one answer, at most."""
 _PIECE: Final = 1 << 16
-_TAKEN: Final = b"\n"
-"""What a worker says first of a task: one that ends without it has done nothing."""
-_ONE_THREAD: Final = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+ONE_THREAD: Final = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
 """A worker has one task: threads for each core, and an arena of 64 MiB for each thread, would only
 take of its address space."""
-
-
-class WorkerFault(DarkroomError):
-    """A worker has not answered. It is gone; the next task gets another one."""
-
-
-class WorkerCrashed(WorkerFault):
-    """It ended while it worked at the task, or said more than it may."""
-
-
-class WorkerTooSlow(WorkerFault):
-    """It took longer than it may, and was ended."""
-
-
-class WorkerGone(WorkerFault):
-    """It ended before it took the task."""
 
 
 class Held:
@@ -51,7 +33,7 @@ class Held:
         line: its answer.
     """
 
-    def __init__(self, module: str, worker: Process, line: bytes, limit: float) -> None:
+    def __init__(self, module: str, worker: Worker, line: bytes, limit: float) -> None:
         self.line = line
         self._module = module
         self._worker = worker
@@ -124,24 +106,20 @@ class Workers:
             it, and perhaps bytes or further lines after that, until there is no other.
         processes: that work at once; further tasks wait.
         longest: bytes of the line of an answer.
-        kept: that wait for the next task at most; None: all. The others end with their task.
+        fresh: each task gets a process of its own, which is forked of one that has imported the
+            module and has never seen a task; without it a process takes one task after the other.
     """
 
     def __init__(
-        self,
-        module: str,
-        *arguments: str,
-        processes: int,
-        longest: int = LINE,
-        kept: int | None = None,
+        self, module: str, *arguments: str, processes: int, longest: int = LINE, fresh: bool = False
     ) -> None:
         self._module = module
         self._command = (sys.executable, "-m", module, *arguments)
+        self._forks = Forks(self._command, ONE_THREAD, longest) if fresh else None
         self._processes = processes
         self._longest = longest
-        self._kept = processes if kept is None else kept
-        self._idle: list[Process] = []
-        self._all: set[Process] = set()
+        self._idle: list[Worker] = []
+        self._all: set[Worker] = set()
         self._free = asyncio.Semaphore(processes)
 
     async def ask(self, task: bytes | Sequence[bytes], limit: float) -> bytes:
@@ -181,12 +159,12 @@ class Workers:
                 yield held
                 free = held.is_free
             finally:
-                if free and len(self._idle) < self._kept:
+                if free and self._forks is None:
                     self._idle.append(worker)
                 else:
                     await self._end(worker)
 
-    async def _answered(self, task: bytes | Sequence[bytes], limit: float) -> tuple[Process, bytes]:
+    async def _answered(self, task: bytes | Sequence[bytes], limit: float) -> tuple[Worker, bytes]:
         """Return a worker and its answer; those that were ended while they waited cost nothing."""
         while True:
             waiting = self._waiting()
@@ -198,7 +176,7 @@ class Workers:
                 if waiting is None or not isinstance(error, WorkerGone):
                     raise
 
-    async def _answer(self, worker: Process, task: bytes | Sequence[bytes], limit: float) -> bytes:
+    async def _answer(self, worker: Worker, task: bytes | Sequence[bytes], limit: float) -> bytes:
         try:
             async with asyncio.timeout(limit):
                 answer = await _exchange(worker, task)
@@ -218,7 +196,7 @@ class Workers:
             raise WorkerCrashed(f"{self._module} crashed")
         return answer
 
-    def _waiting(self) -> Process | None:
+    def _waiting(self) -> Worker | None:
         """Return one that waits, if any; those that ended while they waited are left out."""
         while self._idle:
             worker = self._idle.pop()
@@ -232,18 +210,22 @@ class Workers:
         while len(self._all) < self._processes:
             self._idle.append(await self._start())
 
-    async def _start(self) -> Process:
-        worker = await asyncio.create_subprocess_exec(
-            *self._command,
-            stdin=PIPE,
-            stdout=PIPE,
-            limit=self._longest,
-            env={**os.environ, **_ONE_THREAD},
-        )
+    async def _start(self) -> Worker:
+        worker: Worker
+        if self._forks:
+            worker = await self._forks.fork()
+        else:
+            worker = await asyncio.create_subprocess_exec(
+                *self._command,
+                stdin=PIPE,
+                stdout=PIPE,
+                limit=self._longest,
+                env={**os.environ, **ONE_THREAD},
+            )
         self._all.add(worker)
         return worker
 
-    async def _end(self, worker: Process) -> None:
+    async def _end(self, worker: Worker) -> None:
         self._all.discard(worker)
         if worker.returncode is None:
             worker.kill()
@@ -254,21 +236,23 @@ class Workers:
         self._idle.clear()
         for worker in list(self._all):
             await self._end(worker)
+        if self._forks:
+            await self._forks.close()
 
 
 @asynccontextmanager
 async def open_workers(
-    module: str, *arguments: str, processes: int, longest: int = LINE, kept: int | None = None
+    module: str, *arguments: str, processes: int, longest: int = LINE, fresh: bool = False
 ) -> AsyncIterator[Workers]:
     """Hold workers for the length of a block; see `Workers`."""
-    workers = Workers(module, *arguments, processes=processes, longest=longest, kept=kept)
+    workers = Workers(module, *arguments, processes=processes, longest=longest, fresh=fresh)
     try:
         yield workers
     finally:
         await workers.close()
 
 
-def _is_alive(worker: Process) -> bool:
+def _is_alive(worker: Worker) -> bool:
     """Ask the kernel: asyncio learns of the end of a process later."""
     if worker.returncode is not None:
         return False
@@ -278,13 +262,13 @@ def _is_alive(worker: Process) -> bool:
         return False
 
 
-def _stdout(worker: Process) -> asyncio.StreamReader:
+def _stdout(worker: Worker) -> asyncio.StreamReader:
     if worker.stdout is None:
         raise BrokenPipeError
     return worker.stdout
 
 
-async def _exchange(worker: Process, task: bytes | Sequence[bytes]) -> bytes:
+async def _exchange(worker: Worker, task: bytes | Sequence[bytes]) -> bytes:
     """Return the line that a worker answers; nothing, or a part, when it has ended.
 
     Raises:
@@ -297,27 +281,6 @@ async def _exchange(worker: Process, task: bytes | Sequence[bytes]) -> bytes:
         for piece in (task,) if isinstance(task, bytes) else task:
             worker.stdin.write(piece)
             await worker.stdin.drain()
-    if await _stdout(worker).readline() != _TAKEN:
+    if await _stdout(worker).readline() != TAKEN:
         raise BrokenPipeError
     return await _stdout(worker).readline()
-
-
-def answer_tasks(answer: Callable[[bytes], Iterable[bytes | memoryview]]) -> None:
-    r"""Do tasks until the input ends; the first argument of the process is its limit of memory.
-
-    Args:
-        answer: does the task of a line, and returns its answer: a line with its `\n`, and what
-            follows it; each piece is sent at once. It says by the line what has gone wrong; what it
-            raises ends the process.
-    """
-    memory = int(sys.argv[1])
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    warnings.simplefilter("ignore")  # pydicom's quote values, as do its logs
-    logging.disable(logging.CRITICAL)
-    for line in sys.stdin.buffer:
-        sys.stdout.buffer.write(_TAKEN)
-        sys.stdout.buffer.flush()
-        for piece in answer(line):
-            sys.stdout.buffer.write(piece)
-            sys.stdout.buffer.flush()

@@ -1,0 +1,1 @@
+"""Worker processes that do what must not be done in a service's own."""
