@@ -178,9 +178,9 @@ async def house(superuser_url: str, directory: Path) -> AsyncIterator[House]:
     async with indexing(prepared, root) as bench:
         indexer = bench.indexer
         desk = Desk(indexer.database, indexer.reading)
-        table = Resolutions(indexer.outbox).table
-        claims = Claims(table, indexer.database, new_message_id(), 20.0)
+        resolutions = Resolutions(indexer.outbox)
+        claims = Claims(resolutions.table, indexer.database, new_message_id(), 20.0)
         resolver = Resolver(claims, desk, KEYS, Seal(KEYS), indexer.outbox, RETENTION)
         reader = IndexReader(indexer.database, keys=KEYS, blind=BLIND)
         upkeep = Upkeep(indexer.database, indexer.reading.store, desk, KEYS)
-        yield House(bench, Decisions(resolver), reader, upkeep)
+        yield House(bench, Decisions(resolver, resolutions), reader, upkeep)

@@ -70,11 +70,11 @@ class Office:
 async def office(superuser_url: str, tmp_path: Path) -> AsyncIterator[Office]:
     async with house(superuser_url, tmp_path) as made:
         indexer = made.bench.indexer
-        table = Edits(indexer.outbox).table
-        claims = Claims(table, indexer.database, new_message_id(), 20.0)
+        edits = Edits(indexer.outbox)
+        claims = Claims(edits.table, indexer.database, new_message_id(), 20.0)
         desk = made.resolver.desk
         editor = Editor(claims, desk, KEYS, Seal(KEYS), indexer.outbox)
-        yield Office(made, EditCommands(editor))
+        yield Office(made, EditCommands(editor, edits))
 
 
 JANE = {"PatientID": "J-1", "PatientName": "Doe^Jane", "PatientSex": "F"}

@@ -78,14 +78,15 @@ async def archive(superuser_url: str, tmp_path: Path) -> AsyncIterator[Archive]:
             RetentionRule(modality="MG", years=30),
             RetentionRule(calling_ae_title="TEST*", years=0),
         )
+        removals = Removals(indexer.outbox)
         remover = Remover(
-            Claims(Removals(indexer.outbox).table, indexer.database, new_message_id(), 20.0),
+            Claims(removals.table, indexer.database, new_message_id(), 20.0),
             FileSystemStore(made.bench.directory),
             indexer.outbox,
             Retention(7, rules),
             timedelta(days=30),
         )
-        yield Archive(made, RemovalCommands(remover))
+        yield Archive(made, RemovalCommands(remover, removals))
 
 
 @pytest.mark.req("STO-04")

@@ -27,6 +27,7 @@ from darkroom_common.topology import (
     METADATA_STUDIES,
 )
 from darkroom_metadata.answers import Answers
+from darkroom_metadata.asked import AskedJobs
 from darkroom_metadata.conflicts.intake import Decisions
 from darkroom_metadata.conflicts.objects import Desk
 from darkroom_metadata.conflicts.repository import Resolutions
@@ -81,18 +82,21 @@ async def run(service: Service, settings: MetadataSettings) -> None:
         )
         lifecycle = Lifecycle(database, outbox, timedelta(seconds=settings.quiet_seconds))
         schedule = _schedule(settings, database, store, outbox, indexer)
-        resolutions = Resolutions(outbox).table
-        edits, removals, tags = Edits(outbox).table, Removals(outbox).table, tag_jobs(outbox)
-        tables: tuple[JobTable[Any], ...] = (resolutions, edits, removals, tags)
+        resolutions, edits, removals = Resolutions(outbox), Edits(outbox), Removals(outbox)
+        tags = tag_jobs(outbox)
+        asked: tuple[AskedJobs, ...] = (resolutions, edits, removals)
+        tables: tuple[JobTable[Any], ...] = (*(jobs.table for jobs in asked), tags)
         named = replica(database, "index", tables, host=settings.replica)
         owner = await stack.enter_async_context(named)
         lease = settings.lease_seconds
-        resolver = _resolver(settings, indexer, keys, Claims(resolutions, database, owner, lease))
+        resolver = _resolver(
+            settings, indexer, keys, Claims(resolutions.table, database, owner, lease)
+        )
         editor = Editor(
-            Claims(edits, database, owner, lease), resolver.desk, keys, Seal(keys), outbox
+            Claims(edits.table, database, owner, lease), resolver.desk, keys, Seal(keys), outbox
         )
         remover = Remover(
-            Claims(removals, database, owner, lease),
+            Claims(removals.table, database, owner, lease),
             store,
             outbox,
             settings.retention,
@@ -100,11 +104,11 @@ async def run(service: Service, settings: MetadataSettings) -> None:
         )
         studies, removal_commands = (
             Studies(database, outbox, remover.told_to_delete),
-            RemovalCommands(remover),
+            RemovalCommands(remover, removals),
         )
         tagging = Tagging(Claims(tags, database, owner, lease), tag_writer)
         upkeep = Upkeep(database, store, resolver.desk, keys)
-        commands, edit_commands = Decisions(resolver), EditCommands(editor)
+        commands, edit_commands = Decisions(resolver, resolutions), EditCommands(editor, edits)
         inboxes = (indexer.inbox, commands.inbox, edit_commands.inbox, removal_commands.inbox)
         async with service.background(
             tell_settings(service.name, settings, broker),

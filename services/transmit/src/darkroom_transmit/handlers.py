@@ -20,7 +20,6 @@ class Handlers:
     sends: SendJobs
     retrieves: RetrieveJobs
     wake_lane: Callable[[str], None]
-    wake_retrievals: Callable[[], None]
 
     async def accept_job(self, message: Message) -> None:
         """Keep a request as a job; a second delivery, or the same job id again, keeps nothing."""
@@ -29,8 +28,7 @@ class Handlers:
                 if await self.intake.take(message, partial(self._send, message)):
                     self.wake_lane(message.destination)
             case RetrieveFromRemote():
-                if await self.intake.take(message, partial(self._retrieve, message)):
-                    self.wake_retrievals()
+                await self.intake.take(message, partial(self._retrieve, message))
             case _:
                 raise TypeError(f"transmit.jobs got {message.TYPE}")
 

@@ -119,11 +119,7 @@ async def run(service: Service, settings: TransmitSettings) -> None:
             retrieves, Claims(retrieves.table, database, owner, lease), remotes, _receiver(settings)
         )
         prefetcher = Prefetcher(
-            Claims(prefetched, database, owner, lease),
-            remotes,
-            retrieves,
-            keys,
-            retrievals.runner.wake,
+            Claims(prefetched, database, owner, lease), remotes, retrieves, keys
         )
         commitments = Commitments(
             committed,
@@ -150,9 +146,7 @@ async def run(service: Service, settings: TransmitSettings) -> None:
             open_rounds(configuration, yard, lanes, outbox, settings.echo_seconds)
         )
         router = Router(database, configuration, sends, events, outbox, keys, lanes.wake)
-        handlers = Handlers(
-            Intake(database, requests, outbox), sends, retrieves, lanes.wake, retrievals.runner.wake
-        )
+        handlers = Handlers(Intake(database, requests, outbox), sends, retrieves, lanes.wake)
 
         resources = ResourceAnswers(
             {configuration.destination_table: lanes.reload, configuration.rule_table: lambda: None},

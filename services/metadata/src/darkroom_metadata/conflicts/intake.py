@@ -18,20 +18,19 @@ class Decisions:
     """Takes what the queue `metadata.conflicts` holds."""
 
     resolver: Resolver
+    resolutions: Resolutions
 
     def __post_init__(self) -> None:
         """Make what keeps the commands."""
         resolver = self.resolver
         self.inbox = Inbox("index", METADATA_CONFLICTS.name)
-        self.resolutions = Resolutions(resolver.outbox)
         self.intake = Intake(resolver.database, self.inbox, resolver.outbox)
 
     async def handle(self, message: Message) -> None:
         """Keep a decision as a job; a second delivery, or the same job id again, keeps nothing."""
         if not isinstance(message, ResolveConflict):
             raise TypeError(f"{METADATA_CONFLICTS.name} got {message.TYPE}")
-        if await self.intake.take(message, partial(self._add, message)):
-            self.resolver.runner.wake()
+        await self.intake.take(message, partial(self._add, message))
 
     async def _add(self, asked: ResolveConflict, db: Connection) -> bool:
         return await self.resolutions.add(db, asked)

@@ -18,20 +18,19 @@ class EditCommands:
     """Takes what the queue `metadata.edits` holds."""
 
     editor: Editor
+    edits: Edits
 
     def __post_init__(self) -> None:
         """Make what keeps the commands."""
         editor = self.editor
         self.inbox = Inbox("index", METADATA_EDITS.name)
-        self.edits = Edits(editor.outbox)
         self.intake = Intake(editor.database, self.inbox, editor.outbox)
 
     async def handle(self, message: Message) -> None:
         """Keep an edit as a job; a second delivery, or the same job id again, keeps nothing."""
         if not isinstance(message, EditStudies):
             raise TypeError(f"{METADATA_EDITS.name} got {message.TYPE}")
-        if await self.intake.take(message, partial(self._add, message)):
-            self.editor.runner.wake()
+        await self.intake.take(message, partial(self._add, message))
 
     async def _add(self, asked: EditStudies, db: Connection) -> bool:
         return await self.edits.add(db, asked)

@@ -18,20 +18,19 @@ class RemovalCommands:
     """Takes what the queue `metadata.removals` holds."""
 
     remover: Remover
+    removals: Removals
 
     def __post_init__(self) -> None:
         """Make what keeps the commands."""
         remover = self.remover
         self.inbox = Inbox("index", METADATA_REMOVALS.name)
-        self.removals = Removals(remover.outbox)
         self.intake = Intake(remover.database, self.inbox, remover.outbox)
 
     async def handle(self, message: Message) -> None:
         """Keep what is asked as a job; the same job id again keeps nothing."""
         if not isinstance(message, RemoveStudy | RemovePart):
             raise TypeError(f"{METADATA_REMOVALS.name} got {message.TYPE}")
-        if await self.intake.take(message, partial(self._add, message)):
-            self.remover.runner.wake()
+        await self.intake.take(message, partial(self._add, message))
 
     async def _add(self, asked: RemoveStudy | RemovePart, db: Connection) -> bool:
         return await self.removals.add(db, asked)

@@ -101,7 +101,6 @@ class RemoteAnswers:
         self.remotes.peer(await self.remotes.named(message.remote))
         async with self.retrievals.claims.database.transaction() as db:
             await self.retrievals.jobs.add(db, message)
-        self.retrievals.runner.wake()
         log.info("retrieve.accepted", job=message.job_id, destination=message.remote)
         return Reply(outcome="done", body={"job_id": message.job_id})
 

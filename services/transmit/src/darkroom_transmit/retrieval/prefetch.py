@@ -115,7 +115,6 @@ class Prefetcher:
     remotes: Remotes
     retrieves: RetrieveJobs
     keys: PhiKeys
-    wake: Callable[[], None]
     chance: Callable[[], float] = random.random
 
     def __post_init__(self) -> None:
@@ -220,7 +219,6 @@ class Prefetcher:
             )
             asked += await self.retrieves.add(db, order, rule=rule, prior_of=study)
         after_commit(db, partial(metrics.PREFETCHED.labels(rule).inc, asked))
-        after_commit(db, self.wake)
         log.info("prefetch.asked", rule=rule, study_instance_uid=study, priors=asked)
         return Ending("DONE", columns={"asked_for": asked})
 
