@@ -29,7 +29,11 @@ ARG SERVICE
 RUN --mount=type=cache,target=/root/.cache/uv \
     /opt/uv/bin/uv sync --locked --no-dev --no-install-workspace --package "darkroom-${SERVICE}"
 COPY libs/common/src libs/common/src
-COPY services/${SERVICE}/src services/${SERVICE}/src
+COPY services/${SERVICE} services/${SERVICE}
+# What browsers run, from the npm registry by its hash (api alone has some).
+ARG NPM_CONFIG_REGISTRY=https://registry.npmjs.org/
+RUN if [ -f "services/${SERVICE}/vendor/fetch.py" ]; then \
+        python3 "services/${SERVICE}/vendor/fetch.py"; fi
 RUN --mount=type=cache,target=/root/.cache/uv \
     /opt/uv/bin/uv sync --locked --no-dev --no-editable --package "darkroom-${SERVICE}"
 

@@ -17,7 +17,7 @@ HELM_SHA512=50ed007ec5947ac4e21fe7959f8260cb101714ade7b2933f4ee24d63997fb4ce750c
 
 FONTS="fonts-dejavu-core fonts-noto-core fonts-noto-cjk libfribidi0" # what films are written with
 RUN_PACKAGES="rabbitmq-server dcmtk $FONTS"
-TEST_PACKAGES="curl dicom3tools faketime orthanc orthanc-dicomweb prometheus prometheus-alertmanager"
+TEST_PACKAGES="chromium curl dicom3tools faketime orthanc orthanc-dicomweb prometheus prometheus-alertmanager"
 # package:daemon, what these would start now and at every boot; Darkroom starts its own.
 DAEMONS="rabbitmq-server:rabbitmq-server rabbitmq-server:epmd.socket rabbitmq-server:epmd orthanc:orthanc prometheus:prometheus prometheus-alertmanager:prometheus-alertmanager"
 
@@ -203,6 +203,8 @@ run) install_packages $RUN_PACKAGES ;;
 esac
 install_uv
 if [ "$mode" = run ]; then sync_workspace run; else sync_workspace dev; fi
+python3 "$root/services/api/vendor/fetch.py" # what browsers run: htmx, the viewer
+if [ "$mode" != run ]; then python3 "$root/services/api/vendor/fetch.py" "axe=$tools/axe"; fi
 compile_code
 if [ "$mode" = test ]; then
     install_helm || say "could not install helm: the tests of the chart are skipped"

@@ -15,6 +15,7 @@ from darkroom_api.audit import routes as audit
 from darkroom_api.bulk import routes as bulk
 from darkroom_api.callbacks import routes as callbacks
 from darkroom_api.conflicts import routes as conflicts
+from darkroom_api.console.screens import SCREENS
 from darkroom_api.dead_letters import routes as dead_letters
 from darkroom_api.desk import quarantine, reports, shown_settings, verification
 from darkroom_api.dicomweb import capabilities, metadata
@@ -95,6 +96,7 @@ _MODULES: Final = (
     study_removal,
     study_detail,
     validation,
+    *SCREENS,
 )
 
 VIEWS: Final = (

@@ -59,6 +59,12 @@ class ApiSettings(WorkerSettings, RetentionSettings):
         pattern=r"^https?://[^/\s]+$",
         description="scheme://host[:port] in the URLs of answers; unset: as the client asked",
     )
+    environment: str = Field(
+        default="",
+        max_length=40,
+        pattern=r"^[^\x00-\x1f]*$",
+        description="a name such as `training` that stands as a bar on every page of the console",
+    )
     store_url: str
     exports_url: str | None = Field(
         default=None,

@@ -4,6 +4,7 @@ from typing import Any, Final, get_args
 
 from darkroom_api.accounts.permissions import Access, Open, Permission
 from darkroom_api.callbacks.spec import CALLBACKS
+from darkroom_api.console.paths import FILES, SCREENS
 from darkroom_common.resources.declared import (
     DESTINATIONS,
     INDEXED_TAGS,
@@ -54,6 +55,8 @@ def shorter(path: str) -> list[str]:
 
 
 ACCESS: Final[dict[tuple[str, str], Access]] = {
+    **SCREENS,
+    **{("GET", path): Open.PUBLIC for path in FILES},
     ("GET", "/livez"): Open.PUBLIC,
     ("GET", "/readyz"): Open.PUBLIC,
     ("GET", "/api/v1/health"): Open.PUBLIC,

@@ -39,6 +39,8 @@ BULK_LIMIT: Final = 8 << 20
 """The same of bulk changes."""
 PUBLIC_BODY_LIMIT: Final = 64 * 1024
 """The same of who has not signed in."""
+WITHIN: Final = "darkroom.within"
+"""In the scope of what a page of the console asks for by itself."""
 _FIXED: Final = frozenset(path for _, path in ACCESS if "{" not in path)
 _VALIDATE: Final = "/api/v1/validate"
 _REST: Final = "/api/v1/"
@@ -103,7 +105,8 @@ class GuardedRoute(APIRoute):
                         receive, send = parts.flow.counted(who, receive, send)
                     await self._permitted(access, scope, receive, send)
                 return
-            if kind is not Class.LOGIN:  # of these only failures count
+            within = kind is Class.DEFAULT and WITHIN in scope  # a page counts, not its parts
+            if kind is not Class.LOGIN and not within:  # of sign-ins only failures count
                 # Of exports what is made: the route counts that itself.
                 counted = Class.DEFAULT if kind is Class.EXPORTS else kind
                 send = with_headers(send, await parts.rates.take(counted, who))

@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Final
 
 from darkroom_api.accounts.permissions import Access, Open
+from darkroom_api.console.paths import FILES, SCREENS
 
 _FREE: Final = frozenset({"/livez", "/readyz", "/metrics/{service}", "/api/v1/health"})
 _JOBS: Final = re.compile(r"/api/v1/(.+/jobs|exports|conflict-decisions)(/\{[a-z_]+\}(/status)?)?")
@@ -20,10 +21,11 @@ class Class(StrEnum):
     ANONYMOUS = "anonymous"
     DICOMWEB = "dicomweb"
     POLLING = "polling"
+    CONSOLE = "console"
     FREE = "free"
 
 
-IN_FLOW: Final = frozenset({Class.DICOMWEB, Class.POLLING})
+IN_FLOW: Final = frozenset({Class.DICOMWEB, Class.POLLING, Class.CONSOLE})
 """Limited by what is under way, not by count."""
 
 
@@ -35,8 +37,10 @@ def class_of(method: str, path: str, access: Access) -> Class:
         path: of the route, with its parameters in braces.
         access: what it needs.
     """
-    if path in _FREE:
+    if path in _FREE or path in FILES:
         found = Class.FREE
+    elif (method, path) in SCREENS:
+        found = Class.CONSOLE
     elif path == "/api/v1/auth/login":
         found = Class.LOGIN
     elif access is Open.PUBLIC:

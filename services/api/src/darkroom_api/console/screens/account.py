@@ -1,0 +1,58 @@
+"""Sign in, the own account, sign out; what does it is REST (accounts/)."""
+
+from typing import Final
+
+from fastapi import FastAPI
+from starlette.responses import Response
+
+from darkroom_api.accounts.cookies import drop_session
+from darkroom_api.console.page import Page, one_of
+from darkroom_api.console.screen import screen
+from darkroom_api.http.parts import parts_of
+
+_SIGN_IN: Final = "/sign-in"
+
+
+async def show_sign_in(page: Page) -> Response:
+    """Show the form; its script posts to `/api/v1/auth/login`, which knows the device."""
+    provider = parts_of(page.request.scope).provider is not None
+    return page.render("sign_in.html", provider=provider)
+
+
+async def show_account(page: Page) -> Response:
+    """Show who is signed in and where, and the form for another password."""
+    who = await page.rest.get("/api/v1/auth/me")
+    sessions = []
+    if page.principal is not None and page.principal.presence is not None:
+        sessions = (await page.rest.get("/api/v1/auth/sessions", page_size=50))["data"]
+    return page.render("account.html", who=who, sessions=sessions)
+
+
+async def change_password(page: Page) -> Response:
+    """Change the own password."""
+    form = await page.form()
+    given = {name: one_of(form, name) for name in ("current_password", "new_password")}
+    said = await page.rest.post("/api/v1/auth/password", given)
+    return page.done(said["message"])
+
+
+async def sign_out(page: Page) -> Response:
+    """End the session."""
+    await page.rest.post("/api/v1/auth/logout")
+    answer = page.go(_SIGN_IN)
+    drop_session(page.request, answer)
+    return answer
+
+
+async def show_first(page: Page) -> Response:
+    """Go to the page that a day begins with."""
+    return page.go("/worklist")
+
+
+def add(app: FastAPI) -> None:
+    """Add the routes."""
+    screen(app, "/", show_first)
+    screen(app, _SIGN_IN, show_sign_in)
+    screen(app, "/account", show_account)
+    screen(app, "/account/password", change_password, "POST")
+    screen(app, "/sign-out", sign_out, "POST")

@@ -1,0 +1,111 @@
+"""Fetches what browsers run and we did not write: `python3 services/api/vendor/fetch.py`.
+
+Each package of packages.json is one tarball of an npm registry, taken over HTTPS and compared with
+its integrity hash; of it only what is named is kept, compressed where that helps. Neither Node nor
+npm is needed. Nothing is fetched at run time. The registry is that of `NPM_CONFIG_REGISTRY`, of an
+.npmrc, or the public one. An argument of the form `NAME=FOLDER` puts one package elsewhere alone.
+"""
+
+import base64
+import gzip
+import hashlib
+import hmac
+import json
+import os
+import shutil
+import sys
+import tarfile
+import urllib.request
+from fnmatch import fnmatchcase
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Final
+
+HERE: Final = Path(__file__).resolve().parent
+TARGET: Final = HERE.parent / "src" / "darkroom_api" / "console" / "vendored"
+PUBLIC: Final = "https://registry.npmjs.org/"
+MOST_BYTES: Final = 256 << 20
+SECONDS: Final = 120
+SMALLEST: Final = 1024
+"""Bytes of a file that is worth compressing."""
+TEXTS: Final = (".js", ".css", ".wasm", ".json", ".svg", ".html", ".txt", ".ttf")
+SETTING: Final = "registry"
+
+
+def registry() -> str:
+    """Return the address of the registry that is set, with a slash at its end."""
+    for name in ("NPM_CONFIG_REGISTRY", "npm_config_registry"):
+        if os.environ.get(name):
+            return os.environ[name].rstrip("/") + "/"
+    own = os.environ.get("NPM_CONFIG_USERCONFIG") or Path.home() / ".npmrc"
+    for file in (HERE.parents[2] / ".npmrc", Path(own), Path("/etc/npmrc")):
+        for line in file.read_text("utf-8").splitlines() if file.is_file() else ():
+            name, _, value = (part.strip() for part in line.partition("="))
+            if name == SETTING:
+                return value.rstrip("/") + "/"
+    return PUBLIC
+
+
+def fetched(one: dict[str, Any], source: str) -> bytes:
+    """Return the tarball of a package, which is the one that the hash names."""
+    bare = one["package"].rpartition("/")[2]
+    url = f"{source}{one['package']}/-/{bare}-{one['version']}.tgz"
+    if not url.startswith("https://"):
+        raise SystemExit(f"{url} is not taken: the registry has to be one of HTTPS")
+    with urllib.request.build_opener().open(url, timeout=SECONDS) as answer:
+        body: bytes = answer.read(MOST_BYTES)
+    kind, _, wanted = one["integrity"].partition("-")
+    found = base64.b64encode(hashlib.new(kind, body).digest()).decode()
+    if not hmac.compare_digest(found, wanted):
+        raise SystemExit(f"{url} is not what packages.json names: {kind}-{found}")
+    return body
+
+
+def unpack(one: dict[str, Any], body: bytes, folder: Path) -> None:
+    """Write what is kept of a package."""
+    with tarfile.open(fileobj=BytesIO(body), mode="r:gz") as archive:
+        for member in archive:
+            name = member.name.removeprefix(one["folder"])
+            if not member.isfile() or name == member.name or not is_kept(one, name):
+                continue
+            content = archive.extractfile(member)
+            if content is None or ".." in Path(name).parts:
+                raise SystemExit(f"{one['package']} has a strange file: {name}")
+            write(folder / name, content.read())
+
+
+def is_kept(one: dict[str, Any], name: str) -> bool:
+    """Tell whether a file of a package is kept."""
+    dropped = any(fnmatchcase(name, pattern) for pattern in one.get("drop", ()))
+    return not dropped and any(fnmatchcase(name, pattern) for pattern in one["keep"])
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file; one that compresses well stands there with `.gz` at its end."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix in TEXTS and len(content) >= SMALLEST:
+        path = path.with_name(path.name + ".gz")
+        content = gzip.compress(content, mtime=0)
+    path.write_bytes(content)
+
+
+def main(only: dict[str, str]) -> None:
+    """Fetch what is not there, or is of another version."""
+    listed: dict[str, dict[str, Any]] = json.loads((HERE / "packages.json").read_text("utf-8"))
+    for name, one in listed.items():
+        folder = Path(only.get(name, "")) if only else TARGET / name
+        if (only and name not in only) or (one.get("asked") and not only):
+            continue
+        mark = folder / ".fetched"
+        said = json.dumps(one, sort_keys=True)
+        if mark.is_file() and mark.read_text("utf-8") == said:
+            continue
+        sys.stdout.write(f"darkroom setup: {one['package']} {one['version']} ({one['licence']})\n")
+        body = fetched(one, registry())
+        shutil.rmtree(folder, ignore_errors=True)
+        unpack(one, body, folder)
+        mark.write_text(said, "utf-8")
+
+
+if __name__ == "__main__":
+    main(dict(argument.split("=", 1) for argument in sys.argv[1:]))

@@ -1,0 +1,127 @@
+"""One api, one browser and what a house has in it, for the walks of a module."""
+
+import gzip
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from playwright.async_api import Browser, Page, Request, ViewportSize, async_playwright, expect
+
+from tests.bench.test_ohif import CHROMIUM
+from tests.integration.api.accounts.people import PASSWORD, add_user
+from tests.integration.api.conftest import Api
+from tests.support.builders import a_data_set, new_uid
+
+ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage", "--use-angle=swiftshader"]
+HOSTILE = "<img src=x onerror=alert(1)>^\u202egpj.exe&quot;'"
+expect.set_options(timeout=20_000)  # two cores have more to do
+SIZE: ViewportSize = {"width": 1280, "height": 720}
+
+
+@dataclass
+class Walk:
+    """Somebody at the console."""
+
+    api: Api
+    page: Page
+    strangers: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+    async def open(self, path: str) -> None:
+        await self.page.goto(self.api.url + path)
+
+    async def sign_in(self, username: str, password: str = PASSWORD) -> None:
+        await self.open("/")
+        await self.page.get_by_label("User name").fill(username)
+        await self.page.get_by_label("Password").fill(password)
+        await self.page.get_by_role("button", name="Sign in").click()
+        await self.page.wait_for_url("**/worklist")
+
+    def _asked(self, request: Request) -> None:
+        parts = urlsplit(request.url)
+        own = urlsplit(self.api.url).netloc
+        if parts.scheme in {"http", "https", "ws", "wss"} and parts.netloc != own:
+            self.strangers.append(request.url)
+
+
+@asynccontextmanager
+async def a_browser() -> AsyncIterator[Browser]:
+    async with async_playwright() as browsers:
+        browser = await browsers.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        await browser.close()
+
+
+@asynccontextmanager
+async def walking(browser: Browser, api: Api, scheme: str = "light") -> AsyncIterator[Walk]:
+    """Open a browser of somebody's own; what leaves the origin, and every fault, is kept."""
+    context = await browser.new_context(
+        viewport=SIZE, color_scheme="dark" if scheme == "dark" else "light"
+    )
+    page = await context.new_page()
+    page.set_default_timeout(15_000)
+    walk = Walk(api, page)
+    page.on("request", walk._asked)
+    page.on("pageerror", lambda error: walk.faults.append(str(error)))
+    page.on(
+        "console",
+        lambda said: walk.faults.append(said.text) if "Content Security" in said.text else None,
+    )
+    try:
+        yield walk
+    finally:
+        await context.close()
+    assert walk.strangers == []
+    assert walk.faults == []
+
+
+async def a_house(api: Api) -> list[str]:
+    """Fill the index and the accounts; return the StudyInstanceUIDs, the hostile one first."""
+    studies = []
+    names = ("Okafor^Adaeze", "Müller^Jörg", "Tanaka^Yui", "Silva^Ana Maria", "Novak^Petr")
+    for number, name in enumerate((HOSTILE, *names, *names, *names, *names, *names)):
+        study, series = new_uid(), new_uid()
+        await api.seed.add(
+            *(
+                a_data_set(
+                    SpecificCharacterSet="ISO_IR 192",
+                    StudyInstanceUID=study,
+                    SeriesInstanceUID=series,
+                    PatientName=name,
+                    PatientID=f"P{1000 + number}",
+                    PatientBirthDate="19710412",
+                    AccessionNumber=f"A{2000 + number}",
+                    StudyDescription="CT thorax" if number % 2 else "MR knee left",
+                    SeriesDescription="axial 1 mm",
+                    Modality="CT" if number % 2 else "MR",
+                    StudyDate=f"202611{1 + number % 27:02}",
+                    StudyTime="093000",
+                    InstanceNumber=image + 1,
+                )
+                for image in range(3)
+            )
+        )
+        studies.append(study)
+    for role in ("technician", "radiologist", "viewer", "medical_admin"):
+        await add_user(api, role, role)
+    return studies
+
+
+def axe() -> str:
+    """The source of axe-core, fetched at set-up."""
+    root = Path(__file__).parents[3]
+    return gzip.decompress((root / ".tools/axe/axe.min.js.gz").read_bytes()).decode()
+
+
+async def serious(page: Page) -> list[str]:
+    """Return what axe-core finds serious or critical on a page."""
+    await page.evaluate(axe())
+    found = await page.evaluate("() => axe.run(document, {resultTypes: ['violations']})")
+    return [
+        f"{one['id']}: {node['html'][:160]}"
+        for one in found["violations"]
+        if one["impact"] in {"serious", "critical"}
+        for node in one["nodes"]
+    ]
