@@ -1,8 +1,8 @@
 # `make help` lists the targets. CI runs the same ones by .ci/run.
 .DEFAULT_GOAL := help
 .PHONY: help setup run status doctor demo test unit fmt lint type imports check bench bench-api fuzz \
-	mutants mutants-quick chaos chart chart-lint policies images messages metrics dashboards log-events traceability iods \
-	clean distclean
+	mutants mutants-quick chaos chart chart-lint policies images messages metrics dashboards log-events \
+	traceability iods licences sbom security clean distclean
 
 BIN := .venv/bin
 WORKERS ?= auto
@@ -72,6 +72,25 @@ dashboards: setup ## write what Grafana loads, from the panels
 
 traceability: setup ## write docs/traceability.md from the tests' marks
 	$(BIN)/python -m tests.support.traceability
+
+licences: setup ## write docs/licences.md: the packages that images hold, and on what terms
+	$(BIN)/python -m tests.support.package_licences
+
+UV := .tools/venv/bin/uv
+SECURITY := .tools/pipeline
+security: ## bandit over the code, known vulnerabilities of the packages in images
+	@infra/local/bootstrap.sh uv
+	UV_PROJECT_ENVIRONMENT=$(SECURITY) $(UV) sync --quiet --locked --only-group pipeline --no-install-workspace
+	$(SECURITY)/bin/bandit --quiet --recursive --severity-level medium --configfile pyproject.toml \
+		$(wildcard libs/*/src services/*/src infra/*/src)
+	$(UV) export --quiet --locked --all-packages --no-dev --no-emit-workspace --output-file .tools/exported.txt
+	$(SECURITY)/bin/pip-audit --strict --require-hashes --disable-pip --requirement .tools/exported.txt
+
+sbom: ## dist/sbom/<service>.cdx.json: the packages of each image with their hashes (CycloneDX)
+	@infra/local/bootstrap.sh uv
+	mkdir -p dist/sbom
+	set -e; for service in $(SERVICES); do $(UV) export --quiet --locked --no-dev --format cyclonedx1.5 \
+		--preview-features sbom-export --package darkroom-$$service --output-file dist/sbom/$$service.cdx.json; done
 
 check: lint type imports test ## what must pass before a commit
 

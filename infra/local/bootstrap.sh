@@ -4,6 +4,7 @@
 #   bootstrap.sh run     what `make run` needs
 #   bootstrap.sh test    also what the tests, linters and type checker need, and helm if it can
 #   bootstrap.sh chart   the same, and fails without helm
+#   bootstrap.sh uv      uv alone, for what needs no Debian package
 #
 # Everything but Debian packages goes to .tools/ and .venv/ of the checkout. Running it again costs
 # a fraction of a second. Package sources are those that the machine's apt, pip, uv and npm know;
@@ -185,9 +186,15 @@ install_helm() {
 }
 
 case $mode in
-run | test | chart) ;;
-*) fail "usage: $0 run|test|chart" ;;
+run | test | chart | uv) ;;
+*) fail "usage: $0 run|test|chart|uv" ;;
 esac
+if [ "$mode" = uv ]; then
+    mkdir -p "$tools"
+    check_python
+    install_uv
+    exit
+fi
 if [ "$(uname -s)" != Linux ] || ! command -v dpkg-query >/dev/null; then
     fail "knows Debian and its relatives. On this system install yourself: Python 3.11 or newer," \
         "uv $UV_VERSION, RabbitMQ 3.10 or newer with Erlang (its scripts in /usr/lib/rabbitmq/bin)," \
