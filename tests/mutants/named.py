@@ -103,4 +103,82 @@ NAMED: Final = (
         "",
         _DECISIONS,
     ),
+    Named(
+        f"{_TRANSMIT}/sending/breaker.py",
+        "        if self._until is not None and self.reason in _UNREACHED:",
+        "        if self._until is not None:",
+        _DECISIONS,
+    ),
+    # time
+    Named(
+        f"{_API}/accounts/guard.py",
+        "            and self._clock.monotonic() < known[2]\n",
+        "",
+        "tests/unit/api/test_guard.py",
+    ),
+    Named(
+        f"{_API}/accounts/guard.py",
+        "            and self._clock.now() < known[1]\n",
+        "",
+        "tests/unit/api/test_guard.py",
+    ),
+    Named(
+        f"{_API}/accounts/guard.py",
+        "        if self._word.heard():",
+        "        if False:",
+        "tests/unit/api/test_guard.py",
+    ),
+    Named(
+        f"{_TRANSMIT}/routing/decision.py",
+        "inside = after <= now < before if after <= before",
+        "inside = after <= now < before if after < before",
+        _DECISIONS,
+    ),
+    # parsers
+    Named(
+        f"{_API}/dicomweb/accept.py",
+        "if self.quality <= 0 or not",
+        "if not",
+        "tests/unit/api/test_api_dicomweb.py",
+    ),
+    Named(
+        f"{_API}/dicomweb/searching/parameters.py",
+        "if len(items) > MAX_PARAMETERS:",
+        "if False:",
+        "tests/unit/api/test_api_query.py",
+    ),
+    Named(
+        f"{_API}/dicomweb/searching/parameters.py",
+        "            series_uid=below[1],\n",
+        "",
+        "tests/unit/api/test_api_query.py",
+    ),
+    Named(f"{_COMMON}/amqp/retry.py", "[:500]", "", "tests/unit/common/test_decisions.py"),
+    # wiring of decisions
+    Named(
+        f"{_INGEST}/receiving/receive.py",
+        "            if self.size >= self._next_look:",
+        "            if False:",
+        "tests/unit/ingest/test_receiver.py",
+    ),
+    Named(
+        f"{_INGEST}/receiving/receive.py",
+        "        if self.size > self._receiver.max_bytes:",
+        "        if False:",
+        "tests/unit/ingest/test_receiver.py",
+    ),
+    Named(
+        f"{_INGEST}/relaying/relay.py",
+        "            if self.spool.path(receipt.id).exists()\n",
+        "",
+        _RELAY,
+    ),
+    Named(f"{_INGEST}/relaying/relay.py", "            if result is None\n", "", _RELAY),
+    Named(
+        f"{_COMMON}/amqp/consumer.py",
+        "            if crashes < CAREFUL_FROM:\n                return",
+        "            return",
+        _ORDER,
+    ),
+    Named(f"{_API}/accounts/tokens.py", "len(token) > MAX_LENGTH", "False", _TOKENS),
 )

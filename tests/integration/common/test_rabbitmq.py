@@ -6,6 +6,7 @@ from datetime import timedelta
 import aio_pika
 import pytest
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
+from pamqp.common import FieldValue
 
 from darkroom_common.amqp.broker import BrokerUnavailable, Unroutable
 from darkroom_common.amqp.connection import Link
@@ -78,6 +79,8 @@ async def test_what_no_queue_takes_is_told_and_harms_no_other(bench: Bench) -> N
         await bench.publisher.publish(message)
     (outcome,) = await bench.publisher.publish_all([(message, {})])
     assert isinstance(outcome, Unroutable)
+    with pytest.raises(Unroutable):
+        await bench.publisher.send(aio_pika.Message(b""), exchange="", routing_key="nobody's")
     await queue.bind(message.EXCHANGE.value, message.TYPE)
     await bench.publisher.publish(message)
     assert (await bench.first()).message_id == message.id
@@ -85,7 +88,11 @@ async def test_what_no_queue_takes_is_told_and_harms_no_other(bench: Bench) -> N
 
 
 async def test_a_queue_that_is_full_refuses_and_the_publisher_says_so(bench: Bench) -> None:
-    arguments = {"x-max-length": 1, "x-overflow": "reject-publish", "x-queue-type": "classic"}
+    arguments: dict[str, FieldValue] = {
+        "x-max-length": 1,
+        "x-overflow": "reject-publish",
+        "x-queue-type": "classic",
+    }
     await bench.channel.declare_queue("full", durable=True, arguments=arguments)
     await bench.publisher.send(aio_pika.Message(b"1"), exchange="", routing_key="full")
     with pytest.raises(BrokerUnavailable, match="refused"):

@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from darkroom_api.dicomweb.accept import MediaRange, parse_accept
+from darkroom_api.dicomweb.accept import MAX_RANGES, MediaRange, parse_accept
 from darkroom_api.dicomweb.metadata import metadata_of
 from darkroom_api.dicomweb.multipart import Framing
 from darkroom_api.dicomweb.retrieving.bulk import NoSuchValue, parse_path
@@ -32,6 +32,37 @@ def test_ranges_are_read_with_their_parameters() -> None:
     ]
     assert parse_accept([]) == parse_accept([""]) == [MediaRange("*/*")]
     assert parse_accept(["text/html"], ["application/dicom"]) == [MediaRange("application/dicom")]
+
+
+def test_quality_nought_takes_nothing_in_parts_either() -> None:
+    for kind in ("multipart/related", "multipart/*", "*/*"):
+        (refused,) = parse_accept([f"{kind}; q=0"])
+        assert not refused.takes_parts("application/dicom"), kind
+        assert not refused.takes("application/dicom")
+        (taken,) = parse_accept([f"{kind}; q=0.001"])
+        assert taken.takes_parts("application/dicom"), kind
+
+
+def test_a_refused_multipart_is_refused_to_a_wider_range_by_its_parts() -> None:
+    accept = '*/*, multipart/related; type="image/jpeg"; q=0'
+    (wide, _) = parse_accept([accept])
+    assert not wide.takes_parts("image/jpeg")
+    assert wide.takes_parts("application/dicom")
+    (every, _) = parse_accept(["*/*, multipart/related; q=0"])
+    assert not every.takes_parts("application/dicom")
+    assert every.takes("application/dicom")
+
+
+def test_of_very_many_ranges_the_first_are_read() -> None:
+    many = ", ".join(f"a/{n}" for n in range(MAX_RANGES + 10))
+    assert [one.kind for one in parse_accept([many])] == [f"a/{n}" for n in range(MAX_RANGES)]
+
+
+def test_a_comma_and_a_semicolon_within_quotes_part_nothing() -> None:
+    (one,) = parse_accept(['multipart/related; type="a/b,c;d"; transfer-syntax=1.2'])
+    assert (one.part, one.transfer_syntax) == ("a/b,c;d", "1.2")
+    assert one.takes_syntax("1.2")
+    assert not one.takes_syntax("1.3")
 
 
 def test_what_a_range_takes() -> None:

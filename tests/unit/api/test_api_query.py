@@ -6,7 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darkroom_api.dicomweb.searching.parameters import parse_search
+from darkroom_api.dicomweb.searching.parameters import (
+    MAX_OFFSET,
+    MAX_PARAMETERS,
+    NO_CHARSET,
+    parse_search,
+)
 from darkroom_common.index.fields import BY_KEYWORD, FIELDS, Level, search_text, search_tokens
 from darkroom_common.index.matching.patterns import certain_prefixes, like_pattern
 from darkroom_common.index.matching.values import (
@@ -190,6 +195,53 @@ def test_a_request_becomes_a_query() -> None:
     assert parse_search([], Level.STUDY, most=100).capped
     capped = parse_search([("limit", "9" * 18)], Level.STUDY, most=100)
     assert (capped.query.limit, capped.capped) == (100, True)
+
+
+def test_the_path_and_its_limits_are_in_the_query() -> None:
+    search = parse_search([], Level.INSTANCE, below=("1.2", "1.3"), most=7)
+    assert (search.query.study_uid, search.query.series_uid) == ("1.2", "1.3")
+    assert (search.query.limit, search.query.offset, search.capped) == (7, 0, True)
+    for asked, limit, capped in (("7", 7, False), ("8", 7, True), ("0", 0, False)):
+        search = parse_search([("limit", asked)], Level.STUDY, most=7)
+        assert (search.query.limit, search.capped) == (limit, capped)
+
+
+@pytest.mark.parametrize(
+    ("items", "error"),
+    [
+        ([("PatientID", str(n)) for n in range(MAX_PARAMETERS + 1)], "parameters"),
+        ([("includefield", ",".join(["PatientID"] * (MAX_PARAMETERS + 1)))], "names more"),
+        ([("offset", str(MAX_OFFSET + 1))], "at most"),
+        ([("limit", "1"), ("limit", "2")], "takes one number"),
+        ([("offset", "-1")], "takes one number"),
+        ([("fuzzymatching", "yes")], "true or false"),
+        ([("PatientID", "1"), ("PatientID", "2")], "twice"),
+        ([("PatientID", "1"), ("00100020", "1")], "twice"),
+        ([("x y", "1")], "neither a keyword nor a tag"),
+        ([("00081111111", "1")], "is not an attribute"),
+        ([("0008FFF0", "1")], "is not an attribute"),
+    ],
+)
+def test_what_is_no_search_is_refused(items: list[tuple[str, str]], error: str) -> None:
+    with pytest.raises(BadKey, match=error):
+        parse_search(items, Level.STUDY, most=10)
+
+
+def test_the_most_that_is_allowed_is_taken() -> None:
+    assert parse_search([("offset", str(MAX_OFFSET))], Level.STUDY, most=10)
+    names = ",".join(["PatientID"] * MAX_PARAMETERS)
+    assert parse_search([("includefield", names)], Level.STUDY, most=10)
+    several = [("StudyInstanceUID", f"1.{n}") for n in range(MAX_PARAMETERS)]
+    assert parse_search(several, Level.STUDY, most=10)
+
+
+@pytest.mark.parametrize(
+    ("charset", "warned"),
+    [("utf-8", False), ("*", False), ("iso-8859-1", True), ("iso-8859-1, UTF-8;q=0.5", False)],
+)
+def test_who_wants_another_character_set_is_warned(charset: str, *, warned: bool) -> None:
+    search = parse_search([("charset", charset)], Level.STUDY, most=10)
+    assert search.warnings == ((NO_CHARSET,) if warned else ())
 
 
 def test_a_key_of_a_lower_level_is_named() -> None:

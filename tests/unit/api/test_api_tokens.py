@@ -10,7 +10,14 @@ from typing import Any
 
 import pytest
 
-from darkroom_api.accounts.tokens import ACCESS_LIFETIME, AccessTokens, ExpiredToken, InvalidToken
+from darkroom_api.accounts import tokens as tokens_module
+from darkroom_api.accounts.tokens import (
+    ACCESS_LIFETIME,
+    MAX_LENGTH,
+    AccessTokens,
+    ExpiredToken,
+    InvalidToken,
+)
 
 KEY = b"k" * 32
 USER, SESSION = uuid.uuid4(), uuid.uuid4()
@@ -217,3 +224,20 @@ def test_a_token_of_ed25519_is_ours_alone(clock: StillClock) -> None:
         with pytest.raises(InvalidToken):
             other.verify(given)
     assert by_key_pair.verify(issue(AccessTokens(KEY, clock, "EdDSA"))).session_id == SESSION
+
+
+def test_what_is_longer_than_any_of_ours_is_not_looked_at(
+    tokens: AccessTokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[int] = []
+
+    def look(token: str) -> dict[str, str]:
+        looked.append(len(token))
+        return {}
+
+    monkeypatch.setattr(tokens_module, "_header", look)
+    for length in (MAX_LENGTH, MAX_LENGTH + 1):
+        with pytest.raises(InvalidToken):
+            tokens.verify("x" * length)
+    assert looked == [MAX_LENGTH]
+    assert len(issue(tokens)) < MAX_LENGTH / 4

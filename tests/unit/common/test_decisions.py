@@ -7,11 +7,21 @@ import pytest
 from pynetdicom import AllStoragePresentationContexts
 
 from darkroom_common.amqp.gate import LAST_DELAY_OF_FAILURES, WINDOW, Gate
-from darkroom_common.amqp.retry import Dead, Retry, crashed_too_often, decide
+from darkroom_common.amqp.retry import (
+    ATTEMPT,
+    DELIVERY_COUNT,
+    Dead,
+    Retry,
+    attempts_in,
+    crashed_too_often,
+    crashes_in,
+    decide,
+    reason_of,
+)
 from darkroom_common.dicom.identity import Identity
 from darkroom_common.dimse.contexts import storage_sop_classes, transfer_syntaxes
 from darkroom_common.dimse.statuses import StoreStatus
-from darkroom_common.errors import ConfigurationError, PermanentError
+from darkroom_common.errors import ConfigurationError, PermanentError, TransientError
 from darkroom_common.objects.keys import DEFAULT_TEMPLATE, KeyTemplate, component
 from darkroom_common.postgres.migrate import Migration, load_migrations
 from darkroom_common.postgres.migrate import decide as decide_schema
@@ -162,3 +172,16 @@ def test_what_is_offered_to_senders() -> None:
     assert "1.2.840.10008.1.2.4.201" in syntaxes
     assert {"1.2.840.10008.1.2.4.110", "1.2.840.10008.1.2.8.1"} < set(syntaxes)
     assert len(set(syntaxes)) == len(syntaxes) > 40
+
+
+@pytest.mark.parametrize("value", [None, -1, "3", 2.5, [3]])
+def test_a_header_that_is_no_count_counts_nothing(value: object) -> None:
+    for header, read in ((ATTEMPT, attempts_in), (DELIVERY_COUNT, crashes_in)):
+        assert read({header: value}) == 0
+        assert read({}) == 0
+        assert [read({header: number}) for number in (0, 1, 7)] == [0, 1, 7]
+
+
+def test_the_text_of_an_error_is_cut_and_a_librarys_is_not_shown() -> None:
+    assert reason_of(TransientError("x" * 600)) == "TransientError: " + "x" * 484
+    assert reason_of(ValueError("Planted^Name")) == "ValueError"

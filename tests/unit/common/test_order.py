@@ -4,9 +4,10 @@
 that lets go of something is reached when one before it has failed.
 """
 
+import asyncio
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ import pytest
 
 from darkroom_common.amqp import consumer as consumer_module
 from darkroom_common.amqp.broker import BrokerUnavailable, Received
-from darkroom_common.amqp.consumer import HOLD_LIMIT, Consumer, Delivery
+from darkroom_common.amqp.consumer import CAREFUL_FROM, HOLD_LIMIT, Consumer, Delivery
 from darkroom_common.amqp.publisher import copy_for
 from darkroom_common.amqp.retry import DELIVERY_COUNT, Dead, Retry
 from darkroom_common.errors import DependencyUnavailable, PermanentError, TransientError
@@ -108,7 +109,9 @@ async def settled(source: Recorded, *errors: Exception) -> int:
 
 
 UNREADABLE = Delivery(1, "unknown.v9", "x", b"{}", {})
-DEADLY = {DELIVERY_COUNT: CRASH_LIMIT + 1}
+DEADLY = {DELIVERY_COUNT: CRASH_LIMIT}
+SUSPECT = {DELIVERY_COUNT: CAREFUL_FROM}
+HARMLESS = {DELIVERY_COUNT: CAREFUL_FROM - 1}
 
 
 @pytest.mark.parametrize(
@@ -120,8 +123,14 @@ DEADLY = {DELIVERY_COUNT: CRASH_LIMIT + 1}
         (UNREADABLE, None, ["bury", "confirmed", "acknowledge"]),
         (a_delivery(1, DEADLY), None, ["bury", "confirmed", "acknowledge"]),
         (a_delivery(3, DEADLY), None, ["scatter", "confirmed", "acknowledge"]),
+        (a_delivery(3, SUSPECT), None, ["scatter", "confirmed", "acknowledge"]),
+        (a_delivery(1, SUSPECT), None, ["handle", "acknowledge"]),
+        (a_delivery(3, HARMLESS), None, ["handle", "acknowledge"]),
     ],
-    ids=["done", "retried", "refused", "unreadable", "deadly", "deadly batch"],
+    ids=[
+        *("done", "retried", "refused", "unreadable", "deadly", "deadly batch"),
+        *("suspect batch", "suspect", "batch"),
+    ],
 )
 async def test_a_message_is_acknowledged_once_it_is_kept_elsewhere(
     delivery: Delivery, error: Exception | None, steps: list[str]
@@ -131,6 +140,54 @@ async def test_a_message_is_acknowledged_once_it_is_kept_elsewhere(
     assert source.steps == steps
     assert source.steps.in_order()
     assert source.acknowledged == [delivery]
+
+
+async def test_after_a_suspect_the_next_is_taken_with_care_too() -> None:
+    suspects = [a_delivery(1, SUSPECT), a_delivery(1, SUSPECT)]
+    source = Recorded(*suspects, a_delivery(), a_delivery())
+    assert await settled(source) == 3, "until the first that is above suspicion"
+    assert source.acknowledged[:2] == suspects
+
+
+class Delivering(Recorded):
+    """A queue that delivers by itself, and whose session ends when all is acknowledged."""
+
+    def __init__(self, *deliveries: Delivery) -> None:
+        super().__init__()
+        self._coming = deliveries
+
+    @asynccontextmanager
+    async def subscription(
+        self, prefetch: int, deliver: Callable[[Delivery], None]
+    ) -> AsyncIterator[None]:
+        for one in self._coming:
+            deliver(one)
+        yield
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> None:
+        await super().ack(deliveries)
+        if len(self.acknowledged) == len(self._coming):
+            raise BrokerUnavailable("the queue is empty")
+
+
+async def test_what_is_delivered_is_handled_and_one_that_fails_fails_alone() -> None:
+    deliveries = [a_delivery() for _ in range(3)]
+    source = Delivering(*deliveries)
+    handled: list[int] = []
+
+    async def handle(received: Sequence[Received]) -> None:
+        handled.append(len(received))
+        if deliveries[1].message_id in [each.message.id for each in received]:
+            raise PermanentError("x")
+
+    consumer = Consumer(METADATA_INDEX, handle, size=3, linger=0.01)
+    async with asyncio.timeout(10):
+        with pytest.raises(BrokerUnavailable, match="lost its session"):
+            await consumer.run(source)
+    assert handled == [3, 1, 1, 1]
+    assert source.acknowledged == deliveries
+    assert source.steps == ["acknowledge", "bury", "confirmed", "acknowledge", "acknowledge"]
+    assert consumer.idle
 
 
 @pytest.mark.parametrize("broken", ["defer", "bury", "confirmed", "scatter"])

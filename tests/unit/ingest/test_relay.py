@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from darkroom_common.amqp.broker import BrokerUnavailable
 from darkroom_common.dicom.part10 import FileMeta, encode_head
 from darkroom_common.messages.events import InstancesStored
 from darkroom_common.objects.keys import DEFAULT_TEMPLATE, KeyTemplate
@@ -169,3 +170,25 @@ async def test_the_store_never_overwrites_and_never_leaves_its_root(tmp_path: Pa
         with pytest.raises(Exception, match="empty or dotted"):
             await store.put_files([(key, one)])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["objects", "one", "two"]
+
+
+async def test_a_file_that_is_gone_holds_up_no_other_and_is_not_told(bench: Bench) -> None:
+    first, gone, last = (bench.receive() for _ in range(3))
+    bench.spool.remove(gone.id)  # another process of an earlier version has relayed it
+    await bench.relay.relay([first, gone, last])
+    assert sorted(bench.published()) == sorted([first.id, last.id])
+    assert bench.spool.waiting() == []
+
+
+async def test_what_was_not_confirmed_stays_in_the_spool(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receipts = [bench.receive() for _ in range(2)]
+
+    async def refuse(messages: Sequence[object]) -> list[BrokerUnavailable]:
+        return [BrokerUnavailable("away") for _ in messages]
+
+    monkeypatch.setattr(bench.broker, "publish_all", refuse)
+    with pytest.raises(BrokerUnavailable):
+        await bench.relay.relay(receipts)
+    assert bench.spool.waiting() == sorted(receipt.id for receipt in receipts)

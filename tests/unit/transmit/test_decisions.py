@@ -1,6 +1,7 @@
 """Rules, back-off and breaker as pure decisions."""
 
 import datetime as dt
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -115,3 +116,71 @@ def test_the_breaker_opens_probes_and_closes() -> None:
     breaker.succeeded()
     assert (breaker.state(), breaker.wait(21), breaker.reason) == ("closed", 0, "")
     assert not breaker.begin()
+
+
+def opened(reason: str = "AnswerTimeout") -> Breaker:
+    breaker = Breaker()
+    for _ in range(THRESHOLD):
+        breaker.failed(reason, 100, 10)
+    return breaker
+
+
+def test_the_breaker_lets_one_probe_pass_and_learns_from_it() -> None:
+    breaker = opened()
+    assert (breaker.state(), breaker.failures, breaker.reason) == ("open", 3, "AnswerTimeout")
+    assert (breaker.wait(109.5), breaker.wait(110)) == (0.5, 0)
+    assert breaker.begin()
+    assert breaker.wait(1000) == float("inf"), "one at a time"
+    breaker.failed("AnswerTimeout", 120, 30)
+    assert (breaker.state(), breaker.wait(120), breaker.failures) == ("open", 30, 4)
+    assert breaker.begin()
+    breaker.succeeded()
+    assert (breaker.state(), breaker.failures, breaker.wait(0)) == ("closed", 0, 0)
+    breaker.failed("AnswerTimeout", 200, 10)
+    assert breaker.state() == "closed", "it counts anew"
+
+
+def test_an_operator_closes_the_breaker_and_a_probe_that_came_nowhere_does_not() -> None:
+    breaker = opened()
+    breaker.begin()
+    breaker.nothing_learnt()
+    assert (breaker.state(), breaker.failures) == ("open", 3)
+    breaker.begin()
+    breaker.reset()
+    assert breaker == Breaker()
+
+
+@pytest.mark.parametrize("reason", ["ConnectionRefused", "HostUnknown", "AnswerTimeout", "Aborted"])
+def test_an_echo_hurries_what_could_not_reach_the_peer_alone(reason: str) -> None:
+    breaker = opened(reason)
+    reached = reason in {"AnswerTimeout", "Aborted"}
+    breaker.answered(101)
+    assert breaker.wait(101) == (9 if reached else 0)
+    assert breaker.state() == "open", "work still has to show that it is well"
+    breaker.answered(500)
+    assert breaker.wait(101) == (9 if reached else 0), "it puts nothing off"
+    closed = Breaker()
+    closed.answered(1)
+    assert closed == Breaker()
+
+
+@pytest.mark.parametrize(
+    ("hours", "matching"),
+    [
+        ({"after": "00:00", "before": "00:00"}, ()),  # nothing is from midnight until midnight
+        ({"after": "12:00", "before": "12:00"}, ()),
+        ({"before": "00:00"}, ()),
+        ({"after": "00:00"}, ("00:00", "06:00", "12:00", "18:00", "23:59")),
+        ({"after": "18:00", "before": "00:00"}, ("18:00", "23:59")),
+        ({"after": "18:00", "before": "06:00"}, ("00:00", "18:00", "23:59")),
+        ({"after": "06:00", "before": "18:00"}, ("06:00", "12:00")),
+        ({"before": "06:00"}, ("00:00",)),
+        ({"after": "12:00"}, ("12:00", "18:00", "23:59")),
+    ],
+)
+def test_hours_begin_with_their_first_minute_and_end_before_their_last(
+    hours: dict[str, str], matching: tuple[str, ...]
+) -> None:
+    for text in ("00:00", "06:00", "12:00", "18:00", "23:59"):
+        at = MONDAY_NOON.replace(hour=int(text[:2]), minute=int(text[3:]))
+        assert matched(hours, replace(FACTS, at=at)) is (text in matching), text

@@ -142,7 +142,7 @@ async def test_two_consumers_take_one_message_once(prepared: Prepared) -> None:
 
     async with asyncio.timeout(LIMIT), prepared.login("transmit") as database:
         taken = await asyncio.gather(take(first_of_all=True), take(first_of_all=False))
-        assert taken == [True, False]
+        assert list(taken) == [True, False]
 
 
 async def test_the_inbox_forgets_what_is_old_of_its_own_consumer_alone(prepared: Prepared) -> None:
