@@ -17,7 +17,11 @@ _BROKER: Final = (
     "tests/unit/common/test_decisions.py",
     "tests/integration/common/test_rabbitmq.py",
 )
-_POSTGRES: Final = ("tests/integration/common/test_postgres.py",)
+_POSTGRES: Final = (
+    "tests/unit/common/test_outbox.py",
+    "tests/integration/common/test_postgres.py",
+    "tests/integration/common/jobs/test_two_owners.py",
+)
 _RECEIVING: Final = (
     "tests/unit/common/test_order.py",
     "tests/unit/common/test_spool.py",

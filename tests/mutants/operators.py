@@ -114,6 +114,8 @@ class _Finder:
 
     def _within(self, node: ast.AST, function: str) -> Iterator[Mutant]:
         for child in ast.iter_child_nodes(node):
+            if child in getattr(node, "decorator_list", ()):
+                continue  # `frozen=True` holds nothing that a test could see
             name = function
             if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
                 name = child.name if function == "module" else f"{function}.{child.name}"

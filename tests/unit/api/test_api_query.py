@@ -228,11 +228,13 @@ def test_what_is_no_search_is_refused(items: list[tuple[str, str]], error: str) 
 
 
 def test_the_most_that_is_allowed_is_taken() -> None:
-    assert parse_search([("offset", str(MAX_OFFSET))], Level.STUDY, most=10)
+    assert (
+        parse_search([("offset", str(MAX_OFFSET))], Level.STUDY, most=10).query.offset == MAX_OFFSET
+    )
     names = ",".join(["PatientID"] * MAX_PARAMETERS)
-    assert parse_search([("includefield", names)], Level.STUDY, most=10)
+    assert parse_search([("includefield", names)], Level.STUDY, most=10).query.include
     several = [("StudyInstanceUID", f"1.{n}") for n in range(MAX_PARAMETERS)]
-    assert parse_search(several, Level.STUDY, most=10)
+    assert len(parse_search(several, Level.STUDY, most=10).query.conditions) == 1
 
 
 @pytest.mark.parametrize(

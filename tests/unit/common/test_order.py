@@ -27,6 +27,7 @@ from darkroom_common.objects.spool import Spool, SpoolFailed
 from darkroom_common.topology import CRASH_LIMIT, METADATA_INDEX
 from tests.support.builders import a_stored_item, instances_stored
 
+OPEN: Final = Path("/proc/self/fd")
 STEPS: Final = (
     *("write", "handle", "fsync", "rename", "sync directory", "defer", "bury", "scatter"),
     *("confirmed", "acknowledge"),
@@ -293,3 +294,19 @@ def test_nothing_is_kept_of_what_did_not_become_durable(
     spool.abandon(incoming)
     assert spool.waiting() == []
     assert spool.failed
+
+
+def test_names_are_made_durable_by_a_sync_of_their_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, synced = os.fsync, []
+
+    def fsync(descriptor: int) -> None:
+        synced.append(os.path.realpath(f"/proc/self/fd/{descriptor}"))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    before = len(list(OPEN.iterdir()))
+    directory.sync_directory(tmp_path)
+    assert synced == [str(tmp_path.resolve())]
+    assert len(list(OPEN.iterdir())) == before, "and nothing stays open"
