@@ -19,6 +19,7 @@ EVERYTHING: Final = (
     "services.transmit.tls.existingSecret=shown,services.transmit.tls.caKey=ca.crt,"
     "services.print.tls.existingSecret=shown,services.transmit.destinations.existingSecret=d,"
     "services.transmit.scratch.storageClass=fast,"
+    "api.tls.existingSecret=web,api.tls.minimum=1.3,secrets.amqp.ca.existingSecret=broker,"
     "services.ingest.settings.RESERVE_BYTES=10737418240,image.pullSecrets={pull}"
 )
 CASES: Final[dict[str, tuple[str, ...]]] = {

@@ -32,6 +32,7 @@ from tests.support.deployed import (
 )
 
 POSTGRES_CA: Final = "/run/secrets/darkroom/postgres-ca.crt"
+AMQP_CA: Final = "/run/secrets/darkroom/amqp-ca.crt"
 CUSTOM: Final = {
     ("rabbitmq.com/v1beta1", "Policy"),
     ("monitoring.coreos.com/v1", "ServiceMonitor"),
@@ -126,7 +127,7 @@ def test_secrets_are_files_of_secrets_that_exist_elsewhere(manifests: list[Manif
             for source in volume["projected"]["sources"]
             for item in source["secret"]["items"]
         }
-        assert files == mounted - {POSTGRES_CA}, name
+        assert files == mounted - {POSTGRES_CA, AMQP_CA}, name
         urls = {"postgres-url", "migration-url", "superuser-url"}
         needs = urls & {Path(file).name for file in files}
         assert (POSTGRES_CA in mounted) <= bool(needs), name

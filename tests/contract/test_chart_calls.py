@@ -274,3 +274,31 @@ def test_no_pod_reaches_the_metadata_of_its_machine(helm: str, everywhere: str) 
     ]
     assert blocks
     assert all("198.51.100.0/24" in block["except"] for block in blocks)
+
+
+def test_https_of_the_api_is_a_secret_that_is_read_again(helm: str) -> None:
+    manifests = render(helm, EVERYTHING)
+    told = settings_of(manifests, "api")
+    assert {name: value for name, value in told.items() if "HTTP_TLS" in name} == {
+        "DARKROOM_HTTP_TLS_CERTIFICATE": "/run/secrets/http-tls/tls.crt",
+        "DARKROOM_HTTP_TLS_KEY": "/run/secrets/http-tls/tls.key",
+        "DARKROOM_HTTP_TLS_MINIMUM": "1.3",
+    }
+    volume, mount = mounted(manifests, "api", "http-tls")
+    assert volume["secret"]["secretName"] == "web"
+    assert (mount["mountPath"], mount["readOnly"]) == ("/run/secrets/http-tls", True)
+    assert "subPath" not in mount
+    assert "http-tls" not in {v["name"] for v in pod_of(manifests, "ingest")["volumes"]}
+
+
+def test_every_service_has_the_authority_of_the_broker(helm: str) -> None:
+    manifests = render(helm, EVERYTHING)
+    for manifest in of_kind(manifests, "Deployment", "StatefulSet"):
+        volume, _ = mounted(manifests, component(manifest), "secrets")
+        (item,) = [
+            item
+            for source in volume["projected"]["sources"]
+            if source["secret"]["name"] == "broker"
+            for item in source["secret"]["items"]
+        ]
+        assert item == {"key": "ca.crt", "path": "amqp-ca.crt"}

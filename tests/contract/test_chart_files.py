@@ -28,6 +28,10 @@ DECIDED: Final = {
     "dicom_port",
     "http_host",
     "http_port",
+    # by api.tls
+    "http_tls_certificate",
+    "http_tls_key",
+    "http_tls_minimum",
     "metrics_targets",
     # where the api and ingest meet
     "stow_host",

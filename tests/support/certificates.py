@@ -1,15 +1,20 @@
 """A certificate authority of a test, and what it signs."""
 
+import asyncio
 import hashlib
 import ssl
+import warnings
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from darkroom_local.engines.ports import LOOPBACK
 
 _DAY = timedelta(days=1)
 
@@ -89,3 +94,38 @@ class Authority:
         if pair is not None:
             context.load_cert_chain(pair.certificate, pair.key)
         return context
+
+
+async def shown(port: int, context: ssl.SSLContext) -> tuple[str, str]:
+    """Return the version of TLS that a port agrees to, and the SHA-256 of what it shows."""
+    _, writer = await asyncio.open_connection(
+        LOOPBACK, port, ssl=context, server_hostname="localhost"
+    )
+    tls: ssl.SSLObject = writer.get_extra_info("ssl_object")
+    version, certificate = tls.version(), tls.getpeercert(binary_form=True)
+    writer.transport.abort()
+    assert version is not None
+    assert certificate is not None
+    return version, hashlib.sha256(certificate).hexdigest()
+
+
+async def new_versions_only(port: int, ca: Path) -> None:
+    """Check that a port speaks TLS 1.2 and 1.3, and none of those before."""
+
+    def client(version: ssl.TLSVersion) -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=str(ca))
+        context.set_ciphers("ALL:@SECLEVEL=0")  # else our own side refuses
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            context.minimum_version = context.maximum_version = version
+        return context
+
+    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        spoken, _ = await shown(port, client(version))
+        assert spoken == version.name.replace("_", ".")
+    for version in (ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1):
+        # asyncio's servers close without sending the alert that others send.
+        with pytest.raises((ssl.SSLError, ConnectionResetError)) as refusal:
+            await shown(port, client(version))
+        reason = getattr(refusal.value, "reason", None)
+        assert reason in {None, "TLSV1_ALERT_PROTOCOL_VERSION"}

@@ -46,7 +46,10 @@ _COMMANDS: Final[Mapping[tuple[str, ...], type[SettingsBase]]] = {
     ("-m", "darkroom_common.amqp.definitions", "render"): RenderSettings,
 }
 # What is not a password or a URL has to be of the right form.
-_CONTENT: Final[Mapping[str, str]] = {"role_passwords": json.dumps(dict.fromkeys(ROLES, "secret"))}
+_CONTENT: Final[Mapping[str, str]] = {
+    "role_passwords": json.dumps(dict.fromkeys(ROLES, "secret")),
+    "amqp_url": "amqp://a-user:a-secret@of-the-test/",
+}
 
 WITH_WORKERS: Final = ("metadata", "transmit", "print", "api")
 LESS_THAN: Final = 4096 << 20

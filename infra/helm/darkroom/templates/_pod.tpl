@@ -7,6 +7,7 @@
 {{- $name := printf "%s-%s" (include "darkroom.fullname" $root) $service -}}
 {{- $ports := include "darkroom.ports" . | fromYaml -}}
 {{- $tls := include "darkroom.tlsSecret" . -}}
+{{- $https := eq .service "api" | ternary .root.Values.api.tls.existingSecret "" -}}
 {{- $preStop := empty $ports | ternary 0 5 -}}
 metadata:
   labels:
@@ -151,6 +152,11 @@ spec:
           mountPath: /run/secrets/dicom-tls
           readOnly: true
         {{- end }}
+        {{- if $https }}
+        - name: http-tls # likewise
+          mountPath: /run/secrets/http-tls
+          readOnly: true
+        {{- end }}
         {{- if ($values.destinations | default dict).existingSecret }}
         - name: destinations
           mountPath: /run/secrets/destinations
@@ -179,6 +185,15 @@ spec:
               items:
                 - key: {{ $root.Values.secrets.amqp.key }}
                   path: amqp-url
+          {{- with $root.Values.secrets.amqp.ca }}
+          {{- if .existingSecret }}
+          - secret:
+              name: {{ .existingSecret }}
+              items:
+                - key: {{ .key }}
+                  path: amqp-ca.crt
+          {{- end }}
+          {{- end }}
           {{- with $values.smtp }}
           {{- if .existingSecret }}
           - secret:
@@ -219,6 +234,12 @@ spec:
     - name: dicom-tls
       secret:
         secretName: {{ $tls }}
+        defaultMode: 0440
+    {{- end }}
+    {{- if $https }}
+    - name: http-tls
+      secret:
+        secretName: {{ $https }}
         defaultMode: 0440
     {{- end }}
     {{- with $values.destinations }}
@@ -286,6 +307,11 @@ DARKROOM_DICOM_TLS_MINIMUM: {{ $tls.minimum | quote }}
 DARKROOM_DICOM_TLS_CLIENT_CA: /run/secrets/dicom-tls/{{ $tls.clientCaKey }}
 DARKROOM_DICOM_TLS_CLIENTS: {{ $tls.clients }}
 {{- end }}
+{{- end }}
+{{- if and (eq .service "api") .root.Values.api.tls.existingSecret }}
+DARKROOM_HTTP_TLS_CERTIFICATE: /run/secrets/http-tls/tls.crt
+DARKROOM_HTTP_TLS_KEY: /run/secrets/http-tls/tls.key
+DARKROOM_HTTP_TLS_MINIMUM: {{ .root.Values.api.tls.minimum | quote }}
 {{- end }}
 {{- $values := index .root.Values.services .service -}}
 {{- with $values.tls }}

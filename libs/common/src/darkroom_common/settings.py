@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -18,6 +18,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from darkroom_common.amqp.address import AmqpUrl
 from darkroom_common.errors import ConfigurationError
 from darkroom_common.postgres.address import PostgresUrl
 from darkroom_common.specs.retention import Retention, RetentionRule
@@ -100,7 +101,7 @@ class Settings(SettingsBase):
     """What every service can be told. Services derive and add their own."""
 
     postgres_url: PostgresUrl = Field(description="postgresql://role:password@host:port/database")
-    amqp_url: SecretStr = Field(description="amqp://user:password@host:port/vhost")
+    amqp_url: AmqpUrl = Field(description="amqp[s]://user:password@host:port/vhost[?cafile=...]")
     health_host: str = "127.0.0.1"
     health_port: int = Field(default=9090, ge=0, le=65535)
     log_level: LogLevel = "INFO"

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from darkroom_api.mail.address import Security, is_address
+from darkroom_common.dimse.tls import TlsFiles
 from darkroom_common.settings import EVERY_INTERFACE, RetentionSettings, WorkerSettings
 
 HostName = Annotated[
@@ -30,6 +31,11 @@ class ApiSettings(WorkerSettings, RetentionSettings):
 
     http_host: str = EVERY_INTERFACE
     http_port: int = Field(default=8080, ge=0, le=65535)
+    http_tls_certificate: Path | None = Field(
+        default=None, description="PEM file: HTTPS instead of HTTP; unset: a proxy has it"
+    )
+    http_tls_key: Path | None = Field(default=None, description="PEM file with the key of that")
+    http_tls_minimum: Literal["1.2", "1.3"] = "1.2"
     http_processes: int = Field(
         default=1,
         ge=1,
@@ -235,6 +241,25 @@ class ApiSettings(WorkerSettings, RetentionSettings):
     event_listeners_of_a_user: int = Field(
         default=10, ge=1, le=1000, description="the same of one user"
     )
+
+    @model_validator(mode="after")
+    def _whole_certificate(self) -> Self:
+        if (self.http_tls_certificate is None) is not (self.http_tls_key is None):
+            raise ValueError("HTTP_TLS_CERTIFICATE and HTTP_TLS_KEY belong together")
+        return self
+
+    @property
+    def http_tls(self) -> TlsFiles | None:
+        """What HTTPS needs, if it is on."""
+        if self.http_tls_certificate is None or self.http_tls_key is None:
+            return None
+        return TlsFiles(
+            certificate=self.http_tls_certificate,
+            key=self.http_tls_key,
+            client_ca=None,
+            clients="ignored",
+            minimum=self.http_tls_minimum,
+        )
 
     @model_validator(mode="after")
     def _sends_as_somebody(self) -> Self:

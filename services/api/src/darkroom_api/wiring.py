@@ -54,6 +54,8 @@ from darkroom_api.studies.turns import Turns
 from darkroom_api.validation import validating
 from darkroom_common.amqp.rabbitmq import open_broker
 from darkroom_common.clock import SYSTEM_CLOCK
+from darkroom_common.dimse.tls import TlsServer
+from darkroom_common.errors import ConfigurationError
 from darkroom_common.http.limits import Limits
 from darkroom_common.http.server import HttpServer, listen
 from darkroom_common.index.compatibility import check_index
@@ -102,6 +104,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
     )
     pseudonym_key = decode_key(settings.pseudonym_key.get_secret_value(), setting="PSEUDONYM_KEY")
     rendered, kept_metadata = _caches(service, settings)
+    tls = open_tls(service, settings)
     share = _whole if service.sibling is None else service.sibling.share
     proof = Proof(pseudonym_key, SYSTEM_CLOCK)
     jwt_key = decode_key(settings.jwt_key.get_secret_value(), setting="JWT_KEY")
@@ -218,7 +221,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
             async with asyncio.TaskGroup() as tasks:
                 # Outside of `background`: after SIGTERM it finishes what is open.
                 tasks.create_task(
-                    server.serve(listener, service.stopping, grace=settings.drain_seconds)
+                    server.serve(listener, service.stopping, grace=settings.drain_seconds, tls=tls)
                 )
                 async with service.background(
                     tell_settings(service.name, settings, broker),
@@ -277,6 +280,21 @@ def _listener(service: Service, settings: ApiSettings) -> socket.socket:
     if service.sibling is None:
         return listen(settings.http_host, settings.http_port)
     return service.sibling.listener
+
+
+def open_tls(service: Service, settings: ApiSettings) -> TlsServer | None:
+    """Return what HTTPS needs, or None where a proxy has it.
+
+    Raises:
+        ConfigurationError: a file cannot be used.
+    """
+    if settings.http_tls is None:
+        return None
+    tls = TlsServer(settings.http_tls)
+    if tls.context is None:
+        raise ConfigurationError(f"HTTP_TLS: {tls.trouble}")
+    service.health.add("https", tls.check, needed=False)  # the older one is still good
+    return tls
 
 
 def _word(service: Service) -> Word:

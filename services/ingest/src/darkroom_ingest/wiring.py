@@ -5,7 +5,6 @@ from contextlib import ExitStack, suppress
 
 from darkroom_common.amqp.rabbitmq import open_broker
 from darkroom_common.associations.relay import JournalRelay
-from darkroom_common.clock import utc_now
 from darkroom_common.dimse.journal import keep_journal
 from darkroom_common.dimse.tls import TlsServer
 from darkroom_common.errors import ConfigurationError, Unhealthy
@@ -108,13 +107,7 @@ def open_tls(service: Service, settings: IngestSettings) -> TlsServer | None:
     if tls.context is None:
         raise ConfigurationError(f"DICOM_TLS: {tls.trouble}")
 
-    async def check() -> None:
-        if tls.trouble:
-            raise Unhealthy(f"an older certificate is in force: {tls.trouble}")
-        if tls.expires is not None and tls.expires <= utc_now():
-            raise Unhealthy(f"the certificate has expired on {tls.expires.isoformat()}")
-
-    service.health.add("dicom-tls", check, needed=False)  # the plain port works without
+    service.health.add("dicom-tls", tls.check, needed=False)  # the plain port works without
     return tls
 
 

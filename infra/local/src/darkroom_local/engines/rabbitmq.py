@@ -29,6 +29,7 @@ from darkroom_local.engines.process import (
     rotate,
     unprivileged_account,
 )
+from darkroom_local.engines.tls import TlsPair, broker_listeners
 
 NODE: Final = "darkroom@localhost"
 USER: Final = "darkroom"
@@ -51,13 +52,17 @@ def server_script() -> Path | None:
 
 @dataclass(frozen=True)
 class RabbitPorts:
-    """The ports of a node, all on 127.0.0.1; None leaves the plugin out."""
+    """The ports of a node, all on 127.0.0.1; None leaves the plugin out.
+
+    With `tls` the port `amqp` speaks nothing else.
+    """
 
     amqp: int
     epmd: int
     distribution: int
     prometheus: int | None = None
     management: int | None = None
+    tls: TlsPair | None = None
 
     @classmethod
     def free(cls, *, prometheus: bool = False, management: bool = False) -> Self:
@@ -110,7 +115,10 @@ class PrivateRabbitMQ:
     def url(self, vhost: str | None = None) -> str:
         """Return the connection URL of the user; a secret."""
         where = quote(self.vhost if vhost is None else vhost, safe="")
-        return f"amqp://{USER}:{quote(self.password, safe='')}@{LOOPBACK}:{self.ports.amqp}/{where}"
+        login, port = f"{USER}:{quote(self.password, safe='')}", self.ports.amqp
+        if self.ports.tls is None:
+            return f"amqp://{login}@{LOOPBACK}:{port}/{where}"
+        return f"amqps://{login}@localhost:{port}/{where}?cafile={quote(str(self.ports.tls.ca))}"
 
     @property
     def management_url(self) -> str | None:
@@ -249,7 +257,8 @@ class PrivateRabbitMQ:
                 death_signal=signal.SIGTERM,
             )
         )
-        await self.child.ready(lambda: _speaks_amqp(self.ports.amqp), seconds=seconds)
+        speaks = _speaks_amqp if self.ports.tls is None else _listens
+        await self.child.ready(lambda: speaks(self.ports.amqp), seconds=seconds)
 
     async def _start_epmd(self, environment: Mapping[str, str]) -> Child:
         """Start the name server in the foreground: a node's own would outlive the node."""
@@ -324,7 +333,7 @@ class PrivateRabbitMQ:
 
     def _configuration(self, definitions: Path) -> list[str]:
         lines = [
-            f"listeners.tcp.local = {LOOPBACK}:{self.ports.amqp}",
+            *broker_listeners(f"{LOOPBACK}:{self.ports.amqp}", self.ports.tls),
             f"load_definitions = {definitions}",
             "loopback_users.guest = true",
             "log.console = true",

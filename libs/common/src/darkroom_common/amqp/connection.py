@@ -5,6 +5,7 @@ ends the sessions on it, and whoever runs a session starts another one.
 """
 
 import asyncio
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
@@ -13,7 +14,9 @@ import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection
 from aio_pika.exceptions import AMQPError
 
+from darkroom_common.amqp.address import BrokerTls
 from darkroom_common.amqp.broker import BrokerUnavailable
+from darkroom_common.dimse.tls import BadCertificate
 from darkroom_common.errors import DarkroomError
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_common.telemetry.metrics import common as metrics
@@ -89,6 +92,7 @@ class Link:
 
     def __init__(self, url: str, *, service: str, purpose: str) -> None:
         self._url = url
+        self._tls = BrokerTls(url)
         self._name = f"darkroom-{service}-{purpose}"
         self._purpose = purpose
         self._connection: AbstractConnection | None = None
@@ -105,15 +109,23 @@ class Link:
             if self._connection is None or not self._connection.connected.is_set():
                 metrics.BROKER_CONNECTED.labels(self._purpose).set(0)
                 self._connection = None
+                context = self._context()
                 with broker_errors():
                     async with asyncio.timeout(CONNECT_LIMIT):
                         self._connection = await aio_pika.connect(
                             self._url,
+                            ssl_context=context,
                             client_properties={"connection_name": self._name},
                             heartbeat=20,
                         )
                 metrics.BROKER_CONNECTED.labels(self._purpose).set(1)
             return self._connection
+
+    def _context(self) -> ssl.SSLContext | None:
+        try:
+            return self._tls.context()
+        except BadCertificate as error:
+            raise BrokerUnavailable(f"RabbitMQ: {error}") from error
 
     async def channel(self) -> AbstractChannel:
         """Return a new channel with confirms, on which an unroutable message is an error.

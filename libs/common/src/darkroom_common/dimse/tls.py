@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from darkroom_common.clock import SYSTEM_CLOCK
-from darkroom_common.errors import ConfigurationError
+from darkroom_common.errors import ConfigurationError, Unhealthy
 from darkroom_common.specs.destinations import Tls
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_common.telemetry.metrics import common as metrics
@@ -87,6 +87,35 @@ class TlsServer:
     def context(self) -> ssl.SSLContext | None:
         """What the next handshake uses; None when there has been no good certificate yet."""
         return None if self._loaded is None else self._loaded.context
+
+    def lasting_context(self) -> ssl.SSLContext:
+        """Return a context for a server that is given one for good.
+
+        Each of its handshakes uses what is in force by then.
+
+        Raises:
+            BadCertificate: there has been no good certificate yet.
+        """
+        context = self.context
+        if context is None:
+            raise BadCertificate(self.trouble)
+        context.sni_callback = self._switch  # called without a name as well (RFC 6066 section 3)
+        return context
+
+    async def check(self) -> None:
+        """Tell whether the files that are there are in force.
+
+        Raises:
+            Unhealthy: they are not, or the certificate has expired.
+        """
+        if self.trouble:
+            raise Unhealthy(f"an older certificate is in force: {self.trouble}")
+        if self.expires is not None and self.expires <= SYSTEM_CLOCK.now():
+            raise Unhealthy(f"the certificate has expired on {self.expires.isoformat()}")
+
+    def _switch(self, handshake: ssl.SSLObject, name: str | None, first: ssl.SSLContext) -> None:
+        del name
+        handshake.context = self.context or first
 
     @property
     def expires(self) -> datetime | None:
@@ -229,6 +258,7 @@ class TlsClient:
         certificate: PEM file of our own, for servers that ask for one; or PKCS #12 without `key`.
         key: its private key.
         password: of the PKCS #12 file.
+        name: of these connections, in the metrics.
     """
 
     def __init__(
@@ -237,8 +267,10 @@ class TlsClient:
         certificate: Path | None = None,
         key: Path | None = None,
         password: str = "",
+        name: str = CLIENT,
     ) -> None:
         self._password = password
+        self._name = name
         self._files = (ca, certificate, key)
         self._made: dict[tuple[str, bool, str], tuple[Stamps, ssl.SSLContext]] = {}
         self._looked_at: Stamps = ()
@@ -261,7 +293,7 @@ class TlsClient:
             except BadCertificate as error:
                 if stamps != self._looked_at:
                     self._looked_at = stamps
-                    metrics.CERTIFICATE_REFUSED.labels(CLIENT).inc()
+                    metrics.CERTIFICATE_REFUSED.labels(self._name).inc()
                     kept = known is not None
                     log.error("certificate.refused", reason=str(error), kept=kept)
                 if known is None:
@@ -269,7 +301,7 @@ class TlsClient:
                 return known[1]
             self._looked_at = stamps
             if known is not None:
-                log.info("certificate.renewed", listener=CLIENT)
+                log.info("certificate.renewed", listener=self._name)
             self._made[key] = stamps, context
             return context
 
@@ -290,7 +322,7 @@ class TlsClient:
                     expires = _load_pfx(context, certificate, self._password, first=first)
                 else:
                     expires = _load_chain(context, certificate, key, at, first=first)
-                metrics.CERTIFICATE_EXPIRES.labels(CLIENT).set(expires.timestamp())
+                metrics.CERTIFICATE_EXPIRES.labels(self._name).set(expires.timestamp())
         return context
 
 

@@ -69,6 +69,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         self.is_known = False
         self.peer: tuple[str, int] | None = None
         self.own: tuple[str, int] | None = None
+        self.scheme = "http"
         self._served = served
         self._limits = served.door.limits
         self._reader = Reader(self._limits)
@@ -96,6 +97,8 @@ class HttpConnection(asyncio.BufferedProtocol):
         if isinstance(peer, tuple) and isinstance(own, tuple):
             self.peer, self.own = (str(peer[0]), int(peer[1])), (str(own[0]), int(own[1]))
             self.host = self.peer[0]
+        if self.transport.get_extra_info("sslcontext") is not None:
+            self.scheme = "https"
         if not self._served.door.admit(self):
             metrics.HTTP_CLOSED.labels(self._served.name, "full").inc()
             self.write(answer_of(503, *self._served.refusal(503)))
@@ -123,7 +126,8 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._half_closed = True
         exchange = self._exchange
         waits = exchange is not None and exchange.input_ended and ENDLESS not in exchange.scope
-        return waits and self._lingering is None
+        # TLS is not closed for one direction (RFC 9112 section 9.8).
+        return waits and self._lingering is None and self.scheme == "http"
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget all of it."""

@@ -29,6 +29,7 @@ class Line(Protocol):
 
     peer: tuple[str, int] | None
     own: tuple[str, int] | None
+    scheme: str
 
     def write(self, *parts: bytes) -> None:
         """Send bytes, all parts at once."""
@@ -68,7 +69,7 @@ class Exchange:
             "asgi": {"version": "3.0", "spec_version": "2.3"},
             "http_version": head.version,
             "method": head.method,
-            "scheme": "http",
+            "scheme": line.scheme,
             "path": head.path,
             "raw_path": head.raw_path,
             "query_string": head.query,

@@ -11,12 +11,16 @@ from typing import Any, Final, cast
 import uvicorn
 
 from darkroom_common.clock import monotonic
+from darkroom_common.dimse.tls import TlsServer
 from darkroom_common.errors import ConfigurationError
 from darkroom_common.http.connection import HttpConnection, Refusal, Served
 from darkroom_common.http.door import Door, Network
 from darkroom_common.http.exchange import App
 from darkroom_common.http.limits import Limits
+from darkroom_common.telemetry.metrics import common as metrics
 
+HTTPS: Final = "https"
+"""What the metrics call the certificate of a server."""
 _BACKLOG: Final = 512
 _LOOK: Final = 0.25
 """Of the shortest limit of time, and 1 s at most: how often limits are looked after."""
@@ -101,13 +105,22 @@ class HttpServer:
         self._limits = limits
         self._door = Door(limits, unlimited)
 
-    async def serve(self, listener: socket.socket, stop: asyncio.Event, *, grace: float) -> None:
+    async def serve(
+        self,
+        listener: socket.socket,
+        stop: asyncio.Event,
+        *,
+        grace: float,
+        tls: TlsServer | None = None,
+    ) -> None:
         """Serve until `stop` is set, then finish what is open.
 
         Args:
             listener: is closed at the end.
             stop: the word.
             grace: seconds for answers that are under way; then they are broken off.
+            tls: what connections are made with, looked at for a renewed certificate; None for
+                plain ones.
         """
         served: Served
 
@@ -126,10 +139,13 @@ class HttpServer:
             backlog=_BACKLOG,
             timeout_graceful_shutdown=max(1, int(grace)),
         )
+        config.load()
+        if tls is not None:
+            config.ssl = tls.lasting_context()
         server = QuietServer(config)
         served = Served(self._name, self._app, self._door, self._refusal, server.server_state)
         async with asyncio.TaskGroup() as tasks:
-            looking = tasks.create_task(self._look_after_limits())
+            looking = tasks.create_task(self._look_after_limits(tls))
             serving = tasks.create_task(server.serve(sockets=[listener]))
             stopping = tasks.create_task(stop.wait())
             try:
@@ -145,7 +161,7 @@ class HttpServer:
     def _connections(self) -> list[HttpConnection]:
         return [guest for guest in self._door.guests if isinstance(guest, HttpConnection)]
 
-    async def _look_after_limits(self) -> None:
+    async def _look_after_limits(self, tls: TlsServer | None) -> None:
         limits = self._limits
         shortest = min(
             limits.head_seconds, limits.idle_seconds, limits.body_seconds, limits.stall_seconds
@@ -155,3 +171,9 @@ class HttpServer:
             now = monotonic()
             for connection in self._connections():
                 connection.end_if_overdue(now)
+            if tls is not None:
+                if tls.look():
+                    metrics.CERTIFICATE_REFUSED.labels(HTTPS).inc()
+                if tls.expires is not None:
+                    expires = tls.expires.timestamp()
+                    metrics.CERTIFICATE_EXPIRES.labels(HTTPS).set(expires)

@@ -110,8 +110,7 @@ JOB_SECONDS: Final = _jobs.histogram(
 
 # --- DIMSE -----------------------------------------------------------------------------------
 _dimse: Final = Rows("ingest", "transmit")
-_tls: Final = Rows("ingest", "transmit", "print")
-_LISTENER: Final = one_of("listener", "dicom-tls", "dicom-tls-client")
+_LISTENER: Final = one_of("listener", "dicom-tls", "dicom-tls-client", "https", "amqp")
 ASSOCIATIONS: Final = _dimse.counter(
     "darkroom_associations_total",
     "Associations of others with us.",
@@ -131,12 +130,12 @@ STORE_RESPONSES: Final = _dimse.counter(
     "Answers to objects, by C-STORE and STOW.",
     bounded("status", "the statuses of PS3.4 and PS3.7, four digits", "[0-9A-F]{4}"),
 )
-CERTIFICATE_EXPIRES: Final = _tls.gauge(
+CERTIFICATE_EXPIRES: Final = Rows(*SERVICES).gauge(
     "darkroom_certificate_expires_timestamp_seconds",
     "When the certificate in force expires, since 1970.",
     _LISTENER,
 )
-CERTIFICATE_REFUSED: Final = _tls.counter(
+CERTIFICATE_REFUSED: Final = Rows(*SERVICES).counter(
     "darkroom_certificate_refused_total", "Changed certificates that are no good.", _LISTENER
 )
 AUDIT_LOST: Final = Rows(*SERVICES).counter(
