@@ -16,6 +16,7 @@ from darkroom_common.dimse.census import Census
 from darkroom_common.dimse.tls import TlsServer
 from darkroom_common.objects.receipt import Receipt
 from darkroom_common.objects.spool import Spool
+from darkroom_ingest.answering.archive import open_archive
 from darkroom_ingest.door.scp import StorageScp
 from darkroom_ingest.receiving.receive import Receiver
 from darkroom_ingest.senders.roster import COPY_NAME, Doorkeeper, RosterCopy
@@ -81,7 +82,7 @@ async def running_scp(directory: Path, **changes: Any) -> AsyncIterator[RunningS
         strict_uids=settings.strict_uids,
     )
     doorkeeper = Doorkeeper(RosterCopy(settings.spool / COPY_NAME), settings.policy)
-    scp = StorageScp(settings, receiver, Census(), doorkeeper)
+    scp = StorageScp(settings, receiver, Census(), doorkeeper, open_archive(settings))
     listener = socket.create_server((LOOPBACK, 0))
     port = listener.getsockname()[1]
     entrances = [Entrance(listener)]

@@ -102,7 +102,8 @@ def test_a_service_gets_its_own_role_and_only_its_secrets(plan: Plan) -> None:
     password = plan.keyring.role_password("darkroom_ingest")
     assert url == f"postgresql://darkroom_ingest:{password}@db:5/darkroom?sslmode=require"
     assert "DARKROOM_PSEUDONYM_KEY_FILE" in given
-    assert "DARKROOM_PHI_KEYS_FILE" not in given
+    assert "DARKROOM_PHI_KEYS_FILE" in given  # of the index, for C-FIND
+    assert "DARKROOM_JWT_KEY_FILE" not in given
     assert given["DARKROOM_DICOM_PORT"] == "104"
     assert not [value for value in given.values() if "hush" in value]
 

@@ -47,7 +47,7 @@ capabilities:
 {{/* What a service is, apart from its size: its secrets by setting, its volumes and its ports. */}}
 {{- define "darkroom.facts" -}}
 ingest:
-  keys: {PSEUDONYM_KEY: pseudonymKey}
+  keys: {PHI_KEYS: phiKeys, BLIND_INDEX_KEY: blindIndexKey, PSEUDONYM_KEY: pseudonymKey}
   store: write
   spool: true
   ports: {dicom: 11112, stow: 11180}

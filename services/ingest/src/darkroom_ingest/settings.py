@@ -92,15 +92,31 @@ class IngestSettings(Settings):
     store_url: str
     key_template: str = DEFAULT_TEMPLATE
     pseudonym_key: SecretStr
+    phi_keys: SecretStr | None = Field(
+        default=None, description="with BLIND_INDEX_KEY: C-FIND is served to listed senders"
+    )
+    blind_index_key: SecretStr | None = None
+    query_relational: Literal["always", "negotiated"] = Field(
+        default="always",
+        description="who may leave out the UIDs of the levels above; negotiated: who has asked for"
+        " that when it opened the association",
+    )
+    query_fuzzy: Literal["always", "negotiated"] = Field(
+        default="negotiated", description="whose person names are matched by how their words begin"
+    )
+    query_seconds: float = Field(default=600, gt=0, description="for all answers to one C-FIND")
+    query_answers: int = Field(default=2_000_000, ge=1, description="to one C-FIND, at most")
 
     @model_validator(mode="after")
-    def check_tls(self) -> Self:
-        """Refuse half of what TLS needs: it would be no TLS, or no check, without a word."""
+    def check_pairs(self) -> Self:
+        """Refuse half of what belongs together: it would be no TLS, or no check, without a word."""
         if (self.dicom_tls_certificate is None) is not (self.dicom_tls_key is None):
             raise ValueError("DICOM_TLS_CERTIFICATE and DICOM_TLS_KEY belong together")
         asked = self.dicom_tls_clients not in {None, "ignored"}
         if asked and self.dicom_tls_client_ca is None:
             raise ValueError("DICOM_TLS_CLIENTS needs DICOM_TLS_CLIENT_CA")
+        if (self.phi_keys is None) is not (self.blind_index_key is None):
+            raise ValueError("PHI_KEYS and BLIND_INDEX_KEY belong together")
         if self.dicom_tls_client_ca is not None and self.dicom_tls_certificate is None:
             raise ValueError("DICOM_TLS_CLIENT_CA needs DICOM_TLS_CERTIFICATE")
         return self

@@ -19,8 +19,8 @@ DRAIN_SECONDS: Final = 20
 # Of our own environment children get these, and every DARKROOM_ setting that the plan leaves open.
 _INHERITED: Final = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE")
 _SECRETS: Final[Mapping[str, tuple[str, ...]]] = {
-    "PHI_KEYS": ("metadata", "api", "transmit", "print"),
-    "BLIND_INDEX_KEY": ("metadata", "api"),
+    "PHI_KEYS": ("ingest", "metadata", "api", "transmit", "print"),
+    "BLIND_INDEX_KEY": ("ingest", "metadata", "api"),
     "PSEUDONYM_KEY": ("ingest", "api", "transmit"),
     "JWT_KEY": ("api",),
     "AUDIT_KEYS": ("api",),

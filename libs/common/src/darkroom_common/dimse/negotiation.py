@@ -1,6 +1,6 @@
 """What an acceptor answers to an A-ASSOCIATE-RQ, decided without I/O (PS3.8 9.3 and annex D)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -36,10 +36,12 @@ class Supported:
     Attributes:
         transfer_syntaxes: the preferred one first.
         role: what the requestor may be.
+        extended: says what is agreed on of what the requestor would like.
     """
 
     transfer_syntaxes: tuple[str, ...]
     role: Role = field(default_factory=Role)
+    extended: Callable[[bytes], bytes] | None = None
 
 
 def refuse_protocol(request: AssociateRequest) -> Rejection | None:
@@ -78,7 +80,12 @@ def negotiate(
         for number, (result, syntax) in results.items()
         if result == ACCEPTED
     }
-    return accepted, AssociateAccept(results, max_length, roles)
+    extended = {
+        uid: agree(request.extended[uid])
+        for uid in sorted({one.abstract_syntax for one in accepted.values()})
+        if (agree := supported[uid].extended) is not None and uid in request.extended
+    }
+    return accepted, AssociateAccept(results, max_length, roles, extended)
 
 
 def _choose(proposal: Proposal, ours: Supported | None) -> tuple[int, str]:

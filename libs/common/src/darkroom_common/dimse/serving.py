@@ -13,6 +13,7 @@ from typing import Final
 
 from pydicom.dataset import Dataset
 
+from darkroom_common.dicom.charset import NOTHING_ASSUMED, Assumed
 from darkroom_common.dimse.channel import Channel, Pace
 from darkroom_common.dimse.connection import Connection, PeerGone
 from darkroom_common.dimse.contexts import VERIFICATION
@@ -54,11 +55,12 @@ class Answer:
     """A response to a request.
 
     Attributes:
+        data_set: bytes are in the transfer syntax of the request's context already.
         elements: of the command set, beside what every response has.
     """
 
     status: int
-    data_set: Dataset | None = None
+    data_set: Dataset | bytes | None = None
     elements: Mapping[int, Value] = field(default_factory=dict)
 
 
@@ -69,6 +71,7 @@ class Request:
     Attributes:
         caller: who has opened the association.
         host: from which address.
+        certificate_sha256: of the certificate that was shown; empty without.
         sink: what has its data set; None without one.
         cancelled: a C-CANCEL has come for it; looked at after each pending answer.
     """
@@ -79,16 +82,20 @@ class Request:
     sink: Sink | None = None
     cancelled: bool = False
     host: str = ""
+    certificate_sha256: str = ""
 
-    def data_set(self) -> Dataset:
+    def data_set(self, assumed: Assumed = NOTHING_ASSUMED) -> Dataset:
         """Return the identifier or attribute list that came with it.
+
+        Args:
+            assumed: of the text of whoever asks.
 
         Raises:
             ProtocolError: there is none, or it cannot be read.
         """
         if not isinstance(self.sink, InMemory):
             raise ProtocolError("no-data-set")
-        return decode_data_set(bytes(self.sink.data), self.context.transfer_syntax)
+        return decode_data_set(bytes(self.sink.data), self.context.transfer_syntax, assumed)
 
 
 @dataclass(frozen=True)
@@ -110,12 +117,14 @@ class Service:
 
     Attributes:
         role: what the requestor may be.
+        extended: says what is agreed on of what it would like (PS3.7 section D.3.3.5).
     """
 
     sop_classes: Iterable[str]
     handlers: Mapping[CommandField, Handler]
     transfer_syntaxes: Sequence[str] = SYNTAXES
     role: Role = field(default_factory=Role)
+    extended: Callable[[bytes], bytes] | None = None
 
 
 def _echo(request: Request) -> Iterator[Answer]:
@@ -140,7 +149,7 @@ class Services:
         }
         self._commands = {field for service in services for field in service.handlers}
         self.supported = {
-            uid: Supported(tuple(service.transfer_syntaxes), service.role)
+            uid: Supported(tuple(service.transfer_syntaxes), service.role, service.extended)
             for uid, service in self._served.items()
         }
 
@@ -288,7 +297,13 @@ class Served:
             command=f"{command.field:04X}",
             message_id=command.message_id,
         )
-        self._request = Request(command, accepted, self.caller, host=self.connection.host)
+        self._request = Request(
+            command,
+            accepted,
+            self.caller,
+            host=self.connection.host,
+            certificate_sha256=self.connection.certificate_sha256,
+        )
         return self._request
 
     def _open(self, context: int, command: Command) -> Sink:
@@ -325,9 +340,9 @@ class Served:
         return (Answer(status),)
 
     def _send(self, context: int, request: Request, answer: Answer) -> None:
-        data_set = b""
-        if answer.data_set is not None:
-            data_set = encode_data_set(answer.data_set, request.context.transfer_syntax)
+        data_set = answer.data_set or b""
+        if isinstance(data_set, Dataset):
+            data_set = encode_data_set(data_set, request.context.transfer_syntax)
         command = encode_response(
             request.command, answer.status, data_set=bool(data_set), elements=answer.elements
         )

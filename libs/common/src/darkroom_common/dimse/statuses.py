@@ -31,7 +31,9 @@ class StoreStatus(IntEnum):
 SUCCESS: Final = 0x0000
 CANCELLED: Final = 0xFE00
 PENDING_MATCH: Final = 0xFF00
-PENDING: Final = frozenset({PENDING_MATCH, 0xFF01})
+PENDING_PARTLY: Final = 0xFF01
+"""A match; some optional key of the query is not known, or not matched."""
+PENDING: Final = frozenset({PENDING_MATCH, PENDING_PARTLY})
 PROCESSING_FAILURE: Final = 0x0110
 DUPLICATE_SOP_INSTANCE: Final = 0x0111
 INVALID_ARGUMENT: Final = 0x0115
@@ -39,6 +41,9 @@ NO_SUCH_SOP_CLASS: Final = 0x0118
 SOP_CLASS_NOT_SUPPORTED: Final = 0x0122
 NOT_AUTHORISED: Final = 0x0124
 UNRECOGNISED_OPERATION: Final = 0x0211
+OUT_OF_RESOURCES: Final = 0xA700
+IDENTIFIER_DOES_NOT_MATCH: Final = 0xA900
+UNABLE_TO_PROCESS: Final = 0xC000
 SUB_OPERATIONS_FAILED: Final = 0xB000
 """One or more C-STOREs of a C-MOVE or C-GET have failed or warned."""
 _WARNINGS: Final = frozenset({0x0001, 0x0107, 0x0116})

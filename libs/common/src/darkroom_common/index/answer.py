@@ -5,7 +5,7 @@ from typing import Final
 
 from darkroom_common.index.fields import BY_KEYWORD, Level
 from darkroom_common.index.query import Query
-from darkroom_common.index.rows import Found, InstanceRow, Json, SeriesRow, StudyRow
+from darkroom_common.index.rows import Found, InstanceRow, Json, PatientRow, SeriesRow, StudyRow
 
 BULK_KEYS: Final = ("BulkDataURI", "InlineBinary")
 
@@ -94,11 +94,14 @@ def _of_series(query: Query, series: SeriesRow) -> Json:
     return answer
 
 
-def patient_json(query: Query, attributes: Json, studies: int) -> Json:
+def patient_json(query: Query, patient: PatientRow) -> Json:
     """Return the attributes of one patient."""
     answer: Json = {"00080005": element("CS", "ISO_IR 192")}
-    answer |= _picked(attributes, PATIENT_DEFAULT, query, whole=True)
-    return answer | computed(("00201200", "IS", (studies,)))
+    answer |= _picked(patient.attributes, PATIENT_DEFAULT, query, whole=True)
+    answer |= computed(("00201200", "IS", (patient.studies,)))
+    related = {"00201202": patient.series, "00201204": patient.instances}
+    asked = ((tag, "IS", (count,)) for tag, count in related.items() if tag in query.include)
+    return answer | computed(*asked)
 
 
 def _asks(query: Query, level: Level) -> bool:

@@ -75,7 +75,8 @@ class Query:
         combined: a range of a date and one of its time are one range of moments (PS3.18 8.3.4.1).
         limit: at most so many results.
         offset: results passed over.
-        after: of studies alone: study date and row that the page before has ended with.
+        after: study date and row of the study that the page before has ended with; of a patient,
+            nothing and the row.
     """
 
     level: Level

@@ -20,6 +20,7 @@ from darkroom_common.index.rows import (
     STUDY,
     ConflictRow,
     Page,
+    PatientRow,
     Patients,
     StoredInstance,
     StudyRow,
@@ -67,8 +68,9 @@ _INSTANCE: Final = (
     " i.pixel_rows, i.pixel_columns, i.bits_allocated, i.number_of_frames, {instance} AS header"
 )
 _PATIENT: Final = (  # study_patient
-    "pgp_sym_decrypt_bytea(s.phi, ($1::text[])[s.phi_key]) AS phi, (SELECT count(*)"
-    " FROM index.study o WHERE o.patient_id = s.id AND o.status <> 'deleted') AS studies"
+    "s.id, pgp_sym_decrypt_bytea(s.phi, ($1::text[])[s.phi_key]) AS phi, (SELECT"
+    " ARRAY[count(*), sum(o.series_count), sum(o.instance_count)]::bigint[] FROM index.study o"
+    " WHERE o.patient_id = s.id AND o.status <> 'deleted') AS related"
 )
 _STORED: Final = (
     "SELECT i.id, s.study_instance_uid, e.series_instance_uid, i.sop_instance_uid,"
@@ -204,9 +206,10 @@ class IndexReader:
         sql, values = builder.page(_PATIENT, [self._passphrases])
         rows = await self._search(query, sql, values)
         more = len(rows) > query.limit
-        found = [(attributes_of(row["phi"]), row["studies"]) for row in rows[: query.limit]]
+        rows = rows[: query.limit]
+        found = [PatientRow(attributes_of(row["phi"]), *row["related"]) for row in rows]
         total = await self.count(query) if more or not found else query.offset + len(found)
-        return Patients(found, more, total)
+        return Patients(found, more, total, (None, rows[-1]["id"]) if more else None)
 
     async def any(self, query: Query) -> bool:
         """Tell whether a search matches anything."""

@@ -57,6 +57,16 @@ class StudyRow:
 
 
 @dataclass(frozen=True, slots=True)
+class PatientRow:
+    """A patient, and how many studies, series and instances there are."""
+
+    attributes: Json
+    studies: int
+    series: int
+    instances: int
+
+
+@dataclass(frozen=True, slots=True)
 class SeriesRow:
     """A series."""
 
@@ -167,17 +177,19 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Patients:
-    """Some patients who match a search: attributes, and the number of studies, of each.
+    """Some patients who match a search.
 
     Attributes:
         results: at most `limit` of the query.
         more: whether there are others after these.
         total: of all matches; None when there are more than are counted.
+        last: what a `Query` may go on after.
     """
 
-    results: list[tuple[Json, int]]
+    results: list[PatientRow]
     more: bool
     total: int | None
+    last: tuple[None, int] | None = None
 
 
 class UnreadableRow(ConfigurationError):

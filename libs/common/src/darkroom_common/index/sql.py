@@ -36,7 +36,7 @@ _MOMENTS: Final = {
     "PerformedProcedureStepStartDate": "PerformedProcedureStepStartTime",
 }
 _WITH_STUDIES: Final = (  # study_patient
-    "EXISTS (SELECT FROM index.study o WHERE o.patient_id = s.id AND o.status <> 'deleted')"
+    "EXISTS (SELECT FROM index.study o WHERE o.patient_id = s.id AND o.status <> 'deleted'{})"
 )
 _IN_TAGGED: Final = "{} IN (SELECT {} FROM {} WHERE {})"
 _TAGGED: Final = "index.tagged t"
@@ -142,9 +142,8 @@ class Builder:
         query, found = self.query, []
         if query.statuses:
             found.append(f"{of}.status = ANY({statement.bind(list(query.statuses), 'text[]')})")
-        if query.sources:
-            sources = statement.bind(list(query.sources), "text[]")
-            found.append(f"{of}.calling_ae_titles && {sources}")
+        if query.sources and query.level is not Level.PATIENT:
+            found.append(_sent(statement, of, query.sources))
         found += [
             _plain_array(statement, f"{of}.modalities", one.match)
             for one in query.conditions
@@ -166,7 +165,10 @@ class Builder:
         query = self.query
         if query.is_listed:
             return "true"
-        there = _WITH_STUDIES if query.level is Level.PATIENT else "s.status <> 'deleted'"
+        there = "s.status <> 'deleted'"
+        if query.level is Level.PATIENT:
+            sent = f" AND {_sent(statement, 'o', query.sources)}" if query.sources else ""
+            there = _WITH_STUDIES.format(sent)
         plain = [there, *self._plainly(statement, "s")]
         checked: list[str] = []  # last: these decrypt
         if query.study_uid is not None:
@@ -214,6 +216,8 @@ class Builder:
         if self.query.after is None:
             return ""
         (of_day, of_row), (date, row) = columns, self.query.after
+        if self.query.level is Level.PATIENT:
+            of_day = "NULL::date"
         older = f"{of_row} < {statement.bind(row, 'bigint')}"
         if date is None:
             return f" AND {of_day} IS NULL AND {older}"
@@ -341,6 +345,10 @@ class Builder:
             f"EXISTS (SELECT FROM unnest(string_to_array({text}, E'\\\\')) AS term"
             f" WHERE {' AND '.join(parts)})"
         )
+
+
+def _sent(statement: Statement, of: str, sources: Sequence[str]) -> str:
+    return f"{of}.calling_ae_titles && {statement.bind(list(sources), 'text[]')}"
 
 
 def _alias(of: Field) -> str:

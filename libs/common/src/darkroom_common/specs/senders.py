@@ -1,4 +1,4 @@
-"""Who may open an association with this node and store, as REST and the broker carry it."""
+"""Who may open an association with this node, store and ask, as REST and the broker carry it."""
 
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Literal
@@ -40,4 +40,9 @@ class SenderSpec(ResourceSpec):
     )
     character_set_rule: Literal["undeclared", "always"] = Field(
         default="undeclared", description="always: what its objects declare is wrong"
+    )
+    query_rule: Literal["none", "own", "any"] = Field(
+        default="none",
+        description="what it is told of when it asks (C-FIND); own: studies of which it has sent"
+        " something",
     )

@@ -1,7 +1,8 @@
-"""The C-ECHO and C-STORE SCP: the front door, and what is served behind it."""
+"""The C-ECHO, C-STORE and C-FIND SCP: the front door, and what is served behind it."""
 
 import asyncio
 import socket
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -20,6 +21,8 @@ from darkroom_common.dimse.wire.association_items import (
 from darkroom_common.dimse.wire.command import CommandField
 from darkroom_common.errors import ConfigurationError
 from darkroom_common.telemetry.logs import get_logger
+from darkroom_ingest.answering.archive import Archive
+from darkroom_ingest.answering.find import finding
 from darkroom_ingest.receiving.receive import Receiver
 from darkroom_ingest.receiving.storing import storing
 from darkroom_ingest.senders.admission import Caller, Denied, Permit
@@ -36,13 +39,19 @@ class StorageScp:
     """Serves the DICOM port from one process."""
 
     def __init__(
-        self, settings: IngestSettings, receiver: Receiver, census: Census, doorkeeper: Doorkeeper
+        self,
+        settings: IngestSettings,
+        receiver: Receiver,
+        census: Census,
+        doorkeeper: Doorkeeper,
+        archive: Archive | None = None,
     ) -> None:
         self._settings = settings
         self._receiver = receiver
         self._busy = Busy()
         self._census = census
         self._doorkeeper = doorkeeper
+        self._archive = archive
         self._door: Door | None = None
 
     def start(self, *entrances: Entrance) -> None:
@@ -65,13 +74,19 @@ class StorageScp:
                 max_length=settings.max_pdu,
             ),
             services=Services(
-                storage, verification_syntaxes=(IMPLICIT_VR_LITTLE_ENDIAN, *syntaxes)
+                storage,
+                *self._answering(),
+                verification_syntaxes=(IMPLICIT_VR_LITTLE_ENDIAN, *syntaxes),
             ),
             census=self._census,
             admit=self._admit,
             busy=self._busy,
         )
         self._door.start()
+
+    def _answering(self) -> Iterator[Service]:
+        if self._archive is not None:
+            yield finding(self._settings, self._archive, self._doorkeeper)
 
     def _admit(self, request: AssociateRequest, connection: Connection) -> Rejection | Admission:
         caller = Caller(
@@ -100,6 +115,8 @@ class StorageScp:
         self._door.refuse_new()
         self._busy.wait_idle(limit * DRAIN_SHARE)
         self._door.close(_CLOSE_SECONDS)
+        if self._archive is not None:
+            self._archive.close()
 
 
 async def listen_for_dicom(

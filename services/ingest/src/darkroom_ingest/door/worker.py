@@ -25,6 +25,7 @@ from darkroom_common.telemetry.foreign import guarded_process
 from darkroom_common.telemetry.logs import configure_logs, get_logger
 from darkroom_common.telemetry.merged import snapshot
 from darkroom_common.telemetry.traces import configure_traces
+from darkroom_ingest.answering.archive import open_archive
 from darkroom_ingest.door.reports import PACKET, Counted, Drain, Failed, Reporter, Started, decode
 from darkroom_ingest.door.scp import DRAIN_SHARE, StorageScp
 from darkroom_ingest.receiving.receive import Receiver
@@ -109,7 +110,8 @@ def serve(inherited: Inherited, settings: IngestSettings) -> None:
         strict_uids=settings.strict_uids,
     )
     doorkeeper = Doorkeeper(RosterCopy(settings.spool / COPY_NAME), settings.policy)
-    scp = StorageScp(settings, receiver, Census(memory, inherited.number), doorkeeper)
+    census, archive = Census(memory, inherited.number), open_archive(settings)
+    scp = StorageScp(settings, receiver, census, doorkeeper, archive)
     stow = open_stow(socket.socket(fileno=inherited.stow_listener), settings, receiver)
     keep_journal(settings.spool, "ingest")
     scp.start(*entrances)

@@ -7,7 +7,7 @@ from enum import Enum, StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final, Literal
 
-from darkroom_common.dicom.charset import is_assumable
+from darkroom_common.dicom.charset import NOTHING_ASSUMED, Assumed, is_assumable
 from darkroom_common.specs.ae_titles import fits, is_pattern, precision
 
 _AE_TITLE: Final = re.compile(r"[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?")
@@ -24,6 +24,8 @@ _PRIVATE: Final = tuple(
     )
 )
 """RFC 1918, RFC 4193, and what stays on its link."""
+QueryRule = Literal["none", "own", "any"]
+"""Which studies a caller is told of; its own: of which it has sent something."""
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -59,6 +61,7 @@ class Sender:
     max_associations: int | None
     character_set: str | None = None
     character_set_rule: Literal["undeclared", "always"] = "undeclared"
+    query_rule: QueryRule = "none"
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense."""
@@ -158,6 +161,8 @@ class Permit:
     max_associations: int | None = None
     sop_class_rule: Literal["any", "only", "not"] = "any"
     sop_class_uids: frozenset[str] = frozenset()
+    query_rule: QueryRule = "none"
+    assumed: Assumed = NOTHING_ASSUMED
 
     def allows(self, sop_class_uid: str) -> bool:
         """Return whether objects of a SOP class may be stored."""
@@ -202,7 +207,13 @@ def _permit(caller: Caller, sender: Sender) -> Permit | Denied:
         return Denied.DISABLED
     if not _from_its_host(sender, caller):
         return Denied.HOST
-    return Permit(sender.max_associations, sender.sop_class_rule, frozenset(sender.sop_class_uids))
+    return Permit(
+        sender.max_associations,
+        sender.sop_class_rule,
+        frozenset(sender.sop_class_uids),
+        sender.query_rule,
+        Assumed(sender.character_set or "", sender.character_set_rule == "always"),
+    )
 
 
 def _answered_to(policy: Policy, roster: Roster) -> Iterator[str]:

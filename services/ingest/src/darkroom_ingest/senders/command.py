@@ -112,6 +112,11 @@ def _describe(parser: argparse.ArgumentParser) -> None:
         choices=("undeclared", "always"),
         help="always: what its objects declare is wrong",
     )
+    parser.add_argument(
+        "--query",
+        choices=("none", "own", "any"),
+        help="what it is told of when it asks; own: studies of which it has sent something",
+    )
     parser.add_argument("--description", help="for people; name no patient")
     state = parser.add_mutually_exclusive_group()
     state.add_argument("--enable", dest="enabled", action="store_true", default=None)
@@ -187,6 +192,7 @@ def _rules(sender: Sender) -> str:
                 [f"text in {sender.character_set}, {sender.character_set_rule}"]
                 * bool(sender.character_set)
             ),
+            *([f"may ask for {sender.query_rule}"] * (sender.query_rule != "none")),
         ]
     )
 
@@ -261,6 +267,8 @@ def _changed(given: argparse.Namespace, sender: Sender) -> Sender:
         changes["character_set"] = given.character_set
     if given.character_set_rule:
         changes["character_set_rule"] = given.character_set_rule
+    if given.query:
+        changes["query_rule"] = given.query
     return replace(sender, **changes)
 
 

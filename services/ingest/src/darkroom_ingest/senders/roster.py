@@ -165,7 +165,7 @@ class Doorkeeper:
 
 
 class Standing:
-    """What the caller of an open association may store; it follows changes of the list."""
+    """What the caller of an open association may do; it follows changes of the list."""
 
     def __init__(self, doorkeeper: Doorkeeper, caller: Caller) -> None:
         self._doorkeeper = doorkeeper
@@ -175,9 +175,17 @@ class Standing:
 
     def may(self, command_field: int, sop_class_uid: str) -> bool:
         """Return whether a request is allowed now: for C-STORE, the SOP class has to be."""
-        if command_field != CommandField.C_STORE:
+        if command_field == CommandField.C_ECHO:
             return True
+        permit = self.permit
+        if command_field == CommandField.C_FIND:
+            return permit is not None and permit.query_rule != "none"
+        return permit is not None and permit.allows(sop_class_uid)
+
+    @property
+    def permit(self) -> Permit | None:
+        """What is allowed now; None: nothing any more."""
         if self._doorkeeper.roster is not self._roster:
             self._roster = self._doorkeeper.roster
             self._verdict = self._doorkeeper.decide(self._caller)
-        return isinstance(self._verdict, Permit) and self._verdict.allows(sop_class_uid)
+        return self._verdict if isinstance(self._verdict, Permit) else None

@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from darkroom_common.dicom.charset import CharacterSet, character_set
 from darkroom_common.dicom.heads import ITEM_GROUP, LONG_VRS, UNDEFINED
+from darkroom_common.dicom.text_elements import CODED
 from darkroom_common.errors import PermanentError
 
 DEPTH: Final = 64
@@ -85,6 +87,21 @@ class Encoded:
         return [piece for piece in self.pieces if isinstance(piece, Bulk)]
 
 
+def encode_answer(data_set: Mapping[str, Any], text: CharacterSet, *, implicit: bool) -> bytes:
+    """Return a DICOM JSON object without bulk data as an identifier that is sent.
+
+    Args:
+        data_set: what it declares in (0008,0005) is what `text` is.
+        text: has all characters of it.
+        implicit: in Implicit VR Little Endian, not Explicit.
+
+    Raises:
+        Unsayable: it is none.
+    """
+    pieces = _Encoder(data_set, text, implicit=implicit).elements(data_set, 0)
+    return b"".join(piece for piece in pieces if isinstance(piece, bytes))
+
+
 def encode_json(data_set: Any) -> Encoded:
     """Return a DICOM JSON object as bytes.
 
@@ -116,8 +133,16 @@ def _joined(pieces: Iterator[Piece]) -> list[Piece]:
 
 
 class _Encoder:
-    def __init__(self, data_set: Mapping[str, Any]) -> None:
-        self._unicode = not _is_ascii(data_set)
+    def __init__(
+        self,
+        data_set: Mapping[str, Any],
+        text: CharacterSet | None = None,
+        *,
+        implicit: bool = False,
+    ) -> None:
+        self._unicode = text is None and not _is_ascii(data_set)
+        self._text = text or character_set(_UTF_8)
+        self._implicit = implicit
 
     def elements(self, data_set: Mapping[str, Any], depth: int) -> Iterator[Piece]:
         if depth > DEPTH:
@@ -151,10 +176,17 @@ class _Encoder:
         if vr == "SQ":
             yield from self._sequence(tag, element, depth)
             return
-        yield _whole(tag, vr, self._value(vr, element))
+        value = self._value(vr, element)
+        value += b"\x00" * (len(value) % 2)
+        yield self._head(tag, vr, len(value)) + value
+
+    def _head(self, tag: int, vr: str, length: int) -> bytes:
+        if self._implicit:
+            return struct.pack("<HHL", tag >> 16, tag & 0xFFFF, length)
+        return head_of(tag, vr, length)
 
     def _sequence(self, tag: int, element: Mapping[str, Any], depth: int) -> Iterator[Piece]:
-        yield head_of(tag, "SQ", UNDEFINED)
+        yield self._head(tag, "SQ", UNDEFINED)
         for item in _list(element):
             if item is not None and not isinstance(item, dict):
                 raise Unsayable("bad-item")
@@ -176,7 +208,10 @@ class _Encoder:
         if vr in _ONE and len(values) > 1:
             raise Unsayable("bad-value")
         text = "\\".join("" if one is None else _text(vr, one) for one in values)
-        raw = text.encode("utf-8", "strict")
+        try:
+            raw = self._text.encode(text, vr) if vr in CODED else text.encode()
+        except UnicodeEncodeError as error:
+            raise Unsayable("bad-value") from error
         return raw + (b"\x00" if vr == "UI" else b" ") * (len(raw) % 2)
 
 
@@ -194,12 +229,6 @@ def head_of(tag: int, vr: str, length: int) -> bytes:
     if code not in LONG_VRS:
         code = b"UN"
     return struct.pack("<HH2sHL", tag >> 16, tag & 0xFFFF, code, 0, length)
-
-
-def _whole(tag: int, vr: str, value: bytes) -> bytes:
-    if len(value) % 2:
-        value += b"\x00"
-    return head_of(tag, vr, len(value)) + value
 
 
 def _list(element: Mapping[str, Any]) -> list[Any]:

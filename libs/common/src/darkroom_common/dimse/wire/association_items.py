@@ -1,7 +1,7 @@
 """A-ASSOCIATE-RQ, -AC and -RJ with their items, without I/O (PS3.8 section 9.3, PS3.7 annex D).
 
 Nothing that comes is believed: lengths and counts are bounded. Items that are not known, or that
-ask for nothing here (user identity, extended negotiation), are passed over, as both standards want;
+ask for nothing here (user identity), are passed over, as both standards want;
 so are proposals of roles and of operations at a time that cannot be read. What is wrong with one
 context is its own: it is refused, and the others are not.
 """
@@ -44,6 +44,7 @@ _IMPLEMENTATION_CLASS: Final = 0x52
 _ASYNCHRONOUS_WINDOW: Final = 0x53
 _ROLE: Final = 0x54
 _IMPLEMENTATION_VERSION: Final = 0x55
+_EXTENDED: Final = 0x56
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,7 @@ class AssociateRequest:
         roles: proposed, by SOP class.
         window: operations (invoked, performed) at a time that it would like; None: it asks nothing.
         titles: both AE titles and 32 reserved bytes, to be sent back as they came.
+        extended: what is wanted of a SOP class beyond its usual service, by its UID.
     """
 
     called_ae_title: str
@@ -115,6 +117,7 @@ class AssociateRequest:
     roles: Mapping[str, Role] = field(default_factory=dict)
     window: tuple[int, int] | None = None
     titles: bytes = bytes(64)
+    extended: Mapping[str, bytes] = field(default_factory=dict)
     version: int = 1
     application_context: str = APPLICATION_CONTEXT
 
@@ -127,11 +130,13 @@ class AssociateAccept:
         results: (result, transfer syntax) by context id.
         max_length: of the P-DATA-TF that the acceptor takes; 0 means any.
         roles: as the acceptor grants them.
+        extended: what is agreed on of a SOP class beyond its usual service, by its UID.
     """
 
     results: Mapping[int, tuple[int, str]]
     max_length: int = 0
     roles: Mapping[str, Role] = field(default_factory=dict)
+    extended: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass
@@ -186,6 +191,7 @@ def decode_associate_request(body: bytes) -> AssociateRequest:
         roles=user.roles,
         window=user.window,
         titles=body[4:_FIXED],
+        extended=user.extended,
         version=_SHORT.unpack_from(body)[0],
         application_context=application_context,
     )
@@ -211,6 +217,7 @@ class _User:
         self.max_length = 0
         self.roles: dict[str, Role] = {}
         self.window: tuple[int, int] | None = None
+        self.extended: dict[str, bytes] = {}
 
     def read(self, items: _Items, value: bytes) -> None:
         for kind, inner in items.of(value):
@@ -221,6 +228,9 @@ class _User:
                 self.window = invoked, performed
             elif kind == _ROLE:
                 self._read_role(inner)
+            elif kind == _EXTENDED and len(inner) >= _SHORT.size:
+                end = _SHORT.size + _SHORT.unpack_from(inner)[0]
+                self.extended[_uid(inner[_SHORT.size : end])] = inner[end:]
 
     def _read_role(self, value: bytes) -> None:
         size = _SHORT.unpack_from(value)[0] if len(value) >= _SHORT.size else 0
@@ -244,7 +254,7 @@ def decode_associate_accept(body: bytes) -> AssociateAccept:
             results[value[0]] = value[2], _uid(inner.get(_TRANSFER_SYNTAX, b""))
         elif kind == _USER_INFORMATION:
             user.read(items, value)
-    return AssociateAccept(results, user.max_length, user.roles)
+    return AssociateAccept(results, user.max_length, user.roles, user.extended)
 
 
 def decode_rejection(body: bytes) -> Rejection:
@@ -287,7 +297,10 @@ def encode_associate_accept(request: AssociateRequest, accept: AssociateAccept) 
         for number, (result, syntax) in accept.results.items()
     ]
     window = _WINDOW.pack(1, 1) if request.window is not None else b""
-    user = _user_information(accept.max_length, accept.roles, window)
+    user = _user_information(accept.max_length, accept.roles, window) + b"".join(
+        _item(_EXTENDED, _SHORT.pack(len(uid)) + uid.encode() + agreed)
+        for uid, agreed in accept.extended.items()
+    )
     return _encode(PduKind.ASSOCIATE_AC, request.titles, answered, user)
 
 

@@ -22,6 +22,16 @@ STOW_OBJECTS: Final = _of.counter(
 )
 STOW_BYTES: Final = _of.counter("darkroom_stow_bytes_total", "Bytes of bodies of STOW.")
 STOW_UPLOADS: Final = _of.gauge("darkroom_stow_uploads_open", "Bodies of STOW on their way in.")
+QUERIES: Final = _of.counter(
+    "darkroom_queries_total",
+    "C-FINDs that were answered to the end, or refused.",
+    one_of("level", "patient", "study", "series", "image", "none"),
+    bounded("status", "of the last answer, in hexadecimal digits"),
+)
+QUERY_ANSWERS: Final = _of.counter("darkroom_query_answers_total", "Matches told to C-FINDs.")
+QUERY_SECONDS: Final = _of.histogram(
+    "darkroom_query_first_seconds", "From a C-FIND to its first match."
+)
 STORE_SECONDS: Final = _of.histogram(
     "darkroom_store_seconds", "From the data set's last byte to the answer."
 )

@@ -76,7 +76,7 @@ async def _found(request: Request, asked: Search) -> tuple[list[Json], bool, int
     async with parts.searches.of(principal_of(request.scope).user_id):
         if query.level is Level.PATIENT:
             patients = await parts.reader.patients(query)
-            shown = [patient_json(query, *one) for one in patients.results]
+            shown = [patient_json(query, one) for one in patients.results]
             return shown, patients.more, patients.total
         page = await parts.reader.search(query)
     base = dicomweb_url(request)

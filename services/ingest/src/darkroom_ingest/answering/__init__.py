@@ -1,0 +1,1 @@
+"""What other nodes ask: queries of what is stored."""

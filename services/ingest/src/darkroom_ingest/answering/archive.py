@@ -1,0 +1,123 @@
+"""The index, as the threads of a serving process ask it.
+
+Associations have threads, the index is read by coroutines: one thread runs these for all.
+"""
+
+import asyncio
+import datetime as dt
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import replace
+from typing import Final
+
+from darkroom_common.clock import monotonic
+from darkroom_common.index.answer import patient_json, results_json
+from darkroom_common.index.fields import Level
+from darkroom_common.index.query import Query
+from darkroom_common.index.reader import IndexReader, SearchTooLong
+from darkroom_common.index.rows import Json
+from darkroom_common.postgres.phi import BlindIndex, PhiKeys, decode_key
+from darkroom_common.postgres.pool import Database
+from darkroom_ingest.settings import IngestSettings
+
+FIRST: Final = 50
+"""Results of the first page, which is to be there soon."""
+NEXT: Final = 500
+"""Of each that follows; it is read while the one before is sent."""
+FARTHEST: Final = 200_000
+"""Series or instances that are passed over: pages of these do not go on after a row."""
+_CONNECTIONS: Final = 4
+_CLOSE_SECONDS: Final = 5.0
+_Page = tuple[list[Json], Query | None]
+
+
+class Archive:
+    """Answers queries page by page, in whatever thread asks.
+
+    Args:
+        url: of the database.
+        keys: of encrypted columns.
+        blind: of what is searched by.
+    """
+
+    def __init__(self, url: str, keys: PhiKeys, blind: BlindIndex) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._database = Database(url, service="ingest-answering", size=_CONNECTIONS)
+        self._reader = IndexReader(self._database, keys=keys, blind=blind)
+        self._thread = threading.Thread(target=self._loop.run_forever, name="index", daemon=True)
+        self._thread.start()
+
+    def pages(self, query: Query, *, seconds: float) -> Iterator[list[Json]]:
+        """Yield the results of a query, some at a time, none of which is kept.
+
+        Args:
+            query: its limit is ours to set.
+            seconds: for all of it.
+
+        Raises:
+            SearchTooLong: it takes longer, or has too many results to go through.
+            DependencyUnavailable: the database is away.
+            UnreadableRow: a row cannot be decrypted.
+        """
+        deadline = monotonic() + seconds
+        coming = self._begin(replace(query, limit=FIRST))
+        try:
+            while True:
+                try:
+                    results, then = coming.result(max(0.0, deadline - monotonic()))
+                except TimeoutError as error:
+                    raise SearchTooLong(f"more than {seconds:g} s") from error
+                if then is None:
+                    yield results
+                    return
+                coming = self._begin(then)
+                yield results
+                if monotonic() > deadline:
+                    raise SearchTooLong(f"more than {seconds:g} s")
+        finally:
+            coming.cancel()
+
+    def close(self) -> None:
+        """Give the connections back."""
+        ending = asyncio.run_coroutine_threadsafe(self._database.close(), self._loop)
+        with suppress(TimeoutError):
+            ending.result(_CLOSE_SECONDS)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(_CLOSE_SECONDS)
+        if not self._thread.is_alive():
+            self._loop.close()
+
+    def _begin(self, query: Query) -> Future[_Page]:
+        return asyncio.run_coroutine_threadsafe(self._page(query), self._loop)
+
+    async def _page(self, query: Query) -> _Page:
+        """Return some results and what asks for those after them."""
+        if query.level is Level.PATIENT:
+            patients = await self._reader.patients(query)
+            shown = [patient_json(query, one) for one in patients.results]
+            return shown, self._after(query, patients.last) if patients.more else None
+        page = await self._reader.search(query)
+        shown = list(results_json(query, page.results))
+        if not page.more:
+            return shown, None
+        if query.level is Level.STUDY:
+            return shown, self._after(query, page.last)
+        offset = query.offset + len(shown)
+        if offset > FARTHEST:
+            raise SearchTooLong(f"more than {FARTHEST} results of this level")
+        return shown, replace(query, offset=offset, limit=NEXT)
+
+    @staticmethod
+    def _after(query: Query, last: tuple[dt.date | None, int] | None) -> Query:
+        return replace(query, after=last, limit=NEXT)
+
+
+def open_archive(settings: IngestSettings) -> Archive | None:
+    """Return what answers queries; None without the keys of the index."""
+    if settings.phi_keys is None or settings.blind_index_key is None:
+        return None
+    key = decode_key(settings.blind_index_key.get_secret_value(), setting="BLIND_INDEX_KEY")
+    keys = PhiKeys.parse(settings.phi_keys.get_secret_value())
+    return Archive(settings.postgres_url.get_secret_value(), keys, BlindIndex(key))
