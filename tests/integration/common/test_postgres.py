@@ -171,7 +171,9 @@ async def test_the_outbox_publishes_what_was_committed_and_nothing_else(prepared
             async with database.transaction() as db:
                 await outbox.put(db, LicenceChecked(state="valid"))
                 raise RuntimeError("rolled back")
+        assert not outbox._wake.is_set()
         await put(database, outbox, *messages)
+        assert outbox._wake.is_set()
         assert await outbox.drain(database, recorder) == 3
         assert await outbox.drain(database, recorder) == 0
     assert recorder.got == messages
