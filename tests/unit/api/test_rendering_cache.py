@@ -58,30 +58,39 @@ def test_many_keys_of_one_place_push_out_the_oldest_alone(cache: Cache) -> None:
     assert all(cache.get(b"%d" % number) == b"%d" % number for number in kept)
 
 
+def of(number: int) -> bytes:
+    return b"%d" % number * (2000 + number)
+
+
 def test_what_one_process_keeps_all_have_also_when_one_is_killed_while_it_writes() -> None:
     memory = memory_of(LIMIT)
     mine = Cache("rendered", LIMIT, memory)
+    told, tell = os.pipe()
     child = os.fork()
     if not child:
         theirs = Cache("rendered", LIMIT, memory)
         theirs.put(b"theirs", b"t" * 500)
-        number = 0
+        os.write(tell, b"!")
+        os.kill(os.getpid(), signal.SIGSTOP)
         while True:  # until it is killed, somewhere in the middle
-            theirs.put(b"%d" % number, b"%d" % (number % 10) * (number % 977))
-            number += 1
+            for number in range(99):  # more than there is room for
+                theirs.put(b"%d" % number, of(number))
     try:
-        while mine.get(b"theirs") is None and mine.get(b"500") is None:
-            pass
-        wrong = [
-            number
-            for number in range(5000)
-            if (found := mine.get(b"%d" % number)) is not None
-            and found != b"%d" % (number % 10) * (number % 977)
-        ]
-        assert wrong == []
+        assert os.read(told, 1) == b"!"
+        assert mine.get(b"theirs") == b"t" * 500
+        os.waitpid(child, os.WUNTRACED)
+        os.kill(child, signal.SIGCONT)
+        hits = 0
+        while hits < 200:
+            for number in range(99):
+                found = mine.get(b"%d" % number)
+                assert found in (None, of(number))
+                hits += found is not None
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+        os.close(told)
+        os.close(tell)
     mine.put(b"after", b"a")  # its lock went with it
     assert mine.get(b"after") == b"a"
     mine.close()
