@@ -2,8 +2,10 @@
 
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from functools import cache
 
+import kubernetes_validate.utils
 import pytest
 
 from darkroom_common.amqp.rabbitmq import RabbitBroker
@@ -27,6 +29,18 @@ def helm() -> str:
 @pytest.fixture(scope="session", params=CASES)
 def manifests(request: pytest.FixtureRequest, helm: str) -> list[Manifest]:
     return render(helm, *CASES[request.param])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def schemas_read_once() -> Iterator[None]:
+    """Keep what kubernetes-validate otherwise parses again for every manifest."""
+    with pytest.MonkeyPatch.context() as patching:
+        patching.setattr(
+            kubernetes_validate.utils,
+            "schema_contents",
+            cache(kubernetes_validate.utils.schema_contents),
+        )
+        yield
 
 
 @pytest.fixture(params=["memory", "rabbitmq"])

@@ -24,8 +24,10 @@ EVERYTHING: Final = (
 )
 CASES: Final[dict[str, tuple[str, ...]]] = {
     "default": (),
-    "small-clinic": (f"--values={CHART}/values-small-clinic.yaml",),
-    "hospital": (f"--values={CHART}/values-hospital.yaml",),
+    **{
+        path.stem.removeprefix("values-"): (f"--values={path}",)
+        for path in sorted(CHART.glob("values-*.yaml"))
+    },
     "everything": (EVERYTHING,),
     "upgrade": (f"--values={CHART}/values-hospital.yaml", "--is-upgrade"),
 }

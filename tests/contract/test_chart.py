@@ -1,6 +1,7 @@
 """The chart, rendered with each values file. `make setup` installs helm."""
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -33,11 +34,19 @@ from tests.support.deployed import (
 
 POSTGRES_CA: Final = "/run/secrets/darkroom/postgres-ca.crt"
 AMQP_CA: Final = "/run/secrets/darkroom/amqp-ca.crt"
+KUBERNETES: Final = tuple(f"1.{minor}" for minor in range(28, 35))
 CUSTOM: Final = {
     ("rabbitmq.com/v1beta1", "Policy"),
     ("monitoring.coreos.com/v1", "ServiceMonitor"),
     ("monitoring.coreos.com/v1", "PrometheusRule"),
 }
+
+
+@cache
+def validate_once(manifest: str) -> None:
+    """Check against each version; most manifests are the same with all values."""
+    for version in KUBERNETES:
+        kubernetes_validate.validate(json.loads(manifest), version, strict=True)
 
 
 @pytest.mark.req("DEP-05")
@@ -46,9 +55,7 @@ def test_every_manifest_is_valid(manifests: list[Manifest]) -> None:
     assert len(set(names)) == len(names)
     for manifest in manifests:
         if (manifest["apiVersion"], manifest["kind"]) not in CUSTOM:
-            kubernetes_validate.validate(
-                manifest, kubernetes_validate.latest_version(), strict=True
-            )
+            validate_once(json.dumps(manifest))
 
 
 def test_every_container_is_locked_down(manifests: list[Manifest]) -> None:
@@ -221,6 +228,24 @@ def test_migrations_run_before_an_installation_and_around_an_upgrade(helm: str) 
     assert len(upgrade) == 2 * len(WITH_SCHEMA)
     assert jobs("--set=migration.before=pre")["migrate-api"][1] == ["migrate", "pre"]
     assert "bootstrap" in jobs("--set=bootstrap.existingSecret=b")
+
+
+def test_there_are_values_for_every_place() -> None:
+    places = {"development", "testing", "staging", "small-clinic", "hospital"}
+    assert places <= set(CASES)
+
+
+def test_nothing_leaves_staging_or_tests_by_mistake(helm: str) -> None:
+    """No destination or printer outside of the cluster, and no sender of the world."""
+    for place in ("testing", "staging"):
+        manifests = render(helm, *CASES[place])
+        for policy in of_kind(manifests, "NetworkPolicy"):
+            name, spec = policy["metadata"]["name"], policy["spec"]
+            peers = [peer for rule in spec.get("ingress", []) for peer in rule["from"]]
+            if name.endswith("-destinations"):
+                peers += [peer for rule in spec.get("egress", []) for peer in rule["to"]]
+            networks = {peer["ipBlock"]["cidr"] for peer in peers if "ipBlock" in peer}
+            assert not networks & {"0.0.0.0/0", "::/0"}, (place, name)
 
 
 @pytest.mark.req("DEP-05")
