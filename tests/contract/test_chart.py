@@ -80,6 +80,15 @@ def test_every_container_is_locked_down(manifests: list[Manifest]) -> None:
             assert {"name": "tmp", "mountPath": "/tmp"} in container["volumeMounts"]
 
 
+def test_a_cluster_may_say_as_whom_pods_run(helm: str) -> None:
+    for name, pod in pods(render(helm, "--set=arbitraryUser=true", EVERYTHING)):
+        assert pod["spec"]["securityContext"] == {
+            "runAsNonRoot": True,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        }, name
+
+
 def test_services_are_probed_and_have_time_to_drain(manifests: list[Manifest]) -> None:
     workloads = of_kind(manifests, "Deployment", "StatefulSet")
     assert {component(manifest) for manifest in workloads} == set(SERVICES)

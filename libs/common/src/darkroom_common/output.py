@@ -1,6 +1,19 @@
-"""What a command writes: its output, and beside it why it could not do its work."""
+"""A command: who runs it, its output, and beside that why it could not do its work."""
 
+import getpass
+import os
 import sys
+
+
+def operator() -> str:
+    """Return the name of the user who runs the command, or `uid <number>` where it has none.
+
+    In a container it has none as a rule; on OpenShift its number is any.
+    """
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
 
 
 def say(text: str) -> None:

@@ -4,7 +4,6 @@ Exit code 0: done; 1: verification has found something; 2: it could not be done.
 """
 
 import argparse
-import getpass
 import json
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -24,7 +23,7 @@ from darkroom_api.audit.verification import Place, Verification
 from darkroom_api.settings import ApiSettings
 from darkroom_common.clock import SYSTEM_CLOCK
 from darkroom_common.errors import DarkroomError
-from darkroom_common.output import say
+from darkroom_common.output import operator, say
 from darkroom_common.postgres.migrate import require_compatible
 from darkroom_common.postgres.phi import PhiKeys
 from darkroom_common.postgres.pool import Database, open_database
@@ -157,7 +156,7 @@ def _read(action: Action, details: dict[str, Any], outcome: Outcome = "success")
     return Entry(
         action,
         "audit",
-        username=getpass.getuser(),
+        username=operator(),
         user_agent="darkroom audit",
         privileged=True,
         outcome=outcome,

@@ -5,7 +5,6 @@ could not be done, and the text says why.
 """
 
 import argparse
-import getpass
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from darkroom_api.dead_letters.letters import State
 from darkroom_api.settings import ApiSettings
 from darkroom_common.clock import SYSTEM_CLOCK
 from darkroom_common.errors import DarkroomError
-from darkroom_common.output import say
+from darkroom_common.output import operator, say
 from darkroom_common.postgres.listing import Window, page
 from darkroom_common.postgres.migrate import require_compatible
 from darkroom_common.postgres.phi import PhiKeys
@@ -150,7 +149,7 @@ class LettersDesk:
 
 
 def _user() -> str:
-    return f"{getpass.getuser()} (command)"[:64]
+    return f"{operator()} (command)"[:64]
 
 
 def _escaped(text: str) -> str:

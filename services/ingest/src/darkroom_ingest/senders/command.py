@@ -4,16 +4,14 @@ Exit code 0: done; 2: it could not be done, and nothing was changed.
 """
 
 import argparse
-import getpass
 import json
-import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, replace
 from ipaddress import ip_network
 from typing import Any, Final
 
 from darkroom_common.errors import ConfigurationError
-from darkroom_common.output import say
+from darkroom_common.output import operator, say
 from darkroom_common.postgres.migrate import require_compatible
 from darkroom_common.postgres.pool import Database, open_database
 from darkroom_ingest.senders.admission import CalledTitle, HostRule, Roster, Sender
@@ -135,17 +133,10 @@ async def ae(settings: IngestSettings, arguments: Sequence[str]) -> int:
     async with open_database(url, service="ingest-ae", size=1) as database:
         await require_compatible(database, schema=SCHEMA, package="darkroom_ingest")
         try:
-            await work(database, given, getattr(given, "by", None) or _user())
+            await work(database, given, getattr(given, "by", None) or operator())
         except ValueError as error:
             raise Wrong(str(error)) from error
     return 0
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user has no name
-        return f"uid {os.getuid()}"
 
 
 async def _roster(database: Database) -> Roster:

@@ -6,7 +6,6 @@ A decision is a job of the running metadata: whoever interrupts the command leav
 
 import argparse
 import asyncio
-import getpass
 import json
 import shutil
 from collections.abc import Awaitable, Callable, Sequence
@@ -32,7 +31,7 @@ from darkroom_common.messages.base import new_message_id
 from darkroom_common.messages.commands import ResolveConflict
 from darkroom_common.messages.events import ConflictKind, ConflictState
 from darkroom_common.objects.store import ObjectStore, open_store
-from darkroom_common.output import say
+from darkroom_common.output import operator, say
 from darkroom_common.postgres.listing import Order, Window, page
 from darkroom_common.postgres.migrate import require_compatible
 from darkroom_common.postgres.outbox import Outbox
@@ -161,7 +160,7 @@ class Desk:
             job_id=new_message_id(),
             conflict_id=str(given.id),
             action=given.action,
-            requested_by=f"cli:{getpass.getuser()}"[:64],
+            requested_by=f"cli:{operator()}"[:64],
             sealed=Seal(self._keys).seal(decision.model_dump(), purpose=PURPOSE),
         )
         async with self.database.transaction() as db:
