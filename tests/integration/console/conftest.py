@@ -15,7 +15,8 @@ from tests.integration.api.conftest import Api
 from tests.support.builders import a_data_set, new_uid
 
 ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage", "--use-angle=swiftshader"]
-HOSTILE = "<img src=x onerror=alert(1)>^\u202egpj.exe&quot;'"
+HOSTILE = "<script>alert(1)</script>^\u202egpj.exe&quot;'"
+MARKUP = "<img src=x onerror=alert(1)>"
 expect.set_options(timeout=20_000)  # two cores have more to do
 SIZE: ViewportSize = {"width": 1280, "height": 720}
 
@@ -93,12 +94,23 @@ async def a_house(api: Api) -> list[str]:
                     PatientID=f"P{1000 + number}",
                     PatientBirthDate="19710412",
                     AccessionNumber=f"A{2000 + number}",
-                    StudyDescription="CT thorax" if number % 2 else "MR knee left",
-                    SeriesDescription="axial 1 mm",
+                    StudyDescription=MARKUP
+                    if not number
+                    else "CT thorax"
+                    if number % 2
+                    else "MR knee left",
+                    SeriesDescription="axial 1 mm" if number else MARKUP,
                     Modality="CT" if number % 2 else "MR",
                     StudyDate=f"202611{1 + number % 27:02}",
                     StudyTime="093000",
                     InstanceNumber=image + 1,
+                    Rows=64,
+                    Columns=64,
+                    PixelData=bytes(
+                        max(0, 255 - 6 * abs(32 - x) - (4 + 2 * image) * abs(32 - y))
+                        for y in range(64)
+                        for x in range(64)
+                    ),
                 )
                 for image in range(3)
             )

@@ -56,6 +56,7 @@ async def test_a_day_at_the_worklist(services: Services) -> None:
             assert await serious(page) == []
             await page.screenshot(path=PICTURES / "account.png")
             await walk.open("/nowhere-at-all")
+            await expect(page.get_by_role("heading", level=1)).to_have_text("There is nothing here")
         async with walking(browser, api, "dark") as walk:
             await walk.sign_in("viewer")
             await expect(walk.page.get_by_text("26 in all")).to_be_visible()

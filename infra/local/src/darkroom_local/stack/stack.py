@@ -312,6 +312,7 @@ class Stack:
                 if settings.commitment_port
                 else []
             ),
+            f"  console   {http}/sign-in",
             f"  REST      {http}/api/v1",
             *(
                 [f"            without TLS on {settings.http_host}: read along the way"]

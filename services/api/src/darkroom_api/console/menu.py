@@ -21,5 +21,10 @@ class Entry:
     group: str = ""
 
 
-MENU: Final = (Entry("/worklist", "Worklist", "list"),)
+MENU: Final = (
+    Entry("/worklist", "Worklist", "list"),
+    Entry("/where", "Where is my study?", "clock"),
+    Entry("/upload", "Upload", "upload"),
+    Entry("/film/queue", "Films", "film"),
+)
 """In the order in which they are shown."""

@@ -109,7 +109,7 @@ class Page:
 
     def render(self, template: str, status: int = 200, /, **data: Any) -> Response:
         """Return a page, or a part of one, made by a template."""
-        text = TEMPLATES.get_template(template).render(**self._common(), **data)
+        text = TEMPLATES.get_template(template).render({**self._common(), **data})
         return HTMLResponse(text, status, headers={"content-security-policy": POLICY})
 
     def done(self, sentence: str, *, changed: str = "changed") -> Response:
@@ -141,7 +141,7 @@ class Page:
             "page": self,
             "environment": settings.environment,
             "theme": theme if theme in _THEMES else "",
-            "path": self.request.url.path,
+            "here": self.request.url.path,
             "menu": [one for one in MENU if self.may_open(one.path)],
             "may": self.may,
             "may_open": self.may_open,

@@ -22,5 +22,17 @@ SCREENS: Final[dict[tuple[str, str], Access]] = {
     ("POST", "/worklist/status"): _P.BULK_UPDATE,
     ("POST", "/worklist/assign"): _P.BULK_ASSIGN,
     ("POST", "/worklist/export"): _P.EXPORTS_CREATE,
+    ("GET", _STUDY): _P.STUDIES_READ,
+    ("GET", f"{_STUDY}/series/{{series}}"): _P.STUDIES_READ,
+    ("GET", f"{_STUDY}/series/{{series}}/instances/{{instance}}"): _P.STUDIES_READ,
+    ("POST", f"{_STUDY}/edit"): _P.STUDIES_WRITE,
+    ("POST", f"{_STUDY}/delete"): _P.STUDIES_DELETE,
+    ("GET", "/where"): _P.STUDIES_READ,
+    ("GET", "/where/{study}"): _P.STUDIES_READ,
+    ("POST", "/where/transmit/{job}/retry"): _P.TRANSMIT_SEND,
+    ("GET", "/film"): _P.PRINT_SEND,
+    ("GET", "/film/queue"): _P.PRINT_READ,
+    ("POST", "/film/jobs/{job}/{act}"): _P.PRINT_SEND,
+    ("GET", "/upload"): _P.STUDIES_WRITE,
 }
 """Pages and what their buttons do."""

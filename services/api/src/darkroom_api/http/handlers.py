@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
+from darkroom_api.console.page import Page
 from darkroom_api.edge.edge import SECURITY
 from darkroom_api.http.body import UnfitBody
 from darkroom_api.http.errors import (
@@ -58,6 +59,8 @@ _NOT_MIGRATED: Final = (
     asyncpg.InvalidSchemaNameError,
     asyncpg.InsufficientPrivilegeError,
 )
+_OF_PROGRAMS: Final = ("/api/", "/dicom-web")
+"""Where nobody but programs asks for what there is not."""
 _DEPTH_SHOWN: Final = 8
 _BY_STATUS: Final = {
     400: Code.INVALID_REQUEST,
@@ -174,7 +177,11 @@ async def _http(request: Request, error: Exception) -> Response:
         headers["Allow"] = ", ".join(_methods(request))
         if request.method == "OPTIONS":
             return Response(status_code=204, headers={"Allow": headers["Allow"]})
-    return answer(request, ApiError(error.status_code, code, _TEXT[code], headers=headers))
+    fault = ApiError(error.status_code, code, _TEXT[code], headers=headers)
+    asks_for_page = "text/html" in request.headers.get("accept", "")
+    if code is Code.NOT_FOUND and asks_for_page and not request.url.path.startswith(_OF_PROGRAMS):
+        return Page(request).refused(fault)
+    return answer(request, fault)
 
 
 def _methods(request: Request) -> list[str]:

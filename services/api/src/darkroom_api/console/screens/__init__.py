@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from darkroom_api.console.screens import account, viewer, worklist
+from darkroom_api.console.screens import account, film, study, upload, viewer, where, worklist
 
-SCREENS: Final = (account, worklist, viewer)
+SCREENS: Final = (account, worklist, study, where, film, upload, viewer)
 """Modules whose `add` adds their routes."""

@@ -105,6 +105,7 @@
   });
 
   // The keyboard.
+  let current = '';
   document.addEventListener('keydown', (event) => {
     const typing = event.target.matches('input:not([type=checkbox]), textarea, select');
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]')) return;
@@ -118,6 +119,7 @@
       event.preventDefault();
       const next = rows[Math.max(0, Math.min(rows.length - 1, now + step))];
       rows.forEach((one) => one.classList.toggle('current', one === next));
+      current = next.dataset.href;
       next.querySelector('a').focus();
       next.scrollIntoView({block: 'nearest'});
     } else if (event.key === 'x' && !typing && now >= 0) {
@@ -161,6 +163,11 @@
     localise(root);
     all('[data-select]', root).forEach((one) => { if (kept.has(one.value)) one.checked = true; });
     selection();
+    // What was asked for again stands where it stood, and the row of the keyboard with it.
+    const again = all('tr[data-href]', root).find((one) => one.dataset.href === current);
+    if (!again) return;
+    again.classList.add('current');
+    if (document.activeElement === document.body) again.querySelector('a').focus({preventScroll: true});
   };
   document.addEventListener('DOMContentLoaded', () => {
     ready(document);

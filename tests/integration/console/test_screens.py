@@ -1,0 +1,135 @@
+"""Every screen by every role: nothing breaks, nothing is offered in vain, names stay text."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from playwright.async_api import ViewportSize, expect
+
+from darkroom_api.accounts.permissions import ROLES, allows
+from darkroom_api.console.paths import SCREENS
+from tests.integration.api.conftest import running_api
+from tests.integration.console.conftest import Walk, a_browser, a_house, serious, walking
+from tests.support.services import Services
+
+PICTURES = Path(os.environ.get("CONSOLE_PICTURES", tempfile.gettempdir()))
+SIZES: dict[str, ViewportSize] = {
+    "": {"width": 1280, "height": 720},
+    "-wide": {"width": 1920, "height": 1080},
+    "-tablet": {"width": 820, "height": 1180},
+}
+PRINTER = {"name": "laser-1", "host": "127.0.0.1", "port": 1, "ae_title": "LASER", "echo": False}
+PACS = {"name": "main-pacs", "host": "127.0.0.1", "port": 1, "ae_title": "PACS", "echo": False}
+PEOPLE = ("medical_admin", "radiologist", "technician", "viewer")
+
+
+async def test_every_screen_by_every_role(services: Services) -> None:
+    async with running_api(services) as api, a_browser() as browser:
+        studies = await a_house(api)
+        series = (await api.client.get(f"/api/v1/studies/{studies[0]}")).json()["series"][0]
+        uid = series["series_instance_uid"]
+        found = await api.client.get(series["instances_url"])
+        instance = found.json()[0]["00080018"]["Value"][0]
+        paths = {
+            "/account": "/account",
+            "/worklist": "/worklist",
+            "/study/{study}": f"/study/{studies[0]}",
+            "/study/{study}/series/{series}/instances/{instance}": (
+                f"/study/{studies[0]}/series/{uid}/instances/{instance}"
+            ),
+            "/where": "/where?q=tanaka",
+            "/where/{study}": f"/where/{studies[0]}",
+            "/film": f"/film?study={studies[0]}",
+            "/film/queue": "/film/queue",
+            "/upload": "/upload",
+        }
+        for person in PEOPLE:
+            dark = person == "radiologist"
+            async with walking(browser, api, "dark" if dark else "light") as walk:
+                await walk.sign_in(person)
+                page = walk.page
+                for path, shown in paths.items():
+                    await walk.open(shown)
+                    where = (person, shown)
+                    may = allows(SCREENS["GET", path], frozenset(map(str, ROLES[person])))
+                    heading = page.get_by_role("heading", level=1)
+                    refused = (await heading.inner_text()) == "You may not see this"
+                    assert refused is not may, where
+                    assert await page.locator("img[src=x]").count() == 0, where
+                    if dark or person == "medical_admin":
+                        assert await serious(page) == [], where
+                    if person == "medical_admin" or dark:
+                        name = shown.split("?")[0].strip("/").split("/")
+                        stem = "-".join(one for one in name if not one[0].isdigit()) or "first"
+                        for size, viewport in SIZES.items() if not dark else [("-dark", SIZES[""])]:
+                            await page.set_viewport_size(viewport)
+                            await page.screenshot(path=PICTURES / f"{stem}{size}.png")
+                        await page.set_viewport_size(SIZES[""])
+
+
+async def test_ways_by_keyboard_and_button(services: Services) -> None:
+    async with running_api(services) as api, a_browser() as browser:
+        await services.start("print")
+        await services.start("transmit")
+        await a_house(api)
+        for path, one in (("printers", PRINTER), ("destinations", PACS)):
+            made = await api.client.post(f"/api/v1/{path}", json=one)
+            assert made.status_code == 201, made.text
+        async with walking(browser, api) as walk:
+            await walk.sign_in("medical_admin")
+            page = walk.page
+            await page.keyboard.press("/")
+            await page.keyboard.type("silva")
+            await expect(page.get_by_text("5 in all")).to_be_visible()
+            await page.keyboard.press("ArrowDown")
+            await page.keyboard.press("Enter")
+            await page.wait_for_url("**/study/*")
+            await expect(page.get_by_role("heading", name="Silva, Ana Maria")).to_be_visible()
+            await page.get_by_text("Images", exact=True).click()
+            await expect(page.locator(".instances img")).to_have_count(3)
+            study = page.url.rpartition("/")[2]
+            await page.get_by_role("button", name="Edit").click()
+            form = page.get_by_role("dialog")
+            await form.get_by_label("Assigned to").fill("Dr. Okoye")
+            other = await api.client.get(f"/api/v1/studies/{study}")
+            changed = await api.client.patch(
+                f"/api/v1/studies/{study}",
+                json={"exam_status": "in_progress"},
+                headers={"if-match": other.headers["etag"]},
+            )
+            assert changed.status_code == 200, changed.text
+            await form.get_by_role("button", name="Change it").click()
+            await expect(page.get_by_role("alert")).to_contain_text(
+                "admin has changed the exam status meanwhile"
+            )
+            await page.reload()
+            await page.get_by_role("button", name="Edit").click()
+            await form.get_by_label("Assigned to").fill("Dr. Okoye")
+            await form.get_by_role("button", name="Change it").click()
+            await expect(
+                page.get_by_role("definition").filter(has_text="Dr. Okoye")
+            ).to_be_visible()
+            await send_and_print(walk, study)
+
+
+async def send_and_print(walk: Walk, study: str) -> None:
+    """Send a study from its page, see its way, lay out a film, look at it and print it."""
+    page = walk.page
+    await page.get_by_role("button", name="Send").click()
+    await page.get_by_role("dialog").get_by_label("Destination").select_option("main-pacs")
+    await page.get_by_role("dialog").get_by_role("button", name="Send").click()
+    await expect(page.get_by_role("status")).to_contain_text("1 study on the way")
+    await walk.open(f"/where/{study}")
+    await expect(page.get_by_text("To main-pacs")).to_be_visible()
+    await page.screenshot(path=PICTURES / "where-study.png")
+    await walk.open(f"/film?study={study}")
+    await page.get_by_role("button", name="All images").click()
+    await page.get_by_role("button", name="Look").click()
+    await expect(page.get_by_alt_text("The film as it is printed")).to_be_visible()
+    await page.screenshot(path=PICTURES / "film-laid-out.png")
+    assert await serious(page) == []
+    await page.get_by_role("button", name="Print", exact=True).click()
+    await page.wait_for_url("**/film/queue")
+    await expect(page.get_by_role("cell", name="laser-1")).to_be_visible()
+    await page.screenshot(path=PICTURES / "film-queue.png")
+    assert await serious(page) == []
