@@ -150,7 +150,7 @@ async def test_workers_that_are_killed_while_they_wait_cost_no_task() -> None:
     module = "tests.support.stubborn_worker"
     async with open_workers(module, str(MEMORY), processes=2) as workers:
         for number in range(20):
-            await workers.warm()
+            await workers.warm(2)
             for worker in workers._idle:
                 os.kill(worker.pid, signal.SIGKILL)  # it is not yet gone when the task is sent
             assert await workers.ask(b"echo %d\n" % number, 20) == b"%d\n" % number

@@ -107,7 +107,7 @@ async def run(service: Service, settings: PrintSettings) -> None:
             resources, shop, Operator(database, jobs.table, lanes.acted), asking, rounds
         )
         forgotten = old_jobs(jobs, days=settings.job_retention_days)
-        await composers.warm()
+        await composers.warm(1)  # the others come with the first film that has work for them
         async with service.background(
             tell_settings(service.name, settings, broker),
             broker.consume(PRINT_JOBS, handlers.accept_job),

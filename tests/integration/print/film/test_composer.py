@@ -112,7 +112,7 @@ async def test_a_crash_costs_one_film(tmp_path: Path) -> None:
 
 async def test_a_worker_that_ended_while_it_waited_is_replaced(tmp_path: Path) -> None:
     async with open_composers(tmp_path / "scratch", processes=2) as composers:
-        await composers.warm()
+        await composers.warm(2)
         old = workers()
         assert len(old) == 2
         for worker in old:

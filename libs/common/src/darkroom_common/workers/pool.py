@@ -205,9 +205,9 @@ class Workers:
             self._all.discard(worker)
         return None
 
-    async def warm(self) -> None:
-        """Start all of them now; the first task then need not wait for one."""
-        while len(self._all) < self._processes:
+    async def warm(self, least: int) -> None:
+        """Start so many of them now; the first task then need not wait for one."""
+        while len(self._all) < min(least, self._processes):
             self._idle.append(await self._start())
 
     async def _start(self) -> Worker:

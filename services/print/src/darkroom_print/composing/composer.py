@@ -104,9 +104,9 @@ class Composers:
             raise CannotCompose(answer.error, picture)
         return answer
 
-    async def warm(self) -> None:
-        """Start the workers now; the first film then need not wait for them."""
-        await self._workers.warm()
+    async def warm(self, least: int) -> None:
+        """Start so many workers now; the first film then need not wait for them."""
+        await self._workers.warm(least)
 
 
 @asynccontextmanager
