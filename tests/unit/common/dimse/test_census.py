@@ -23,6 +23,18 @@ def test_a_killed_process_is_forgotten() -> None:
     assert two.enter("10.0.0.1", "CT") == (2, 2, 2)
 
 
+def test_each_process_knows_the_fewest_of_the_others() -> None:
+    memory = memoryview(bytearray(ROW * 3))
+    one, two, three = (Census(memory, row) for row in range(3))
+    for census, times in ((one, 3), (two, 1), (three, 2)):
+        for _ in range(times):
+            census.enter("10.0.0.1", "CT")
+    assert [census.least_elsewhere() for census in (one, two, three)] == [1, 2, 1]
+    clear(memory, 1)  # it was killed: who comes is for it as soon as it is back
+    assert one.least_elsewhere() == 0
+    assert Census().least_elsewhere() is None
+
+
 def test_alone_without_shared_memory() -> None:
     census = Census()
     assert census.enter("::1", "CT") == (1, 1, 1)

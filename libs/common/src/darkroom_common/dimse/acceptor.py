@@ -51,6 +51,8 @@ log = get_logger(__name__)
 STRANGERS: Final = 200
 """Connections beyond the associations, that have not yet said who they are."""
 _ACCEPT_PAUSE: Final = 0.2  # seconds, when the process has no descriptor left
+_STEP_ASIDE: Final = 0.003
+"""Seconds for which a process lets one take a connection that has fewer."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ class Door:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _threads: dict[threading.Thread, Connection] = field(default_factory=dict)
     _closing: bool = False
-    _out_of_descriptors: threading.Event = field(default_factory=threading.Event)  # never set
+    _never: threading.Event = field(default_factory=threading.Event)  # is it set
 
     def start(self) -> None:
         """Accept from now on."""
@@ -150,15 +152,25 @@ class Door:
                     self._accept_at(entrance)
 
     def _accept_at(self, entrance: Entrance) -> None:
+        if self._has_most():
+            self._never.wait(_STEP_ASIDE)
         try:
             plain, address = entrance.listener.accept()
         except BlockingIOError:
             return  # another process was faster, or the peer has gone again
         except OSError as error:
             log.error("door.accept_failed", reason=error.strerror)
-            self._out_of_descriptors.wait(_ACCEPT_PAUSE)
+            self._never.wait(_ACCEPT_PAUSE)
             return
         self._begin(plain, str(address[0]), entrance.tls)
+
+    def _has_most(self) -> bool:
+        """Return whether another process has fewer: it may take who comes, if it does so at once.
+
+        Whoever comes waits for that moment at most, even if the other process hangs.
+        """
+        least = self.census.least_elsewhere()
+        return least is not None and len(self._threads) > least
 
     def _begin(self, plain: socket.socket, host: str, tls: TlsServer | None) -> None:
         try:

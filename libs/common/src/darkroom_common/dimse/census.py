@@ -48,6 +48,11 @@ class Census:
         """Count one out that was counted in."""
         self._change(host, ae_title, -1)
 
+    def least_elsewhere(self) -> int | None:
+        """Return how many the process has open that has the fewest; None: there is no other."""
+        others = (row for row in range(0, len(self._memory), ROW) if row != self._own)
+        return min((_CELL.unpack_from(self._memory, row)[0] for row in others), default=None)
+
     def _change(self, host: str, ae_title: str, by: int) -> Counts:
         of_host, of_ae = _cells(f"host {host}"), _cells(f"ae {ae_title}")
         with self._lock:
