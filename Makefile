@@ -1,6 +1,6 @@
 # `make help` lists the targets. CI runs the same ones by .ci/run.
 .DEFAULT_GOAL := help
-.PHONY: help setup run status doctor demo test unit fmt lint type imports check bench bench-api fuzz \
+.PHONY: help setup run status doctor demo test unit fmt lint type imports check bench bench-api bench-quick fuzz \
 	mutants mutants-quick chaos chart chart-lint policies images messages metrics dashboards log-events \
 	traceability iods licences sbom security clean distclean
 
@@ -96,6 +96,9 @@ check: lint type imports test ## what must pass before a commit
 
 bench-api: setup ## REST over a hospital's index (STUDIES=1000000 makes a million, once: ten minutes)
 	BENCH_STUDIES=$(STUDIES) $(BIN)/pytest tests/bench/test_api.py -p no:xdist --timeout 7200 -s $(ARGS)
+
+bench-quick: setup ## what an object costs, against what was landed (LANDED=1 writes that anew)
+	BENCH_LANDED=$(LANDED) $(BIN)/pytest tests/bench/test_quick.py -p no:xdist --timeout 300 -q -s $(ARGS)
 
 bench: setup ## measurements
 	$(BIN)/pytest tests/bench -p no:xdist --timeout 3600 -s $(ARGS)

@@ -61,6 +61,12 @@ def of_tree(root: int) -> float:
     return sum(seconds.get(pid, 0.0) for pid in family)
 
 
+def of_process(pid: int) -> float:
+    """Return the seconds that a process has spent until now, without its children."""
+    stat = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return (int(stat[11]) + int(stat[12])) / _TICK
+
+
 def since(before: Counter[tuple[int, str]]) -> dict[str, float]:
     """Return the seconds that were spent since, by kind."""
     total: dict[str, float] = {}
