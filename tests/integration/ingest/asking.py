@@ -95,8 +95,10 @@ def find(association: Association, asked: Dataset, model: str = STUDY_ROOT) -> t
 
 
 @asynccontextmanager
-async def answering(services: Services, directory: Path, **changes: object) -> AsyncIterator[Asked]:
-    """Run a front door that knows the keys of the index."""
+async def answering(
+    services: Services, directory: Path, *, index: str = "", **changes: object
+) -> AsyncIterator[Asked]:
+    """Run a front door that knows the keys of the index, which may be another than the seed's."""
     await prepare_database(services.superuser_url, "ingest", "metadata")
     keys = PhiKeys.parse(services.secrets["PHI_KEYS"])
     blind = BlindIndex(decode_key(services.secrets["BLIND_INDEX_KEY"], setting="BLIND_INDEX_KEY"))
@@ -112,7 +114,7 @@ async def answering(services: Services, directory: Path, **changes: object) -> A
         ) as database,
         running_scp(
             directory,
-            postgres_url=role_url(services.superuser_url, "darkroom_ingest"),
+            postgres_url=index or role_url(services.superuser_url, "darkroom_ingest"),
             phi_keys=services.secrets["PHI_KEYS"],
             blind_index_key=services.secrets["BLIND_INDEX_KEY"],
             **changes,

@@ -334,7 +334,7 @@ async def test_findscu_reads_names(asked: Asked) -> None:
 
 
 async def test_limits_are_told(services: Services, tmp_path: Path) -> None:
-    """More matches than may be told end with 0xA700, as an index that is away does."""
+    """More matches than may be told end with 0xA700; what is told before stands."""
     async with answering(
         services, tmp_path, query_answers=2, query_relational="negotiated"
     ) as asked:
@@ -345,5 +345,20 @@ async def test_limits_are_told(services: Services, tmp_path: Path) -> None:
                 status, found = find(ours, identifier("STUDY", StudyInstanceUID=""))
                 assert (status, len(found)) == (0xA700, 2)
                 assert find(ours, identifier("SERIES", Modality="")) == (0xA900, [])
+
+        await asyncio.to_thread(ask)
+
+
+async def test_an_index_that_is_away(services: Services, tmp_path: Path) -> None:
+    """It is told as 0xA700, within the association, which goes on."""
+    async with answering(
+        services, tmp_path, index=f"postgresql://u@{HOST}:{free_port()}/d"
+    ) as asked:
+
+        def ask() -> None:
+            with asked.association() as ours:
+                assert find(ours, identifier("STUDY", StudyInstanceUID="")) == (0xA700, [])
+                assert find(ours, identifier("PATIENT", PatientID=""), PATIENT_ROOT)[0] == 0xA700
+                assert ours.is_established
 
         await asyncio.to_thread(ask)
