@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from playwright.async_api import Browser, Page, Request, ViewportSize, async_playwright, expect
+from pydicom.dataset import Dataset
 
 from tests.bench.test_ohif import CHROMIUM
 from tests.integration.api.accounts.people import PASSWORD, add_user
@@ -80,42 +81,41 @@ async def walking(browser: Browser, api: Api, scheme: str = "light") -> AsyncIte
 
 async def a_house(api: Api) -> list[str]:
     """Fill the index and the accounts; return the StudyInstanceUIDs, the hostile one first."""
-    studies = []
+    studies, images = [], list[Dataset]()
     names = ("Okafor^Adaeze", "Müller^Jörg", "Tanaka^Yui", "Silva^Ana Maria", "Novak^Petr")
     for number, name in enumerate((HOSTILE, *names, *names, *names, *names, *names)):
         study, series = new_uid(), new_uid()
-        await api.seed.add(
-            *(
-                a_data_set(
-                    SpecificCharacterSet="ISO_IR 192",
-                    StudyInstanceUID=study,
-                    SeriesInstanceUID=series,
-                    PatientName=name,
-                    PatientID=f"P{1000 + number}",
-                    PatientBirthDate="19710412",
-                    AccessionNumber=f"A{2000 + number}",
-                    StudyDescription=MARKUP
-                    if not number
-                    else "CT thorax"
-                    if number % 2
-                    else "MR knee left",
-                    SeriesDescription="axial 1 mm" if number else MARKUP,
-                    Modality="CT" if number % 2 else "MR",
-                    StudyDate=f"202611{1 + number % 27:02}",
-                    StudyTime="093000",
-                    InstanceNumber=image + 1,
-                    Rows=64,
-                    Columns=64,
-                    PixelData=bytes(
-                        max(0, 255 - 6 * abs(32 - x) - (4 + 2 * image) * abs(32 - y))
-                        for y in range(64)
-                        for x in range(64)
-                    ),
-                )
-                for image in range(3)
+        images += [
+            a_data_set(
+                SpecificCharacterSet="ISO_IR 192",
+                StudyInstanceUID=study,
+                SeriesInstanceUID=series,
+                PatientName=name,
+                PatientID=f"P{1000 + number}",
+                PatientBirthDate="19710412",
+                AccessionNumber=f"A{2000 + number}",
+                StudyDescription=MARKUP
+                if not number
+                else "CT thorax"
+                if number % 2
+                else "MR knee left",
+                SeriesDescription="axial 1 mm" if number else MARKUP,
+                Modality="CT" if number % 2 else "MR",
+                StudyDate=f"202611{1 + number % 27:02}",
+                StudyTime="093000",
+                InstanceNumber=image + 1,
+                Rows=64,
+                Columns=64,
+                PixelData=bytes(
+                    max(0, 255 - 6 * abs(32 - x) - (4 + 2 * image) * abs(32 - y))
+                    for y in range(64)
+                    for x in range(64)
+                ),
             )
-        )
+            for image in range(3)
+        ]
         studies.append(study)
+    await api.seed.add(*images)
     for role in ("technician", "radiologist", "viewer", "medical_admin"):
         await add_user(api, role, role)
     return studies

@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from darkroom_api.console.page import Page
 from darkroom_api.console.screen import screen
+from darkroom_api.http.errors import ApiError, Code
 
 _JOBS: Final = "/api/v1/print/jobs"
 _DONE: Final = {
@@ -51,6 +52,8 @@ async def show_queue(page: Page) -> Response:
 
 async def act(page: Page) -> Response:
     """Try a job again, cancel it, or say that an unknown film came out."""
+    if page.at("act") not in _DONE:
+        raise ApiError(404, Code.NOT_FOUND, "There is nothing here.")
     await page.rest.post(f"{_JOBS}/{page.at('job')}/{page.at('act')}")
     return page.done(_DONE[page.at("act")])
 
