@@ -112,9 +112,14 @@ async def measure(
     }
 
 
+_ONLY_TOLD: Final = "PostgreSQL: processor time"
+"""What it cleans up beside makes this differ threefold; its statements and WAL are compared."""
+
+
 def too_much(found: dict[str, float], landed: dict[str, float]) -> list[str]:
     """Return what costs more than it may, or was never landed."""
-    return [name for name, figure in found.items() if figure > ALLOWED * landed.get(name, 0)]
+    held = {name: figure for name, figure in found.items() if name != _ONLY_TOLD}
+    return [name for name, figure in held.items() if figure > ALLOWED * landed.get(name, 0)]
 
 
 async def test_an_object_costs_no_more_than_it_did(
