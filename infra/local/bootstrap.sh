@@ -18,9 +18,9 @@ HELM_SHA512=50ed007ec5947ac4e21fe7959f8260cb101714ade7b2933f4ee24d63997fb4ce750c
 
 FONTS="fonts-dejavu-core fonts-noto-core fonts-noto-cjk libfribidi0" # what films are written with
 RUN_PACKAGES="rabbitmq-server dcmtk $FONTS"
-TEST_PACKAGES="chromium curl dicom3tools faketime orthanc orthanc-dicomweb prometheus prometheus-alertmanager"
+TEST_PACKAGES="chromium curl dicom3tools faketime orthanc orthanc-dicomweb prometheus prometheus-alertmanager rsyslog rsyslog-openssl"
 # package:daemon, what these would start now and at every boot; Darkroom starts its own.
-DAEMONS="rabbitmq-server:rabbitmq-server rabbitmq-server:epmd.socket rabbitmq-server:epmd orthanc:orthanc prometheus:prometheus prometheus-alertmanager:prometheus-alertmanager"
+DAEMONS="rabbitmq-server:rabbitmq-server rabbitmq-server:epmd.socket rabbitmq-server:epmd orthanc:orthanc prometheus:prometheus prometheus-alertmanager:prometheus-alertmanager rsyslog:rsyslog"
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
 tools=$root/.tools
