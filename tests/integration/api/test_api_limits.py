@@ -90,6 +90,7 @@ REFUSED: dict[bytes, int] = {
     b"Transfer-Encoding: chunked\r\n\r\n": 400,
     b"GET /livez HTTP/9.9\r\nHost: a\r\n\r\n": 505,
     b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n": 414,
+    b"TRACE /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n": 414,
 }
 
 
