@@ -71,7 +71,17 @@ def unpack(one: dict[str, Any], body: bytes, folder: Path) -> None:
             content = archive.extractfile(member)
             if content is None or ".." in Path(name).parts:
                 raise SystemExit(f"{one['package']} has a strange file: {name}")
-            write(folder / name, content.read())
+            write(folder / name, exchanged(one, name, content.read()))
+
+
+def exchanged(one: dict[str, Any], name: str, content: bytes) -> bytes:
+    """Return a file with what stands otherwise in ours: OHIF is made for `/`, not `/viewer/`."""
+    for change in one.get("exchange", ()):
+        if fnmatchcase(name, change["in"]):
+            content = content.replace(change["text"].encode(), change["by"].encode())
+            if fnmatchcase(name, change["surely"]) and change["by"].encode() not in content:
+                raise SystemExit(f"{one['package']}: {name} does not say {change['text']}")
+    return content
 
 
 def is_kept(one: dict[str, Any], name: str) -> bool:
