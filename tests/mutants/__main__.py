@@ -97,10 +97,12 @@ def main() -> int:
     given = _arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and what was started ends, too
     began = time.monotonic()
-    with warm(given.slots, engines=not given.quick) as runner:
+    modules = {} if given.quick else dict(_chosen(given))
+    engines = any("/integration/" in test for path in modules for test in CORE[path])
+    with warm(given.slots, engines=engines) as runner:
         if given.quick:
             return 1 if _unchanged(runner) or _named(runner) else 0
-        found = [one for path, chosen in _chosen(given) for one in _module(runner, path, chosen)]
+        found = [one for path, chosen in modules.items() for one in _module(runner, path, chosen)]
     caught = sum(verdict.result != SURVIVED for verdict in found)
     share, seconds = caught / len(found), time.monotonic() - began
     print(f"{caught} of {len(found)} caught ({share:.1%}), {seconds:.0f} s")

@@ -162,7 +162,8 @@ def _forked(home: Path, tests: Sequence[str], log: Path) -> int:
         os.environ["PYTHONPATH"] = str(home)
         os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
         os.chdir(ROOT)
-        for name in [n for n in sys.modules if n.startswith("darkroom_")]:
+        again = ("darkroom_", "prometheus_client")  # the latter knows metrics by their names
+        for name in [n for n in sys.modules if n.startswith(again)]:
             del sys.modules[name]
         for name in [n for n in sys.modules if n.startswith("tests.") and "mutants" not in n]:
             del sys.modules[name]
