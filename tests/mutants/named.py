@@ -8,6 +8,8 @@ from typing import Final, NamedTuple
 
 _COMMON: Final = "libs/common/src/darkroom_common"
 _INGEST: Final = "services/ingest/src/darkroom_ingest"
+_METADATA: Final = "services/metadata/src/darkroom_metadata"
+_PRINT: Final = "services/print/src/darkroom_print"
 _TRANSMIT: Final = "services/transmit/src/darkroom_transmit"
 _API: Final = "services/api/src/darkroom_api"
 _ORDER: Final = "tests/unit/common/test_order.py"
@@ -16,6 +18,9 @@ _POOL: Final = "tests/unit/transmit/test_pool.py"
 _DECISIONS: Final = "tests/unit/transmit/test_decisions.py"
 _TOKENS: Final = "tests/unit/api/test_api_tokens.py"
 _RELAY: Final = "tests/unit/ingest/test_relay.py"
+_WRITES: Final = "tests/unit/metadata/test_index_writes.py"
+_DELIVERY: Final = "tests/unit/transmit/test_delivery.py"
+_FILMS: Final = "tests/unit/print/test_printing.py"
 
 
 class Named(NamedTuple):
@@ -181,4 +186,55 @@ NAMED: Final = (
         _ORDER,
     ),
     Named(f"{_API}/accounts/tokens.py", "len(token) > MAX_LENGTH", "False", _TOKENS),
+    Named(
+        f"{_METADATA}/indexing/indexer.py",
+        "                if not is_clash(error):\n                    raise\n",
+        "",
+        _WRITES,
+    ),
+    Named(
+        f"{_METADATA}/indexing/rows.py",
+        '            raise LostRace("an instance',
+        '            LostRace("an instance',
+        _WRITES,
+    ),
+    Named(
+        f"{_METADATA}/indexing/reading.py",
+        '    if answer.get("error") == worker.STORE:\n        raise',
+        "    if False:\n        raise",
+        _WRITES,
+    ),
+    Named(
+        f"{_TRANSMIT}/sending/results.py",
+        "                await self._queue.join()\n",
+        "",
+        _DELIVERY,
+    ),
+    Named(f"{_TRANSMIT}/sending/delivery.py", "if syntax not in refused)", "if True)", _DELIVERY),
+    Named(
+        f"{_TRANSMIT}/sending/delivery.py",
+        "while groups and not claimed.halted:",
+        "while groups:",
+        _DELIVERY,
+    ),
+    Named(
+        f"{_PRINT}/printing/printing.py",
+        "            if not await shop.jobs.acting(db, job.id, number, known, owner=shop.owner):\n"
+        "                raise Lost",
+        "            await shop.jobs.acting(db, job.id, number, known, owner=shop.owner)",
+        _FILMS,
+    ),
+    Named(
+        f"{_PRINT}/printing/printing.py",
+        "        if self.stopping:\n            raise Stopping\n"
+        "        shop, job = self.shop, self.job",
+        "        shop, job = self.shop, self.job",
+        _FILMS,
+    ),
+    Named(
+        f"{_COMMON}/dicom/walk.py",
+        "tag in self._wanted and tag not in self.values:",
+        "tag in self._wanted:",
+        "tests/unit/common/test_walk_edges.py",
+    ),
 )

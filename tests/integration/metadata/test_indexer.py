@@ -199,6 +199,33 @@ async def test_many_indexers_at_once_index_each_object_once(
         assert total[0][0] == 60
 
 
+async def test_what_a_later_batch_brings_is_added_to_what_was_there(bench: Bench) -> None:
+    study, first, second = new_uid(), new_uid(), new_uid()
+
+    def an_object(series: str, modality: str, **more: Any) -> StoredItem:
+        parents = {"StudyInstanceUID": study, "SeriesInstanceUID": series}
+        return bench.stored(a_data_set(**parents, Modality=modality), **more)
+
+    some = [an_object(first, "CT"), an_object(first, "CT"), an_object(second, "SR")]
+    more = [an_object(first, "CT", calling_ae_title="OTHER"), an_object(new_uid(), "PR")]
+    last = [an_object(second, "SR", sop_class_uid="1.2.840.10008.5.1.4.1.1.88.11")]
+    for batch in (some, more, last):
+        await bench.index(*batch)
+    (row,) = await bench.prepared.fetch(
+        "SELECT instance_count, series_count, byte_count, modalities, sop_classes,"
+        " calling_ae_titles FROM index.study"
+    )
+    every = [*some, *more, *last]
+    assert tuple(row)[:3] == (6, 3, sum(event.size for event in every))
+    assert row["modalities"] == ["CT", "PR", "SR"]
+    assert row["sop_classes"] == sorted({event.sop_class_uid for event in every})
+    assert row["calling_ae_titles"] == ["OTHER", "SCANNER"]
+    rows = await bench.prepared.fetch(
+        "SELECT modality, instance_count FROM index.series ORDER BY modality"
+    )
+    assert [tuple(row) for row in rows] == [("CT", 3), ("PR", 1), ("SR", 2)]
+
+
 async def test_phi_is_encrypted_and_comes_back_with_the_key(bench: Bench) -> None:
     await bench.index(bench.stored(a_data_set()))
     tables = ("patient", "study", "series", "instance")

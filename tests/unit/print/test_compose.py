@@ -55,6 +55,17 @@ def test_every_image_is_placed_once_in_its_box(tmp_path: Path, mode: Mode) -> No
     assert np.unique(film.sheet.pixels).tolist() == [0, *levels]
 
 
+@pytest.mark.parametrize("mode", list(Mode))
+def test_a_picture_that_fills_its_box_has_its_last_row_and_column(
+    tmp_path: Path, mode: Mode
+) -> None:
+    pixels = np.full((25, 20), 90, np.uint8)  # as the boxes are: 200 by 250
+    pictures = [Picture(a_file(tmp_path / f"{n}.dcm", an_image(pixels, bits=8))) for n in range(4)]
+    film = compose(a_plan(mode=mode), pictures)
+    assert [box.pixels.shape for box in film.boxes] == [(250, 200)] * 4
+    assert np.unique(film.sheet.pixels).tolist() == [90]
+
+
 def test_pictures_may_name_their_box_and_the_others_stay_empty(tmp_path: Path) -> None:
     first = plain(tmp_path / "a.dcm", 50)
     third = Picture(plain(tmp_path / "b.dcm", 60).path, position=1)

@@ -38,6 +38,15 @@ def test_lin_od_prints_densities_linear_in_the_value() -> None:
     assert linear_density(3, 0.2, 3.0)[1] < 0.5
 
 
+@pytest.mark.parametrize("change", [{"min_density": 0}, {"max_density": 500}])
+def test_lin_od_knows_the_densities_of_the_film(change: dict[str, int]) -> None:
+    plan = replace(PLAN, presentation_lut=PresentationLut(LutShape.LIN_OD))
+    other = replace(plan, **change)  # type: ignore[arg-type] # what a test says
+    assert (printed(ALL, plan) != printed(ALL, other)).mean() > 0.5
+    ends = other.min_density / 100, other.max_density / 100
+    assert printed(ALL, other)[0] == pytest.approx(linear_density(4096, *ends) * 4095, abs=0.51)
+
+
 @pytest.mark.req("PRN-03")
 def test_a_table_is_applied_after_polarity() -> None:
     lut = PresentationLut(LutShape.TABLE, (0, 0, 1023), 10)

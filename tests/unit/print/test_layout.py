@@ -103,6 +103,19 @@ def test_what_is_no_layout_is_refused(text: str) -> None:
         parse_layout(text)
 
 
+def test_what_does_not_divide_is_left_at_both_edges() -> None:
+    assert at("3x1", printable=(752, 903)) == [(left, 0, 250, 903) for left in (1, 251, 501)]
+
+
+def test_a_film_has_up_to_400_boxes() -> None:
+    boxes = at("STANDARD\\20,20")
+    assert len(set(boxes)) == 400
+    assert boxes[-1] == (760, 950, 40, 50)
+    assert len(at("ROW\\" + ",".join(["20"] * 20))) == 400
+    with pytest.raises(InvalidLayout):
+        parse_layout("STANDARD\\401,1")
+
+
 @pytest.mark.parametrize(
     "areas",
     [
@@ -154,6 +167,9 @@ def test_sizes_are_the_standards() -> None:
         {"dpi": 2400},
         {"printable": (0, 5)},
         {"min_density": 300, "max_density": 20},
+        {"min_density": 20, "max_density": 20},
+        {"min_density": -1},
+        {"max_density": 501},
         {"text_mm": 0},
     ],
 )

@@ -186,8 +186,7 @@ class Delivery:
                 if source is not None:
                     ready.setdefault(source.transfer_syntax_uid, []).append(source)
             for sources in ready.values():
-                if not claimed.halted:
-                    await self._deliver(claimed, sources, told)
+                await self._deliver(claimed, sources, told)
         return told.refused
 
     def _take(self, claimed: Claimed, item: Item, outcome: Outcome) -> None:
@@ -209,7 +208,7 @@ class Delivery:
         return None
 
     async def _deliver(self, claimed: Claimed, sources: Sequence[Source], told: "_Told") -> None:
-        """Send; what the destination does not stand is set apart from the others by halving."""
+        """Send what is not halted; what the destination does not stand is set apart by halving."""
         sender = self.yard.senders.get(self.destination.spec.kind)
         if sender is None:
             claimed.halt("KindNotAvailable", permanent=True)
