@@ -12,7 +12,7 @@
   window.PUBLIC_URL = '/viewer/';
   window.browserImportFunction = (name) => import(name);
   window.config = {
-    routerBasename: '/viewer', extensions: [], modes: [], customizationService: {},
+    routerBasename: '/viewer', extensions: [], modes: [], customizationService: [{'ohif.tours': {$set: []}}],
     showStudyList: true, maxNumberOfWebWorkers: 3, showLoadingIndicator: true,
     showCPUFallbackMessage: false, strictZSpacingForVolumeViewport: true,
     investigationalUseDialog: {option: 'never'},
