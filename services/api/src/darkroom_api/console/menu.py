@@ -26,5 +26,8 @@ MENU: Final = (
     Entry("/where", "Where is my study?", "clock"),
     Entry("/upload", "Upload", "upload"),
     Entry("/film/queue", "Films", "film"),
+    Entry("/transmission", "Transmission", "send"),
+    Entry("/trouble", "Trouble", "alert"),
+    Entry("/people", "People", "users"),
 )
 """In the order in which they are shown."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from darkroom_api.console.causes import cause
 from darkroom_api.http.errors import ApiError
 
 _UNITS: Final = ("B", "KB", "MB", "GB", "TB")
@@ -64,16 +65,43 @@ def tone(state: str | None) -> str:
 
 _TONES: Final[Mapping[str, str]] = {
     **dict.fromkeys(
-        ("done", "completed", "complete", "verified", "archived", "printed", "ok", "up", "valid"),
+        (
+            *(
+                "done",
+                "completed",
+                "complete",
+                "verified",
+                "archived",
+                "printed",
+                "ok",
+                "up",
+                "valid",
+            ),
+            *(
+                "sent",
+                "committed",
+                "normal",
+                "released",
+                "replayed",
+                "repaired",
+                "resolved",
+                "active",
+            ),
+        ),
         "good",
     ),
     **dict.fromkeys(
-        ("failed", "error", "dead", "damaged", "refused", "down", "unknown", "expired"), "bad"
+        (
+            *("failed", "error", "dead", "damaged", "refused", "down", "unknown", "expired"),
+            *("failure", "away", "held", "open"),
+        ),
+        "bad",
     ),
     **dict.fromkeys(
         (
             *("receiving", "running", "waiting", "pending", "queued", "in_progress", "sending"),
             *("processing", "printing", "acting", "retrying", "planning"),
+            *("warning", "releasing", "discarding", "replaying", "retrieving", "resolving"),
         ),
         "busy",
     ),
@@ -84,4 +112,5 @@ FILTERS: Final[dict[str, Callable[[Any], str]]] = {
     "size": size,
     "spoken": spoken,
     "tone": tone,
+    "cause": cause,
 }

@@ -2,7 +2,21 @@
 
 from typing import Final
 
-from darkroom_api.console.screens import account, film, study, upload, viewer, where, worklist
+from darkroom_api.console.screens import (
+    account,
+    film,
+    people,
+    study,
+    transmission,
+    trouble,
+    upload,
+    viewer,
+    where,
+    worklist,
+)
 
-SCREENS: Final = (account, worklist, study, where, film, upload, viewer)
+SCREENS: Final = (
+    *(account, worklist, study, where, film, upload, viewer),
+    *(transmission, trouble, people),
+)
 """Modules whose `add` adds their routes."""

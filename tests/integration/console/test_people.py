@@ -1,0 +1,66 @@
+"""People in the console: users, roles, keys and the audit log, without what a role may not."""
+
+import datetime as dt
+import re
+
+from tests.integration.api.accounts.people import PASSWORD
+from tests.integration.api.conftest import Api, running_api
+from tests.integration.console.desk import Desk, sitting
+from tests.support.services import Services
+
+_BASE = "/people"
+_NEW = {"username": "nora", "email": "nora@example.org", "full_name": "<b>Nora</b>"}
+
+
+async def test_an_administrator_keeps_users_roles_and_keys(services: Services) -> None:
+    async with running_api(services) as api:
+        people = await sitting(api)
+        admin = people["admin"]
+        await _roles_and_users(admin, api)
+        await _keys(admin)
+        await _audit(people)
+        assert 'href="/people"' not in await people["technician"].page("/worklist")
+        await people["technician"].page(_BASE, 403)
+        await people["technician"].press(_BASE, _NEW, 403)
+
+
+async def _roles_and_users(admin: Desk, api: Api) -> None:
+    role = {"role_name": "reception", "description": "<i>Front", "permission": "studies:read"}
+    assert "given to users" in await admin.press(f"{_BASE}/roles", role)
+    assert "&lt;i&gt;Front" in await admin.page(f"{_BASE}/roles")
+    new = {**_NEW, "password": PASSWORD}
+    await admin.press(_BASE, new, 422)
+    assert "may sign in" in await admin.press(_BASE, {**new, "role": "reception"})
+    page = await admin.page(_BASE)
+    assert "&lt;b&gt;Nora&lt;/b&gt;" in page
+    assert (await api.sign_in("nora", PASSWORD)).status_code == 200
+    users = (await api.client.get("/api/v1/users", params={"page_size": 200})).json()["data"]
+    (nora,) = (one for one in users if one["username"] == "nora")
+    at = f"{_BASE}/users/{nora['user_id']}"
+    assert "have ended" in await admin.press(f"{at}/end-sessions")
+    change = {**_NEW, "role": "reception", "version": str(nora["version"])}
+    assert "is changed" in await admin.press(at, change)
+    await admin.press(at, change, 412)
+    assert (await api.sign_in("nora", PASSWORD)).status_code == 401
+    await admin.press(f"{_BASE}/roles/reception/remove", status=409)
+
+
+async def _keys(admin: Desk) -> None:
+    until = (dt.datetime.now(dt.UTC) + dt.timedelta(days=20)).date().isoformat()
+    asked = {"name": "<u>robot", "permission": "studies:read", "expires_on": until}
+    said = await admin.press(f"{_BASE}/keys", asked, 200)
+    assert "shown this once" in said
+    page = await admin.page(f"{_BASE}/keys")
+    assert "&lt;u&gt;robot" in page
+    (key,) = re.findall(r"/people/keys/([^/]+)/remove", page)
+    await admin.press(f"{_BASE}/keys/{key}/remove")
+    assert "You have no API key" in await admin.words(f"{_BASE}/keys")
+
+
+async def _audit(people: dict[str, Desk]) -> None:
+    admin = people["medical_admin"]
+    said = await admin.words(f"{_BASE}/audit", action="USER_CREATE")
+    assert "User create" in said
+    assert "5 in all" in said
+    assert "Nothing is wrong with" in await admin.press(f"{_BASE}/audit/verify", status=200)
+    await people["radiologist"].page(f"{_BASE}/audit", 403)

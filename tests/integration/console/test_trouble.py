@@ -1,0 +1,83 @@
+"""Trouble in the console: what has happened in a sentence, and buttons for whoever may press."""
+
+from typing import Final
+
+from tests.integration.api.conftest import Api, running_api
+from tests.integration.console.desk import Desk, sitting
+from tests.support.builders import a_data_set, new_uid
+from tests.support.database import Prepared
+from tests.support.services import Services
+
+_ROWS: Final = (
+    """
+    INSERT INTO transmit.job (id, destination, priority, state, reason, requested_by, finished_at)
+    VALUES (md5('a'), 'PACS', 'low', 'FAILED', 'RejectedPermanent', 'x', now())
+    """,
+    "INSERT INTO ingest.spool (id) VALUES ('7f1b3a52-0000-4000-8000-000000000001')",
+    """
+    INSERT INTO ingest.quarantined (receipt, spool, reason, status, received_at, size,
+        calling_ae_title, sop_class_uid, transfer_syntax_uid)
+    SELECT md5('q'), id, 'truncated', 'C000', now(), 10, '<i>CT1', '', '' FROM ingest.spool
+    """,
+    """
+    INSERT INTO api.dead_letter (queue, message_id, type, reason, attempts, died_at, trace, body,
+        fingerprint) SELECT 'print.jobs', 'm', '', 'it <u>names nothing', 1, now(), '{}', '{}',
+        decode(md5(n::text), 'hex') FROM generate_series(1, 2) AS n
+    """,
+    """
+    INSERT INTO index.verification_finding (object_key, kind, size)
+    VALUES ('ab/cd', 'wrong-size', 5)
+    """,
+)
+_BASE: Final = "/trouble"
+
+
+async def test_it_says_what_happened_and_offers_what_one_may_do(services: Services) -> None:
+    async with running_api(services) as api:
+        await api.seed.add(a_data_set(StudyInstanceUID=new_uid()))
+        await services.start("transmit")
+        database = Prepared(services.superuser_url)
+        for statement in _ROWS:
+            await database.fetch(statement)
+        people = await sitting(api)
+        await _sentences(people["medical_admin"])
+        await _buttons(people["medical_admin"], api)
+        await _less(people)
+
+
+async def _sentences(admin: Desk) -> None:
+    said = await admin.words(_BASE)
+    for count in ("1 Quarantine", "2 Dead letters", "0 Conflicts", "1 Findings", "1 Failed jobs"):
+        assert count in said
+    assert "2 dead letters" in await admin.words(f"{_BASE}/count")
+    page = await admin.page(f"{_BASE}/quarantine")
+    assert "It breaks off before its end" in page
+    assert "&lt;i&gt;CT1" in page
+    assert "it &lt;u&gt;names nothing" in await admin.page(f"{_BASE}/dead-letters")
+    assert "is not as long as it was" in await admin.words(f"{_BASE}/findings")
+    assert "Nothing disagrees" in await admin.words(f"{_BASE}/conflicts")
+    assert "our AE title is not on its list" in await admin.words(f"{_BASE}/jobs")
+
+
+async def _buttons(admin: Desk, api: Api) -> None:
+    rows = await Prepared(api.services.superuser_url).fetch("SELECT id FROM api.dead_letter")
+    first, other = (f"{_BASE}/dead-letters/{row['id']}" for row in rows)
+    await admin.press(f"{first}/discard", {}, 422)
+    await admin.press(f"{first}/discard", {"version": "7"}, 412)
+    assert "discarded" in await admin.press(f"{first}/discard", {"version": "1"})
+    assert "worked on again" in await admin.press(f"{other}/replay", {"version": "1"})
+    assert "1 in all" not in await admin.page(f"{_BASE}/dead-letters")
+    assert await admin.words(f"{_BASE}/count") == ""
+    (job,) = await Prepared(api.services.superuser_url).fetch("SELECT id FROM transmit.job")
+    assert "tried again" in await admin.press(f"{_BASE}/transmit/{job['id']}/retry")
+
+
+async def _less(people: dict[str, Desk]) -> None:
+    technician, viewer = people["technician"], people["viewer"]
+    seen = await technician.page(_BASE)
+    assert "/trouble/conflicts" in seen
+    assert "/trouble/dead-letters" not in seen
+    assert "/trouble/count" not in seen
+    await technician.page(f"{_BASE}/quarantine", 403)
+    await technician.press(f"{_BASE}/dead-letters/1/discard", {"version": "1"}, 403)
+    await viewer.page(_BASE, 403)
