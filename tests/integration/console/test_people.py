@@ -19,6 +19,13 @@ async def test_an_administrator_keeps_users_roles_and_keys(services: Services) -
         await _roles_and_users(admin, api)
         await _keys(admin)
         await _audit(people)
+        assert "All is well" in await admin.words("/system")
+        assert "Good until" in await people["medical_admin"].words("/system")
+        shown = await admin.words("/system/settings", service="api")
+        assert "DARKROOM_JWT_KEY" in shown
+        assert "(hidden)" in shown
+        assert services.admin_password not in shown
+        await people["radiologist"].page("/system", 403)
         assert 'href="/people"' not in await people["technician"].page("/worklist")
         await people["technician"].page(_BASE, 403)
         await people["technician"].press(_BASE, _NEW, 403)

@@ -20,6 +20,13 @@ SIZES: dict[str, ViewportSize] = {
 }
 PRINTER = {"name": "laser-1", "host": "127.0.0.1", "port": 1, "ae_title": "LASER", "echo": False}
 PACS = {"name": "main-pacs", "host": "127.0.0.1", "port": 1, "ae_title": "PACS", "echo": False}
+DESK = (
+    *("/transmission", "/transmission/destinations", "/transmission/rules"),
+    *("/trouble", "/trouble/quarantine", "/trouble/dead-letters", "/trouble/conflicts"),
+    *("/trouble/findings", "/trouble/jobs"),
+    *("/people", "/people/roles", "/people/keys", "/people/audit"),
+    *("/system", "/system/settings"),
+)
 PEOPLE = ("medical_admin", "radiologist", "technician", "viewer")
 
 
@@ -42,6 +49,7 @@ async def test_every_screen_by_every_role(services: Services) -> None:
             "/film": f"/film?study={studies[0]}",
             "/film/queue": "/film/queue",
             "/upload": "/upload",
+            **{path: path for path in DESK},
         }
         for person in PEOPLE:
             dark = person == "radiologist"

@@ -29,5 +29,6 @@ MENU: Final = (
     Entry("/transmission", "Transmission", "send"),
     Entry("/trouble", "Trouble", "alert"),
     Entry("/people", "People", "users"),
+    Entry("/system", "System", "gear"),
 )
 """In the order in which they are shown."""

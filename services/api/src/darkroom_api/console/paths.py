@@ -75,5 +75,7 @@ SCREENS: Final[dict[tuple[str, str], Access]] = {
     ("POST", "/people/keys/{key}/remove"): Open.IN_PERSON,
     ("GET", "/people/audit"): _P.AUDIT_READ,
     ("POST", "/people/audit/verify"): _P.AUDIT_READ,
+    ("GET", "/system"): _P.SETTINGS_READ,
+    ("GET", "/system/settings"): _P.SETTINGS_READ,
 }
 """Pages and what their buttons do."""

@@ -7,6 +7,7 @@ from darkroom_api.console.screens import (
     film,
     people,
     study,
+    system,
     transmission,
     trouble,
     upload,
@@ -17,6 +18,6 @@ from darkroom_api.console.screens import (
 
 SCREENS: Final = (
     *(account, worklist, study, where, film, upload, viewer),
-    *(transmission, trouble, people),
+    *(transmission, trouble, people, system),
 )
 """Modules whose `add` adds their routes."""
