@@ -15,12 +15,14 @@ from darkroom_local.commands import operators, senders
 from darkroom_local.commands import reindex as reindexing
 from darkroom_local.commands import verify as verification
 from darkroom_local.commands.operators import DEFAULT, Data, running
+from darkroom_local.commands.recovery import backup, drill, restore
 from darkroom_local.commands.status import show, show_queues, watch
 from darkroom_local.commands.trace import trace
 from darkroom_local.commands.validate import validate
 from darkroom_local.engines.lock import AlreadyRunningError, DirectoryLock
 from darkroom_local.engines.ports import LOOPBACK, NoFreePortError
 from darkroom_local.engines.process import StartError, make_reachable
+from darkroom_local.recovery.drill import Drill
 from darkroom_local.stack.keyring import KeysLostError
 from darkroom_local.stack.layout import COMMITMENT_PORT, SettingError, Settings
 from darkroom_local.stack.stack import PortBusyError, Stack
@@ -138,6 +140,8 @@ def status(
             ready = asyncio.run(show(state, console, json_lines=as_json))
     except KeyboardInterrupt:
         return
+    if not as_json and (last := Drill.read(data.expanduser().resolve())):
+        typer.echo(str(last))
     if not ready:
         raise typer.Exit(1)
 
@@ -282,6 +286,8 @@ def ae(context: typer.Context, data: Data = DEFAULT) -> None:
 
 app.command()(validate)
 app.command()(trace)
+for word in (backup, restore, drill):
+    app.command()(word)
 operators.add(app)
 
 

@@ -44,7 +44,7 @@ class Keyring:
                 " without it nobody can tell whether the audit log was changed"
             )
         if not made.exists():
-            self.write(_AUDIT, _new_keys())
+            self.write(_AUDIT, new_keys())
             write_secret(made, "")
 
     def _make_before_objects(self) -> None:
@@ -57,12 +57,30 @@ class Keyring:
                     f"{self._directory} is gone: put it back from your backup"
                 )
             return
-        self.write("phi-keys", _new_keys())
+        self.write("phi-keys", new_keys())
         for name in _KEYS[1:]:
             self.write(name, _key())
-        self.write("role-passwords", json.dumps({r: secrets.token_urlsafe(24) for r in ROLES}))
+        self._make_passwords()
         write_secret(self._layout.admin_password, secrets.token_urlsafe(15) + "\n")
         write_secret(started, "")
+
+    def take(self, directory: Path) -> None:
+        """Take over the keys of an installation whose data are restored; passwords are made anew.
+
+        Raises:
+            KeysLostError: `directory` lacks one of them.
+        """
+        missing = [name for name in (*_KEYS, _AUDIT) if not (directory / name).is_file()]
+        if missing:
+            raise KeysLostError(f"{directory} lacks {', '.join(missing)}: put back your copy")
+        for name in (*_KEYS, _AUDIT):
+            self.write(name, (directory / name).read_text())
+        self._make_passwords()
+        for marker in ("made-audit-keys", "made"):
+            self.write(marker, "")
+
+    def _make_passwords(self) -> None:
+        self.write("role-passwords", json.dumps({r: secrets.token_urlsafe(24) for r in ROLES}))
 
     def path(self, name: str) -> Path:
         """Return the file of a secret."""
@@ -89,7 +107,8 @@ def write_secret(path: Path, text: str) -> None:
     draft.replace(path)
 
 
-def _new_keys() -> str:
+def new_keys() -> str:
+    """Return a new key as number 1, in the form of PHI_KEYS."""
     return json.dumps({"current": 1, "keys": {"1": _key()}})
 
 

@@ -215,7 +215,7 @@ class Stack:
     async def _prepare_database(self, plan: Plan) -> None:
         if self.postgres:
             await self._supervise("postgres", self.postgres).start()
-            await _create_database(self.postgres.superuser_url())
+            await create_database(self.postgres.superuser_url())
         else:
             where = urlsplit(plan.superuser_url)
             self.view.say(f"using the PostgreSQL of DARKROOM_POSTGRES_URL at {where.hostname}")
@@ -386,7 +386,8 @@ class Stack:
         self.view.changed(next(one for one in now if one.name == process.name))
 
 
-async def _create_database(superuser_url: str) -> None:
+async def create_database(superuser_url: str) -> None:
+    """Make the database `DATABASE` of a server, unless it has it."""
     connection = await asyncpg.connect(superuser_url, timeout=10)
     try:
         known = "SELECT 1 FROM pg_database WHERE datname = $1"

@@ -20,3 +20,17 @@ ERRORS: Final = """
     WHERE received_at >= $1 AND received_at < $2
 """
 """From $1 until $2, as the error report has it."""
+
+KEPT: Final = """
+    SELECT i.object_key, i.data_set_offset, i.size, encode(i.sha256, 'hex') AS sha256
+    FROM index.instance i JOIN index.series e ON e.id = i.series_id
+    JOIN index.study s ON s.id = e.study_id
+    WHERE s.status <> 'deleted' AND ($1::text[] IS NULL OR i.object_key = ANY($1))
+    UNION ALL SELECT object_key, data_set_offset, size, encode(sha256, 'hex')
+    FROM index.conflict WHERE kind IN ('instance', 'correction') AND removed_at IS NULL
+    AND state <> 'discarded' AND ($1::text[] IS NULL OR object_key = ANY($1))
+"""
+"""What rows say of the objects that have to be there (of the keys $1; NULL: of all): of what was
+deleted or discarded the object may have been removed since. instance_object, conflict_object."""
+
+NEWEST: Final = "SELECT max(received_at) FROM index.instance"

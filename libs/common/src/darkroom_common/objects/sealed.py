@@ -11,7 +11,7 @@ import base64
 import os
 import struct
 from collections.abc import AsyncIterator, Iterable, Iterator
-from typing import Final, Self
+from typing import BinaryIO, Final, Self
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -54,6 +54,27 @@ def sealed(keys: PhiKeys, content: Iterable[bytes], *, purpose: str) -> Iterator
             del held[:PIECE]
             number += 1
     yield cipher.encrypt(_NONCE.pack(number, 1), bytes(held), None)
+
+
+def opened(keys: PhiKeys, file: BinaryIO, *, purpose: str) -> Iterator[bytes]:
+    """Yield the content of what `sealed` has made, from its beginning on, for a thread.
+
+    Raises:
+        Unsealable: it is for another purpose, under a key that is not among `keys`, or damaged.
+    """
+    cipher = _cipher(keys, file.read(_HEAD), purpose)
+    piece, number = file.read(PIECE + _TAG), 0
+    while following := file.read(PIECE + _TAG):
+        yield _decrypted(cipher, piece, number, last=False)
+        piece, number = following, number + 1
+    yield _decrypted(cipher, piece, number, last=True)
+
+
+def _decrypted(cipher: AESGCM, piece: bytes, number: int, *, last: bool) -> bytes:
+    try:
+        return cipher.decrypt(_NONCE.pack(number, last), piece, None)
+    except (InvalidTag, ValueError) as error:
+        raise Unsealable("a piece of a sealed object was altered or cut off") from error
 
 
 class SealedObject:
@@ -106,8 +127,4 @@ class SealedObject:
                 yield piece[low : end - number * PIECE]
 
     def _opened(self, piece: bytes, number: int) -> bytes:
-        try:
-            last = number == self._pieces - 1
-            return self._cipher.decrypt(_NONCE.pack(number, last), piece, None)
-        except (InvalidTag, ValueError) as error:
-            raise Unsealable("a piece of a sealed object was altered or cut off") from error
+        return _decrypted(self._cipher, piece, number, last=number == self._pieces - 1)
