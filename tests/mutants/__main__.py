@@ -111,8 +111,11 @@ def main() -> int:
     with warm(given.slots, engines=engines) as runner:
         if given.quick:
             return 1 if _unchanged(runner) or _named(runner) else 0
-        found = {path: _module(runner, path, chosen) for path, chosen in modules.items()}
-    PAGE.write_text(page_with(PAGE.read_text(encoding="utf-8"), found), encoding="utf-8")
+        found = {}
+        for path, chosen in modules.items():
+            found[path] = _module(runner, path, chosen)
+            page = page_with(PAGE.read_text(encoding="utf-8"), {path: found[path]})
+            PAGE.write_text(page, encoding="utf-8")
     caught, decided = score([one for verdicts in found.values() for one in verdicts])
     print(f"{caught} of {decided} caught, {time.monotonic() - began:.0f} s")
     return 0 if all(found.values()) else 1

@@ -32,12 +32,24 @@ _RECEIVING: Final = (
     "tests/unit/ingest/test_reports.py",
     "tests/unit/ingest/test_receiver.py",
 )
+_WALK: Final = "tests/unit/common/test_walk.py"
+_WALKING: Final = (  # those of the walk that take no time
+    "tests/unit/common/test_walk_edges.py",
+    f"{_WALK}::test_identity_in_each_encoding",
+    f"{_WALK}::test_every_cut_of_a_data_set_is_told",
+    f"{_WALK}::test_encapsulated_pixels_with_what_looks_like_a_delimiter",
+    f"{_WALK}::test_unknown_vr_is_long_and_no_vr_is_implicit",
+    f"{_WALK}::test_what_cannot_be_is_told_by_its_code",
+    "tests/unit/common/test_odd_vrs.py",
+)
 _INDEX: Final = (
     "tests/unit/metadata/test_extract.py",
+    "tests/unit/metadata/test_index_writes.py",
     "tests/integration/metadata/test_indexer.py",
 )
 _SENDING: Final = (
     "tests/unit/transmit/test_decisions.py",
+    "tests/unit/transmit/test_delivery.py",
     "tests/unit/transmit/test_destination.py",
     "tests/unit/transmit/test_scu.py",
     "tests/unit/transmit/test_pool.py",
@@ -67,16 +79,8 @@ CORE: Final[dict[str, tuple[str, ...]]] = {
     f"{_COMMON}/jobs/lease.py": _JOBS,
     f"{_COMMON}/jobs/runner.py": _JOBS,
     f"{_COMMON}/jobs/intake.py": ("tests/integration/common/jobs/test_intake.py",),
-    f"{_COMMON}/dicom/walk.py": (
-        "tests/unit/common/test_walk.py",
-        "tests/unit/common/test_odd_vrs.py",
-        "tests/unit/common/test_stored.py",
-    ),
-    f"{_COMMON}/dicom/identity.py": (
-        "tests/unit/common/test_walk.py",
-        "tests/unit/common/test_odd_vrs.py",
-        "tests/unit/common/test_decisions.py",
-    ),
+    f"{_COMMON}/dicom/walk.py": (*_WALKING, "tests/unit/common/test_stored.py"),
+    f"{_COMMON}/dicom/identity.py": (*_WALKING, "tests/unit/common/test_decisions.py"),
     f"{_COMMON}/dimse/negotiation.py": ("tests/unit/common/dimse/test_negotiation.py",),
     f"{_COMMON}/dimse/wire/pdu.py": (
         "tests/unit/common/dimse/test_pdu.py",
@@ -108,6 +112,11 @@ CORE: Final[dict[str, tuple[str, ...]]] = {
     "services/print/src/darkroom_print/composing/density.py": _PRINTING[2:4],
     "services/print/src/darkroom_print/composing/compose.py": _PRINTING[:6],
     "services/print/src/darkroom_print/printing/repository.py": _JOBS[2:3],
+    "services/print/src/darkroom_print/printing/printing.py": (
+        "tests/unit/print/test_printing.py",
+    ),
+    "services/transmit/src/darkroom_transmit/sending/delivery.py": _SENDING[:3],
+    "services/transmit/src/darkroom_transmit/sending/results.py": _SENDING[:3],
     f"{_COMMON}/films/image_boxes.py": _PRINTING[:5],
     "services/api/src/darkroom_api/accounts/tokens.py": ("tests/unit/api/test_api_tokens.py",),
     "services/api/src/darkroom_api/accounts/permissions.py": (

@@ -283,3 +283,30 @@ def test_one_machine_is_open_to_its_network_until_a_sender_is_named(
     assert isinstance(verdict(named, "CT1", policy=NEARBY, host="8.8.8.8"), Permit)
     assert isinstance(verdict(named, "US7", policy=NEARBY, host=host), Permit)
     assert verdict(Absence.UNREADABLE, "X", policy=NEARBY, host=host) is Denied.NO_ROSTER
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"ae_title": ""}, "AE title"),
+        ({"ae_title": "A" * 17}, "AE title"),
+        ({"sop_class_uids": ("CT",)}, "SOP class"),
+        ({"max_associations": 0}, "limit of associations"),
+        ({"character_set": "ISO_IR 999"}, "character set"),
+    ],
+)
+def test_a_sender_that_makes_no_sense_is_refused(change: dict[str, Any], words: str) -> None:
+    given: dict[str, Any] = {
+        "ae_title": "CT1",
+        "enabled": True,
+        "description": "",
+        "host_rule": "any",
+        "hosts": (),
+        "sop_class_rule": "any",
+        "sop_class_uids": (CT,),
+        "max_associations": 1,
+        "character_set": "ISO_IR 100",
+    }
+    assert Sender(**given).fits("CT1")
+    with pytest.raises(ValueError, match=words):
+        Sender(**(given | change))

@@ -9,8 +9,13 @@ import pytest
 from pynetdicom.pdu import A_ASSOCIATE_AC
 
 from darkroom_common.dimse.negotiation import (
+    AE_LIMIT_REACHED,
     APPLICATION_CONTEXT_UNKNOWN,
     CALLED_AE_UNKNOWN,
+    CALLING_AE_UNKNOWN,
+    CONGESTION,
+    HOST_LIMIT_REACHED,
+    LIMIT_REACHED,
     VERSION_NOT_SUPPORTED,
     Supported,
     negotiate,
@@ -19,6 +24,7 @@ from darkroom_common.dimse.negotiation import (
 from darkroom_common.dimse.wire.association_items import (
     AssociateRequest,
     Context,
+    Rejection,
     Role,
     decode_associate_accept,
     decode_associate_request,
@@ -113,8 +119,23 @@ def test_a_role_that_is_proposed_does_no_harm() -> None:
     assert contexts_of(made) == {1: Context(CT, IMPLICIT)}
 
 
-def test_a_rejection_byte_for_byte() -> None:
-    assert CALLED_AE_UNKNOWN.encode() == bytes.fromhex("03 00 00000004 00 01 01 07")
+@pytest.mark.parametrize(
+    ("rejection", "result", "source", "reason"),
+    [
+        (VERSION_NOT_SUPPORTED, 1, 2, 2),
+        (APPLICATION_CONTEXT_UNKNOWN, 1, 1, 2),
+        (CALLING_AE_UNKNOWN, 1, 1, 3),
+        (CALLED_AE_UNKNOWN, 1, 1, 7),
+        (CONGESTION, 2, 3, 1),
+        *((one, 2, 3, 2) for one in (LIMIT_REACHED, HOST_LIMIT_REACHED, AE_LIMIT_REACHED)),
+    ],
+)
+def test_each_rejection_byte_for_byte(
+    rejection: Rejection, result: int, source: int, reason: int
+) -> None:
+    """PS3.8 table 9-21: transient is what may be tried again, and the reason is its source's."""
+    head = bytes.fromhex("03 00 00000004 00")
+    assert rejection.encode() == head + bytes([result, source, reason])
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,10 @@ from darkroom_common.dimse.wire.pdu import (
     ProtocolError,
     encode_abort,
     encode_data,
+    encode_data_head,
+    encode_release_request,
     encode_release_response,
+    encode_user_abort,
 )
 
 P_DATA = bytes.fromhex(
@@ -139,7 +142,13 @@ def test_within_a_pdu_is_known() -> None:
 
 
 def test_what_we_send() -> None:
+    assert encode_release_request() == bytes.fromhex("05 00 00000004 00000000")
     assert encode_release_response() == bytes.fromhex("06 00 00000004 00000000")
+    assert encode_user_abort() == bytes.fromhex("07 00 00000004 0000 00 00")
+    assert encode_data_head(3, last=False, size=10) == bytes.fromhex(
+        "04 00 00000010 0000000c 03 00"
+    )
+    assert encode_data_head(3, last=True, size=10) == bytes.fromhex("04 00 00000010 0000000c 03 02")
     assert encode_abort(AbortReason.INVALID_PARAMETER) == ABORT
     assert encode_data(3, is_command=True, data=b"\x01\x02", max_length=0) == bytes.fromhex(
         "04 00 00000008 00000004 03 03 0102"

@@ -1,0 +1,35 @@
+"""What `make mutants` keeps: a row for each module, and no word of what was not decided."""
+
+import pytest
+
+from tests.mutants.page import BEGIN, END, page_with, score
+from tests.mutants.running import CAUGHT, SURVIVED, TIMED_OUT, Verdict
+
+PAGE = f"before\n{BEGIN}| module | caught | survivors |\n|---|---|---|\n{{}}{END}after\n"
+KEPT = "| `b.py` | 1 of 1 |  |\n"
+
+
+def verdicts(*results: str) -> list[Verdict]:
+    return [
+        Verdict(f"a.py:{n} f: SQL: `x` | y -> z", one, 1.0, "") for n, one in enumerate(results)
+    ]
+
+
+def test_what_ran_out_of_time_counts_neither_way() -> None:
+    assert score(verdicts(CAUGHT, SURVIVED, TIMED_OUT, CAUGHT)) == (2, 3)
+
+
+def test_a_module_gets_its_row_and_the_others_stay() -> None:
+    old = "| `a.py` | 9 of 9 |  |\n"
+    found = page_with(PAGE.format(old + KEPT), {"a.py": verdicts(CAUGHT, SURVIVED, TIMED_OUT)})
+    row = "| `a.py` | 1 of 2, 1 not decided | `1 f: SQL: x \u00a6 y -> z` |\n"
+    assert found == PAGE.format(row + KEPT)
+
+
+def test_a_module_whose_own_tests_failed_keeps_its_row() -> None:
+    assert page_with(PAGE.format(KEPT), {"b.py": []}) == PAGE.format(KEPT)
+
+
+def test_a_page_without_its_marks_is_an_error() -> None:
+    with pytest.raises(ValueError, match="marks"):
+        page_with("nothing", {})
