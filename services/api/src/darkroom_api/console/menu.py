@@ -28,6 +28,7 @@ MENU: Final = (
     Entry("/film/queue", "Films", "film"),
     Entry("/transmission", "Transmission", "send"),
     Entry("/trouble", "Trouble", "alert"),
+    Entry("/senders", "Senders", "link"),
     Entry("/people", "People", "users"),
     Entry("/system", "System", "gear"),
 )

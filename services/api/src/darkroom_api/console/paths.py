@@ -75,6 +75,9 @@ SCREENS: Final[dict[tuple[str, str], Access]] = {
     ("POST", "/people/keys/{key}/remove"): Open.IN_PERSON,
     ("GET", "/people/audit"): _P.AUDIT_READ,
     ("POST", "/people/audit/verify"): _P.AUDIT_READ,
+    ("GET", "/senders"): _P.SENDERS_READ,
+    ("POST", "/senders"): _P.SENDERS_WRITE,
+    ("POST", "/senders/remove"): _P.SENDERS_WRITE,
     ("GET", "/system"): _P.SETTINGS_READ,
     ("GET", "/system/settings"): _P.SETTINGS_READ,
 }

@@ -6,6 +6,7 @@ from darkroom_api.console.screens import (
     account,
     film,
     people,
+    senders,
     study,
     system,
     transmission,
@@ -18,6 +19,6 @@ from darkroom_api.console.screens import (
 
 SCREENS: Final = (
     *(account, worklist, study, where, film, upload, viewer),
-    *(transmission, trouble, people, system),
+    *(transmission, trouble, people, senders, system),
 )
 """Modules whose `add` adds their routes."""
