@@ -1,11 +1,12 @@
-"""F17: backup under load, restore, drill; a backup that is interrupted, and one that is damaged."""
+"""F17: backup under load, restore, drill; a backup that is killed, and one that is damaged."""
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Iterator
+import signal
+import sys
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from darkroom_common.objects.store import FileSystemStore
 from darkroom_common.postgres.phi import PhiKeys
 from darkroom_common.seal import Unsealable
 from darkroom_local.recovery import archive as archives
-from darkroom_local.recovery.archive import Archive, Entry, Head, RecoveryError
+from darkroom_local.recovery.archive import Archive, RecoveryError
 from darkroom_local.recovery.backup import BackedUp, Source, back_up, fingerprints
 from darkroom_local.recovery.drill import Drill, drill
 from darkroom_local.recovery.restore import Compared, restore, told
@@ -132,43 +133,30 @@ async def test_what_was_acknowledged_before_the_dump_is_restored(house: House) -
         await house.restore(done.name)
 
 
-class Interrupted(Exception):
-    """The power is gone."""
-
-
-async def test_an_interrupted_backup_goes_on_and_generations_end(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await house.receive(6)
-    put = Archive.put_manifest
-
-    def half(archive: Archive, head: Head, entries: Iterator[Entry]) -> None:
-        def some() -> Iterator[Entry]:
-            yield from islice(entries, 3)
-            raise Interrupted
-
-        put(archive, head, some())
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Archive, "put_manifest", half)
-        with pytest.raises(Interrupted):
-            await house.back_up()
+async def test_a_killed_backup_goes_on_and_generations_end(house: House) -> None:
+    await house.receive(12)
+    words = [house.superuser_url, house.bench.directory, house.backups, house.key_file, "8"]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.support.dying_backup", *map(str, words)
+    )
+    assert await process.wait() == -signal.SIGKILL
     assert house.archive.generations() == []
     assert len(house.archive.begun()) == 1
     first = await house.back_up()
-    assert (first.objects, first.copied) == (6, 0)
+    assert first.objects == 12
+    assert 4 <= 12 - first.copied <= 7  # of eight that were opened at most four were under way
     assert house.archive.begun() == [first.name]  # what was interrupted is gone
 
     gone, *_ = house.acknowledged
     (house.bench.directory / gone).unlink()
     await house.receive(1)
     second = await house.back_up()
-    assert (second.objects, second.copied) == (6, 1)
+    assert (second.objects, second.copied) == (12, 1)
     assert next(iter(house.archive.entries(second.name))).sha256
-    assert len(house.objects_kept()) == 7  # the first generation has what is gone
+    assert len(house.objects_kept()) == 13  # the first generation has what is gone
     third = await house.back_up(keep=1)
     assert house.archive.generations() == [third.name]
-    assert len(house.objects_kept()) == 6
+    assert len(house.objects_kept()) == 12
     planted = b"CITIZEN"
     assert not [p for p in house.backups.rglob("*") if p.is_file() and planted in p.read_bytes()]
 
