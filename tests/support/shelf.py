@@ -24,7 +24,7 @@ from darkroom_api.http import handlers
 from darkroom_api.http.middleware import RequestScope
 from darkroom_api.rendering import rendering, routes
 from darkroom_api.rendering.cache import Cache
-from darkroom_common.index.rows import StoredInstance
+from darkroom_common.index.rows import KnownInstances, StoredInstance
 from darkroom_common.objects.store import FileSystemStore
 from darkroom_common.workers.pool import open_workers
 from tests.support.builders import encode
@@ -160,5 +160,6 @@ async def open_shelf(root: Path) -> AsyncIterator[Shelf]:
             parsing=parsing.Parsing(store, finders, processes=1),
             rendering=rendering.Rendering(renderers, Cache("rendered", 1 << 20), processes=1),
             kept_metadata=Cache("metadata", 1 << 20),
+            known=KnownInstances(),
         )
         yield shelf

@@ -14,7 +14,7 @@ from darkroom_api.http import handlers
 from darkroom_api.rendering import routes
 from darkroom_api.rendering.cache import Cache
 from darkroom_api.rendering.rendering import DecoderFailed, Rendering
-from darkroom_common.index.rows import StoredInstance
+from darkroom_common.index.rows import KnownInstances, StoredInstance
 from darkroom_common.workers.pool import open_workers
 
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -58,7 +58,11 @@ async def client(reader: Reader) -> AsyncIterator[httpx.AsyncClient]:
         rendering: Any = Rendering(workers, Cache("rendered", 0), processes=1)
         settings = SimpleNamespace(public_url="http://a")
         app.state.parts = SimpleNamespace(
-            reader=reader, rendering=rendering, settings=settings, store=None
+            reader=reader,
+            rendering=rendering,
+            settings=settings,
+            store=None,
+            known=KnownInstances(),
         )
         transport = httpx.ASGITransport(with_state)
         async with httpx.AsyncClient(transport=transport, base_url="http://a") as made:

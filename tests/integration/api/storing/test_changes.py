@@ -49,6 +49,13 @@ async def test_an_instance_a_series_and_the_study_are_deleted(stow: Stowing) -> 
         f"/dicom-web/studies/{study}/series/{sets[2].SeriesInstanceUID}",
         f"/dicom-web/studies/{study}",
     ]
+    each = [
+        f"/dicom-web/studies/{study}/series/{one.SeriesInstanceUID}/instances/{one.SOPInstanceUID}"
+        for one in sets
+    ]
+    for _ in range(2):  # then they are known, and must not outlive what is deleted
+        for one in each:
+            assert (await stow.api.client.get(one)).status_code == 200
     for path, left in zip(paths, (3, 2, 1, 0), strict=True):
         answer = await stow.api.client.delete(path)
         assert (answer.status_code, answer.content) == (204, b""), answer.text
@@ -58,6 +65,8 @@ async def test_an_instance_a_series_and_the_study_are_deleted(stow: Stowing) -> 
         assert len(found.json() if found.status_code == 200 else []) == left
         assert (await stow.api.client.get(path)).status_code == 404
         assert (await stow.api.client.delete(path)).status_code == 404
+        shown = [(await stow.api.client.get(one)).status_code for one in each]
+        assert (shown.count(200), shown.count(404)) == (left, 4 - left)
 
 
 @pytest.mark.req("STO-04")

@@ -1,6 +1,7 @@
 """What the index holds of a study, a series and an instance, as values."""
 
 import datetime as dt
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -257,3 +258,51 @@ async def _opened(db: Connection, sql: str, keys: PhiKeys, given: Sequence[Any])
         return list(await db.fetch(sql, keys.by_id(), list(given)))
     except asyncpg.ExternalRoutineInvocationError as error:
         raise UnreadableRow("a row cannot be decrypted with PHI_KEYS") from error
+
+
+_MOST: Final = 10_000
+"""Instances: some 5 MB."""
+# By the keys of instance, series and study; `written` is of the version that was looked up.
+HOLDS: Final = (
+    "EXISTS (SELECT FROM index.instance i JOIN index.series e ON e.id = i.series_id"
+    " JOIN index.study s ON s.id = e.study_id WHERE i.id = asked.instance"
+    " AND i.xmin::text::bigint = asked.written AND e.series_instance_uid = asked.series"
+    " AND s.study_instance_uid = asked.study AND s.status <> 'deleted')"
+)
+"""Whether an instance is still as it was: of a row `asked` with its id, `written` and UIDs."""
+
+
+class KnownInstances:
+    """The instances that were looked up last: a viewer asks for one after the other of a series.
+
+    What is kept in mind may have been deleted, moved or replaced meanwhile. It is used for an
+    answer that does not begin before the index has said, in a statement that is made for the
+    answer anyway, that it still holds (`HOLDS`).
+    """
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[str | None, ...], StoredInstance] = OrderedDict()
+
+    def recall(self, *uids: str | None) -> StoredInstance | None:
+        """Return the instance of these UIDs of study, series and itself, as it was."""
+        found = self._kept.get(uids)
+        if found is not None:
+            self._kept.move_to_end(uids)
+        return found
+
+    def keep(self, found: Sequence[StoredInstance]) -> None:
+        """Keep in mind what was looked up, unless there is too much of it."""
+        if len(found) > _MOST:
+            return
+        for one in found:
+            self._kept[_key(one)] = one
+        while len(self._kept) > _MOST:
+            self._kept.popitem(last=False)
+
+    def forget(self, one: StoredInstance) -> None:
+        """Forget what does not hold any more."""
+        self._kept.pop(_key(one), None)
+
+
+def _key(one: StoredInstance) -> tuple[str | None, ...]:
+    return one.study_instance_uid, one.series_instance_uid, one.sop_instance_uid

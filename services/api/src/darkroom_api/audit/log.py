@@ -14,6 +14,7 @@ from darkroom_api.audit.actions import SECURITY
 from darkroom_api.audit.entries import AuditKeys, Entry, Row, row_of
 from darkroom_common.clock import Clock
 from darkroom_common.errors import DependencyUnavailable
+from darkroom_common.index.rows import HOLDS, StoredInstance
 from darkroom_common.postgres.pool import Connection, after_commit
 from darkroom_common.seal import Seal
 from darkroom_common.telemetry.logs import get_logger
@@ -25,18 +26,29 @@ PURPOSE: Final = "audit"
 _APART: Final = timedelta(microseconds=1)
 """Between rows that are written at once, so that they keep their order."""
 _KEPT_IN_MIND: Final = 100_000
-_ADD: Final = """
-    WITH added AS (
-        INSERT INTO api.audit_log (log_id, recorded_at, user_id, username, action, resource_type,
-            resource_id, ip_address, user_agent, privileged, outcome, details, phi, key_id, mac)
+_ASKED: Final = """
+    WITH asked AS (
         SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::text[],
             $6::text[], $7::text[], $8::inet[], $9::text[], $10::boolean[], $11::text[],
-            $12::json[], $13::bytea[], $14::smallint[], $15::bytea[])
+            $12::json[], $13::bytea[], $14::smallint[], $15::bytea[],
+            $16::bigint[], $17::bigint[], $18::text[], $19::text[])
+        AS rows (log_id, recorded_at, user_id, username, action, resource_type, resource_id,
+            ip_address, user_agent, privileged, outcome, details, phi, key_id, mac,
+            instance, written, series, study)
+    ), added AS (
+        INSERT INTO api.audit_log (log_id, recorded_at, user_id, username, action, resource_type,
+            resource_id, ip_address, user_agent, privileged, outcome, details, phi, key_id, mac)
+        SELECT log_id, recorded_at, user_id, username, action, resource_type, resource_id,
+            ip_address, user_agent, privileged, outcome, details, phi, key_id, mac
+        FROM asked WHERE instance IS NULL OR """
+_ADDED: Final = """
         RETURNING log_id
     )
-    INSERT INTO api.audit_pending (log_id) SELECT log_id FROM added
+    INSERT INTO api.audit_pending (log_id) SELECT log_id FROM added RETURNING log_id
 """
-"""A row, and the note that the chain has not got it yet."""
+_ADD: Final = _ASKED + "true" + _ADDED
+_ADD_OF: Final = _ASKED + HOLDS + _ADDED
+"""A row, and the note that the chain has not got it yet; unless it tells of what holds no more."""
 
 
 class AuditLog:
@@ -76,8 +88,16 @@ class AuditLog:
         """Keep in mind rows that are committed."""
         self.written.extend(row.log_id for row in rows)
 
-    async def write(self, db: Connection, rows: Sequence[Row]) -> None:
-        """Write rows that are not there; see `add`, which keeps them in mind besides.
+    async def write(
+        self, db: Connection, rows: Sequence[Row], of: Sequence[StoredInstance | None] = ()
+    ) -> set[uuid.UUID]:
+        """Write rows that are not there, and return their ids; see `add`, which keeps them in mind.
+
+        Args:
+            db: with or without a transaction: it is one statement.
+            rows: see there.
+            of: for each row an instance as it was looked up; a row is written as long as its
+                instance is still that. None, or nothing at all: it is written.
 
         Raises:
             DependencyUnavailable: the database is away, or keeps fewer than these.
@@ -86,8 +106,9 @@ class AuditLog:
         for row in rows:
             if row.action in SECURITY:
                 after_commit(db, partial(_tell, row))
-        kept: str = await db.execute(
-            _ADD,
+        claims = list(of) or [None] * len(rows)
+        kept = await db.fetch(
+            _ADD_OF if any(claims) else _ADD,
             [row.log_id for row in rows],
             [row.recorded_at for row in rows],
             [row.user_id for row in rows],
@@ -103,9 +124,17 @@ class AuditLog:
             [self._seal.seal_bytes(row.phi, purpose=PURPOSE) if row.phi else b"" for row in rows],
             [current for _ in rows],
             [self._keys.row(row) for row in rows],
+            [one and one.id for one in claims],
+            [one and one.written for one in claims],
+            [one and one.series_instance_uid for one in claims],
+            [one and one.study_instance_uid for one in claims],
         )
-        if int(kept.rpartition(" ")[2]) != len(rows):  # somebody's trigger has passed them over
+        written = {row["log_id"] for row in kept}
+        if any(
+            one is None and row.log_id not in written for row, one in zip(rows, claims, strict=True)
+        ):  # somebody's trigger has passed it over
             raise DependencyUnavailable("the audit log does not keep what is written to it")
+        return written
 
 
 def _tell(row: Row) -> None:

@@ -35,6 +35,9 @@ _FAILED: Final = 400
 _ACCEPTED: Final = 202
 _KEPT: Final = "darkroom.recorded"
 """In the scope of a request whose row is in the transaction of what it, or an earlier one, did."""
+KNOWN: Final = "darkroom.known"
+"""In the scope of a request that reads: the instance that it shows as it was looked up before, None
+if it was looked up for this request."""
 MORE: Final = "audited"
 """In the state of a request: details that its route adds to its row; nothing of a patient."""
 _ACT: Final = "darkroom.act"
@@ -142,7 +145,8 @@ async def recording(scope: Scope, path: str, send: Send) -> Send:
     """Return `send` for a route, which writes the row before the answer begins.
 
     What another service is to do has a row now: after a crash of the API it is there all the same.
-    What `send` raises then: `DependencyUnavailable`, and nothing of the answer has gone out.
+    What `send` raises then: `DependencyUnavailable`, or `Outdated` when what `KNOWN` names does not
+    hold any more, and nothing of the answer has gone out.
 
     Raises:
         DependencyUnavailable: likewise.
@@ -154,7 +158,9 @@ async def recording(scope: Scope, path: str, send: Send) -> Send:
     if what.action in _ASKED:
         await parts.recorder.write(_entry(scope, path, what, None, ""))
 
-    recorder = parts.reads if what.action in _READ else parts.recorder
+    reads = what.action in _READ
+    if reads:
+        scope[KNOWN] = None
 
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -163,7 +169,10 @@ async def recording(scope: Scope, path: str, send: Send) -> Send:
             made = headers.get("location", "").rpartition("/")[2]
             if status >= _FAILED or _KEPT not in scope:
                 row = _entry(scope, path, what, status, made)
-                await recorder.write(row)
+                if reads:
+                    await parts.reads.write_of(row, scope.get(KNOWN))
+                else:
+                    await parts.recorder.write(row)
         await send(message)
 
     return sending

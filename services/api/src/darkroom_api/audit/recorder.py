@@ -14,6 +14,7 @@ from typing import Final
 from darkroom_api.audit.entries import Entry, Row
 from darkroom_api.audit.log import AuditLog
 from darkroom_common.errors import DependencyUnavailable
+from darkroom_common.index.rows import StoredInstance
 from darkroom_common.postgres.pool import Connection, Database
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_common.together import Together
@@ -25,6 +26,13 @@ AGAIN_SECONDS: Final = 1.0
 _FLUSH: Final = "SELECT pg_logical_emit_message(true, 'darkroom.audit', '')"
 """Nothing, in a transaction that is committed durably, and with it all that were before."""
 _THERE: Final = "SELECT log_id FROM api.audit_log WHERE log_id = ANY($1)"  # audit_log_pkey
+
+
+_Read = tuple[Entry, StoredInstance | None]
+
+
+class Outdated(Exception):
+    """What was looked up is not any more what is to be shown."""
 
 
 class Recorder:
@@ -64,16 +72,39 @@ class ReadRecorder(Recorder):
 
     def __init__(self, database: Database, audit: AuditLog) -> None:
         super().__init__(database, audit)
+        self._reads = Together[_Read, bool](self._keep_reads)
         self._unsure: deque[Row] = deque()
         self._news = asyncio.Event()
 
-    async def _keep(self, entries: Sequence[Entry]) -> list[None]:
-        rows = self._audit.rows(entries)
+    async def write(self, entry: Entry) -> None:
+        """Return when the row is kept.
+
+        Raises:
+            DependencyUnavailable: the database is away.
+        """
+        await self.write_of(entry, None)
+
+    async def write_of(self, entry: Entry, one: StoredInstance | None) -> None:
+        """Return when the row of what shows an instance is kept.
+
+        Args:
+            entry: what was done.
+            one: as it was when it was looked up, some time ago; None: just now.
+
+        Raises:
+            Outdated: it is not that any more, and there is no row.
+            DependencyUnavailable: the database is away.
+        """
+        if not await self._reads.do((entry, one)):
+            raise Outdated
+
+    async def _keep_reads(self, asked: Sequence[_Read]) -> list[bool]:
+        rows = self._audit.rows([entry for entry, _ in asked])
         async with self._database.unflushed() as db:
-            await self._audit.write(db, rows)
-        self._unsure.extend(rows)
+            kept = await self._audit.write(db, rows, [one for _, one in asked])
+        self._unsure.extend(row for row in rows if row.log_id in kept)
         self._news.set()
-        return [None for _ in entries]
+        return [row.log_id in kept for row in rows]
 
     async def run(self) -> None:
         """Make durable what was written, again and again; cancel to stop."""

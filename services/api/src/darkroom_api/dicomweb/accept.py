@@ -7,12 +7,15 @@ the parts counts, the multipart around them is how several are sent.
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
 from starlette.requests import Request
 
 MULTIPART: Final = "multipart/related"
 MAX_RANGES: Final = 64
+_USUAL: Final = 512
+"""Characters of headers that are parsed once: a client sends the same with each request."""
 _QUALITY: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{0,30})?|\.[0-9]{1,30}")
 
 
@@ -95,7 +98,15 @@ def _specificity(one: MediaRange) -> tuple[int, bool]:
 
 def accepted(request: Request) -> list[MediaRange]:
     """Return the forms that the client accepts, best first."""
-    return parse_accept(request.headers.getlist("accept"), request.query_params.getlist("accept"))
+    headers = request.headers.getlist("accept")
+    if request.scope["query_string"] or sum(map(len, headers)) > _USUAL:
+        return parse_accept(headers, request.query_params.getlist("accept"))
+    return list(_usual(*headers))
+
+
+@lru_cache(maxsize=256)
+def _usual(*headers: str) -> Sequence[MediaRange]:
+    return parse_accept(headers)
 
 
 def _split(text: str, separator: str) -> Iterable[str]:

@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 
 from darkroom_api.accounts.client import PROXY_FIELDS
+from darkroom_api.audit.recorded import KNOWN
 from darkroom_api.http.errors import study_not_found
 from darkroom_api.http.parts import parts_of
 from darkroom_common.dicom.identity import LONGEST_UID
@@ -25,7 +26,9 @@ def dicomweb_url(request: Request) -> str:
     """
     public = parts_of(request.scope).settings.public_url
     if public is None:
-        scheme, host = request.url.scheme, request.headers.get("host", request.url.netloc)
+        scheme, host = request.scope["scheme"], request.headers.get("host")
+        if host is None:
+            host = request.url.netloc
         server = request.scope.get("server")
         proxied = any(name in request.headers for name in PROXY_FIELDS)
         if server and not proxied and not _PORT.search(host) and server[1] != _USUAL.get(scheme):
@@ -69,9 +72,15 @@ async def stored(request: Request) -> list[StoredInstance]:
     Raises:
         ApiError: 404, there are none.
     """
-    found = await parts_of(request.scope).reader.stored(*uids_of(request))
+    uids, parts = uids_of(request), parts_of(request.scope)
+    known = parts.known.recall(*uids)
+    if known is not None and KNOWN in request.scope:
+        request.scope[KNOWN] = known  # what writes the row of the audit log asks if it still holds
+        return [known]
+    found = await parts.reader.stored(*uids)
     if not found:
         raise study_not_found()
+    parts.known.keep(found)
     return found
 
 

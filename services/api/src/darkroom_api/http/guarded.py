@@ -9,12 +9,13 @@ from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
+from starlette._exception_handler import wrap_app_handling_exceptions
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.routing import Match
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from darkroom_api.accounts.access import ACCESS, access_of
 from darkroom_api.accounts.client import address_of
@@ -23,7 +24,8 @@ from darkroom_api.accounts.cookies import cookie_of
 from darkroom_api.accounts.guard import Principal, key_refused
 from darkroom_api.accounts.permissions import Access, Open, allows
 from darkroom_api.audit.actions import Action
-from darkroom_api.audit.recorded import recording
+from darkroom_api.audit.recorded import KNOWN, recording
+from darkroom_api.audit.recorder import Outdated
 from darkroom_api.audit.recording import record
 from darkroom_api.edge.flags import require_in_use, with_rights
 from darkroom_api.http.body import JsonRequest
@@ -63,8 +65,34 @@ def limited(receive: Receive, limit: int) -> Receive:
     return counted
 
 
+def _answering(endpoint: Callable[[Request], Coroutine[Any, Any, Response]]) -> ASGIApp:
+    """Return the application of an endpoint that takes nothing that would have to be found first.
+
+    FastAPI's has two stacks for what dependencies leave behind.
+    """
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        response = await endpoint(Request(scope, receive, send))
+        await response(scope, receive, send)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await wrap_app_handling_exceptions(answer, Request(scope))(scope, receive, send)
+
+    return app
+
+
 class GuardedRoute(APIRoute):
     """A route whose permission is looked up in `ACCESS` by method and path."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self._is_plain:
+            self.app = _answering(self.endpoint)
+
+    @property
+    def _is_plain(self) -> bool:
+        alone = list(signature(self.endpoint).parameters) == ["request"]
+        return alone and parameters_of(self) is None
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Leave a path that stands in the table as it is to the routes of that path."""
@@ -76,9 +104,6 @@ class GuardedRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return what answers, with bodies read by `JsonRequest` and parameters that are known."""
         answer, known = super().get_route_handler(), parameters_of(self)
-        if known is None and list(signature(self.endpoint).parameters) == ["request"]:
-            answers: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
-            return answers  # it takes nothing that would have to be found first
 
         async def strictly(request: Request) -> Response:
             if known is not None:
@@ -130,7 +155,11 @@ class GuardedRoute(APIRoute):
         elif scope["method"] == "POST" and self.path in _STORE:
             limit = parts_of(scope).settings.stow_limit
         sending = await recording(scope, self.path, send)
-        await super().handle(scope, limited(receive, limit), sending)
+        try:
+            await self.app(scope, limited(receive, limit), sending)
+        except Outdated:  # once more, with nothing that was looked up before
+            parts_of(scope).known.forget(scope.pop(KNOWN))
+            await self.app(scope, limited(receive, limit), sending)
 
     async def _denied(self, scope: Scope, access: Access, answer: ApiError) -> ApiError:
         """Keep that somebody has tried what they may not; return the answer to raise."""

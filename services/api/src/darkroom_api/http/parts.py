@@ -1,6 +1,6 @@
 """What the routes work with, made once by the wiring."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from starlette.types import Scope
@@ -30,6 +30,7 @@ from darkroom_api.validation.validating import Validating
 from darkroom_common.amqp.broker import Broker
 from darkroom_common.health import Health
 from darkroom_common.index.reader import IndexReader
+from darkroom_common.index.rows import KnownInstances
 from darkroom_common.objects.store import ObjectStore
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys
@@ -71,6 +72,7 @@ class Parts:
     own: OwnJobs
     hub: Hub
     provider: Provider | None
+    known: KnownInstances = field(default_factory=KnownInstances)
 
 
 def parts_of(scope: Scope) -> Parts:

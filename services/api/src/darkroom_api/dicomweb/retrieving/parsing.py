@@ -138,9 +138,10 @@ class Parsing:
         key, likely = one.object_key, list(expected(one))
         if not likely:
             return None
-        found = next((each for each in likely if _stands_at_hand(self._store, key, each)), None)
-        if found is None:
-            found = await asyncio.to_thread(_standing, self._store, key, likely)
+        for each in likely:
+            if at_hand := _at_hand(self._store, key, each, numbers):
+                return Found([each.frame] * len(at_hand), [[data] for data in at_hand])
+        found = await asyncio.to_thread(_standing, self._store, key, likely)
         if found is None:
             return None
         pieces: list[Piece] = [
@@ -221,9 +222,18 @@ def _fault(word: str) -> Exception:
     return Unparsable("the object does not have it, or cannot be read")
 
 
-def _stands_at_hand(store: ObjectStore, key: str, pixels: Expected) -> bool:
-    found = store.at_hand(key, [pixels.before])
-    return found is not None and found[0] in pixels.heads
+def _at_hand(
+    store: ObjectStore, key: str, pixels: Expected, numbers: Sequence[int] | None
+) -> list[bytes]:
+    """Return frames that are in memory together with what stands before all of them; or none."""
+    chosen = range(pixels.count) if numbers is None else numbers
+    if not all(0 <= number < pixels.count for number in chosen):
+        return []
+    if len(chosen) * pixels.frame > CHUNK:
+        return []
+    places = [(pixels.start + number * pixels.frame, pixels.frame) for number in chosen]
+    head, *frames = store.at_hand(key, [pixels.before, *places]) or [b""]
+    return frames if head in pixels.heads else []
 
 
 def _standing(store: ObjectStore, key: str, likely: Sequence[Expected]) -> Expected | None:
