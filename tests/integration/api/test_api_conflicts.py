@@ -137,7 +137,8 @@ async def test_promoted_bytes_are_what_everybody_gets(trouble: Trouble) -> None:
         ]
     )
     plain = {"accept": "application/dicom"}
-    assert (await client.get(path, headers=plain)).content.endswith(encode(trouble.first))
+    for _ in range(2):  # then it is known where it is
+        assert (await client.get(path, headers=plain)).content.endswith(encode(trouble.first))
     key = {"idempotency-key": "once"}
     twice = [await client.post(f"{BASE}/{number}/promote", json={}, headers=key) for _ in range(2)]
     assert twice[0].json() == twice[1].json()

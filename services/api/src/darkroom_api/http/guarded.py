@@ -25,7 +25,6 @@ from darkroom_api.accounts.guard import Principal, key_refused
 from darkroom_api.accounts.permissions import Access, Open, allows
 from darkroom_api.audit.actions import Action
 from darkroom_api.audit.recorded import KNOWN, recording
-from darkroom_api.audit.recorder import Outdated
 from darkroom_api.audit.recording import record
 from darkroom_api.edge.flags import require_in_use, with_rights
 from darkroom_api.http.body import JsonRequest
@@ -157,8 +156,13 @@ class GuardedRoute(APIRoute):
         sending = await recording(scope, self.path, send)
         try:
             await self.app(scope, limited(receive, limit), sending)
-        except Outdated:  # once more, with nothing that was looked up before
-            parts_of(scope).known.forget(scope.pop(KNOWN))
+        except Exception:
+            known = scope.pop(KNOWN, None)
+            if known is None:
+                raise
+            # It may not be that any more, whatever has come of it: its object may be gone, too.
+            # Nothing of an answer has gone out. Once more, with nothing that was known before.
+            parts_of(scope).known.forget(known)
             await self.app(scope, limited(receive, limit), sending)
 
     async def _denied(self, scope: Scope, access: Access, answer: ApiError) -> ApiError:
