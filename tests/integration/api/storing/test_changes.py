@@ -61,8 +61,8 @@ async def test_an_instance_a_series_and_the_study_are_deleted(stow: Stowing) -> 
         )
     ]
     for _ in range(2):  # then they are known, and must not outlive what is deleted
-        for one in each:
-            assert (await stow.api.client.get(one)).status_code == 200
+        for address in each:
+            assert (await stow.api.client.get(address)).status_code == 200
     for path, left in zip(paths, (3, 2, 1, 0), strict=True):
         answer = await stow.api.client.delete(path)
         assert (answer.status_code, answer.content) == (204, b""), answer.text
@@ -75,7 +75,7 @@ async def test_an_instance_a_series_and_the_study_are_deleted(stow: Stowing) -> 
         assert len(found.json() if found.status_code == 200 else []) == left
         assert (await stow.api.client.get(path)).status_code == 404
         assert (await stow.api.client.delete(path)).status_code == 404
-        shown = [(await stow.api.client.get(one)).status_code for one in each]
+        shown = [(await stow.api.client.get(address)).status_code for address in each]
         assert (shown.count(200), shown.count(404)) == (left, 4 - left)
 
 
