@@ -107,6 +107,14 @@ def test_what_does_not_divide_is_left_at_both_edges() -> None:
     assert at("3x1", printable=(752, 903)) == [(left, 0, 250, 903) for left in (1, 251, 501)]
 
 
+def test_a_box_has_a_pixel_at_least() -> None:
+    assert at("single", printable=(5, 1)) == [(0, 0, 5, 1)]
+    with pytest.raises(InvalidLayout):
+        at("STANDARD\\20,1", printable=(10, 10))
+    with pytest.raises(InvalidLayout):
+        at("STANDARD\\1,20", printable=(10, 10))
+
+
 def test_a_film_has_up_to_400_boxes() -> None:
     boxes = at("STANDARD\\20,20")
     assert len(set(boxes)) == 400
