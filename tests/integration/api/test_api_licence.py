@@ -24,7 +24,7 @@ LICENCE = "/api/v1/licence"
 OPERATOR = "operator@clinic.example"
 REASON = "The licence has not been confirmed since Monday: no connection."
 USER = {"email": "a@clinic.example", "full_name": "A", "password": "Correct-horse-1"}
-_SPARED = ("/api/v1/auth/", "/metrics", "/openapi.json", "/docs")
+_SPARED = ("/api/v1/auth/", "/metrics", "/openapi.json", "/docs", "/sign-out")
 
 
 @pytest.fixture
