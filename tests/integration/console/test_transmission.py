@@ -8,6 +8,7 @@ from tests.integration.console.desk import Desk, sitting
 from tests.support.builders import a_data_set, new_uid
 from tests.support.database import Prepared
 from tests.support.services import Services
+from tests.support.waiting import until
 
 _JOBS = """
     INSERT INTO transmit.job (id, destination, destination_id, priority, state, reason,
@@ -79,7 +80,9 @@ async def _jobs(admin: Desk, api: Api, study: str) -> None:
     await admin.press(_job("SENT") + "/cancel", status=409)
     await admin.press("/worklist/send", {"destination": "PACS", "study": study})
     path = re.findall(r"/transmission/jobs/[0-9a-f]+/cancel", await admin.page(_BASE))[0]
-    assert "No more" in await admin.press(path)
+    # Until transmit has taken it, it is on its way and cannot be cancelled.
+    said = await until(lambda: admin.press(path), retry=(AssertionError,))
+    assert "No more" in str(said)
 
 
 async def _less(people: dict[str, Desk]) -> None:
