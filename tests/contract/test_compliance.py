@@ -8,6 +8,7 @@ from typing import Final
 
 import pytest
 
+from darkroom_api.accounts.access import ACCESS
 from tests.contract.test_docs import anchors
 from tests.support.deployed import ROOT
 from tests.support.traceability import marked_tests
@@ -19,6 +20,7 @@ WITH_THE_OPERATOR: Final = {"R4", "R5"}
 _LINK: Final = re.compile(r"\]\((?!https?:)([^)#\s]*)(#[^)\s]+)?\)")
 _TEST: Final = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
 _PLACE: Final = re.compile(r"`((?:libs|services|tests|docs|infra|\.github)/[\w./-]+)`")
+_ROUTE: Final = re.compile(r"`(GET|POST|PUT|PATCH|DELETE) (/api/v1/[^`\s]+)`")
 _RISK: Final = re.compile(r"^\| (R\d+) \|(.*)\|$", re.MULTILINE)
 
 
@@ -31,6 +33,7 @@ def test_what_a_page_names_is_there(page: Path) -> None:
         assert target.exists(), path
         assert not anchor or anchor in anchors(target), path + anchor
     assert [place for place in _PLACE.findall(text) if not (ROOT / place).exists()] == []
+    assert [route for route in _ROUTE.findall(text) if route not in ACCESS] == []
     for path, name in _TEST.findall(text):
         assert name in functions_of(ROOT / path), f"{path}::{name}"
 
