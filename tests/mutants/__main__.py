@@ -2,6 +2,7 @@
 
 python -m tests.mutants                     the whole sample, and the rows of docs/mutants.md
 python -m tests.mutants --only jobs/table   some modules, and their rows
+python -m tests.mutants --again             the survivors of those rows alone, after tests have come
 python -m tests.mutants --quick             the named ones of tests/mutants/named.py, for CI
 """
 
@@ -15,8 +16,8 @@ from typing import Final
 from tests.mutants.core import CORE
 from tests.mutants.named import NAMED
 from tests.mutants.operators import Mutant, mutants
-from tests.mutants.page import page_with, score
-from tests.mutants.running import ROOT, SURVIVED, TIMED_OUT, Runner, Task, Verdict, warm
+from tests.mutants.page import named, page_with, score, survivors
+from tests.mutants.running import CAUGHT, ROOT, SURVIVED, TIMED_OUT, Runner, Task, Verdict, warm
 
 PAGE: Final = ROOT / "docs/mutants.md"
 _FIRST: Final = 300.0
@@ -26,6 +27,7 @@ _FIRST: Final = 300.0
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make mutants", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="the named mutants alone")
+    parser.add_argument("--again", action="store_true", help="what has survived alone")
     parser.add_argument("--only", default="", help="modules whose path has this, | between several")
     parser.add_argument("--most", type=int, default=12, help="mutants of a module")
     parser.add_argument("--skip", type=int, default=0, help="mutants of a module to pass over")
@@ -41,7 +43,11 @@ def _chosen(given: argparse.Namespace) -> Iterator[tuple[str, list[Mutant]]]:
     for path in CORE:
         if any(word in path for word in given.only.split("|")):
             all_of_it = mutants(path, (ROOT / path).read_bytes())
-            yield path, all_of_it[given.skip : given.skip + given.most]
+            if given.again:
+                _, names = survivors(PAGE.read_text(encoding="utf-8"), path)
+                yield path, [one for one in all_of_it if named(str(one), path) in names]
+            else:
+                yield path, all_of_it[given.skip : given.skip + given.most]
 
 
 def _module(runner: Runner, path: str, chosen: Sequence[Mutant]) -> list[Verdict]:
@@ -113,9 +119,14 @@ def main() -> int:
             return 1 if _unchanged(runner) or _named(runner) else 0
         found = {}
         for path, chosen in modules.items():
+            page = PAGE.read_text(encoding="utf-8")
+            before = survivors(page, path)[0] if given.again else 0
+            if given.again and not chosen:
+                continue
             found[path] = _module(runner, path, chosen)
-            page = page_with(PAGE.read_text(encoding="utf-8"), {path: found[path]})
-            PAGE.write_text(page, encoding="utf-8")
+            if found[path]:
+                found[path] += [Verdict("", CAUGHT, 0.0, "")] * before
+            PAGE.write_text(page_with(page, {path: found[path]}), encoding="utf-8")
     caught, decided = score([one for verdicts in found.values() for one in verdicts])
     print(f"{caught} of {decided} caught, {time.monotonic() - began:.0f} s")
     return 0 if all(found.values()) else 1

@@ -18,6 +18,15 @@ def score(verdicts: Sequence[Verdict]) -> tuple[int, int]:
     return caught, sum(one.result != TIMED_OUT for one in verdicts)
 
 
+def survivors(page: str, path: str) -> tuple[int, set[str]]:
+    """Return (caught, names of the survivors) of a module's row, as the page has them."""
+    for row in _ROW.finditer(page):
+        if row["path"] == path:
+            caught = re.search(r"\| (\d+) of ", row[0])
+            return int(caught[1]) if caught else 0, set(re.findall(r"`([^`]+)`", row[0])[1:])
+    return 0, set()
+
+
 def page_with(page: str, found: Mapping[str, Sequence[Verdict]]) -> str:
     """Return the page with the rows of the modules that were run; the others stay.
 
@@ -30,13 +39,22 @@ def page_with(page: str, found: Mapping[str, Sequence[Verdict]]) -> str:
         raise ValueError("docs/mutants.md has lost the marks of its table")
     rows = {match["path"]: match[0] for match in _ROW.finditer(table)}
     rows |= {path: _row(path, verdicts) for path, verdicts in found.items() if verdicts}
-    return f"{before}{BEGIN}{_HEAD}{''.join(rows[path] for path in sorted(rows))}{END}{after}"
+    figures = [re.search(r"\| (\d+) of (\d+)", row) for row in rows.values()]
+    caught, decided = (sum(int(one[n]) for one in figures if one) for n in (1, 2))
+    share = f"\nIn all {caught} of {decided} are caught: {caught / max(decided, 1):.1%}.\n"
+    table = "".join(rows[path] for path in sorted(rows))
+    return f"{before}{BEGIN}{_HEAD}{table}{share}{END}{after}"
+
+
+def named(mutant: str, path: str) -> str:
+    """Return what a survivor is called in the row of its module."""
+    return mutant.removeprefix(f"{path}:").replace("|", chr(0xA6)).replace("`", "")
 
 
 def _row(path: str, verdicts: Sequence[Verdict]) -> str:
     caught, decided = score(verdicts)
-    names = (one.name.removeprefix(f"{path}:") for one in verdicts if one.result == SURVIVED)
-    survivors = "<br>".join(f"`{name.replace('|', chr(0xA6)).replace('`', '')}`" for name in names)
+    names = (named(one.name, path) for one in verdicts if one.result == SURVIVED)
+    survivors = "<br>".join(f"`{name}`" for name in sorted(names))
     undecided = len(verdicts) - decided
     late = f", {undecided} not decided" if undecided else ""
     return f"| `{path}` | {caught} of {decided}{late} | {survivors} |\n"

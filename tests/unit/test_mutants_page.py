@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.mutants.page import BEGIN, END, page_with, score
+from tests.mutants.page import BEGIN, END, named, page_with, score, survivors
 from tests.mutants.running import CAUGHT, SURVIVED, TIMED_OUT, Verdict
 
 PAGE = f"before\n{BEGIN}| module | caught | survivors |\n|---|---|---|\n{{}}{END}after\n"
@@ -23,11 +23,17 @@ def test_a_module_gets_its_row_and_the_others_stay() -> None:
     old = "| `a.py` | 9 of 9 |  |\n"
     found = page_with(PAGE.format(old + KEPT), {"a.py": verdicts(CAUGHT, SURVIVED, TIMED_OUT)})
     row = "| `a.py` | 1 of 2, 1 not decided | `1 f: SQL: x \u00a6 y -> z` |\n"
-    assert found == PAGE.format(row + KEPT)
+    assert found == PAGE.format(row + KEPT + "\nIn all 2 of 3 are caught: 66.7%.\n")
+    assert survivors(found, "a.py") == (1, {"1 f: SQL: x \u00a6 y -> z"})
+    assert survivors(found, "b.py") == (1, set())
+    assert survivors(found, "c.py") == (0, set())
+    assert named("a.py:1 f: SQL: `x` | y -> z", "a.py") in survivors(found, "a.py")[1]
 
 
 def test_a_module_whose_own_tests_failed_keeps_its_row() -> None:
-    assert page_with(PAGE.format(KEPT), {"b.py": []}) == PAGE.format(KEPT)
+    share = "\nIn all 1 of 1 are caught: 100.0%.\n"
+    assert page_with(PAGE.format(KEPT), {"b.py": []}) == PAGE.format(KEPT + share)
+    assert page_with(PAGE.format(KEPT + share), {"b.py": []}) == PAGE.format(KEPT + share)
 
 
 def test_a_page_without_its_marks_is_an_error() -> None:
