@@ -18,6 +18,7 @@ from darkroom_print.printing.ending import Ended, Lost, Stopping
 from darkroom_print.printing.print_scu import FormatRefused, PrinterStatus, Refused
 from darkroom_print.printing.printing import Printing
 from darkroom_print.printing.repository import PrintJob
+from tests.support.waiting import until
 from tests.unit.print.recorded_printer import House
 
 SPEC = PrinterSpec(ae_title="FILM", host="10.0.0.1", port=104)
@@ -375,8 +376,7 @@ async def test_a_printer_gets_one_association_at_a_time(house: House) -> None:
     house.waiting = [1]
     async with house.places.of("FILM", 1):
         running = asyncio.create_task(printing(house).run())
-        while "compose a,b" not in house.steps:
-            await asyncio.sleep(0)
+        await until(lambda: "compose a,b" in house.steps, limit=10)
         assert "associate" not in house.steps
     async with asyncio.timeout(10):
         await running
