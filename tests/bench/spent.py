@@ -5,11 +5,13 @@ import resource
 from collections import Counter
 from pathlib import Path
 
+from tests.support.services import is_receiving
+
 _TICK = os.sysconf("SC_CLK_TCK")
 SENDER = "storescu, ten senders"
 _KNOWN = (
     ("postgres", "PostgreSQL"),  # before the services: a backend's name holds its role's
-    ("darkroom_ingest.door.worker", "ingest, receiving"),
+    ("ingest, receiving", "ingest, receiving"),
     ("darkroom_ingest", "ingest, relay"),
     ("darkroom_metadata", "metadata"),
     ("darkroom_api", "api"),
@@ -28,6 +30,8 @@ def spent() -> Counter[tuple[int, str]]:
             continue
         try:
             name = directory.joinpath("cmdline").read_bytes().replace(b"\0", b" ").decode()
+            if is_receiving(directory):
+                name = "ingest, receiving"
             stat = directory.joinpath("stat").read_text().rpartition(") ")[2].split()
         except (OSError, UnicodeDecodeError):
             continue  # it has ended meanwhile

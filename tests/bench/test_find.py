@@ -24,7 +24,7 @@ from darkroom_ingest.answering.identifier import PATIENT_ROOT, STUDY_ROOT
 from tests.bench import report
 from tests.bench.hospital import STUDIES, hospital
 from tests.bench.report import ROUNDS, Table
-from tests.support.services import Services
+from tests.support.services import Services, is_receiving
 from tests.support.waiting import until
 
 FIRST = Table("Until the first match of a C-FIND", "ms")
@@ -108,7 +108,7 @@ def highest() -> int:
     found = [0]
     for place in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if b"darkroom_ingest.door.worker" in (place / "cmdline").read_bytes():
+            if is_receiving(place):
                 status = (place / "status").read_text()
                 found.append(int(status.split("VmHWM:")[1].split()[0]))
     return max(found)

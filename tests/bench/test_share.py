@@ -9,7 +9,7 @@ from tests.bench import report
 from tests.bench.report import QUICK, Table
 from tests.bench.senders import make_load, send
 from tests.bench.spent import of_process
-from tests.support.services import Services, declare_index_queue
+from tests.support.services import Services, declare_index_queue, receiving_processes
 
 TABLES: list[Table] = []
 NOTE = "Each round ten senders (storescu) come at once, each with an association of its own."
@@ -35,8 +35,7 @@ async def test_the_busier_of_two_processes(tmp_path: Path, amqp_url: str) -> Non
         await services.start("ingest")
         process = services.running["ingest"].process
         assert process
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        workers = [int(pid) for pid in children]
+        workers = receiving_processes(process.pid)
         for _ in range(ROUNDS):
             before = [of_process(pid) for pid in workers]
             await send(load, services.dicom_port, best=True)

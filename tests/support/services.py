@@ -19,6 +19,7 @@ from darkroom_common.amqp.rabbitmq import declare
 from darkroom_common.postgres.bootstrap import ROLES, bootstrap
 from darkroom_common.postgres.migrate import migrate
 from darkroom_common.topology import METADATA_INDEX
+from darkroom_ingest.door.nursery import RECEIVING
 from darkroom_local.engines.ports import LOOPBACK, free_port
 from tests.support.forked import Forked, fork, same_start
 from tests.support.templates import copied
@@ -33,6 +34,18 @@ WITH_SCHEMA = {
     "licensing": "licensing",
 }
 READY_LIMIT = 40.0
+
+
+def receiving_processes(pid: int) -> list[int]:
+    """Return the processes below the main process of ingest that receive."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    found = [int(one) for one in children if is_receiving(Path("/proc", one))]
+    return found + [more for one in children for more in receiving_processes(int(one))]
+
+
+def is_receiving(process: Path) -> bool:
+    """Say whether a directory of /proc is of a receiving process."""
+    return process.joinpath("comm").read_text().strip() == RECEIVING
 
 
 def _key() -> str:

@@ -96,15 +96,22 @@ def prepare_worker() -> None:
 
 
 def prepare_main() -> None:
-    """The points of the relay; and no patience between two starts of a worker."""
+    """The points of the relay, and of each worker; no patience between two starts of one."""
     from darkroom_common.amqp import rabbitmq
     from darkroom_common.objects import spool, store
-    from darkroom_ingest.door import workers
+    from darkroom_ingest.door import worker, workers
+
+    receive: Callable[..., None] = worker.run
+
+    def run(*arguments: Any) -> None:
+        prepare_worker()
+        receive(*arguments)
 
     around_coroutine(store.FileSystemStore, "put_files", after="relay-after-put")
     around_coroutine(rabbitmq.RabbitBroker, "publish_all", after="relay-after-publish")
     around(spool.Spool, "remove", before="relay-before-remove", after="relay-after-remove")
     workers._LAST_DELAY = workers._DELAY  # type: ignore[misc]
+    worker.run = run  # type: ignore[assignment]
 
 
 def prepare_metadata() -> None:
@@ -184,9 +191,7 @@ def prepare_print() -> None:
     around_coroutine(table.JobTable, "finish", before="finish-before", after="finish-before-commit")
 
 
-if PLAN and "darkroom_ingest.door.worker" in sys.orig_argv:
-    prepare_worker()
-elif PLAN and "darkroom_ingest" in sys.orig_argv:
+if PLAN and "darkroom_ingest" in sys.orig_argv:
     prepare_main()
 elif PLAN and "darkroom_metadata" in sys.orig_argv:
     prepare_metadata()

@@ -18,23 +18,13 @@ from darkroom_local.engines.ports import LOOPBACK
 from tests.conftest import RabbitServer
 from tests.support.builders import CT
 from tests.support.dicom_peer import ECHO, Association
-from tests.support.services import Services, declare_index_queue
+from tests.support.services import Services, declare_index_queue, receiving_processes
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 IMPLICIT = "1.2.840.10008.1.2"
 DEFLATED = "1.2.840.10008.1.2.1.99"
 BIG = "1.2.840.10008.1.2.2"
 CONTEXTS = {1: (CT, EXPLICIT), 3: (ECHO, IMPLICIT)}
-
-
-def workers_of(pid: int) -> list[int]:
-    """The children of a process that are receiving processes."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [
-        int(child)
-        for child in children
-        if b"darkroom_ingest.door.worker" in Path(f"/proc/{child}/cmdline").read_bytes()
-    ]
 
 
 @dataclass
@@ -71,7 +61,7 @@ class RealIngest:
     def workers(self) -> list[int]:
         process = self.services.running["ingest"].process
         assert process is not None
-        return workers_of(process.pid)
+        return receiving_processes(process.pid)
 
     def connect(self, timeout: float = 20.0) -> socket.socket:
         made = socket.create_connection((LOOPBACK, self.port), timeout=timeout)

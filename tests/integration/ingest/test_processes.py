@@ -12,20 +12,10 @@ import pytest
 from darkroom_common.dicom.part10 import FileMeta, decode_head, encode_head
 from tests.support.builders import CT, a_data_set, encode
 from tests.support.dicom_peer import Association, send
-from tests.support.services import Services, declare_index_queue
+from tests.support.services import Services, declare_index_queue, receiving_processes
 from tests.support.waiting import lasting, until
 
 EXPLICIT = "1.2.840.10008.1.2.1"
-
-
-def workers_of(pid: int) -> list[int]:
-    """The children of a process that are receiving processes."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [
-        int(child)
-        for child in children
-        if b"darkroom_ingest.door.worker" in Path(f"/proc/{child}/cmdline").read_bytes()
-    ]
 
 
 def is_running(pid: int) -> bool:
@@ -74,7 +64,7 @@ def main_pid(services: Services) -> int:
 async def test_all_receive_and_the_metrics_are_one(ingest: Services) -> None:
     await ingest.start("ingest")
     try:
-        assert len(workers_of(main_pid(ingest))) == 2
+        assert len(receiving_processes(main_pid(ingest))) == 2
         loads = [objects(10) for _ in range(6)]
         answers = await asyncio.gather(
             *(asyncio.to_thread(send, ingest.dicom_port, load.items()) for load in loads)
@@ -117,13 +107,13 @@ async def test_a_killed_worker_comes_back_and_loses_nothing(ingest: Services) ->
             sending = tasks.create_task(sender())
             for _ in range(4):
                 await lasting(0.3)
-                workers = workers_of(main_pid(ingest))
+                workers = receiving_processes(main_pid(ingest))
                 if workers:
                     os.kill(workers[0], signal.SIGKILL)
             await sending
         await until_kept(ingest, sent)
         await ingest.running["ingest"].ready()
-        assert len(workers_of(main_pid(ingest))) == 2
+        assert len(receiving_processes(main_pid(ingest))) == 2
         assert [p for p in (ingest.spool / "tmp").rglob("*") if p.is_file()] == []
     finally:
         await ingest.stop()
@@ -132,7 +122,7 @@ async def test_a_killed_worker_comes_back_and_loses_nothing(ingest: Services) ->
 async def test_workers_die_with_the_main_process_and_the_port_is_free(ingest: Services) -> None:
     await ingest.start("ingest")
     try:
-        workers = workers_of(main_pid(ingest))
+        workers = receiving_processes(main_pid(ingest))
         await ingest.running["ingest"].kill()
         await until(lambda: not any(is_running(pid) for pid in workers), limit=5)
         await ingest.running["ingest"].start()
@@ -232,7 +222,7 @@ async def test_memory_is_flat_while_a_big_object_arrives(ingest: Services) -> No
     ingest.extra["PROCESSES"] = "1"
     await ingest.start("ingest")
     try:
-        (worker,) = workers_of(main_pid(ingest))
+        (worker,) = receiving_processes(main_pid(ingest))
 
         def most_used() -> int:
             """The most memory that the worker has ever used, in KiB."""

@@ -109,11 +109,13 @@ def main(  # noqa: PLR0913 - all by keyword
     argv: list[str] | None = None,
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
     several: Callable[[Any], Several] | None = None,
+    before: Callable[[Any], object] = lambda _: None,
 ) -> int:
     """Be the command `python -m darkroom_<name> [migrate [pre|post]]`; return the exit code.
 
     `commands` are further ones; a `DarkroomError` in one of them is exit code 2. `several` says of
-    settings in how many processes to serve, and where.
+    settings in how many processes to serve, and where; `before` gets them when there is neither a
+    thread nor a loop yet.
     """
     arguments = sys.argv[1:] if argv is None else argv
     faulthandler.enable()
@@ -125,6 +127,7 @@ def main(  # noqa: PLR0913 - all by keyword
             case []:
                 loaded = settings.load()
                 wanted = None if several is None else several(loaded)
+                before(loaded)
                 if wanted is None or wanted.count == 1:
                     return _serve(name, loaded, run, loop_factory)
                 serve = partial(_serve, name, loaded, run, loop_factory)

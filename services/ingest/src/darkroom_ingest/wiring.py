@@ -20,8 +20,9 @@ from darkroom_common.telemetry.metrics import common
 from darkroom_common.telemetry.metrics import ingest as metrics
 from darkroom_common.topology import INGEST_REQUESTS
 from darkroom_ingest.answers import Answers
+from darkroom_ingest.door.nursery import Nursery
 from darkroom_ingest.door.scp import listen_for_dicom
-from darkroom_ingest.door.workers import Workers
+from darkroom_ingest.door.workers import Listeners, Workers
 from darkroom_ingest.quarantine.mirror import Mirror
 from darkroom_ingest.relaying.relay import Relay
 from darkroom_ingest.senders.refresh import Refresh
@@ -32,7 +33,7 @@ MEASURE_SECONDS = 5.0
 LOOK_SECONDS = 3.0
 
 
-async def run(service: Service, settings: IngestSettings) -> None:
+async def run(nursery: Nursery, service: Service, settings: IngestSettings) -> None:
     """Receive until stopped. The broker and the database may be away all the while."""
     spool = Spool(settings.spool)
     store = open_store(settings.store_url)
@@ -74,7 +75,8 @@ async def run(service: Service, settings: IngestSettings) -> None:
                 listening.enter_context(tls_listener)
             stow_listener = await listen_for_dicom(settings.stow_host, settings.stow_port)
             listening.enter_context(stow_listener)
-            workers = Workers(settings.processes, listener, tls_listener, stow_listener, relay)
+            listeners = Listeners(listener, tls_listener, stow_listener)
+            workers = Workers(settings.processes, nursery, listeners, relay)
             service.health.metrics = workers.metrics
             common.ASSOCIATIONS_LIMIT.set(settings.max_associations)
             service.health.add("workers", workers.check)
@@ -92,6 +94,7 @@ async def run(service: Service, settings: IngestSettings) -> None:
             ):
                 await service.run_until_stopped()
                 await workers.drain(service.drain_seconds)
+    nursery.close()
     spool.close()
 
 

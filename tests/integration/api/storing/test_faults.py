@@ -12,9 +12,9 @@ import pytest_asyncio
 
 from tests.conftest import PostgresServer, RabbitServer
 from tests.integration.api.storing.stowing import Stowing, stowing
-from tests.integration.ingest.real import workers_of
 from tests.support import waiting
 from tests.support.builders import a_data_set, encode, new_uid
+from tests.support.services import receiving_processes
 from tests.support.stow import TYPE, a_body, a_file, uids
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -40,7 +40,7 @@ def peaks(stow: Stowing) -> dict[int, int]:
     assert api is not None
     assert ingest is not None
     found = {}
-    for pid in (api.pid, *workers_of(ingest.pid)):
+    for pid in (api.pid, *receiving_processes(ingest.pid)):
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             if line.startswith("VmHWM"):
                 found[pid] = int(line.split()[1]) << 10

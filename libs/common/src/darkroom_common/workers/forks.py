@@ -19,23 +19,15 @@ from darkroom_common.workers.faults import WorkerGone
 _PACKET: Final = 64
 
 
-class Forked:
-    """A child, as `asyncio.subprocess.Process` describes one.
+class Child:
+    """A child of a process that forks.
 
     Attributes:
-        stdin, stdout: one socket.
         returncode: its exit code, negative for a signal; None until its end was waited for.
     """
 
-    def __init__(
-        self,
-        pid: int,
-        descriptor: int,
-        streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
-        told: socket.socket,
-    ) -> None:
+    def __init__(self, pid: int, descriptor: int, told: socket.socket) -> None:
         self.pid = pid
-        self.stdout, self.stdin = streams
         self.returncode: int | None = None
         self._descriptor = descriptor
         self._told = told
@@ -43,8 +35,9 @@ class Forked:
 
     def kill(self) -> None:
         """Send SIGKILL, unless it has ended."""
-        with suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
+        if self.returncode is None:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
 
     async def wait(self) -> int:
         """Wait for the end; return the exit code."""
@@ -57,10 +50,62 @@ class Forked:
                     await _readable(self._descriptor)
                     _reap(self._descriptor)
                 self.returncode = int(said or -signal.SIGKILL)
-                self.stdin.close()
                 self._told.close()
                 os.close(self._descriptor)
         return self.returncode
+
+
+async def ask_for_child(control: socket.socket, said: bytes, files: Sequence[int]) -> Child | None:
+    """Have a process fork that is in `forking.fork_until_over`; None: it is over, or was killed.
+
+    Args:
+        control: where it is asked.
+        said: what the child finds; not empty.
+        files: that the child gets.
+    """
+    told, teller = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        with teller:
+            socket.send_fds(control, [said], [*files, teller.fileno()], socket.MSG_NOSIGNAL)
+        await _readable(told)
+        answer, descriptors, _, _ = socket.recv_fds(told, _PACKET, 1)
+    except OSError:
+        answer = b""
+    except BaseException:
+        told.close()
+        raise
+    if not answer:
+        told.close()
+        return None
+    told.settimeout(0)
+    return Child(int(answer), descriptors[0], told)
+
+
+class Forked:
+    """A child that answers tasks, as `asyncio.subprocess.Process` describes one.
+
+    Attributes:
+        stdin, stdout: one socket.
+    """
+
+    def __init__(
+        self, child: Child, streams: tuple[asyncio.StreamReader, asyncio.StreamWriter]
+    ) -> None:
+        self.pid = child.pid
+        self.stdout, self.stdin = streams
+        self.kill = child.kill
+        self._child = child
+
+    @property
+    def returncode(self) -> int | None:
+        """See `Child`."""
+        return self._child.returncode
+
+    async def wait(self) -> int:
+        """Wait for the end; return the exit code."""
+        code = await self._child.wait()
+        self.stdin.close()
+        return code
 
 
 class Forks:
@@ -99,26 +144,16 @@ class Forks:
         if self._parent is None:
             self._parent = await self._start()
         stream, theirs = socket.socketpair()
-        told, teller = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        descriptors: list[int] = []
+        child = None
         try:
-            with theirs, teller:
-                socket.send_fds(
-                    self._parent[1], [b"f"], [theirs.fileno(), teller.fileno()], socket.MSG_NOSIGNAL
-                )
-            await _readable(told)
-            said, descriptors, _, _ = socket.recv_fds(told, _PACKET, 1)
-        except OSError:
-            said = b""
+            with theirs:
+                child = await ask_for_child(self._parent[1], b"f", [theirs.fileno()])
         finally:
-            if not descriptors:
+            if child is None:
                 stream.close()
-                told.close()
-        if not said:
+        if child is None:
             return None
-        told.settimeout(0)
-        streams = await asyncio.open_connection(sock=stream, limit=self._longest)
-        return Forked(int(said), descriptors[0], streams, told)
+        return Forked(child, await asyncio.open_connection(sock=stream, limit=self._longest))
 
     async def _start(self) -> tuple[Process, socket.socket]:
         control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -1,26 +1,22 @@
-"""A receiving process: `python -m darkroom_ingest.door.worker`, started by the main process only.
+"""A receiving process, as `nursery` forks it for the main process.
 
 It takes associations from the listening socket that it inherits, and writes to the one spool, each
 worker to a `tmp` of its own. It reports to the main process, which relays. It dies with the main
 process, and it is started again by it when it is killed.
 """
 
-import faulthandler
 import mmap
-import signal
 import socket
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 from darkroom_common.dimse.acceptor import Entrance
 from darkroom_common.dimse.census import Census
 from darkroom_common.dimse.journal import JOURNAL, keep_journal
 from darkroom_common.dimse.tls import TlsServer
 from darkroom_common.objects.spool import Spool
-from darkroom_common.siblings import die_with
 from darkroom_common.telemetry.foreign import guarded_process
 from darkroom_common.telemetry.logs import configure_logs, get_logger
 from darkroom_common.telemetry.merged import snapshot
@@ -39,36 +35,29 @@ REPORT_SECONDS: Final = 1.0
 
 @dataclass(frozen=True)
 class Inherited:
-    """What a worker gets from the main process: its number and some open files."""
+    """What a worker gets from the main process: its number and some open files.
+
+    Attributes:
+        tls_listener: None without TLS.
+    """
 
     number: int
-    main_pid: int
     listener: int
-    tls_listener: int
-    """-1 without TLS."""
     stow_listener: int
     control: int
     census: int
+    tls_listener: int | None
 
-    def arguments(self) -> list[str]:
-        """Return this as arguments of the command."""
-        return [
-            str(n)
-            for n in (
-                self.number,
-                self.main_pid,
-                self.listener,
-                self.tls_listener,
-                self.stow_listener,
-                self.control,
-                self.census,
-            )
-        ]
-
-    def files(self) -> tuple[int, ...]:
+    def files(self) -> list[int]:
         """Return the open files."""
-        files = (self.listener, self.tls_listener, self.stow_listener, self.control, self.census)
-        return tuple(number for number in files if number >= 0)
+        files = [self.listener, self.stow_listener, self.control, self.census]
+        return files if self.tls_listener is None else [*files, self.tls_listener]
+
+    @classmethod
+    def of(cls, number: int, files: Sequence[int]) -> Self:
+        """Return what has these files."""
+        listener, stow_listener, control, census, *tls = files
+        return cls(number, listener, stow_listener, control, census, tls[0] if tls else None)
 
 
 def report(
@@ -93,7 +82,7 @@ def serve(inherited: Inherited, settings: IngestSettings) -> None:
     """Receive until the main process says that it is enough."""
     control = socket.socket(fileno=inherited.control)
     entrances = [Entrance(socket.socket(fileno=inherited.listener))]
-    if settings.tls is not None:
+    if settings.tls is not None and inherited.tls_listener is not None:
         listener = socket.socket(fileno=inherited.tls_listener)
         entrances.append(Entrance(listener, TlsServer(settings.tls)))
     memory = memoryview(mmap.mmap(inherited.census, 0))
@@ -143,14 +132,8 @@ def drain(scp: StorageScp, stow: StowEntrance, limit: float) -> None:
     ending.join(limit)
 
 
-def main(argv: list[str]) -> int:
-    """Be the command."""
-    faulthandler.enable()
-    inherited = Inherited(*map(int, argv))
-    die_with(inherited.main_pid)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)  # the main process says when
-    settings = IngestSettings.load()
+def run(inherited: Inherited, settings: IngestSettings) -> None:
+    """Be a receiving process until the main process says that it is enough."""
     configure_logs(
         service="ingest",
         level=settings.log_level,
@@ -165,8 +148,3 @@ def main(argv: list[str]) -> int:
             serve(inherited, settings)
     finally:
         provider.shutdown()
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

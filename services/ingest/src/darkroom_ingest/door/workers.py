@@ -8,7 +8,6 @@ import asyncio
 import mmap
 import os
 import socket
-import sys
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +16,8 @@ from darkroom_common.errors import Unhealthy
 from darkroom_common.objects.receipt import Receipt
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_common.telemetry.merged import MergedMetrics
+from darkroom_common.workers.forks import Child
+from darkroom_ingest.door.nursery import Nursery
 from darkroom_ingest.door.reports import (
     PACKET,
     Counted,
@@ -41,26 +42,28 @@ _GRACE: Final = 3.0  # seconds beyond the drain limit
 class Worker:
     """One worker as the main process knows it."""
 
-    process: asyncio.subprocess.Process
+    process: Child
     control: socket.socket
     started: bool = False
+
+
+@dataclass(frozen=True)
+class Listeners:
+    """The sockets on which all workers accept."""
+
+    dicom: socket.socket
+    tls: socket.socket | None
+    """Without TLS there is none."""
+    stow: socket.socket
 
 
 class Workers:
     """The receiving processes of one ingest."""
 
-    def __init__(
-        self,
-        count: int,
-        listener: socket.socket,
-        tls_listener: socket.socket | None,
-        stow_listener: socket.socket,
-        relay: Relay,
-    ) -> None:
+    def __init__(self, count: int, nursery: Nursery, listeners: Listeners, relay: Relay) -> None:
         self.metrics = MergedMetrics()
-        self._listener = listener
-        self._tls_listener = tls_listener
-        self._stow_listener = stow_listener
+        self._nursery = nursery
+        self._listeners = listeners
         self._relay = relay
         self._workers: dict[int, Worker] = {}
         self._count = count
@@ -109,21 +112,13 @@ class Workers:
         with theirs:
             inherited = Inherited(
                 number,
-                os.getpid(),
-                self._listener.fileno(),
-                -1 if self._tls_listener is None else self._tls_listener.fileno(),
-                self._stow_listener.fileno(),
+                self._listeners.dicom.fileno(),
+                self._listeners.stow.fileno(),
                 theirs.fileno(),
                 self._census,
+                None if self._listeners.tls is None else self._listeners.tls.fileno(),
             )
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "darkroom_ingest.door.worker",
-                *inherited.arguments(),
-                stdin=asyncio.subprocess.DEVNULL,
-                pass_fds=inherited.files(),
-            )
+            process = await self._nursery.fork(inherited)
         ours.settimeout(0)
         worker = self._workers[number] = Worker(process, ours)
         asyncio.get_running_loop().add_reader(ours, self._hear, number, worker)
