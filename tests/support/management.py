@@ -7,6 +7,8 @@ from urllib.parse import quote
 
 import httpx
 
+from darkroom_common.amqp.permissions import render_permissions, render_topic_permissions
+
 _EVERYTHING: Final = {"configure": ".*", "write": ".*", "read": ".*"}
 
 
@@ -33,13 +35,17 @@ class Management:
     def create_vhost(self, name: str, policies: Sequence[Mapping[str, Any]] = ()) -> None:
         """Make a virtual host in which our user may do everything, with these policies.
 
-        `policies` are entries of the "policies" list of a definitions file.
+        The users of the services, which the node has from its start, may do there what they may do
+        in production. `policies` are entries of the "policies" list of a definitions file.
         """
-        self._put(f"/vhosts/{_part(name)}", {})
-        self._put(f"/permissions/{_part(name)}/{_part(self._user)}", _EVERYTHING)
-        for policy in policies:
-            body = {key: value for key, value in policy.items() if key not in {"name", "vhost"}}
-            self._put(f"/policies/{_part(name)}/{_part(policy['name'])}", body)
+        ours = {"user": self._user, "vhost": name, **_EVERYTHING}
+        told = {
+            "vhosts": [{"name": name}],
+            "permissions": [ours, *render_permissions(name)],
+            "topic_permissions": render_topic_permissions(name),
+            "policies": list(policies),
+        }
+        self._client.post("/definitions", json=told).raise_for_status()
 
     def delete_vhost(self, name: str) -> None:
         """Delete a virtual host with all that is in it, which closes its connections."""
@@ -51,9 +57,6 @@ class Management:
         response.raise_for_status()
         found: list[dict[str, Any]] = response.json()
         return found
-
-    def _put(self, path: str, body: Mapping[str, Any]) -> None:
-        self._client.put(path, json=dict(body)).raise_for_status()
 
 
 def _part(text: str) -> str:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import aio_pika
 
+from darkroom_common.amqp.permissions import USERS
 from darkroom_common.amqp.rabbitmq import declare
 from darkroom_common.postgres.bootstrap import ROLES, bootstrap
 from darkroom_common.postgres.migrate import migrate
@@ -22,6 +23,7 @@ from darkroom_common.topology import METADATA_INDEX
 from darkroom_ingest.door.nursery import RECEIVING
 from darkroom_local.engines.ports import LOOPBACK, free_port
 from tests.support.forked import Forked, fork, same_start
+from tests.support.shared_engine import USER_PASSWORD
 from tests.support.templates import copied
 
 ROLE_PASSWORD = "test-only"
@@ -56,6 +58,15 @@ def role_url(superuser_url: str, role: str) -> str:
     """The URL of one of Darkroom's roles in the database of `superuser_url`."""
     parts = urlsplit(superuser_url)
     return parts._replace(netloc=f"{role}:{ROLE_PASSWORD}@{parts.hostname}:{parts.port}").geturl()
+
+
+def own_url(amqp_url: str, name: str) -> str:
+    """The URL of a service's own user, where the broker is the shared one, which has them."""
+    parts = urlsplit(amqp_url)
+    if not parts.path.startswith("/test-"):
+        return amqp_url
+    login = f"{USERS[name]}:{USER_PASSWORD}"
+    return parts._replace(netloc=f"{login}@{parts.hostname}:{parts.port}").geturl()
 
 
 async def prepare_database(superuser_url: str, *names: str) -> None:
@@ -168,7 +179,7 @@ class Services:
     def environment(self, name: str, health_port: int) -> dict[str, str]:
         given = {
             "POSTGRES_URL": role_url(self.superuser_url, f"darkroom_{name}"),
-            "AMQP_URL": self.amqp_url,
+            "AMQP_URL": own_url(self.amqp_url, name),
             "HEALTH_PORT": str(health_port),
             "STORE_URL": self.store.as_uri(),
             "SPOOL": str(self.spool),

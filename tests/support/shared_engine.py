@@ -20,10 +20,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from darkroom_common.amqp.permissions import USERS
 from darkroom_local.engines.postgres import PrivatePostgres
 from darkroom_local.engines.process import StartError, tail
 from darkroom_local.engines.rabbitmq import USER, PrivateRabbitMQ, RabbitPorts
 
+USER_PASSWORD: Final = "test-only"
+"""Of each service at the shared RabbitMQ."""
 _START_SECONDS: Final = 150.0
 _LOOK_EVERY: Final = 0.2
 
@@ -100,7 +103,11 @@ async def _hold(kind: str, directory: Path) -> None:
     if kind == "postgres":
         engine = PrivatePostgres(directory / "engine", fsync=False)
     else:
-        engine = PrivateRabbitMQ(directory / "engine", ports=RabbitPorts.free(management=True))
+        engine = PrivateRabbitMQ(
+            directory / "engine",
+            ports=RabbitPorts.free(management=True),
+            passwords=dict.fromkeys(USERS.values(), USER_PASSWORD),
+        )
     await engine.start()
     draft = directory / "address.new"
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

@@ -17,6 +17,8 @@ LOOPBACK: Final = "127.0.0.1"
 # that none of those can take a port between our choice and the child's bind.
 _RANGE: Final = range(21000, 32000)
 _ATTEMPTS: Final = 200
+_AMQP_HEADER: Final = b"AMQP\x00\x00\x09\x01"
+_METHOD_FRAME: Final = b"\x01"
 _CLAIM_SECONDS: Final = 60.0
 _claims: deque[tuple[float, socket.socket]] = deque()
 
@@ -80,6 +82,25 @@ def free_port(taken: frozenset[int] = frozenset()) -> int:
         if port not in taken and is_free(port) and _claim(port):
             return port
     raise NoFreePortError(f"no free port of {LOOPBACK} in {_RANGE.start}..{_RANGE.stop - 1}")
+
+
+def listens(port: int) -> bool:
+    """Say whether somebody takes connections on a port of 127.0.0.1."""
+    try:
+        socket.create_connection((LOOPBACK, port), timeout=0.5).close()
+    except OSError:
+        return False
+    return True
+
+
+def speaks_amqp(port: int) -> bool:
+    """Say whether a broker answers a protocol header with Connection.Start (AMQP 0-9-1, 2.2.4)."""
+    try:
+        with socket.create_connection((LOOPBACK, port), timeout=0.5) as connection:
+            connection.sendall(_AMQP_HEADER)
+            return connection.recv(1) == _METHOD_FRAME
+    except OSError:
+        return False
 
 
 class PortBook:

@@ -6,18 +6,17 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import string
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import quote
 
-from darkroom_common.amqp.definitions import password_hash
+from darkroom_common.amqp.definitions import render_definitions, user_definition
 from darkroom_local.engines.lock import DirectoryLock
-from darkroom_local.engines.ports import LOOPBACK, free_port
+from darkroom_local.engines.ports import LOOPBACK, free_port, listens, speaks_amqp
 from darkroom_local.engines.process import (
     MARK,
     Account,
@@ -33,6 +32,7 @@ from darkroom_local.engines.tls import TlsPair, broker_listeners
 
 NODE: Final = "darkroom@localhost"
 USER: Final = "darkroom"
+_VHOST: Final = "/"
 
 # Debian's own start script as in the upstream package: without the wrapper in /usr/sbin, which
 # insists on the system's user and node.
@@ -40,8 +40,6 @@ _SERVER: Final = (
     Path("/usr/lib/rabbitmq/bin/rabbitmq-server"),
     Path("/opt/rabbitmq/sbin/rabbitmq-server"),
 )
-_AMQP_HEADER: Final = b"AMQP\x00\x00\x09\x01"
-_METHOD_FRAME: Final = b"\x01"
 _EPMD_PAUSE: Final = 0.5
 
 
@@ -79,10 +77,11 @@ class RabbitPorts:
 class PrivateRabbitMQ:
     """One RabbitMQ node under `directory`, reachable from this machine only.
 
-    `policies` are entries of the "policies" list of a definitions file; `vhost` is made, with one
-    user who may do everything in it, and no guest. Layout: `mnesia` (the data), `rabbitmq.conf`,
-    `definitions.json` (salted password hashes), `password` (mode 0600), `home` (the Erlang
-    cookie), `lock`. As root the node runs as user `rabbitmq`, who must reach `directory`.
+    With `passwords` it has our policies and the users of the services, each with the least rights;
+    without them, or with the management interface, there is one user who may do everything, and
+    never a guest. Layout: `mnesia` (the data), `rabbitmq.conf`, `definitions.json` (salted password
+    hashes), `password` (mode 0600, of that one user), `home` (the Erlang cookie), `lock`. As root
+    the node runs as user `rabbitmq`, who must reach `directory`.
     """
 
     def __init__(
@@ -90,17 +89,15 @@ class PrivateRabbitMQ:
         directory: Path,
         *,
         ports: RabbitPorts | None = None,
-        vhost: str = "/",
-        policies: Sequence[Mapping[str, Any]] = (),
+        passwords: Mapping[str, str] | None = None,
         log: Path | None = None,
     ) -> None:
         self.directory = directory.resolve()
         self.ports = ports or RabbitPorts.free()
         self.log = log or self.directory / "rabbitmq.log"
-        self.vhost = vhost
         self.epmd: Child | None = None
         self.child: Child | None = None
-        self._policies = policies
+        self._passwords = passwords or {}
         self._lock = DirectoryLock(self.directory)
 
     @property
@@ -112,10 +109,11 @@ class PrivateRabbitMQ:
             _write(secret, secrets.token_urlsafe(24), 0o600, None)
         return secret.read_text()
 
-    def url(self, vhost: str | None = None) -> str:
-        """Return the connection URL of the user; a secret."""
-        where = quote(self.vhost if vhost is None else vhost, safe="")
-        login, port = f"{USER}:{quote(self.password, safe='')}", self.ports.amqp
+    def url(self, vhost: str = _VHOST, user: str = USER) -> str:
+        """Return the connection URL of a user; a secret."""
+        where = quote(vhost, safe="")
+        password = self.password if user == USER else self._passwords[user]
+        login, port = f"{user}:{quote(password, safe='')}", self.ports.amqp
         if self.ports.tls is None:
             return f"amqp://{login}@{LOOPBACK}:{port}/{where}"
         return f"amqps://{login}@localhost:{port}/{where}?cafile={quote(str(self.ports.tls.ca))}"
@@ -145,6 +143,7 @@ class PrivateRabbitMQ:
             account = unprivileged_account("rabbitmq", "nobody")
             self._write_files(account)
             await self._start(script, account, seconds)
+            await self._forget_user()
         except BaseException:
             await self.kill()
             raise
@@ -225,6 +224,10 @@ class PrivateRabbitMQ:
             raise StartError(f"rabbitmqctl {arguments[0]} failed: {output.decode()}")
         return output.decode()
 
+    async def reload(self) -> None:
+        """Have it read its certificate again, which it would do by itself within two minutes."""
+        await self.control("eval", "ssl:clear_pem_cache().")
+
     async def stop_app(self) -> None:
         """Stop the broker and keep the Erlang node: clients lose connections and get refused."""
         await self.control("stop_app")
@@ -257,7 +260,7 @@ class PrivateRabbitMQ:
                 death_signal=signal.SIGTERM,
             )
         )
-        speaks = _speaks_amqp if self.ports.tls is None else _listens
+        speaks = speaks_amqp if self.ports.tls is None else listens
         await self.child.ready(lambda: speaks(self.ports.amqp), seconds=seconds)
 
     async def _start_epmd(self, environment: Mapping[str, str]) -> Child:
@@ -276,7 +279,7 @@ class PrivateRabbitMQ:
             )
         )
         try:
-            await child.ready(lambda: child.running and _listens(self.ports.epmd), seconds=10)
+            await child.ready(lambda: child.running and listens(self.ports.epmd), seconds=10)
         except BaseException:
             await child.stop(signal.SIGKILL, seconds=10)
             raise
@@ -349,39 +352,27 @@ class PrivateRabbitMQ:
             lines.append(f"management.tcp.port = {self.ports.management}")
         return lines
 
+    @property
+    def _has_user(self) -> bool:
+        return not self._passwords or self.ports.management is not None
+
+    async def _forget_user(self) -> None:
+        """Remove the one user of everything that an earlier release has made here."""
+        secret = self.directory / "password"
+        if not self._has_user and secret.exists():
+            await self.control("delete_user", USER)
+            secret.unlink()
+
     def _definitions(self) -> dict[str, Any]:
-        everything = {"configure": ".*", "write": ".*", "read": ".*"}
-        return {
-            "users": [
-                {
-                    "name": USER,
-                    "password_hash": password_hash(self.password),
-                    "hashing_algorithm": "rabbit_password_hashing_sha256",
-                    "tags": "administrator" if self.ports.management else "",
-                }
-            ],
-            "vhosts": [{"name": self.vhost}],
-            "permissions": [{"user": USER, "vhost": self.vhost, **everything}],
-            "policies": list(self._policies),
-        }
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection((LOOPBACK, port), timeout=0.5).close()
-    except OSError:
-        return False
-    return True
-
-
-def _speaks_amqp(port: int) -> bool:
-    """Whether a broker answers a protocol header with Connection.Start (AMQP 0-9-1, 2.2.4)."""
-    try:
-        with socket.create_connection((LOOPBACK, port), timeout=0.5) as connection:
-            connection.sendall(_AMQP_HEADER)
-            return connection.recv(1) == _METHOD_FRAME
-    except OSError:
-        return False
+        told: dict[str, Any] = {"users": [], "permissions": [], "vhosts": [{"name": _VHOST}]}
+        if self._passwords:
+            told = render_definitions(self._passwords, _VHOST)
+        if self._has_user:
+            everything = {"configure": ".*", "write": ".*", "read": ".*"}
+            tag = "administrator" if self.ports.management else ""
+            told["users"].append(user_definition(USER, self.password, tag))
+            told["permissions"].append({"user": USER, "vhost": _VHOST, **everything})
+        return told
 
 
 def _write(path: Path, text: str, mode: int, account: Account | None) -> None:

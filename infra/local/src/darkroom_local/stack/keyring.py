@@ -7,11 +7,13 @@ import secrets
 from pathlib import Path
 from typing import Final
 
+from darkroom_common.amqp.permissions import USERS
 from darkroom_local.stack.layout import SERVICES, Layout
 
 ROLES: Final = ("darkroom_migrate", *(f"darkroom_{name}" for name in SERVICES))
 
 _KEYS: Final = ("phi-keys", "blind-index-key", "pseudonym-key", "jwt-key")
+_AMQP: Final = "amqp-passwords"
 _AUDIT: Final = "audit-keys"
 """Came later: a directory from before gets them at its next start, once."""
 
@@ -35,6 +37,7 @@ class Keyring:
         """
         self._make_before_objects()
         self._make_audit_keys()
+        self._make_amqp_passwords()
 
     def _make_audit_keys(self) -> None:
         made = self._directory / "made-audit-keys"
@@ -82,6 +85,12 @@ class Keyring:
     def _make_passwords(self) -> None:
         self.write("role-passwords", json.dumps({r: secrets.token_urlsafe(24) for r in ROLES}))
 
+    def _make_amqp_passwords(self) -> None:
+        """Make those that are missing: the broker takes them at each of its starts."""
+        if not self.path(_AMQP).exists():
+            made = {user: secrets.token_urlsafe(24) for user in USERS.values()}
+            self.write(_AMQP, json.dumps(made))
+
     def path(self, name: str) -> Path:
         """Return the file of a secret."""
         return self._directory / name
@@ -90,6 +99,10 @@ class Keyring:
         """Keep a secret and return its file."""
         write_secret(self.path(name), value)
         return self.path(name)
+
+    def amqp_passwords(self) -> dict[str, str]:
+        """Return the password of each user of the broker."""
+        return dict(json.loads(self.path(_AMQP).read_text()))
 
     def role_password(self, role: str) -> str:
         """Return the password of a database role."""
