@@ -62,7 +62,7 @@ class RunningScp:
 async def running_scp(directory: Path, **changes: Any) -> AsyncIterator[RunningScp]:
     given = {
         "postgres_url": "postgresql://u@127.0.0.1/d",
-        "amqp_url": "amqp://u@h/v",
+        "amqp_url": "amqp://u@localhost/v",
         "pseudonym_key": "x",
         "store_url": "file:///nowhere",
         "spool": directory / "spool",

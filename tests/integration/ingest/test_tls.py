@@ -297,7 +297,7 @@ async def test_processes_share_both_ports_and_reload(
 async def test_half_of_tls_is_a_mistake(tmp_path: Path, authority: Authority, ours: Pair) -> None:
     given: dict[str, Any] = {
         "postgres_url": "x",
-        "amqp_url": "amqp://x",
+        "amqp_url": "amqp://localhost",
         "pseudonym_key": "x",
         "store_url": "x",
         "spool": tmp_path,

@@ -68,7 +68,7 @@ class Archive:
     def settings(self) -> MetadataSettings:
         return MetadataSettings(
             postgres_url=self.bench.prepared.url("metadata"),
-            amqp_url="amqp://unused",
+            amqp_url="amqp://localhost",
             store_url=self.root.as_uri(),
             phi_keys="{}",
             blind_index_key=KEY,
@@ -296,7 +296,7 @@ async def test_a_run_that_was_killed_goes_on_where_it_was(archive: Archive) -> N
     settings = archive.settings()
     environment = {k: v for k, v in os.environ.items() if not k.startswith("DARKROOM_")} | {
         "DARKROOM_POSTGRES_URL": settings.postgres_url.get_secret_value(),
-        "DARKROOM_AMQP_URL": "amqp://unused",
+        "DARKROOM_AMQP_URL": "amqp://localhost",
         "DARKROOM_STORE_URL": settings.store_url,
         "DARKROOM_PHI_KEYS": "{}",
         "DARKROOM_BLIND_INDEX_KEY": KEY,

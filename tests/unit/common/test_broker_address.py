@@ -11,7 +11,10 @@ PLACE = "u:p@mq.example:5671/darkroom"
 @pytest.mark.parametrize(
     "url",
     [
-        f"amqp://{PLACE}",
+        "amqp://u:p@127.0.0.1:5672/",
+        "amqp://u:p@[::1]:5672/",
+        "amqp://u:p@localhost/darkroom",
+        f"amqp://{PLACE}?sslmode=disable",
         f"amqps://{PLACE}",
         f"amqps://{PLACE}?cafile=/run/tls/ca.pem",
         f"amqps://{PLACE}?cafile=/ca.pem&certfile=/c.pem&keyfile=/k.pem",
@@ -27,12 +30,17 @@ def test_it_may_be_called(url: str) -> None:
         f"amqps://{PLACE}?no_verify_ssl=1",
         f"amqps://{PLACE}?cafile=/ca.pem&no_verify_ssl",
         f"amqps://{PLACE}?certfile=/c.pem",
+        f"amqp://{PLACE}",
+        "amqp://u:p@10.0.0.5/",
+        f"amqp://{PLACE}?sslmode=prefer",
         f"http://{PLACE}",
         PLACE,
     ],
 )
 def test_it_is_refused_without_a_word_of_the_secret(url: str) -> None:
-    with pytest.raises(ValueError, match=r"^(it begins|of options|certfile)") as refusal:
+    with pytest.raises(
+        ValueError, match=r"^(it begins|of options|certfile|a broker on another)"
+    ) as refusal:
         require_checked(SecretStr(url))
     assert "u:p" not in str(refusal.value)
 

@@ -30,7 +30,7 @@ def run(argv: list[str]) -> int:
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DARKROOM_POSTGRES_URL", "postgresql://localhost")
-    monkeypatch.setenv("DARKROOM_AMQP_URL", "amqp://unused")
+    monkeypatch.setenv("DARKROOM_AMQP_URL", "amqp://localhost")
     monkeypatch.setenv("DARKROOM_HEALTH_PORT", "1234")
 
 

@@ -13,7 +13,7 @@ from darkroom_common.postgres.phi import BlindIndex, PhiKeys, decode_key, normal
 from darkroom_common.settings import MigrationSettings, Settings
 from darkroom_ingest.settings import IngestSettings
 
-URLS = {"DARKROOM_POSTGRES_URL": "postgresql://localhost", "DARKROOM_AMQP_URL": "amqp://y"}
+URLS = {"DARKROOM_POSTGRES_URL": "postgresql://localhost", "DARKROOM_AMQP_URL": "amqp://localhost"}
 
 
 @pytest.fixture
@@ -25,10 +25,10 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 def test_a_file_gives_the_value(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     secret = tmp_path / "url"
-    secret.write_text("amqp://from-a-file\n")
+    secret.write_text("amqps://from-a-file\n")
     environment.delenv("DARKROOM_AMQP_URL")
     environment.setenv("DARKROOM_AMQP_URL_FILE", str(secret))
-    assert Settings.load().amqp_url == SecretStr("amqp://from-a-file")
+    assert Settings.load().amqp_url == SecretStr("amqps://from-a-file")
 
 
 @pytest.mark.parametrize("settings", [Settings, BootstrapSettings, MigrationSettings])

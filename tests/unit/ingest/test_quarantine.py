@@ -33,7 +33,7 @@ EXPLICIT = "1.2.840.10008.1.2.1"
 def settings(root: Path, **changes: Any) -> IngestSettings:
     given = {
         "postgres_url": "postgresql://u@127.0.0.1/d",
-        "amqp_url": "amqp://u@h/v",
+        "amqp_url": "amqp://u@localhost/v",
         "pseudonym_key": "x",
         "store_url": "file:///nowhere",
         "spool": root,

@@ -2,7 +2,8 @@
 
 `amqps://user:password@host:5671/vhost?cafile=<PEM>` is TLS with the broker's certificate and name
 checked; `certfile` and `keyfile` are a certificate of our own, for a broker that asks for one.
-Without `cafile` the authorities of the system count.
+Without `cafile` the authorities of the system count. `amqp://` is for a broker on this machine;
+to another one it has to be said with `?sslmode=disable`, as for PostgreSQL.
 """
 
 import ssl
@@ -13,19 +14,22 @@ from urllib.parse import parse_qs, urlsplit
 from pydantic import AfterValidator, SecretStr
 
 from darkroom_common.dimse.tls import TlsClient
+from darkroom_common.links.nearness import is_here
 from darkroom_common.specs.destinations import Tls
 
 SERVER: Final = "amqp"
 """What the metrics call the certificate that we show to the broker."""
 _SAFE: Final = "amqps"
 _FILES: Final = ("cafile", "certfile", "keyfile")
+_PLAIN: Final = "disable"
 
 
 def require_checked(url: SecretStr) -> SecretStr:
-    """Return the URL of a broker, with nothing in it that would leave its certificate unchecked.
+    """Return the URL of a broker on this machine, over TLS that checks it, or said plain.
 
     Raises:
-        ValueError: the scheme is none of AMQP, or an option is not one of `_FILES`.
+        ValueError: the scheme is none of AMQP, an option is not one of `_FILES`, or the way to
+            another machine is plain without a word.
     """
     parts = urlsplit(url.get_secret_value())
     if parts.scheme not in ("amqp", _SAFE):
@@ -33,6 +37,12 @@ def require_checked(url: SecretStr) -> SecretStr:
     options = parse_qs(parts.query, keep_blank_values=True)
     if parts.scheme == _SAFE and not options.keys() <= set(_FILES):
         raise ValueError(f"of options amqps has {', '.join(_FILES)}: certificates are checked")
+    plain = options.get("sslmode", [""])[-1] == _PLAIN
+    if parts.scheme != _SAFE and not (plain or is_here(parts.netloc.rpartition("@")[2])):
+        raise ValueError(
+            f"a broker on another machine needs {_SAFE}://...?cafile=<file with the CA>; in a"
+            f" network of its own ?sslmode={_PLAIN} says that it goes without"
+        )
     if ("certfile" in options) is not ("keyfile" in options):
         raise ValueError("certfile and keyfile belong together")
     return url

@@ -1,10 +1,11 @@
 """Where the database is, and whether the way to it is safe (MET-03)."""
 
-import ipaddress
 from typing import Annotated, Final
 from urllib.parse import parse_qs, urlsplit
 
 from pydantic import AfterValidator, SecretStr
+
+from darkroom_common.links.nearness import is_here
 
 _SAFE: Final = "verify-full"
 _PLAIN: Final = "disable"
@@ -24,23 +25,12 @@ def require_safe(url: SecretStr) -> SecretStr:
     options = parse_qs(parts.query)
     hosts = parts.netloc.rpartition("@")[2].split(",") + options.get("host", [])
     mode = options.get("sslmode", [""])[-1]
-    if mode in (_SAFE, _PLAIN) or all(_is_here(host) for host in hosts if host):
+    if mode in (_SAFE, _PLAIN) or all(is_here(host) for host in hosts if host):
         return url
     raise ValueError(
         f"a database on another machine needs ?sslmode={_SAFE}&sslrootcert=<file with the CA>;"
         f" in a network of its own ?sslmode={_PLAIN} says that it goes without"
     )
-
-
-def _is_here(host: str) -> bool:
-    """Tell whether `host[:port]` is a loopback address or a directory with a socket."""
-    name = host.rpartition("]")[0].removeprefix("[") if "]" in host else host.partition(":")[0]
-    if name.startswith(("/", "%2F")) or name == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
 
 
 PostgresUrl = Annotated[SecretStr, AfterValidator(require_safe)]
