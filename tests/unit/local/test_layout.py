@@ -9,7 +9,7 @@ import pytest
 from darkroom_common.postgres.phi import PhiKeys
 from darkroom_common.settings import EVERY_INTERFACE
 from darkroom_local.stack.keyring import Keyring, KeysLostError
-from darkroom_local.stack.layout import Layout, SettingError, Settings
+from darkroom_local.stack.layout import SERVICES, Layout, SettingError, Settings
 from darkroom_local.stack.plan import Plan, environment
 from darkroom_local.stack.state import base_url
 
@@ -30,10 +30,8 @@ def plan(layout: Layout) -> Plan:
         layout=layout,
         keyring=keyring,
         superuser_url="postgresql://root:hush@db:5/darkroom?sslmode=require",
-        amqp_url="amqp://u:hush@mq/%2F",
-        health_ports=dict.fromkeys(
-            ("ingest", "metadata", "transmit", "print", "api", "licensing"), 7
-        ),
+        amqp_urls=dict.fromkeys(SERVICES, "amqp://u:hush@mq/%2F"),
+        health_ports=dict.fromkeys(SERVICES, 7),
     )
 
 

@@ -17,6 +17,7 @@ from darkroom_common.errors import Unhealthy
 from darkroom_common.http.exchange import Receive, Scope, Send
 from darkroom_common.http.limits import OF_HEALTH
 from darkroom_common.http.server import HttpServer, listen
+from darkroom_common.links.inner import INNER, InnerTls
 from darkroom_common.telemetry.metrics import Shown
 from darkroom_common.telemetry.metrics import common as metrics
 
@@ -117,11 +118,16 @@ class Health:
         await send({"type": "http.response.body", "body": body})
 
 
-async def serve(health: Health, *, host: str, port: int, stop: asyncio.Event) -> None:
+async def serve(
+    health: Health, *, host: str, port: int, stop: asyncio.Event, tls: InnerTls | None = None
+) -> None:
     """Serve the three paths until `stop` is set.
 
     Raises:
-        ConfigurationError: the port is taken.
+        ConfigurationError: the port is taken, or a certificate cannot be used.
     """
     server = HttpServer("health", health.app, limits=OF_HEALTH)
-    await server.serve(listen(host, port), stop, grace=GRACE)
+    shown = None if tls is None else tls.server()
+    if shown is not None:
+        health.add("tls", shown.check, needed=False)  # the older one is still good
+    await server.serve(listen(host, port), stop, grace=GRACE, tls=shown, certificate=INNER)

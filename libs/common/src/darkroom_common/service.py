@@ -194,7 +194,11 @@ def _serve_as_several(
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(
                 health_server.serve(
-                    health, host=settings.health_host, port=settings.health_port, stop=stop_health
+                    health,
+                    host=settings.health_host,
+                    port=settings.health_port,
+                    stop=stop_health,
+                    tls=settings.inner_tls,
                 )
             )
             try:
@@ -279,6 +283,7 @@ async def _run(
                 host=settings.health_host,
                 port=settings.health_port,
                 stop=stop_health,
+                tls=settings.inner_tls,
             )
         else:
             answering = sibling.answer(service.health, stop_health)

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -20,6 +20,7 @@ from pydantic_settings import (
 
 from darkroom_common.amqp.address import AmqpUrl
 from darkroom_common.errors import ConfigurationError
+from darkroom_common.links.inner import InnerTls
 from darkroom_common.postgres.address import PostgresUrl
 from darkroom_common.specs.retention import Retention, RetentionRule
 
@@ -109,6 +110,15 @@ class Settings(SettingsBase):
     security_log: Path | None = Field(
         default=None, description="file that security events are written to, beside the log"
     )
+    tls_certificate: Path | None = Field(
+        default=None,
+        description="PEM file; with TLS_KEY and TLS_CA the services speak TLS with each other, and"
+        " health and metrics are https",
+    )
+    tls_key: Path | None = None
+    tls_ca: Path | None = Field(
+        default=None, description="PEM file of authorities of the other services' certificates"
+    )
     otlp_endpoint: str | None = Field(
         default=None, description="http://host:4318; unset: no export"
     )
@@ -117,6 +127,20 @@ class Settings(SettingsBase):
     )
     ff_monitoring_enabled: bool = Field(default=True, description="/metrics is there")
     drain_seconds: float = Field(default=25.0, gt=0, description="time to finish work on SIGTERM")
+
+    @model_validator(mode="after")
+    def check_inner_tls(self) -> Self:
+        """Refuse a part of what belongs together."""
+        if len({self.tls_certificate is None, self.tls_key is None, self.tls_ca is None}) > 1:
+            raise ValueError("TLS_CERTIFICATE, TLS_KEY and TLS_CA belong together")
+        return self
+
+    @property
+    def inner_tls(self) -> InnerTls | None:
+        """TLS with the other services; None without."""
+        if self.tls_certificate is None or self.tls_key is None or self.tls_ca is None:
+            return None
+        return InnerTls(self.tls_certificate, self.tls_key, self.tls_ca)
 
 
 class WorkerSettings(Settings):

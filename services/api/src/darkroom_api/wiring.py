@@ -105,6 +105,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
     pseudonym_key = decode_key(settings.pseudonym_key.get_secret_value(), setting="PSEUDONYM_KEY")
     rendered, kept_metadata = _caches(service, settings)
     tls = open_tls(service, settings)
+    inner = None if settings.inner_tls is None else settings.inner_tls.client()
     share = _whole if service.sibling is None else service.sibling.share
     proof = Proof(pseudonym_key, SYSTEM_CLOCK)
     jwt_key = decode_key(settings.jwt_key.get_secret_value(), setting="JWT_KEY")
@@ -186,7 +187,9 @@ async def run(service: Service, settings: ApiSettings) -> None:
                 recorder=Recorder(database, audit),
                 reads=reads,
                 verification=Verification(database, audit_keys, Seal(keys), anchor),
-                handover=Handover(settings.ingest_stow_host, settings.ingest_stow_port, proof),
+                handover=Handover(
+                    settings.ingest_stow_host, settings.ingest_stow_port, proof, inner
+                ),
                 parsing=parsing.Parsing(store, workers, processes=settings.parse_processes),
                 rendering=rendering.Rendering(
                     renderers, rendered, processes=share(settings.render_processes)

@@ -33,6 +33,9 @@ class IngestSettings(Settings):
     )
     max_associations: int = Field(default=100, ge=10)
     max_associations_per_host: int = Field(default=50, ge=1)
+    dicom_plain: bool = Field(
+        default=True, description="DICOM_PORT is served; false: DICOM over TLS alone"
+    )
     dicom_tls_port: int = Field(default=2762, ge=1, le=65535)
     dicom_tls_certificate: Path | None = Field(
         default=None, description="PEM file; with it and the key, DICOM over TLS is served, too"
@@ -117,6 +120,8 @@ class IngestSettings(Settings):
             raise ValueError("DICOM_TLS_CLIENTS needs DICOM_TLS_CLIENT_CA")
         if (self.phi_keys is None) is not (self.blind_index_key is None):
             raise ValueError("PHI_KEYS and BLIND_INDEX_KEY belong together")
+        if not self.dicom_plain and self.dicom_tls_certificate is None:
+            raise ValueError("without DICOM_PLAIN there has to be DICOM_TLS_CERTIFICATE")
         if self.dicom_tls_client_ca is not None and self.dicom_tls_certificate is None:
             raise ValueError("DICOM_TLS_CLIENT_CA needs DICOM_TLS_CERTIFICATE")
         return self

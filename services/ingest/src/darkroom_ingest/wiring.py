@@ -65,9 +65,10 @@ async def run(nursery: Nursery, service: Service, settings: IngestSettings) -> N
         answers = Answers(database, mirror)
         relay = Relay(spool, store, broker, keys)
         with ExitStack() as listening:
-            listener = await listen_for_dicom(settings.dicom_host, settings.dicom_port)
-            listening.enter_context(listener)
-            tls_listener = None
+            listener = tls_listener = None
+            if settings.dicom_plain:
+                listener = await listen_for_dicom(settings.dicom_host, settings.dicom_port)
+                listening.enter_context(listener)
             if tls is not None:
                 tls_listener = await listen_for_dicom(
                     settings.dicom_host, settings.dicom_tls_port, tls=True

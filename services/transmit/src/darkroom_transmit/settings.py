@@ -53,6 +53,18 @@ class TransmitSettings(SenderSettings):
         default="127.0.0.1", description="where ingest takes the objects of C-GET"
     )
     ingest_dicom_port: int = Field(default=11112, ge=1, le=65535)
+    ingest_dicom_tls: bool = Field(
+        default=False,
+        description="that port is ingest's of DICOM over TLS: its certificate is checked",
+    )
+    ingest_dicom_ca: Path | None = Field(
+        default=None, description="PEM file of authorities of its certificate; unset: TLS_CA"
+    )
+    ingest_dicom_name: str = Field(
+        default="",
+        max_length=253,
+        description="whom that certificate must name; empty: INGEST_DICOM_HOST",
+    )
     ingest_calling_ae_title: str = Field(
         default="", max_length=16, description="of C-GET's objects; empty: that of their source"
     )

@@ -8,6 +8,7 @@ from typing import Final
 from darkroom_common.amqp.rabbitmq import open_broker
 from darkroom_common.associations.relay import JournalRelay
 from darkroom_common.dimse.journal import keep_journal
+from darkroom_common.dimse.tls import TlsClient
 from darkroom_common.index.compatibility import check_index
 from darkroom_common.jobs.intake import Intake
 from darkroom_common.jobs.lease import Claims
@@ -200,4 +201,14 @@ def _receiver(settings: TransmitSettings) -> Receiver:
         settings.ae_title,
         settings.ingest_calling_ae_title,
         settings.retrieve_silence_seconds,
+        _tls_of_ingest(settings),
+        settings.ingest_dicom_name,
     )
+
+
+def _tls_of_ingest(settings: TransmitSettings) -> TlsClient | None:
+    """Return how ingest is called within TLS, with what is shown to other nodes."""
+    if not settings.ingest_dicom_tls:
+        return None
+    ca = settings.ingest_dicom_ca or settings.tls_ca
+    return settings.tls_client() if ca is None else settings.tls_client(ca)

@@ -41,11 +41,11 @@ class SenderSettings(WorkerSettings):
             raise ValueError("DICOM_TLS_CERTIFICATE and DICOM_TLS_KEY belong together")
         return self
 
-    def tls_client(self) -> TlsClient:
-        """Return how other nodes are called with TLS."""
+    def tls_client(self, ca: Path | None = None) -> TlsClient:
+        """Return how other nodes are called with TLS, against the authorities in a file of ours."""
         password = self.dicom_tls_password
         return TlsClient(
-            self.dicom_tls_ca,
+            ca or self.dicom_tls_ca,
             self.dicom_tls_certificate,
             self.dicom_tls_key,
             "" if password is None else password.get_secret_value(),

@@ -112,6 +112,7 @@ class HttpServer:
         *,
         grace: float,
         tls: TlsServer | None = None,
+        certificate: str = HTTPS,
     ) -> None:
         """Serve until `stop` is set, then finish what is open.
 
@@ -121,6 +122,7 @@ class HttpServer:
             grace: seconds for answers that are under way; then they are broken off.
             tls: what connections are made with, looked at for a renewed certificate; None for
                 plain ones.
+            certificate: what the metrics call its certificate.
         """
         served: Served
 
@@ -145,7 +147,7 @@ class HttpServer:
         server = QuietServer(config)
         served = Served(self._name, self._app, self._door, self._refusal, server.server_state)
         async with asyncio.TaskGroup() as tasks:
-            looking = tasks.create_task(self._look_after_limits(tls))
+            looking = tasks.create_task(self._look_after_limits(tls, certificate))
             serving = tasks.create_task(server.serve(sockets=[listener]))
             stopping = tasks.create_task(stop.wait())
             try:
@@ -161,7 +163,7 @@ class HttpServer:
     def _connections(self) -> list[HttpConnection]:
         return [guest for guest in self._door.guests if isinstance(guest, HttpConnection)]
 
-    async def _look_after_limits(self, tls: TlsServer | None) -> None:
+    async def _look_after_limits(self, tls: TlsServer | None, certificate: str) -> None:
         limits = self._limits
         shortest = min(
             limits.head_seconds, limits.idle_seconds, limits.body_seconds, limits.stall_seconds
@@ -173,7 +175,7 @@ class HttpServer:
                 connection.end_if_overdue(now)
             if tls is not None:
                 if tls.look():
-                    metrics.CERTIFICATE_REFUSED.labels(HTTPS).inc()
+                    metrics.CERTIFICATE_REFUSED.labels(certificate).inc()
                 if tls.expires is not None:
                     expires = tls.expires.timestamp()
-                    metrics.CERTIFICATE_EXPIRES.labels(HTTPS).set(expires)
+                    metrics.CERTIFICATE_EXPIRES.labels(certificate).set(expires)

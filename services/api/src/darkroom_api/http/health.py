@@ -62,7 +62,11 @@ async def service_metrics(request: Request, service: str) -> Response:
     if target is None:
         raise ApiError(404, Code.NOT_FOUND, "There is nothing here.")
     try:
-        async with httpx.AsyncClient(timeout=METRICS_LIMIT, trust_env=False) as client:
+        inner = parts_of(request.scope).handover.tls
+        checked = True if inner is None else inner.context()
+        async with httpx.AsyncClient(
+            timeout=METRICS_LIMIT, trust_env=False, verify=checked
+        ) as client:
             answer = await client.get(f"{target.rstrip('/')}/metrics")
             answer.raise_for_status()
     except httpx.HTTPError as error:

@@ -38,26 +38,24 @@ class Inherited:
     """What a worker gets from the main process: its number and some open files.
 
     Attributes:
-        tls_listener: None without TLS.
+        dicom_listeners: the plain one and that of TLS, as far as the settings have them.
     """
 
     number: int
-    listener: int
     stow_listener: int
     control: int
     census: int
-    tls_listener: int | None
+    dicom_listeners: tuple[int, ...]
 
     def files(self) -> list[int]:
         """Return the open files."""
-        files = [self.listener, self.stow_listener, self.control, self.census]
-        return files if self.tls_listener is None else [*files, self.tls_listener]
+        return [self.stow_listener, self.control, self.census, *self.dicom_listeners]
 
     @classmethod
     def of(cls, number: int, files: Sequence[int]) -> Self:
         """Return what has these files."""
-        listener, stow_listener, control, census, *tls = files
-        return cls(number, listener, stow_listener, control, census, tls[0] if tls else None)
+        stow_listener, control, census, *dicom_listeners = files
+        return cls(number, stow_listener, control, census, tuple(dicom_listeners))
 
 
 def report(
@@ -81,10 +79,12 @@ def report(
 def serve(inherited: Inherited, settings: IngestSettings) -> None:
     """Receive until the main process says that it is enough."""
     control = socket.socket(fileno=inherited.control)
-    entrances = [Entrance(socket.socket(fileno=inherited.listener))]
-    if settings.tls is not None and inherited.tls_listener is not None:
-        listener = socket.socket(fileno=inherited.tls_listener)
-        entrances.append(Entrance(listener, TlsServer(settings.tls)))
+    listeners = iter(inherited.dicom_listeners)
+    entrances: list[Entrance] = []
+    if settings.dicom_plain:
+        entrances.append(Entrance(socket.socket(fileno=next(listeners))))
+    if settings.tls is not None:
+        entrances.append(Entrance(socket.socket(fileno=next(listeners)), TlsServer(settings.tls)))
     memory = memoryview(mmap.mmap(inherited.census, 0))
     spool = Spool(
         settings.spool, worker=str(inherited.number), quarantine_limit=settings.quarantine_bytes
@@ -108,7 +108,8 @@ def serve(inherited: Inherited, settings: IngestSettings) -> None:
     reporter.tell(Started())
     stop = threading.Event()
     looks: list[Callable[[], object]] = [doorkeeper.look, JOURNAL.look]
-    looks += [one.tls.look for one in entrances if one.tls is not None]
+    shown = [stow.tls, *(one.tls for one in entrances)]
+    looks += [tls.look for tls in shown if tls is not None]
     reporting = threading.Thread(target=report, args=(reporter, spool, stop, looks), daemon=True)
     reporting.start()
     while message := control.recv(PACKET):

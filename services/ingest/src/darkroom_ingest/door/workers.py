@@ -51,7 +51,8 @@ class Worker:
 class Listeners:
     """The sockets on which all workers accept."""
 
-    dicom: socket.socket
+    dicom: socket.socket | None
+    """Where DICOM is over TLS alone there is none."""
     tls: socket.socket | None
     """Without TLS there is none."""
     stow: socket.socket
@@ -110,13 +111,13 @@ class Workers:
     async def _start(self, number: int) -> Worker:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
+            listeners = self._listeners
             inherited = Inherited(
                 number,
-                self._listeners.dicom.fileno(),
-                self._listeners.stow.fileno(),
+                listeners.stow.fileno(),
                 theirs.fileno(),
                 self._census,
-                None if self._listeners.tls is None else self._listeners.tls.fileno(),
+                tuple(one.fileno() for one in (listeners.dicom, listeners.tls) if one is not None),
             )
             process = await self._nursery.fork(inherited)
         ours.settimeout(0)

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from darkroom_common.clock import SYSTEM_CLOCK, monotonic
-from darkroom_common.dimse.connection import Connection
+from darkroom_common.dimse.connection import Connection, PeerGone, TlsConnection
 from darkroom_common.dimse.contexts import storage_sop_classes
+from darkroom_common.dimse.tls import TlsServer
+from darkroom_common.dimse.wire.pdu import ProtocolError
 from darkroom_common.postgres.phi import decode_key
 from darkroom_common.stow.handover import Proof
 from darkroom_common.stow.multipart import PartLimits
@@ -21,6 +23,7 @@ from darkroom_ingest.stow.scratch import Memory
 log = get_logger(__name__)
 _TICK: Final = 0.25
 """Seconds between two looks whether it is to end."""
+_HANDSHAKE_SECONDS: Final = 10.0
 _PAUSE: Final = 1.0
 """Seconds before the next try, when the process has no descriptor left."""
 _GRACE: Final = 1.0
@@ -42,7 +45,8 @@ def open_stow(
     limits = PartLimits(parts=settings.stow_parts)
     proof = Proof(key, SYSTEM_CLOCK)
     exchange = Exchange(intake, proof, limits, settings.stall_seconds)
-    return StowEntrance(listener, exchange, settings.stow_uploads)
+    tls = None if settings.inner_tls is None else settings.inner_tls.server()
+    return StowEntrance(listener, exchange, settings.stow_uploads, tls)
 
 
 @dataclass
@@ -55,11 +59,13 @@ class StowEntrance:
         listener: the listening socket.
         exchange: answers.
         uploads: at a time; beyond it others of this node take the next, or it waits.
+        tls: what connections are within; None: plain ones.
     """
 
     listener: socket.socket
     exchange: Exchange
     uploads: int
+    tls: TlsServer | None = None
     _closing: threading.Event = field(default_factory=threading.Event)
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _open: dict[threading.Thread, Connection] = field(default_factory=dict)
@@ -101,7 +107,8 @@ class StowEntrance:
             self._closing.wait(_PAUSE)
             return
         try:
-            connection = Connection(plain, str(address[0]))
+            kind = Connection if self.tls is None else TlsConnection
+            connection = kind(plain, str(address[0]))
         except OSError:
             plain.close()  # gone before it was looked at
             return
@@ -113,7 +120,8 @@ class StowEntrance:
 
     def _run(self, connection: Connection) -> None:
         try:
-            self.exchange.run(connection, self._prove)
+            if self._shake_hands(connection):
+                self.exchange.run(connection, self._prove)
         except Exception:
             log.exception("stow.defect")
             connection.close()
@@ -122,6 +130,19 @@ class StowEntrance:
                 self._strangers.pop(threading.current_thread(), None)
                 self._open.pop(threading.current_thread(), None)
                 self._changed.notify_all()
+
+    def _shake_hands(self, connection: Connection) -> bool:
+        """Do the handshake where there is TLS; tell whether the caller may speak."""
+        if self.tls is None or not isinstance(connection, TlsConnection):
+            return True
+        try:
+            if self.tls.context is not None:
+                connection.open(self.tls.context, monotonic() + _HANDSHAKE_SECONDS)
+                return True
+        except (PeerGone, ProtocolError) as error:
+            log.warning("stow.refused", reason=str(error))
+        connection.hang_up()
+        return False
 
     def _prove(self) -> bool:
         """Hear that it is the api; tell whether its room has not been given to another."""

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from darkroom_common.clock import monotonic
-from darkroom_common.dimse.requestor import Peer, PeerFault
+from darkroom_common.dimse.requestor import Peer, PeerFault, tls_context
+from darkroom_common.dimse.tls import TlsClient
 from darkroom_common.dimse.users.find import Refused
 from darkroom_common.index.objects import find_objects
 from darkroom_common.jobs.attempt import Ending
 from darkroom_common.jobs.lease import Claims
 from darkroom_common.jobs.runner import Runner
 from darkroom_common.resources.resource import NotThere, Unreadable
+from darkroom_common.specs.destinations import Tls
 from darkroom_common.telemetry.metrics import transmit as metrics
 from darkroom_transmit.destinations.destination import Destination
 from darkroom_transmit.remote.remotes import Remotes
@@ -31,6 +33,7 @@ UNREADABLE_SECONDS: Final = 60.0
 SHOWN_SECONDS: Final = 5.0
 """Until the index shows what a node has sent without a word about it, or before it broke off."""
 LOOK_SECONDS: Final = 0.2
+_CHECKED: Final = Tls(enabled=True)
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class Receiver:
     Attributes:
         calling_ae_title: of C-GET; empty: that of the node the objects are from, so that the list
             of senders means the same for both ways.
+        tls: how it is called within TLS; None: plainly.
+        server_name: whom its certificate must name; empty: the host.
     """
 
     host: str
@@ -47,14 +52,22 @@ class Receiver:
     ae_title: str
     calling_ae_title: str
     silence: float
+    tls: TlsClient | None = None
+    server_name: str = ""
 
     def way(self, source: Destination) -> Way:
-        """Return how objects of a node come to ingest."""
+        """Return how objects of a node come to ingest.
+
+        Raises:
+            PeerFault: certificates cannot be used.
+        """
         peer = Peer(
             host=self.host,
             port=self.port,
             called_ae_title=self.ae_title,
             calling_ae_title=self.calling_ae_title or source.spec.ae_title or source.name[:16],
+            tls=None if self.tls is None else tls_context(self.tls, _CHECKED),
+            server_name=self.server_name or self.host,
         )
         return Way(self.silence, self.ae_title, lambda: Forwarder(peer))
 

@@ -9,7 +9,8 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from darkroom_common.errors import DependencyUnavailable
+from darkroom_common.errors import ConfigurationError, DependencyUnavailable
+from darkroom_common.links.inner import InnerClient
 from darkroom_common.stow.handover import PATH, PROOF, STUDY, Outcome, Proof
 from darkroom_common.telemetry import traces
 
@@ -40,11 +41,13 @@ class Handover:
         host: of any of its replicas.
         port: of the same.
         proof: by which it knows us.
+        tls: how it is called within TLS; None: plainly.
     """
 
     host: str
     port: int
     proof: Proof
+    tls: InnerClient | None = None
 
     async def store(self, content_type: str, study: str, body: AsyncIterator[bytes]) -> Outcome:
         """Return what has become of a body.
@@ -61,8 +64,13 @@ class Handover:
         """
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                reader, writer = await asyncio.open_connection(self.host, self.port, limit=_HEAD)
-        except (OSError, TimeoutError) as error:
+                reader, writer = await asyncio.open_connection(
+                    self.host,
+                    self.port,
+                    limit=_HEAD,
+                    ssl=None if self.tls is None else self.tls.context(),
+                )
+        except (OSError, TimeoutError, ConfigurationError) as error:
             raise _away() from error
         try:
             return await self._exchange(reader, writer, content_type, study, body)
