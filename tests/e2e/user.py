@@ -16,7 +16,7 @@ import httpx
 
 from darkroom_common.dicom.part10 import decode_head
 from darkroom_local.engines.ports import LOOPBACK, free_port
-from darkroom_local.stack.state import ProcessState, StackState
+from darkroom_local.stack.state import ProcessState, StackState, base_url, trusting
 
 START_LIMIT = 90.0
 STOP_LIMIT = 40.0
@@ -49,13 +49,15 @@ class DarkroomUp:
     http_port: int = field(default_factory=free_port)
     commitment_port: int = field(default_factory=free_port)
     settings: Mapping[str, str] = field(default_factory=dict)
+    dicom_tls_port: int | None = None
+    """With it, all links are over TLS."""
     process: asyncio.subprocess.Process | None = None
     output: list[str] = field(default_factory=list)
     _reader: asyncio.Task[None] | None = None
 
     @property
     def url(self) -> str:
-        return f"http://{LOOPBACK}:{self.http_port}"
+        return base_url(LOOPBACK, self.http_port, tls=self.dicom_tls_port is not None)
 
     async def start(self) -> None:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("DARKROOM_")}
@@ -72,6 +74,7 @@ class DarkroomUp:
             str(self.http_port),
             "--commitment-port",
             str(self.commitment_port),
+            *self._options(),
             env=environment,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -81,6 +84,10 @@ class DarkroomUp:
         async with asyncio.timeout(START_LIMIT):
             await ready.wait()
         assert self.process.returncode is None, "\n".join(self.output)
+
+    def _options(self) -> list[str]:
+        port = self.dicom_tls_port
+        return [] if port is None else ["--tls", "--dicom-tls-port", str(port)]
 
     async def _read(self, ready: asyncio.Event) -> None:
         assert self.process is not None
@@ -110,7 +117,8 @@ class DarkroomUp:
     async def client(self) -> AsyncIterator[httpx.AsyncClient]:
         """Log in as the first administrator, as the README says."""
         password = (self.data / "admin-password").read_text().strip()
-        async with httpx.AsyncClient(base_url=self.url, timeout=30) as client:
+        ca = None if self.dicom_tls_port is None else str(self.data / "tls" / "ca.pem")
+        async with httpx.AsyncClient(base_url=self.url, timeout=30, verify=trusting(ca)) as client:
             answer = await client.post(
                 "/api/v1/auth/login", json={"username": "admin", "password": password}
             )

@@ -23,8 +23,9 @@ from darkroom_local.engines.lock import AlreadyRunningError, DirectoryLock
 from darkroom_local.engines.ports import LOOPBACK, NoFreePortError
 from darkroom_local.engines.process import StartError, make_reachable
 from darkroom_local.recovery.drill import Drill
+from darkroom_local.stack.authority import Authority, names_of_here
 from darkroom_local.stack.keyring import KeysLostError
-from darkroom_local.stack.layout import COMMITMENT_PORT, SettingError, Settings
+from darkroom_local.stack.layout import COMMITMENT_PORT, Layout, LocalTls, SettingError, Settings
 from darkroom_local.stack.stack import PortBusyError, Stack
 from darkroom_local.stack.state import StackState
 from darkroom_local.stack.view import SteadyConsole
@@ -58,7 +59,7 @@ Listen = Annotated[
     typer.Option(
         "--listen",
         envvar="DARKROOM_HTTP_HOST",
-        help="The address that REST and DICOMweb listen on, without TLS; 0.0.0.0: all of them.",
+        help="The address that REST and DICOMweb listen on; 0.0.0.0: all of them.",
     ),
 ]
 CommitmentPort = Annotated[
@@ -70,6 +71,39 @@ CommitmentPort = Annotated[
         max=65535,
         help="The port that destinations report storage commitment to; 0: none. Without it: "
         f"{COMMITMENT_PORT}, or another when that is in use.",
+    ),
+]
+Encrypted = Annotated[
+    bool,
+    typer.Option(
+        "--tls",
+        help="TLS on every link, with certificates of an authority that is made here (tls/ca.pem).",
+    ),
+]
+DicomTlsPort = Annotated[
+    int,
+    typer.Option(
+        "--dicom-tls-port",
+        envvar="DARKROOM_DICOM_TLS_PORT",
+        min=1,
+        max=65535,
+        help="With --tls: the port of DICOM over TLS.",
+    ),
+]
+PlainDicom = Annotated[
+    bool,
+    typer.Option(
+        "--plain-dicom/--no-plain-dicom",
+        envvar="DARKROOM_DICOM_PLAIN",
+        help="With --tls: whether plain DICOM is there, too.",
+    ),
+]
+TlsNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tls-name",
+        envvar="DARKROOM_TLS_NAMES",
+        help="With --tls: another name or address that this machine is called by; repeatable.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
@@ -101,6 +135,10 @@ def up(
     commitment_port: CommitmentPort = None,
     ae_title: AeTitle = "DARKROOM",
     listen: Listen = LOOPBACK,
+    encrypted: Encrypted = False,
+    dicom_tls_port: DicomTlsPort = 2762,
+    plain_dicom: PlainDicom = True,
+    tls_name: TlsNames = None,
 ) -> None:
     """Start everything and stay; Ctrl-C stops all of it.
 
@@ -110,7 +148,8 @@ def up(
 
     async def run() -> None:
         settings = Settings.load(data, dicom_port, http_port, commitment_port, ae_title)
-        settings = replace(settings, http_host=listen)
+        tls = LocalTls(dicom_tls_port, plain_dicom, tuple(tls_name or ())) if encrypted else None
+        settings = replace(settings, http_host=listen, tls=tls)
         make_reachable(settings.data)
         with DirectoryLock(settings.data):
             await Stack(settings, SteadyConsole()).run()
@@ -282,6 +321,17 @@ def ae(context: typer.Context, data: Data = DEFAULT) -> None:
         await senders.run(data.expanduser().resolve(), context.args or ["--help"])
 
     _expecting_trouble(run, code=2)
+
+
+@app.command()
+def certificates(data: Data = DEFAULT, tls_name: TlsNames = None) -> None:
+    """Make every certificate of `darkroom up --tls` anew; what runs takes them within seconds."""
+    layout = Layout(data.expanduser().resolve())
+    if not layout.tls.is_dir():
+        typer.echo(f"darkroom: {layout.data} has no certificates: darkroom up --tls", err=True)
+        raise typer.Exit(2)
+    authority = Authority(layout, names_of_here(tls_name or ()))
+    typer.echo("renewed: " + ", ".join(authority.renew(every=True)))
 
 
 app.command()(validate)

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from darkroom_common.clock import monotonic
 from darkroom_local.commands.phantom import studies
+from darkroom_local.engines.ports import LOOPBACK
 from darkroom_local.stack.state import StackState
 
 CALLING_AE_TITLE: Final = "DARKROOM-DEMO"
@@ -53,7 +54,7 @@ async def run(data: Path, *, save: Path | None, slices: int, console: Console) -
                     progress.advance(sending)
         finding = progress.add_task("found by QIDO-RS", total=len(made))
         async with httpx.AsyncClient(
-            base_url=state.base_url, timeout=30, trust_env=False
+            base_url=state.base_url, timeout=30, trust_env=False, verify=state.trust
         ) as client:
             client.headers["Authorization"] = f"Bearer {await _log_in(client, data)}"
             for study in made:
@@ -69,9 +70,12 @@ def _associated(state: StackState, made: list[list[FileDataset]]) -> Iterator[As
     entity = ae.ApplicationEntity(CALLING_AE_TITLE)
     for sop_class in sorted({study[0].SOPClassUID for study in made}):
         entity.add_requested_context(sop_class, made[0][0].file_meta.TransferSyntaxUID)
-    association = entity.associate("127.0.0.1", state.dicom_port, ae_title=state.ae_title)
+    port, tls = state.dicom_port, None
+    if state.dicom_tls_port is not None:
+        port, tls = state.dicom_tls_port, (state.trust, LOOPBACK)
+    association = entity.associate(LOOPBACK, port, ae_title=state.ae_title, tls_args=tls)
     if not association.is_established:
-        raise DemoError(f"no association with {state.ae_title} at port {state.dicom_port}")
+        raise DemoError(f"no association with {state.ae_title} at port {port}")
     try:
         yield association
     finally:
@@ -136,18 +140,21 @@ def _explain(
     password = shlex.quote(str(data / "admin-password"))
     first = made[0][0]
     here = f"{web}/studies/{first.StudyInstanceUID}"
+    curl = "curl -s"
+    if state.authority is not None:
+        curl += f" --cacert {shlex.quote(state.authority)}"
     show("\nPaste these to find and to fetch them:")
     show(
-        f"  TOKEN=$(curl -s {state.base_url}/api/v1/auth/login -H 'Content-Type: application/json'"
+        f"  TOKEN=$({curl} {state.base_url}/api/v1/auth/login -H 'Content-Type: application/json'"
         f' -d "{{\\"username\\":\\"admin\\",\\"password\\":\\"$(cat {password})\\"}}"'
         " | python3 -c 'import json,sys; print(json.load(sys.stdin)[\"access_token\"])')"
     )
     show(
-        f"  curl -s -H \"Authorization: Bearer $TOKEN\" '{web}/studies?PatientID=DEMO-*'  # QIDO-RS"
+        f"  {curl} -H \"Authorization: Bearer $TOKEN\" '{web}/studies?PatientID=DEMO-*'  # QIDO-RS"
     )
-    show(f"  curl -s -H \"Authorization: Bearer $TOKEN\" '{here}/metadata'  # WADO-RS, header")
+    show(f"  {curl} -H \"Authorization: Bearer $TOKEN\" '{here}/metadata'  # WADO-RS, header")
     show(
-        '  curl -s -H "Authorization: Bearer $TOKEN"'
+        f'  {curl} -H "Authorization: Bearer $TOKEN"'
         " -H 'Accept: multipart/related; type=\"application/dicom\"'"
         f" '{here}' -o study.multipart  # WADO-RS, all objects"
     )

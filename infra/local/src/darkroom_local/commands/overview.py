@@ -89,7 +89,7 @@ class Overview:
 
 async def look(state: StackState) -> Overview:
     """Ask every process of a running stack."""
-    async with httpx.AsyncClient(timeout=_SECONDS, trust_env=False) as client:
+    async with httpx.AsyncClient(timeout=_SECONDS, trust_env=False, verify=state.trust) as client:
         asked = await asyncio.gather(*(_ask(client, one) for one in state.processes))
     samples = [sample for _, found in asked for sample in found]
     return overview([one for one, _ in asked], samples)

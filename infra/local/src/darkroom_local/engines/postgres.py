@@ -29,6 +29,7 @@ from darkroom_local.engines.process import (
     rotate,
     unprivileged_account,
 )
+from darkroom_local.engines.tls import DATABASE_RULES, TlsPair, database_settings
 
 SUPERUSER: Final = "postgres"
 
@@ -106,6 +107,7 @@ class PrivatePostgres:
         self.data = self.directory / "data"
         self.child: Child | None = None
         self._settings = {**_SETTINGS, **(settings or {})}
+        self._tls: TlsPair | None = None
         if not fsync:
             # Not synchronous_commit: what was committed survives kill -9 of the server.
             self._settings |= {"fsync": "off", "full_page_writes": "off"}
@@ -115,8 +117,11 @@ class PrivatePostgres:
 
     def url(self, role: str, password: str, database: str) -> str:
         """Return the connection URL of a role."""
-        secret = quote(password, safe="")
-        return f"postgresql://{quote(role, safe='')}:{secret}@{LOOPBACK}:{self.port}/{database}"
+        login = f"{quote(role, safe='')}:{quote(password, safe='')}"
+        if self._tls is None:
+            return f"postgresql://{login}@{LOOPBACK}:{self.port}/{database}"
+        checked = f"sslmode=verify-full&sslrootcert={quote(str(self._tls.ca))}"
+        return f"postgresql://{login}@localhost:{self.port}/{database}?{checked}"
 
     def superuser_url(self, database: str = "postgres") -> str:
         """Return the connection URL of the superuser; a secret."""
@@ -150,6 +155,16 @@ class PrivatePostgres:
             self.child = None
         self._lock.release()
 
+    def encrypt(self, tls: TlsPair) -> None:
+        """Speak TLS from the next start on, and nothing plain."""
+        self._tls = tls
+        self._settings |= database_settings(tls, self._rules)
+
+    def reload(self) -> None:
+        """Have it read its settings and certificate again."""
+        if self.child:
+            self.child.send(signal.SIGHUP)
+
     async def kill(self) -> None:
         """Kill the postmaster alone, as the kernel's out-of-memory killer would."""
         if self.child:
@@ -176,6 +191,10 @@ class PrivatePostgres:
         finally:
             await self.stop()
 
+    @property
+    def _rules(self) -> Path:
+        return self.directory / "pg_hba.conf"
+
     def _password(self) -> str:
         """Return the superuser's password, made while there is no cluster yet."""
         if not self._password_file.exists():
@@ -197,6 +216,9 @@ class PrivatePostgres:
         pid_file = self.data / "postmaster.pid"
         pid_file.unlink(missing_ok=True)
         rotate(self.log)
+        if self._tls is not None:
+            self._rules.write_text(DATABASE_RULES)
+            self._rules.chmod(0o644)
         options = [f"--{name}={value}" for name, value in self._settings.items()]
         child = await Child.start(
             Command(

@@ -32,13 +32,29 @@ class SettingError(ValueError):
 
 
 @dataclass(frozen=True)
+class LocalTls:
+    """TLS on every link, with certificates of an authority of this machine's own.
+
+    Attributes:
+        dicom_port: of DICOM over TLS.
+        plain_dicom: whether plain DICOM is there, too.
+        names: that this machine is called by, beside its own.
+    """
+
+    dicom_port: int = 2762
+    plain_dicom: bool = True
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Settings:
     """The table in docs/architecture.md; the URLs are secrets and None for the private engines.
 
     Attributes:
-        http_host: the address that REST and DICOMweb listen on, without TLS.
+        http_host: the address that REST and DICOMweb listen on.
         commitment_port: where destinations report storage commitment; 0: nowhere, None:
             `COMMITMENT_PORT`, or another when that is in use.
+        tls: None: the links of this machine are plain.
     """
 
     data: Path
@@ -49,6 +65,22 @@ class Settings:
     http_host: str = LOOPBACK
     postgres_url: str | None = None
     amqp_url: str | None = None
+    tls: LocalTls | None = None
+
+    @property
+    def http_tls(self) -> bool:
+        """Whether the HTTP port is https: with a certificate of ours, or one that was given."""
+        return self.tls is not None or "DARKROOM_HTTP_TLS_CERTIFICATE" in os.environ
+
+    @property
+    def dicom_tls_port(self) -> int | None:
+        """The port of DICOM over TLS; None without TLS of ours."""
+        return None if self.tls is None else self.tls.dicom_port
+
+    @property
+    def plain_dicom_port(self) -> int | None:
+        """The port of plain DICOM; None where there is none."""
+        return None if self.tls is not None and not self.tls.plain_dicom else self.dicom_port
 
     def __post_init__(self) -> None:
         """Refuse what DICOM or TCP cannot express (PS3.5 6.2, VR AE)."""
@@ -59,6 +91,7 @@ class Settings:
             ("DARKROOM_DICOM_PORT", self.dicom_port),
             ("DARKROOM_HTTP_PORT", self.http_port),
             ("DARKROOM_COMMITMENT_PORT", self.commitment_port),
+            ("DARKROOM_DICOM_TLS_PORT", self.dicom_tls_port),
         ):
             if port and names.setdefault(port, name) != name:
                 raise SettingError(f"{names[port]} and {name} are the same")
@@ -148,6 +181,11 @@ class Layout:
     def licence(self) -> Path:
         """The licence, as it was signed, and our API key of Odoo."""
         return self.data / "licence"
+
+    @property
+    def tls(self) -> Path:
+        """Certificates, and the authority that others have to trust."""
+        return self.data / "tls"
 
     @property
     def ports(self) -> Path:

@@ -11,6 +11,8 @@ from urllib.parse import quote, urlsplit
 
 from darkroom_local.engines.ports import LOOPBACK
 from darkroom_local.engines.process import Command
+from darkroom_local.engines.tls import TlsPair
+from darkroom_local.stack.authority import NODE, Authority
 from darkroom_local.stack.keyring import Keyring
 from darkroom_local.stack.layout import SERVICES, Layout, Settings
 
@@ -38,7 +40,7 @@ class Plan:
     layout: Layout
     keyring: Keyring
     superuser_url: str  # of the database `darkroom`
-    amqp_url: str
+    amqp_urls: Mapping[str, str]  # one for each service
     health_ports: Mapping[str, int]
     stow_port: int = 0
 
@@ -52,13 +54,14 @@ class Plan:
             layout=layout,
             keyring=keyring,
             superuser_url=keyring.path("superuser-url").read_text(),
-            amqp_url=keyring.path("amqp-url").read_text(),
+            amqp_urls={name: keyring.path(_amqp_file(name)).read_text() for name in SERVICES},
             health_ports={},
         )
 
     def health_url(self, service: str) -> str:
         """Return the base URL of a service's health server."""
-        return f"http://{LOOPBACK}:{self.health_ports[service]}"
+        scheme = "http" if self.settings.tls is None else "https"
+        return f"{scheme}://{LOOPBACK}:{self.health_ports[service]}"
 
     def service(self, name: str) -> Command:
         """Return the command that runs a service."""
@@ -68,6 +71,7 @@ class Plan:
             "DRAIN_SECONDS": str(DRAIN_SECONDS),
             "TRACE_DIRECTORY": str(self.layout.traces),
             **self._store(),
+            **self._tls(name),
         }
         files = self._secret_files(name)
         if name == "ingest":
@@ -83,6 +87,7 @@ class Plan:
             values |= {
                 "AE_TITLE": self.settings.ae_title,
                 "INGEST_DICOM_PORT": str(self.settings.dicom_port),
+                **self._tls_to_ingest(),
             }
             if self.settings.commitment_port:
                 values["COMMITMENT_PORT"] = str(self.settings.commitment_port)
@@ -105,6 +110,35 @@ class Plan:
             if self.layout.admin_password.exists():  # whoever has read it may remove it
                 files["ADMIN_PASSWORD"] = str(self.layout.admin_password)
         return self._command(name, ["-m", f"darkroom_{name}"], values, files)
+
+    def _pair(self) -> TlsPair:
+        return Authority(self.layout, ()).pair(NODE)
+
+    def _tls(self, name: str) -> dict[str, str]:
+        """Return what a service shows, to ours and to others; what was given goes before."""
+        tls = self.settings.tls
+        if tls is None:
+            return {}
+        pair = self._pair()
+        certificate, key = str(pair.certificate), str(pair.key)
+        values = {"TLS_CERTIFICATE": certificate, "TLS_KEY": key, "TLS_CA": str(pair.ca)}
+        outer = {"api": "HTTP", "ingest": "DICOM"}.get(name)
+        if outer is not None and f"DARKROOM_{outer}_TLS_CERTIFICATE" not in os.environ:
+            values |= {f"{outer}_TLS_CERTIFICATE": certificate, f"{outer}_TLS_KEY": key}
+        if name == "ingest":
+            values |= {
+                "DICOM_TLS_PORT": str(tls.dicom_port),
+                "DICOM_PLAIN": json.dumps(tls.plain_dicom),
+            }
+        return values
+
+    def _tls_to_ingest(self) -> dict[str, str]:
+        """Return how transmit calls ingest: within TLS, unless we cannot know what it shows."""
+        tls = self.settings.tls
+        given = "DARKROOM_DICOM_TLS_CERTIFICATE" in os.environ
+        if tls is None or (given and tls.plain_dicom):
+            return {}
+        return {"INGEST_DICOM_TLS": "true", "INGEST_DICOM_PORT": str(tls.dicom_port)}
 
     def senders(self, arguments: Sequence[str]) -> Command:
         """Return the command that shows or changes who may send."""
@@ -203,7 +237,7 @@ class Plan:
     def _secret_files(self, name: str) -> dict[str, str]:
         files = {
             "POSTGRES_URL": self._url_file(f"darkroom_{name}"),
-            "AMQP_URL": str(self.keyring.write("amqp-url", self.amqp_url)),
+            "AMQP_URL": str(self.keyring.write(_amqp_file(name), self.amqp_urls[name])),
         }
         for setting, readers in _SECRETS.items():
             if name in readers:
@@ -216,6 +250,10 @@ class Plan:
         password = quote(self.keyring.role_password(role), safe="")
         url = parts._replace(netloc=f"{role}:{password}@{host}").geturl()
         return str(self.keyring.write(f"postgres-url-{role}", url))
+
+
+def _amqp_file(service: str) -> str:
+    return f"amqp-url-{service}"
 
 
 def open_to_all() -> bool:

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,19 +13,22 @@ from urllib.parse import unquote, urlsplit
 import asyncpg
 import httpx
 
+from darkroom_common.amqp.permissions import USERS
 from darkroom_common.clock import monotonic, wall_seconds
 from darkroom_common.settings import EVERY_INTERFACE
 from darkroom_common.topology import render_policies
-from darkroom_local.engines.ports import LOOPBACK, PortBook, is_free
+from darkroom_local.engines.ports import PortBook, is_free
 from darkroom_local.engines.postgres import PrivatePostgres
 from darkroom_local.engines.process import Child, Command, StartError, reclaim, rotate
 from darkroom_local.engines.rabbitmq import PrivateRabbitMQ, RabbitPorts
 from darkroom_local.engines.supervisor import Program, Runnable, Supervised
+from darkroom_local.stack.announcement import announcement
+from darkroom_local.stack.certificates import certificates
 from darkroom_local.stack.keyring import Keyring
 from darkroom_local.stack.layout import COMMITMENT_PORT, SERVICES, Layout, Settings
-from darkroom_local.stack.plan import Plan, open_to_all
+from darkroom_local.stack.plan import Plan
 from darkroom_local.stack.probe import not_ready_reason
-from darkroom_local.stack.state import ProcessState, StackState, base_url, states
+from darkroom_local.stack.state import ProcessState, StackState, states, trusting
 from darkroom_local.stack.view import SteadyConsole, View
 
 DATABASE: Final = "darkroom"
@@ -78,6 +80,7 @@ class Stack:
         self.settings = settings
         self.layout = Layout(settings.data)
         self.keyring = Keyring(self.layout)
+        self._certificates = certificates(self.settings, self.layout)
         self.processes: list[Supervised] = []
         self.view = View(console, self._states)
         self.postgres: PrivatePostgres | None = None
@@ -131,6 +134,8 @@ class Stack:
     async def _start_and_keep(self) -> None:
         self.layout.make()
         self.keyring.make()
+        if self._certificates is not None:
+            self._certificates.authority.renew()
         await self._reclaim()
         self._check_ports()
         plan = self._plan()
@@ -138,7 +143,7 @@ class Stack:
             tasks.create_task(self.view.refresh())
             async with asyncio.TaskGroup() as starting:
                 starting.create_task(self._prepare_database(plan))
-                starting.create_task(self._prepare_broker(plan))
+                starting.create_task(self._prepare_broker())
             for process in self.processes:
                 tasks.create_task(process.keep())
             for command in self._programs.services(plan):
@@ -149,6 +154,8 @@ class Stack:
                 await service.start()
                 tasks.create_task(service.keep())
             tasks.create_task(self._check_health())
+            if self._certificates is not None:
+                tasks.create_task(self._certificates.keep(self.postgres, self.rabbitmq))
 
     async def _reclaim(self) -> None:
         """End what a killed predecessor left, so that the ports of last time are free."""
@@ -172,15 +179,16 @@ class Stack:
     def _check_ports(self) -> None:
         self._choose_commitment_port()
         for what, name, port in (
-            ("DICOM", "DICOM", self.settings.dicom_port),
+            ("DICOM", "DICOM", self.settings.plain_dicom_port),
+            ("DICOM", "DICOM_TLS", self.settings.dicom_tls_port),
             ("HTTP", "HTTP", self.settings.http_port),
             ("commitment", "COMMITMENT", self.settings.commitment_port),
         ):
-            host = self.settings.http_host if name == "HTTP" else _host(name)
+            host = self.settings.http_host if name == "HTTP" else _host(name.partition("_")[0])
             if port and not is_free(port, host):
                 raise PortBusyError(
                     f"{what} port {port} is in use: stop what listens there, or choose another "
-                    f"with --{name.lower()}-port or DARKROOM_{name}_PORT"
+                    f"with --{name.lower().replace('_', '-')}-port or DARKROOM_{name}_PORT"
                 )
 
     def _plan(self) -> Plan:
@@ -189,6 +197,8 @@ class Stack:
             self.postgres = PrivatePostgres(
                 self.layout.postgres, port=ports.port("postgres"), log=self.layout.log("postgres")
             )
+            if self._certificates is not None:
+                self.postgres.encrypt(self._certificates.pair("postgres"))
         if self.settings.amqp_url is None:
             self.rabbitmq = PrivateRabbitMQ(
                 self.layout.rabbitmq,
@@ -196,8 +206,9 @@ class Stack:
                     amqp=ports.port("amqp"),
                     epmd=ports.port("epmd"),
                     distribution=ports.port("distribution"),
+                    tls=None if self._certificates is None else self._certificates.pair("rabbitmq"),
                 ),
-                policies=render_policies("/"),
+                passwords=self.keyring.amqp_passwords(),
                 log=self.layout.log("rabbitmq"),
             )
         return Plan(
@@ -207,10 +218,16 @@ class Stack:
             superuser_url=self.settings.postgres_url
             or (self.postgres and self.postgres.superuser_url(DATABASE))
             or "",
-            amqp_url=self.settings.amqp_url or (self.rabbitmq and self.rabbitmq.url()) or "",
+            amqp_urls={name: self._amqp_url(name) for name in SERVICES},
             health_ports={name: ports.port(f"health-{name}") for name in SERVICES},
             stow_port=ports.port("stow"),
         )
+
+    def _amqp_url(self, service: str) -> str:
+        """Return the way to the broker: ours has a user for each service."""
+        if self.rabbitmq is None:
+            return self.settings.amqp_url or ""
+        return self.rabbitmq.url(user=USERS[service])
 
     async def _prepare_database(self, plan: Plan) -> None:
         if self.postgres:
@@ -224,11 +241,11 @@ class Stack:
         for what, command in self._programs.preparations(plan):
             await self._finish(command, what)
 
-    async def _prepare_broker(self, plan: Plan) -> None:
+    async def _prepare_broker(self) -> None:
         if self.rabbitmq:
             await self._supervise("rabbitmq", self.rabbitmq).start()
         else:
-            where = urlsplit(plan.amqp_url)
+            where = urlsplit(self.settings.amqp_url or "")
             vhost = unquote(where.path.removeprefix("/")) or "/"
             rendered = self.layout.data / "run" / "policies.json"
             rendered.write_text(json.dumps({"policies": render_policies(vhost)}, indent=1))
@@ -258,7 +275,8 @@ class Stack:
 
     async def _check_health(self) -> None:
         """Ask every service how it is, more often until all are ready."""
-        async with httpx.AsyncClient(timeout=3, trust_env=False) as client:
+        trust = trusting(self._authority_file)
+        async with httpx.AsyncClient(timeout=3, trust_env=False, verify=trust) as client:
             while True:
                 await asyncio.gather(*(self._ask(client, one) for one in self._services))
                 for engine in self.processes:
@@ -273,7 +291,8 @@ class Stack:
         waiting = [one for one in self.processes if not one.ready]
         if not waiting:
             self._announced = True
-            self.view.banner(self._announcement())
+            took = monotonic() - self._began
+            self.view.banner(announcement(self.settings, self.layout, took))
         elif not self._impatient and monotonic() - self._began > _PATIENCE_SECONDS:
             self._impatient = True
             for one in waiting:
@@ -289,41 +308,6 @@ class Stack:
         except httpx.HTTPError:
             # Before the first answer that is what starting looks like, and no news.
             service.checked(ready=False, reason="does not answer" if self._announced else "")
-
-    def _announcement(self) -> list[str]:
-        settings = self.settings
-        http = base_url(settings.http_host, settings.http_port)
-        host = f"{socket.gethostname()} (127.0.0.1)"
-        return [
-            "Darkroom is ready",
-            f"  after     {monotonic() - self._began:.1f} s",
-            f"  DICOM     AE title {settings.ae_title}, port {settings.dicom_port} of {host}",
-            "            OPEN: any sender of this machine and, until one is named, of private"
-            " networks; any called AE title (docs/security.md)"
-            if open_to_all()
-            else "            unknown senders: " + os.environ["DARKROOM_UNKNOWN_AE"],
-            *(
-                [f"            TLS on port {os.environ.get('DARKROOM_DICOM_TLS_PORT', '2762')}"]
-                if os.environ.get("DARKROOM_DICOM_TLS_CERTIFICATE")
-                else []
-            ),
-            *(
-                [f"            reports of storage commitment on port {settings.commitment_port}"]
-                if settings.commitment_port
-                else []
-            ),
-            f"  console   {http}/sign-in",
-            f"  REST      {http}/api/v1",
-            *(
-                [f"            without TLS on {settings.http_host}: read along the way"]
-                if settings.http_host != LOOPBACK
-                else []
-            ),
-            f"  DICOMweb  {http}/dicom-web",
-            f"  OpenAPI   {http}/docs",
-            f"  log in    user admin, password in {self.layout.admin_password}",
-            "  stop      Ctrl-C",
-        ]
 
     async def _stop_all(self) -> None:
         """Services first, which finish what they are at; then the engines they work with."""
@@ -368,6 +352,10 @@ class Stack:
         self.processes.append(process)
         return process
 
+    @property
+    def _authority_file(self) -> str | None:
+        return None if self.settings.tls is None else str(self.layout.tls / "ca.pem")
+
     def _states(self) -> list[ProcessState]:
         logs: dict[str, Path] = {one.name: self.layout.log(one.name) for one in self.processes}
         return states(self.processes, logs, self._health)
@@ -381,6 +369,9 @@ class Stack:
             dicom_port=self.settings.dicom_port,
             http_port=self.settings.http_port,
             http_host=self.settings.http_host,
+            http_tls=self.settings.http_tls,
+            dicom_tls_port=self.settings.dicom_tls_port,
+            authority=self._authority_file,
             processes=now,
         ).write(self.layout.state)
         self.view.changed(next(one for one in now if one.name == process.name))

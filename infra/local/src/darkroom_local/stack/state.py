@@ -2,6 +2,7 @@
 
 import json
 import os
+import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -27,10 +28,19 @@ class ProcessState:
     health_url: str | None
 
 
-def base_url(host: str, port: int) -> str:
+def base_url(host: str, port: int, *, tls: bool = False) -> str:
     """Return the URL under which this machine reaches what listens on an address of it."""
     near = {EVERY_INTERFACE: LOOPBACK, "::": "::1"}.get(host, host)
-    return f"http://[{near}]:{port}" if ":" in near else f"http://{near}:{port}"
+    scheme = "https" if tls else "http"
+    return f"{scheme}://[{near}]:{port}" if ":" in near else f"{scheme}://{near}:{port}"
+
+
+def trusting(authority: str | None) -> ssl.SSLContext:
+    """Return what checks a server against the system's authorities, and one in a file."""
+    context = ssl.create_default_context()
+    if authority is not None:
+        context.load_verify_locations(authority)
+    return context
 
 
 @dataclass(frozen=True)
@@ -44,11 +54,20 @@ class StackState:
     http_port: int
     processes: list[ProcessState] = field(default_factory=list)
     http_host: str = LOOPBACK
+    http_tls: bool = False
+    dicom_tls_port: int | None = None
+    authority: str | None = None
+    """File with the authority of our certificates; None without `--tls`."""
 
     @property
     def base_url(self) -> str:
         """The base URL of the API."""
-        return base_url(self.http_host, self.http_port)
+        return base_url(self.http_host, self.http_port, tls=self.http_tls)
+
+    @property
+    def trust(self) -> ssl.SSLContext:
+        """What https of ours is checked against: the system's authorities, and our own."""
+        return trusting(self.authority)
 
     def write(self, path: Path) -> None:
         """Replace the file as a whole."""
