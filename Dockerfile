@@ -66,7 +66,7 @@ WORKDIR /
 USER 10001:10001
 # For engines that look by themselves; compose.yaml asks /readyz, Kubernetes has its own probes.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=3 \
-    CMD ["python", "-c", "import http.client, os, sys; c = http.client.HTTPConnection('127.0.0.1', int(os.environ.get('DARKROOM_HEALTH_PORT', '9090')), timeout=3); c.request('GET', '/livez'); sys.exit(c.getresponse().status != 200)"]
+    CMD ["python", "-m", "darkroom_common.links.probe", "/livez"]
 
 # Each service is process 1 and gets SIGTERM itself: no shell, no wrapper.
 FROM runtime AS service-ingest

@@ -1,7 +1,9 @@
 """compose.yaml and the script that makes its secrets."""
 
 import json
+import os
 import re
+import shutil
 import stat
 import subprocess
 from pathlib import Path
@@ -10,7 +12,11 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from pydantic import SecretStr
 
+from darkroom_common.amqp.address import require_checked
 from darkroom_common.amqp.definitions import render_definitions
 from darkroom_common.postgres.bootstrap import ROLES
 from darkroom_common.postgres.phi import PhiKeys, decode_key
@@ -30,6 +36,9 @@ from tests.support.deployed import (
 COMPOSE: Final[dict[str, Any]] = yaml.safe_load((ROOT / "compose.yaml").read_text())
 CONTAINERS: Final[dict[str, dict[str, Any]]] = COMPOSE["services"]
 ENGINES: Final = ("postgres", "rabbitmq")
+MONITORING: Final = ("prometheus", "alertmanager", "grafana")
+WITH_CERTIFICATE: Final = (*SERVICES, *ENGINES, *MONITORING)
+INNER: Final = "${DARKROOM_SECRETS:-./secrets}/tls/%s:/run/inner-tls:ro"
 ONE_SHOTS: Final = tuple(name for name, c in CONTAINERS.items() if c["restart"] == "no")
 SCRIPT: Final = ROOT / "infra" / "compose" / "secrets.sh"
 
@@ -60,7 +69,7 @@ def seconds(text: str) -> int:
 
 @pytest.mark.req("DEP-02")
 def test_there_is_a_container_for_each_service_engine_and_preparation() -> None:
-    wanted = {*SERVICES, *ENGINES, "bootstrap", "definitions"}
+    wanted = {*SERVICES, *ENGINES, *MONITORING, "bootstrap", "definitions"}
     assert set(CONTAINERS) == wanted | {f"migrate-{name}" for name in WITH_SCHEMA}
 
 
@@ -88,13 +97,14 @@ def test_only_dicom_reports_and_http_are_published() -> None:
         ],
         "transmit": ["${DARKROOM_DICOM_BIND:-0.0.0.0}:${DARKROOM_COMMITMENT_PORT:-11113}:11113"],
         "api": ["${DARKROOM_HTTP_BIND:-127.0.0.1}:${DARKROOM_HTTP_PORT:-8080}:8080"],
+        "grafana": ["127.0.0.1:${DARKROOM_GRAFANA_PORT:-3000}:3000"],
     }
 
 
 def test_the_engines_have_no_way_out() -> None:
     assert COMPOSE["networks"]["engines"] == {"internal": True}
     assert {name for name, c in CONTAINERS.items() if c["networks"] != ["engines"]} == (
-        set(SERVICES) - {"metadata"}
+        set(SERVICES) - {"metadata"} | {"alertmanager", "grafana"}
     )
 
 
@@ -123,7 +133,8 @@ def test_settings_are_those_of_the_command(
 
 @pytest.mark.parametrize("name", CONTAINERS)
 def test_a_container_has_the_secrets_that_its_environment_names_and_no_other(name: str) -> None:
-    named = {Path(v).name for k, v in environment(name).items() if k.endswith("_FILE")}
+    files = [v for k, v in environment(name).items() if k.endswith("_FILE")]
+    named = {Path(file).name for file in files if file.startswith("/run/secrets/")}
     assert named == set(CONTAINERS[name].get("secrets", []))
     assert all(COMPOSE["secrets"][secret] for secret in named)
     assert not any("://" in v and "@" in v for v in environment(name).values())
@@ -199,23 +210,38 @@ def test_every_container_has_less_than_four_gigabytes() -> None:
         assert size(container["mem_limit"]) < LESS_THAN, name
 
 
+def texts(directory: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in directory.iterdir() if path.is_file()}
+
+
 def run_script(directory: Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [SCRIPT, directory], capture_output=True, text=True, check=False, timeout=60
     )
 
 
-def test_the_script_makes_every_secret_and_changes_none(tmp_path: Path) -> None:
-    directory = tmp_path / "secrets"
+@pytest.fixture(scope="module")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("compose") / "secrets"
     assert run_script(directory).returncode == 0
-    made = {path.name: path.read_text() for path in directory.iterdir()}
+    return directory
+
+
+@pytest.fixture
+def directory(made_once: Path, tmp_path: Path) -> Path:
+    """What the script has made, to be changed."""
+    return shutil.copytree(made_once, tmp_path / "secrets")
+
+
+def test_the_script_makes_every_secret_and_changes_none(directory: Path) -> None:
+    made = texts(directory)
     assert set(made) == set(COMPOSE["secrets"])
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
-    assert all(not path.stat().st_mode & 0o222 for path in directory.iterdir())
+    assert all(not path.stat().st_mode & 0o222 for path in directory.iterdir() if path.is_file())
 
     again = run_script(directory)
     assert again.returncode == 0
-    assert {path.name: path.read_text() for path in directory.iterdir()} == made
+    assert texts(directory) == made
     (directory / "phi-keys").unlink()
     refused = run_script(directory)
     assert refused.returncode == 1
@@ -223,9 +249,8 @@ def test_the_script_makes_every_secret_and_changes_none(tmp_path: Path) -> None:
     assert not (directory / "phi-keys").exists()
 
 
-def test_the_secrets_are_of_the_form_that_services_take(tmp_path: Path) -> None:
-    run_script(tmp_path / "secrets")
-    made = {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()}
+def test_the_secrets_are_of_the_form_that_services_take(made_once: Path) -> None:
+    made = texts(made_once)
     PhiKeys.parse(made["phi-keys"])
     PhiKeys.parse(made["audit-keys"], setting="AUDIT_KEYS")
     for name in ("blind-index-key", "pseudonym-key", "jwt-key"):
@@ -238,5 +263,77 @@ def test_the_secrets_are_of_the_form_that_services_take(tmp_path: Path) -> None:
         assert (url.hostname, url.path) == ("postgres", "/darkroom")
     assert urlsplit(made["migration-url"]).password == passwords["darkroom_migrate"]
     assert urlsplit(made["superuser-url"]).password == made["postgres-password"]
-    assert render_definitions(made["amqp-url"])["vhosts"] == [{"name": "/"}]
+    users = render_definitions(json.loads(made["amqp-passwords"]))["users"]
+    for service, user in zip(SERVICES, users, strict=True):
+        broker = require_checked(SecretStr(made[f"amqp-url-{service}"])).get_secret_value()
+        assert urlsplit(broker).username == user["name"]
+        assert urlsplit(broker).password == json.loads(made["amqp-passwords"])[user["name"]]
+        assert broker.endswith("@rabbitmq:5671/?cafile=/run/inner-tls/ca.pem")
+        assert made[f"postgres-url-{service}"].endswith(
+            "?sslmode=verify-full&sslrootcert=/run/inner-tls/ca.pem"
+        )
     assert len(set(made.values())) == len(made)
+
+
+def test_what_an_earlier_release_has_made_is_given_tls_and_users(directory: Path) -> None:
+    before = texts(directory)
+    for path in directory.glob("*url*"):
+        path.chmod(0o600)
+        path.write_text(path.read_text().partition("?")[0] + "?sslmode=disable")
+    for path in (*directory.glob("amqp-*"), directory / "grafana-password"):
+        path.unlink()
+    shutil.rmtree(directory / "tls")
+    assert run_script(directory).returncode == 0
+    after = texts(directory)
+    assert set(after) == set(before)
+    made_anew = {name for name in after if after[name] != before[name]}
+    assert made_anew == {name for name in after if name.startswith(("amqp-", "grafana-"))}
+
+
+def test_certificates_name_their_container_and_are_renewed_in_time(tmp_path: Path) -> None:
+    script = SCRIPT.with_name("certificates.sh")
+
+    def run(*words: str) -> str:
+        done = subprocess.run(
+            [script, tmp_path / "tls", *words],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+            env={**os.environ, "DARKROOM_NAMES": "pacs.example,10.1.2.3"},
+        )
+        return done.stdout
+
+    assert run().count("made one for") == len(WITH_CERTIFICATE)
+    ca = x509.load_pem_x509_certificate((tmp_path / "tls" / "authority" / "ca.pem").read_bytes())
+    for owner in WITH_CERTIFICATE:
+        place = tmp_path / "tls" / owner
+        shown = x509.load_pem_x509_certificate((place / "tls.pem").read_bytes())
+        shown.verify_directly_issued_by(ca)
+        names = shown.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        named = names.get_values_for_type(x509.DNSName)
+        assert {owner, "localhost"} <= set(named)
+        assert ("pacs.example" in named) is (owner in {"api", "ingest", "grafana"})
+        assert (place / "ca.pem").read_bytes() == ca.public_bytes(serialization.Encoding.PEM)
+    assert run() == ""
+    (tmp_path / "tls" / "print" / "tls.key").unlink()
+    assert run() == "darkroom certificates: made one for print\n"
+    assert run("--every").count("made one for") == len(WITH_CERTIFICATE)
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_every_link_is_over_tls(name: str) -> None:
+    container = CONTAINERS[name]
+    mounts = [mount for mount in container.get("volumes", []) if "/run/inner-tls" in mount]
+    if name in WITH_CERTIFICATE:
+        assert mounts == [INNER % name]
+    told = environment(name)
+    if name in SERVICES:
+        assert {f"DARKROOM_TLS_{what}" for what in ("CERTIFICATE", "KEY", "CA")} <= set(told)
+    assert not any(v.startswith(("http://", "amqp://")) for v in told.values())
+    broker = (ROOT / "infra" / "compose" / "rabbitmq.conf").read_text()
+    assert "listeners.tcp = none\n" in broker
+    database = CONTAINERS["postgres"]["command"]
+    assert {"-cssl=on", "-chba_file=/run/postgresql/pg_hba.conf"} <= set(database)
+    rules = re.findall(r"'(local .*)' >", (SCRIPT.with_name("postgres.sh")).read_text())
+    assert rules == [r"local all all scram-sha-256\nhostssl all all all scram-sha-256\n"]

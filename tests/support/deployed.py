@@ -13,6 +13,7 @@ from darkroom_api.exports import making
 from darkroom_api.settings import ApiSettings
 from darkroom_api.validation import validating
 from darkroom_common.amqp.definitions import ApplySettings, RenderSettings
+from darkroom_common.amqp.permissions import USERS
 from darkroom_common.postgres.bootstrap import ROLES, BootstrapSettings
 from darkroom_common.settings import PREFIX, MigrationSettings, Settings, SettingsBase
 from darkroom_ingest.settings import IngestSettings
@@ -48,7 +49,8 @@ _COMMANDS: Final[Mapping[tuple[str, ...], type[SettingsBase]]] = {
 # What is not a password or a URL has to be of the right form.
 _CONTENT: Final[Mapping[str, str]] = {
     "role_passwords": json.dumps(dict.fromkeys(ROLES, "secret")),
-    "amqp_url": "amqp://a-user:a-secret@of-the-test/",
+    "amqp_url": "amqps://a-user:a-secret@of-the-test/",
+    "amqp_passwords": json.dumps(dict.fromkeys(USERS.values(), "secret")),
 }
 
 WITH_WORKERS: Final = ("metadata", "transmit", "print", "api")

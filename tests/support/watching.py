@@ -25,6 +25,7 @@ from tests.support.mail_server import PASSWORD, USER, MailServer
 from tests.support.waiting import until
 
 FILES: Final = ROOT / "infra" / "helm" / "darkroom" / "files"
+TRUST: Final = {"ca_file": "/run/inner-tls/ca.pem"}
 SCRAPED: Final = ROOT / "infra" / "compose" / "prometheus.yml"
 MINUTES_A_SECOND: Final = 2.0
 _LONGEST: Final = 15.0
@@ -97,6 +98,8 @@ class Watch:
             rules = rules_at_the_pace(FILES / Path(name).name)
             (self.directory / name).write_text(yaml.safe_dump(rules))
         (manager,) = told["alerting"]["alertmanagers"]
+        for called in (manager, *told["scrape_configs"]):  # here all of them speak plainly
+            assert (called.pop("scheme"), called.pop("tls_config")) == ("https", TRUST)
         manager["static_configs"] = [{"targets": [f"{LOOPBACK}:{self.alerts_port}"]}]
         assert {job["job_name"] for job in told["scrape_configs"]} == set(self.targets)
         for job in told["scrape_configs"]:
