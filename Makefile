@@ -129,9 +129,11 @@ chart-lint: ## lint and render the Helm chart with each of its values files
 chart: chart-lint ## chart-lint and the tests of the chart, which `make test` has, too
 	DARKROOM_CHART=1 $(BIN)/pytest tests/contract/test_chart*.py $(ARGS)
 
-policies: setup ## write the chart's copy of the broker's policies from topology.py
+policies: setup ## write the chart's copies of the broker's policies and permissions from topology.py
 	$(BIN)/python -c 'import json; from darkroom_common.topology import render_policies; \
 		print(json.dumps(render_policies("/"), indent=1))' >$(CHART)/files/policies.json
+	$(BIN)/python -c 'import json; from darkroom_common.amqp import permissions; \
+		print(json.dumps(permissions.as_one("/"), indent=1))' >$(CHART)/files/permissions.json
 
 DOCKER ?= docker
 SERVICES := ingest metadata transmit print api licensing

@@ -19,6 +19,7 @@ EVERYTHING: Final = (
     "services.transmit.tls.existingSecret=shown,services.transmit.tls.caKey=ca.crt,"
     "services.print.tls.existingSecret=shown,services.transmit.destinations.existingSecret=d,"
     "services.transmit.scratch.storageClass=fast,"
+    "tls.existingSecret=inner,dicom.tls.serverName=pacs.example,brokerPolicies.job.passwordsKey=p,"
     "api.tls.existingSecret=web,api.tls.minimum=1.3,secrets.amqp.ca.existingSecret=broker,"
     "services.ingest.settings.RESERVE_BYTES=10737418240,image.pullSecrets={pull}"
 )
@@ -54,6 +55,18 @@ def pods(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
 
 def component(manifest: Manifest) -> str:
     return str(manifest["metadata"]["labels"]["app.kubernetes.io/component"])
+
+
+def inner_tls(manifests: list[Manifest]) -> str | None:
+    """The secret with the certificate that the services show each other, if they do."""
+    found = {
+        volume["secret"]["secretName"]
+        for manifest in of_kind(manifests, "Deployment", "StatefulSet")
+        for volume in manifest["spec"]["template"]["spec"]["volumes"]
+        if volume["name"] == "inner-tls"
+    }
+    assert len(found) <= 1
+    return found.pop() if found else None
 
 
 def selected(selector: Manifest, labels: dict[str, str]) -> bool:

@@ -17,6 +17,7 @@ from tests.contract.rendered import (
     Manifest,
     component,
     environment,
+    inner_tls,
     of_kind,
     pods,
     render,
@@ -37,6 +38,10 @@ AMQP_CA: Final = "/run/secrets/darkroom/amqp-ca.crt"
 KUBERNETES: Final = tuple(f"1.{minor}" for minor in range(28, 35))
 CUSTOM: Final = {
     ("rabbitmq.com/v1beta1", "Policy"),
+    ("rabbitmq.com/v1beta1", "User"),
+    ("rabbitmq.com/v1beta1", "Permission"),
+    ("rabbitmq.com/v1beta1", "TopicPermission"),
+    ("cert-manager.io/v1", "Certificate"),
     ("monitoring.coreos.com/v1", "ServiceMonitor"),
     ("monitoring.coreos.com/v1", "PrometheusRule"),
 }
@@ -101,7 +106,8 @@ def test_services_are_probed_and_have_time_to_drain(manifests: list[Manifest]) -
             ("readiness", "/readyz"),
         ):
             asked = container[f"{probe}Probe"]["httpGet"]
-            assert asked == {"path": path, "port": "health"}
+            scheme = "HTTPS" if inner_tls(manifests) else "HTTP"
+            assert asked == {"path": path, "port": "health", "scheme": scheme}
         assert {"name": "health", "containerPort": 9090} in container["ports"]
         drain = float(settings_of(manifests, component(manifest))["DARKROOM_DRAIN_SECONDS"])
         assert spec["terminationGracePeriodSeconds"] >= drain + 15
@@ -278,6 +284,7 @@ def test_the_hospital_has_no_single_pod_and_the_topology_s_policies(helm: str) -
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
+        ("tls.certManager.enabled=true", "issuerRef"),
         ("nonsense=1", "nonsense"),
         ("services.api.nonsense=1", "nonsense"),
         ("services.ingest.settings.JWT_KEY=x", "JWT_KEY"),

@@ -7,6 +7,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from darkroom_common.amqp.permissions import as_one
 from darkroom_common.settings import PREFIX
 from darkroom_common.topology import render_policies
 from tests.support.deployed import ROOT, SERVICES, SETTINGS, is_secret
@@ -38,6 +39,13 @@ DECIDED: Final = {
     "stow_port",
     "ingest_stow_host",
     "ingest_stow_port",
+    # by tls
+    "tls_certificate",
+    "tls_key",
+    "tls_ca",
+    "ingest_dicom_tls",
+    "ingest_dicom_ca",
+    "ingest_dicom_name",
     # by dicom.tls
     "dicom_tls_port",
     "dicom_tls_certificate",
@@ -52,6 +60,7 @@ DECIDED: Final = {
     "destinations_file",
     "scratch",
 }
+CUSTOM: Final = ("RabbitmqCluster", "Cluster", "Issuer", "Certificate")
 REQUIRED_BY_SECURITY: Final = {
     "log_parameter_max_length": "0",
     "log_parameter_max_length_on_error": "0",
@@ -101,6 +110,7 @@ def test_the_schema_has_every_setting_of_a_service_that_is_not_a_secret(service:
 def test_the_policies_of_the_chart_are_those_of_the_topology() -> None:
     """`make policies` writes them."""
     assert json.loads((CHART / "files" / "policies.json").read_text()) == render_policies("/")
+    assert json.loads((CHART / "files" / "permissions.json").read_text()) == as_one("/")
 
 
 def test_the_chart_is_of_the_version_of_the_services() -> None:
@@ -118,7 +128,7 @@ def test_manifests_beside_the_chart_are_valid() -> None:
         assert text.startswith("#"), f"{path.name} does not say what it is for"
         for manifest in yaml.safe_load_all(text):
             kinds.append(manifest["kind"])
-            if manifest["kind"] not in ("RabbitmqCluster", "Cluster"):
+            if manifest["kind"] not in CUSTOM:
                 kubernetes_validate.validate(
                     manifest, kubernetes_validate.latest_version(), strict=True
                 )
@@ -133,4 +143,5 @@ def test_manifests_beside_the_chart_are_valid() -> None:
                 assert manifest["spec"]["instances"] >= 2
             if manifest["kind"] == "RabbitmqCluster":
                 assert manifest["spec"]["replicas"] == 3
+                assert manifest["spec"]["tls"]["disableNonTLSListeners"] is True
     assert {"Namespace", "RabbitmqCluster", "Cluster", "NetworkPolicy"} <= set(kinds)

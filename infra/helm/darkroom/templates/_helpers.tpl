@@ -83,12 +83,26 @@ commitment: 11113
 {{/* The name of the secret with the certificate of a service, if there is one. Takes root and service. */}}
 {{- define "darkroom.tlsSecret" -}}
 {{- if eq .service "ingest" -}}
-{{ .root.Values.dicom.tls.existingSecret }}
+{{ include "darkroom.dicomTls" .root }}
 {{- else -}}
 {{- with (index .root.Values.services .service).tls -}}
 {{ .existingSecret }}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+
+{{/* The name of the secret with the certificate among our services; empty without TLS. */}}
+{{- define "darkroom.innerTls" -}}
+{{- if .Values.tls.certManager.enabled -}}
+{{ include "darkroom.fullname" . }}-inner-tls
+{{- else -}}
+{{ .Values.tls.existingSecret }}
+{{- end -}}
+{{- end -}}
+
+{{/* The name of the secret with the certificate of DICOM over TLS; empty without. */}}
+{{- define "darkroom.dicomTls" -}}
+{{ .Values.dicom.tls.existingSecret | default (include "darkroom.innerTls" .) }}
 {{- end -}}
 
 {{/* How a Service is reached from outside. Takes its values. */}}
@@ -126,6 +140,19 @@ services: [ingest, metadata, transmit, print, api, licensing]
     items:
       - key: {{ .key }}
         path: postgres-ca.crt
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The authority that RabbitMQ's certificate is of, for cafile in the URLs. */}}
+{{- define "darkroom.amqpCa" -}}
+{{- with .Values.secrets.amqp.ca -}}
+{{- if .existingSecret -}}
+- secret:
+    name: {{ .existingSecret }}
+    items:
+      - key: {{ .key }}
+        path: amqp-ca.crt
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -1,6 +1,7 @@
 {{/*
 A job that prepares something, as a hook. Takes root, service (whose image), name, hook, weight,
-command (empty: the image's own), args, secrets: setting to {secret, key}, and settings.
+command (empty: the image's own), args, secrets: setting to {secret, key}, settings, and broker:
+whether it calls RabbitMQ.
 */}}
 {{- define "darkroom.job" -}}
 {{- $root := .root -}}
@@ -76,6 +77,9 @@ spec:
             defaultMode: 0440
             sources:
               {{- include "darkroom.postgresCa" $root | nindent 14 }}
+              {{- if .broker }}
+              {{- include "darkroom.amqpCa" $root | nindent 14 }}
+              {{- end }}
               {{- range $setting, $source := .secrets }}
               - secret:
                   name: {{ $source.secret }}

@@ -8,6 +8,9 @@
 {{- $ports := include "darkroom.ports" . | fromYaml -}}
 {{- $tls := include "darkroom.tlsSecret" . -}}
 {{- $https := eq .service "api" | ternary .root.Values.api.tls.existingSecret "" -}}
+{{- $inner := include "darkroom.innerTls" .root -}}
+{{- $scheme := $inner | empty | ternary "HTTP" "HTTPS" -}}
+{{- $toIngest := and $inner .root.Values.dicom.tls.serverName .root.Values.dicom.tls.existingSecret (eq .service "transmit") -}}
 {{- $preStop := empty $ports | ternary 0 5 -}}
 metadata:
   labels:
@@ -97,17 +100,17 @@ spec:
           containerPort: 2762
         {{- end }}
       startupProbe: # two minutes to start
-        httpGet: {path: /livez, port: health}
+        httpGet: {path: /livez, port: health, scheme: {{ $scheme }}}
         periodSeconds: 2
         timeoutSeconds: 2
         failureThreshold: 60
       livenessProbe:
-        httpGet: {path: /livez, port: health}
+        httpGet: {path: /livez, port: health, scheme: {{ $scheme }}}
         periodSeconds: 10
         timeoutSeconds: 5
         failureThreshold: 6
       readinessProbe: # it asks each dependency, up to 2 s
-        httpGet: {path: /readyz, port: health}
+        httpGet: {path: /readyz, port: health, scheme: {{ $scheme }}}
         periodSeconds: 5
         timeoutSeconds: 4
         failureThreshold: 2
@@ -152,6 +155,16 @@ spec:
           mountPath: /run/secrets/dicom-tls
           readOnly: true
         {{- end }}
+        {{- if $inner }}
+        - name: inner-tls # likewise
+          mountPath: /run/secrets/inner-tls
+          readOnly: true
+        {{- end }}
+        {{- if $toIngest }}
+        - name: ingest-ca # likewise
+          mountPath: /run/secrets/ingest-ca
+          readOnly: true
+        {{- end }}
         {{- if $https }}
         - name: http-tls # likewise
           mountPath: /run/secrets/http-tls
@@ -183,17 +196,9 @@ spec:
           - secret:
               name: {{ $root.Values.secrets.amqp.existingSecret }}
               items:
-                - key: {{ $root.Values.secrets.amqp.key }}
+                - key: {{ index $root.Values.secrets.amqp.keys $service }}
                   path: amqp-url
-          {{- with $root.Values.secrets.amqp.ca }}
-          {{- if .existingSecret }}
-          - secret:
-              name: {{ .existingSecret }}
-              items:
-                - key: {{ .key }}
-                  path: amqp-ca.crt
-          {{- end }}
-          {{- end }}
+          {{- include "darkroom.amqpCa" $root | nindent 10 }}
           {{- with $values.smtp }}
           {{- if .existingSecret }}
           - secret:
@@ -235,6 +240,20 @@ spec:
       secret:
         secretName: {{ $tls }}
         defaultMode: 0440
+    {{- end }}
+    {{- if $inner }}
+    - name: inner-tls
+      secret:
+        secretName: {{ $inner }}
+        defaultMode: 0440
+    {{- end }}
+    {{- if $toIngest }}
+    - name: ingest-ca
+      secret:
+        secretName: {{ .root.Values.dicom.tls.existingSecret }}
+        defaultMode: 0440
+        items:
+          - {key: ca.crt, path: ca.crt}
     {{- end }}
     {{- if $https }}
     - name: http-tls
@@ -297,8 +316,14 @@ DARKROOM_SPOOL: /var/lib/darkroom/spool
 {{- range $port, $number := include "darkroom.ports" . | fromYaml }}
 DARKROOM_{{ upper $port }}_PORT: {{ $number | quote }}
 {{- end }}
+{{- $inner := include "darkroom.innerTls" .root -}}
+{{- if $inner }}
+DARKROOM_TLS_CERTIFICATE: /run/secrets/inner-tls/tls.crt
+DARKROOM_TLS_KEY: /run/secrets/inner-tls/tls.key
+DARKROOM_TLS_CA: /run/secrets/inner-tls/ca.crt
+{{- end }}
 {{- $tls := .root.Values.dicom.tls -}}
-{{- if and $facts.spool $tls.existingSecret }}
+{{- if and $facts.spool (include "darkroom.dicomTls" .root) }}
 DARKROOM_DICOM_TLS_PORT: "2762"
 DARKROOM_DICOM_TLS_CERTIFICATE: /run/secrets/dicom-tls/tls.crt
 DARKROOM_DICOM_TLS_KEY: /run/secrets/dicom-tls/tls.key
@@ -335,7 +360,14 @@ DARKROOM_SCRATCH: /var/lib/darkroom/scratch
 {{- if eq .service "transmit" }}
 {{- $ours := .root.Values.services.ingest.settings.AE_TITLE | default "DARKROOM" -}}
 {{- $host := printf "%s-dicom" (include "darkroom.fullname" .root) -}}
-{{- $own = merge $own (dict "AE_TITLE" $ours "INGEST_DICOM_HOST" $host "INGEST_DICOM_PORT" .root.Values.dicom.service.port) -}}
+{{- $own = merge $own (dict "AE_TITLE" $ours "INGEST_DICOM_HOST" $host) -}}
+{{- if and $inner (or $tls.serverName (not $tls.existingSecret)) -}}
+{{- $own = merge $own (dict "INGEST_DICOM_PORT" $tls.port "INGEST_DICOM_TLS" true) -}}
+{{- if $tls.existingSecret -}}
+{{- $own = merge $own (dict "INGEST_DICOM_NAME" $tls.serverName "INGEST_DICOM_CA" "/run/secrets/ingest-ca/ca.crt") -}}
+{{- end -}}
+{{- end -}}
+{{- $own = merge $own (dict "INGEST_DICOM_PORT" .root.Values.dicom.service.port) -}}
 {{- end }}
 {{- if eq .service "api" }}
 {{- $own = merge $own (dict "INGEST_STOW_HOST" (printf "%s-stow" (include "darkroom.fullname" .root)) "INGEST_STOW_PORT" 11180) -}}
