@@ -51,6 +51,8 @@ def of_kind(manifests: list[Manifest], *kinds: str) -> list[Manifest]:
 def pods(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
     for manifest in of_kind(manifests, "Deployment", "StatefulSet", "Job"):
         yield manifest["metadata"]["name"], manifest["spec"]["template"]
+    for manifest in of_kind(manifests, "Pod"):  # the trial
+        yield manifest["metadata"]["name"], manifest
 
 
 def component(manifest: Manifest) -> str:

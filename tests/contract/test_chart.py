@@ -120,11 +120,12 @@ def test_services_are_probed_and_have_time_to_drain(manifests: list[Manifest]) -
 def test_settings_are_those_of_the_program(
     manifests: list[Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for manifest in of_kind(manifests, "Deployment", "StatefulSet", "Job"):
-        (container,) = manifest["spec"]["template"]["spec"]["containers"]
+    for manifest in of_kind(manifests, "Deployment", "StatefulSet", "Job", "Pod"):
+        pod = manifest["spec"].get("template", manifest)
+        (container,) = pod["spec"]["containers"]
         told = environment(container)
         program: type[SettingsBase]
-        if manifest["kind"] == "Job":
+        if manifest["kind"] in ("Job", "Pod"):
             program = command_settings(container["args"])
         else:
             program = SETTINGS[component(manifest)]
@@ -184,7 +185,8 @@ def test_the_network_is_closed_but_for_what_is_named(manifests: list[Manifest]) 
         labels = pod["metadata"]["labels"]
         assert selected(deny["podSelector"], labels), name
         setup = selected(policies["darkroom-setup"]["podSelector"], labels)
-        assert setup is not selected(policies["darkroom-services"]["podSelector"], labels)
+        services = selected(policies["darkroom-services"]["podSelector"], labels)
+        assert setup + services == (labels["app.kubernetes.io/component"] != "trial")
     for policy in policies.values():
         for rule in [*policy.get("ingress", []), *policy.get("egress", [])]:
             assert rule["ports"]

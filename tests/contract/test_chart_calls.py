@@ -128,7 +128,7 @@ def test_a_closed_network_lets_in_and_out_what_is_named_and_what_c_get_brings(he
                 }
             }
         }
-        for service in ("transmit", "ingest", "api")
+        for service in ("transmit", "ingest", "api", "trial")
     }
     stow = {"protocol": "TCP", "port": "stow"}
     assert (pods["ingest"], stow) in rules(manifests, "api", "egress")
@@ -140,6 +140,7 @@ def test_a_closed_network_lets_in_and_out_what_is_named_and_what_c_get_brings(he
         (CLINIC, dicom),
         (pods["transmit"], dicom),
         (pods["api"], stow),
+        (pods["trial"], dicom),
     ]
     assert rules(manifests, "transmit", "ingress") == [
         (CLINIC, {"protocol": "TCP", "port": "commitment"})

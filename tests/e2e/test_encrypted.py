@@ -196,6 +196,47 @@ async def test_renewed_certificates_are_taken_everywhere_without_a_restart(
         assert ready.status_code == 200, ready.text
 
 
+async def test_the_trial_of_a_cluster_sends_and_finds(encrypted: DarkroomUp) -> None:
+    """What `helm test` runs, with each step that can fail failing."""
+    ours = {
+        "API_URL": encrypted.url,
+        "ADMIN_PASSWORD_FILE": str(encrypted.data / "admin-password"),
+        "DICOM_PORT": str(encrypted.dicom_tls_port),
+        "TRIAL_TLS": "true",
+        "TRIAL_OF": f"test/{new_uid()}",
+        "TRIAL_SECONDS": "20",
+        "TLS_CA": str(encrypted.data / "tls" / "ca.pem"),
+    }
+
+    async def trial(**changed: str) -> tuple[int | None, str]:
+        environment = {f"DARKROOM_{k}": v for k, v in (ours | changed).items()}
+        running = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "darkroom_common.links.trial"),
+            env=environment,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        output, _ = await running.communicate()
+        return running.returncode, output.decode()
+
+    for _ in range(2):  # again, it is the same object
+        code, said = await trial()
+        assert code == 0, said
+        assert "found it by QIDO-RS" in said
+    async with encrypted.client() as client:
+        sender = await client.get("/api/v1/senders/DARKROOM-TRIAL")
+        assert sender.json()["sop_class_rule"] == "only"
+    for changed, words in (
+        ({"TRIAL_USERNAME": "nobody"}, "signing in as nobody is answered with 401"),
+        ({"DICOM_PORT": str(encrypted.dicom_port)}, "sending to localhost"),
+        ({"API_URL": encrypted.url.replace("https", "http")}, "the api at http:"),
+    ):
+        code, said = await trial(**changed)
+        assert code == 1, said
+        assert words in said
+
+
 async def test_the_demonstration_goes_over_tls(encrypted: DarkroomUp) -> None:
     assert any("https://127.0.0.1" in line for line in encrypted.output)
     assert not any("http://" in line for line in encrypted.output)

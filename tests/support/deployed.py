@@ -14,6 +14,7 @@ from darkroom_api.settings import ApiSettings
 from darkroom_api.validation import validating
 from darkroom_common.amqp.definitions import ApplySettings, RenderSettings
 from darkroom_common.amqp.permissions import USERS
+from darkroom_common.links.trial import TrialSettings
 from darkroom_common.postgres.bootstrap import ROLES, BootstrapSettings
 from darkroom_common.settings import PREFIX, MigrationSettings, Settings, SettingsBase
 from darkroom_ingest.settings import IngestSettings
@@ -45,6 +46,7 @@ _COMMANDS: Final[Mapping[tuple[str, ...], type[SettingsBase]]] = {
     ("-m", "darkroom_common.postgres.bootstrap"): BootstrapSettings,
     ("-m", "darkroom_common.amqp.definitions", "apply"): ApplySettings,
     ("-m", "darkroom_common.amqp.definitions", "render"): RenderSettings,
+    ("-m", "darkroom_common.links.trial"): TrialSettings,
 }
 # What is not a password or a URL has to be of the right form.
 _CONTENT: Final[Mapping[str, str]] = {

@@ -40,12 +40,10 @@ class Wire:
 
     def _look(self, raw: socket.socket, ended: threading.Event) -> None:
         buffer = bytearray(_FRAME)
-        while True:
+        while not ended.is_set():
             try:
                 size = raw.recv_into(buffer)
             except TimeoutError:
-                if ended.is_set():
-                    return
                 continue
             self.frames += 1
             self.seen.update(self._pattern.findall(buffer, 0, size))
