@@ -42,6 +42,8 @@ CUSTOM: Final = {
     ("rabbitmq.com/v1beta1", "Permission"),
     ("rabbitmq.com/v1beta1", "TopicPermission"),
     ("cert-manager.io/v1", "Certificate"),
+    ("keda.sh/v1alpha1", "ScaledObject"),
+    ("keda.sh/v1alpha1", "TriggerAuthentication"),
     ("monitoring.coreos.com/v1", "ServiceMonitor"),
     ("monitoring.coreos.com/v1", "PrometheusRule"),
 }
@@ -269,7 +271,12 @@ def test_nothing_leaves_staging_or_tests_by_mistake(helm: str) -> None:
 def test_the_hospital_has_no_single_pod_and_the_topology_s_policies(helm: str) -> None:
     manifests = render(helm, *CASES["hospital"])
     workloads = of_kind(manifests, "Deployment", "StatefulSet")
-    assert all(manifest["spec"]["replicas"] >= 2 for manifest in workloads)
+    least = {m["metadata"]["name"]: m["spec"].get("replicas") for m in workloads}
+    for one in of_kind(manifests, "ScaledObject"):
+        least[one["spec"]["scaleTargetRef"]["name"]] = one["spec"]["minReplicaCount"]
+    for one in of_kind(manifests, "HorizontalPodAutoscaler"):
+        least[one["spec"]["scaleTargetRef"]["name"]] = one["spec"]["minReplicas"]
+    assert all(number is not None and number >= 2 for number in least.values())
     assert [
         {
             "vhost": policy["vhost"],
