@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup run status doctor demo test unit fmt lint type imports check bench bench-api bench-quick fuzz \
 	mutants mutants-quick chaos chart chart-lint policies images messages metrics dashboards log-events \
-	traceability iods licences sbom security clean distclean
+	traceability values iods licences sbom security clean distclean
 
 BIN := .venv/bin
 WORKERS ?= auto
@@ -69,6 +69,9 @@ log-events: setup ## write docs/log-events.md from the code
 
 dashboards: setup ## write what Grafana loads, from the panels
 	$(BIN)/python -m darkroom_local.monitoring.dashboards $(CHART)/files/dashboards
+
+values: setup ## write the chart's VALUES.md from values.yaml
+	$(BIN)/python -m tests.support.chart_values
 
 traceability: setup ## write docs/traceability.md from the tests' marks
 	$(BIN)/python -m tests.support.traceability

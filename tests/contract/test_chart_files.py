@@ -10,6 +10,7 @@ import yaml
 from darkroom_common.amqp.permissions import as_one
 from darkroom_common.settings import PREFIX
 from darkroom_common.topology import render_policies
+from tests.support.chart_values import PAGE, page
 from tests.support.deployed import ROOT, SERVICES, SETTINGS, is_secret
 
 CHART: Final = ROOT / "infra" / "helm" / "darkroom"
@@ -111,6 +112,14 @@ def test_the_policies_of_the_chart_are_those_of_the_topology() -> None:
     """`make policies` writes them."""
     assert json.loads((CHART / "files" / "policies.json").read_text()) == render_policies("/")
     assert json.loads((CHART / "files" / "permissions.json").read_text()) == as_one("/")
+
+
+def test_the_page_of_values_is_what_values_yaml_says() -> None:
+    """`make values` writes it."""
+    assert PAGE.read_text() == page()
+    text = PAGE.read_text()
+    assert "| `dicom.tls.port` | `2762` |" in text
+    assert "| `services.ingest.settings.AE_TITLE` |" in text
 
 
 def test_the_chart_is_of_the_version_of_the_services() -> None:
