@@ -12,7 +12,8 @@ ENV UV_PYTHON=python3 \
     UV_PYTHON_DOWNLOADS=never \
     UV_PROJECT_ENVIRONMENT=/opt/darkroom \
     UV_LINK_MODE=copy \
-    UV_COMPILE_BYTECODE=1
+    UV_COMPILE_BYTECODE=1 \
+    PYC_INVALIDATION_MODE=unchecked-hash
 WORKDIR /src
 # First what is locked and rarely changes: the packages that are not ours. uv wants to see every
 # member of the workspace before it believes the lock file.
