@@ -55,7 +55,8 @@ _PLANNED: Final = "planned"
 _ASIDE: Final = "aside"
 _UNFLUSHED: Final = "unflushed"
 _SETTINGS: Final = {
-    _UNFLUSHED: {"synchronous_commit": "off"},
+    # Its statements are few and small: to plan one takes longer than to do it.
+    _UNFLUSHED: {"synchronous_commit": "off", "plan_cache_mode": "force_generic_plan"},
     # What is rare and what is common is found in ways of its own, and nobody takes all processors.
     # An index's entry costs more against a page in memory than PostgreSQL takes it to: with its own
     # guess the 240,000 studies of two years are looked up beside a name that has 3,000.

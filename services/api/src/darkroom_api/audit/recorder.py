@@ -57,7 +57,7 @@ class Recorder:
         await self._together.do(entry)
 
     async def _keep(self, entries: Sequence[Entry]) -> list[None]:
-        async with self._database.acquire() as db:  # one statement: all of them or none
+        async with self._database.acquire() as db:  # all of them or none
             await self._audit.add(db, entries)
         return [None for _ in entries]
 
