@@ -76,6 +76,9 @@ class MemoryStore:
     async def read(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
         return self._content(key)[start : None if length is None else start + length]
 
+    def open_at_hand(self, key: str, start: int, length: int) -> int | None:
+        return None
+
     def at_hand(self, key: str, parts: Sequence[tuple[int, int]]) -> list[bytes] | None:
         if self.away or key not in self._objects:
             return None

@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.responses import Response
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from darkroom_api.accounts import own_routes as own_account
 from darkroom_api.accounts import routes as auth
@@ -28,6 +28,7 @@ from darkroom_api.edge.directory import Directory
 from darkroom_api.events import routes as events
 from darkroom_api.exports import routes as exports
 from darkroom_api.http import docs, handlers, health
+from darkroom_api.http.errors import handled
 from darkroom_api.http.guarded import GuardedRoute, require_listed
 from darkroom_api.http.parts import Parts
 from darkroom_api.jobs import print as print_jobs
@@ -118,6 +119,15 @@ class Application(FastAPI):
         inner = AsyncExitStackMiddleware(self.router)
         return ExceptionMiddleware(inner, handlers=self.exception_handlers)
 
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request; between us and a route that asks for the request alone is nothing."""
+        scope["app"] = self
+        route = self.state.directory.find(scope)
+        if isinstance(route, GuardedRoute) and route.is_plain:
+            await handled(route.handle, scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
 
 def create_app(parts: Parts) -> FastAPI:
     """Return the application.
@@ -143,7 +153,7 @@ def create_app(parts: Parts) -> FastAPI:
         module.add(app)
     _add_shorter_paths(app)
     require_listed(app)
-    app.router.middleware_stack = Directory(app)
+    app.state.directory = app.router.middleware_stack = Directory(app)
     return app
 
 

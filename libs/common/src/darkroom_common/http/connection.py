@@ -5,10 +5,14 @@ connection has a limit of time, which `overdue` is asked for every moment.
 """
 
 import asyncio
+import ctypes
 import fcntl
+import os
+import socket
 import struct
 import termios
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, cast
@@ -26,6 +30,10 @@ log = get_logger(__name__)
 _READ: Final = 64 * 1024
 _DISCARDED: Final = 1 << 20
 _QUIET: Final = 1.0
+_SEND: Final = ctypes.CDLL(None, use_errno=True).send
+_SEND.restype = ctypes.c_ssize_t
+_SEND.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int]
+_MORE: Final = socket.MSG_MORE | socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 Refusal = Callable[[int], tuple[Mapping[str, str], bytes]]
 """Headers and body of the answer to a request that never reaches the application."""
 """Makes the media type and the body of an answer to a request that never reached the application,
@@ -152,6 +160,26 @@ class HttpConnection(asyncio.BufferedProtocol):
         """Send bytes, all parts at once."""
         self._written += sum(map(len, parts))
         self.transport.writelines(parts)
+
+    def write_file(self, head: bytes, file: int, offset: int, count: int) -> None:
+        """Send bytes, and behind them a part of a file that is in memory.
+
+        The kernel takes it from there, without a copy; what the socket has no room for is copied.
+        """
+        sent = 0
+        if not self.transport.get_write_buffer_size() and not self.transport.is_closing():
+            sent = _sent(self._descriptor, head, file, offset, count)
+            self._written += sent
+        if sent < len(head):
+            self.write(head[sent:], os.pread(file, count, offset))
+        elif sent < len(head) + count:
+            done = sent - len(head)
+            self.write(os.pread(file, count - done, offset + done))
+
+    @cached_property
+    def _descriptor(self) -> int:
+        sock: Any = self.transport.get_extra_info("socket")
+        return int(sock.fileno())
 
     async def drained(self) -> None:
         """Wait until more may be sent."""
@@ -318,3 +346,20 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._lingering, self._since = 0, monotonic()
         if self.transport.can_write_eof():
             self.transport.write_eof()
+
+
+def _sent(descriptor: int, head: bytes, file: int, offset: int, count: int) -> int:
+    """Return how much of bytes and a part of a file a socket has taken at once.
+
+    What is wrong with the connection its transport finds when it is given the rest.
+    """
+    sent = 0
+    if head:
+        sent = max(0, int(_SEND(descriptor, head, len(head), _MORE)))
+        if sent < len(head):
+            return sent
+    done = 0
+    with suppress(OSError):
+        while done < count and (some := os.sendfile(descriptor, file, offset + done, count - done)):
+            done += some
+    return sent + done

@@ -17,6 +17,9 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 ENDLESS: Final = "darkroom.endless"
 """In the scope of a request whose answer goes on until the client goes: it has, with its half."""
+ZEROCOPY: Final = "http.response.zerocopysend"
+"""An extension of ASGI: a message of this type sends a part of a file as body or part of it. The
+file is a descriptor, and what is sent of it is in memory: nothing waits for a medium."""
 _APART: Final = 1 << 16
 """Bytes of a body that are not copied to stand in one piece with what is around them."""
 _NO_BODY: Final = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
@@ -33,6 +36,10 @@ class Line(Protocol):
 
     def write(self, *parts: bytes) -> None:
         """Send bytes, all parts at once."""
+        ...
+
+    def write_file(self, head: bytes, file: int, offset: int, count: int) -> None:
+        """Send bytes, and behind them a part of a file that is in memory."""
         ...
 
     async def drained(self) -> None:
@@ -78,6 +85,7 @@ class Exchange:
             "client": line.peer,
             "server": line.own,
             "state": {},
+            "extensions": {ZEROCOPY: {}} if line.scheme == "http" else {},
         }
         self.received = 0
         self.input_ended = False
@@ -163,6 +171,9 @@ class Exchange:
             self._start = self._started(message)
             return
         await self._line.drained()
+        if message["type"] == ZEROCOPY:
+            self._send_file(message)
+            return
         self._send_body(bytes(message.get("body", b"")), more=bool(message.get("more_body")))
 
     def _started(self, message: Message) -> bytes:
@@ -186,6 +197,33 @@ class Exchange:
         self._silent = self._head.method == "HEAD" or status in _NO_BODY
         return head_of(status, headers)
 
+    def _send_file(self, message: Message) -> None:
+        """Send a part of a file, of a body whose length the head has said."""
+        if self._lost:  # meanwhile
+            return
+        count, more = int(message["count"]), bool(message.get("more_body"))
+        head, self._start, self.begun = self._start or b"", None, True
+        before = bytes(message.get("body", b""))
+        self._spend(len(before) + count, more=more)
+        self._line.write_file(head + before, message["file"], message["offset"], count)
+        self._end_if(last=not more)
+
+    def _spend(self, size: int, *, more: bool) -> None:
+        """Count what is sent against the length that the head has said."""
+        if self._left is None:
+            return
+        if size > self._left or (size < self._left and not more):
+            self.lose()
+            self._line.abort()
+            raise RuntimeError("a body is not as long as its Content-Length")
+        self._left -= size
+
+    def _end_if(self, *, last: bool) -> None:
+        if last:
+            self._over.set()
+            self._news.set()
+            self._line.finished(persistent=self.persistent)
+
     def _send_body(self, body: bytes, *, more: bool) -> None:
         if self._lost:  # meanwhile
             return
@@ -193,12 +231,7 @@ class Exchange:
         self._start, self.begun = None, True
         if self._silent:
             body = b""
-        if self._left is not None:
-            if len(body) > self._left or (len(body) < self._left and not more):
-                self.lose()
-                self._line.abort()
-                raise RuntimeError("a body is not as long as its Content-Length")
-            self._left -= len(body)
+        self._spend(len(body), more=more)
         if self._chunked:
             parts += [b"%x\r\n" % len(body), body, b"\r\n"] if body else []
             parts += [] if more else [b"0\r\n\r\n"]
@@ -207,10 +240,7 @@ class Exchange:
         if len(body) < _APART:
             parts = [b"".join(parts)]
         self._line.write(*parts)
-        if not more:
-            self._over.set()
-            self._news.set()
-            self._line.finished(persistent=self.persistent)
+        self._end_if(last=not more)
 
 
 def head_of(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -9,7 +9,6 @@ import os
 import struct
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 _OPENAT2: Final = 437
@@ -18,6 +17,12 @@ _RESOLVE_CACHED: Final = 0x20
 """Give up where a name is not in memory (Linux 5.12)."""
 _HOW: Final = struct.pack("=QQQ", os.O_RDONLY | os.O_CLOEXEC, 0, _RESOLVE_CACHED)
 _AT_FDCWD: Final = -100
+_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+_CACHESTAT: Final = 451
+"""Likewise (Linux 6.5)."""
+_RANGE: Final = struct.Struct("=QQ")
+_PAGES: Final = struct.Struct("=QQQQQ")
+"""Of these counts the first is that of pages in memory."""
 _SYSCALL: Final = ctypes.CDLL(None, use_errno=True).syscall
 _SYSCALL.restype = ctypes.c_long
 _SYSCALL.argtypes = [
@@ -27,6 +32,33 @@ _SYSCALL.argtypes = [
     ctypes.c_char_p,
     ctypes.c_size_t,
 ]
+_STATE: Final = ctypes.CDLL(None, use_errno=True)["syscall"]
+_STATE.restype = ctypes.c_long
+_STATE.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_uint]
+
+
+def open_cached(path: str, first: int, length: int) -> int | None:
+    """Return a descriptor of a file, which the caller closes, to send a part of it from.
+
+    Args:
+        path: of the file.
+        first: byte of the part.
+        length: its bytes.
+
+    Returns:
+        None: not all of it is there, or in memory, or the kernel cannot say.
+    """
+    file: int = _SYSCALL(_OPENAT2, _AT_FDCWD, os.fsencode(path), _HOW, len(_HOW))
+    if file < 0:
+        return None
+    pages = ctypes.create_string_buffer(_PAGES.size)
+    failed = _STATE(_CACHESTAT, file, _RANGE.pack(first, length), pages, 0)
+    wanted = (first + length - 1) // _PAGE - first // _PAGE + 1
+    ends = os.fstat(file).st_size >= first + length
+    if failed or not ends or _PAGES.unpack(pages.raw)[0] < wanted:
+        os.close(file)
+        return None
+    return file
 
 
 class CachedReader:
@@ -40,7 +72,7 @@ class CachedReader:
         self._buffer = memoryview(bytearray(limit))
         self._lock = threading.Lock()
 
-    def read(self, path: Path, parts: Sequence[tuple[int, int]]) -> list[bytes] | None:
+    def read(self, path: str, parts: Sequence[tuple[int, int]]) -> list[bytes] | None:
         """Return parts of a file, or None: it cannot be had without waiting, or is too much.
 
         Args:

@@ -75,6 +75,13 @@ class ObjectStore(Protocol):
         """
         ...
 
+    def open_at_hand(self, key: str, start: int, length: int) -> int | None:
+        """Return a descriptor of an object a part of which is in memory, for the caller to close.
+
+        None where that cannot be done: then it is read.
+        """
+        ...
+
     def at_hand(self, key: str, parts: Sequence[tuple[int, int]]) -> list[bytes] | None:
         """Return parts of an object that are in memory, for an event loop: it never waits.
 

@@ -15,7 +15,7 @@ from typing import BinaryIO, Final
 from urllib.parse import unquote, urlsplit
 
 from darkroom_common.errors import ConfigurationError, PermanentError, Unhealthy
-from darkroom_common.objects.cached import CachedReader
+from darkroom_common.objects.cached import CachedReader, open_cached
 from darkroom_common.objects.directory import sync_directory
 from darkroom_common.objects.interface import (
     Listed,
@@ -37,6 +37,7 @@ __all__ = [
 ]
 CHUNK: Final = 1 << 20
 _LISTED_AT_ONCE: Final = 256
+_DOTTED: Final = frozenset({"", ".", ".."})
 _REMEMBERED: Final = 10_000
 """Directories whose names are known to be durable."""
 
@@ -52,7 +53,11 @@ class FileSystemStore:
 
     def at_hand(self, key: str, parts: Sequence[tuple[int, int]]) -> list[bytes] | None:
         """Return parts of an object that are in the page cache."""
-        return self._cached.read(self._path(key), parts)
+        return self._cached.read(self._name(key), parts)
+
+    def open_at_hand(self, key: str, start: int, length: int) -> int | None:
+        """Open an object a part of which is in the page cache."""
+        return open_cached(self._name(key), start, length)
 
     def _path(self, key: str) -> Path:
         """Return where an object lives.
@@ -60,10 +65,13 @@ class FileSystemStore:
         Raises:
             PermanentError: the key would leave the root.
         """
-        parts = key.split("/")
-        if any(part in ("", ".", "..") or "\x00" in part for part in parts):
+        return Path(self._name(key))
+
+    def _name(self, key: str) -> str:
+        """Return the name of an object's file; see `_path`."""
+        if "\x00" in key or not _DOTTED.isdisjoint(key.split("/")):
             raise PermanentError("an object key has an empty or dotted part")
-        return self._root.joinpath(*parts)
+        return f"{self._root}/{key}"
 
     async def put_files(self, files: Sequence[tuple[str, Path]]) -> None:
         """Link (or copy, from another volume) files into place and sync the directories once."""

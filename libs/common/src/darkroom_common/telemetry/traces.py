@@ -1,10 +1,10 @@
 """OpenTelemetry traces, and the headers that carry them across the broker and the outbox."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
+from types import TracebackType
 
-from opentelemetry import trace
+from opentelemetry import context, trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
@@ -58,11 +58,10 @@ def extract(headers: Mapping[str, object]) -> Context:
 
 def link_to(headers: Mapping[str, object]) -> list[Link]:
     """Return a link to the span that `headers` name, for work that joins many traces."""
-    context = trace.get_current_span(extract(headers)).get_span_context()
-    return [Link(context)] if context.is_valid else []
+    there = trace.get_current_span(extract(headers)).get_span_context()
+    return [Link(there)] if there.is_valid else []
 
 
-@contextmanager
 def span(
     tracer: Tracer,
     name: str,
@@ -71,19 +70,40 @@ def span(
     parent: Context | None = None,
     links: list[Link] | None = None,
     **attributes: AttributeValue,
-) -> Iterator[Span]:
-    """Run a block in a span. Exceptions are recorded by type only: their text may hold PHI."""
-    with tracer.start_as_current_span(
-        name,
-        context=parent,
-        kind=kind,
-        links=links,
-        attributes={k.replace("__", "."): v for k, v in attributes.items()},
-        record_exception=False,
-        set_status_on_exception=False,
-    ) as current:
-        try:
-            yield current
-        except Exception as error:
-            current.set_status(trace.StatusCode.ERROR, type(error).__name__)
-            raise
+) -> "Around":
+    """Return a span to run a block in."""
+    return Around(
+        tracer.start_span(
+            name,
+            context=parent,
+            kind=kind,
+            links=links,
+            attributes={k.replace("__", "."): v for k, v in attributes.items()},
+            record_exception=False,
+            set_status_on_exception=False,
+        )
+    )
+
+
+class Around:
+    """A span around a block. Exceptions are recorded by type only: their text may hold PHI."""
+
+    def __init__(self, around: Span) -> None:
+        self._span = around
+
+    def __enter__(self) -> Span:
+        """Make it the current one."""
+        self._before = context.attach(trace.set_span_in_context(self._span))
+        return self._span
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        """End it."""
+        context.detach(self._before)
+        if isinstance(error, Exception):
+            self._span.set_status(trace.StatusCode.ERROR, type(error).__name__)
+        self._span.end()

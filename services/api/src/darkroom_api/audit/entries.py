@@ -11,6 +11,7 @@ import secrets
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Final, Literal
 
@@ -30,6 +31,7 @@ USER_AGENT: Final = "user_agent"
 """Where a client's name for itself is sealed, when more than known products is in it."""
 _AGENT_LENGTH: Final = 512
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MICROSECOND: Final = dt.timedelta(microseconds=1)
 _VERSION: Final = 7 << 76
 _VARIANT: Final = 0b10 << 62
 
@@ -113,7 +115,7 @@ def row_of(entry: Entry, now: dt.datetime) -> Row:
     at = entry.at or now
     short = {name: _text(getattr(entry, name), most) for name, most in _LONGEST.items()}
     agent = _text(entry.user_agent, _AGENT_LENGTH)
-    known = known_agent(agent)
+    known = known_agent(agent) if agent else ""
     phi = entry.phi if known == agent else {**entry.phi, USER_AGENT: agent}
     return Row(
         log_id=id_at(at),
@@ -134,16 +136,21 @@ def id_at(moment: dt.datetime) -> uuid.UUID:
 
     What is finer than a millisecond is in `rand_a` (section 6.2, method 3).
     """
-    return uuid.UUID(int=first_id_at(moment).int | secrets.randbits(62))
+    return uuid.UUID(int=_first_at(moment) | secrets.randbits(62))
 
 
 def first_id_at(moment: dt.datetime) -> uuid.UUID:
     """Return what no id of that microsecond, or later, is less than."""
-    since = (moment - _EPOCH) // dt.timedelta(microseconds=1)
+    return uuid.UUID(int=_first_at(moment))
+
+
+def _first_at(moment: dt.datetime) -> int:
+    since = (moment - _EPOCH) // _MICROSECOND
     milliseconds, rest = divmod(max(0, since), 1000)
-    return uuid.UUID(int=milliseconds << 80 | _VERSION | (rest * 4096 // 1000) << 64 | _VARIANT)
+    return milliseconds << 80 | _VERSION | (rest * 4096 // 1000) << 64 | _VARIANT
 
 
+@lru_cache(maxsize=4096)
 def address_in(text: str) -> IPv4Address | IPv6Address | None:
     """Return the address in a text, of IPv4 as such (RFC 4291 section 2.5.5.2); or None."""
     try:
@@ -155,8 +162,9 @@ def address_in(text: str) -> IPv4Address | IPv6Address | None:
 
 def _text(value: str, most: int) -> str:
     """Return a text that PostgreSQL keeps as it is."""
-    storable = value.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
-    return storable[:most]
+    if not value.isascii():
+        value = value.encode("utf-8", "replace").decode()
+    return value.replace("\x00", "\ufffd")[:most]
 
 
 def _json(value: Mapping[str, Any]) -> bytes:

@@ -26,7 +26,7 @@ PURPOSE: Final = "audit"
 _APART: Final = timedelta(microseconds=1)
 """Between rows that are written at once, so that they keep their order."""
 _KEPT_IN_MIND: Final = 100_000
-_ADD: Final = f"""
+_ASKED: Final = """
     WITH added AS (
         INSERT INTO api.audit_log (log_id, recorded_at, user_id, username, action, resource_type,
             resource_id, ip_address, user_agent, privileged, outcome, details, phi, key_id, mac)
@@ -35,11 +35,14 @@ _ADD: Final = f"""
             $15::bytea
         FROM (SELECT $16::bigint, $17::bigint, $18::text, $19::text)
             AS asked (instance, written, series, study)
-        WHERE instance IS NULL OR {HOLDS}
+        WHERE instance IS NULL OR """
+_ADDED: Final = """
         RETURNING log_id
     )
     INSERT INTO api.audit_pending (log_id) SELECT log_id FROM added RETURNING log_id
 """
+_ADD: Final = _ASKED + "true" + _ADDED
+_ADD_OF: Final = _ASKED + HOLDS + _ADDED
 """A row, and the note that the chain has not got it yet; unless it tells of what holds no more.
 
 With a statement for each row, sent together, one row costs the database an eighth of what it does
@@ -103,7 +106,9 @@ class AuditLog:
             if row.action in SECURITY:
                 after_commit(db, partial(_tell, row))
         claims = list(of) or [None] * len(rows)
-        kept = await db.fetchmany(_ADD, list(map(self._values, rows, claims)))
+        kept = await db.fetchmany(
+            _ADD_OF if any(claims) else _ADD, list(map(self._values, rows, claims))
+        )
         written = {row["log_id"] for row in kept}
         if any(
             one is None and row.log_id not in written for row, one in zip(rows, claims, strict=True)
@@ -113,7 +118,7 @@ class AuditLog:
 
     def _values(self, row: Row, one: StoredInstance | None) -> tuple[object, ...]:
         """Return what stands in the place of each parameter of `_ADD`."""
-        claim = _OF_NOTHING
+        claim: tuple[object, ...] = _OF_NOTHING
         if one is not None:
             claim = (one.id, one.written, one.series_instance_uid, one.study_instance_uid)
         return (

@@ -165,8 +165,7 @@ async def recording(scope: Scope, path: str, send: Send) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
             status: int = message["status"]
-            headers = Headers(raw=list(message.get("headers", ())))
-            made = headers.get("location", "").rpartition("/")[2]
+            made = "" if what.parameter else _made(message)
             if status >= _FAILED or _KEPT not in scope:
                 row = _entry(scope, path, what, status, made)
                 if reads:
@@ -177,6 +176,12 @@ async def recording(scope: Scope, path: str, send: Send) -> Send:
         await send(message)
 
     return sending
+
+
+def _made(message: Message) -> str:
+    """Return what the address of what was made ends with."""
+    location = Headers(raw=list(message.get("headers", ()))).get("location", "")
+    return location.rpartition("/")[2]
 
 
 async def record_accepted(db: Connection, scope: Scope, job: str) -> None:
@@ -211,7 +216,8 @@ def _entry(scope: Scope, path: str, what: Recorded, status: int | None, made: st
     if status is not None:
         details["status"] = status
         outcome = "failure" if status >= _FAILED else "success"
-    said = parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
+    query: bytes = scope.get("query_string", b"")
+    said = parse_qsl(query.decode("latin-1"), keep_blank_values=True) if query else []
     return entry(
         scope,
         what.action,

@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypedDict, Unpack
+from typing import Any, Final, TypedDict, Unpack
 
-from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from darkroom_api.accounts.guard import Principal
@@ -13,6 +12,8 @@ from darkroom_api.audit.actions import PRIVILEGED, Action
 from darkroom_api.audit.entries import Entry, Outcome, address_in
 from darkroom_api.http.parts import parts_of
 from darkroom_common.postgres.pool import Connection
+
+_USER_AGENT: Final = b"user-agent"
 
 
 @dataclass(frozen=True)
@@ -84,12 +85,17 @@ def entry(
         user_id=who.user_id,
         username=who.username,
         address=address_in(client[0]) if client else None,
-        user_agent=Headers(scope=scope).get("user-agent", ""),
+        user_agent=_agent(scope),
         privileged=action in PRIVILEGED or EVERYTHING in who.permissions,
         outcome=more.get("outcome", "success"),
         details=more.get("details", {}),
         phi=more.get("phi", {}),
     )
+
+
+def _agent(scope: Scope) -> str:
+    found: bytes = next((value for name, value in scope["headers"] if name == _USER_AGENT), b"")
+    return found.decode("latin-1")
 
 
 def _signed_in(principal: Principal | None) -> Actor:

@@ -59,7 +59,16 @@ class Edge:
         scope["client"] = client_of(scope, self.proxies)
         scope["scheme"] = "https" if self.tls else scheme
 
-    def headers(self, scope: Scope, request: Mapping[str, str]) -> dict[str, str]:
+    def headers(self, scope: Scope, request: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
         """Return the headers of every answer to a request, unless its route has its own."""
-        transport = STRICT_TRANSPORT if scope["scheme"] == "https" else {}
-        return {**SECURITY, **transport, **self.cross_origin.answer(request)}
+        secure = scope["scheme"] == "https"
+        origin = self.cross_origin.answer(request)
+        return [*(_STRICT if secure else _PLAIN), *_encoded(origin)]
+
+
+def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+
+
+_PLAIN: Final = _encoded(SECURITY)
+_STRICT: Final = _encoded({**SECURITY, **STRICT_TRANSPORT})

@@ -5,9 +5,8 @@ reply. An answer that has begun is bounded by its progress instead.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Final
+from types import TracebackType
+from typing import Final, Self
 
 from starlette.types import Scope
 
@@ -20,14 +19,35 @@ _STATE: Final = "deadline"
 
 
 class Deadline:
-    """The limit of one request, looked after by a timer that is seldom set anew."""
+    """Limits the work on a request to the length of a block, which raises TimeoutError.
 
-    def __init__(self, timeout: asyncio.Timeout) -> None:
-        self._timeout = timeout
+    It is looked after by a timer that is seldom set anew.
+    """
+
+    def __init__(self, scope: Scope) -> None:
+        scope["state"][_STATE] = self
+        self._timeout = asyncio.timeout(None)
         self._loop = asyncio.get_running_loop()
         self._until: float | None = None
         self._over = False
         self._timer: asyncio.TimerHandle | None = None
+
+    async def __aenter__(self) -> Self:
+        """Begin."""
+        await self._timeout.__aenter__()
+        self.allow(SECONDS)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        """Look after it no longer."""
+        self._over = True
+        self._stop()
+        await self._timeout.__aexit__(kind, error, at)
 
     def allow(self, seconds: float | None) -> None:
         """Let it take so long from now on; None stops the clock."""
@@ -47,31 +67,10 @@ class Deadline:
         elif not self._timeout.expired():
             self._timeout.reschedule(self._loop.time())
 
-    def close(self) -> None:
-        """Look after it no longer."""
-        self._over = True
-        self._stop()
-
     def _stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-
-@asynccontextmanager
-async def begin(scope: Scope) -> AsyncIterator[Deadline]:
-    """Limit the work on a request to the length of a block.
-
-    Raises:
-        TimeoutError: it has taken too long.
-    """
-    async with asyncio.timeout(None) as timeout:
-        deadline = scope["state"][_STATE] = Deadline(timeout)
-        deadline.allow(SECONDS)
-        try:
-            yield deadline
-        finally:
-            deadline.close()
 
 
 def wait_for_another(scope: Scope, seconds: float) -> None:

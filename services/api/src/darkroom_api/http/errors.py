@@ -1,11 +1,15 @@
 """Errors as clients see them: problem details (RFC 9457) with the codes of 002 appendix A."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import IntEnum
 from http import HTTPStatus
 from typing import Any, Final
 
+from fastapi import FastAPI
 from pydantic import BaseModel, Field
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 PROBLEM: Final = "application/problem+json"
 LOCK_SECONDS: Final = 60
@@ -254,3 +258,32 @@ def decoder_failed() -> ApiError:
 def internal_error() -> ApiError:
     """Return the answer to a defect of ours; the log has the rest under the request id."""
     return ApiError(500, Code.INTERNAL_ERROR, "Something went wrong in Darkroom.")
+
+
+async def handled(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Have an application answer, or answer an error that has a handler here.
+
+    Of an answer that has begun the error passes through: it stays unfinished.
+    """
+    begun = False
+
+    async def sending(message: Message) -> None:
+        nonlocal begun
+        await send(message)
+        begun = True
+
+    try:
+        await app(scope, receive, sending)
+    except Exception as error:
+        handler = None if begun else _handler_of(scope["app"], error)
+        if handler is None:
+            raise
+        response = await handler(Request(scope, receive), error)
+        await response(scope, receive, send)
+
+
+def _handler_of(
+    app: FastAPI, error: Exception
+) -> Callable[[Request, Exception], Awaitable[Response]] | None:
+    of_app: Mapping[Any, Any] = app.exception_handlers
+    return next((of_app[kind] for kind in type(error).__mro__ if kind in of_app), None)

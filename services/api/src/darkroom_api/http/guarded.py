@@ -1,6 +1,7 @@
 """Routes that ask the permission table before anything of a request is read."""
 
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
 from inspect import signature
 from typing import Any, Final
 
@@ -9,7 +10,6 @@ from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
-from starlette._exception_handler import wrap_app_handling_exceptions
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
@@ -28,10 +28,11 @@ from darkroom_api.audit.recorded import KNOWN, recording
 from darkroom_api.audit.recording import record
 from darkroom_api.edge.flags import require_in_use, with_rights
 from darkroom_api.http.body import JsonRequest
-from darkroom_api.http.errors import ApiError, Code, permission_denied, token_invalid
+from darkroom_api.http.errors import ApiError, Code, handled, permission_denied, token_invalid
 from darkroom_api.http.parts import parts_of
 from darkroom_api.licence.gate import require_licensed
 from darkroom_api.rates.classes import IN_FLOW, Class, class_of
+from darkroom_api.settings import ApiSettings
 from darkroom_common.errors import ConfigurationError
 
 BODY_LIMIT: Final = 1 << 20
@@ -75,23 +76,40 @@ def _answering(endpoint: Callable[[Request], Coroutine[Any, Any, Response]]) -> 
         await response(scope, receive, send)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await wrap_app_handling_exceptions(answer, Request(scope))(scope, receive, send)
+        await handled(answer, scope, receive, send)
 
     return app
 
 
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """On what a method of a route is served.
+
+    Attributes:
+        access: what it needs.
+        kind: what it is counted under.
+        limit: bytes of the body of a request.
+    """
+
+    access: Access
+    kind: Class
+    limit: int
+
+
 class GuardedRoute(APIRoute):
-    """A route whose permission is looked up in `ACCESS` by method and path."""
+    """A route whose permission is looked up in `ACCESS` by method and path.
+
+    Attributes:
+        is_plain: whether its endpoint takes the request and nothing else.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if self._is_plain:
-            self.app = _answering(self.endpoint)
-
-    @property
-    def _is_plain(self) -> bool:
         alone = list(signature(self.endpoint).parameters) == ["request"]
-        return alone and parameters_of(self) is None
+        self.is_plain = alone and parameters_of(self) is None
+        self._terms: dict[str, _Terms] = {}
+        if self.is_plain:
+            self.app = _answering(self.endpoint)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Leave a path that stands in the table as it is to the routes of that path."""
@@ -113,32 +131,50 @@ class GuardedRoute(APIRoute):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse who may not call this, then answer."""
-        if scope["method"] in (self.methods or ()):
-            parts = parts_of(scope)
-            access = access_of(scope["method"], self.path, open_docs=parts.settings.open_docs)
+        if scope["method"] not in (self.methods or ()):
+            await super().handle(scope, receive, send)  # says which methods there are
+            return
+        parts = parts_of(scope)
+        terms = self._terms_of(scope["method"], parts.settings)
+        require_in_use(self.path, parts.settings)
+        if terms.access is Open.PUBLIC:
+            who = address_of(scope)
+        else:
+            scope["principal"] = principal = await authenticated(scope)
+            who = str(principal.user_id)
+        if terms.kind in IN_FLOW:
+            async with parts.flow.of(terms.kind, who):
+                if terms.kind is Class.DICOMWEB:
+                    receive, send = parts.flow.counted(who, receive, send)
+                await self._permitted(terms, scope, receive, send)
+            return
+        within = terms.kind is Class.DEFAULT and WITHIN in scope  # a page counts, not its parts
+        if terms.kind is not Class.LOGIN and not within:  # of sign-ins only failures count
+            # Of exports what is made: the route counts that itself.
+            counted = Class.DEFAULT if terms.kind is Class.EXPORTS else terms.kind
+            send = with_headers(send, await parts.rates.take(counted, who))
+        await self._permitted(terms, scope, receive, send)
+
+    def _terms_of(self, method: str, settings: ApiSettings) -> _Terms:
+        """Return on what a method of this route is served: the settings stay as they are."""
+        found = self._terms.get(method)
+        if found is None:
+            access = access_of(method, self.path, open_docs=settings.open_docs)
             if access is None:  # not reached: the application checks its routes when it is made
                 raise token_invalid()
-            require_in_use(self.path, parts.settings)
-            kind, who = class_of(scope["method"], self.path, access), address_of(scope)
-            if access is not Open.PUBLIC:
-                scope["principal"] = principal = await authenticated(scope)
-                who = str(principal.user_id)
-            if kind in IN_FLOW:
-                async with parts.flow.of(kind, who):
-                    if kind is Class.DICOMWEB:
-                        receive, send = parts.flow.counted(who, receive, send)
-                    await self._permitted(access, scope, receive, send)
-                return
-            within = kind is Class.DEFAULT and WITHIN in scope  # a page counts, not its parts
-            if kind is not Class.LOGIN and not within:  # of sign-ins only failures count
-                # Of exports what is made: the route counts that itself.
-                counted = Class.DEFAULT if kind is Class.EXPORTS else kind
-                send = with_headers(send, await parts.rates.take(counted, who))
-            await self._permitted(access, scope, receive, send)
-            return
-        await super().handle(scope, receive, send)  # says which methods there are
+            kind = class_of(method, self.path, access)
+            limit = PUBLIC_BODY_LIMIT if access is Open.PUBLIC else BODY_LIMIT
+            if kind is Class.BULK:
+                limit = BULK_LIMIT
+            elif self.path == _VALIDATE:
+                limit = settings.validate_limit
+            elif method == "POST" and self.path in _STORE:
+                limit = settings.stow_limit
+            found = self._terms[method] = _Terms(access, kind, limit)
+        return found
 
-    async def _permitted(self, access: Access, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _permitted(self, terms: _Terms, scope: Scope, receive: Receive, send: Send) -> None:
+        access, limit = terms.access, terms.limit
         if access is not Open.PUBLIC:
             principal = principal_of(scope)
             if access is Open.IN_PERSON and principal.presence is None:
@@ -146,13 +182,6 @@ class GuardedRoute(APIRoute):
             if not allows(access, principal.permissions):
                 raise await self._denied(scope, access, permission_denied(str(access.value)))
         await require_licensed(scope, scope["method"], self.path)
-        bulk = class_of(scope["method"], self.path, access) is Class.BULK
-        of_others = PUBLIC_BODY_LIMIT if access is Open.PUBLIC else BODY_LIMIT
-        limit = BULK_LIMIT if bulk else of_others
-        if self.path == _VALIDATE:
-            limit = parts_of(scope).settings.validate_limit
-        elif scope["method"] == "POST" and self.path in _STORE:
-            limit = parts_of(scope).settings.stow_limit
         sending = await recording(scope, self.path, send)
         try:
             await self.app(scope, limited(receive, limit), sending)

@@ -7,18 +7,18 @@ import logging
 import re
 import traceback
 import uuid
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Final
 
 import orjson
 import structlog
-from opentelemetry.trace import SpanKind, StatusCode
-from starlette.datastructures import MutableHeaders
+from opentelemetry.trace import Span, SpanKind, StatusCode
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from darkroom_api.edge.edge import Edge
 from darkroom_api.edge.head import answer_head
-from darkroom_api.http.deadline import BETWEEN_PARTS, Deadline, begin
+from darkroom_api.http.deadline import BETWEEN_PARTS, Deadline
 from darkroom_api.http.errors import (
     PROBLEM,
     ApiError,
@@ -40,6 +40,8 @@ _REQUEST_ID: Final = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 UNROUTED: Final = "(none)"
 SERVER_ERROR: Final = 500
+_ID: Final = b"x-request-id"
+_VARY: Final = b"vary"
 
 
 class RequestScope:
@@ -82,7 +84,7 @@ class RequestScope:
                 elif preflight is not None:
                     await answer.reply(204, preflight)
                 else:
-                    async with begin(scope) as answer.deadline:
+                    async with Deadline(scope) as answer.deadline:
                         if method == "HEAD":
                             await answer_head(self._app, scope, receive, answer.send)
                         else:
@@ -91,29 +93,29 @@ class RequestScope:
                 await self._late(answer)
             except Exception as error:  # noqa: BLE001 - the last place that can answer
                 await self._defect(error, answer)
-            route = str(getattr(scope.get("route"), "path", UNROUTED))
-            seconds = monotonic() - started
-            span.update_name(f"{method} {route}")
-            span.set_attribute("http.route", route)
-            span.set_attribute("http.response.status_code", answer.status)
-            if answer.status >= SERVER_ERROR:
-                span.set_status(StatusCode.ERROR)
-            metrics.HTTP_REQUESTS.labels(method, route, str(answer.status)).inc()
-            self._time(scope, method, route, seconds)
-            if _debug.isEnabledFor(logging.DEBUG):
-                log.debug(
-                    "http.answered",
-                    method=method,
-                    route=route,
-                    status=answer.status,
-                    seconds=round(seconds, 4),
-                )
+            self._count(scope, method, answer.status, monotonic() - started, span)
 
     @staticmethod
-    def _time(scope: Scope, method: str, route: str, seconds: float) -> None:
-        """Count how long an answer has taken, but of what lasts as long as somebody listens."""
-        if ENDLESS not in scope:
-            metrics.HTTP_SECONDS.labels(method, route).observe(seconds)
+    def _count(scope: Scope, method: str, status: int, seconds: float, span: Span) -> None:
+        """Keep what has come of a request, in its span and in the metrics."""
+        route = str(getattr(scope.get("route"), "path", UNROUTED))
+        span.update_name(f"{method} {route}")
+        span.set_attribute("http.route", route)
+        span.set_attribute("http.response.status_code", status)
+        if status >= SERVER_ERROR:
+            span.set_status(StatusCode.ERROR)
+        count, observe = _meters(method, route, status)
+        count()
+        if ENDLESS not in scope:  # of what lasts as long as somebody listens no time is kept
+            observe(seconds)
+        if _debug.isEnabledFor(logging.DEBUG):
+            log.debug(
+                "http.answered",
+                method=method,
+                route=route,
+                status=status,
+                seconds=round(seconds, 4),
+            )
 
     @staticmethod
     async def _defect(error: Exception, answer: "_Answer") -> None:
@@ -141,7 +143,7 @@ class RequestScope:
 class _Answer:
     """Sees what is sent."""
 
-    def __init__(self, send: Send, request_id: str, headers: Mapping[str, str]) -> None:
+    def __init__(self, send: Send, request_id: str, headers: Sequence[tuple[bytes, bytes]]) -> None:
         self._send = send
         self._headers = headers
         self.request_id = request_id
@@ -171,15 +173,33 @@ class _Answer:
         if message["type"] == "http.response.start":
             self.begun = True
             self.status = message["status"]
-            raw: list[Any] = message.setdefault("headers", [])
-            message["headers"] = raw = list(raw)
-            headers = MutableHeaders(raw=raw)
-            headers["x-request-id"] = self.request_id
-            for name, value in self._headers.items():
-                if name == "vary":
-                    headers.add_vary_header(value)
-                else:
-                    headers.setdefault(name, value)
+            message["headers"] = self._whole(message.get("headers", ()))
         await self._send(message)
         if self.deadline is not None:
             self.deadline.allow(BETWEEN_PARTS)
+
+    def _whole(self, given: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """Return the headers of a route with those that it has not."""
+        found = [one for one in given if one[0] != _ID]
+        own = {name for name, _ in found}
+        for name, value in self._headers:
+            if name not in own:
+                found.append((name, value))
+            elif name == _VARY:
+                found = [
+                    (each, b"%s, %s" % (said, value) if each == _VARY else said)
+                    for each, said in found
+                ]
+        found.append((_ID, self.request_id.encode()))
+        return found
+
+
+@lru_cache(maxsize=4096)
+def _meters(
+    method: str, route: str, status: int
+) -> tuple[Callable[[], None], Callable[[float], None]]:
+    """Return what counts an answer, and what takes how long it has lasted."""
+    return (
+        metrics.HTTP_REQUESTS.labels(method, route, str(status)).inc,
+        metrics.HTTP_SECONDS.labels(method, route).observe,
+    )

@@ -6,9 +6,8 @@ it answers has in it what other replicas have sent. Requests at a time are those
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Final
 
 from limits import RateLimitItem
@@ -41,13 +40,16 @@ class Flow:
     _bytes: Counter[str] = field(default_factory=Counter)
     _used_up: dict[str, float] = field(default_factory=dict)
 
-    @asynccontextmanager
-    async def of(self, kind: Class, who: str) -> AsyncIterator[None]:
+    def of(self, kind: Class, who: str) -> "_Place":
         """Hold a request's place for the length of a block.
 
         Raises:
-            ApiError: 429.
+            ApiError: 429, on entering.
         """
+        return _Place(self, kind, who)
+
+    def enter(self, kind: Class, who: str) -> None:
+        """Take a place; see `of`."""
         clock = self.rates.clock
         wait = self._used_up.get(who, 0.0) - clock.monotonic() if kind is Class.DICOMWEB else 0.0
         if wait > 0 or self._bytes[who] > self.volume.amount:
@@ -55,12 +57,12 @@ class Flow:
         if self._now[kind, who] >= self.at_once:
             raise self.rates.refuse(kind, AGAIN_SECONDS)
         self._now[kind, who] += 1
-        try:
-            yield
-        finally:
-            self._now[kind, who] -= 1
-            if not self._now[kind, who]:
-                del self._now[kind, who]
+
+    def leave(self, kind: Class, who: str) -> None:
+        """Give a place back."""
+        self._now[kind, who] -= 1
+        if not self._now[kind, who]:
+            del self._now[kind, who]
 
     def counted(self, who: str, receive: Receive, send: Send) -> tuple[Receive, Send]:
         """Return both ends of a request of DICOMweb, whose bytes count."""
@@ -71,7 +73,7 @@ class Flow:
             return message
 
         async def sending(message: Message) -> None:
-            self._bytes[who] += len(message.get("body", b""))
+            self._bytes[who] += len(message.get("body", b"")) + message.get("count", 0)
             await send(message)
 
         return receiving, sending
@@ -102,3 +104,21 @@ class Flow:
         for key, taken in counted.items():
             if not taken.window.left:
                 self._used_up[keys[key]] = now + taken.window.free_in
+
+
+class _Place:
+    """A place of somebody's, for the length of a block."""
+
+    def __init__(self, flow: Flow, kind: Class, who: str) -> None:
+        self._flow, self._kind, self._who = flow, kind, who
+
+    async def __aenter__(self) -> None:
+        self._flow.enter(self._kind, self._who)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self._flow.leave(self._kind, self._who)

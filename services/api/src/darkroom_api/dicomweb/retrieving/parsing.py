@@ -9,7 +9,7 @@ from typing import Any, Final
 import orjson
 
 from darkroom_api.dicomweb.retrieving import worker
-from darkroom_api.dicomweb.retrieving.composite import Extent, Piece, length_of, read_pieces
+from darkroom_api.dicomweb.retrieving.composite import Extent, Piece, length_of
 from darkroom_api.dicomweb.retrieving.native_frames import Expected, expected
 from darkroom_api.dicomweb.retrieving.pixels import NoSuchFrame, chosen_of
 from darkroom_api.http.errors import decoder_failed
@@ -129,7 +129,7 @@ class Parsing:
         return Found([length_of(pieces) for pieces in chosen], chosen)
 
     async def _native(self, one: StoredInstance, numbers: Sequence[int] | None) -> Found | None:
-        """Return native frames that are where the index has them expected; few are read at once.
+        """Return native frames that are where the index has them expected.
 
         Raises:
             NoSuchFrame: there are fewer.
@@ -138,18 +138,14 @@ class Parsing:
         key, likely = one.object_key, list(expected(one))
         if not likely:
             return None
-        for each in likely:
-            if at_hand := _at_hand(self._store, key, each, numbers):
-                return Found([each.frame] * len(at_hand), [[data] for data in at_hand])
-        found = await asyncio.to_thread(_standing, self._store, key, likely)
+        found = next((each for each in likely if _is_at_hand(self._store, key, each)), None)
+        found = found or await asyncio.to_thread(_standing, self._store, key, likely)
         if found is None:
             return None
         pieces: list[Piece] = [
             Extent(key, found.start + number * found.frame, found.frame)
             for number in chosen_of(numbers, found.count)
         ]
-        if len(pieces) * found.frame <= CHUNK:
-            pieces = list(await read_pieces(self._store, pieces))
         return Found([found.frame] * len(pieces), [[piece] for piece in pieces])
 
     def _remember(self, key: str, every: Sequence[Sequence[Piece]]) -> None:
@@ -222,18 +218,10 @@ def _fault(word: str) -> Exception:
     return Unparsable("the object does not have it, or cannot be read")
 
 
-def _at_hand(
-    store: ObjectStore, key: str, pixels: Expected, numbers: Sequence[int] | None
-) -> list[bytes]:
-    """Return frames that are in memory together with what stands before all of them; or none."""
-    chosen = range(pixels.count) if numbers is None else numbers
-    if not all(0 <= number < pixels.count for number in chosen):
-        return []
-    if len(chosen) * pixels.frame > CHUNK:
-        return []
-    places = [(pixels.start + number * pixels.frame, pixels.frame) for number in chosen]
-    head, *frames = store.at_hand(key, [pixels.before, *places]) or [b""]
-    return frames if head in pixels.heads else []
+def _is_at_hand(store: ObjectStore, key: str, pixels: Expected) -> bool:
+    """Tell whether what stands before frames is in memory, and is what is expected."""
+    head = store.at_hand(key, [pixels.before])
+    return head is not None and head[0] in pixels.heads
 
 
 def _standing(store: ObjectStore, key: str, likely: Sequence[Expected]) -> Expected | None:

@@ -11,10 +11,12 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from darkroom_api.dicomweb.retrieving.composite import (
+    FromFiles,
     Piece,
     chunks_of,
     digest_of,
     length_of,
+    opened,
     part_of,
     read_pieces,
 )
@@ -23,6 +25,7 @@ from darkroom_api.edge.ranges import Range, content_range, ranges_of
 from darkroom_api.http.etags import is_known
 from darkroom_api.http.parts import parts_of
 from darkroom_api.http.responses import begin
+from darkroom_common.http.exchange import ZEROCOPY
 from darkroom_common.index.rows import StoredInstance
 from darkroom_common.objects.store import CHUNK
 
@@ -118,6 +121,10 @@ async def send_pieces(
     if len(ready) == len(pieces):
         return Response(b"".join(ready), status, headers)
     store = parts_of(request.scope).store
+    if ZEROCOPY in request.scope.get("extensions", ()):
+        at_hand = opened(store, pieces)
+        if at_hand is not None:
+            return FromFiles(at_hand, status, headers)
     if length <= CHUNK:
         # In one piece: that costs less than to send, and to receive, three.
         return Response(b"".join(await read_pieces(store, pieces)), status, headers)
