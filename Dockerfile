@@ -13,7 +13,7 @@ ENV UV_PYTHON=python3 \
     UV_PROJECT_ENVIRONMENT=/opt/darkroom \
     UV_LINK_MODE=copy \
     UV_COMPILE_BYTECODE=1 \
-    PYC_INVALIDATION_MODE=unchecked-hash
+    PYC_INVALIDATION_MODE=UNCHECKED_HASH
 WORKDIR /src
 # First what is locked and rarely changes: the packages that are not ours. uv wants to see every
 # member of the workspace before it believes the lock file.

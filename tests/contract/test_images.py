@@ -61,6 +61,7 @@ def test_images_run_as_a_numbered_user_on_a_root_that_may_be_read_only() -> None
     assert "PYTHONDONTWRITEBYTECODE=1" in environment
     assert "TMPDIR=/tmp" in environment
     assert "UV_COMPILE_BYTECODE=1" in DOCKERFILE
+    assert "PYC_INVALIDATION_MODE=UNCHECKED_HASH" in DOCKERFILE  # alike when built twice
     health = next(line for line in LINES if line.startswith("HEALTHCHECK"))
     command = json.loads(health.partition(" CMD ")[2])
     assert command == ["python", "-m", "darkroom_common.links.probe", "/livez"]
