@@ -3,8 +3,14 @@
 from typing import Final
 
 _COMMON: Final = "libs/common/src/darkroom_common"
+_INGEST: Final = "services/ingest/src/darkroom_ingest"
+_METADATA: Final = "services/metadata/src/darkroom_metadata"
+_TRANSMIT: Final = "services/transmit/src/darkroom_transmit"
+_PRINT: Final = "services/print/src/darkroom_print"
+_API: Final = "services/api/src/darkroom_api"
+_LICENSING: Final = "services/licensing/src/darkroom_licensing"
+_UNIT: Final = "tests/unit"
 _JOBS: Final = (
-    "tests/unit/common/test_job_statements.py",
     "tests/integration/common/jobs/test_two_owners.py",
     "tests/integration/common/jobs/test_conformance.py",
     "tests/integration/common/jobs/test_replica.py",
@@ -50,6 +56,8 @@ _INDEX: Final = (
 _SENDING: Final = (
     "tests/unit/transmit/test_decisions.py",
     "tests/unit/transmit/test_delivery.py",
+    "tests/unit/transmit/test_faults_of_a_batch.py",
+    "tests/unit/transmit/test_results.py",
     "tests/unit/transmit/test_destination.py",
     "tests/unit/transmit/test_scu.py",
     "tests/unit/transmit/test_pool.py",
@@ -69,9 +77,9 @@ CORE: Final[dict[str, tuple[str, ...]]] = {
     f"{_COMMON}/amqp/publisher.py": _BROKER,
     f"{_COMMON}/amqp/retry.py": _BROKER,
     f"{_COMMON}/amqp/gate.py": _BROKER,
-    f"{_COMMON}/objects/spool.py": _RECEIVING,
-    f"{_COMMON}/objects/directory.py": _RECEIVING,
-    f"{_COMMON}/objects/receipt.py": _RECEIVING,
+    f"{_COMMON}/objects/spool.py": _RECEIVING[:4],
+    f"{_COMMON}/objects/directory.py": _RECEIVING[:2],
+    f"{_COMMON}/objects/receipt.py": ("tests/unit/common/test_receipt.py", *_RECEIVING[1:2]),
     f"{_COMMON}/postgres/outbox.py": _POSTGRES,
     f"{_COMMON}/postgres/inbox.py": _POSTGRES,
     f"{_COMMON}/jobs/statements.py": _JOBS,
@@ -87,6 +95,7 @@ CORE: Final[dict[str, tuple[str, ...]]] = {
         "tests/unit/common/dimse/test_messages.py",
     ),
     f"{_COMMON}/index/query.py": (
+        "tests/unit/common/test_query.py",
         "tests/unit/api/test_api_query.py",
         "tests/unit/common/test_indexed_tags.py",
         "tests/unit/common/test_answer.py",
@@ -98,8 +107,12 @@ CORE: Final[dict[str, tuple[str, ...]]] = {
         "tests/unit/common/test_decisions.py",
         *_RECEIVING,
     ),
-    "services/ingest/src/darkroom_ingest/receiving/receive.py": _RECEIVING,
-    "services/ingest/src/darkroom_ingest/relaying/relay.py": _RECEIVING,
+    "services/ingest/src/darkroom_ingest/receiving/receive.py": (
+        _RECEIVING[7],
+        *_RECEIVING[:2],
+        *_RECEIVING[4:6],
+    ),
+    "services/ingest/src/darkroom_ingest/relaying/relay.py": _RECEIVING[2:3],
     "services/metadata/src/darkroom_metadata/indexing/indexer.py": _INDEX,
     "services/metadata/src/darkroom_metadata/indexing/repository.py": _INDEX,
     "services/metadata/src/darkroom_metadata/indexing/filing.py": _INDEX,
@@ -114,9 +127,10 @@ CORE: Final[dict[str, tuple[str, ...]]] = {
     "services/print/src/darkroom_print/printing/repository.py": _JOBS[2:3],
     "services/print/src/darkroom_print/printing/printing.py": (
         "tests/unit/print/test_printing.py",
+        "tests/unit/print/test_print_runs.py",
     ),
-    "services/transmit/src/darkroom_transmit/sending/delivery.py": _SENDING[:3],
-    "services/transmit/src/darkroom_transmit/sending/results.py": _SENDING[:3],
+    "services/transmit/src/darkroom_transmit/sending/delivery.py": _SENDING[:4],
+    "services/transmit/src/darkroom_transmit/sending/results.py": _SENDING[1:4],
     f"{_COMMON}/films/image_boxes.py": _PRINTING[:5],
     "services/api/src/darkroom_api/accounts/tokens.py": ("tests/unit/api/test_api_tokens.py",),
     "services/api/src/darkroom_api/accounts/permissions.py": (
@@ -132,4 +146,86 @@ CORE: Final[dict[str, tuple[str, ...]]] = {
         "tests/unit/api/test_api_dicomweb.py",
         "tests/unit/api/test_negotiation.py",
     ),
+}
+
+
+def _of(folder: str, *names: str) -> tuple[str, ...]:
+    return tuple(f"{_UNIT}/{folder}/test_{name}.py" for name in names)
+
+
+CORE |= {
+    f"{_COMMON}/jobs/attempt.py": _of("common", "attempt"),
+    f"{_COMMON}/jobs/kind.py": _of("common", "attempt"),
+    f"{_COMMON}/jobs/lanes.py": _of("common", "job_lanes"),
+    f"{_COMMON}/backoff.py": _of("transmit", "decisions"),
+    f"{_TRANSMIT}/sending/job.py": _of("transmit", "job", "delivery"),
+    f"{_TRANSMIT}/sending/lane.py": _of("transmit", "delivery", "job"),
+    f"{_TRANSMIT}/sending/suspicion.py": _of("transmit", "faults_of_a_batch", "isolating"),
+    f"{_TRANSMIT}/sending/sender.py": _of("transmit", "sender", "delivery"),
+    f"{_TRANSMIT}/sending/scu.py": _of("transmit", "scu", "even"),
+    f"{_TRANSMIT}/sending/throttle.py": _of("transmit", "scu"),
+    f"{_PRINT}/printing/lane.py": _of("print", "press", "print_runs"),
+    f"{_PRINT}/printing/print_status.py": _of("print", "press"),
+    f"{_PRINT}/planning/plan.py": _of("print", "fitting", "press"),
+    f"{_PRINT}/composing/bitmap.py": _of("print", "print_runs"),
+    f"{_PRINT}/composing/scaling.py": _of("print", "compose"),
+    f"{_COMMON}/objects/quarantine.py": _of("ingest", "quarantine"),
+    f"{_COMMON}/objects/store.py": (
+        *_of("common", "object_store", "store"),
+        *_of("ingest", "relay"),
+    ),
+    f"{_COMMON}/objects/sealed.py": _of("common", "sealed_objects"),
+    f"{_COMMON}/objects/keys.py": _of("common", "decisions"),
+    f"{_COMMON}/seal.py": _of("common", "sealed_objects"),
+    f"{_COMMON}/postgres/migrate.py": _of("common", "decisions"),
+    f"{_COMMON}/postgres/phi.py": (
+        *_of("common", "sealed_objects", "settings", "indexed_tags"),
+        *_of("api", "api_query"),
+    ),
+    f"{_COMMON}/dicom/part10.py": _of("common", "receipt", "walk_edges", "correction"),
+    f"{_COMMON}/dicom/inflate.py": _of("common", "inflate"),
+    f"{_COMMON}/dicom/correction.py": _of("common", "correction"),
+    f"{_COMMON}/messages/batch.py": _of("common", "batch"),
+    f"{_COMMON}/amqp/frames.py": _of("common", "frames"),
+    f"{_COMMON}/dimse/wire/command.py": _of("common/dimse", "command", "messages"),
+    f"{_COMMON}/dimse/wire/messages.py": _of("common/dimse", "messages"),
+    f"{_COMMON}/dimse/wire/association_items.py": _of("common/dimse", "negotiation"),
+    f"{_COMMON}/stow/multipart.py": (
+        *_of("common/stow", "multipart"),
+        *_of("ingest/stow", "entrance"),
+    ),
+    f"{_INGEST}/receiving/digest.py": _of("ingest", "digest"),
+    f"{_INGEST}/door/reports.py": _of("ingest", "reports"),
+    f"{_INGEST}/senders/roster.py": _of("ingest", "admission"),
+    f"{_INGEST}/answering/identifier.py": _of("ingest", "identifier"),
+    f"{_INGEST}/stow/entrance.py": _of("ingest/stow", "entrance"),
+    f"{_METADATA}/verification/judgement.py": _of("metadata", "verification_decisions"),
+    f"{_METADATA}/indexing/extract.py": _of("metadata", "extract"),
+    f"{_METADATA}/indexing/reading.py": _of("metadata", "index_writes"),
+    f"{_METADATA}/indexing/rows.py": _of("metadata", "index_writes"),
+    f"{_API}/accounts/guard.py": _of("api", "guard"),
+    f"{_API}/accounts/policy.py": _of("api", "api_password_policy"),
+    f"{_API}/accounts/passwords.py": _of("api", "api_passwords"),
+    f"{_API}/accounts/totp.py": _of("api", "api_totp"),
+    f"{_API}/accounts/client.py": _of("api", "api_client"),
+    f"{_API}/audit/entries.py": _of("api", "audit_entries"),
+    f"{_API}/studies/turns.py": _of("api", "api_turns"),
+    f"{_LICENSING}/decision.py": _of("licensing", "decision", "licence"),
+    f"{_LICENSING}/licence.py": _of("licensing", "licence"),
+    f"{_LICENSING}/document.py": _of("licensing", "document", "decision"),
+    f"{_TRANSMIT}/retrieval/decision.py": _of("transmit", "retrieval"),
+    f"{_TRANSMIT}/retrieval/priors.py": _of("transmit", "priors"),
+    f"{_TRANSMIT}/conversion/deidentify.py": _of("transmit", "deidentify"),
+    f"{_COMMON}/index/matching/values.py": (
+        *_of("api", "api_query"),
+        *_of("common", "query", "indexed_tags"),
+    ),
+    f"{_COMMON}/index/matching/patterns.py": _of("api", "api_query"),
+    f"{_COMMON}/pixels/grayscale.py": (
+        *_of("print", "grayscale"),
+        *_of("common", "displayed_ranges"),
+    ),
+    f"{_COMMON}/pixels/window.py": _of("print", "grayscale"),
+    f"{_COMMON}/pixels/frame.py": (*_of("print", "grayscale"), *_of("common", "displayed_ranges")),
+    f"{_COMMON}/films/fitting.py": _of("print", "fitting"),
 }
