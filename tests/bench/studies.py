@@ -18,8 +18,10 @@ from datetime import date, timedelta
 from typing import Any, Final
 
 import asyncpg
+import orjson
 
 from darkroom_common.index.fields import PHYSICIAN, search_tokens
+from darkroom_common.index.matching.runs import runs_of_study
 from darkroom_common.postgres.phi import PGP_OPTIONS, BlindIndex, PhiKeys, decode_key
 from darkroom_metadata.indexing.extract import extract
 from darkroom_metadata.indexing.item import hexadecimal
@@ -106,6 +108,10 @@ _STUDIES: Final = (
     " AS g (patient, uid, day, moment, modality, class, ae, series, phi, blind)"
     " RETURNING id, study_instance_uid"
 )
+_RUNS: Final = (  # the trigger of index.study has made the rows
+    "UPDATE index.infix f SET due = false, runs = g.runs::bigint[]"
+    " FROM unnest($1::bigint[], $2::text[]) AS g (study, runs) WHERE f.study_id = g.study"
+)
 _SERIES: Final = (
     "INSERT INTO index.series (study_id, series_instance_uid, modality, series_number,"
     " instance_count, phi, phi_key, blind)"
@@ -134,12 +140,13 @@ _EXAMINATIONS: Final = (
     " AS g (uid, status, name, key, blind)"
 )
 _TABLES: Final = (
-    "index.patient, index.study, index.series, index.instance, index.listing, api.examination"
+    "index.patient, index.study, index.infix, index.series, index.instance, index.listing,"
+    " api.examination"
 )
 _LATER: Final = (
     "SELECT schemaname, indexname, indexdef FROM pg_indexes WHERE schemaname IN ('index', 'api')"
-    " AND tablename IN ('patient', 'study', 'series', 'instance', 'examination', 'listing')"
-    " AND indexdef NOT LIKE 'CREATE UNIQUE%' ORDER BY indexname"
+    " AND tablename IN ('patient', 'study', 'infix', 'series', 'instance', 'examination',"
+    " 'listing') AND indexdef NOT LIKE 'CREATE UNIQUE%' ORDER BY indexname"
 )
 
 
@@ -167,6 +174,7 @@ class Rows:
 
     patients: list[list[Any]] = field(default_factory=lambda: [[] for _ in range(3)])
     studies: list[list[Any]] = field(default_factory=lambda: [[] for _ in range(10)])
+    runs: list[str] = field(default_factory=list)
     series: list[list[Any]] = field(default_factory=lambda: [[] for _ in range(6)])
     instances: list[list[Any]] = field(default_factory=lambda: [[] for _ in range(6)])
     examinations: list[list[Any]] = field(default_factory=lambda: [[] for _ in range(5)])
@@ -247,7 +255,10 @@ def _study(
                 _add(rows.patients, key, found.patient.json, hexadecimal(found.patient.tokens))
             when, at, text = found.study_date, found.study_time, found.study.json
             tokens = hexadecimal(found.study.tokens)
+            runs = runs_of_study(blind, orjson.loads(text)["n"]) or []
+            kept = ",".join(map(str, runs))
             _add(rows.studies, key, uid, when, at, modality, sop_class, ae, count, text, tokens)
+            rows.runs.append(f"{{{kept}}}")
         tokens = hexadecimal(found.series.tokens)
         _add(rows.series, uid, series_uid, modality, index, found.series.json, tokens)
         digest = hashlib.sha256(instance_uid.encode()).digest()
@@ -280,6 +291,7 @@ async def _load(url: str, first: int, count: int, keys: PhiKeys, blind: BlindInd
             owners, *columns = rows.studies
             made = await db.fetch(_STUDIES, [patients[one] for one in owners], *columns, *key)
             studies = {row["study_instance_uid"]: row["id"] for row in made}
+            await db.execute(_RUNS, [studies[uid] for uid in columns[0]], rows.runs)
             owners, *columns = rows.series
             made = await db.fetch(_SERIES, [studies[one] for one in owners], *columns, *key)
             series = {row["series_instance_uid"]: row["id"] for row in made}

@@ -11,15 +11,18 @@ import pytest
 from darkroom_api.studies.examinations import Examinations
 from darkroom_api.studies.search import StudyFilters, query_of
 from darkroom_common.index import reader
-from darkroom_common.index.query import Query
+from darkroom_common.index.fields import BY_KEYWORD
+from darkroom_common.index.query import Query, conditions
 from darkroom_common.index.reader import IndexReader
 from darkroom_common.postgres.migrate import migrate
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys
 from darkroom_common.postgres.pool import Database, open_database
+from darkroom_metadata.studies.infix import InfixRuns
 from tests.integration.api.seed import Seed
 from tests.support.builders import a_data_set
 from tests.support.services import WITH_SCHEMA, prepare_database, role_url
 
+DESCRIPTION = BY_KEYWORD["StudyDescription"]
 KEYS = PhiKeys.parse(
     '{"current": 1, "keys": {"1": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}}'
 )
@@ -59,6 +62,7 @@ class House:
     database: Database
     exams: Examinations
     reader: IndexReader
+    runs: InfixRuns
 
     async def say(self, uid: str, status: str = "", physician: str = "") -> None:
         async with self.database.transaction() as db:
@@ -97,6 +101,7 @@ async def house(superuser_url: str, tmp_path: Path) -> AsyncIterator[House]:
             database,
             Examinations(KEYS, blind),
             IndexReader(database, keys=KEYS, blind=blind),
+            InfixRuns(written, KEYS, blind),
         )
     await superuser.close()
 
@@ -126,6 +131,47 @@ async def test_triggers_keep_the_listing_right(house: House) -> None:
         assert await house.require_right() == {"deleted": 1, "_beside": 2}.get(
             "deleted" if "'deleted'" in change else "_beside" if "_beside" in change else "", 3
         )
+
+
+async def test_what_stands_in_a_name_is_found_whoever_has_written_it(house: House) -> None:
+    found = "SELECT study_id FROM index.infix WHERE due OR runs IS NULL ORDER BY study_id"
+
+    async def matches(pattern: str) -> int | None:
+        return await house.reader.count(await house.query(patient_name=pattern))
+
+    first, second = a_data_set(PatientName="Quarry^Zoe"), a_data_set(PatientName="Other^Body")
+    await house.seed.add(first, second)
+    uid = str(first.StudyInstanceUID)
+    await house.seed.add(a_data_set(StudyInstanceUID=uid, PatientID="B", PatientName="Equal^Ann"))
+    numbers = [row[0] for row in await house.superuser.fetch(found)]
+    assert len(numbers) == 3  # new, and the one beside
+    for known in (False, True):
+        if known:
+            assert await house.runs.fill() == numbers
+            assert await house.superuser.fetch(found) == []
+        assert [await matches(one) for one in ("*qua*", "*oe", "q*y^z?e", "*zzq*", "*q*")] == [
+            2,
+            1,
+            1,
+            0,
+            2,
+        ]
+    for change, left in (
+        ("UPDATE index.study SET version = version + 1 WHERE id = $1", 0),
+        ("UPDATE index.study SET blind = blind || '{x}'::bytea[] WHERE id = $1", 1),
+    ):
+        await house.superuser.execute(change, numbers[-1])
+        assert len(await house.superuser.fetch(found)) == left
+        assert await matches("*qua*") == 2
+    await house.superuser.execute("DELETE FROM index.study_beside WHERE id = $1", numbers[-1])
+    assert await house.superuser.fetchval("SELECT count(*) FROM index.infix") == 2
+    ideographs = "".join(map(chr, range(0x4E00, 0x5200)))
+    long = a_data_set(SpecificCharacterSet="ISO_IR 192", StudyDescription=ideographs)
+    await house.seed.add(long)
+    assert len(await house.runs.fill()) == 1
+    assert await house.runs.fill() == []
+    query = replace(await house.query(), conditions=conditions(DESCRIPTION, "*\u4e05\u4e06*"))
+    assert await house.reader.count(query) == 1
 
 
 @pytest.mark.parametrize("order", [("metadata", "api"), ("api", "metadata")])
@@ -161,6 +207,8 @@ async def test_every_way_to_a_page_leads_to_the_same_one(
         await house.seed.add(one)
         status = "completed" if number % 4 else "cancelled"
         await house.say(str(one.StudyInstanceUID), status, "Dr. X" if number % 5 else "Dr. Y")
+        if number < 7:  # the runs of the others are not known yet
+            await house.runs.fill()
     for module, name, value in (
         (reader, "MANY", many),
         (reader, "MANY_FAR", 2 * many),
@@ -187,6 +235,11 @@ async def test_every_way_to_a_page_leads_to_the_same_one(
         ({"physician": "x", "exam_status": "completed"}, 8),
         ({"start_date": "2024-01-03", "end_date": "2024-01-05", "q": "anna"}, 5),
         ({"patient_name": "*ven*"}, 7),
+        ({"patient_name": "*n^ann*"}, 7),
+        ({"patient_name": "?dd^*a", "exam_status": "cancelled"}, 4),
+        ({"patient_name": "e*a", "exam_status": "cancelled"}, 0),
+        ({"accession_number": "*13"}, 1),
+        ({"patient_name": "*zzq*"}, 0),
         ({"modality": "CT"}, 5),
         ({"modality": "C*", "exam_status": "completed"}, 3),
         ({"exam_source": "NOWHERE"}, 0),

@@ -1,6 +1,7 @@
 """From keys to queries to SQL: the right kind of matching, never a value in the text."""
 
 import datetime as dt
+import re
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,8 @@ from darkroom_api.dicomweb.searching.parameters import (
     parse_search,
 )
 from darkroom_common.index.fields import BY_KEYWORD, FIELDS, Level, search_text, search_tokens
-from darkroom_common.index.matching.patterns import certain_prefixes, like_pattern
+from darkroom_common.index.matching.patterns import certain_prefixes, like_pattern, patterns_of
+from darkroom_common.index.matching.runs import asked_runs, runs_of_study
 from darkroom_common.index.matching.values import (
     BadKey,
     Fuzzy,
@@ -171,6 +173,52 @@ def test_what_is_written_is_found_by_its_beginning(name: str, cut: int) -> None:
             assert BLIND.prefix(field.keyword, prefix) in stored
         if term:
             assert BLIND.token(field.keyword, "value", term) in stored
+
+
+@given(
+    name=st.text("ab de^äß-", min_size=1, max_size=12),
+    wild=st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12), st.sampled_from("*?"))),
+)
+def test_what_is_written_is_found_by_what_stands_in_it(
+    name: str, wild: list[tuple[int, int, str]]
+) -> None:
+    """Whatever matches has all runs that are asked for, also where `^*` is nothing."""
+    field = BY_KEYWORD["PatientName"]
+    for term in search_text(field, [name]).split("\\"):
+        stored = runs_of_study(BLIND, {field.keyword: term})
+        pattern = term
+        for low, size, sign in wild:
+            pattern = pattern[:low] + (sign if size or sign == "*" else "") + pattern[low + size :]
+        for one in (pattern, f"{term}^*"):
+            likes = [like_pattern(text) for text in patterns_of(field, one)]
+            matched = [re.fullmatch(_expression(like), term, re.DOTALL) for like in likes]
+            asked = asked_runs(BLIND, field.keyword, patterns_of(field, one))
+            assert not any(matched) or set(asked) <= set(stored or [])
+
+
+def _expression(like: str) -> str:
+    return re.escape(like).replace("%", ".*").replace("_", ".")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "runs"),
+    [
+        ("*zzq*", 1),  # zzq
+        ("*zz*", 1),  # zz
+        ("*q*", 0),
+        ("*smith", 4),  # smi mit ith th-
+        ("smi*a", 3),  # -sm smi a-
+        ("a?b", 2),  # -a b-
+    ],
+)
+def test_a_pattern_asks_for_its_runs(pattern: str, runs: int) -> None:
+    assert len(asked_runs(BLIND, "PatientName", [pattern])) == runs
+    assert asked_runs(BLIND, "PatientSex", [pattern]) == []
+
+
+def test_a_study_with_too_much_text_has_no_runs() -> None:
+    assert runs_of_study(BLIND, {"StudyDescription": "".join(map(chr, range(2_000)))}) is None
+    assert runs_of_study(BLIND, {"PatientSex": "m"}) == []
 
 
 def test_a_request_becomes_a_query() -> None:

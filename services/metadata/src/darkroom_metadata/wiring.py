@@ -45,6 +45,7 @@ from darkroom_metadata.removal.removing import Remover
 from darkroom_metadata.removal.repository import Removals
 from darkroom_metadata.settings import MetadataSettings
 from darkroom_metadata.studies.changes import Studies
+from darkroom_metadata.studies.infix import InfixRuns
 from darkroom_metadata.studies.lifecycle import Lifecycle
 from darkroom_metadata.tagging.tagging import Tagging, tag_jobs
 from darkroom_metadata.tagging.writer import TagWriter
@@ -129,6 +130,7 @@ async def run(service: Service, settings: MetadataSettings) -> None:
             tagging.run(),
             outbox.run(database, broker),
             lifecycle.run(),
+            InfixRuns(database, keys, reading.blind).run(),
             tidy(database, inboxes=inboxes),
             schedule.run(),
         ):

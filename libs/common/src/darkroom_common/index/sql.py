@@ -13,8 +13,9 @@ from darkroom_common.index.matching.patterns import (
     certain_prefixes,
     is_narrow,
     like_pattern,
-    name_patterns,
+    patterns_of,
 )
+from darkroom_common.index.matching.runs import asked_runs
 from darkroom_common.index.matching.values import (
     AllOf,
     Empty,
@@ -37,6 +38,10 @@ _MOMENTS: Final = {
 }
 _WITH_STUDIES: Final = (  # study_patient
     "EXISTS (SELECT FROM index.study o WHERE o.patient_id = s.id AND o.status <> 'deleted'{})"
+)
+# infix_runs, infix_unknown
+_WITH_RUNS: Final = (
+    "s.id IN (SELECT f.study_id FROM index.infix f WHERE f.runs @> {} OR f.runs IS NULL)"
 )
 _IN_TAGGED: Final = "{} IN (SELECT {} FROM {} WHERE {})"
 _TAGGED: Final = "index.tagged t"
@@ -62,7 +67,9 @@ class Builder:
         """Whether an index, and not only what is decrypted, says what matches."""
         query = self.query
         known = query.words or query.listed or query.sources or query.statuses or query.study_uid
-        return bool(known) or any(map(is_narrow, query.conditions))
+        return bool(known) or any(
+            is_narrow(one) or bool(self._runs(one)) for one in query.conditions
+        )
 
     def page(
         self, columns: str, bound: Sequence[object] = (), *, within: int | None = None
@@ -304,7 +311,9 @@ class Builder:
                         checked.append(f"strpos({text}, {needle}) > 0")
             case Wildcard(pattern):
                 self._narrow(statement, condition.field, certain_prefixes(pattern), plain)
-                patterns = statement.bind(name_patterns(condition, pattern), "text[]")
+                self._with_runs(statement, condition, plain)
+                likes = [like_pattern(one) for one in patterns_of(condition.field, pattern)]
+                patterns = statement.bind(likes, "text[]")
                 text = self._text(statement, condition.field)
                 checked.append(
                     "EXISTS (SELECT FROM unnest(string_to_array("
@@ -321,6 +330,18 @@ class Builder:
         tokens = [self._blind.prefix(of.keyword, prefix) for prefix in prefixes]
         if tokens:
             plain.append(f"{_alias(of)}.blind @> {statement.bind(tokens, 'bytea[]')}")
+
+    def _with_runs(self, statement: Statement, condition: Condition, plain: list[str]) -> None:
+        runs = self._runs(condition)
+        if runs:
+            plain.append(_WITH_RUNS.format(statement.bind(runs, "bigint[]")))
+
+    def _runs(self, condition: Condition) -> list[int]:
+        """Return the tokens of `index.infix` that all matches of a condition have."""
+        of, match = condition.field, condition.match
+        if self.query.level is Level.PATIENT or not isinstance(match, Wildcard) or of.tagged:
+            return []
+        return asked_runs(self._blind, of.keyword, patterns_of(of, match.pattern))
 
     def _text(self, statement: Statement, of: Field) -> str:
         """Return the expression of a field's decrypted search text."""

@@ -24,6 +24,8 @@ KEY_BYTES: Final = 32
 TOKEN_BYTES: Final = 16
 PREFIX_LIMIT: Final = 16
 """Characters of a word that have a prefix token; the rest is checked after decrypting."""
+_RUN_BYTES: Final = 8
+_RUNS_REMEMBERED: Final = 20_000
 
 
 _MARKS: Final = re.compile(
@@ -130,6 +132,7 @@ class BlindIndex:
     def __init__(self, master: bytes) -> None:
         self._master = master
         self._keys: dict[str, bytes] = {}
+        self._runs: dict[tuple[str, str], int] = {}
 
     def _field_key(self, field: str) -> bytes:
         key = self._keys.get(field)
@@ -139,7 +142,7 @@ class BlindIndex:
         return key
 
     def token(self, field: str, kind: str, text: str) -> bytes:
-        """Return the 16-byte token of one value of one field; `kind` is `value` or `prefix`."""
+        """Return the 16-byte token of a text of one field; `kind`: `value`, `prefix`, `run`."""
         data = f"{kind}:{text}".encode()
         return hmac.digest(self._field_key(field), data, hashlib.sha256)[:TOKEN_BYTES]
 
@@ -150,6 +153,20 @@ class BlindIndex:
     def prefix(self, field: str, start: str) -> bytes:
         """Return the token of a word prefix (already normalised), cut to `PREFIX_LIMIT`."""
         return self.token(field, "prefix", start[:PREFIX_LIMIT])
+
+    def run(self, field: str, text: str) -> int:
+        """Return the token, of 64 bits with a sign, of neighbouring characters of a field.
+
+        What names and numbers are made of comes again and again: it is remembered.
+        """
+        found = self._runs.get((field, text))
+        if found is None:
+            token = self.token(field, "run", text)
+            found = int.from_bytes(token[:_RUN_BYTES], signed=True)
+            if len(self._runs) >= _RUNS_REMEMBERED:
+                self._runs.clear()
+            self._runs[field, text] = found
+        return found
 
     def tokens(self, field: str, value: str) -> set[bytes]:
         """Return all tokens of a stored value: itself and every prefix of its words."""

@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from darkroom_common.index.fields import Kept
+from darkroom_common.index.fields import Field, Kept
 from darkroom_common.index.matching.values import AllOf, Fuzzy, OneOf, Wildcard
 from darkroom_common.index.query import Condition
 
@@ -24,11 +24,11 @@ def like_pattern(pattern: str) -> str:
     return escaped.replace("*", "%").replace("?", "_")
 
 
-def name_patterns(condition: Condition, pattern: str) -> list[str]:
-    """Return the LIKE patterns of a wildcard; `DOE^*` finds a name without a given part too."""
-    found = [like_pattern(pattern)]
-    if condition.field.vr == "PN" and pattern.endswith("^*") and len(pattern.rstrip("^*")) > 0:
-        found.append(like_pattern(pattern.rstrip("^*")))
+def patterns_of(of: Field, pattern: str) -> list[str]:
+    """Return a wildcard, and what it stands for, too: `DOE^*` finds a name without a given part."""
+    found = [pattern]
+    if of.vr == "PN" and pattern.endswith("^*") and len(pattern.rstrip("^*")) > 0:
+        found.append(pattern.rstrip("^*"))
     return found
 
 
