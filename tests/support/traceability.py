@@ -13,17 +13,32 @@ def marked_tests(folder: Path) -> dict[str, list[str]]:
     """Return requirement id to the tests that carry `@pytest.mark.req("ID", ...)`."""
     found: defaultdict[str, list[str]] = defaultdict(list)
     for path in sorted(folder.rglob("test_*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        of_all = _of_module(tree)
+        for node in ast.walk(tree):
             if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 continue
-            for decorator in node.decorator_list:
-                if isinstance(decorator, ast.Call) and ast.unparse(decorator.func).endswith(
-                    "mark.req"
-                ):
-                    for argument in decorator.args:
-                        name = f"{path.relative_to(folder.parent)}::{node.name}"
-                        found[str(ast.literal_eval(argument))].append(name)
+            named = [one for decorator in node.decorator_list for one in _ids(decorator)]
+            if node.name.startswith("test_"):
+                named += of_all
+            for requirement in dict.fromkeys(named):
+                found[requirement].append(f"{path.relative_to(folder.parent)}::{node.name}")
     return found
+
+
+def _of_module(tree: ast.Module) -> list[str]:
+    """Return what the marks of a whole module (`pytestmark`) claim."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "pytestmark":
+            marks = node.value.elts if isinstance(node.value, ast.List) else [node.value]
+            return [one for mark in marks for one in _ids(mark)]
+    return []
+
+
+def _ids(mark: ast.expr) -> list[str]:
+    if isinstance(mark, ast.Call) and ast.unparse(mark.func).endswith("mark.req"):
+        return [str(ast.literal_eval(argument)) for argument in mark.args]
+    return []
 
 
 def render() -> str:

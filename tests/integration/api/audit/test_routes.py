@@ -217,6 +217,7 @@ async def test_pages_and_sums_are_the_same_in_whatever_steps(
         assert {one.action: one.count for one in at_once}["STUDY_READ"] == 9
 
 
+@pytest.mark.req("OBS-09")
 async def test_the_command(api: "Api") -> None:
     await write(api, some(3))
     code, text = await run(api, "summary", "--json")
