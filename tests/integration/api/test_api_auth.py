@@ -52,6 +52,7 @@ async def refresh(api: Api, token: str) -> httpx.Response:
     return await api.anonymous.post("/api/v1/auth/refresh", json={"refresh_token": token})
 
 
+@pytest.mark.req("API-01")
 async def test_the_first_administrator_signs_in(api: Api) -> None:
     assert api.tokens["token_type"] == "Bearer"
     assert api.tokens["expires_in"] == 28800
@@ -75,6 +76,7 @@ async def test_the_first_administrator_signs_in(api: Api) -> None:
     assert {**one, "request_id": ""} == {**other, "request_id": ""}
 
 
+@pytest.mark.req("API-03")
 async def test_a_hash_of_other_costs_is_made_anew_by_whoever_signs_in(api: Api) -> None:
     user = await add_user(api, "early", "viewer")
     db = await asyncpg.connect(api.services.superuser_url)

@@ -19,6 +19,7 @@ ON = {
 }
 
 
+@pytest.mark.req("API-14")
 async def test_the_flags_are_told_to_who_has_signed_in(api: Api) -> None:
     assert (await api.anonymous.get(FLAGS)).status_code == 401
     answer = await api.client.get(FLAGS)

@@ -94,6 +94,7 @@ FREE_TEXT: list[tuple[str, list[str]]] = [
 ]
 
 
+@pytest.mark.req("API-19")
 async def test_free_text(clinic: Api) -> None:
     for q, exams in FREE_TEXT:
         assert await found(clinic, q=q) == exams, q
@@ -150,6 +151,7 @@ async def test_what_cannot_be_searched_by(api: Api) -> None:
         assert answer.json()["code"] == 4001
 
 
+@pytest.mark.req("API-19")
 async def test_detail_by_either_name(clinic: Api) -> None:
     """`sent_to` and `printed_on` stand in the tests of those who send and print."""
     one: httpx.Response = await clinic.client.get("/api/v1/studies/A1")

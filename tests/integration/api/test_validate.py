@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import httpx
 import pydicom
+import pytest
 
 from tests.integration.api.conftest import Api
 from tests.support.builders import CT, a_data_set
@@ -63,6 +64,7 @@ def bomb() -> bytes:
     return head + meta + packed + packer.flush()
 
 
+@pytest.mark.req("API-23")
 async def test_an_object_in_each_way(api: Api) -> None:
     valid = await api.client.post(PATH, content=SAMPLE, headers=DICOM)
     assert valid.status_code == 200, valid.text

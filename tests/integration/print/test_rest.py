@@ -113,6 +113,7 @@ async def _technician(api: Api) -> httpx.AsyncClient:
 
 
 @pytest.mark.req("PRN-06", "PRN-02")
+@pytest.mark.req("API-15")
 async def test_a_technician_prints_a_series_and_sees_what_was_printed(
     ward: Ward, tmp_path: Path
 ) -> None:

@@ -59,6 +59,7 @@ async def both(services: Services) -> AsyncIterator[Both]:
 
 
 @pytest.mark.req("TRX-01")
+@pytest.mark.req("API-15")
 async def test_a_destination_is_added_tested_used_changed_and_removed(both: Both) -> None:
     call = both.call
     study = await both.desk.study(3)
@@ -160,6 +161,7 @@ async def test_who_may_do_what(both: Both) -> None:
 
 
 @pytest.mark.req("TRX-07")
+@pytest.mark.req("API-15")
 async def test_rules_are_explained_and_then_send(both: Both) -> None:
     call = both.call
     with ScriptedPeer() as ct, ScriptedPeer(Script()) as rest:

@@ -40,6 +40,7 @@ def test_what_may_be(password: str) -> None:
         ("", "at least 8"),
     ],
 )
+@pytest.mark.req("API-03")
 def test_what_may_not_be(password: str, lacks: str) -> None:
     faults = faults_of(password, "radia", "")
     assert any(lacks in fault for fault in faults), faults

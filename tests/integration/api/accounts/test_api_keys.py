@@ -52,6 +52,7 @@ async def test_a_key_does_what_it_is_made_for_and_its_owner_may_do_now(api: Api)
     assert await status_of(api, key) == 401  # keys end for good
 
 
+@pytest.mark.req("API-20")
 async def test_nobody_puts_more_into_a_key_than_they_have(api: Api) -> None:
     viewer = await a_person(api, "viewer", "viewer")
     for permissions in (["users:read"], ["*"], ["studies:*"], ["studies:read", "audit:read"]):
@@ -76,6 +77,7 @@ async def test_nobody_puts_more_into_a_key_than_they_have(api: Api) -> None:
     assert (await viewer.ask("POST", "/api-keys", json=without)).status_code == 422
 
 
+@pytest.mark.req("API-20")
 async def test_a_key_is_rotated_with_an_overlap(api: Api) -> None:
     viewer = await a_person(api, "viewer", "viewer")
     first = await a_key(viewer, "studies:read")
@@ -110,6 +112,7 @@ async def test_a_key_is_ended_by_its_owner_alone(api: Api) -> None:
     assert (await viewer.ask("DELETE", path)).status_code == 404
 
 
+@pytest.mark.req("API-20")
 async def test_a_key_is_over_when_it_says_so_and_is_kept_as_a_digest(api: Api) -> None:
     viewer = await a_person(api, "viewer", "viewer")
     made = await a_key(viewer, "studies:read")

@@ -97,6 +97,7 @@ async def test_every_route_for_everybody(api: Api) -> None:
     assert questions > len(ACCESS) * (len(ROLES) + 4)
 
 
+@pytest.mark.req("API-02")
 def test_each_permission_opens_a_route() -> None:
     """A permission that opens nothing would be one that somebody grants in vain."""
     opened = {access for access in ACCESS.values() if isinstance(access, Permission)}

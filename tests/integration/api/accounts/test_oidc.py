@@ -94,6 +94,7 @@ async def elsewhere(services: Services) -> AsyncIterator[Elsewhere]:
         await process.wait()
 
 
+@pytest.mark.req("API-03")
 async def test_somebody_signs_in_and_has_the_roles_of_their_groups(elsewhere: Elsewhere) -> None:
     await add_role(elsewhere.api, "clerk", "studies:read")
     page = await elsewhere.browser.get(await elsewhere.go(next="/worklist?page=2&sort=a"))

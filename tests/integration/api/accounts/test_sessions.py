@@ -178,6 +178,19 @@ async def test_whoever_holds_a_token_does_not_guess_the_password(api: Api) -> No
     assert (await api.sign_in("radia", PASSWORD)).status_code == 200  # signing in is not locked
 
 
+@pytest.mark.req("API-01")
+async def test_a_refresh_token_is_good_for_seven_days(api: Api) -> None:
+    person = await a_person(api, "radia", "viewer")
+    earlier = "UPDATE api.refresh_token SET expires_at = expires_at - interval"
+    again = {"refresh_token": person.tokens["refresh_token"]}
+    await execute(api, f"{earlier} '6 days 23 hours'")
+    answer = await api.anonymous.post("/api/v1/auth/refresh", json=again)
+    assert answer.status_code == 200
+    await execute(api, f"{earlier} '7 days'")
+    again = {"refresh_token": answer.json()["refresh_token"]}
+    assert (await api.anonymous.post("/api/v1/auth/refresh", json=again)).status_code == 401
+
+
 async def test_no_session_goes_on_for_ever(api: Api) -> None:
     person = await a_person(api, "radia", "viewer")
     again = {"refresh_token": person.tokens["refresh_token"]}

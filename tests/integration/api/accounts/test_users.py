@@ -158,6 +158,7 @@ async def test_a_key_grants_no_more_than_it_may_do(api: Api) -> None:
     assert made.status_code == 201
 
 
+@pytest.mark.req("API-06")
 async def test_built_in_roles_stay_and_roles_in_use_too(api: Api) -> None:
     for role in ROLES:
         for method, body in (("PATCH", {"description": "x"}), ("DELETE", None)):

@@ -46,6 +46,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("sql", REFUSED)
+@pytest.mark.req("API-05")
 async def test_the_services_role_cannot(sql: str, database: Database, audit: AuditLog) -> None:
     async with database.transaction() as db:
         await audit.add(db, [Entry(Action.AUTH_LOGIN, username="anna")])

@@ -42,6 +42,7 @@ def objects(number: int) -> list[tuple[str, bytes]]:
     return [(str(one.SOPInstanceUID), encode(one)) for one in (a_data_set() for _ in range(number))]
 
 
+@pytest.mark.req("API-05")
 async def test_each_association_has_a_row(services: Services) -> None:
     names = ("metadata", "ingest", "api")
     await prepare_database(services.superuser_url, "transmit", "print", *names)

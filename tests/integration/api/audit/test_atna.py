@@ -68,6 +68,7 @@ async def write(desk: "Desk", *entries: Entry) -> None:
     await desk.chain.join()
 
 
+@pytest.mark.req("API-05")
 async def test_every_action_is_a_message_of_the_standards_form(
     desk: "Desk", authority: Authority
 ) -> None:

@@ -55,6 +55,7 @@ async def names(desk: "Desk") -> list[str]:
     return [row["username"] or row["action"] for row in rows]
 
 
+@pytest.mark.req("API-05")
 async def test_what_is_due_goes_and_the_rest_is_still_verified(
     written: "Desk", superuser: "Superuser"
 ) -> None:

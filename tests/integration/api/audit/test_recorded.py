@@ -37,6 +37,7 @@ async def rows(api: "Api", action: str) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.req("API-05")
 async def test_dicomweb_and_studies(api: "Api") -> None:
     url = "/dicom-web/studies?PatientName=MEYER*&limit=5"
     assert (await api.client.get(url)).status_code == 200

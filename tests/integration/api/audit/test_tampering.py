@@ -37,6 +37,7 @@ COLUMNS = {
 
 
 @pytest.mark.parametrize("column", COLUMNS)
+@pytest.mark.req("API-05")
 async def test_a_changed_row_is_named(column: str, written: "Desk", superuser: "Superuser") -> None:
     await superuser.execute(
         f"UPDATE api.audit_log SET {column} = {COLUMNS[column]} WHERE username = 'user-13'"
@@ -48,6 +49,7 @@ async def test_a_changed_row_is_named(column: str, written: "Desk", superuser: "
 @pytest.mark.parametrize(
     ("name", "link"), [("user-00", 1), ("user-15", 8), ("user-28", 15), ("user-29", 15)]
 )
+@pytest.mark.req("API-05")
 async def test_a_removed_row_is_named(
     name: str, link: int, written: "Desk", superuser: "Superuser"
 ) -> None:
@@ -91,6 +93,7 @@ COPY = (
 )
 
 
+@pytest.mark.req("API-05")
 async def test_an_inserted_row_is_named(written: "Desk", superuser: "Superuser") -> None:
     await superuser.execute(COPY)
     assert await written.found() == [("inserted", "forged", None)]
