@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from darkroom_common.index.fields import Field, Kept, Level
+from darkroom_common.index.matching.columns import ALIAS, plain_array, plain_column
 from darkroom_common.index.matching.patterns import (
     certain_prefixes,
     is_narrow,
@@ -20,7 +21,6 @@ from darkroom_common.index.matching.values import (
     AllOf,
     Empty,
     Fuzzy,
-    Match,
     Number,
     OneOf,
     Range,
@@ -30,7 +30,6 @@ from darkroom_common.index.pages import COUNT_CAP, Form, Statement
 from darkroom_common.index.query import FREE_TEXT, Condition, Query
 from darkroom_common.postgres.phi import PREFIX_LIMIT, BlindIndex, PhiKeys
 
-_ALIAS: Final = {Level.PATIENT: "s", Level.STUDY: "s", Level.SERIES: "e", Level.INSTANCE: "i"}
 # Dates whose time sits in the column beside them: two ranges are one range of moments.
 _MOMENTS: Final = {
     "StudyDate": "StudyTime",
@@ -135,7 +134,7 @@ class Builder:
         query = self.query
         found = ["true"]
         for condition in self._dated():
-            text = _plain(statement, condition)
+            text = plain_column(statement, condition)
             found.append(text.replace("s.study_date", self._form.newest[0]))
         if query.by_listing:
             for one in query.listed:
@@ -152,7 +151,7 @@ class Builder:
         if query.sources and query.level is not Level.PATIENT:
             found.append(_sent(statement, of, query.sources))
         found += [
-            _plain_array(statement, f"{of}.modalities", one.match)
+            plain_array(statement, f"{of}.modalities", one.match)
             for one in query.conditions
             if one.field.keyword == "ModalitiesInStudy"
         ]
@@ -194,7 +193,7 @@ class Builder:
             if condition.field.kept is Kept.SEARCHABLE:
                 self._encrypted(statement, condition, plain, checked)
             else:
-                plain.append(_plain(statement, condition))
+                plain.append(plain_column(statement, condition))
         for place, word in enumerate(sorted(query.words, key=len, reverse=True)):
             asks = place < _ASKED_WORDS or len(word) >= _ASKED_LETTERS
             self._free(statement, word, plain, checked, asks=asks)
@@ -248,8 +247,8 @@ class Builder:
                 continue
             conditions.remove(date)
             conditions.remove(time)
-            day = f"{_ALIAS[date.field.level]}.{date.field.column}"
-            hour = f"{_ALIAS[time.field.level]}.{time.field.column}"
+            day = f"{ALIAS[date.field.level]}.{date.field.column}"
+            hour = f"{ALIAS[time.field.level]}.{time.field.column}"
             bounds = ((days.low, hours.low, ">=", "00:00"), (days.high, hours.high, "<=", "24:00"))
             for at_day, at_hour, sign, open_hour in bounds:
                 if at_day is None:
@@ -373,49 +372,4 @@ def _sent(statement: Statement, of: str, sources: Sequence[str]) -> str:
 
 
 def _alias(of: Field) -> str:
-    return "t" if of.tagged else _ALIAS[of.level]
-
-
-def _plain(statement: Statement, condition: Condition) -> str:  # noqa: PLR0911 - one per kind
-    """Return the condition on a plain column."""
-    of: Field = condition.field
-    column = f"{_ALIAS[of.level]}.{of.column}"
-    if of.kept is Kept.COMPUTED:
-        return _plain_array(statement, column, condition.match)
-    match condition.match:
-        case Empty():
-            return f"{column} IS NULL"
-        case OneOf((only,)):
-            return f"{column} = {statement.bind(only, 'text')}"
-        case OneOf(values):
-            return f"{column} = ANY({statement.bind(list(values), 'text[]')})"
-        case Number(value):
-            return f"{column} = {statement.bind(value, 'bigint')}"
-        case Wildcard(pattern):
-            return f"{column} LIKE {statement.bind(like_pattern(pattern), 'text')}"
-        case Range(low, high):
-            kind = "time" if of.vr == "TM" else "date"
-            if low == high:
-                return f"{column} = {statement.bind(low, kind)}"
-            return " AND ".join(
-                f"{column} {sign} {statement.bind(bound, kind)}"
-                for sign, bound in ((">=", low), ("<=", high))
-                if bound is not None
-            )
-        case Fuzzy() | AllOf():
-            raise TypeError("a column has one value, and no name")
-
-
-def _plain_array(statement: Statement, column: str, match: Match) -> str:
-    match match:
-        case OneOf(values):
-            return f"{column} && {statement.bind(list(values), 'text[]')}"  # study_search
-        case AllOf(values):
-            return f"{column} @> {statement.bind(list(values), 'text[]')}"
-        case Empty():
-            return f"{column} = '{{}}'"
-        case Wildcard(pattern):
-            bound = statement.bind(like_pattern(pattern), "text")
-            return f"EXISTS (SELECT FROM unnest({column}) AS one WHERE one LIKE {bound})"
-        case _:
-            raise TypeError("an array column takes values and wildcards")
+    return "t" if of.tagged else ALIAS[of.level]
