@@ -36,7 +36,10 @@ ARG NPM_CONFIG_REGISTRY=https://registry.npmjs.org/
 RUN if [ -f "services/${SERVICE}/vendor/fetch.py" ]; then \
         python3 "services/${SERVICE}/vendor/fetch.py"; fi
 RUN --mount=type=cache,target=/root/.cache/uv \
-    /opt/uv/bin/uv sync --locked --no-dev --no-editable --package "darkroom-${SERVICE}"
+    /opt/uv/bin/uv sync --locked --no-dev --no-editable --package "darkroom-${SERVICE}" \
+    # when it was built, which nothing reads and no two builds have alike
+    && find /opt/darkroom -path '*/darkroom_*.dist-info/RECORD' -exec sed -i '/uv_cache\.json/d' {} + \
+    && find /opt/darkroom -name uv_cache.json -delete
 
 # Films and images are written on in any script: the fonts, and what lays out those that run to the left.
 FROM ${BASE} AS fonts

@@ -1,7 +1,7 @@
 # `make help` lists the targets. CI runs the same ones by .ci/run.
 .DEFAULT_GOAL := help
 .PHONY: help setup run status doctor demo test unit fmt lint type imports check bench bench-api bench-quick fuzz \
-	mutants mutants-quick chaos chart chart-lint policies images messages metrics dashboards log-events \
+	mutants mutants-quick chaos chart chart-lint policies images images-twice messages metrics dashboards log-events \
 	traceability values iods licences sbom security clean distclean
 
 BIN := .venv/bin
@@ -146,6 +146,13 @@ images: ## build the six images and check them (DOCKER=podman, ARGS="--build-arg
 		--build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) \
 		--tag darkroom/$$service:$(VERSION) $(ARGS) .; done
 	DARKROOM_IMAGES=1 $(BIN)/pytest tests/contract/test_images.py
+
+images-twice: ## build each image twice from nothing with podman, and see that both have the same digest
+	set -e; for service in $(SERVICES); do for turn in 1 2; do podman build --quiet --format docker --timestamp 0 --no-cache \
+		--build-arg SERVICE=$$service --tag darkroom/$$service:twice-$$turn $(ARGS) . >/dev/null; done; \
+		first=$$(podman image inspect --format '{{.Digest}}' darkroom/$$service:twice-1); \
+		second=$$(podman image inspect --format '{{.Digest}}' darkroom/$$service:twice-2); \
+		echo "$$service $$first $$second"; test "$$first" = "$$second"; done
 
 clean: ## remove caches and build results
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
