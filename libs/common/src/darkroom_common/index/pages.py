@@ -31,7 +31,7 @@ _ORDER: Final = {  # study_date
         "s.study_date DESC NULLS LAST, s.id DESC, e.series_number, e.id, i.instance_number, i.id"
     ),
 }
-# listing_date, listing_status, listing_exam_status, listing_of_physician
+# listing_date, listing_of_status, listing_of_exam_status, listing_of_physician
 _LISTED_ORDER: Final = "x.study_date DESC NULLS LAST, x.study_id DESC"
 _KEPT: Final = {
     Level.SERIES: "s.study_date, s.id, e.series_number",

@@ -41,7 +41,7 @@ from darkroom_common.index.studies import values_occurring
 from darkroom_common.index.tags.indexed import read_tags
 from darkroom_common.postgres.pool import Database
 
-_STATED: Final = "x.exam_status = {}"  # listing_exam_status
+_STATED: Final = "x.exam_status = {}"  # listing_of_exam_status
 _ASSIGNED: Final = "x.physician_key = ANY({})"  # listing_of_physician
 Text = Annotated[str | None, Field(max_length=256)]
 
