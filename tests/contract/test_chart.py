@@ -87,6 +87,20 @@ def test_every_container_is_locked_down(manifests: list[Manifest]) -> None:
             assert {"name": "tmp", "mountPath": "/tmp"} in container["volumeMounts"]
 
 
+def test_receiving_goes_before_every_other_service(manifests: list[Manifest]) -> None:
+    wanted = {
+        container["name"]: container["resources"]["requests"]["cpu"]
+        for _, pod in pods(manifests)
+        for container in pod["spec"]["containers"]
+        if container["name"] in SERVICES
+    }
+    shares = {
+        name: int(cpu[:-1]) if cpu.endswith("m") else 1000 * int(cpu)
+        for name, cpu in wanted.items()
+    }
+    assert shares.pop("ingest") > max(shares.values())
+
+
 def test_a_cluster_may_say_as_whom_pods_run(helm: str) -> None:
     for name, pod in pods(render(helm, "--set=arbitraryUser=true", EVERYTHING)):
         assert pod["spec"]["securityContext"] == {

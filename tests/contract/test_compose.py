@@ -73,6 +73,11 @@ def test_there_is_a_container_for_each_service_engine_and_preparation() -> None:
     assert set(CONTAINERS) == wanted | {f"migrate-{name}" for name in WITH_SCHEMA}
 
 
+def test_receiving_goes_before_every_other_service() -> None:
+    shares = {name: CONTAINERS[name]["cpu_shares"] for name in SERVICES}
+    assert shares.pop("ingest") > max(shares.values())
+
+
 @pytest.mark.parametrize("name", CONTAINERS)
 def test_every_container_is_hardened(name: str) -> None:
     container = CONTAINERS[name]

@@ -177,3 +177,9 @@ def test_one_machine_keeps_to_itself_unless_it_is_told_otherwise(
 )
 def test_the_api_is_reached_where_it_listens(host: str, url: str) -> None:
     assert base_url(host, 8080) == url
+
+
+def test_receiving_goes_before_every_other_service(plan: Plan) -> None:
+    nice = {name: plan.service(name).nice for name in SERVICES}
+    assert nice.pop("ingest") == 0
+    assert min(nice.values()) > 0

@@ -67,7 +67,7 @@ class Command:
     """What to run, and how.
 
     `death_signal` is what the child gets from the kernel when we die, `directory` what it works
-    for: the mark by which leftovers are found.
+    for: the mark by which leftovers are found. `nice` is how far it stands back behind others.
     """
 
     name: str
@@ -77,6 +77,7 @@ class Command:
     environment: Mapping[str, str] = field(default_factory=dict)
     account: Account | None = None
     death_signal: signal.Signals = signal.SIGKILL
+    nice: int = 0
 
 
 class Child:
@@ -113,9 +114,9 @@ class Child:
                     user=account.uid if account else None,
                     group=account.gid if account else None,
                     extra_groups=[] if account else None,
-                    # After the change of user, which resets it. Async-signal-safe enough: two
+                    # After the change of user, which resets it. Async-signal-safe enough: three
                     # system calls and no allocation by the C library.
-                    preexec_fn=_die_with(os.getpid(), command.death_signal),
+                    preexec_fn=_prepare(os.getpid(), command),
                 )
             except OSError as error:
                 raise StartError(
@@ -255,9 +256,12 @@ async def reclaim(directory: Path, *, gently: signal.Signals, seconds: float = 1
     raise StartError(f"processes {remaining} of an earlier run in {directory} do not end")
 
 
-def _die_with(parent: int, number: signal.Signals) -> Callable[[], None]:
+def _prepare(parent: int, command: Command) -> Callable[[], None]:
+    number, nice = int(command.death_signal), command.nice
+
     def prepare() -> None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
+        _LIBC.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
+        os.nice(nice)
         if os.getppid() != parent:  # it died before the request was made
             os._exit(1)
 

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote, urlsplit
@@ -29,6 +29,9 @@ _SECRETS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 _API_PROCESSES: Final = 4
 """Of the api at most; there is one for each core."""
+_NICE: Final = {"ingest": 0, "api": 2}
+"""How far services stand back: a scanner never waits, and a reader before what nobody waits for."""
+_NICE_OTHERS: Final = 5
 _WITH_SCRATCH: Final = ("transmit", "print")
 
 
@@ -109,7 +112,8 @@ class Plan:
                 values["HTTP_PROCESSES"] = str(min(_API_PROCESSES, os.cpu_count() or 1))
             if self.layout.admin_password.exists():  # whoever has read it may remove it
                 files["ADMIN_PASSWORD"] = str(self.layout.admin_password)
-        return self._command(name, ["-m", f"darkroom_{name}"], values, files)
+        command = self._command(name, ["-m", f"darkroom_{name}"], values, files)
+        return replace(command, nice=_NICE.get(name, _NICE_OTHERS))
 
     def _pair(self) -> TlsPair:
         return Authority(self.layout, ()).pair(NODE)

@@ -24,6 +24,8 @@ from darkroom_ingest.settings import IngestSettings
 RECEIVING: Final = "ingest-receive"
 """What the kernel calls a receiving process, as `ps -o comm` shows it."""
 _NURSERY: Final = "ingest-forks"
+_BEHIND: Final = 5
+"""How far the relay stands back behind receiving."""
 
 
 class Nursery:
@@ -33,7 +35,7 @@ class Nursery:
     _pid: int
 
     def open(self, settings: IngestSettings) -> None:
-        """Fork the process that forks."""
+        """Fork the process that forks; what this one does itself, such as relaying, stands back."""
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         gc.collect()
         gc.freeze()  # what was imported stays shared
@@ -54,6 +56,7 @@ class Nursery:
                 sys.stdout.flush()
                 os._exit(code)
         theirs.close()
+        os.nice(_BEHIND)
 
     async def fork(self, inherited: Inherited) -> Child:
         """Return a new receiving process.
