@@ -1,6 +1,6 @@
 # `make help` lists the targets. CI runs the same ones by .ci/run.
 .DEFAULT_GOAL := help
-.PHONY: help setup run status doctor demo test unit fmt lint type imports check bench bench-api bench-quick fuzz \
+.PHONY: help setup run status doctor demo test unit fmt lint type imports check bench bench-api bench-cost bench-quick fuzz \
 	mutants mutants-quick chaos chart chart-lint policies images images-twice messages metrics dashboards log-events \
 	traceability values iods licences sbom security clean distclean
 
@@ -105,6 +105,11 @@ bench-quick: setup ## what an object costs, against what was landed (LANDED=1 wr
 
 bench: setup ## measurements
 	$(BIN)/pytest tests/bench -p no:xdist --timeout 3600 -s $(ARGS)
+
+bench-cost: setup ## what an object costs beside Orthanc: P1, P3 to P6, P8, P10, P13, P16 in one run, a quarter of an hour
+	BENCH_P8=$(or $(P8),10000,100000) $(BIN)/pytest tests/bench/test_receive.py tests/bench/test_send.py \
+		tests/bench/test_idle.py tests/bench/test_index.py -p no:xdist --timeout 3600 -s \
+		-k "not p2 and not False" $(ARGS)
 
 fuzz: setup ## 12,000 bodies of STOW, 10,000 by HTTP; schemathesis over the OpenAPI, 10 minutes (SECONDS=600, ARGS="--seed 7")
 	DARKROOM_STOW_MUTANTS=4000 DARKROOM_HTTP_MUTANTS=10000 $(BIN)/pytest tests/unit/ingest/stow/test_mutants.py \

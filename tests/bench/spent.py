@@ -1,8 +1,9 @@
-"""The processor time that processes have spent, by what they are."""
+"""The processor time that processes have spent, by what they are, and the memory that they have."""
 
 import os
 import resource
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.support.services import is_receiving
@@ -77,3 +78,19 @@ def since(before: Counter[tuple[int, str]]) -> dict[str, float]:
     for (pid, kind), seconds in spent().items():
         total[kind] = total.get(kind, 0.0) + seconds - before[pid, kind]
     return total
+
+
+def memory(pids: Sequence[int]) -> float:
+    """Return the MB of some processes; of what several share each has its part (PSS)."""
+    total = 0
+    for pid in pids:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                total += int(line.split()[1])
+    return total / 1024
+
+
+def family(pid: int) -> list[int]:
+    """Return a process and all that are below it."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(one for child in children for one in family(int(child)))]

@@ -1,4 +1,4 @@
-"""P16 of the targets: what the whole stack costs while nothing is to do, beside Orthanc."""
+"""P16 and P10 of the targets: what the whole stack costs while nothing is to do, beside Orthanc."""
 
 import asyncio
 import os
@@ -15,11 +15,11 @@ from darkroom_local.engines.ports import free_port
 from tests.bench import report
 from tests.bench.receivers import orthanc
 from tests.bench.report import QUICK, Table
-from tests.bench.spent import of_tree
+from tests.bench.spent import family, memory, of_tree
 from tests.support.waiting import lasting
 
-SETTLE_SECONDS = 5 if QUICK else 60
-IDLE_SECONDS = 5 if QUICK else 120
+SETTLE_SECONDS = 5 if QUICK else 45
+IDLE_SECONDS = 5 if QUICK else 75
 TABLES: list[Table] = []
 NOTE = (
     f"All processes of `darkroom up`, with RabbitMQ and PostgreSQL, from {SETTLE_SECONDS} s after "
@@ -44,6 +44,26 @@ async def share(pid: int) -> float:
     return 100 * (after - before) / (ended - began)
 
 
+def of_service(pid: int) -> str:
+    """Return the service that a process is of, or runs beside; empty for the engines."""
+    words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+    named = [word.partition(".")[0] for word in words if word.startswith("darkroom_")]
+    return named[0].removeprefix("darkroom_") if named else ""
+
+
+def weigh(stack: int) -> None:
+    """Note the memory of each service below the stack's process."""
+    found = Table("P10: memory with nothing to do, shared pages counted once", "MB")
+    TABLES.append(found)
+    services: dict[str, list[int]] = {}
+    for pid in family(stack)[1:]:
+        if name := of_service(pid):
+            services.setdefault(name, []).append(pid)
+    for name, pids in services.items():
+        found.add(name, "idle", memory(pids))
+    found.add("all services", "idle", memory([one for pids in services.values() for one in pids]))
+
+
 async def test_p16_idle(engine_directory: Path) -> None:
     found = Table("P16: processor time with nothing to do", "% of a core")
     TABLES.append(found)
@@ -62,6 +82,7 @@ async def test_p16_idle(engine_directory: Path) -> None:
             while b"Darkroom is ready" not in (line := await stack.stdout.readline()):
                 assert line, "it ended before it was ready"
         found.add("Darkroom", "whole stack", await share(stack.pid))
+        weigh(stack.pid)
     finally:
         stack.send_signal(signal.SIGINT)
         await stack.communicate()
