@@ -168,7 +168,7 @@ CORE.update(
         f"{_PRINT}/printing/lane.py": _of("print", "press", "print_runs"),
         f"{_PRINT}/printing/print_status.py": _of("print", "press"),
         f"{_PRINT}/planning/plan.py": _of("print", "fitting", "press"),
-        f"{_PRINT}/composing/bitmap.py": _of("print", "print_runs"),
+        f"{_PRINT}/composing/bitmap.py": _of("print", "press", "print_runs"),
         f"{_PRINT}/composing/scaling.py": _of("print", "compose"),
         f"{_COMMON}/objects/quarantine.py": (
             *_of("common", "durable"),

@@ -68,3 +68,23 @@ def test_who_comes_again_when_told_is_let_through(
 def test_an_untouched_count_is_whole() -> None:
     window = Window(10, 60, 0, 0, 0.5)
     assert (window.used, window.left, window.ends_in) == (0, 10, 30)
+
+
+@pytest.mark.parametrize(
+    ("previous", "current", "elapsed", "used", "left", "ends_in", "free_in"),
+    [
+        (10, 0, 0.0, 10, 0, 60, 1),
+        (10, 0, 0.5, 5, 5, 30, 1),
+        (10, 4, 0.5, 9, 1, 30, 1),
+        (10, 4, 0.25, 11, 0, 45, 10),
+        (0, 10, 0.5, 10, 0, 30, 31),
+        (0, 20, 0.5, 20, 0, 30, 61),
+        (10, 12, 0.999, 12, 0, 1, 11),
+    ],
+)
+def test_what_slides(
+    previous: int, current: int, elapsed: float, used: int, left: int, ends_in: int, free_in: int
+) -> None:
+    window = Window(10, 60, previous, current, elapsed)
+    assert (window.used, window.left, window.ends_in) == (used, left, ends_in)
+    assert window.free_in == free_in

@@ -3,16 +3,19 @@
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from darkroom_common.dimse.requestor import PeerFault
 from darkroom_common.errors import PermanentError
+from darkroom_common.films.image_box import ImageBox
 from darkroom_common.films.profiles import capabilities
 from darkroom_common.jobs.attempt import Ending
 from darkroom_common.jobs.kind import JobKind
 from darkroom_common.specs.destinations import Backoff
 from darkroom_common.specs.films import FilmAnnotation, FilmImage, FilmLut, FilmOrder
 from darkroom_common.specs.printers import PrinterSpec
+from darkroom_print.composing.bitmap import Bitmap, Film
 from darkroom_print.composing.composer import ComposingFailed
 from darkroom_print.planning.plan import of_film, plan
 from darkroom_print.printing import lane as module
@@ -168,3 +171,12 @@ def test_the_polarity_is_left_out_for_whom_it_is_too_much() -> None:
     assert "Polarity" not in planned("no-polarity").image_box
     assert FilmLut().shape == "IDENTITY"
     assert FilmAnnotation(position=1, text="x").position == 1
+
+
+def test_a_box_is_cut_from_the_sheet_where_it_is() -> None:
+    sheet = Bitmap(1, np.arange(64, dtype=np.uint8).reshape(8, 8), 8)
+    places = tuple(ImageBox(n, 2 * n, n, 3, 2, 0.0, 0.0, 1.0, 1.0) for n in (1, 2))
+    film: Any = SimpleNamespace(mode=None)
+    (second,) = Film(film, sheet, places, (2,)).boxes
+    assert (second.position, second.bits) == (2, 8)
+    assert second.pixels.tolist() == [[20, 21, 22], [28, 29, 30]]
