@@ -7,6 +7,7 @@
 BIN := .venv/bin
 WORKERS ?= auto
 STUDIES ?= 100000
+P8 ?= 10000,100000
 CODE := libs services infra tests
 
 help: ## list the targets
@@ -107,7 +108,7 @@ bench: setup ## measurements
 	$(BIN)/pytest tests/bench -p no:xdist --timeout 3600 -s $(ARGS)
 
 bench-cost: setup ## what an object costs beside Orthanc: P1, P3 to P6, P8, P10, P13, P16 in one run, a quarter of an hour
-	BENCH_P8=$(or $(P8),10000,100000) $(BIN)/pytest tests/bench/test_receive.py tests/bench/test_send.py \
+	BENCH_P8=$(P8) $(BIN)/pytest tests/bench/test_receive.py tests/bench/test_send.py \
 		tests/bench/test_idle.py tests/bench/test_index.py -p no:xdist --timeout 3600 -s \
 		-k "not p2 and not False" $(ARGS)
 
