@@ -9,13 +9,19 @@ from pathlib import Path
 
 import httpx
 import pytest
+from pydicom.dataset import Dataset
 
 from darkroom_local.engines.ports import LOOPBACK
+from tests.integration.api.conftest import running_api
+from tests.support.builders import a_data_set, new_uid
 from tests.support.services import ServiceProcess, Services, prepare_database
+from tests.support.shelf import url_of
 from tests.support.waiting import until
 
 PROCESSES = 2
 CONNECTIONS = 24
+_DELETE = "UPDATE index.study SET status = 'deleted' WHERE study_instance_uid = $1"
+_MOVE = "UPDATE index.study SET study_instance_uid = $2 WHERE study_instance_uid = $1"
 
 
 @pytest.fixture
@@ -91,3 +97,29 @@ def _runs(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+
+
+async def test_what_one_process_knows_is_not_shown_when_it_is_deleted_or_of_another_study(
+    services: Services,
+) -> None:
+    """What all processes have looked up before is asked for again (ADR 22)."""
+    services.extra["HTTP_PROCESSES"] = str(PROCESSES)
+    async with running_api(services) as house:
+        moved, deleted = a_data_set(), a_data_set()
+        await house.seed.add(moved, deleted)
+        headers = {**house.client.headers, "accept": "application/dicom"}
+        async with client(services) as asking:
+
+            async def seen(one: Dataset) -> set[int]:
+                asked = (asking.get(url_of(one), headers=headers) for _ in range(CONNECTIONS))
+                return {answer.status_code for answer in await asyncio.gather(*asked)}
+
+            for one in (moved, deleted):
+                assert await seen(one) == {200}
+            async with house.seed.database.acquire() as db:
+                await db.execute(_DELETE, deleted.StudyInstanceUID)
+                await db.execute(_MOVE, moved.StudyInstanceUID, there := new_uid())
+            for one in (moved, deleted):
+                assert await seen(one) == {404}
+            moved.StudyInstanceUID = there
+            assert await seen(moved) == {200}
