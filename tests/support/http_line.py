@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from darkroom_common.clock import monotonic
-from darkroom_common.http.exchange import Receive, Scope, Send
+from darkroom_common.http.exchange import App, Receive, Scope, Send
 from darkroom_common.http.limits import Limits
 from darkroom_common.http.server import HttpServer, listen
 
@@ -64,7 +64,7 @@ class Echo:
 
 @asynccontextmanager
 async def serving(
-    limits: Limits, unlimited: tuple[Any, ...] = (), app: Echo | None = None
+    limits: Limits, unlimited: tuple[Any, ...] = (), app: App | None = None
 ) -> AsyncIterator[int]:
     """Serve for the length of a block, and return the port."""
     stop = asyncio.Event()

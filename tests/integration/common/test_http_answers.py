@@ -1,10 +1,14 @@
 """What the HTTP server answers, over real sockets: refusals, ends, old and odd clients."""
 
+import asyncio
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from darkroom_common.http.exchange import ZEROCOPY, Receive, Scope, Send
 from darkroom_common.telemetry.metrics import common as metrics
 from tests.support.http_line import GET, SLOW, serving
 
@@ -85,3 +89,31 @@ async def test_who_floods_us_does_not_flood_the_log(
             await client.rest()
     assert metrics.HTTP_CLOSED.labels("test", "host")._value.get() == before + 50
     assert 1 <= capsys.readouterr().out.count("http.refused") < 10
+
+
+async def test_parts_of_a_file_are_sent_whole_to_a_client_that_takes_its_time(
+    connect: Callable[..., Any], tmp_path: Path
+) -> None:
+    whole = os.urandom(1 << 20) * 16  # more than any socket has room for
+    path = tmp_path / "whole"
+    path.write_bytes(whole)
+    given = asyncio.Event()
+
+    async def app(scope: Scope, _receive: Receive, send: Send) -> None:
+        assert ZEROCOPY in scope["extensions"]
+        headers = [(b"content-length", str(len(whole) + 10).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        with path.open("rb") as file:
+            part = {"type": ZEROCOPY, "file": file.fileno(), "more_body": True}
+            half = len(whole) // 2
+            await send({**part, "body": b"begin", "offset": 0, "count": half})
+            given.set()
+            await send({**part, "offset": half, "count": len(whole) - half})
+        await send({"type": "http.response.body", "body": b"ended"})
+
+    async with serving(SLOW, app=app) as port:
+        client = await connect(port)
+        for _ in range(2):  # the connection is kept
+            await client.send(GET)
+            await given.wait()
+            assert await client.answer() == (200, b"begin" + whole + b"ended")
