@@ -59,7 +59,7 @@ async def _keys(admin: Desk) -> None:
     assert "shown this once" in said
     page = await admin.page(f"{_BASE}/keys")
     assert "&lt;u&gt;robot" in page
-    (key,) = re.findall(r"/people/keys/([^/]+)/remove", page)
+    (key,) = re.findall(r"/account/keys/([^/]+)/remove", page)
     await admin.press(f"{_BASE}/keys/{key}/remove")
     assert "You have no API key" in await admin.words(f"{_BASE}/keys")
 

@@ -24,7 +24,8 @@ DESK = (
     *("/transmission", "/transmission/destinations", "/transmission/rules"),
     *("/trouble", "/trouble/quarantine", "/trouble/dead-letters", "/trouble/conflicts"),
     *("/trouble/findings", "/trouble/jobs"),
-    *("/people", "/people/roles", "/people/keys", "/people/audit"),
+    *("/film/printers", "/others", "/others/retrieves", "/others/worklist", "/others/steps"),
+    *("/people", "/people/roles", "/account/keys", "/people/audit"),
     *("/system", "/system/settings"),
 )
 PEOPLE = ("medical_admin", "radiologist", "technician", "viewer")

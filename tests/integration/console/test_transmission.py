@@ -51,6 +51,11 @@ async def _destinations(admin: Desk) -> None:
     changed = {**_PACS, "rate": "2000000", "calling_ae_title": "US"}
     await admin.press(f"{_BASE}/destinations/PACS", {**changed, "version": "1"})
     await admin.press(f"{_BASE}/destinations/PACS", {**changed, "version": "1"}, 412)
+    held = {"version": "2", "enabled": "no"}
+    assert "wait until" in await admin.press(f"{_BASE}/destinations/PACS/switch", held)
+    assert "its jobs wait" in await admin.words(f"{_BASE}/destinations")
+    released = {"version": "3", "enabled": "yes"}
+    assert "jobs go on" in await admin.press(f"{_BASE}/destinations/PACS/switch", released)
     shown = await admin.words(f"{_BASE}/destinations")
     assert "2.0 MB/s" in shown
     assert "127.0.0.1:1" in shown
@@ -61,9 +66,18 @@ async def _rules(admin: Desk, study: str) -> None:
     await admin.press(f"{_BASE}/rules", rule)
     await admin.press(f"{_BASE}/rules", {**rule, "name": "b", "position": "x"}, 422)
     assert "Modalities: CT, MR" in await admin.words(f"{_BASE}/rules")
+    edited = {**rule, "version": "1", "modalities": "CT, MR, DX", "prefetch": "PACS"}
+    assert "is changed" in await admin.press(f"{_BASE}/rules/scans", edited)
+    await admin.press(f"{_BASE}/rules/scans", edited, 412)
+    assert "fetches priors from PACS" in await admin.words(f"{_BASE}/rules")
+    off = {"version": "2", "enabled": "no"}
+    assert "not looked at" in await admin.press(f"{_BASE}/rules/scans/switch", off)
+    assert "Not in force" in await admin.words(f"{_BASE}/rules")
+    on = {"version": "3", "enabled": "yes"}
+    assert "in force" in await admin.press(f"{_BASE}/rules/scans/switch", on)
     said = await admin.press(f"{_BASE}/rules/dry-run", {"study_instance_uid": study}, 200)
     assert "scans fits and sends to PACS" in said
-    assert "wants CT or MR , finds CT" in said
+    assert "wants CT or MR or DX , finds CT" in said
 
 
 async def _jobs(admin: Desk, api: Api, study: str) -> None:

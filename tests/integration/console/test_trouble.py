@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from tests.integration.api.accounts.people import PASSWORD, add_user
 from tests.integration.api.conftest import Api, running_api
 from tests.integration.console.desk import Desk, sitting
 from tests.support.builders import a_data_set, new_uid
@@ -43,6 +44,7 @@ async def test_it_says_what_happened_and_offers_what_one_may_do(services: Servic
         await _sentences(people["medical_admin"])
         await _buttons(people["medical_admin"], api)
         await _less(people)
+        await _one_permission(people["admin"], api)
 
 
 async def _sentences(admin: Desk) -> None:
@@ -81,3 +83,15 @@ async def _less(people: dict[str, Desk]) -> None:
     await technician.page(f"{_BASE}/quarantine", 403)
     await technician.press(f"{_BASE}/dead-letters/1/discard", {"version": "1"}, 403)
     await viewer.page(_BASE, 403)
+
+
+async def _one_permission(admin: Desk, api: Api) -> None:
+    """Who may see one kind of trouble alone has it in the menu, and nothing else of it."""
+    role = {"role_name": "postman", "permission": "dead_letters:read"}
+    await admin.press("/people/roles", role)
+    await add_user(api, "paul", "postman")
+    token = (await api.sign_in("paul", PASSWORD)).json()["access_token"]
+    seen = await Desk(api.anonymous, token).page(f"{_BASE}/dead-letters")
+    assert 'href="/trouble/dead-letters" title="Trouble"' in seen
+    assert 'href="/trouble"' not in seen
+    assert 'href="/people' not in seen

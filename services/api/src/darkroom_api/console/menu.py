@@ -1,35 +1,108 @@
-"""The menu of the console; a line is shown to whoever may open its path."""
+"""The menu of the console and the tabs of its pages; what somebody may not open is not shown."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A line of the menu.
+class Tab:
+    """A page beside others.
 
     Attributes:
         path: that it opens, as `paths.py` has it.
         label: what it says.
+    """
+
+    path: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of the menu; it opens the first of its pages that somebody may open.
+
+    Attributes:
+        path: what the paths of its pages begin with.
+        label: what it says.
         icon: its picture, of `templates/icons.html`.
-        group: under which heading it stands.
+        tabs: its pages, when there are several.
     """
 
     path: str
     label: str
     icon: str
-    group: str = ""
+    tabs: tuple[Tab, ...] = ()
+
+    def open_to(self, may_open: Callable[[str], bool]) -> list[Tab]:
+        """Return its pages that somebody may open."""
+        return [one for one in self.tabs or (Tab(self.path, self.label),) if may_open(one.path)]
+
+    def holds(self, path: str) -> bool:
+        """Tell whether a page is one of it, or of what it leads to."""
+        return path == self.path or path.startswith(f"{self.path}/")
 
 
 MENU: Final = (
     Entry("/worklist", "Worklist", "list"),
     Entry("/where", "Where is my study?", "clock"),
     Entry("/upload", "Upload", "upload"),
-    Entry("/film/queue", "Films", "film"),
-    Entry("/transmission", "Transmission", "send"),
-    Entry("/trouble", "Trouble", "alert"),
+    Entry(
+        "/film", "Films", "film", (Tab("/film/queue", "Films"), Tab("/film/printers", "Printers"))
+    ),
+    Entry(
+        "/transmission",
+        "Transmission",
+        "send",
+        (
+            Tab("/transmission", "Jobs"),
+            Tab("/transmission/destinations", "Destinations"),
+            Tab("/transmission/rules", "Rules"),
+        ),
+    ),
+    Entry(
+        "/others",
+        "Other systems",
+        "globe",
+        (
+            Tab("/others", "Find"),
+            Tab("/others/retrieves", "Fetching"),
+            Tab("/others/worklist", "Scheduled"),
+            Tab("/others/steps", "Procedure steps"),
+        ),
+    ),
+    Entry(
+        "/trouble",
+        "Trouble",
+        "alert",
+        (
+            Tab("/trouble", "All"),
+            Tab("/trouble/quarantine", "Quarantine"),
+            Tab("/trouble/dead-letters", "Dead letters"),
+            Tab("/trouble/conflicts", "Conflicts"),
+            Tab("/trouble/findings", "Findings"),
+            Tab("/trouble/jobs", "Failed jobs"),
+        ),
+    ),
     Entry("/senders", "Senders", "link"),
-    Entry("/people", "People", "users"),
-    Entry("/system", "System", "gear"),
+    Entry(
+        "/people",
+        "People",
+        "users",
+        (Tab("/people", "Users"), Tab("/people/roles", "Roles"), Tab("/people/audit", "Audit")),
+    ),
+    Entry(
+        "/system",
+        "System",
+        "gear",
+        (Tab("/system", "Health and licence"), Tab("/system/settings", "Settings")),
+    ),
 )
 """In the order in which they are shown."""
+OWN: Final = Entry(
+    "/account",
+    "My account",
+    "user",
+    (Tab("/account", "My account"), Tab("/account/keys", "My API keys")),
+)
+"""What everybody has, at the end of the menu."""

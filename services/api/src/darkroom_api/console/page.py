@@ -14,7 +14,7 @@ from darkroom_api.accounts.guard import Principal
 from darkroom_api.accounts.permissions import allows, has
 from darkroom_api.console import words
 from darkroom_api.console.assets import asset
-from darkroom_api.console.menu import MENU
+from darkroom_api.console.menu import MENU, OWN
 from darkroom_api.console.rest import Rest
 from darkroom_api.http.errors import ApiError, invalid
 from darkroom_api.http.parts import parts_of
@@ -137,12 +137,15 @@ class Page:
     def _common(self) -> dict[str, Any]:
         settings = parts_of(self.request.scope).settings
         theme = self.request.cookies.get("darkroom_theme", "")
+        here = self.request.url.path
+        lines = [(one, one.open_to(self.may_open)) for one in (*MENU, OWN)]
         return {
             "page": self,
             "environment": settings.environment,
             "theme": theme if theme in _THEMES else "",
-            "here": self.request.url.path,
-            "menu": [one for one in MENU if self.may_open(one.path)],
+            "here": here,
+            "menu": [(one, pages) for one, pages in lines[:-1] if pages],
+            "beside": next((pages for one, pages in lines if one.holds(here)), []),
             "may": self.may,
             "may_open": self.may_open,
         }

@@ -43,6 +43,12 @@ def day(text: str | None) -> str:
     return said
 
 
+def clock(text: str | None) -> str:
+    """Return a time of DICOM (PS3.5 section 6.2) as hours and minutes."""
+    said = str(text or "")
+    return f"{said[:2]}:{said[2:4]}" if said[:4].isdigit() and len(said) >= len("hhmm") else said
+
+
 def size(count: int | None) -> str:
     """Return a number of bytes in the unit that suits it."""
     left, unit = float(count or 0), _UNITS[0]
@@ -93,14 +99,14 @@ _TONES: Final[Mapping[str, str]] = {
     **dict.fromkeys(
         (
             *("failed", "error", "dead", "damaged", "refused", "down", "unknown", "expired"),
-            *("failure", "away", "held", "open"),
+            *("failure", "away", "held", "open", "discontinued"),
         ),
         "bad",
     ),
     **dict.fromkeys(
         (
             *("receiving", "running", "waiting", "pending", "queued", "in_progress", "sending"),
-            *("processing", "printing", "acting", "retrying", "planning"),
+            *("processing", "printing", "acting", "retrying", "planning", "creating"),
             *("warning", "releasing", "discarding", "replaying", "retrieving", "resolving"),
         ),
         "busy",
@@ -109,6 +115,7 @@ _TONES: Final[Mapping[str, str]] = {
 FILTERS: Final[dict[str, Callable[[Any], str]]] = {
     "person": person,
     "day": day,
+    "clock": clock,
     "size": size,
     "spoken": spoken,
     "tone": tone,

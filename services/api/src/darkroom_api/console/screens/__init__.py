@@ -5,7 +5,9 @@ from typing import Final
 from darkroom_api.console.screens import (
     account,
     film,
+    others,
     people,
+    printers,
     senders,
     study,
     system,
@@ -18,7 +20,7 @@ from darkroom_api.console.screens import (
 )
 
 SCREENS: Final = (
-    *(account, worklist, study, where, film, upload, viewer),
-    *(transmission, trouble, people, senders, system),
+    *(account, worklist, study, where, film, printers, upload, viewer),
+    *(transmission, others, trouble, people, senders, system),
 )
 """Modules whose `add` adds their routes."""

@@ -1,4 +1,4 @@
-"""Sign in, the own account, sign out; what does it is REST (accounts/)."""
+"""Sign in, the own account and API keys, sign out; what does it is REST (accounts/)."""
 
 from typing import Final
 
@@ -6,11 +6,12 @@ from fastapi import FastAPI
 from starlette.responses import Response
 
 from darkroom_api.accounts.cookies import drop_session
-from darkroom_api.console.page import Page, one_of
+from darkroom_api.console.page import Page, one_of, some_of
 from darkroom_api.console.screen import screen
 from darkroom_api.http.parts import parts_of
 
 _SIGN_IN: Final = "/sign-in"
+_KEYS: Final = "/api/v1/api-keys"
 
 
 async def show_sign_in(page: Page) -> Response:
@@ -36,6 +37,32 @@ async def change_password(page: Page) -> Response:
     return page.done(said["message"])
 
 
+async def show_keys(page: Page) -> Response:
+    """Show one's own API keys."""
+    found = await page.rest.get(_KEYS, page=page.asked.get("page"))
+    if page.is_part:
+        return page.render("key_rows.html", found=found)
+    who = await page.rest.get("/api/v1/auth/me")
+    return page.render("keys.html", found=found, permissions=who["permissions"])
+
+
+async def add_key(page: Page) -> Response:
+    """Make an API key, which is shown this once."""
+    form = await page.form()
+    body = {"name": one_of(form, "name"), "permissions": some_of(form, "permission")}
+    body["expires_at"] = one_of(form, "expires_on") + "T23:59:59Z"
+    made = await page.rest.post(_KEYS, body)
+    answer = page.render("key_made.html", made=made)
+    answer.headers["hx-trigger"] = "changed"
+    return answer
+
+
+async def remove_key(page: Page) -> Response:
+    """End an API key."""
+    await page.rest.ask("DELETE", f"{_KEYS}/{page.at('key')}")
+    return page.done("The key is good for nothing any more.")
+
+
 async def sign_out(page: Page) -> Response:
     """End the session."""
     await page.rest.post("/api/v1/auth/logout")
@@ -55,4 +82,7 @@ def add(app: FastAPI) -> None:
     screen(app, _SIGN_IN, show_sign_in)
     screen(app, "/account", show_account)
     screen(app, "/account/password", change_password, "POST")
+    screen(app, "/account/keys", show_keys)
+    screen(app, "/account/keys", add_key, "POST")
+    screen(app, "/account/keys/{key}/remove", remove_key, "POST")
     screen(app, "/sign-out", sign_out, "POST")

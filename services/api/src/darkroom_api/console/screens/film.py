@@ -5,6 +5,7 @@ from typing import Final
 from fastapi import FastAPI
 from starlette.responses import Response
 
+from darkroom_api.console.attributes import value
 from darkroom_api.console.page import Page
 from darkroom_api.console.screen import screen
 from darkroom_api.http.errors import ApiError, Code
@@ -29,13 +30,13 @@ async def show_film(page: Page) -> Response:
         found = await page.rest.get(f"{path}/instances", limit=_MOST_IMAGES) or []
         images = [
             {
-                "study": one["0020000D"]["Value"][0],
-                "series": one["0020000E"]["Value"][0],
-                "uid": one["00080018"]["Value"][0],
-                "number": next(iter(one.get("00200013", {}).get("Value", ())), ""),
+                "study": value(one, "StudyInstanceUID"),
+                "series": value(one, "SeriesInstanceUID"),
+                "uid": value(one, "SOPInstanceUID"),
+                "number": value(one, "InstanceNumber"),
             }
             for one in found
-            if one.get("00280010", {}).get("Value")
+            if value(one, "Rows")
         ]
     return page.render(
         "film.html", study=study, printers=printers, images=images, sizes=_DEFAULT_SIZES

@@ -1,4 +1,4 @@
-"""People: users, roles and one's API keys; and what was done, as the audit log has it."""
+"""People: users and roles; and what was done, as the audit log has it."""
 
 from typing import Any, Final
 
@@ -11,7 +11,6 @@ from darkroom_api.console.screen import screen
 
 _USERS: Final = "/api/v1/users"
 _ROLES: Final = "/api/v1/roles"
-_KEYS: Final = "/api/v1/api-keys"
 _AUDIT: Final = "/api/v1/audit-logs"
 _MOST: Final = 200
 _FILTERS: Final = ("action", "user_id", "resource_type", "resource_id", "start_date", "end_date")
@@ -81,32 +80,6 @@ async def remove_role(page: Page) -> Response:
     return page.done("The role is removed.")
 
 
-async def show_keys(page: Page) -> Response:
-    """Show one's own API keys."""
-    found = await page.rest.get(_KEYS, page=page.asked.get("page"))
-    if page.is_part:
-        return page.render("key_rows.html", found=found)
-    who = await page.rest.get("/api/v1/auth/me")
-    return page.render("keys.html", found=found, permissions=who["permissions"])
-
-
-async def add_key(page: Page) -> Response:
-    """Make an API key, which is shown this once."""
-    form = await page.form()
-    body = {"name": one_of(form, "name"), "permissions": some_of(form, "permission")}
-    body["expires_at"] = one_of(form, "expires_on") + "T23:59:59Z"
-    made = await page.rest.post(_KEYS, body)
-    answer = page.render("key_made.html", made=made)
-    answer.headers["hx-trigger"] = "changed"
-    return answer
-
-
-async def remove_key(page: Page) -> Response:
-    """End an API key."""
-    await page.rest.ask("DELETE", f"{_KEYS}/{page.at('key')}")
-    return page.done("The key is good for nothing any more.")
-
-
 async def show_audit(page: Page) -> Response:
     """Show what was done, the newest first."""
     asked = {name: page.asked.get(name, "") for name in _FILTERS}
@@ -134,8 +107,5 @@ def add(app: FastAPI) -> None:
     screen(app, "/people/roles", show_roles)
     screen(app, "/people/roles", add_role, "POST")
     screen(app, "/people/roles/{role}/remove", remove_role, "POST")
-    screen(app, "/people/keys", show_keys)
-    screen(app, "/people/keys", add_key, "POST")
-    screen(app, "/people/keys/{key}/remove", remove_key, "POST")
     screen(app, "/people/audit", show_audit)
     screen(app, "/people/audit/verify", verify_audit, "POST")

@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from pydicom.datadict import dictionary_description, dictionary_has_tag
 from starlette.responses import Response
 
+from darkroom_api.console.attributes import said, value
 from darkroom_api.console.page import Page, one_of
 from darkroom_api.console.screen import screen
 from darkroom_api.http.errors import ApiError
@@ -49,11 +50,9 @@ async def show_series(page: Page) -> Response:
     found = await page.rest.get(f"{path}/instances", limit=_MOST_INSTANCES)
     rows = [
         {
-            "uid": _value(one, "00080018"),
-            "number": _value(one, "00200013"),
-            "rows": _value(one, "00280010"),
-            "columns": _value(one, "00280011"),
-            "frames": _value(one, "00280008"),
+            "uid": value(one, "SOPInstanceUID"),
+            "number": value(one, "InstanceNumber"),
+            "frames": value(one, "NumberOfFrames"),
         }
         for one in found or ()
     ]
@@ -68,17 +67,13 @@ async def show_instance(page: Page) -> Response:
     return page.render("instance.html", names=names, path=path, lines=list(_lines(header, 0)))
 
 
-def _value(attributes: dict[str, Any], tag: str) -> Any:
-    return next(iter(attributes.get(tag, {}).get("Value", ())), "")
-
-
 def _lines(header: dict[str, Any], depth: int) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for tag, one in sorted(header.items()):
         values = one.get("Value", [])
         is_sequence = one.get("vr") == "SQ"
         number = int(tag, 16)
-        text = f"{len(values)} items" if is_sequence else "\\".join(map(_said, values))
+        text = f"{len(values)} items" if is_sequence else "\\".join(map(said, values))
         if "BulkDataURI" in one:
             text = "(apart from the header)"
         found.append(
@@ -94,12 +89,6 @@ def _lines(header: dict[str, Any], depth: int) -> list[dict[str, Any]]:
             for item in values:
                 found += _lines(item, depth + 1)
     return found
-
-
-def _said(value: Any) -> str:
-    if isinstance(value, dict):
-        return str(value.get("Alphabetic", ""))
-    return str(value)
 
 
 async def edit(page: Page) -> Response:
