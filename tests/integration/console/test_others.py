@@ -24,10 +24,9 @@ async def test_priors_are_found_and_fetched(services: Services, tmp_path: Path) 
         StudyDescription="<i>Thorax</i>",
         ModalitiesInStudy="CT",
     )
+    services.extra |= {"INGEST_DICOM_PORT": str(services.dicom_port)}
     async with running_api(services) as api:
-        await services.start("ingest")
-        await services.start("metadata")
-        await services.start("transmit")
+        await services.start("ingest", "metadata", "transmit")
         await api.seed.add(a_data_set(StudyInstanceUID=study, PatientID="PL-1"))
         people = await sitting(api)
         doctor = people["radiologist"]

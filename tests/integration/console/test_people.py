@@ -25,6 +25,10 @@ async def test_an_administrator_keeps_users_roles_and_keys(services: Services) -
         assert "DARKROOM_JWT_KEY" in shown
         assert "(hidden)" in shown
         assert services.admin_password not in shown
+        queues = await admin.words("/system/queues")
+        assert "Room for images" in queues
+        assert "metadata.index.dead" in queues
+        await people["radiologist"].page("/system/queues", 403)
         await people["radiologist"].page("/system", 403)
         assert 'href="/people"' not in await people["technician"].page("/worklist")
         await people["technician"].page(_BASE, 403)
@@ -44,6 +48,11 @@ async def _roles_and_users(admin: Desk, api: Api) -> None:
     users = (await api.client.get("/api/v1/users", params={"page_size": 200})).json()["data"]
     (nora,) = (one for one in users if one["username"] == "nora")
     at = f"{_BASE}/users/{nora['user_id']}"
+    sessions = await admin.page(f"{at}/sessions")
+    (one,) = set(re.findall(r"/sessions/([^/]+)/end", sessions))
+    assert "has ended" in await admin.press(f"{at}/sessions/{one}/end")
+    await admin.press(f"{at}/sessions/{one}/end", status=404)
+    assert "no session" in await admin.words(f"{at}/sessions")
     assert "have ended" in await admin.press(f"{at}/end-sessions")
     change = {**_NEW, "role": "reception", "version": str(nora["version"])}
     assert "is changed" in await admin.press(at, change)

@@ -26,7 +26,7 @@ DESK = (
     *("/trouble/findings", "/trouble/jobs"),
     *("/film/printers", "/others", "/others/retrieves", "/others/worklist", "/others/steps"),
     *("/people", "/people/roles", "/account/keys", "/people/audit"),
-    *("/system", "/system/settings"),
+    *("/system", "/system/queues", "/system/settings", "/notifications"),
 )
 PEOPLE = ("medical_admin", "radiologist", "technician", "viewer")
 

@@ -42,6 +42,7 @@ async def test_it_says_what_happened_and_offers_what_one_may_do(services: Servic
             await database.fetch(statement)
         people = await sitting(api)
         await _sentences(people["medical_admin"])
+        await _told(people)
         await _buttons(people["medical_admin"], api)
         await _less(people)
         await _one_permission(people["admin"], api)
@@ -59,6 +60,18 @@ async def _sentences(admin: Desk) -> None:
     assert "is not as long as it was" in await admin.words(f"{_BASE}/findings")
     assert "Nothing disagrees" in await admin.words(f"{_BASE}/conflicts")
     assert "our AE title is not on its list" in await admin.words(f"{_BASE}/jobs")
+
+
+async def _told(people: dict[str, Desk]) -> None:
+    """What has happened is told to who may see it, and is new until it was shown."""
+    admin = people["medical_admin"]
+    assert int((await admin.words("/notifications/count")).split()[0]) >= 5
+    said = await admin.words("/notifications")
+    for kind in ("Dead letter", "Quarantine", "Damage", "Sending"):
+        assert kind in said
+    assert "it <u>names nothing" in said
+    assert "Dead letter" not in await people["technician"].words("/notifications")
+    assert "Nothing to tell" in await people["viewer"].words("/notifications")
 
 
 async def _buttons(admin: Desk, api: Api) -> None:

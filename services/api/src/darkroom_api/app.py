@@ -17,7 +17,7 @@ from darkroom_api.callbacks import routes as callbacks
 from darkroom_api.conflicts import routes as conflicts
 from darkroom_api.console.screens import SCREENS
 from darkroom_api.dead_letters import routes as dead_letters
-from darkroom_api.desk import quarantine, reports, shown_settings, verification
+from darkroom_api.desk import quarantine, reports, shown_settings, system, verification
 from darkroom_api.dicomweb import capabilities, metadata
 from darkroom_api.dicomweb.retrieving import levels, objects, uri, values
 from darkroom_api.dicomweb.searching import routes as search
@@ -36,7 +36,7 @@ from darkroom_api.jobs import retrieve as retrieve_jobs
 from darkroom_api.jobs import transmit as transmit_jobs
 from darkroom_api.licence import routes as licence
 from darkroom_api.oidc import routes as oidc
-from darkroom_api.people import api_keys, roles, users
+from darkroom_api.people import api_keys, roles, user_sessions, users
 from darkroom_api.remote import procedure_steps as mpps
 from darkroom_api.remote import query as remote
 from darkroom_api.rendering import routes as rendering
@@ -58,6 +58,7 @@ _MODULES: Final = (
     own_account,
     oidc,
     users,
+    user_sessions,
     roles,
     api_keys,
     study_search,
@@ -81,6 +82,7 @@ _MODULES: Final = (
     verification,
     reports,
     shown_settings,
+    system,
     search,
     capabilities,
     metadata,

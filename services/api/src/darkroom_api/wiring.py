@@ -236,7 +236,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
                     preparation.then(reads.run),
                     preparation.then(dead_letters.collect),
                     preparation.then(dead_letters.run),
-                    preparation.then(Measures(database, broker).run),
+                    preparation.then(Measures(database, broker, parts.measured).run),
                     preparation.then(chain.run),
                     preparation.then(Witness(database, audit).run),
                     preparation.then(

@@ -33,7 +33,7 @@ _CHANGE: Final = (
     " version = version + 1 WHERE id = $1 AND password_changed_at = $3 RETURNING true"
 )
 _KEYS: Final = {"created_at": dt.datetime, "session_id": str}
-_ORDERS: Final = {"-created_at": Order(_KEYS, descending=True), "created_at": Order(_KEYS)}
+SESSION_ORDERS: Final = {"-created_at": Order(_KEYS, descending=True), "created_at": Order(_KEYS)}
 
 
 class PasswordChange(Secret):
@@ -77,7 +77,7 @@ class RecoveryCodes(BaseModel):
     recovery_codes: list[str] = Field(description="shown this once")
 
 
-class OwnSession(BaseModel):
+class Session(BaseModel):
     """A session that has not ended."""
 
     session_id: str
@@ -87,6 +87,11 @@ class OwnSession(BaseModel):
     method: sessions.Method
     address: str
     user_agent: str
+
+
+class OwnSession(Session):
+    """One of one's own sessions."""
+
     current: bool = Field(description="the one that asks")
 
 
@@ -225,7 +230,7 @@ async def list_sessions(
     here = str(principal.presence.session_id) if principal.presence else ""
     catalogue = Catalogue(
         sessions.LISTED,
-        _ORDERS,
+        SESSION_ORDERS,
         lambda row: OwnSession(**dict(row), current=row["session_id"] == here),
     )
     return await list_of(request, response, asked, catalogue, {"of_user": str(principal.user_id)})

@@ -95,7 +95,11 @@ MENU: Final = (
         "/system",
         "System",
         "gear",
-        (Tab("/system", "Health and licence"), Tab("/system/settings", "Settings")),
+        (
+            Tab("/system", "Health and licence"),
+            Tab("/system/queues", "Queues and storage"),
+            Tab("/system/settings", "Settings"),
+        ),
     ),
 )
 """In the order in which they are shown."""

@@ -20,6 +20,8 @@ SCREENS: Final[dict[tuple[str, str], Access]] = {
     ("POST", "/account/keys"): Open.IN_PERSON,
     ("POST", "/account/keys/{key}/remove"): Open.IN_PERSON,
     ("POST", "/sign-out"): Open.IN_PERSON,
+    ("GET", "/notifications"): Open.SIGNED_IN,
+    ("GET", "/notifications/count"): Open.SIGNED_IN,
     ("GET", "/worklist"): _P.STUDIES_READ,
     ("POST", "/worklist/send"): _P.TRANSMIT_SEND,
     ("POST", "/worklist/status"): _P.BULK_UPDATE,
@@ -87,6 +89,8 @@ SCREENS: Final[dict[tuple[str, str], Access]] = {
     ("POST", "/people"): _P.USERS_WRITE,
     ("POST", "/people/users/{user}"): _P.USERS_WRITE,
     ("POST", "/people/users/{user}/end-sessions"): _P.USERS_WRITE,
+    ("GET", "/people/users/{user}/sessions"): _P.USERS_READ,
+    ("POST", "/people/users/{user}/sessions/{session}/end"): _P.USERS_WRITE,
     ("GET", "/people/roles"): _P.USERS_READ,
     ("POST", "/people/roles"): _P.USERS_WRITE,
     ("POST", "/people/roles/{role}/remove"): _P.USERS_WRITE,
@@ -96,6 +100,7 @@ SCREENS: Final[dict[tuple[str, str], Access]] = {
     ("POST", "/senders"): _P.SENDERS_WRITE,
     ("POST", "/senders/remove"): _P.SENDERS_WRITE,
     ("GET", "/system"): _P.SETTINGS_READ,
+    ("GET", "/system/queues"): _P.SETTINGS_READ,
     ("GET", "/system/settings"): _P.SETTINGS_READ,
 }
 """Pages and what their buttons do."""

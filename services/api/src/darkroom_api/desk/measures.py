@@ -38,15 +38,30 @@ _DATABASE: Final = """
 
 
 @dataclass
+class Measured:
+    """What the broker has said last.
+
+    Attributes:
+        depths: messages by queue; None before it was asked.
+        waiting: seconds since a queue was seen empty.
+    """
+
+    depths: dict[str, int] | None = None
+    waiting: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
 class Measures:
     """Asks again and again.
 
     Attributes:
         database, broker: whom it asks.
+        measured: what of it others show.
     """
 
     database: Database
     broker: RabbitBroker
+    measured: Measured = field(default_factory=Measured)
     clock: Clock = SYSTEM_CLOCK
     _empty_at: dict[str, float] = field(default_factory=dict)
 
@@ -89,4 +104,7 @@ class Measures:
             if not depth:
                 self._empty_at[name] = now
             common.QUEUE_DEPTH.labels(name).set(depth)
-            metrics.QUEUE_WAITING.labels(name).set(now - self._empty_at.setdefault(name, now))
+            waiting = now - self._empty_at.setdefault(name, now)
+            metrics.QUEUE_WAITING.labels(name).set(waiting)
+            self.measured.waiting[name] = waiting
+        self.measured.depths = depths

@@ -15,6 +15,7 @@ from darkroom_api.audit.log import AuditLog
 from darkroom_api.audit.recorder import ReadRecorder, Recorder
 from darkroom_api.audit.verification import Verification
 from darkroom_api.dead_letters.keeping import DeadLetters
+from darkroom_api.desk.measures import Measured
 from darkroom_api.dicomweb.retrieving.parsing import Parsing
 from darkroom_api.dicomweb.storing.handover import Handover
 from darkroom_api.events.hub import Hub
@@ -72,6 +73,7 @@ class Parts:
     own: OwnJobs
     hub: Hub
     provider: Provider | None
+    measured: Measured = field(default_factory=Measured)
     known: KnownInstances = field(default_factory=KnownInstances)
 
 

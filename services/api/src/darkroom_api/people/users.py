@@ -153,7 +153,7 @@ async def list_users(
     return await list_of(request, response, asked, Catalogue(_SHOWN, _ORDERS, _shown))
 
 
-async def _find(db: Connection, user_id: uuid.UUID, if_match: str | None = None) -> UserItem:
+async def find_user(db: Connection, user_id: uuid.UUID, if_match: str | None = None) -> UserItem:
     """Return a user.
 
     Raises:
@@ -172,7 +172,7 @@ async def show_user(
 ) -> Response:
     """Show a user."""
     async with parts_of(request.scope).database.acquire() as db:
-        found = await _find(db, user_id)
+        found = await find_user(db, user_id)
     return unless_known(answer(found.model_dump()), if_none_match)
 
 
@@ -232,7 +232,7 @@ async def add_user(request: Request, given: NewUser) -> Response:
         except asyncpg.UniqueViolationError as error:
             raise _taken(error) from None
         await _give(db, user_id, given.roles, held)
-        found = await _find(db, user_id)
+        found = await find_user(db, user_id)
         details = {"username": given.username, "roles": found.roles}
         await record(db, request.scope, Action.USER_CREATE, "user", found.user_id, details=details)
     added = answer(found.model_dump(), 201)
@@ -246,13 +246,13 @@ async def change_user(
     """Change a user who may do no more than the one who asks, before and after."""
     parts = parts_of(request.scope)
     async with parts.database.acquire() as db:
-        there = await _find(db, user_id)
+        there = await find_user(db, user_id)
     names = (given.username or there.username, (given.email or there.email).partition("@")[0])
     if given.password is not None:
         _of_another(request, user_id, "/api/v1/auth/password")
     password_hash = await _hash_of(request, given, *names)
     async with administration(request) as (db, held):
-        before = await _find(db, user_id, if_match)
+        before = await find_user(db, user_id, if_match)
         require_all(await rights_of(db, user_id), held)
         if given.is_active and not before.is_active:
             await require_room(db, USERS)
@@ -261,7 +261,7 @@ async def change_user(
             await db.execute(_NEW_HASH, user_id, password_hash)
         if given.roles is not None:
             await _give(db, user_id, given.roles, held)
-        after = await _find(db, user_id)
+        after = await find_user(db, user_id)
         if password_hash is not None or not after.is_active:
             await sessions.end_all(db, user_id)
         if not after.is_active:
@@ -314,7 +314,7 @@ async def _told(
 async def remove_user(request: Request, user_id: uuid.UUID, if_match: IfMatch = None) -> Response:
     """Deactivate a user: all their sessions and API keys end."""
     async with administration(request) as (db, held):
-        found = await _find(db, user_id, if_match)
+        found = await find_user(db, user_id, if_match)
         require_all(await rights_of(db, user_id), held)
         await _change(db, user_id, found, UserChange(is_active=False))
         await sessions.end_all(db, user_id)
@@ -324,22 +324,12 @@ async def remove_user(request: Request, user_id: uuid.UUID, if_match: IfMatch = 
     return Response(status_code=204)
 
 
-async def end_sessions(request: Request, user_id: uuid.UUID) -> Response:
-    """End all sessions of a user; API keys stay."""
-    async with administration(request) as (db, held):
-        await _find(db, user_id)
-        require_all(await rights_of(db, user_id), held)
-        await sessions.end_all(db, user_id)
-        await record(db, request.scope, Action.AUTH_LOGOUT, "user", str(user_id))
-    return Response(status_code=204)
-
-
 async def remove_second_factor(request: Request, user_id: uuid.UUID) -> Response:
     """Remove the second factor of somebody who has lost the authenticator and the codes."""
     second = parts_of(request.scope).accounts.second_factor
     _of_another(request, user_id, "/api/v1/auth/totp")
     async with administration(request) as (db, held):
-        await _find(db, user_id)
+        await find_user(db, user_id)
         require_all(await rights_of(db, user_id), held)
         if not await second.remove(db, user_id):
             raise ApiError(404, Code.NOT_FOUND, "There is no second factor.")
@@ -383,11 +373,7 @@ def add(app: FastAPI) -> None:
         response_class=Response,
         responses={**shown, **errors(400, 401, 402, 403, 404, 409, 413, 422, 503)},
     )
-    for path, endpoint in (
-        (_ONE, remove_user),
-        (_ONE + "/totp", remove_second_factor),
-        (_ONE + "/sessions", end_sessions),
-    ):
+    for path, endpoint in ((_ONE, remove_user), (_ONE + "/totp", remove_second_factor)):
         app.add_api_route(
             path,
             endpoint,

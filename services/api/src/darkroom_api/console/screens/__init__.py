@@ -5,6 +5,7 @@ from typing import Final
 from darkroom_api.console.screens import (
     account,
     film,
+    notifications,
     others,
     people,
     printers,
@@ -20,7 +21,7 @@ from darkroom_api.console.screens import (
 )
 
 SCREENS: Final = (
-    *(account, worklist, study, where, film, printers, upload, viewer),
+    *(account, notifications, worklist, study, where, film, printers, upload, viewer),
     *(transmission, others, trouble, people, senders, system),
 )
 """Modules whose `add` adds their routes."""

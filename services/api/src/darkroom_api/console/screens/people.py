@@ -52,6 +52,22 @@ async def end_sessions(page: Page) -> Response:
     return page.done("All sessions of the user have ended.")
 
 
+async def show_sessions(page: Page) -> Response:
+    """Show where a user is signed in."""
+    path = f"{_USERS}/{page.at('user')}"
+    found = await page.rest.get(f"{path}/sessions", page=page.asked.get("page"))
+    user = await page.rest.get(path)
+    part = "session_rows.html" if page.is_part else "user_sessions.html"
+    return page.render(part, found=found, user=user)
+
+
+async def end_session(page: Page) -> Response:
+    """End one session of a user."""
+    path = f"{_USERS}/{page.at('user')}/sessions/{page.at('session')}"
+    await page.rest.ask("DELETE", path)
+    return page.done("The session has ended.")
+
+
 async def show_roles(page: Page) -> Response:
     """Show roles and what they may do."""
     found = await page.rest.get(_ROLES, page=page.asked.get("page"), page_size=50)
@@ -104,6 +120,8 @@ def add(app: FastAPI) -> None:
     screen(app, "/people", add_user, "POST")
     screen(app, "/people/users/{user}", change_user, "POST")
     screen(app, "/people/users/{user}/end-sessions", end_sessions, "POST")
+    screen(app, "/people/users/{user}/sessions", show_sessions)
+    screen(app, "/people/users/{user}/sessions/{session}/end", end_session, "POST")
     screen(app, "/people/roles", show_roles)
     screen(app, "/people/roles", add_role, "POST")
     screen(app, "/people/roles/{role}/remove", remove_role, "POST")

@@ -31,6 +31,12 @@ async def _health(page: Page) -> dict[str, Any] | None:
     return found
 
 
+async def show_queues(page: Page) -> Response:
+    """Show queues, storage, database and certificates."""
+    found = await page.rest.get("/api/v1/system")
+    return page.render("queue_parts.html" if page.is_part else "queues.html", found=found)
+
+
 async def show_settings(page: Page) -> Response:
     """Show the settings of the services as they are in force."""
     service = page.asked.get("service", "")
@@ -42,4 +48,5 @@ async def show_settings(page: Page) -> Response:
 def add(app: FastAPI) -> None:
     """Add the routes."""
     screen(app, "/system", show_system)
+    screen(app, "/system/queues", show_queues)
     screen(app, "/system/settings", show_settings)
