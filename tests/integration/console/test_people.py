@@ -64,13 +64,13 @@ async def _roles_and_users(admin: Desk, api: Api) -> None:
 async def _keys(admin: Desk) -> None:
     until = (dt.datetime.now(dt.UTC) + dt.timedelta(days=20)).date().isoformat()
     asked = {"name": "<u>robot", "permission": "studies:read", "expires_on": until}
-    said = await admin.press(f"{_BASE}/keys", asked, 200)
+    said = await admin.press("/account/keys", asked, 200)
     assert "shown this once" in said
-    page = await admin.page(f"{_BASE}/keys")
+    page = await admin.page("/account/keys")
     assert "&lt;u&gt;robot" in page
     (key,) = re.findall(r"/account/keys/([^/]+)/remove", page)
-    await admin.press(f"{_BASE}/keys/{key}/remove")
-    assert "You have no API key" in await admin.words(f"{_BASE}/keys")
+    await admin.press(f"/account/keys/{key}/remove")
+    assert "You have no API key" in await admin.words("/account/keys")
 
 
 async def _audit(people: dict[str, Desk]) -> None:
