@@ -116,6 +116,9 @@ async def test_paths_of_other_archives(api: Api) -> None:
     assert found["00081190"]["Value"] == [f"{api.url}{whole}"]
     for missing in ("/series/1.2.3", "/series/1.2.3/metadata", "/instances/1.2.3/metadata"):
         assert (await api.client.get(f"/dicom-web{missing}")).status_code == 404
+    for of in ("patients", "studies"):
+        none = await api.client.get(f"/dicom-web/{of}?limit=0")
+        assert none.status_code in (200, 204), none.text
     answer = await api.client.get("/dicom-web/patients?limit=1")
     (patient,) = answer.json()
     assert answer.headers["x-total-count"] == "2"

@@ -205,7 +205,7 @@ class IndexReader:
         builder = Builder(replace(query, limit=query.limit + 1), keys=self._keys, blind=self._blind)
         sql, values = builder.page(_PATIENT, [self._passphrases])
         rows = await self._search(query, sql, values)
-        more = len(rows) > query.limit
+        more = 0 < query.limit < len(rows)
         rows = rows[: query.limit]
         found = [PatientRow(attributes_of(row["phi"]), *row["related"]) for row in rows]
         total = await self.count(query) if more or not found else query.offset + len(found)

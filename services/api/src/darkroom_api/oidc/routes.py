@@ -23,7 +23,9 @@ from darkroom_common.telemetry.metrics import api as metrics
 log = get_logger(__name__)
 BASE: Final = "/api/v1/auth/oidc"
 FLOW_COOKIE: Final = "darkroom_oidc"
-_LONGEST: Final = 4096
+_LONGEST: Final = 1024
+_LONGEST_CODE: Final = 4096
+"""Together they fit into the line of a request."""
 _PROVIDER_SECONDS: Final = 18.0
 _BACK: Final = (
     '<!doctype html><meta charset="utf-8"><title>Darkroom</title>'
@@ -71,7 +73,7 @@ async def go_there(request: Request, following: Following = "/") -> Response:
 async def come_back(
     request: Request,
     state: Given = None,
-    code: Given = None,
+    code: Annotated[str | None, Query(max_length=_LONGEST_CODE)] = None,
     error: Given = None,
     iss: Given = None,
 ) -> Response:
