@@ -13,7 +13,8 @@ from starlette.requests import Request
 
 from darkroom_api.desk.measures import QUEUES, Measured
 from darkroom_api.http.documented import errors
-from darkroom_api.http.parts import parts_of
+from darkroom_api.http.health import metrics_at
+from darkroom_api.http.parts import Parts, parts_of
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.postgres.pool import the_row
 from darkroom_common.topology import WORK_QUEUES
@@ -21,7 +22,6 @@ from darkroom_common.topology import WORK_QUEUES
 _LOW: Final = 0.20
 _VERY_LOW: Final = 0.10
 _CERTIFICATE: Final = "darkroom_certificate_expires_timestamp_seconds"
-_ASK_LIMIT: Final = 2.0
 _DEAD: Final = frozenset(queue.dead for queue in WORK_QUEUES)
 _SIZE: Final = "SELECT pg_database_size(current_database()) AS bytes"
 
@@ -73,7 +73,7 @@ async def show_system(request: Request) -> System:
         queues=_queues(parts.measured),
         storage=await _storage(parts.store),
         database_bytes=row["bytes"],
-        certificates=await _certificates(parts.settings.metrics_targets),
+        certificates=await _certificates(parts),
     )
 
 
@@ -103,24 +103,22 @@ async def _storage(store: Any) -> Storage | None:
     return Storage(free=room.free, total=room.total, level=level)
 
 
-async def _certificates(targets: dict[str, str]) -> list[Certificate]:
+async def _certificates(parts: Parts) -> list[Certificate]:
     own = [
         _certificate("api", sample.labels, sample.value)
         for family in REGISTRY.collect()
         for sample in family.samples
         if sample.name == _CERTIFICATE
     ]
-    others = {name: base for name, base in targets.items() if name != "api"}
-    async with httpx.AsyncClient(timeout=_ASK_LIMIT, trust_env=False) as client:
-        told = await asyncio.gather(*(_of(client, *one) for one in others.items()))
+    others = [one for one in parts.settings.metrics_targets.items() if one[0] != "api"]
+    told = await asyncio.gather(*(_of(parts, *one) for one in others))
     return sorted((*own, *(one for some in told for one in some)), key=lambda one: one.expires_at)
 
 
-async def _of(client: httpx.AsyncClient, service: str, base: str) -> list[Certificate]:
+async def _of(parts: Parts, service: str, target: str) -> list[Certificate]:
     """Return the certificates of another service; none of one that does not answer now."""
     try:
-        answer = await client.get(f"{base.rstrip('/')}/metrics")
-        answer.raise_for_status()
+        answer = await metrics_at(parts, target)
     except httpx.HTTPError:
         return []
     return [

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from darkroom_api.accounts.client import is_local
 from darkroom_api.http.documented import errors
 from darkroom_api.http.errors import ApiError, Code, token_invalid
-from darkroom_api.http.parts import parts_of
+from darkroom_api.http.parts import Parts, parts_of
 
 METRICS_LIMIT = 2.0  # seconds
 
@@ -51,6 +51,20 @@ async def health(request: Request, response: Response) -> HealthReport:
     return HealthReport.model_validate({**report, "status": status})
 
 
+async def metrics_at(parts: Parts, target: str) -> httpx.Response:
+    """Return the metrics of a service at its base URL.
+
+    Raises:
+        httpx.HTTPError: it does not answer, or not with them.
+    """
+    inner = parts.handover.tls
+    checked = True if inner is None else inner.context()
+    async with httpx.AsyncClient(timeout=METRICS_LIMIT, trust_env=False, verify=checked) as client:
+        answer = await client.get(f"{target.rstrip('/')}/metrics")
+        answer.raise_for_status()
+    return answer
+
+
 async def service_metrics(request: Request, service: str) -> Response:
     """Pass on the metrics of a service: of one machine's stack, where nobody else collects them.
 
@@ -62,13 +76,7 @@ async def service_metrics(request: Request, service: str) -> Response:
     if target is None:
         raise ApiError(404, Code.NOT_FOUND, "There is nothing here.")
     try:
-        inner = parts_of(request.scope).handover.tls
-        checked = True if inner is None else inner.context()
-        async with httpx.AsyncClient(
-            timeout=METRICS_LIMIT, trust_env=False, verify=checked
-        ) as client:
-            answer = await client.get(f"{target.rstrip('/')}/metrics")
-            answer.raise_for_status()
+        answer = await metrics_at(parts_of(request.scope), target)
     except httpx.HTTPError as error:
         raise ApiError(502, Code.BAD_GATEWAY, "The service did not answer.") from error
     return Response(answer.content, media_type=answer.headers.get("content-type", "text/plain"))
