@@ -133,12 +133,12 @@ def prepare_transmit() -> None:
     user_class: Any = scu.StoreUser
     put: Callable[..., Any] = user_class._put
 
-    def half_put(user: Any, command: bytes, chunk: memoryview, *, deadline: float) -> None:
+    def half_put(user: Any, deadline: float, command: bytes, chunk: memoryview) -> None:
         if is_next("store-mid-pdu"):
-            put(user, command, chunk[: len(chunk) // 2], deadline=deadline)
+            put(user, deadline, command, chunk[: len(chunk) // 2])
             die()
             return
-        put(user, command, chunk, deadline=deadline)
+        put(user, deadline, command, chunk)
 
     user_class._put = half_put
     around(

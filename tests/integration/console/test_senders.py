@@ -4,7 +4,7 @@ from tests.integration.api.conftest import running_api
 from tests.integration.console.desk import sitting
 from tests.support.services import Services
 
-_CT = {"name": "CT_1", "network": "10.1.2.0/24", "query_rule": "own"}
+_CT = {"name": "CT_1", "network": "10.1.2.0/24", "query_rule": "own", "retrieve_rule": "any"}
 
 
 async def test_a_sender_is_added_and_removed(services: Services) -> None:

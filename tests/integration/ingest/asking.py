@@ -37,6 +37,7 @@ def asker(ae_title: str, rule: QueryRule, character_set: str | None = None) -> S
         max_associations=None,
         character_set=character_set,
         query_rule=rule,
+        retrieve_rule=rule,
     )
 
 
@@ -115,6 +116,7 @@ async def answering(
         running_scp(
             directory,
             postgres_url=index or role_url(services.superuser_url, "darkroom_ingest"),
+            store_url=f"file://{services.store}",
             phi_keys=services.secrets["PHI_KEYS"],
             blind_index_key=services.secrets["BLIND_INDEX_KEY"],
             **changes,

@@ -11,7 +11,7 @@ from pydicom import dcmread
 
 from darkroom_common.pixels.faults import Unconvertible
 from darkroom_common.transcoding.converted import EXPLICIT
-from darkroom_transmit.conversion.converters import ConversionFailed, open_converters
+from darkroom_common.transcoding.converters import ConversionFailed, open_converters
 from tests.support.real_files import REAL_FILES
 from tests.support.waiting import until
 
@@ -25,7 +25,7 @@ def workers() -> list[int]:
     return [
         int(child)
         for child in children
-        if b"conversion.worker" in Path(f"/proc/{child}/cmdline").read_bytes()
+        if b"transcoding.worker" in Path(f"/proc/{child}/cmdline").read_bytes()
     ]
 
 

@@ -31,7 +31,7 @@ def an_item(uid: str, syntax: str = JPEG) -> Item:
 
 
 def a_job(*items: Item) -> Claimed:
-    row: Any = {"priority": "medium", "sent": 0}
+    row: Any = {"priority": "medium", "originator": "", "sent": 0}
     job = Claimed("job", "PACS", 1, 0, 0.0, row)
     job.items.extend(items)
     return job

@@ -9,10 +9,10 @@ import pytest
 from pydicom import dcmread
 
 from darkroom_common.dicom.part10 import FileMeta, encode_head
+from darkroom_common.dimse.users.store import Staging
 from darkroom_common.dimse.wire.command import CommandField, Element, Value, encode_command
 from darkroom_common.dimse.wire.pdu import Fragment, PduParser, encode_data
 from darkroom_common.transcoding.transcode import convert
-from darkroom_transmit.sending.scu import Staging
 from tests.support.builders import CT
 from tests.support.scripted_peer import Script, ScriptedPeer
 from tests.unit.transmit.test_scu import a_peer, a_source, store

@@ -13,12 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from darkroom_common.dimse.requestor import Peer, PeerFault, associate
+from darkroom_common.dimse.users.store import Staging
 from darkroom_common.dimse.wire.association_items import Proposal
 from darkroom_common.dimse.wire.pdu import Fragment, PduParser
 from darkroom_local.engines.ports import LOOPBACK, free_port
 from darkroom_transmit.sending.outcome import Outcome, Verdict, classify
 from darkroom_transmit.sending.pool import AssociationPool, PoolExhausted, PoolKey
-from darkroom_transmit.sending.scu import Staging, StoreUser
+from darkroom_transmit.sending.scu import StoreUser
 from darkroom_transmit.sending.sources import Item, Source
 from darkroom_transmit.sending.throttle import Throttle
 from tests.support.builders import CT, new_uid

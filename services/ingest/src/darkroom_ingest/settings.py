@@ -108,6 +108,25 @@ class IngestSettings(Settings):
         default="negotiated", description="whose person names are matched by how their words begin"
     )
     query_seconds: float = Field(default=600, gt=0, description="for all answers to one C-FIND")
+    retrieve_seconds: float = Field(
+        default=14_400, gt=0, description="for all sub-operations of one C-GET or C-MOVE"
+    )
+    retrieve_instances: int = Field(
+        default=65_535, ge=1, le=65_535, description="of one C-GET or C-MOVE, at most"
+    )
+    retrieve_bytes: int = Field(
+        default=256 << 30, ge=1, description="of one C-GET or C-MOVE, at most, as they are stored"
+    )
+    conversion_processes: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="of each of the processes, that make over what goes out by C-GET; they are"
+        " started when they are needed",
+    )
+    conversion_memory: int = Field(
+        default=2 << 30, ge=256 << 20, description="bytes of address space of each of them"
+    )
     query_answers: int = Field(default=2_000_000, ge=1, description="to one C-FIND, at most")
 
     @model_validator(mode="after")

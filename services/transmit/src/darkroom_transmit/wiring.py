@@ -32,11 +32,12 @@ from darkroom_common.topology import (
     TRANSMIT_REQUESTS,
     TRANSMIT_ROUTE,
 )
+from darkroom_common.transcoding.converters import open_converters
+from darkroom_common.transcoding.preparing import ObjectPreparer
 from darkroom_transmit.answers import Answers
 from darkroom_transmit.commitment.commitments import LEASES, Commitments
 from darkroom_transmit.commitment.door import open_door
 from darkroom_transmit.commitment.repository import CommitmentJobs
-from darkroom_transmit.conversion.converters import open_converters
 from darkroom_transmit.conversion.preparation import ConvertingPreparer
 from darkroom_transmit.destinations.configuration import Configuration
 from darkroom_transmit.destinations.echoing import open_rounds
@@ -58,6 +59,7 @@ from darkroom_transmit.sending.stow import open_stow_sender
 from darkroom_transmit.settings import TransmitSettings
 from darkroom_transmit.tidy import old_rows
 
+CONVERSION: Final = "darkroom_transmit.conversion.worker"
 ROUTE_BATCH: Final = 200
 ROUTE_LINGER: Final = 0.2
 ASKED_AT_ONCE: Final = 8
@@ -78,6 +80,7 @@ async def run(service: Service, settings: TransmitSettings) -> None:
             settings.scratch,
             processes=settings.conversion_processes,
             memory=settings.conversion_memory,
+            module=CONVERSION,
         ) as converters,
         open_stow_sender(tls) as stow,
         open_database(
@@ -134,7 +137,7 @@ async def run(service: Service, settings: TransmitSettings) -> None:
         yard = Yard(
             database=database,
             jobs=sends,
-            preparer=ConvertingPreparer(store, converters, secret),
+            preparer=ConvertingPreparer(ObjectPreparer(store, converters), secret),
             senders=senders,
             owner=owner,
             lease_seconds=lease,

@@ -31,6 +31,7 @@ MOST_BYTES: Final = 256 << 20
 AGAIN_SECONDS: Final = 60.0
 """A rejection that repeats itself is written once, and then with how often it came."""
 _MOST_REPEATED: Final = 1000
+_MOST_STUDIES: Final = 100
 _NAMES: Final = {one.value: one.name.replace("_", "-") for one in CommandField}
 Result = Literal["released", "aborted", "rejected", "refused"]
 
@@ -42,10 +43,12 @@ class Tally:
     Attributes:
         commands: how many of each were answered at last, by their names in PS3.7.
         failures: how many of them with a status that says so.
+        studies: some of which instances were retrieved; in order.
     """
 
     commands: Counter[str] = field(default_factory=Counter)
     failures: int = 0
+    studies: dict[str, None] = field(default_factory=dict)
 
     def answered(self, command: int, status: int) -> None:
         """Count an answer; one that others follow is none yet."""
@@ -214,6 +217,7 @@ class Journal:
             ended_at=now,
             commands=dict(counted.commands),
             failures=counted.failures,
+            studies=tuple(counted.studies)[:_MOST_STUDIES],
         )
         if result in ("released", "aborted") or self._is_new(item):
             self._write(self._file, item)

@@ -26,6 +26,7 @@ CALLED_AE_UNKNOWN: Final = Rejection(1, 1, 7, "called-ae-title")
 CONGESTION: Final = Rejection(2, 3, 1, "congestion")
 LIMIT_REACHED: Final = Rejection(2, 3, 2, "limit")
 HOST_LIMIT_REACHED: Final = Rejection(2, 3, 2, "limit-of-host")
+_NEITHER: Final = Role(scu=False, scp=False)
 AE_LIMIT_REACHED: Final = Rejection(2, 3, 2, "limit-of-ae")
 
 
@@ -69,17 +70,20 @@ def negotiate(
         ours = supported.get(proposal.abstract_syntax)
         results[number] = result, _ = _choose(proposal, ours)
         asked = request.roles.get(proposal.abstract_syntax)
+        if asked == _NEITHER:
+            continue  # it does not know what it says
         if result != ACCEPTED or ours is None or asked is None or ours.role == Role():
             continue  # without an answer the roles are those of old
         granted = Role(asked.scu and ours.role.scu, asked.scp and ours.role.scp)
         roles[proposal.abstract_syntax] = granted
         if not granted.scu and not granted.scp:
             results[number] = USER_REJECTION, results[number][1]
-    accepted = {
-        number: Context(request.contexts[number].abstract_syntax, syntax)
-        for number, (result, syntax) in results.items()
-        if result == ACCEPTED
-    }
+    accepted: dict[int, Context] = {}
+    for number, (result, syntax) in results.items():
+        if result == ACCEPTED:
+            abstract = request.contexts[number].abstract_syntax
+            serves = abstract in roles and roles[abstract].scp
+            accepted[number] = Context(abstract, syntax, serves)
     extended = {
         uid: agree(request.extended[uid])
         for uid in sorted({one.abstract_syntax for one in accepted.values()})

@@ -13,6 +13,7 @@ from typing import Final
 
 from darkroom_common.clock import SYSTEM_CLOCK
 from darkroom_common.dicom.charset import NOTHING_ASSUMED, Assumed
+from darkroom_common.dimse.back_channel import LEAST_RATE
 from darkroom_common.dimse.channel import MAX_LENGTH, Channel, Deadline
 from darkroom_common.dimse.connection import (
     TIME_LIMIT,
@@ -52,8 +53,6 @@ from darkroom_common.specs.destinations import Tls
 _ABOUT_US: Final = frozenset({(1, 2), (1, 3), (1, 7)})
 """Source and reason of a rejection: application context, calling and called AE title."""
 _RELEASE_SECONDS: Final = 5.0
-_LEAST_RATE: Final = 4096.0
-"""Bytes a second; a peer that takes less has stopped, for all we can wait."""
 _monotonic: Final = SYSTEM_CLOCK.monotonic
 
 
@@ -211,7 +210,7 @@ class Association:
 
     def deadline_for(self, size: int) -> float:
         """Return until when `size` bytes must have gone."""
-        return _monotonic() + self.peer.answer_seconds + size / _LEAST_RATE
+        return _monotonic() + self.peer.answer_seconds + size / LEAST_RATE
 
     def ask(self, context: int, command: bytes, data_set: bytes = b"") -> None:
         """Send a command and its data set.

@@ -14,6 +14,7 @@ from typing import Final
 from pydicom.dataset import Dataset
 
 from darkroom_common.dicom.charset import NOTHING_ASSUMED, Assumed
+from darkroom_common.dimse.back_channel import BackChannel, send_deadline
 from darkroom_common.dimse.channel import Channel, Pace
 from darkroom_common.dimse.connection import Connection, PeerGone
 from darkroom_common.dimse.contexts import VERIFICATION
@@ -74,6 +75,7 @@ class Request:
         certificate_sha256: of the certificate that was shown; empty without.
         sink: what has its data set; None without one.
         cancelled: a C-CANCEL has come for it; looked at after each pending answer.
+        back: to ask the caller while this is served.
     """
 
     command: Command
@@ -81,6 +83,7 @@ class Request:
     caller: AssociateRequest
     sink: Sink | None = None
     cancelled: bool = False
+    back: BackChannel | None = None
     host: str = ""
     certificate_sha256: str = ""
 
@@ -237,6 +240,7 @@ class Served:
             takes=self.caller.max_length,
             max_length=self.max_length,
         )
+        self._back = BackChannel(self._channel, self.tally)
 
     def run(self) -> None:
         """Serve until release, abort, a violation or a time limit."""
@@ -301,6 +305,7 @@ class Served:
             command,
             accepted,
             self.caller,
+            back=self._back,
             host=self.connection.host,
             certificate_sha256=self.connection.certificate_sha256,
         )
@@ -346,7 +351,8 @@ class Served:
         command = encode_response(
             request.command, answer.status, data_set=bool(data_set), elements=answer.elements
         )
-        self.connection.send(self._channel.encode(context, command, data_set))
+        pdus = self._channel.encode(context, command, data_set)
+        self.connection.send(pdus, deadline=send_deadline(len(pdus)))
         log.debug(
             "dimse.answered",
             ae=self.caller.calling_ae_title,

@@ -42,6 +42,11 @@ SOP_CLASS_NOT_SUPPORTED: Final = 0x0122
 NOT_AUTHORISED: Final = 0x0124
 UNRECOGNISED_OPERATION: Final = 0x0211
 OUT_OF_RESOURCES: Final = 0xA700
+UNABLE_TO_COUNT: Final = 0xA701
+"""Of a retrieval: how much it would be cannot be told."""
+UNABLE_TO_SEND: Final = 0xA702
+"""Of a retrieval: no sub-operation was done."""
+MOVE_DESTINATION_UNKNOWN: Final = 0xA801
 IDENTIFIER_DOES_NOT_MATCH: Final = 0xA900
 UNABLE_TO_PROCESS: Final = 0xC000
 SUB_OPERATIONS_FAILED: Final = 0xB000

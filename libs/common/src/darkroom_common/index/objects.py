@@ -6,8 +6,14 @@ objects. All of it runs in the caller's transaction.
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
 
+import asyncpg
+
+from darkroom_common.index.fields import BY_KEYWORD
+from darkroom_common.index.rows import StoredInstance, UnreadableRow, attributes_of
+from darkroom_common.postgres.phi import BlindIndex, PhiKeys, normalise
 from darkroom_common.postgres.pool import Connection
 
 INSTANCES: Final = (
@@ -49,6 +55,37 @@ _OF_SERIES: Final = (  # series_uid, instance_series
     f"SELECT e.series_instance_uid, i.sop_class_uid, i.sop_instance_uid{_TREE}"
     " AND e.series_instance_uid = ANY($1::text[]) ORDER BY i.instance_number, i.id"
 )
+
+_PATIENT_ID: Final = "PatientID"
+_STORED: Final = (
+    "SELECT s.id, i.id, s.study_instance_uid, e.series_instance_uid, i.sop_instance_uid,"
+    " i.sop_class_uid, i.transfer_syntax_uid, i.object_key, i.size, i.data_set_offset, i.sha256"
+    " FROM index.study s JOIN index.series e ON e.study_id = s.id"
+    " JOIN index.instance i ON i.series_id = e.id WHERE s.status <> 'deleted'{named}"
+    " ORDER BY s.id, e.series_number, e.id, i.instance_number, i.id LIMIT {most}"
+)
+_NAMES: Final = (
+    "SELECT s.id, pgp_sym_decrypt_bytea(s.phi, ($1::text[])[s.phi_key]) AS phi"
+    " FROM index.study s WHERE s.id = ANY($2::bigint[])"
+)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a C-GET or C-MOVE names (PS3.4 section C.4.2.2): all of it has to hold.
+
+    What is empty narrows nothing.
+
+    Attributes:
+        patient_id: just as it is written in the study.
+        sources: AE titles of which one has sent something of the study.
+    """
+
+    patient_id: str = ""
+    studies: tuple[str, ...] = ()
+    series: tuple[str, ...] = ()
+    instances: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
 
 
 class Picture(NamedTuple):
@@ -131,3 +168,54 @@ async def pictures(db: Connection, instances: Sequence[str]) -> dict[str, Pictur
 async def references(db: Connection, series: Sequence[str]) -> list[Reference]:
     """Return the instances of some series."""
     return [Reference(*row) for row in await db.fetch(_OF_SERIES, list(series))]
+
+
+async def find_stored(
+    db: Connection, wanted: Wanted, *, keys: PhiKeys, blind: BlindIndex, most: int
+) -> list[StoredInstance]:
+    """Return where the instances are, in the order of viewing; one more than `most` of too many.
+
+    study_study_instance_uid_key, series_uid, instance_sop_instance_uid_key or study_search, of what
+    is named. A patient is meant who is written just so.
+
+    Raises:
+        UnreadableRow: PHI_KEYS does not hold a row's key.
+    """
+    named: list[tuple[str, Sequence[Any], str]] = [
+        ("s.study_instance_uid = ANY", wanted.studies, "text[]"),
+        ("e.series_instance_uid = ANY", wanted.series, "text[]"),
+        ("i.sop_instance_uid = ANY", wanted.instances, "text[]"),
+        ("s.calling_ae_titles && ", wanted.sources, "text[]"),
+    ]
+    if wanted.patient_id:
+        token = blind.token(_PATIENT_ID, "value", normalise(wanted.patient_id))
+        named.append(("s.blind && ", [token], "bytea[]"))
+    given = [one for one in named if one[1]]
+    if len(given) == bool(wanted.sources):  # nobody is to get everything
+        return []
+    conditions = "".join(
+        f" AND {text}(${number}::{kind})" for number, (text, _, kind) in enumerate(given, 1)
+    )
+    sql = _STORED.format(named=conditions, most=f"${len(given) + 1}::bigint")
+    rows = await db.fetch(sql, *(list(values) for _, values, _ in given), most + 1)
+    if wanted.patient_id and rows:
+        try:
+            meant = await _of_patient(db, wanted.patient_id, {row[0] for row in rows}, keys)
+        except asyncpg.ExternalRoutineInvocationError as error:
+            raise UnreadableRow("a row cannot be decrypted with PHI_KEYS") from error
+        rows = [row for row in rows if row[0] in meant]
+    return [StoredInstance(*tuple(row)[1:]) for row in rows]
+
+
+async def _of_patient(
+    db: Connection, patient_id: str, studies: set[int], keys: PhiKeys
+) -> frozenset[int]:
+    """Return the studies whose patient has just this id: words are found by how they are alike."""
+    rows = await db.fetch(_NAMES, keys.by_id(), sorted(studies))
+    tag = BY_KEYWORD[_PATIENT_ID].tag
+    found = set()
+    for row in rows:
+        values = attributes_of(row["phi"]).get(tag, {}).get("Value") or [""]
+        if str(values[0]).strip() == patient_id.strip():
+            found.add(row["id"])
+    return frozenset(found)

@@ -177,6 +177,7 @@ class AssociationItem(Item):
     )
     failures: int = Field(default=0, ge=0, description="of these")
     times: int = Field(default=1, ge=1, description="how often the same rejection came")
+    studies: tuple[Uid, ...] = Field(default=(), description="of which instances were retrieved")
 
 
 class AssociationsEnded(Batch):

@@ -46,3 +46,7 @@ class SenderSpec(ResourceSpec):
         description="what it is told of when it asks (C-FIND); own: studies of which it has sent"
         " something",
     )
+    retrieve_rule: Literal["none", "own", "any"] = Field(
+        default="none",
+        description="what it gets by C-GET, or has sent to a destination by C-MOVE; own: as above",
+    )

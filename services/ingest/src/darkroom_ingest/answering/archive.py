@@ -1,25 +1,29 @@
-"""The index, as the threads of a serving process ask it.
+"""The index and the store, as the threads of a serving process ask them.
 
-Associations have threads, the index is read by coroutines: one thread runs these for all.
+Associations have threads, these are read by coroutines: one thread runs them for all.
 """
 
 import asyncio
 import datetime as dt
 import threading
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from darkroom_common.clock import monotonic
 from darkroom_common.index.answer import patient_json, results_json
 from darkroom_common.index.fields import Level
+from darkroom_common.index.objects import Wanted, find_stored
 from darkroom_common.index.query import Query
 from darkroom_common.index.reader import IndexReader, SearchTooLong
-from darkroom_common.index.rows import Json
+from darkroom_common.index.rows import Json, StoredInstance
+from darkroom_common.objects.store import open_store
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys, decode_key
 from darkroom_common.postgres.pool import Database
+from darkroom_common.transcoding.converters import open_converters
+from darkroom_common.transcoding.preparing import ObjectPreparer
 from darkroom_ingest.settings import IngestSettings
 
 FIRST: Final = 50
@@ -30,6 +34,9 @@ FARTHEST: Final = 200_000
 """Series or instances that are passed over: pages of these do not go on after a row."""
 _CONNECTIONS: Final = 4
 _CLOSE_SECONDS: Final = 5.0
+_SCRATCH: Final = "answering"
+"""Beside the spool: what is made over while it goes out."""
+T = TypeVar("T")
 _Page = tuple[list[Json], Query | None]
 
 
@@ -37,14 +44,23 @@ class Archive:
     """Answers queries page by page, in whatever thread asks.
 
     Args:
-        url: of the database.
+        settings: with the database and the store.
         keys: of encrypted columns.
         blind: of what is searched by.
     """
 
-    def __init__(self, url: str, keys: PhiKeys, blind: BlindIndex) -> None:
+    def __init__(self, settings: IngestSettings, keys: PhiKeys, blind: BlindIndex) -> None:
         self._loop = asyncio.new_event_loop()
+        url = settings.postgres_url.get_secret_value()
         self._database = Database(url, service="ingest-answering", size=_CONNECTIONS)
+        self._store = open_store(settings.store_url)
+        self._scratch = settings.spool / _SCRATCH
+        self._processes = settings.conversion_processes
+        self._memory = settings.conversion_memory
+        self._keys, self._blind = keys, blind
+        self._opening = asyncio.Lock()
+        self._open = AsyncExitStack()
+        self._preparer: ObjectPreparer | None = None
         self._reader = IndexReader(self._database, keys=keys, blind=blind)
         self._thread = threading.Thread(target=self._loop.run_forever, name="index", daemon=True)
         self._thread.start()
@@ -79,9 +95,41 @@ class Archive:
         finally:
             coming.cancel()
 
+    def stored(self, wanted: Wanted, *, most: int) -> list[StoredInstance]:
+        """Return where the instances of a retrieval are; of too many, one more than `most`.
+
+        Raises:
+            DependencyUnavailable, UnreadableRow: see `pages`.
+        """
+
+        async def find() -> list[StoredInstance]:
+            async with self._database.acquire() as db:
+                return await find_stored(db, wanted, keys=self._keys, blind=self._blind, most=most)
+
+        return self.begin(find()).result()
+
+    def begin(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Begin some work of a coroutine beside the thread that asks for it."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    async def preparer(self) -> ObjectPreparer:
+        """Return what makes ready what is retrieved; within `begin`."""
+        async with self._opening:
+            if self._preparer is None:
+                opened = open_converters(
+                    self._scratch, processes=self._processes, memory=self._memory
+                )
+                converters = await self._open.enter_async_context(opened)
+                self._preparer = ObjectPreparer(self._store, converters)
+            return self._preparer
+
+    async def _end(self) -> None:
+        await self._open.aclose()
+        await self._database.close()
+
     def close(self) -> None:
-        """Give the connections back."""
-        ending = asyncio.run_coroutine_threadsafe(self._database.close(), self._loop)
+        """Give back the connections, and end the processes."""
+        ending = self.begin(self._end())
         with suppress(TimeoutError):
             ending.result(_CLOSE_SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -90,7 +138,7 @@ class Archive:
             self._loop.close()
 
     def _begin(self, query: Query) -> Future[_Page]:
-        return asyncio.run_coroutine_threadsafe(self._page(query), self._loop)
+        return self.begin(self._page(query))
 
     async def _page(self, query: Query) -> _Page:
         """Return some results and what asks for those after them."""
@@ -120,4 +168,4 @@ def open_archive(settings: IngestSettings) -> Archive | None:
         return None
     key = decode_key(settings.blind_index_key.get_secret_value(), setting="BLIND_INDEX_KEY")
     keys = PhiKeys.parse(settings.phi_keys.get_secret_value())
-    return Archive(settings.postgres_url.get_secret_value(), keys, BlindIndex(key))
+    return Archive(settings, keys, BlindIndex(key))

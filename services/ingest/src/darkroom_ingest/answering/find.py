@@ -1,6 +1,5 @@
 """C-FIND as a handler (PS3.4 section C.4.1): answers go out as the index gives them."""
 
-import struct
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
@@ -18,7 +17,7 @@ from darkroom_common.dimse.statuses import (
     UNABLE_TO_PROCESS,
 )
 from darkroom_common.dimse.wire.association_items import IMPLICIT_VR_LITTLE_ENDIAN
-from darkroom_common.dimse.wire.command import CommandField, Element, Value
+from darkroom_common.dimse.wire.command import CommandField, Value, error_comment, offending
 from darkroom_common.dimse.wire.pdu import ProtocolError
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.index.reader import SearchTooLong
@@ -43,8 +42,6 @@ from darkroom_ingest.settings import IngestSettings
 log = get_logger(__name__)
 _OFFERED: Final = bytes((1, 1, 1, 0, 0))
 """Relational queries, date with time, names by their words; no time zones, no conversion."""
-_MOST_COMMENT: Final = 64
-"""Characters of an LO."""
 
 
 def agreed(wanted: bytes) -> bytes:
@@ -91,8 +88,7 @@ class Finder:
                 self._options(request),
             )
         except BadIdentifier as error:
-            tag = struct.pack("<HH", int(error.tag[:4], 16), int(error.tag[4:], 16))
-            more: dict[int, Value] = {Element.OFFENDING_ELEMENT: tag}
+            more = offending(error.tag)
             yield self._refused(request, IDENTIFIER_DOES_NOT_MATCH, str(error), more)
             return
         except ProtocolError as error:
@@ -151,7 +147,7 @@ class Finder:
             reason=reason,
             seconds=round(monotonic() - began, 3),
         )
-        yield Answer(status, elements=_comment(reason))
+        yield Answer(status, elements=error_comment(reason))
 
     def _results(self, asked: Asked) -> Iterator[dict[str, object]]:
         for page in self._archive.pages(asked.query, seconds=self._settings.query_seconds):
@@ -169,8 +165,4 @@ class Finder:
             status=f"{status:04X}",
             reason=reason,
         )
-        return Answer(status, elements=_comment(reason) | (more or {}))
-
-
-def _comment(reason: str) -> dict[int, Value]:
-    return {Element.ERROR_COMMENT: reason[:_MOST_COMMENT]} if reason else {}
+        return Answer(status, elements=error_comment(reason) | (more or {}))

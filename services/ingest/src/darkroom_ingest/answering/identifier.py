@@ -24,13 +24,13 @@ LEVELS: Final[Mapping[str, Level]] = {
     "SERIES": Level.SERIES,
     "IMAGE": Level.INSTANCE,
 }
-_OF_MODEL: Final[Mapping[str, tuple[Level, ...]]] = {
+OF_MODEL: Final[Mapping[str, tuple[Level, ...]]] = {
     PATIENT_ROOT: tuple(LEVELS.values()),
     STUDY_ROOT: (Level.STUDY, Level.SERIES, Level.INSTANCE),
     PATIENT_STUDY_ONLY: (Level.PATIENT, Level.STUDY),
 }
-_RANK: Final = {Level.PATIENT: 0, Level.STUDY: 1, Level.SERIES: 2, Level.INSTANCE: 3}
-_UNIQUE: Final = {
+RANK: Final = {Level.PATIENT: 0, Level.STUDY: 1, Level.SERIES: 2, Level.INSTANCE: 3}
+UNIQUE: Final = {
     Level.PATIENT: "PatientID",
     Level.STUDY: "StudyInstanceUID",
     Level.SERIES: "SeriesInstanceUID",
@@ -111,17 +111,17 @@ def parse_identifier(identifier: Dataset, sop_class_uid: str, options: Options) 
     Raises:
         BadIdentifier: it is none of this model.
     """
-    name = _text(identifier, int(LEVEL, 16)).strip()
+    name = text_of(identifier, int(LEVEL, 16)).strip()
     level = LEVELS.get(name)
-    if level is None or level not in _OF_MODEL[sop_class_uid]:
+    if level is None or level not in OF_MODEL[sop_class_uid]:
         raise BadIdentifier(LEVEL, "no level of this information model")
     keys = _Keys(level, options)
     keys.read(identifier)
-    above = [one for one in _OF_MODEL[sop_class_uid] if _RANK[one] < _RANK[level]]
+    above = [one for one in OF_MODEL[sop_class_uid] if RANK[one] < RANK[level]]
     if not options.relational:
         _require_unique(keys.found, above)
     for one in (*above, level):  # PS3.4 section C.4.1.1.3.2
-        unique = BY_KEYWORD[_UNIQUE[one]]
+        unique = BY_KEYWORD[UNIQUE[one]]
         keys.wanted.setdefault(unique.tag, Key(unique.vr))
     study = _single(keys.found, "StudyInstanceUID")
     return Asked(
@@ -135,7 +135,7 @@ def parse_identifier(identifier: Dataset, sop_class_uid: str, options: Options) 
             combined=options.combined,
         ),
         wanted=keys.wanted,
-        character_set=_text(identifier, int(CHARACTER_SET, 16)).strip(" "),
+        character_set=text_of(identifier, int(CHARACTER_SET, 16)).strip(" "),
         partly=keys.partly,
     )
 
@@ -165,7 +165,7 @@ class _Keys:
             if vr == "SQ":
                 self._sequence(name, identifier[tag].value)
             else:
-                self._key(name, vr, _text(identifier, tag))
+                self._key(name, vr, text_of(identifier, tag))
         try:
             require_bounded(self.found)
         except BadKey as error:
@@ -197,7 +197,7 @@ class _Keys:
             for tag in self._tags(item):
                 below, vr = f"{tag:08X}", _vr(item, tag)
                 inner[below] = Key(vr)
-                text = "" if vr == "SQ" else _text(item, tag)
+                text = "" if vr == "SQ" else text_of(item, tag)
                 self._match(BY_TAG.get(f"{name}.{below}"), name, text)
         if self._is_answered(name, BY_TAG.get(name)):
             self.wanted[name] = Key("SQ", inner)
@@ -207,7 +207,7 @@ class _Keys:
     def _match(self, field: Field | None, name: str, text: str) -> None:
         if not text.strip(" \0*"):
             return
-        if field is None or not searchable(field) or _RANK[field.level] > _RANK[self._level]:
+        if field is None or not searchable(field) or RANK[field.level] > RANK[self._level]:
             self.partly = True
             return
         try:
@@ -223,13 +223,13 @@ class _Keys:
             return self._level is Level.PATIENT
         if known is None:
             return self._level is Level.INSTANCE  # whose whole header is kept
-        return _RANK[known.level] <= _RANK[self._level]
+        return RANK[known.level] <= RANK[self._level]
 
 
 def _require_unique(found: list[Condition], above: list[Level]) -> None:
     for level in above:
-        if _single(found, _UNIQUE[level]) is None:
-            tag = BY_KEYWORD[_UNIQUE[level]].tag
+        if _single(found, UNIQUE[level]) is None:
+            tag = BY_KEYWORD[UNIQUE[level]].tag
             raise BadIdentifier(tag, "one value is needed: relational queries are not agreed on")
 
 
@@ -255,7 +255,7 @@ def _vr(data_set: Dataset, tag: int) -> str:
         return "UN"
 
 
-def _text(data_set: Dataset, tag: int) -> str:
+def text_of(data_set: Dataset, tag: int) -> str:
     """Return the values of an attribute as text; nothing of one that is not there, or is binary."""
     stands: Any = data_set.get_item(tag) if tag in data_set else None
     if stands is None or stands.value is None:

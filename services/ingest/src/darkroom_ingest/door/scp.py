@@ -1,4 +1,4 @@
-"""The C-ECHO, C-STORE and C-FIND SCP: the front door, and what is served behind it."""
+"""The C-ECHO, C-STORE, C-FIND and C-GET SCP: the front door, and what is served behind it."""
 
 import asyncio
 import socket
@@ -17,12 +17,15 @@ from darkroom_common.dimse.wire.association_items import (
     IMPLICIT_VR_LITTLE_ENDIAN,
     AssociateRequest,
     Rejection,
+    Role,
 )
 from darkroom_common.dimse.wire.command import CommandField
 from darkroom_common.errors import ConfigurationError
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_ingest.answering.archive import Archive
 from darkroom_ingest.answering.find import finding
+from darkroom_ingest.answering.get import getting
+from darkroom_ingest.answering.retrieving import Desk
 from darkroom_ingest.receiving.receive import Receiver
 from darkroom_ingest.receiving.storing import storing
 from darkroom_ingest.senders.admission import Caller, Denied, Permit
@@ -62,6 +65,7 @@ class StorageScp:
             sop_classes=sorted({*storage_sop_classes(), *settings.private_sop_classes}),
             handlers={CommandField.C_STORE: storing(self._receiver)},
             transfer_syntaxes=syntaxes,
+            role=Role() if self._archive is None else Role(scu=True, scp=True),  # of C-GET
         )
         self._door = Door(
             entrances=entrances,
@@ -87,6 +91,7 @@ class StorageScp:
     def _answering(self) -> Iterator[Service]:
         if self._archive is not None:
             yield finding(self._settings, self._archive, self._doorkeeper)
+            yield getting(Desk(self._settings, self._archive, self._doorkeeper))
 
     def _admit(self, request: AssociateRequest, connection: Connection) -> Rejection | Admission:
         caller = Caller(

@@ -25,7 +25,7 @@ _PRIVATE: Final = tuple(
 )
 """RFC 1918, RFC 4193, and what stays on its link."""
 QueryRule = Literal["none", "own", "any"]
-"""Which studies a caller is told of; its own: of which it has sent something."""
+"""Which studies a caller is told of, or gets; its own: of which it has sent something."""
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -62,6 +62,7 @@ class Sender:
     character_set: str | None = None
     character_set_rule: Literal["undeclared", "always"] = "undeclared"
     query_rule: QueryRule = "none"
+    retrieve_rule: QueryRule = "none"
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense."""
@@ -162,6 +163,7 @@ class Permit:
     sop_class_rule: Literal["any", "only", "not"] = "any"
     sop_class_uids: frozenset[str] = frozenset()
     query_rule: QueryRule = "none"
+    retrieve_rule: QueryRule = "none"
     assumed: Assumed = NOTHING_ASSUMED
 
     def allows(self, sop_class_uid: str) -> bool:
@@ -212,6 +214,7 @@ def _permit(caller: Caller, sender: Sender) -> Permit | Denied:
         sender.sop_class_rule,
         frozenset(sender.sop_class_uids),
         sender.query_rule,
+        sender.retrieve_rule,
         Assumed(sender.character_set or "", sender.character_set_rule == "always"),
     )
 

@@ -115,6 +115,11 @@ def _describe(parser: argparse.ArgumentParser) -> None:
         choices=("none", "own", "any"),
         help="what it is told of when it asks; own: studies of which it has sent something",
     )
+    parser.add_argument(
+        "--retrieve",
+        choices=("none", "own", "any"),
+        help="what it gets by C-GET, or has sent by C-MOVE; own: as above",
+    )
     parser.add_argument("--description", help="for people; name no patient")
     state = parser.add_mutually_exclusive_group()
     state.add_argument("--enable", dest="enabled", action="store_true", default=None)
@@ -184,6 +189,7 @@ def _rules(sender: Sender) -> str:
                 * bool(sender.character_set)
             ),
             *([f"may ask for {sender.query_rule}"] * (sender.query_rule != "none")),
+            *([f"may retrieve {sender.retrieve_rule}"] * (sender.retrieve_rule != "none")),
         ]
     )
 
@@ -258,8 +264,8 @@ def _changed(given: argparse.Namespace, sender: Sender) -> Sender:
         changes["character_set"] = given.character_set
     if given.character_set_rule:
         changes["character_set_rule"] = given.character_set_rule
-    if given.query:
-        changes["query_rule"] = given.query
+    rules = {"query_rule": given.query, "retrieve_rule": given.retrieve}
+    changes |= {name: rule for name, rule in rules.items() if rule}
     return replace(sender, **changes)
 
 

@@ -205,14 +205,14 @@ async def _write(db: Connection, sender: Sender) -> None:
     await db.execute(
         "INSERT INTO ingest.calling_ae"
         " (ae_title, enabled, description, host_rule, sop_class_rule, max_associations,"
-        " character_set, character_set_rule, query_rule)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (ae_title) DO UPDATE SET"
+        " character_set, character_set_rule, query_rule, retrieve_rule)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (ae_title) DO UPDATE SET"
         " enabled = excluded.enabled, description = excluded.description,"
         " host_rule = excluded.host_rule, sop_class_rule = excluded.sop_class_rule,"
         " max_associations = excluded.max_associations,"
         " character_set = excluded.character_set,"
         " character_set_rule = excluded.character_set_rule,"
-        " query_rule = excluded.query_rule",
+        " query_rule = excluded.query_rule, retrieve_rule = excluded.retrieve_rule",
         sender.ae_title,
         sender.enabled,
         sender.description,
@@ -222,6 +222,7 @@ async def _write(db: Connection, sender: Sender) -> None:
         sender.character_set,
         sender.character_set_rule,
         sender.query_rule,
+        sender.retrieve_rule,
     )
     await db.execute("DELETE FROM ingest.calling_ae_host WHERE ae_title = $1", sender.ae_title)
     await db.executemany(

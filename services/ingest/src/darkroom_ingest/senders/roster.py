@@ -180,6 +180,10 @@ class Standing:
         permit = self.permit
         if command_field == CommandField.C_FIND:
             return permit is not None and permit.query_rule != "none"
+        if command_field in {CommandField.C_GET, CommandField.C_MOVE}:
+            return permit is not None and permit.retrieve_rule != "none"
+        if command_field == CommandField.N_ACTION:
+            return permit is not None
         return permit is not None and permit.allows(sop_class_uid)
 
     @property

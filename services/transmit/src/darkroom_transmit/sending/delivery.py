@@ -22,21 +22,16 @@ from darkroom_common.postgres.pool import Database
 from darkroom_common.telemetry import traces
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_common.telemetry.metrics import transmit as metrics
+from darkroom_common.transcoding.preparing import CannotPrepare, PreparationUnavailable
 from darkroom_transmit.destinations.destination import Destination
 from darkroom_transmit.sending.breaker import Breaker, State
-from darkroom_transmit.sending.job import DICOM_PRIORITY, Claimed
+from darkroom_transmit.sending.job import Claimed
 from darkroom_transmit.sending.outcome import Outcome, Verdict, without
 from darkroom_transmit.sending.pool import LIMIT, PoolExhausted
 from darkroom_transmit.sending.repository import SendJobs
 from darkroom_transmit.sending.results import Results
 from darkroom_transmit.sending.sender import FALLBACK_SYNTAXES, Interrupted, Orders, Sender
-from darkroom_transmit.sending.sources import (
-    CannotPrepare,
-    Item,
-    PreparationUnavailable,
-    Preparer,
-    Source,
-)
+from darkroom_transmit.sending.sources import Item, Preparer, Source
 from darkroom_transmit.sending.suspicion import FAULTS, Suspicion
 from darkroom_transmit.sending.throttle import Throttle
 
@@ -213,8 +208,10 @@ class Delivery:
         if sender is None:
             claimed.halt("KindNotAvailable", permanent=True)
             return
-        priority, alone = DICOM_PRIORITY[claimed.priority], sources[0].item.faults > 0
-        orders = Orders(told, self.stop, self._throttle, self._threads, priority, fresh=alone)
+        alone = sources[0].item.faults > 0
+        orders = Orders(
+            told, self.stop, self._throttle, self._threads, claimed.elements, fresh=alone
+        )
         groups = deque([list(sources)])
         while groups and not claimed.halted:
             group = groups.popleft()

@@ -4,6 +4,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
+from darkroom_common.dimse.wire.command import Element, Value
 from darkroom_common.jobs.attempt import Attempt, Ending, retry_or_fail
 from darkroom_common.jobs.kind import Phases
 from darkroom_common.specs.destinations import DestinationSpec
@@ -63,9 +64,13 @@ class Claimed(Attempt):
         self.when_stopped(lambda _: self.halt(""))
 
     @property
-    def priority(self) -> str:
-        """The priority that was asked for."""
-        return str(self.row["priority"])
+    def elements(self) -> dict[int, Value]:
+        """Elements of each C-STORE: the priority, and whose C-MOVE it is, if it is one's."""
+        found: dict[int, Value] = {Element.PRIORITY: DICOM_PRIORITY[self.row["priority"]]}
+        if self.row["originator"]:
+            found[Element.MOVE_ORIGINATOR] = str(self.row["originator"])
+            found[Element.MOVE_ORIGINATOR_MESSAGE_ID] = int(self.row["originator_message_id"])
+        return found
 
     @property
     def is_ready(self) -> bool:

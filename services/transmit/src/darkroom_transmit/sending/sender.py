@@ -2,9 +2,9 @@
 
 import asyncio
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from darkroom_common.dicom.charset import Assumed
@@ -12,6 +12,7 @@ from darkroom_common.dimse.requestor import Peer, PeerFault, ProposalRefused, tl
 from darkroom_common.dimse.tls import TlsClient
 from darkroom_common.dimse.users.echo import echo
 from darkroom_common.dimse.wire.association_items import IMPLICIT_VR_LITTLE_ENDIAN, Proposal
+from darkroom_common.dimse.wire.command import Value
 from darkroom_transmit.destinations.destination import Destination
 from darkroom_transmit.sending.outcome import Outcome, Verdict
 from darkroom_transmit.sending.pool import AssociationPool, Lent, PoolKey
@@ -39,7 +40,7 @@ class Orders:
     Attributes:
         tell: is called for each data set whose fate is known, from any thread.
         stop: set when no further data set is to be begun.
-        priority: of the C-STORE, PS3.7 section 9.3.1.1.
+        elements: of each C-STORE's command: its priority, and whose C-MOVE it is (PS3.7 9.3.1.1).
         fresh: whether to open an association for it.
     """
 
@@ -47,7 +48,7 @@ class Orders:
     stop: threading.Event
     throttle: Throttle
     executor: Executor
-    priority: int = 0
+    elements: Mapping[int, Value] = field(default_factory=dict)
     fresh: bool = False
 
 
@@ -174,7 +175,7 @@ class DimseSender:
         fresh = orders.fresh
         while True:
             lent = self._acquire(key, peer, classes, fresh=fresh)
-            user = StoreUser(lent.association, orders.throttle, priority=orders.priority)
+            user = StoreUser(lent.association, orders.throttle, orders.elements)
             try:
                 user.send(sources, tell, orders.stop)
             except PeerFault as fault:

@@ -5,24 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from darkroom_common.errors import PermanentError, TransientError
 from darkroom_transmit.destinations.destination import Destination
-
-
-class CannotPrepare(PermanentError):
-    """An instance cannot be made into what the destination takes. `reason` is a word for jobs."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-class PreparationUnavailable(TransientError):
-    """Preparing failed for a reason that may pass."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +65,3 @@ class Preparer(Protocol):
             PreparationUnavailable: it may work later.
         """
         ...
-
-
-def stored_source(item: Item, path: Path) -> Source:
-    """Return an instance as it is stored."""
-    return Source(
-        item,
-        path,
-        item.data_set_offset,
-        item.size,
-        item.sop_class_uid,
-        item.sop_instance_uid,
-        item.transfer_syntax_uid,
-    )

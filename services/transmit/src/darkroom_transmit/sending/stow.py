@@ -19,9 +19,10 @@ from tenacity.wait import wait_random_exponential
 from darkroom_common.dicom.part10 import FileMeta, encode_head
 from darkroom_common.dimse.requestor import PeerFault, tls_context
 from darkroom_common.dimse.tls import TlsClient
+from darkroom_common.dimse.users.store import Unsendable, open_file
 from darkroom_transmit.destinations.destination import Destination
 from darkroom_transmit.sending.outcome import Outcome, Verdict
-from darkroom_transmit.sending.scu import Unsendable, open_file
+from darkroom_transmit.sending.scu import outcome_of
 from darkroom_transmit.sending.sender import Interrupted, Orders
 from darkroom_transmit.sending.sources import Source
 from darkroom_transmit.sending.stored import NOT_ACCEPTED, outcomes
@@ -234,7 +235,7 @@ def _is_there(source: Source, orders: Orders) -> bool:
     try:
         os.close(open_file(source))
     except Unsendable as error:
-        orders.tell(source, error.outcome)
+        orders.tell(source, outcome_of(error))
         return False
     return True
 

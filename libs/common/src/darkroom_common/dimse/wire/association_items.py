@@ -49,10 +49,15 @@ _EXTENDED: Final = 0x56
 
 @dataclass(frozen=True)
 class Context:
-    """An accepted presentation context."""
+    """An accepted presentation context.
+
+    Attributes:
+        requestor_serves: whoever has opened the association is an SCP of it, as for a C-GET.
+    """
 
     abstract_syntax: str
     transfer_syntax: str
+    requestor_serves: bool = False
 
 
 @dataclass(frozen=True)

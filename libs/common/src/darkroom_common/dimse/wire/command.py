@@ -17,6 +17,7 @@ _NO_DATA_SET: Final = 0x0101
 _RESPONSE: Final = 0x8000
 _ELEMENT: Final = struct.Struct("<HHL")
 _SHORT: Final = struct.Struct("<H")
+_MOST_COMMENT: Final = 64
 
 
 class CommandField(IntEnum):
@@ -59,11 +60,15 @@ class Element(IntEnum):
     COMPLETED = 0x1021
     FAILED = 0x1022
     WARNED = 0x1023
+    MOVE_ORIGINATOR = 0x1030
+    MOVE_ORIGINATOR_MESSAGE_ID = 0x1031
 
 
 Value = int | str | bytes
 """A number of two bytes, a UID or text, or the value itself."""
-_TEXTS: Final = frozenset({Element.MOVE_DESTINATION, Element.ERROR_COMMENT})
+_TEXTS: Final = frozenset(
+    {Element.MOVE_DESTINATION, Element.MOVE_ORIGINATOR, Element.ERROR_COMMENT}
+)
 """Padded with a space; a UID with NUL."""
 
 
@@ -243,3 +248,13 @@ def encode_response(
 def encode_cancel(message_id: int) -> bytes:
     """Return a C-CANCEL-RQ for a request (PS3.7 sections 9.3.2.3, 9.3.3.3 and 9.3.4.3)."""
     return encode_command(CommandField.C_CANCEL, {Element.RESPONDED_TO: message_id})
+
+
+def error_comment(reason: str) -> dict[int, Value]:
+    """Return elements of a response that say why, in the 64 characters of an LO."""
+    return {Element.ERROR_COMMENT: reason[:_MOST_COMMENT]} if reason else {}
+
+
+def offending(tag: str) -> dict[int, Value]:
+    """Return elements of a response that name the attribute at fault, by 8 hexadecimal digits."""
+    return {Element.OFFENDING_ELEMENT: struct.pack("<HH", int(tag[:4], 16), int(tag[4:], 16))}

@@ -32,6 +32,20 @@ QUERY_ANSWERS: Final = _of.counter("darkroom_query_answers_total", "Matches told
 QUERY_SECONDS: Final = _of.histogram(
     "darkroom_query_first_seconds", "From a C-FIND to its first match."
 )
+RETRIEVALS: Final = _of.counter(
+    "darkroom_retrievals_total",
+    "C-GETs and C-MOVEs that were answered to the end, or refused.",
+    one_of("command", "get", "move"),
+    bounded("status", "of the last answer, in hexadecimal digits"),
+)
+RETRIEVED: Final = _of.counter(
+    "darkroom_retrieved_instances_total",
+    "Instances of C-GETs: sent, sent with a warning, or failed.",
+    one_of("outcome", "completed", "warned", "failed"),
+)
+RETRIEVED_BYTES: Final = _of.counter(
+    "darkroom_retrieved_bytes_total", "Bytes of data sets sent by C-GET."
+)
 STORE_SECONDS: Final = _of.histogram(
     "darkroom_store_seconds", "From the data set's last byte to the answer."
 )

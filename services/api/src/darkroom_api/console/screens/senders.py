@@ -27,6 +27,7 @@ async def add_sender(page: Page) -> Response:
         "host_rule": "listed" if network else "any",
         "hosts": [{"network": network}] if network else [],
         "query_rule": one_of(form, "query_rule"),
+        "retrieve_rule": one_of(form, "retrieve_rule"),
     }
     await page.rest.post(_SENDERS, body)
     return page.done("It may send now.")

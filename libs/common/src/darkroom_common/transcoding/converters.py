@@ -16,13 +16,13 @@ from darkroom_common.scratch import open_scratch
 from darkroom_common.transcoding.converted import Converted
 from darkroom_common.workers.faults import WorkerCrashed, WorkerGone, WorkerTooSlow
 from darkroom_common.workers.pool import Workers, open_workers
-from darkroom_transmit.conversion.exchange import Profile
 
 MEMORY: Final = 2 << 30  # bytes of address space of a worker
 LIMIT: Final = 120.0  # seconds for one object, and
 SLOWEST: Final = 1_000_000  # bytes of it in each further second
 _PREFIX: Final = "conversion-"
-MODULE: Final = "darkroom_transmit.conversion.worker"
+MODULE: Final = "darkroom_common.transcoding.worker"
+"""Converts; a service whose objects are changed, too, has one of its own."""
 
 
 class ConversionFailed(TransientError):
@@ -38,7 +38,7 @@ class Converters:
         self._limit = limit
 
     async def convert(
-        self, source: Path, wanted: Sequence[str], profile: Profile | None = None
+        self, source: Path, wanted: Sequence[str], change: Sequence[Any] | None = None
     ) -> Converted:
         """Return a file of the scratch directory in the first wanted syntax that can be made.
 
@@ -47,7 +47,7 @@ class Converters:
         Args:
             source: a DICOM file.
             wanted: transfer syntaxes, the best first.
-            profile: how it is de-identified; None leaves it.
+            change: what else the module makes of it, in words of its own; None: nothing.
 
         Raises:
             Unconvertible: it cannot be done with this object, and never will.
@@ -58,7 +58,7 @@ class Converters:
             "source": str(source),
             "target": str(target),
             "wanted": list(wanted),
-            "profile": None if profile is None else [*profile],
+            "change": None if change is None else [*change],
         }
         try:
             size = (await asyncio.to_thread(source.stat)).st_size

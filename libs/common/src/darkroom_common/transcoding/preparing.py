@@ -1,0 +1,177 @@
+"""Makes what a peer takes of stored objects: another transfer syntax, or as they are stored."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from darkroom_common.errors import PermanentError, TransientError
+from darkroom_common.objects.store import ObjectMissing, ObjectStore, StoreUnavailable
+from darkroom_common.pixels.faults import Unconvertible
+from darkroom_common.telemetry.logs import get_logger
+from darkroom_common.transcoding.converted import NATIVE_TARGETS
+from darkroom_common.transcoding.converters import ConversionFailed, Converters
+
+log = get_logger(__name__)
+_NOT_PADDED: Final = frozenset({"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"})
+"""Deflated ones have a NUL after their end (PS3.5 section A.5); big endian is not written."""
+
+
+class CannotPrepare(PermanentError):
+    """An instance cannot be made into what the peer takes. `reason` is a word for jobs."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class PreparationUnavailable(TransientError):
+    """Preparing failed for a reason that may pass."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class StoredObject(Protocol):
+    """An instance, and where its bytes are: `size` of them behind `data_set_offset`."""
+
+    @property
+    def sop_instance_uid(self) -> str:
+        """Of the instance."""
+        ...
+
+    @property
+    def sop_class_uid(self) -> str:
+        """Of the instance."""
+        ...
+
+    @property
+    def transfer_syntax_uid(self) -> str:
+        """In which it is stored."""
+        ...
+
+    @property
+    def object_key(self) -> str:
+        """Of its object."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Bytes of the data set."""
+        ...
+
+    @property
+    def data_set_offset(self) -> int:
+        """Bytes before it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A data set in a file, ready to be sent.
+
+    Attributes:
+        offset: where the data set begins.
+        size: its bytes.
+        left_out: tags of elements that could not be said in it.
+    """
+
+    path: Path
+    offset: int
+    size: int
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    left_out: tuple[str, ...] = ()
+
+
+class ObjectPreparer:
+    """Hands out stored objects, or files that were made from them and go when they are sent."""
+
+    def __init__(self, store: ObjectStore, converters: Converters) -> None:
+        self._store = store
+        self._converters = converters
+
+    @asynccontextmanager
+    async def prepare(
+        self, stored: StoredObject, wanted: tuple[str, ...], change: Sequence[Any] | None = None
+    ) -> AsyncIterator[Prepared]:
+        """Hold a data set ready for the length of a block.
+
+        Args:
+            stored: the instance.
+            wanted: transfer syntaxes of which it must have one, the best first; none: as stored.
+            change: see `Converters.convert`.
+
+        Raises:
+            CannotPrepare: nothing that is there can do this.
+            PreparationUnavailable: it may work later.
+        """
+        syntax = stored.transfer_syntax_uid
+        async with AsyncExitStack() as held:
+            try:
+                path = await held.enter_async_context(self._store.local_file(stored.object_key))
+            except ObjectMissing as error:
+                raise CannotPrepare("ObjectMissing") from error
+            except StoreUnavailable as error:
+                raise PreparationUnavailable("StoreUnavailable") from error
+            if change is None and (not wanted or syntax in wanted):
+                yield await held.enter_async_context(self._as_stored(stored, path))
+                return
+            if not wanted:
+                wanted = (syntax, *NATIVE_TARGETS)
+            elif syntax in wanted:  # nothing is compressed or decoded without need
+                wanted = (syntax, *wanted)
+            yield await held.enter_async_context(self._converted(path, wanted, change))
+
+    @asynccontextmanager
+    async def _as_stored(self, stored: StoredObject, path: Path) -> AsyncIterator[Prepared]:
+        """Yield an instance bit for bit; one of odd length with its values padded, if it can be."""
+        syntax = stored.transfer_syntax_uid
+        async with AsyncExitStack() as held:
+            prepared = Prepared(
+                path,
+                stored.data_set_offset,
+                stored.size,
+                stored.sop_class_uid,
+                stored.sop_instance_uid,
+                syntax,
+            )
+            if stored.size % 2 and syntax not in _NOT_PADDED:
+                try:
+                    padded = self._converted(path, (syntax,), None)
+                    prepared = await held.enter_async_context(padded)
+                except (CannotPrepare, PreparationUnavailable) as error:
+                    # It goes as it is: with a NUL after its end, which most take.
+                    log.warning(
+                        "instance.not_padded",
+                        sop_instance_uid=stored.sop_instance_uid,
+                        reason=error.reason,
+                    )
+            yield prepared
+
+    @asynccontextmanager
+    async def _converted(
+        self, path: Path, wanted: tuple[str, ...], change: Sequence[Any] | None
+    ) -> AsyncIterator[Prepared]:
+        try:
+            made = await self._converters.convert(path, wanted, change)
+        except Unconvertible as error:
+            raise CannotPrepare(str(error)) from error
+        except ConversionFailed as error:
+            raise PreparationUnavailable("ConversionFailed") from error
+        try:
+            yield Prepared(
+                made.path,
+                made.offset,
+                made.size - made.offset,
+                made.sop_class_uid,
+                made.sop_instance_uid,
+                made.transfer_syntax_uid,
+                made.left_out,
+            )
+        finally:
+            await asyncio.to_thread(made.path.unlink, missing_ok=True)

@@ -1,0 +1,61 @@
+"""How far a C-GET or C-MOVE has come, and what it is answered with (PS3.4 C.4.2.1 and C.4.3.1)."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from pydicom.dataset import Dataset
+
+from darkroom_common.dimse.serving import Answer
+from darkroom_common.dimse.statuses import (
+    CANCELLED,
+    PENDING_MATCH,
+    SUB_OPERATIONS_FAILED,
+    SUCCESS,
+    UNABLE_TO_SEND,
+)
+from darkroom_common.dimse.wire.command import Element, Value
+
+MOST: Final = 65_535
+"""Sub-operations of one retrieval: their counts are numbers of two bytes."""
+
+
+@dataclass
+class Progress:
+    """Counts of sub-operations.
+
+    Attributes:
+        failed: SOP instance UIDs of what has failed.
+    """
+
+    remaining: int
+    completed: int = 0
+    warned: int = 0
+    failed: list[str] = field(default_factory=list)
+
+    def pending(self) -> Answer:
+        """Return an answer that others follow."""
+        return Answer(PENDING_MATCH, elements=self._counts(remaining=True))
+
+    def last(self, *, cancelled: bool = False) -> Answer:
+        """Return the last answer: it names what has failed."""
+        status = self._status(cancelled=cancelled)
+        named = None
+        if self.failed and status != SUCCESS:
+            named = Dataset()
+            named.FailedSOPInstanceUIDList = self.failed
+        return Answer(status, named, self._counts(remaining=cancelled))
+
+    def _status(self, *, cancelled: bool) -> int:
+        if cancelled:
+            return CANCELLED
+        if not self.failed and not self.warned:
+            return SUCCESS
+        return SUB_OPERATIONS_FAILED if self.completed or self.warned else UNABLE_TO_SEND
+
+    def _counts(self, *, remaining: bool) -> dict[int, Value]:
+        found: dict[int, Value] = {Element.REMAINING: self.remaining} if remaining else {}
+        return found | {
+            Element.COMPLETED: self.completed,
+            Element.FAILED: len(self.failed),
+            Element.WARNED: self.warned,
+        }
