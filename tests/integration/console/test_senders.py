@@ -18,7 +18,7 @@ async def test_a_sender_is_added_and_removed(services: Services) -> None:
         await admin.press("/senders", _CT, 409)
         await admin.press("/senders", {**_CT, "name": "CT_2", "network": "over there"}, 422)
         said = await admin.words("/senders")
-        assert "CT_1 10.1.2.0/24 everything its own studies any number" in said
+        assert "CT_1 10.1.2.0/24 everything its own studies all studies any number" in said
         await technician.page("/senders", 403)
         await technician.press("/senders", _CT, 403)
         assert 'href="/senders"' not in await technician.page("/worklist")
