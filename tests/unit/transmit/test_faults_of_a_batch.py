@@ -9,15 +9,17 @@ from typing import Any, Final
 import pytest
 
 from darkroom_common.dimse.requestor import PeerFault
+from darkroom_common.dimse.wire.command import Element, Value
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.specs.destinations import DestinationSpec
+from darkroom_common.transcoding.preparing import CannotPrepare, PreparationUnavailable
 from darkroom_transmit.sending.breaker import THRESHOLD, Breaker
 from darkroom_transmit.sending.delivery import Delivery, Yard
 from darkroom_transmit.sending.job import Claimed
 from darkroom_transmit.sending.outcome import Outcome, Verdict
 from darkroom_transmit.sending.pool import PoolExhausted
 from darkroom_transmit.sending.sender import Interrupted, Orders
-from darkroom_transmit.sending.sources import CannotPrepare, Item, PreparationUnavailable, Source
+from darkroom_transmit.sending.sources import Item, Source
 from darkroom_transmit.sending.suspicion import FAULTS, MOST_IN_A_ROW
 from tests.support.waiting import until
 from tests.unit.transmit.test_delivery import RLE, SPEC, a_job, an_item
@@ -35,7 +37,7 @@ class Node:
         self.raises: list[BaseException] = []
         self.groups: list[list[str]] = []
         self.fresh: list[bool] = []
-        self.priorities: list[int] = []
+        self.priorities: list[Value] = []
         self.echoed: list[PeerFault | None] = []
         self.unprepared: dict[str, Exception] = {}
 
@@ -53,7 +55,7 @@ class Node:
     async def send(self, _to: Any, sources: Sequence[Source], orders: Orders) -> None:
         self.groups.append([one.sop_instance_uid for one in sources])
         self.fresh.append(orders.fresh)
-        self.priorities.append(orders.priority)
+        self.priorities.append(orders.elements[Element.PRIORITY])
         if self.raises:
             raise self.raises.pop(0)
         for n, source in enumerate(sources):
@@ -158,7 +160,7 @@ async def test_a_suspect_has_failed_when_it_goes_wrong_again_and_again_while_oth
 
 async def test_what_an_earlier_attempt_has_sent_speaks_for_the_destination() -> None:
     made, job = Made(Node("3")), a_job()
-    row: Any = {"priority": "high", "sent": 1}
+    row: Any = {"priority": "high", "originator": "", "sent": 1}
     job.row = row
     await made.send(job, *items("3", faults=1))
     assert made.of(SUSPECT) == ["3"]
@@ -290,7 +292,7 @@ async def test_a_kind_that_nobody_sends_to_fails_for_good() -> None:
 async def test_the_priority_of_a_job_is_that_of_its_commands(priority: str, number: int) -> None:
     node = Node()
     made, job = Made(node), a_job()
-    row: Any = {"priority": priority, "sent": 0}
+    row: Any = {"priority": priority, "originator": "", "sent": 0}
     job.row = row
     await made.send(job, *items("1"))
     assert node.priorities == [number]
