@@ -2,8 +2,10 @@
 
 import re
 from importlib.resources import files
+from typing import get_args
 
 import pytest
+from pydantic import BaseModel
 
 from darkroom_api.accounts.access import ACCESS, access_of
 from darkroom_api.accounts.permissions import EVERYTHING, ROLES, Open, Permission, allows
@@ -151,3 +153,25 @@ def test_every_route_of_rest_knows_the_parameters_that_it_documents_and_no_other
                 assert "422" in said["responses"], route.path
                 strict += 1
     assert strict > 100
+
+
+def test_what_is_yes_or_no_in_a_body_is_no_number_and_no_text() -> None:
+    looked_at = set()
+    for route in an_app().routes:
+        body = getattr(route, "body_field", None)
+        for model in models_of(body.field_info.annotation if body else None):
+            for name, field in model.model_fields.items():
+                kinds = {field.annotation, *get_args(field.annotation)}
+                if bool in kinds:
+                    strict = "strict=True" in repr(field.metadata) + repr(field.annotation)
+                    assert strict, f"{model.__name__}.{name}"
+                    looked_at.add(name)
+    assert looked_at >= {"shared", "notify", "force", "is_active", "browser"}
+
+
+def models_of(kind: object) -> set[type[BaseModel]]:
+    """The models that a kind of value is made of."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        inner = (models_of(field.annotation) for field in kind.model_fields.values())
+        return {kind}.union(*inner)
+    return set[type[BaseModel]]().union(*(models_of(one) for one in get_args(kind)))

@@ -105,7 +105,7 @@ class FilmOrder(Spec):
     scale_bar: StrictBool = False
     overlays: StrictBool = Field(default=True, description="draw overlay planes into the images")
     bits: Literal[8, 12] | None = None
-    colour: bool | None = None
+    colour: StrictBool | None = None
     arrange: Literal["auto", "printer", "sheet"] = Field(
         default="auto",
         description="who arranges images on the film: the printer in image boxes, or we in one"

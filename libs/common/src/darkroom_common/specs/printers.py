@@ -54,7 +54,7 @@ class PrinterSpec(ResourceSpec):
     film_destinations: tuple[CodeString, ...] | None = Field(default=None, max_length=32)
     dpi: float | None = Field(default=None, ge=10, le=1200, description="pixels in an inch of film")
     bits: Literal[8, 12] | None = None
-    colour: bool | None = None
+    colour: StrictBool | None = None
     display_formats: tuple[str, ...] | None = Field(
         default=None, max_length=100, description="layouts that it knows; none: only one image box"
     )
@@ -62,7 +62,7 @@ class PrinterSpec(ResourceSpec):
         default=None, description="Annotation Display Format ID; empty: it has no annotation boxes"
     )
     annotation_boxes: int | None = Field(default=None, ge=0, le=100)
-    presentation_lut: bool | None = None
+    presentation_lut: StrictBool | None = None
     quirks: tuple[Quirk, ...] | None = None
     echo: StrictBool = Field(
         default=True, description="ask it every ECHO_SECONDS whether it is there"

@@ -4,7 +4,7 @@ import uuid
 from typing import Annotated, Final
 
 from fastapi import FastAPI
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StrictBool
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -47,7 +47,7 @@ class Credentials(Secret):
     code: Code | None = Field(
         default=None, description="of an authenticator, or a recovery code; when 1006 asks for it"
     )
-    browser: bool = Field(
+    browser: StrictBool = Field(
         default=False,
         description="the tokens come in cookies that no script reads, and are not in the body",
     )

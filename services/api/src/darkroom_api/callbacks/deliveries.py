@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, Literal
 
 import orjson
 from fastapi import FastAPI, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -112,7 +112,9 @@ class Replay(BaseModel):
     events: tuple[EventType, ...] | None = Field(
         default=None, max_length=100, description="of these types; left out: all that it takes"
     )
-    delivered_too: bool = Field(default=False, description="those that were delivered, as well")
+    delivered_too: StrictBool = Field(
+        default=False, description="those that were delivered, as well"
+    )
     after: str | None = Field(
         default=None, pattern=r"^[0-9]{1,18}$", description="`continue_after` of the answer before"
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from fastapi import FastAPI
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StrictBool
 from starlette.requests import Request
 
 from darkroom_api.audit.actions import Action
@@ -67,7 +67,7 @@ class NewSecret(BaseModel):
 class Enabling(Strict):
     """How a callback is taken into use again."""
 
-    replay: bool = Field(
+    replay: StrictBool = Field(
         default=False, description="have sent what it has missed while it was disabled"
     )
 

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import FastAPI, Query
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StrictBool
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -70,7 +70,9 @@ class QuarantineSearch(ListQuery):
 class Release(BaseModel):
     """How to release it."""
 
-    force: bool = Field(default=False, description="accept it as it is, if its UIDs can be told")
+    force: StrictBool = Field(
+        default=False, description="accept it as it is, if its UIDs can be told"
+    )
 
 
 @strict

@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal
 from asyncpg import Record
 from fastapi import FastAPI
 from fastapi import Query as Parameter
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, WithJsonSchema
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
@@ -83,7 +83,7 @@ class ExportRequest(BaseModel):
         max_length=len(COLUMNS),
         description="in this order, each once",
     )
-    shared: bool = Field(
+    shared: StrictBool = Field(
         default=False, description="whether everybody with `exports:download` may have it, too"
     )
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal
 
 import asyncpg
 from fastapi import FastAPI, Query
-from pydantic import AfterValidator, BaseModel, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, Field, SecretStr, StrictBool
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -103,7 +103,7 @@ class NewUser(Strict):
     full_name: FullName
     password: NewPassword
     roles: Roles = Field(default_factory=list)
-    is_active: bool = True
+    is_active: StrictBool = True
 
 
 class UserChange(Strict):
@@ -114,7 +114,7 @@ class UserChange(Strict):
     full_name: FullName | None = None
     password: NewPassword | None = Field(default=None, description="all their sessions end")
     roles: Roles | None = None
-    is_active: bool | None = Field(
+    is_active: StrictBool | None = Field(
         default=None, description="false: all their sessions and API keys end"
     )
 

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import FastAPI
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints, field_validator
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -102,7 +102,7 @@ class StudyPatch(BaseModel):
     study_time: dt.time | Literal[""] = ""
     description: Text64 = ""
     referring_physician: PersonName = ""
-    whole_patient: bool = Field(
+    whole_patient: StrictBool = Field(
         default=False,
         description="change what is the patient's in all studies of the patient, not in this alone",
     )
