@@ -38,6 +38,7 @@ from darkroom_common.messages.events import (
     LicenceChecked,
     NodeStateChanged,
     PrintJobChanged,
+    ProcedureStepChanged,
     SettingsInForce,
     StudyCompleted,
     StudyRemoved,
@@ -166,6 +167,7 @@ API_NOTICES: Final = WorkQueue(
 API_AUDIT: Final = WorkQueue(
     "api.audit", (AssociationsEnded, StudyRemoved, SettingsInForce), prefetch=20
 )
+API_STEPS: Final = WorkQueue("api.steps", (ProcedureStepChanged,), prefetch=20)
 API_LICENCE: Final = WorkQueue("api.licence", (LicenceChecked,), prefetch=1)
 API_EVENTS: Final = WorkQueue(
     "api.events",
@@ -204,6 +206,7 @@ WORK_QUEUES: Final = (
     API_REFUSALS,
     API_NOTICES,
     API_AUDIT,
+    API_STEPS,
     API_LICENCE,
     API_EVENTS,
     LICENSING_REQUESTS,

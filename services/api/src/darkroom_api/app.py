@@ -47,6 +47,7 @@ from darkroom_api.studies import patients
 from darkroom_api.studies import removal as study_removal
 from darkroom_api.studies import search as study_search
 from darkroom_api.validation import routes as validation
+from darkroom_api.worklist import routes as worklist
 
 _MODULES: Final = (
     health,
@@ -73,6 +74,7 @@ _MODULES: Final = (
     print_jobs,
     remote,
     mpps,
+    worklist,
     retrieve_jobs,
     conflicts,
     dead_letters,

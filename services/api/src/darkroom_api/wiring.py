@@ -52,6 +52,7 @@ from darkroom_api.settings import ApiSettings
 from darkroom_api.studies.examinations import Examinations
 from darkroom_api.studies.turns import Turns
 from darkroom_api.validation import validating
+from darkroom_api.worklist.following import StepsFollowed
 from darkroom_common.amqp.rabbitmq import open_broker
 from darkroom_common.clock import SYSTEM_CLOCK
 from darkroom_common.dimse.tls import TlsServer
@@ -69,7 +70,7 @@ from darkroom_common.service import Service
 from darkroom_common.settings_in_force import tell_settings
 from darkroom_common.siblings import Several, Word
 from darkroom_common.stow.handover import Proof
-from darkroom_common.topology import API_AUDIT, API_LICENCE, API_REFUSALS
+from darkroom_common.topology import API_AUDIT, API_LICENCE, API_REFUSALS, API_STEPS
 from darkroom_common.workers.pool import open_workers
 
 SEARCHES_OF_A_USER: Final = 2
@@ -241,6 +242,13 @@ async def run(service: Service, settings: ApiSettings) -> None:
                     preparation.then(Witness(database, audit).run),
                     preparation.then(
                         partial(broker.consume, API_AUDIT, Reported(database, audit).take)
+                    ),
+                    preparation.then(
+                        partial(
+                            broker.consume,
+                            API_STEPS,
+                            StepsFollowed(database, Examinations(keys, blind)).take,
+                        )
                     ),
                     preparation.then(expiry.run),
                     preparation.then(partial(broker.consume, API_LICENCE, standings.handle)),

@@ -3,9 +3,11 @@
 import sys
 from functools import partial
 
+from darkroom_common.rekeying import rekey_command
 from darkroom_common.service import Command, main
 from darkroom_ingest.door.nursery import Nursery
 from darkroom_ingest.quarantine.command import quarantine
+from darkroom_ingest.rekey import COLUMNS
 from darkroom_ingest.senders.command import ae
 from darkroom_ingest.senders.repository import SCHEMA
 from darkroom_ingest.settings import IngestSettings
@@ -20,6 +22,10 @@ if __name__ == "__main__":
             run=partial(run, nursery),
             before=nursery.open,
             schema=SCHEMA,
-            commands=[Command("ae", ae), Command("quarantine", quarantine)],
+            commands=[
+                Command("ae", ae),
+                Command("quarantine", quarantine),
+                rekey_command("ingest", SCHEMA, COLUMNS),
+            ],
         )
     )

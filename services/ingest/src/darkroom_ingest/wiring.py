@@ -28,6 +28,9 @@ from darkroom_ingest.relaying.relay import Relay
 from darkroom_ingest.senders.refresh import Refresh
 from darkroom_ingest.senders.roster import COPY_NAME, RosterCopy
 from darkroom_ingest.settings import IngestSettings
+from darkroom_ingest.worklist.entries import open_entries
+from darkroom_ingest.worklist.requests import WorklistRequests
+from darkroom_ingest.worklist.serving import tell_of_steps
 
 MEASURE_SECONDS = 5.0
 LOOK_SECONDS = 3.0
@@ -62,7 +65,7 @@ async def run(nursery: Nursery, service: Service, settings: IngestSettings) -> N
         service.health.add("postgres", senders.check_database, needed=False)
         service.health.add("rabbitmq", broker.check, needed=False)
         mirror = Mirror(database, settings, spool.aside)
-        answers = Answers(database, mirror)
+        answers = Answers(database, mirror, WorklistRequests(open_entries(database, settings)))
         relay = Relay(spool, store, broker, keys)
         with ExitStack() as listening:
             listener = tls_listener = None
@@ -88,6 +91,7 @@ async def run(nursery: Nursery, service: Service, settings: IngestSettings) -> N
                 workers.run(),
                 senders.run(),
                 broker.answer(INGEST_REQUESTS, answers, concurrency=1),
+                tell_of_steps(database, broker),
                 mirror.run(),
                 watch_spool(relay),
                 measure_volumes(spool, store),

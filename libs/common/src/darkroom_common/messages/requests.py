@@ -18,6 +18,7 @@ from darkroom_common.specs.remote import (
     RemoteQuery,
     WorklistQuery,
 )
+from darkroom_common.specs.worklist import WorklistEntry
 
 By = Field(default="", max_length=64, description="user name")
 
@@ -100,7 +101,37 @@ class ActOnQuarantined(Request):
     requested_by: str = By
 
 
-INGEST_REQUESTS = (ActOnQuarantined,)
+class AddWorklistEntry(Request):
+    """Add a scheduled procedure step. `sealed` is a `WorklistEntry`."""
+
+    TYPE: ClassVar[str] = "ingest.worklist.add.v1"
+    SEALED: ClassVar[type[BaseModel] | None] = WorklistEntry
+
+    requested_by: str = By
+
+
+class ChangeWorklistEntry(Request):
+    """Change a scheduled procedure step. `sealed` is a `WorklistEntry`."""
+
+    TYPE: ClassVar[str] = "ingest.worklist.change.v1"
+    SEALED: ClassVar[type[BaseModel] | None] = WorklistEntry
+
+    entry_id: MessageId
+    version: int | None = Field(default=None, description="stale when it is another by now")
+    requested_by: str = By
+
+
+class RemoveWorklistEntry(Request):
+    """Remove a scheduled procedure step."""
+
+    TYPE: ClassVar[str] = "ingest.worklist.remove.v1"
+
+    entry_id: MessageId
+    version: int | None = Field(default=None, description="stale when it is another by now")
+    requested_by: str = By
+
+
+INGEST_REQUESTS = (ActOnQuarantined, AddWorklistEntry, ChangeWorklistEntry, RemoveWorklistEntry)
 
 
 class QueryRemote(Request):

@@ -61,3 +61,32 @@ ERRORS: Final = """
     FROM ingest.quarantined WHERE received_at >= $1 AND received_at < $2
 """
 """From $1 until $2, as the error report has it."""
+
+
+ENTRIES: Final = (
+    "SELECT id, version, source, state, scheduled_at, modality,"
+    " study_instance_uid, sealed, requested_by, created_at, updated_at FROM ingest.worklist"
+)
+"""The modality worklist; who the patient is, is sealed."""
+_ENTRY: Final = f"{ENTRIES} WHERE id = $1"
+PERFORMED: Final = (
+    "SELECT sop_instance_uid, version, state, calling_ae_title, station_ae_title, modality,"
+    " study_instance_uids, entries, created_at, updated_at FROM ingest.performed_step"
+)
+"""The performed procedure steps that modalities have told of."""
+PERFORMED_OF: Final = f"{PERFORMED} WHERE study_instance_uids @> ARRAY[$1::text]"
+_PERFORMED_ONE: Final = (
+    "SELECT sop_instance_uid, version, state, calling_ae_title, station_ae_title, modality,"
+    " study_instance_uids, entries, created_at, updated_at, sealed"
+    " FROM ingest.performed_step WHERE sop_instance_uid = $1"
+)
+
+
+async def worklist_entry(db: Connection, entry_id: str) -> asyncpg.Record | None:
+    """Return an entry of the worklist; None: there is none."""
+    return await db.fetchrow(_ENTRY, entry_id)
+
+
+async def performed_step(db: Connection, sop_instance_uid: str) -> asyncpg.Record | None:
+    """Return a performed step with its attributes, which are sealed."""
+    return await db.fetchrow(_PERFORMED_ONE, sop_instance_uid)

@@ -78,6 +78,8 @@ _EVENTS: Final[dict[str, Event]] = {
     Action.STUDY_SEARCH: Event(QUERY),
     Action.DICOMWEB_SEARCH: Event(QUERY),
     Action.REMOTE_QUERY: Event(QUERY),
+    Action.WORKLIST_READ: Event(PROCEDURE_RECORD, "R"),
+    Action.WORKLIST_UPDATE: Event(PROCEDURE_RECORD, "U"),
     Action.STEP_CREATE: Event(PROCEDURE_RECORD, "C"),
     Action.STEP_UPDATE: Event(PROCEDURE_RECORD, "U"),
     Action.AUDIT_READ: _USED,

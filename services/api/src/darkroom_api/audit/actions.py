@@ -30,6 +30,8 @@ class Action(StrEnum):
     EXPORT_DOWNLOAD = "EXPORT_DOWNLOAD"
     EXPORT_DELETE = "EXPORT_DELETE"
     REMOTE_QUERY = "REMOTE_QUERY"  # another archive or a worklist was asked
+    WORKLIST_READ = "WORKLIST_READ"  # scheduled or performed steps were shown
+    WORKLIST_UPDATE = "WORKLIST_UPDATE"
     STEP_CREATE = "STEP_CREATE"  # MPPS
     STEP_UPDATE = "STEP_UPDATE"
     JOB_CREATE = "JOB_CREATE"  # sending, retrieving, printing

@@ -50,18 +50,25 @@ _ASKED: Final = frozenset(
         Action.JOB_UPDATE,
         Action.STEP_CREATE,
         Action.STEP_UPDATE,
+        Action.WORKLIST_UPDATE,
         Action.REMOTE_QUERY,
         Action.DICOMWEB_STORE,
     }
 )
 """What another service, or another archive, does before there is an answer."""
 _READ: Final = frozenset(
-    {Action.DICOMWEB_RETRIEVE, Action.DICOMWEB_SEARCH, Action.STUDY_READ, Action.STUDY_SEARCH}
+    {
+        Action.DICOMWEB_RETRIEVE,
+        Action.DICOMWEB_SEARCH,
+        Action.STUDY_READ,
+        Action.STUDY_SEARCH,
+        Action.WORKLIST_READ,
+    }
 )
 """What changes nothing: its rows need not be durable before the answer."""
 _UIDS: Final = frozenset({"study", "series", "instance"})
 _NAMING: Final = frozenset(
-    {"study", "series", "instance", "frames", "name", "job", "step", "conflict", "film"}
+    {"study", "series", "instance", "frames", "name", "job", "step", "conflict", "film", "entry"}
 )
 """Parameters of paths that are kept. An examination may be named by its accession number."""
 _PART: Final = 64
@@ -135,10 +142,23 @@ def _all() -> Iterator[tuple[tuple[str, str], Recorded]]:
     yield ("POST", "/api/v1/print/preview"), Recorded(Action.STUDY_READ, "print_preview")
 
 
-RECORDED: Final = dict(_all()) | {
-    ("POST", f"/api/v1/tag-jobs/{{job}}/{act}"): Recorded(Action.JOB_UPDATE, "tag_job", "job")
-    for act in ("retry", "cancel", "pause", "resume")
+_ENTRY: Final = "/api/v1/worklist/{entry}"
+_SCHEDULED: Final = {
+    ("GET", "/api/v1/worklist"): Recorded(Action.WORKLIST_READ, "worklist"),
+    ("POST", "/api/v1/worklist"): Recorded(Action.WORKLIST_UPDATE, "worklist"),
+    ("GET", _ENTRY): Recorded(Action.WORKLIST_READ, "worklist", "entry"),
+    ("PUT", _ENTRY): Recorded(Action.WORKLIST_UPDATE, "worklist", "entry"),
+    ("DELETE", _ENTRY): Recorded(Action.WORKLIST_UPDATE, "worklist", "entry"),
+    ("GET", "/api/v1/performed-steps/{step}"): Recorded(Action.WORKLIST_READ, "step", "step"),
 }
+RECORDED: Final = (
+    dict(_all())
+    | _SCHEDULED
+    | {
+        ("POST", f"/api/v1/tag-jobs/{{job}}/{act}"): Recorded(Action.JOB_UPDATE, "tag_job", "job")
+        for act in ("retry", "cancel", "pause", "resume")
+    }
+)
 
 
 async def recording(scope: Scope, path: str, send: Send) -> Send:

@@ -37,7 +37,7 @@ class WorklistSearch(WorklistQuery):
 
 
 async def asked(
-    request: Request, kind: type[Message], content: BaseModel, **named: str
+    request: Request, kind: type[Message], content: BaseModel, **named: str | int | None
 ) -> tuple[Reply, Any]:
     """Return the reply to a request whose body is sealed, and what the reply seals.
 

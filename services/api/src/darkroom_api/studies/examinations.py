@@ -33,6 +33,17 @@ _LOCK: Final = (  # examination_pkey; in order, so that no two wait for each oth
     "SELECT study_instance_uid, version FROM api.examination"
     " WHERE study_instance_uid = ANY($1::text[]) ORDER BY study_instance_uid FOR UPDATE"
 )
+_BEFORE: Final = (  # examination_pkey
+    "SELECT study_instance_uid FROM api.examination WHERE study_instance_uid = ANY($1::text[])"
+    " AND exam_status = ANY($2::text[]) ORDER BY study_instance_uid FOR UPDATE"
+)
+_EARLIER: Final[dict[ExamStatus, tuple[ExamStatus, ...]]] = {
+    "pending": (),
+    "in_progress": ("pending",),
+    "completed": ("pending", "in_progress"),
+    "cancelled": ("pending", "in_progress"),
+}
+"""The work status from which a modality's word leads to another one."""
 _SET_STATUS: Final = (
     "WITH changed AS (UPDATE api.examination e SET exam_status = $2, version = e.version + 1,"
     " updated_at = clock_timestamp() FROM (SELECT study_instance_uid, exam_status"
@@ -159,6 +170,16 @@ class Examinations:
         uids = await self.lock(db, done.values())
         rows = await db.fetch(_SET_STATUS, uids, status, by, reason, *self._key)
         return Outcome(done, frozenset(row[0] for row in rows), failed)
+
+    async def follow(
+        self, db: Connection, studies: Sequence[str], status: ExamStatus, *, by: str
+    ) -> None:
+        """Set the work status of studies, also of those to come, unless they are further on."""
+        uids = sorted(set(studies))
+        await db.execute(_ADD, uids)
+        rows = await db.fetch(_BEFORE, uids, list(_EARLIER[status]))
+        due = [row["study_instance_uid"] for row in rows]
+        await db.fetch(_SET_STATUS, due, status, by, "", *self._key)
 
     async def assign(
         self, db: Connection, exam_ids: Sequence[str], name: str, *, by: str, reason: str = ""

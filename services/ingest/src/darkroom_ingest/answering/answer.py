@@ -21,7 +21,7 @@ def shown(asked: Asked, result: Json, *, retrieve_ae: str) -> Json:
         result: what the index has of it.
         retrieve_ae: where it can be had from.
     """
-    found = _picked(result, asked.wanted)
+    found = picked(result, asked.wanted)
     found[LEVEL] = element("CS", asked.level)
     found[RETRIEVE_AE] = element("AE", retrieve_ae)
     return found
@@ -54,14 +54,15 @@ def encoded(answer: Json, *, prefers: str, implicit: bool) -> bytes:
         return b"".join(pieces)
 
 
-def _picked(data_set: Json, wanted: Mapping[str, Key]) -> Json:
+def picked(data_set: Json, wanted: Mapping[str, Key]) -> Json:
+    """Return what is wanted of a data set; what it does not have is there without a value."""
     found: Json = {}
     for tag, key in wanted.items():
         there = data_set.get(tag)
         if there is None or any(one in there for one in BULK_KEYS):
             found[tag] = {"vr": key.vr}
         elif key.items and there["vr"] == "SQ":
-            items = [_picked(item, key.items) for item in there.get("Value", ())]
+            items = [picked(item, key.items) for item in there.get("Value", ())]
             found[tag] = {"vr": "SQ", "Value": items}
         else:
             found[tag] = there

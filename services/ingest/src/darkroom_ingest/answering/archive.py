@@ -57,13 +57,31 @@ class Archive:
         self._scratch = settings.spool / _SCRATCH
         self._processes = settings.conversion_processes
         self._memory = settings.conversion_memory
-        self._keys, self._blind = keys, blind
+        self.keys, self.blind = keys, blind
         self._opening = asyncio.Lock()
         self._open = AsyncExitStack()
         self._preparer: ObjectPreparer | None = None
         self._reader = IndexReader(self._database, keys=keys, blind=blind)
         self._thread = threading.Thread(target=self._loop.run_forever, name="index", daemon=True)
         self._thread.start()
+
+    @property
+    def database(self) -> Database:
+        """What the loop of this archive works with."""
+        return self._database
+
+    def run(self, work: Coroutine[Any, Any, T], *, seconds: float) -> T:
+        """Return what a coroutine of the loop returns.
+
+        Raises:
+            SearchTooLong: it takes longer.
+        """
+        coming = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return coming.result(seconds)
+        except TimeoutError as error:
+            coming.cancel()
+            raise SearchTooLong(f"more than {seconds:g} s") from error
 
     def pages(self, query: Query, *, seconds: float) -> Iterator[list[Json]]:
         """Yield the results of a query, some at a time, none of which is kept.
@@ -104,7 +122,7 @@ class Archive:
 
         async def find() -> list[StoredInstance]:
             async with self._database.acquire() as db:
-                return await find_stored(db, wanted, keys=self._keys, blind=self._blind, most=most)
+                return await find_stored(db, wanted, keys=self.keys, blind=self.blind, most=most)
 
         return self.begin(find()).result()
 

@@ -1,7 +1,7 @@
 """C-FIND as a handler (PS3.4 section C.4.1): answers go out as the index gives them."""
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from darkroom_common.clock import monotonic
@@ -21,7 +21,7 @@ from darkroom_common.dimse.wire.command import CommandField, Value, error_commen
 from darkroom_common.dimse.wire.pdu import ProtocolError
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.index.reader import SearchTooLong
-from darkroom_common.index.rows import UnreadableRow
+from darkroom_common.index.rows import Json, UnreadableRow
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_common.telemetry.metrics import ingest as metrics
 from darkroom_ingest.answering.answer import encoded, shown
@@ -49,44 +49,96 @@ def agreed(wanted: bytes) -> bytes:
     return bytes(ours & theirs for ours, theirs in zip(_OFFERED, wanted, strict=False))
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A query that has been understood.
+
+    Attributes:
+        level: for logs and metrics.
+        keys: keywords of what is matched.
+        prefers: the character set of the asker.
+        partly: some optional key is not known, or not matched.
+        answers: each as DICOM JSON; they come while they are read.
+    """
+
+    level: str
+    keys: Sequence[str]
+    prefers: str
+    partly: bool
+    answers: Iterable[Json]
+
+
+Prepare = Callable[[Request, Permit], Prepared]
+"""Raises BadIdentifier, ProtocolError: the identifier is none."""
+
+
 def finding(settings: IngestSettings, archive: Archive, doorkeeper: Doorkeeper) -> Service:
-    """Return the query service of all information models."""
-    finder = Finder(settings, archive, doorkeeper)
+    """Return the query service of all information models of the index."""
+    model = IndexModel(settings, archive)
     return Service(
         sop_classes=(PATIENT_ROOT, STUDY_ROOT, PATIENT_STUDY_ONLY),
-        handlers={CommandField.C_FIND: Handler(finder.answer)},
+        handlers={CommandField.C_FIND: Handler(Finder(settings, doorkeeper, model).answer)},
         extended=agreed,
     )
 
 
-class Finder:
-    """Answers queries from the index, as far as the list of senders lets the asker know."""
+@dataclass(frozen=True)
+class IndexModel:
+    """Prepares queries of patients, studies, series and instances."""
 
-    def __init__(self, settings: IngestSettings, archive: Archive, doorkeeper: Doorkeeper) -> None:
+    settings: IngestSettings
+    archive: Archive
+
+    def __call__(self, request: Request, permit: Permit) -> Prepared:
+        """Return what is asked for, as far as the asker may know it."""
+        caller = request.caller
+        asked = parse_identifier(
+            request.data_set(permit.assumed),
+            request.context.abstract_syntax,
+            self._options(request),
+        )
+        if permit.query_rule == "own":
+            sources = (caller.calling_ae_title,)
+            asked = replace(asked, query=replace(asked.query, sources=sources))
+        return Prepared(
+            level=asked.level,
+            keys=sorted({one.field.keyword for one in asked.query.conditions}),
+            prefers=asked.character_set or permit.assumed.name,
+            partly=asked.partly,
+            answers=self._answers(asked, caller.called_ae_title),
+        )
+
+    def _options(self, request: Request) -> Options:
+        wanted = request.caller.extended.get(request.context.abstract_syntax, b"")
+        relational, combined, fuzzy = (*map(bool, agreed(wanted)), False, False, False)[:3]
+        return Options(
+            relational=relational or self.settings.query_relational == "always",
+            combined=combined,
+            fuzzy=fuzzy or self.settings.query_fuzzy == "always",
+        )
+
+    def _answers(self, asked: Asked, retrieve_ae: str) -> Iterator[Json]:
+        for page in self.archive.pages(asked.query, seconds=self.settings.query_seconds):
+            for result in page:
+                yield shown(asked, result, retrieve_ae=retrieve_ae)
+
+
+class Finder:
+    """Answers queries, as far as the list of senders lets the asker know."""
+
+    def __init__(self, settings: IngestSettings, doorkeeper: Doorkeeper, prepare: Prepare) -> None:
         self._settings = settings
-        self._archive = archive
         self._doorkeeper = doorkeeper
+        self._prepare = prepare
 
     def answer(self, request: Request) -> Iterator[Answer]:
         """Yield the answers to one query."""
-        caller = request.caller
-        permit = self._doorkeeper.decide(
-            Caller(
-                caller.calling_ae_title,
-                caller.called_ae_title,
-                request.host,
-                request.certificate_sha256,
-            )
-        )
-        if not isinstance(permit, Permit) or permit.query_rule == "none":
+        permit = permit_of(request, self._doorkeeper)
+        if permit is None or permit.query_rule == "none":
             yield self._refused(request, NOT_AUTHORISED, "not permitted")
             return
         try:
-            asked = parse_identifier(
-                request.data_set(permit.assumed),
-                request.context.abstract_syntax,
-                self._options(request),
-            )
+            prepared = self._prepare(request, permit)
         except BadIdentifier as error:
             more = offending(error.tag)
             yield self._refused(request, IDENTIFIER_DOES_NOT_MATCH, str(error), more)
@@ -94,35 +146,22 @@ class Finder:
         except ProtocolError as error:
             yield self._refused(request, UNABLE_TO_PROCESS, error.code)
             return
-        if permit.query_rule == "own":
-            sources = (caller.calling_ae_title,)
-            asked = replace(asked, query=replace(asked.query, sources=sources))
-        yield from self._found(request, asked, asked.character_set or permit.assumed.name)
+        yield from self._found(request, prepared)
 
-    def _options(self, request: Request) -> Options:
-        wanted = request.caller.extended.get(request.context.abstract_syntax, b"")
-        relational, combined, fuzzy = (*map(bool, agreed(wanted)), False, False, False)[:3]
-        return Options(
-            relational=relational or self._settings.query_relational == "always",
-            combined=combined,
-            fuzzy=fuzzy or self._settings.query_fuzzy == "always",
-        )
-
-    def _found(self, request: Request, asked: Asked, prefers: str) -> Iterator[Answer]:
+    def _found(self, request: Request, asked: Prepared) -> Iterator[Answer]:
         began, told = monotonic(), 0
         status, reason = SUCCESS, ""
         pending = PENDING_PARTLY if asked.partly else PENDING_MATCH
         implicit = request.context.transfer_syntax == IMPLICIT_VR_LITTLE_ENDIAN
-        retrieve_ae = request.caller.called_ae_title
         try:
-            for result in self._results(asked):
+            for answer in asked.answers:
                 if told == 0:
                     metrics.QUERY_SECONDS.observe(monotonic() - began)
                 if told >= self._settings.query_answers:
                     status, reason = OUT_OF_RESOURCES, "more matches than QUERY_ANSWERS"
                     break
-                answer = shown(asked, result, retrieve_ae=retrieve_ae)
-                yield Answer(pending, encoded(answer, prefers=prefers, implicit=implicit))
+                data_set = encoded(answer, prefers=asked.prefers, implicit=implicit)
+                yield Answer(pending, data_set)
                 told += 1
                 if request.cancelled:
                     status = CANCELLED
@@ -141,17 +180,13 @@ class Finder:
             ae=request.caller.calling_ae_title,
             peer=request.host,
             level=asked.level,
-            keys=sorted({one.field.keyword for one in asked.query.conditions}),
+            keys=list(asked.keys),
             matches=told,
             status=f"{status:04X}",
             reason=reason,
             seconds=round(monotonic() - began, 3),
         )
         yield Answer(status, elements=error_comment(reason))
-
-    def _results(self, asked: Asked) -> Iterator[dict[str, object]]:
-        for page in self._archive.pages(asked.query, seconds=self._settings.query_seconds):
-            yield from page
 
     @staticmethod
     def _refused(

@@ -161,7 +161,7 @@ class _Keys:
             name = f"{tag:08X}"
             if name in _NO_KEYS:
                 continue
-            vr = _vr(identifier, tag)
+            vr = vr_of(identifier, tag)
             if vr == "SQ":
                 self._sequence(name, identifier[tag].value)
             else:
@@ -195,7 +195,7 @@ class _Keys:
         inner: dict[str, Key] = {}
         for item in items or ():
             for tag in self._tags(item):
-                below, vr = f"{tag:08X}", _vr(item, tag)
+                below, vr = f"{tag:08X}", vr_of(item, tag)
                 inner[below] = Key(vr)
                 text = "" if vr == "SQ" else text_of(item, tag)
                 self._match(BY_TAG.get(f"{name}.{below}"), name, text)
@@ -242,7 +242,8 @@ def _single(found: list[Condition], keyword: str) -> str | None:
             return None
 
 
-def _vr(data_set: Dataset, tag: int) -> str:
+def vr_of(data_set: Dataset, tag: int) -> str:
+    """Return the VR of an attribute; of one that is not known, the one that it came with."""
     known = BY_TAG.get(f"{tag:08X}")
     if known is not None:
         return known.vr
@@ -262,7 +263,7 @@ def text_of(data_set: Dataset, tag: int) -> str:
         return ""
     if not isinstance(stands, RawDataElement):
         return str(joined(stands.value))
-    if stands.VR in _BINARY or (stands.VR is None and _vr(data_set, tag) in _BINARY):
+    if stands.VR in _BINARY or (stands.VR is None and vr_of(data_set, tag) in _BINARY):
         try:
             return str(joined(data_set[tag].value))
         except Exception as error:  # pydicom raises whatever it stumbles over

@@ -1,4 +1,4 @@
-"""The C-ECHO, C-STORE, C-FIND and C-GET SCP: the front door, and what is served behind it."""
+"""The C-ECHO, C-STORE, C-FIND, C-GET and MPPS SCP: the front door, and what is behind it."""
 
 import asyncio
 import socket
@@ -31,6 +31,7 @@ from darkroom_ingest.receiving.storing import storing
 from darkroom_ingest.senders.admission import Caller, Denied, Permit
 from darkroom_ingest.senders.roster import Doorkeeper, Standing
 from darkroom_ingest.settings import IngestSettings
+from darkroom_ingest.worklist.serving import scheduling
 
 log = get_logger(__name__)
 DRAIN_SHARE: Final = 0.6
@@ -92,6 +93,7 @@ class StorageScp:
         if self._archive is not None:
             yield finding(self._settings, self._archive, self._doorkeeper)
             yield getting(Desk(self._settings, self._archive, self._doorkeeper))
+            yield from scheduling(self._settings, self._archive, self._doorkeeper)
 
     def _admit(self, request: AssociateRequest, connection: Connection) -> Rejection | Admission:
         caller = Caller(

@@ -182,7 +182,7 @@ class Standing:
             return permit is not None and permit.query_rule != "none"
         if command_field in {CommandField.C_GET, CommandField.C_MOVE}:
             return permit is not None and permit.retrieve_rule != "none"
-        if command_field == CommandField.N_ACTION:
+        if command_field != CommandField.C_STORE:
             return permit is not None
         return permit is not None and permit.allows(sop_class_uid)
 

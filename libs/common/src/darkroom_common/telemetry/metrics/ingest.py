@@ -25,7 +25,7 @@ STOW_UPLOADS: Final = _of.gauge("darkroom_stow_uploads_open", "Bodies of STOW on
 QUERIES: Final = _of.counter(
     "darkroom_queries_total",
     "C-FINDs that were answered to the end, or refused.",
-    one_of("level", "patient", "study", "series", "image", "none"),
+    one_of("level", "patient", "study", "series", "image", "worklist", "none"),
     bounded("status", "of the last answer, in hexadecimal digits"),
 )
 QUERY_ANSWERS: Final = _of.counter("darkroom_query_answers_total", "Matches told to C-FINDs.")
@@ -63,6 +63,12 @@ QUARANTINE_REFUSED: Final = _of.counter(
 )
 QUARANTINE_ITEMS: Final = _of.gauge("darkroom_quarantine_items", "Objects in quarantine.")
 QUARANTINE_BYTES: Final = _of.gauge("darkroom_quarantine_bytes", "Bytes in quarantine.")
+PERFORMED_STEPS: Final = _of.counter(
+    "darkroom_performed_steps_total",
+    "Requests about performed procedure steps answered.",
+    one_of("command", "N_CREATE", "N_SET", "N_GET"),
+    bounded("status", "of the answer, PS3.7 annex C"),
+)
 ODD_OBJECTS: Final = _of.counter(
     "darkroom_odd_objects_total",
     "Objects accepted though the standard forbids it.",

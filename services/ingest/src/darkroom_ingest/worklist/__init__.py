@@ -1,0 +1,1 @@
+"""The modality worklist, and the performed procedure steps that modalities tell of."""

@@ -1,0 +1,279 @@
+"""The table `ingest.worklist`: what is scheduled."""
+
+import datetime as dt
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import asyncpg
+from pydicom.uid import generate_uid
+
+from darkroom_common.postgres.phi import BlindIndex, PhiKeys, decode_key
+from darkroom_common.postgres.pool import Connection, Database
+from darkroom_common.resources.resource import AlreadyThere, NotThere, Stale
+from darkroom_common.seal import Seal
+from darkroom_common.specs.worklist import ENTRY_PURPOSE, OPEN, WorklistEntry
+from darkroom_ingest.settings import IngestSettings
+
+PAGE: Final = 200
+Source = Literal["rest", "hl7", "file"]
+_STUDY_OF: Final = (  # worklist_accession
+    "SELECT study_instance_uid FROM ingest.worklist WHERE accession_key = $1 AND patient_key = $2"
+    " ORDER BY created_at LIMIT 1"
+)
+_ONE_AT_A_TIME: Final = "SELECT pg_advisory_xact_lock(hashtextextended('darkroom worklist', 0))"
+_ADD: Final = """
+    INSERT INTO ingest.worklist (id, source, state, scheduled_at, modality, stations,
+        study_instance_uid, step_key, accession_key, patient_key, sealed, requested_by)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+"""
+_LOCK: Final = (
+    "SELECT id, version, state, sealed, source FROM ingest.worklist WHERE id = $1 FOR UPDATE"
+)
+_OF_STEP: Final = "SELECT id FROM ingest.worklist WHERE step_key = $1"  # its unique index
+_CHANGE: Final = """
+    UPDATE ingest.worklist SET version = version + 1, updated_at = now(), source = $2, state = $3,
+        scheduled_at = $4, modality = $5, stations = $6, study_instance_uid = $7, step_key = $8,
+        accession_key = $9, patient_key = $10, sealed = $11, requested_by = $12
+    WHERE id = $1
+"""
+_REMOVE: Final = "DELETE FROM ingest.worklist WHERE id = $1"
+_OPEN: Final = """
+    SELECT id, scheduled_at, sealed, state FROM ingest.worklist
+    WHERE state = ANY($1::text[])
+        AND ($2::timestamptz IS NULL OR scheduled_at >= $2)
+        AND ($3::timestamptz IS NULL OR scheduled_at < $3)
+        AND ($4::text[] IS NULL OR modality = ANY($4))
+        AND ($5::text[] IS NULL OR stations = '{}' OR stations && $5)
+        AND ($6::bytea[] IS NULL OR accession_key = ANY($6))
+        AND ($7::bytea[] IS NULL OR patient_key = ANY($7))
+        AND ($8::text[] IS NULL OR study_instance_uid = ANY($8))
+        AND (scheduled_at, id) > ($9::timestamptz, $10::text)
+    ORDER BY scheduled_at, id LIMIT $11
+"""
+_PERFORMED: Final = """
+    SELECT id, state, study_instance_uid FROM ingest.worklist
+    WHERE step_key = ANY($1::bytea[])
+        OR (study_instance_uid = ANY($2::text[]) AND $3)
+    ORDER BY id FOR UPDATE
+"""
+_STATE: Final = (
+    "UPDATE ingest.worklist SET state = $2, version = version + 1, updated_at = now()"
+    " WHERE id = ANY($1::text[]) AND state <> $2"
+)
+_EARLIEST: Final = (dt.datetime(1, 1, 1, tzinfo=dt.UTC), "")
+
+
+@dataclass(frozen=True)
+class Narrow:
+    """What the database looks at before an entry is opened; None: whatever it is."""
+
+    first: dt.date | None = None
+    last: dt.date | None = None
+    modalities: Sequence[str] | None = None
+    stations: Sequence[str] | None = None
+    accession_numbers: Sequence[str] | None = None
+    patient_ids: Sequence[str] | None = None
+    studies: Sequence[str] | None = None
+
+
+@dataclass(frozen=True)
+class Entries:
+    """Reads and writes the worklist."""
+
+    database: Database
+    seal: Seal
+    blind: BlindIndex
+
+    async def add(self, entry: WorklistEntry, *, by: str, source: Source = "rest") -> str:
+        """Keep a new entry; return its id.
+
+        Raises:
+            AlreadyThere: there is one of this accession number and step.
+        """
+        async with self.database.transaction() as db:
+            await db.execute(_ONE_AT_A_TIME)
+            return await self._add(db, entry, by=by, source=source)
+
+    async def change(
+        self, entry_id: str, entry: WorklistEntry, *, by: str, version: int | None = None
+    ) -> None:
+        """Change an entry; what is left out of its identity stays.
+
+        Raises:
+            NotThere: there is none.
+            Stale: it is of another version.
+            AlreadyThere: there is another one of this accession number and step.
+        """
+        async with self.database.transaction() as db:
+            await db.execute(_ONE_AT_A_TIME)
+            before = await self._locked(db, entry_id, version)
+            await self._change(db, before, entry, by=by, source="rest")
+
+    async def remove(self, entry_id: str, *, version: int | None = None) -> None:
+        """Remove an entry.
+
+        Raises:
+            NotThere, Stale: as `change`.
+        """
+        async with self.database.transaction() as db:
+            await self._locked(db, entry_id, version)
+            await db.execute(_REMOVE, entry_id)
+
+    async def follow(self, entry: WorklistEntry, *, by: str, source: Source) -> str:
+        """Add an entry, or change the one of its accession number and step; return its id."""
+        async with self.database.transaction() as db:
+            await db.execute(_ONE_AT_A_TIME)
+            known = await db.fetchval(_OF_STEP, self._step_key(entry))
+            if known is None:
+                return await self._add(db, entry, by=by, source=source)
+            before = await self._locked(db, known, None)
+            await self._change(db, before, entry, by=by, source=source)
+            return str(known)
+
+    async def page(
+        self, narrow: Narrow, after: tuple[dt.datetime, str] | None
+    ) -> tuple[list[WorklistEntry], tuple[dt.datetime, str] | None]:
+        """Return open entries in the order of their start, and after which the next page begins."""
+        last = None if narrow.last is None else narrow.last + dt.timedelta(days=1)
+        async with self.database.planned() as db:
+            rows = await db.fetch(
+                _OPEN,
+                list(OPEN),
+                _midnight(narrow.first),
+                _midnight(last),
+                _listed(narrow.modalities),
+                _listed(narrow.stations),
+                self._tokens("AccessionNumber", narrow.accession_numbers),
+                self._tokens("PatientID", narrow.patient_ids),
+                _listed(narrow.studies),
+                *(after or _EARLIEST),
+                PAGE,
+            )
+        found = [self.opened(row) for row in rows]
+        more = len(rows) == PAGE
+        return found, (rows[-1]["scheduled_at"], rows[-1]["id"]) if more else None
+
+    def opened(self, row: Any) -> WorklistEntry:
+        """Return the entry of a row, in the state that the row has."""
+        given = self.seal.open(row["sealed"], purpose=ENTRY_PURPOSE)
+        return WorklistEntry.model_validate(given | {"state": row["state"]})
+
+    async def performed(
+        self, db: Connection, steps: Sequence[tuple[str, str]], studies: Sequence[str], state: str
+    ) -> list[str]:
+        """Put the entries that a performed step is about in a state; return their ids.
+
+        Args:
+            db: with the transaction of the performed step.
+            steps: accession number and id of each scheduled step that it names.
+            studies: what it is of, where it names no scheduled step.
+            state: of the entries from now on.
+        """
+        keys = [self._key(*step) for step in steps]
+        rows = await db.fetch(_PERFORMED, keys, list(studies), not steps)
+        ids = [row["id"] for row in rows]
+        await db.execute(_STATE, ids, state)
+        return ids
+
+    async def _add(self, db: Connection, entry: WorklistEntry, *, by: str, source: Source) -> str:
+        entry_id = uuid.uuid4().hex
+        whole = await self._whole(db, entry, entry_id)
+        try:
+            async with db.transaction():
+                await db.execute(_ADD, entry_id, source, *self._columns(whole), by)
+        except asyncpg.UniqueViolationError as error:
+            raise AlreadyThere(_TAKEN) from error
+        return entry_id
+
+    async def _change(
+        self, db: Connection, before: Any, entry: WorklistEntry, *, by: str, source: Source
+    ) -> None:
+        known = self.opened(before)
+        kept = {
+            name: getattr(known, name)
+            for name in (
+                "study_instance_uid",
+                "scheduled_procedure_step_id",
+                "requested_procedure_id",
+            )
+            if not getattr(entry, name)
+        }
+        whole = entry.model_copy(update=kept)
+        try:
+            async with db.transaction():
+                await db.execute(_CHANGE, before["id"], source, *self._columns(whole), by)
+        except asyncpg.UniqueViolationError as error:
+            raise AlreadyThere(_TAKEN) from error
+
+    async def _locked(self, db: Connection, entry_id: str, version: int | None) -> Any:
+        row = await db.fetchrow(_LOCK, entry_id)
+        if row is None:
+            raise NotThere("there is no such entry of the worklist")
+        if version is not None and row["version"] != version:
+            raise Stale("this entry has been changed meanwhile")
+        return row
+
+    async def _whole(self, db: Connection, entry: WorklistEntry, entry_id: str) -> WorklistEntry:
+        """Return an entry with the identifiers that were left out."""
+        step = entry.scheduled_procedure_step_id or f"S{entry_id[:15].upper()}"
+        study = entry.study_instance_uid
+        if study is None and entry.accession_number:
+            study = await db.fetchval(
+                _STUDY_OF,
+                self.blind.exact("AccessionNumber", entry.accession_number),
+                self.blind.exact("PatientID", entry.patient_id),
+            )
+        return entry.model_copy(
+            update={
+                "scheduled_procedure_step_id": step,
+                "requested_procedure_id": entry.requested_procedure_id
+                or entry.accession_number
+                or step,
+                "study_instance_uid": study or str(generate_uid(prefix=None)),
+            }
+        )
+
+    def _columns(self, entry: WorklistEntry) -> tuple[object, ...]:
+        accession = entry.accession_number
+        return (
+            entry.state,
+            entry.scheduled_at.replace(tzinfo=dt.UTC),
+            entry.modality,
+            list(entry.scheduled_station_ae_titles),
+            entry.study_instance_uid,
+            self._step_key(entry),
+            self.blind.exact("AccessionNumber", accession) if accession else None,
+            self.blind.exact("PatientID", entry.patient_id),
+            self.seal.seal(entry.model_dump(mode="json"), purpose=ENTRY_PURPOSE),
+        )
+
+    def _step_key(self, entry: WorklistEntry) -> bytes:
+        return self._key(entry.accession_number, entry.scheduled_procedure_step_id)
+
+    def _key(self, accession_number: str, step_id: str) -> bytes:
+        return self.blind.exact("ScheduledProcedureStepID", f"{accession_number}\\{step_id}")
+
+    def _tokens(self, field: str, values: Sequence[str] | None) -> list[bytes] | None:
+        return None if values is None else [self.blind.exact(field, one) for one in values]
+
+
+def open_entries(database: Database, settings: IngestSettings) -> Entries | None:
+    """Return what reads and writes the worklist; None without the keys that it needs."""
+    if settings.phi_keys is None or settings.blind_index_key is None:
+        return None
+    key = decode_key(settings.blind_index_key.get_secret_value(), setting="BLIND_INDEX_KEY")
+    keys = PhiKeys.parse(settings.phi_keys.get_secret_value())
+    return Entries(database, Seal(keys), BlindIndex(key))
+
+
+_TAKEN: Final = "there is an entry of this accession number and step"
+
+
+def _midnight(day: dt.date | None) -> dt.datetime | None:
+    return None if day is None else dt.datetime.combine(day, dt.time(), dt.UTC)
+
+
+def _listed(values: Sequence[str] | None) -> list[str] | None:
+    return None if values is None else list(values)

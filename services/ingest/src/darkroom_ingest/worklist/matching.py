@@ -1,0 +1,309 @@
+"""Which entries an identifier asks for (PS3.4 sections C.2.2.2 and K.4.1.1.3).
+
+The index of the database narrows by what its columns have; the rest is looked at here, when an
+entry has been opened.
+"""
+
+import datetime as dt
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pydicom.datadict import keyword_for_tag
+from pydicom.dataset import Dataset
+
+from darkroom_common.index.fields import NUMBERS, Field, Kept, Level, terms
+from darkroom_common.index.matching.values import (
+    BadKey,
+    Fuzzy,
+    Match,
+    Number,
+    OneOf,
+    Range,
+    Wildcard,
+    parse_match,
+)
+from darkroom_common.postgres.phi import normalise, words
+from darkroom_ingest.answering.identifier import CHARACTER_SET, BadIdentifier, Key, text_of, vr_of
+from darkroom_ingest.worklist.attributes import STEPS, Json, tag_of
+
+_NO_KEYS: Final = frozenset({CHARACTER_SET, "00080201", "00080052"})
+_FOLDED: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
+"""VRs of which case and accents make no difference."""
+MAX_KEYS: Final = 500
+MAX_DEPTH: Final = 4
+START_DATE: Final = f"{STEPS}.{tag_of('ScheduledProcedureStepStartDate')}"
+START_TIME: Final = f"{STEPS}.{tag_of('ScheduledProcedureStepStartTime')}"
+STATION: Final = f"{STEPS}.{tag_of('ScheduledStationAETitle')}"
+MODALITY: Final = f"{STEPS}.{tag_of('Modality')}"
+PATIENT_ID: Final = tag_of("PatientID")
+ACCESSION_NUMBER: Final = tag_of("AccessionNumber")
+STUDY: Final = tag_of("StudyInstanceUID")
+
+
+@dataclass(frozen=True)
+class Test:
+    """What an attribute is asked to be; `path` has the tags of sequences before its own."""
+
+    path: str
+    vr: str
+    match: Match
+
+    def holds(self, entry: Json) -> bool:
+        """Tell whether one of the values of an entry is as asked."""
+        return any(_holds(self.match, self.vr, value) for value in values_at(entry, self.path))
+
+
+@dataclass(frozen=True)
+class Moments:
+    """From one moment until another, both included: a range of dates with one of times."""
+
+    low: dt.datetime | None
+    high: dt.datetime | None
+
+    def holds(self, entry: Json) -> bool:
+        """Tell whether an entry starts in it."""
+        dates, times = values_at(entry, START_DATE), values_at(entry, START_TIME)
+        for date, time in zip(dates, times, strict=False):
+            start = dt.datetime.combine(_date(date), _time(time))
+            if (self.low is None or self.low <= start) and (
+                self.high is None or start <= self.high
+            ):
+                return True
+        return False
+
+
+@dataclass(frozen=True)
+class AskedSteps:
+    """What an identifier asks for.
+
+    Attributes:
+        wanted: attributes of each answer, by tag.
+        tests: all of which have to hold.
+        character_set: of the identifier.
+        first: the first day that is asked for; None: from the beginning.
+        last: the last one.
+    """
+
+    wanted: Mapping[str, Key]
+    tests: tuple[Test | Moments, ...]
+    character_set: str
+    first: dt.date | None = None
+    last: dt.date | None = None
+
+    def single(self, path: str) -> tuple[str, ...]:
+        """Return the values that an attribute is asked to be one of; none: it may be any."""
+        for test in self.tests:
+            if isinstance(test, Test) and test.path == path and isinstance(test.match, OneOf):
+                return test.match.values
+        return ()
+
+    @property
+    def keywords(self) -> set[str]:
+        """What is asked to be something, by keyword; for logs."""
+        found = {one.path for one in self.tests if isinstance(one, Test)}
+        if any(isinstance(one, Moments) for one in self.tests):
+            found |= {START_DATE, START_TIME}
+        tags = (int(path.rpartition(".")[2], 16) for path in found)
+        return {keyword_for_tag(tag) or f"{tag:08X}" for tag in tags}
+
+    def hold(self, entry: Json) -> bool:
+        """Tell whether an entry is asked for."""
+        return all(test.holds(entry) for test in self.tests)
+
+
+def parse_steps(identifier: Dataset, *, fuzzy: bool = False) -> AskedSteps:
+    """Return what an identifier asks for.
+
+    Args:
+        identifier: its text is decoded.
+        fuzzy: person names are matched by how their words begin.
+
+    Raises:
+        BadIdentifier: a value suits no kind of matching, or there are too many keys.
+    """
+    keys = _Keys(fuzzy=fuzzy)
+    wanted = keys.read(identifier, "", 0)
+    tests: dict[str, Test] = keys.tests
+    days = tests.get(START_DATE)
+    low = high = None
+    if days is not None and isinstance(days.match, Range):
+        low, high = _day(days.match.low), _day(days.match.high)
+    made: list[Test | Moments] = list(tests.values())
+    moments = _moments(tests, keys.ranges)
+    if moments is not None:
+        made = [one for path, one in tests.items() if path not in (START_DATE, START_TIME)]
+        made.append(moments)
+    elif START_TIME in tests and _ends_before(tests[START_TIME].match):
+        tag = START_TIME.rpartition(".")[2]
+        raise BadIdentifier(tag, "is a range that ends before it begins")
+    character_set = text_of(identifier, int(CHARACTER_SET, 16)).strip(" ")
+    return AskedSteps(wanted, tuple(made), character_set, low, high)
+
+
+def _moments(tests: Mapping[str, Test], ranges: set[str]) -> Moments | None:
+    """Return one span where both date and time are ranges (PS3.4 section K.6.1.2.2)."""
+    if not {START_DATE, START_TIME} <= ranges:
+        return None
+    days, times = tests[START_DATE].match, tests[START_TIME].match
+    if not isinstance(days, Range) or not isinstance(times, Range):
+        return None
+    low, high = _day(days.low), _day(days.high)
+    begin = times.low if isinstance(times.low, dt.time) else dt.time.min
+    end = times.high if isinstance(times.high, dt.time) else dt.time.max
+    return Moments(
+        None if low is None else dt.datetime.combine(low, begin),
+        None if high is None else dt.datetime.combine(high, end),
+    )
+
+
+def _ends_before(match: Match) -> bool:
+    """Tell whether a range of times is none of one day."""
+    low, high = (match.low, match.high) if isinstance(match, Range) else (None, None)
+    return isinstance(low, dt.time) and isinstance(high, dt.time) and low > high
+
+
+def _day(point: object) -> dt.date | None:
+    return point if isinstance(point, dt.date) else None
+
+
+@dataclass
+class _Keys:
+    """Goes through the attributes of an identifier."""
+
+    fuzzy: bool
+    tests: dict[str, Test] = field(default_factory=dict)
+    ranges: set[str] = field(default_factory=set)
+    left: int = MAX_KEYS
+
+    def read(self, data_set: Dataset, above: str, depth: int) -> dict[str, Key]:
+        """Return what is wanted, and take what it is asked to be."""
+        wanted: dict[str, Key] = {}
+        tags = data_set.keys()  # iterating itself decodes every value
+        for tag in tags:
+            name = f"{tag:08X}"
+            self.left -= 1
+            if self.left < 0:
+                raise BadIdentifier(name, f"more than {MAX_KEYS} keys")
+            if name in _NO_KEYS or not tag.element:
+                continue
+            vr, path = vr_of(data_set, tag), f"{above}{name}"
+            if vr != "SQ":
+                wanted[name] = Key(vr)
+                self._test(path, vr, text_of(data_set, tag), name)
+                continue
+            if depth == MAX_DEPTH:
+                raise BadIdentifier(name, "sequences are nested too deep")
+            inner: dict[str, Key] = {}
+            for item in data_set[tag].value or ():
+                inner |= self.read(item, f"{path}.", depth + 1)
+            wanted[name] = Key("SQ", inner)
+        return wanted
+
+    def _test(self, path: str, vr: str, text: str, name: str) -> None:
+        if not text.strip(" \0*"):
+            return
+        if path == START_TIME and "-" in text.strip("- \0"):  # it may be one of another day
+            low, high = (self._match(one, vr, name) for one in text.split("-", 1))
+            if isinstance(low, Range) and isinstance(high, Range):
+                self.tests[path] = Test(path, vr, Range(low.low, high.high))
+                self.ranges.add(path)
+                return
+        match = self._match(text, vr, name)
+        if match is not None:
+            self.tests[path] = Test(path, vr, match)
+            if "-" in text and vr in ("DA", "TM"):
+                self.ranges.add(path)
+
+    def _match(self, text: str, vr: str, name: str) -> Match | None:
+        kept = Kept.SEARCHABLE if vr in _FOLDED else Kept.COLUMN
+        known = Field(name, name, vr, Level.STUDY, kept)
+        try:
+            return parse_match(known, text, fuzzy=self.fuzzy)
+        except BadKey as error:
+            raise BadIdentifier(name, error.reason) from error
+
+
+def values_at(data_set: Json, path: str) -> list[str]:
+    """Return the values of an attribute, also of one in the items of sequences."""
+    return list(_values(data_set, path.split(".")))
+
+
+def _values(data_set: Json, path: list[str]) -> Iterator[str]:
+    tag, *below = path
+    for value in data_set.get(tag, {}).get("Value", ()):
+        if below:
+            yield from _values(value, below)
+        elif isinstance(value, dict):
+            yield "=".join(value.get(g, "") for g in ("Alphabetic", "Ideographic", "Phonetic"))
+        else:
+            yield str(value)
+
+
+def _holds(match: Match, vr: str, value: str) -> bool:
+    match match:
+        case OneOf(values):
+            return not _compared(vr, value).isdisjoint(values)
+        case Wildcard(pattern):
+            return _is_like(pattern, vr, value)
+        case Fuzzy(asked):
+            there = words(normalise(value.replace("=", " ")))
+            return all(any(one.startswith(word) for one in there) for word in asked)
+        case Range(low, high):
+            point = _point(vr, value)
+            return (low is None or low <= point) and (high is None or point <= high)
+        case Number(number):
+            return value.strip().lstrip("+-").isdigit() and int(value) == number
+        case _:
+            raise TypeError("keys of a worklist are not asked for in this way")
+
+
+def _is_like(pattern: str, vr: str, value: str) -> bool:
+    """Tell whether a value is like a pattern; `DOE^*` finds a name without a given part, too."""
+    found = _compared(vr, value)
+    shorter = pattern.rstrip("^*") if vr == "PN" and pattern.endswith("^*") else ""
+    return any(glob(pattern, one) or (shorter and one == shorter) for one in found)
+
+
+def _compared(vr: str, value: str) -> set[str]:
+    """Return what a value is compared by: normalised where case makes no difference."""
+    if vr in _FOLDED or vr in NUMBERS:
+        kept = Kept.SEARCHABLE if vr in _FOLDED else Kept.COLUMN
+        return set(terms(Field("", "", vr, Level.STUDY, kept), [value]))
+    return {value.strip(" \0")}
+
+
+def _point(vr: str, value: str) -> Any:
+    match vr:
+        case "DA":
+            return _date(value)
+        case "TM":
+            return _time(value)
+        case _:
+            return value
+
+
+def _date(value: str) -> dt.date:
+    return dt.date(int(value[:4]), int(value[4:6]), int(value[6:8]))
+
+
+def _time(value: str) -> dt.time:
+    return dt.time.fromisoformat(value)
+
+
+def glob(pattern: str, text: str) -> bool:
+    """Tell whether a text has the form of a pattern with `*` and `?`, in time of their product."""
+    at = here = 0
+    star, again = -1, 0
+    while here < len(text):
+        if at < len(pattern) and pattern[at] in ("?", text[here]) and pattern[at] != "*":
+            at, here = at + 1, here + 1
+        elif at < len(pattern) and pattern[at] == "*":
+            star, again = at, here
+            at += 1
+        elif star >= 0:
+            again += 1
+            at, here = star + 1, again
+        else:
+            return False
+    return not pattern[at:].strip("*")
