@@ -16,13 +16,13 @@ from darkroom_common.dimse.users.find import MODALITY_WORKLIST_FIND
 from darkroom_common.dimse.users.normalized import NormalizedUser
 from darkroom_common.dimse.wire.association_items import Proposal
 from darkroom_common.dimse.wire.data_set import SYNTAXES
-from darkroom_common.messages.events import ProcedureStepChanged
+from darkroom_common.messages.procedure_steps import ProcedureStepChanged
 from darkroom_common.messages.registry import decode
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys, decode_key
 from darkroom_common.postgres.pool import Database, open_database
 from darkroom_common.resources.resource import AlreadyThere, NotThere, Stale
 from darkroom_common.seal import Seal
-from darkroom_common.specs.worklist import WorklistEntry
+from darkroom_common.specs.worklist.entries import WorklistEntry
 from darkroom_ingest.worklist.entries import Entries
 from darkroom_ingest.worklist.steps import PERFORMED_STEP, RETRIEVE
 from tests.integration.ingest.asking import HOST, Asked, answering

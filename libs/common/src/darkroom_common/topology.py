@@ -38,13 +38,13 @@ from darkroom_common.messages.events import (
     LicenceChecked,
     NodeStateChanged,
     PrintJobChanged,
-    ProcedureStepChanged,
     SettingsInForce,
     StudyCompleted,
     StudyRemoved,
     StudyStatusChanged,
     TransmitJobChanged,
 )
+from darkroom_common.messages.procedure_steps import ProcedureStepChanged
 from darkroom_common.messages.requests import INGEST_REQUESTS as ASKED_OF_INGEST
 from darkroom_common.messages.requests import METADATA_REQUESTS as ASKED_OF_METADATA
 from darkroom_common.messages.requests import PRINT_REQUESTS as ASKED_OF_PRINT

@@ -3,7 +3,7 @@
 from typing import Final
 
 from darkroom_common.rekeying import Column, Sealed
-from darkroom_common.specs.worklist import ENTRY_PURPOSE, STEP_PURPOSE
+from darkroom_common.specs.worklist.entries import ENTRY_PURPOSE, STEP_PURPOSE
 
 COLUMNS: Final[tuple[Column, ...]] = (
     Sealed("worklist", "sealed", ENTRY_PURPOSE),

@@ -33,13 +33,20 @@ from darkroom_common.messages.events import (
     StudyStatusChanged,
     TransmitJobChanged,
 )
+from darkroom_common.messages.procedure_steps import ProcedureStepChanged
 from darkroom_common.messages.registry import MESSAGE_TYPES
 from darkroom_common.topology import EXCHANGES, REQUEST_QUEUES, WORK_QUEUES, RequestQueue, WorkQueue
 
 _OF_WORKERS: Final = (SettingsInForce, CommandRefused, JobChanged)
 _OF_CALLERS: Final = (*_OF_WORKERS, AssociationsEnded, NodeStateChanged)
 PUBLISHED: Final[Mapping[str, tuple[type[Message], ...]]] = {
-    "ingest": (SettingsInForce, AssociationsEnded, InstancesStored, InstanceQuarantined),
+    "ingest": (
+        SettingsInForce,
+        AssociationsEnded,
+        InstancesStored,
+        InstanceQuarantined,
+        ProcedureStepChanged,
+    ),
     "metadata": (
         *_OF_WORKERS,
         InstancesStored,

@@ -33,13 +33,13 @@ from darkroom_common.messages.events import (
     LicenceChecked,
     NodeStateChanged,
     PrintJobChanged,
-    ProcedureStepChanged,
     SettingsInForce,
     StudyCompleted,
     StudyRemoved,
     StudyStatusChanged,
     TransmitJobChanged,
 )
+from darkroom_common.messages.procedure_steps import ProcedureStepChanged
 from darkroom_common.messages.requests import (
     INGEST_REQUESTS,
     METADATA_REQUESTS,

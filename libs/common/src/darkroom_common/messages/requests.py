@@ -18,7 +18,7 @@ from darkroom_common.specs.remote import (
     RemoteQuery,
     WorklistQuery,
 )
-from darkroom_common.specs.worklist import WorklistEntry
+from darkroom_common.specs.worklist.entries import WorklistEntry
 
 By = Field(default="", max_length=64, description="user name")
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from darkroom_api.studies.examinations import Examinations, ExamStatus
 from darkroom_common.messages.base import Message
-from darkroom_common.messages.events import ProcedureStepChanged
+from darkroom_common.messages.procedure_steps import ProcedureStepChanged
 from darkroom_common.postgres.inbox import Inbox
 from darkroom_common.postgres.pool import Database
 from darkroom_common.topology import API_STEPS

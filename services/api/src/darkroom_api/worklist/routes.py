@@ -28,7 +28,12 @@ from darkroom_common.readers import ingest
 from darkroom_common.seal import Seal
 from darkroom_common.specs.base import as_spec, strict
 from darkroom_common.specs.remote import Code as Coded
-from darkroom_common.specs.worklist import ENTRY_PURPOSE, STEP_PURPOSE, StepState, WorklistEntry
+from darkroom_common.specs.worklist.entries import (
+    ENTRY_PURPOSE,
+    STEP_PURPOSE,
+    StepState,
+    WorklistEntry,
+)
 
 BASE: Final = "/api/v1/worklist"
 PERFORMED: Final = "/api/v1/performed-steps"

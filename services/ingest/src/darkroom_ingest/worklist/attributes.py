@@ -7,7 +7,7 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from darkroom_common.dicom.json_values import JsonDataset
 from darkroom_common.index.answer import element
-from darkroom_common.specs.worklist import Coded, WorklistEntry
+from darkroom_common.specs.worklist.entries import Coded, WorklistEntry
 
 Json = JsonDataset
 STEPS: Final = "00400100"

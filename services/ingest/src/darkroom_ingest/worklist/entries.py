@@ -13,7 +13,7 @@ from darkroom_common.postgres.phi import BlindIndex, PhiKeys, decode_key
 from darkroom_common.postgres.pool import Connection, Database
 from darkroom_common.resources.resource import AlreadyThere, NotThere, Stale
 from darkroom_common.seal import Seal
-from darkroom_common.specs.worklist import ENTRY_PURPOSE, OPEN, WorklistEntry
+from darkroom_common.specs.worklist.entries import ENTRY_PURPOSE, OPEN, WorklistEntry
 from darkroom_ingest.settings import IngestSettings
 
 PAGE: Final = 200

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from darkroom_common.messages.events import ProcedureStepChanged
+from darkroom_common.messages.procedure_steps import ProcedureStepChanged
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Connection, Database
 from darkroom_common.seal import Seal
-from darkroom_common.specs.worklist import STEP_PURPOSE
+from darkroom_common.specs.worklist.entries import STEP_PURPOSE
 from darkroom_ingest.worklist.attributes import Json
 from darkroom_ingest.worklist.entries import Entries
 

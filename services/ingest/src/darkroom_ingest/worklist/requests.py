@@ -11,7 +11,7 @@ from darkroom_common.messages.requests import (
     ChangeWorklistEntry,
     RemoveWorklistEntry,
 )
-from darkroom_common.specs.worklist import WorklistEntry
+from darkroom_common.specs.worklist.entries import WorklistEntry
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_ingest.worklist.entries import Entries
 

@@ -1,0 +1,1 @@
+"""What the modality worklist is made of."""
