@@ -201,3 +201,17 @@ class Finder:
             reason=reason,
         )
         return Answer(status, elements=error_comment(reason) | (more or {}))
+
+
+def permit_of(request: Request, doorkeeper: Doorkeeper) -> Permit | None:
+    """Return what the list of senders says now of whoever asks; None: it is not let in."""
+    caller = request.caller
+    verdict = doorkeeper.decide(
+        Caller(
+            caller.calling_ae_title,
+            caller.called_ae_title,
+            request.host,
+            request.certificate_sha256,
+        )
+    )
+    return verdict if isinstance(verdict, Permit) else None

@@ -23,10 +23,11 @@ from darkroom_common.telemetry import traces
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_common.telemetry.metrics import ingest as metrics
 from darkroom_ingest.answering.archive import Archive
+from darkroom_ingest.answering.find import permit_of
 from darkroom_ingest.answering.identifier import BadIdentifier
 from darkroom_ingest.answering.named import parse_named
 from darkroom_ingest.answering.progress import Progress
-from darkroom_ingest.senders.admission import Caller, Permit
+from darkroom_ingest.senders.admission import Permit
 from darkroom_ingest.senders.roster import Doorkeeper
 from darkroom_ingest.settings import IngestSettings
 
@@ -70,16 +71,8 @@ class Desk:
         Raises:
             Refused: it may not retrieve.
         """
-        caller = request.caller
-        permit = self.doorkeeper.decide(
-            Caller(
-                caller.calling_ae_title,
-                caller.called_ae_title,
-                request.host,
-                request.certificate_sha256,
-            )
-        )
-        if not isinstance(permit, Permit) or permit.retrieve_rule == "none":
+        permit = permit_of(request, self.doorkeeper)
+        if permit is None or permit.retrieve_rule == "none":
             raise Refused(NOT_AUTHORISED, "not permitted")
         return permit
 
