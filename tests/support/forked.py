@@ -18,6 +18,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,12 +31,18 @@ def _of_others(environment: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in environment.items() if not key.startswith(_OURS)}
 
 
-_START: Final = _of_others(os.environ)
+@cache
+def _start() -> dict[str, str]:
+    """Return how our processes start: as this one is when the first is asked for.
+
+    `pytest_configure` changes it, which comes after the import of a conftest that is named.
+    """
+    return _of_others(os.environ)
 
 
 def same_start(environment: Mapping[str, str]) -> bool:
     """Say whether a process of this environment starts as one of ours does."""
-    return _of_others(environment) == _START
+    return _of_others(environment) == _start()
 
 
 class Forked:
@@ -92,7 +99,7 @@ class _Holder:
                 [sys.executable, __file__, package, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                env=_START,
+                env=_start(),
                 cwd="/",  # which python would search for modules
             )
         atexit.register(self.close)
