@@ -32,6 +32,7 @@ from darkroom_local.engines.postgres import PrivatePostgres
 from darkroom_local.engines.rabbitmq import PrivateRabbitMQ, RabbitPorts
 from tests.support.management import Management
 from tests.support.shared_engine import shared_engine, wait_until_gone
+from tests.support.templates import BY_FILES
 
 _ENGINES = "DARKROOM_TEST_ENGINES"
 _KEPT = "DARKROOM_TEST_ENGINES_KEPT"
@@ -127,7 +128,7 @@ def postgres_server() -> Iterator[PostgresServer]:
 def superuser_url(postgres_server: PostgresServer) -> Iterator[str]:
     """The superuser's URL of a new, empty database, which is dropped afterwards."""
     name = f"test_{uuid.uuid4().hex[:16]}"
-    in_thread(_execute(postgres_server.maintenance_url, f'CREATE DATABASE "{name}"'))
+    in_thread(_execute(postgres_server.maintenance_url, f'CREATE DATABASE "{name}" {BY_FILES}'))
     yield postgres_server.superuser_url(name)
     drop = f'DROP DATABASE "{name}" WITH (FORCE)'
     in_thread(_execute(postgres_server.maintenance_url, drop))

@@ -78,8 +78,7 @@ async def prepare_database(superuser_url: str, *names: str) -> None:
         for name in names:
             await migrate(owner, schema=WITH_SCHEMA[name], package=f"darkroom_{name}")
 
-    worth_it = len(names) > 2  # of one or two schemas a copy takes as long
-    if not (worth_it and await copied(superuser_url, "_".join(("template", *names)), make)):
+    if not await copied(superuser_url, "_".join(("template", *names)), make):
         await make(superuser_url)
 
 
