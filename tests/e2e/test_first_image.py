@@ -238,7 +238,7 @@ async def test_a_command_that_names_another_object_is_refused_and_kept_aside(
 
 
 async def test_nothing_is_open_without_a_login(darkroom: DarkroomUp) -> None:
-    async with httpx.AsyncClient(base_url=darkroom.url) as nobody:
+    async with httpx.AsyncClient(base_url=darkroom.url, timeout=20) as nobody:
         paths = (await nobody.get("/openapi.json")).json()["paths"]
         public = {"/livez", "/readyz", "/api/v1/health", "/api/v1/auth/login"}
         capabilities = {("options", "/dicom-web"), ("options", "/dicom-web/")}

@@ -214,7 +214,7 @@ async def test_operators_see_all_and_are_told_in_time(
                 await stack.configure()
                 load = asyncio.create_task(stack.work())
                 await stack.bury()
-                async with httpx.AsyncClient() as client:
+                async with httpx.AsyncClient(timeout=20) as client:
                     await everything_answers(watch, client)
                     await draw(watch)
                 await shows_the_table(stack)

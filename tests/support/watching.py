@@ -156,7 +156,7 @@ async def watching(
                         *command, stdout=log, stderr=subprocess.STDOUT
                     )
                 )
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=20) as client:
             for url in (watch.url, f"http://{LOOPBACK}:{watch.alerts_port}"):
 
                 async def ready(url: str = url) -> bool:

@@ -67,7 +67,7 @@ async def test_tls_is_believed_of_a_trusted_proxy_only(edge: Api) -> None:
     by_hand = await edge.anonymous.get("/livez", headers=said)
     assert "strict-transport-security" not in by_hand.headers
     transport = httpx.AsyncHTTPTransport(local_address="127.0.0.9")
-    async with httpx.AsyncClient(base_url=edge.url, transport=transport) as proxy:
+    async with httpx.AsyncClient(base_url=edge.url, transport=transport, timeout=20) as proxy:
         passed_on = await proxy.get("/livez", headers=said)
         assert passed_on.headers["strict-transport-security"].startswith("max-age=")
         only = {"forwarded": "for=1.2.3.4;proto=https"}

@@ -28,13 +28,13 @@ async def test_https_takes_a_renewed_certificate_and_no_plain_text(
     await services.start("api")
     port = services.http_port
     await new_versions_only(port, authority.file)
-    async with httpx.AsyncClient() as plain:
+    async with httpx.AsyncClient(timeout=20) as plain:
         with pytest.raises(httpx.TransportError):
             await plain.get(f"http://{LOOPBACK}:{port}/livez")
 
     url = f"https://localhost:{port}"
     login = {"username": "admin", "password": services.admin_password}
-    async with httpx.AsyncClient(base_url=url, verify=authority.client()) as open_one:
+    async with httpx.AsyncClient(base_url=url, verify=authority.client(), timeout=20) as open_one:
         answer = await open_one.post("/api/v1/auth/login", json=login)
         assert answer.status_code == 200
         assert "strict-transport-security" in answer.headers

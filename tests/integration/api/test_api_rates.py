@@ -197,7 +197,7 @@ async def test_replicas_share_the_counts_and_say_what_is_left(services: Services
             found = [await client.get(base + "/openapi.json") for base in both]
             assert [one.status_code for one in found] == [200] * 4 + [429] * 2
             transport = httpx.AsyncHTTPTransport(local_address="127.0.0.77")
-            async with httpx.AsyncClient(transport=transport) as elsewhere:
+            async with httpx.AsyncClient(transport=transport, timeout=20) as elsewhere:
                 assert (await elsewhere.get(other + "/openapi.json")).status_code == 200
         assert (await api.sign_in("admin", api.services.admin_password)).status_code == 200
 

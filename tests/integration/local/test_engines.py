@@ -108,7 +108,7 @@ def test_an_installation_with_pgcrypto_is_found() -> None:
 async def test_rabbitmq_is_for_this_machine_and_has_no_guest(own_rabbitmq: PrivateRabbitMQ) -> None:
     assert listening(leftovers(own_rabbitmq.directory)) == {"127.0.0.1", "::1"}
     users = f"{own_rabbitmq.management_url}/api/users"
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
         guest = await client.get(users, auth=("guest", "guest"))
         ours = await client.get(users, auth=("darkroom", own_rabbitmq.password))
     assert guest.status_code == 401

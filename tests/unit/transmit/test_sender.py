@@ -62,8 +62,7 @@ class User:
     faults: list[tuple[int, BaseException]]
     sent: list[str]
 
-    def __init__(self, _association: Any, _throttle: Any, *, priority: int) -> None:
-        self.priority = priority
+    def __init__(self, _association: Any, _throttle: Any, _elements: Any) -> None:
         self.under_way: tuple[Source, ...] = ()
 
     def send(self, sources: Sequence[Source], tell: Any, _stop: Any) -> None:

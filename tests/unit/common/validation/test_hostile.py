@@ -73,7 +73,7 @@ CLASSES: Final = ("2", "2.1", "4.1", "66.4", "88.33", "9.1.1", "7", "481.2", "11
 
 def judge(data: bytes) -> bool:
     """Validate; return whether there was something to say."""
-    began = time.monotonic()
+    began = time.process_time()
     try:
         report = validate(io.BytesIO(data))
     except Unreadable:
@@ -81,7 +81,7 @@ def judge(data: bytes) -> bool:
     else:
         said = len(json.dumps(report.to_json())) > 100
         assert len(report.findings) <= MOST
-    assert time.monotonic() - began < LONGEST
+    assert time.process_time() - began < LONGEST
     return said
 
 
