@@ -221,6 +221,14 @@ def test_a_sender_of_a_later_version_is_rejected_alone() -> None:
     assert isinstance(told("CT3"), Permit)
 
 
+def test_the_first_list_is_in_force_as_soon_as_it_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "senders.json"
+    gate = Doorkeeper(RosterCopy(path), LISTED)
+    assert gate.decide(Caller("CT1", "DARKROOM", "::1")) is Denied.NO_ROSTER
+    RosterCopy(path).put(Roster((), (a_sender(),)))
+    assert isinstance(gate.decide(Caller("CT1", "DARKROOM", "::1")), Permit)
+
+
 def test_the_copy_keeps_the_last_good_list(tmp_path: Path) -> None:
     path = tmp_path / "senders.json"
     copy = RosterCopy(path)

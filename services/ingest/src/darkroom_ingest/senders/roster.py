@@ -161,6 +161,8 @@ class Doorkeeper:
 
     def decide(self, caller: Caller) -> Permit | Denied:
         """Return what a caller may do, or why it is rejected."""
+        if isinstance(self._copy.roster, Absence):
+            self._copy.look()  # by now it may be there: nobody is rejected for the next second
         return decide(caller, self._policy, self._copy.roster)
 
 
