@@ -41,7 +41,7 @@ EXPLICIT = "1.2.840.10008.1.2.1"
 EVERY = ("metadata", "transmit", "print", "api", "licensing", "ingest")
 LEVELS = [int(n) for n in os.environ.get("BENCH_P8", "10000,1000000").split(",")]
 PER_STUDY = 250
-SMALL = 100_000
+SMALL = 1_000_000
 """Instances in an index of which a table may be read whole."""
 TABLES: list[Table] = []
 NOTE = "PostgreSQL fsyncs. Clients, services, RabbitMQ and PostgreSQL share the cores."
