@@ -74,7 +74,6 @@ PERFORMED: Final = (
     " study_instance_uids, entries, created_at, updated_at FROM ingest.performed_step"
 )
 """The performed procedure steps that modalities have told of."""
-PERFORMED_OF: Final = f"{PERFORMED} WHERE study_instance_uids @> ARRAY[$1::text]"
 _PERFORMED_ONE: Final = (
     "SELECT sop_instance_uid, version, state, calling_ae_title, station_ae_title, modality,"
     " study_instance_uids, entries, created_at, updated_at, sealed"
