@@ -9,6 +9,7 @@ from pydicom.dataset import Dataset
 
 from darkroom_common.clock import monotonic
 from darkroom_common.dimse.requestor import Peer, PeerFault, associate, in_memory
+from darkroom_common.dimse.statuses import NO_SUCH_SOP_INSTANCE
 from darkroom_common.dimse.users.normalized import (
     DATA_LIMIT,
     NormalizedAnswer,
@@ -35,7 +36,6 @@ PRINTER_INSTANCE: Final = "1.2.840.10008.5.1.1.17"
 PRESENTATION_LUT: Final = "1.2.840.10008.5.1.1.23"
 _POLL_SECONDS: Final = 2.0
 _NO_SUCH_ATTRIBUTE: Final = 0x0105
-_NO_SUCH_SOP_INSTANCE: Final = 0x0112
 _CS_CHARACTERS: Final = 16
 _FORMAT_STATUSES: Final = frozenset({0x0106, 0x0115, 0x0120, 0x0121})
 """The value of an attribute, an argument, or what is missing."""
@@ -236,7 +236,7 @@ class PrintAssociation:
             if state in ("DONE", "FAILURE") or monotonic() >= deadline:
                 return state or "PENDING"
             answer = self._user.get(PRINT_JOB, PRINT_JOB, print_job)
-            if answer.status == _NO_SUCH_SOP_INSTANCE:  # it forgets what is done
+            if answer.status == NO_SUCH_SOP_INSTANCE:  # it forgets what is done
                 return "DONE"
             self._check("print job", answer)
             told = _word(answer.data_set, "ExecutionStatus")
