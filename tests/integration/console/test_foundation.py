@@ -5,13 +5,17 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Page, expect
 
 from tests.integration.api.conftest import running_api
 from tests.integration.console.conftest import a_browser, a_house, serious, walking
 from tests.support.services import Services
 
 PICTURES = Path(os.environ.get("CONSOLE_PICTURES", tempfile.gettempdir()))
+
+
+async def asks_for_a_code(page: Page) -> bool:
+    return bool(await page.get_by_text("Code of your authenticator").is_visible())
 
 
 async def test_a_day_at_the_worklist(services: Services) -> None:
@@ -22,7 +26,7 @@ async def test_a_day_at_the_worklist(services: Services) -> None:
             page = walk.page
             await walk.open("/worklist?modality=CT")
             assert page.url == f"{api.url}/sign-in?next=%2Fworklist%3Fmodality%3DCT"
-            assert await serious(page) == []
+            assert (await serious(page), await asks_for_a_code(page)) == ([], False)
             await page.screenshot(path=PICTURES / "sign-in.png")
             await page.get_by_label("User name").fill("medical_admin")
             await page.get_by_label("Password").fill("wrong")
