@@ -162,6 +162,8 @@ class ObjectPreparer:
         except Unconvertible as error:
             raise CannotPrepare(str(error)) from error
         except ConversionFailed as error:
+            if not await asyncio.to_thread(path.exists):
+                raise CannotPrepare("ObjectMissing") from error
             raise PreparationUnavailable("ConversionFailed") from error
         try:
             yield Prepared(

@@ -108,6 +108,17 @@ def _apart(group: Sequence[Source], suspects: Sequence[Source], told: _Told) -> 
     return [*parts, rest] if rest else parts
 
 
+@dataclass(frozen=True)
+class _Stop:
+    """When no further data set of a job is begun: the lane ends, or the job is not to go on."""
+
+    lane: threading.Event
+    claimed: Claimed
+
+    def is_set(self) -> bool:
+        return self.lane.is_set() or self.claimed.halted
+
+
 @dataclass
 class Delivery:
     """Sends batches to one destination.
@@ -172,16 +183,24 @@ class Delivery:
     async def _try(
         self, claimed: Claimed, items: Sequence[Item], wanted: tuple[str, ...]
     ) -> list[tuple[Item, str]]:
-        """Send what can be made ready; return what was refused, with its transfer syntax."""
+        """Send what can be made ready; return what was refused, with its transfer syntax.
+
+        What cannot be made ready is told when the others have gone: it may end the attempt.
+        """
         told = _Told(partial(self._take, claimed))
+        unready: list[tuple[Item, Outcome]] = []
         async with AsyncExitStack() as held:
             ready: dict[str, list[Source]] = {}
             for item in items:
-                source = await self._prepare(claimed, item, wanted, held)
-                if source is not None:
+                source = await self._prepare(item, wanted, held)
+                if isinstance(source, Outcome):
+                    unready.append((item, source))
+                else:
                     ready.setdefault(source.transfer_syntax_uid, []).append(source)
             for sources in ready.values():
                 await self._deliver(claimed, sources, told)
+        for item, outcome in unready:
+            self.results.take(claimed, item, outcome)
         return told.refused
 
     def _take(self, claimed: Claimed, item: Item, outcome: Outcome) -> None:
@@ -190,17 +209,16 @@ class Delivery:
         self.results.take(claimed, item, outcome)
 
     async def _prepare(
-        self, claimed: Claimed, item: Item, wanted: tuple[str, ...], held: AsyncExitStack
-    ) -> Source | None:
+        self, item: Item, wanted: tuple[str, ...], held: AsyncExitStack
+    ) -> Source | Outcome:
         try:
             return await held.enter_async_context(
                 self.yard.preparer.prepare(item, self.destination, wanted)
             )
         except CannotPrepare as error:
-            self.results.take(claimed, item, Outcome(Verdict.FAILED, error.reason))
+            return Outcome(Verdict.FAILED, error.reason)
         except PreparationUnavailable as error:
-            self.results.take(claimed, item, Outcome(Verdict.RETRY, error.reason))
-        return None
+            return Outcome(Verdict.RETRY, error.reason)
 
     async def _deliver(self, claimed: Claimed, sources: Sequence[Source], told: "_Told") -> None:
         """Send what is not halted; what the destination does not stand is set apart by halving."""
@@ -209,9 +227,8 @@ class Delivery:
             claimed.halt("KindNotAvailable", permanent=True)
             return
         alone = sources[0].item.faults > 0
-        orders = Orders(
-            told, self.stop, self._throttle, self._threads, claimed.elements, fresh=alone
-        )
+        stop = _Stop(self.stop, claimed)
+        orders = Orders(told, stop, self._throttle, self._threads, claimed.elements, fresh=alone)
         groups = deque([list(sources)])
         while groups and not claimed.halted:
             group = groups.popleft()

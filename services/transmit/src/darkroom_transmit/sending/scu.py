@@ -1,10 +1,10 @@
 """C-STORE as SCU: one data set after the other over an association, and what became of each."""
 
 import os
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Protocol
 
 from darkroom_common.dimse.requestor import Association, PeerFault
 from darkroom_common.dimse.users.store import Opened, StoreEncoder, Unsendable
@@ -14,6 +14,14 @@ from darkroom_transmit.sending.sources import Source
 from darkroom_transmit.sending.throttle import PIECE, Throttle
 
 Tell = Callable[[Source, Outcome], None]
+
+
+class Stop(Protocol):
+    """Says when no further data set is to be begun; asked from any thread."""
+
+    def is_set(self) -> bool:
+        """Return whether it is so by now."""
+        ...
 
 
 def outcome_of(error: Unsendable) -> Outcome:
@@ -45,8 +53,8 @@ class StoreUser:
         self._encoder = StoreEncoder(association.max_length)
         self.under_way: tuple[Source, ...] = ()
 
-    def send(self, sources: Sequence[Source], tell: Tell, stop: threading.Event) -> None:
-        """Send one after the other and tell what became of each, until `stop` is set.
+    def send(self, sources: Sequence[Source], tell: Tell, stop: Stop) -> None:
+        """Send one after the other and tell what became of each, until `stop`.
 
         After an answer that asks for patience nothing more is sent: the others would hear the same.
 

@@ -1,7 +1,6 @@
 """How a batch of data sets gets to a destination: one sender for each kind of destination."""
 
 import asyncio
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from darkroom_common.dimse.wire.command import Value
 from darkroom_transmit.destinations.destination import Destination
 from darkroom_transmit.sending.outcome import Outcome, Verdict
 from darkroom_transmit.sending.pool import AssociationPool, Lent, PoolKey
-from darkroom_transmit.sending.scu import StoreUser, Tell
+from darkroom_transmit.sending.scu import Stop, StoreUser, Tell
 from darkroom_transmit.sending.sources import Source
 from darkroom_transmit.sending.throttle import Throttle
 
@@ -45,7 +44,7 @@ class Orders:
     """
 
     tell: Tell
-    stop: threading.Event
+    stop: Stop
     throttle: Throttle
     executor: Executor
     elements: Mapping[int, Value] = field(default_factory=dict)
