@@ -117,6 +117,14 @@ class IngestSettings(Settings):
     retrieve_bytes: int = Field(
         default=256 << 30, ge=1, description="of one C-GET or C-MOVE, at most, as they are stored"
     )
+    retrieve_moves: int = Field(
+        default=20, ge=1, description="C-MOVEs of one asker that are not over, at most"
+    )
+    move_silence_seconds: float = Field(
+        default=120,
+        gt=0,
+        description="in which a destination of a C-MOVE has to take something, or it is given up",
+    )
     conversion_processes: int = Field(
         default=1,
         ge=1,

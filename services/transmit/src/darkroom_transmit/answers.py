@@ -10,7 +10,14 @@ from darkroom_common.echoes.echo import Echo
 from darkroom_common.echoes.rounds import Rounds
 from darkroom_common.jobs.operator import Operator
 from darkroom_common.messages.base import Reply, Request
-from darkroom_common.messages.requests import ActOnJob, DryRunRules, EchoDestination
+from darkroom_common.messages.requests import (
+    ActOnJob,
+    DryRunRules,
+    EchoDestination,
+    FindDestination,
+    FollowJob,
+)
+from darkroom_common.postgres.pool import Database
 from darkroom_common.resources.answers import ResourceAnswers, refused
 from darkroom_common.resources.resource import Refusal
 from darkroom_common.seal import Seal
@@ -18,6 +25,7 @@ from darkroom_common.telemetry.logs import get_logger
 from darkroom_transmit.destinations.configuration import Configuration
 from darkroom_transmit.destinations.destination import Destination
 from darkroom_transmit.routing.router import Router
+from darkroom_transmit.sending.repository import SendJobs
 from darkroom_transmit.sending.sender import Sender
 
 log = get_logger(__name__)
@@ -35,6 +43,7 @@ class Answers:
     seal: Seal
     threads: Executor
     rounds: Rounds[Destination]
+    database: Database
     monotonic: Callable[[], float] = monotonic
 
     async def __call__(self, message: Request) -> Reply:
@@ -54,6 +63,10 @@ class Answers:
                 return await self.operator.act(
                     message.job_id, message.action, by=message.requested_by
                 )
+            case FindDestination():
+                return await self._find(message)
+            case FollowJob():
+                return await self._follow(message)
             case _:
                 raise TypeError(f"transmit.requests got {message.TYPE}")
 
@@ -74,6 +87,25 @@ class Answers:
         log.info("destination.tested", destination=name, reason=reason or "well")
         told = {"ok": not reason, "reason": reason, "detail": detail, "seconds": round(took, 4)}
         return Reply(outcome="done", body=told)
+
+    async def _find(self, message: FindDestination) -> Reply:
+        """Return the destination of a title that can be sent to; of several the first by name."""
+        known = await self.configuration.usable()
+        for name in sorted(known):
+            spec = known[name].spec
+            if spec.enabled and spec.kind == "dimse" and spec.ae_title == message.ae_title:
+                async with self.database.acquire() as db:
+                    moves = await SendJobs.moves(db, message.originator)
+                told = {"name": name, "id": known[name].id, "moves": moves}
+                return Reply(outcome="done", body=told)
+        return Reply(outcome="not-found", reason="no destination has this AE title")
+
+    async def _follow(self, message: FollowJob) -> Reply:
+        async with self.database.acquire() as db:
+            found = await SendJobs.followed(db, message.job_id, named=message.named)
+        if found is None:
+            return Reply(outcome="not-found", reason="there is no such job yet")
+        return Reply(outcome="done", body=found)
 
     async def _dry_run(self, message: DryRunRules) -> Reply:
         explained = await self.router.explain(message.study_instance_uid)

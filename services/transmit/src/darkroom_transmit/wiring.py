@@ -158,7 +158,7 @@ async def run(service: Service, settings: TransmitSettings) -> None:
         )
         of_sends = Operator(database, sends.table, lanes.acted)
         answers = Answers(
-            resources, configuration, senders, router, of_sends, seal, threads, rounds
+            resources, configuration, senders, router, of_sends, seal, threads, rounds, database
         )
         of_retrieves = Operator(
             database, retrieves.table, lambda _, job: retrievals.runner.acted(job)

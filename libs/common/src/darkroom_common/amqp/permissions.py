@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from darkroom_common.messages.base import Event, Exchange, Message
-from darkroom_common.messages.commands import ValidateLicence
+from darkroom_common.messages.commands import SendObjects, ValidateLicence
 from darkroom_common.messages.events import (
     AssociationsEnded,
     CommandRefused,
@@ -35,6 +35,7 @@ from darkroom_common.messages.events import (
 )
 from darkroom_common.messages.procedure_steps import ProcedureStepChanged
 from darkroom_common.messages.registry import MESSAGE_TYPES
+from darkroom_common.messages.requests import ActOnJob, FindDestination, FollowJob
 from darkroom_common.topology import EXCHANGES, REQUEST_QUEUES, WORK_QUEUES, RequestQueue, WorkQueue
 
 _OF_WORKERS: Final = (SettingsInForce, CommandRefused, JobChanged)
@@ -46,6 +47,10 @@ PUBLISHED: Final[Mapping[str, tuple[type[Message], ...]]] = {
         InstancesStored,
         InstanceQuarantined,
         ProcedureStepChanged,
+        FindDestination,
+        SendObjects,
+        FollowJob,
+        ActOnJob,
     ),
     "metadata": (
         *_OF_WORKERS,

@@ -27,6 +27,10 @@ class SendObjects(Command):
     sop_instance_uids: tuple[Uid, ...] = ()
     priority: Literal["low", "medium", "high"] = "medium"
     requested_by: str = Field(default="", max_length=64, description="user name or rule name")
+    originator: str = Field(
+        default="", max_length=16, description="AE title of whoever has asked by C-MOVE"
+    )
+    originator_message_id: int = Field(default=0, ge=0, le=65_535, description="of that C-MOVE")
 
     @model_validator(mode="after")
     def _names_objects(self) -> Self:

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, Field
 
-from darkroom_common.messages.base import MessageId, ReceiptId, Request, Uid
+from darkroom_common.messages.base import AeTitle, MessageId, ReceiptId, Request, Uid
 from darkroom_common.messages.commands import RetrieveFromRemote
 from darkroom_common.specs.destinations import Name
 from darkroom_common.specs.films import FilmOrder
@@ -49,7 +49,27 @@ class ActOnJob(Request):
     requested_by: str = By
 
 
-TRANSMIT_REQUESTS = (EchoDestination, DryRunRules, ActOnJob)
+class FindDestination(Request):
+    """Tell which destination a C-MOVE names. The reply has name and id, and the caller's moves."""
+
+    TYPE: ClassVar[str] = "transmit.destination.find.v1"
+
+    ae_title: AeTitle
+    originator: AeTitle = Field(description="who asks; its moves that are not over are counted")
+
+
+class FollowJob(Request):
+    """Tell how far a job of sending is: its state, and how many instances came to what."""
+
+    TYPE: ClassVar[str] = "transmit.job.follow.v1"
+
+    job_id: MessageId
+    named: bool = Field(
+        default=False, description="name the instances that have failed, and that were not sent"
+    )
+
+
+TRANSMIT_REQUESTS = (EchoDestination, DryRunRules, ActOnJob, FindDestination, FollowJob)
 
 
 class AskPrinter(Request):

@@ -12,6 +12,8 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
+from darkroom_common.amqp.broker import Broker
+from darkroom_common.amqp.rabbitmq import open_broker
 from darkroom_common.clock import monotonic
 from darkroom_common.index.answer import patient_json, results_json
 from darkroom_common.index.fields import Level
@@ -61,6 +63,8 @@ class Archive:
         self._opening = asyncio.Lock()
         self._open = AsyncExitStack()
         self._preparer: ObjectPreparer | None = None
+        self._amqp_url = settings.amqp_url.get_secret_value()
+        self._broker: Broker | None = None
         self._reader = IndexReader(self._database, keys=keys, blind=blind)
         self._thread = threading.Thread(target=self._loop.run_forever, name="index", daemon=True)
         self._thread.start()
@@ -140,6 +144,14 @@ class Archive:
                 converters = await self._open.enter_async_context(opened)
                 self._preparer = ObjectPreparer(self._store, converters)
             return self._preparer
+
+    async def broker(self) -> Broker:
+        """Return a connection to the broker, for what other services do; within `begin`."""
+        async with self._opening:
+            if self._broker is None:
+                opened = open_broker(self._amqp_url, service="ingest-answering")
+                self._broker = await self._open.enter_async_context(opened)
+            return self._broker
 
     async def _end(self) -> None:
         await self._open.aclose()

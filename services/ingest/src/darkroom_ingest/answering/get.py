@@ -177,8 +177,7 @@ class _Sending:
         metrics.RETRIEVED_BYTES.inc(size)
 
     def _fail(self, one: StoredInstance, reason: str) -> None:
-        self.progress.failed.append(one.sop_instance_uid)
-        self.progress.remaining -= 1
+        self.progress.fail(one.sop_instance_uid)
         metrics.RETRIEVED.labels("failed").inc()
         log.warning(
             "retrieval.instance_failed",
@@ -230,6 +229,5 @@ def _get(
 def _too_long(found: Found, progress: Progress) -> Answer:
     """Give up what is left: it has failed."""
     left = found.instances[len(found.instances) - progress.remaining :]
-    progress.failed += [one.sop_instance_uid for one in left]
-    progress.remaining = 0
+    progress.fail(*(one.sop_instance_uid for one in left))
     return progress.last()

@@ -24,13 +24,20 @@ class Progress:
     """Counts of sub-operations.
 
     Attributes:
-        failed: SOP instance UIDs of what has failed.
+        named: SOP instance UIDs of what has failed, as far as they are known yet.
     """
 
     remaining: int
     completed: int = 0
     warned: int = 0
-    failed: list[str] = field(default_factory=list)
+    failed: int = 0
+    named: list[str] = field(default_factory=list)
+
+    def fail(self, *uids: str) -> None:
+        """Count instances that remained as failed."""
+        self.named += uids
+        self.failed += len(uids)
+        self.remaining -= len(uids)
 
     def pending(self) -> Answer:
         """Return an answer that others follow."""
@@ -39,11 +46,11 @@ class Progress:
     def last(self, *, cancelled: bool = False) -> Answer:
         """Return the last answer: it names what has failed."""
         status = self._status(cancelled=cancelled)
-        named = None
-        if self.failed and status != SUCCESS:
-            named = Dataset()
-            named.FailedSOPInstanceUIDList = self.failed
-        return Answer(status, named, self._counts(remaining=cancelled))
+        identifier = None
+        if self.named:
+            identifier = Dataset()
+            identifier.FailedSOPInstanceUIDList = self.named
+        return Answer(status, identifier, self._counts(remaining=cancelled))
 
     def _status(self, *, cancelled: bool) -> int:
         if cancelled:
@@ -56,6 +63,6 @@ class Progress:
         found: dict[int, Value] = {Element.REMAINING: self.remaining} if remaining else {}
         return found | {
             Element.COMPLETED: self.completed,
-            Element.FAILED: len(self.failed),
+            Element.FAILED: self.failed,
             Element.WARNED: self.warned,
         }

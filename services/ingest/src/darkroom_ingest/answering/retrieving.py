@@ -135,7 +135,7 @@ class Desk:
                 destination=destination,
                 level=level,
                 completed=progress.completed,
-                failed=len(progress.failed),
+                failed=progress.failed,
                 warned=progress.warned,
                 status=f"{last.status:04X}",
                 reason=refusal,

@@ -1,4 +1,4 @@
-"""The C-ECHO, C-STORE, C-FIND, C-GET and MPPS SCP: the front door, and what is behind it."""
+"""The SCP of all that is served: the front door, and what is behind it."""
 
 import asyncio
 import socket
@@ -25,6 +25,7 @@ from darkroom_common.telemetry.logs import get_logger
 from darkroom_ingest.answering.archive import Archive
 from darkroom_ingest.answering.find import finding
 from darkroom_ingest.answering.get import getting
+from darkroom_ingest.answering.move import moving
 from darkroom_ingest.answering.retrieving import Desk
 from darkroom_ingest.receiving.receive import Receiver
 from darkroom_ingest.receiving.storing import storing
@@ -92,7 +93,9 @@ class StorageScp:
     def _answering(self) -> Iterator[Service]:
         if self._archive is not None:
             yield finding(self._settings, self._archive, self._doorkeeper)
-            yield getting(Desk(self._settings, self._archive, self._doorkeeper))
+            desk = Desk(self._settings, self._archive, self._doorkeeper)
+            yield getting(desk)
+            yield moving(desk)
             yield from scheduling(self._settings, self._archive, self._doorkeeper)
 
     def _admit(self, request: AssociateRequest, connection: Connection) -> Rejection | Admission:

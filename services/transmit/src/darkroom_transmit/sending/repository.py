@@ -26,9 +26,11 @@ _RANK: Final = (
 _ADD: Final = (
     "INSERT INTO transmit.job (id, destination, study_instance_uid, series_instance_uid,"
     " sop_instance_uids, priority, requested_by, traceparent, state, reason, rule,"
-    " resolved, total, failed, finished_at, created_at, destination_id)"
+    " resolved, total, failed, finished_at, created_at, destination_id, originator,"
+    " originator_message_id)"
     " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, true, $12, $13,"
-    " CASE WHEN $9 = 'FAILED' THEN now() END, $14, $15) ON CONFLICT DO NOTHING RETURNING *"
+    " CASE WHEN $9 = 'FAILED' THEN now() END, $14, $15, $16, $17)"
+    " ON CONFLICT DO NOTHING RETURNING *"
 )
 _ADD_INSTANCES: Final = (
     "INSERT INTO transmit.job_instance (job_id, sop_instance_uid, position, state, reason)"
@@ -77,6 +79,18 @@ _PROGRESS: Final = (
     " mode() WITHIN GROUP (ORDER BY reason)"
     "   FILTER (WHERE state = 'PENDING' AND reason <> '') AS why_pending"
     " FROM transmit.job_instance WHERE job_id = $1"
+)
+_FOLLOWED: Final = "SELECT state, total, sent, failed, warned FROM transmit.job WHERE id = $1"
+_NOT_SENT: Final = (
+    "SELECT coalesce(array_agg(sop_instance_uid ORDER BY position)"
+    "   FILTER (WHERE state = 'FAILED'), '{}') AS failed_uids,"
+    " coalesce(array_agg(sop_instance_uid ORDER BY position)"
+    "   FILTER (WHERE state <> 'FAILED'), '{}') AS left_uids"
+    " FROM transmit.job_instance WHERE job_id = $1 AND state NOT IN ('SENT', 'COMMITTED')"
+)
+_MOVES: Final = (  # job_moves
+    "SELECT count(*) FROM transmit.job"
+    " WHERE originator = $1 AND originator <> '' AND finished_at IS NULL"
 )
 _FAIL_REST: Final = (
     "WITH rest AS (UPDATE transmit.job_instance SET state = 'FAILED',"
@@ -157,6 +171,8 @@ class SendJobs:
             len(missing),
             request.occurred_at,
             known or meant or NOBODY,
+            request.originator,
+            request.originator_message_id,
         )
         if row is None:
             return False
@@ -203,6 +219,27 @@ class SendJobs:
                 [result.outcome.verdict is Verdict.WARNED for result in some],
                 [int(result.outcome.verdict is Verdict.SUSPECT) for result in some],
             )
+
+    @staticmethod
+    async def followed(db: Connection, job_id: str, *, named: bool) -> dict[str, Any] | None:
+        """Return state and counts of a job, and whether it is over; None when there is none.
+
+        Args:
+            db: where it is.
+            job_id: of the job.
+            named: whether the instances that have failed, and that were not sent, are named.
+        """
+        row = await db.fetchrow(_FOLLOWED, job_id)
+        if row is None:
+            return None
+        uids = await db.fetchrow(_NOT_SENT, job_id) if named else None
+        return {**row, **(uids or {}), "over": row["state"] in PHASES.over}
+
+    @staticmethod
+    async def moves(db: Connection, originator: str) -> int:
+        """Return how many jobs of a node's C-MOVEs are not over."""
+        found: int = await db.fetchval(_MOVES, originator)
+        return found
 
     @staticmethod
     async def progress(db: Connection, job_id: str) -> Progress:

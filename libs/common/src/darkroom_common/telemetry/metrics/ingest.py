@@ -40,7 +40,7 @@ RETRIEVALS: Final = _of.counter(
 )
 RETRIEVED: Final = _of.counter(
     "darkroom_retrieved_instances_total",
-    "Instances of C-GETs: sent, sent with a warning, or failed.",
+    "Instances of C-GETs and C-MOVEs: sent, sent with a warning, or failed.",
     one_of("outcome", "completed", "warned", "failed"),
 )
 RETRIEVED_BYTES: Final = _of.counter(
