@@ -1,5 +1,6 @@
 """What lists of studies are narrowed by: kept by triggers, and gone through in whichever way."""
 
+import itertools
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -10,8 +11,8 @@ import pytest
 
 from darkroom_api.studies.examinations import Examinations
 from darkroom_api.studies.search import StudyFilters, query_of
-from darkroom_common.index import reader
-from darkroom_common.index.fields import BY_KEYWORD
+from darkroom_common.index import pages, reader, sql
+from darkroom_common.index.fields import BY_KEYWORD, Level
 from darkroom_common.index.query import Query, conditions
 from darkroom_common.index.reader import IndexReader
 from darkroom_common.postgres.migrate import migrate
@@ -19,7 +20,7 @@ from darkroom_common.postgres.phi import BlindIndex, PhiKeys
 from darkroom_common.postgres.pool import Database, open_database
 from darkroom_metadata.studies.infix import InfixRuns
 from tests.integration.api.seed import Seed
-from tests.support.builders import a_data_set
+from tests.support.builders import a_data_set, new_uid
 from tests.support.services import WITH_SCHEMA, prepare_database, role_url
 
 DESCRIPTION = BY_KEYWORD["StudyDescription"]
@@ -63,6 +64,7 @@ class House:
     exams: Examinations
     reader: IndexReader
     runs: InfixRuns
+    blind: BlindIndex
 
     async def say(self, uid: str, status: str = "", physician: str = "") -> None:
         async with self.database.transaction() as db:
@@ -102,6 +104,7 @@ async def house(superuser_url: str, tmp_path: Path) -> AsyncIterator[House]:
             Examinations(KEYS, blind),
             IndexReader(database, keys=KEYS, blind=blind),
             InfixRuns(written, KEYS, blind),
+            blind,
         )
     await superuser.close()
 
@@ -189,6 +192,52 @@ async def test_either_schema_may_be_migrated_first(house: House, order: tuple[st
     await house.say(str(second.StudyInstanceUID), "in_progress")
     await house.seed.add(a_data_set())
     assert await house.require_right() == 3
+
+
+async def test_pages_of_all_there_is(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever part of the newest is looked at first, and however many there are."""
+    for number in range(6):
+        first = a_data_set(StudyDate="" if number == 2 else f"2024010{1 + number // 2}")
+        study = str(first.StudyInstanceUID)
+        for which in range(1 + number % 3):
+            series = new_uid()
+            for place in (2, 1, None):
+                await house.seed.add(
+                    a_data_set(
+                        StudyInstanceUID=study,
+                        StudyDate=first.StudyDate,
+                        SeriesInstanceUID=series,
+                        SeriesNumber=9 - which,
+                        InstanceNumber=place,
+                    )
+                )
+    for level, table in ((Level.SERIES, "series"), (Level.INSTANCE, "instance")):
+        joined = "JOIN index.instance i ON i.series_id = e.id" if table == "instance" else ""
+        order = ", i.instance_number, i.id" if joined else ""
+        uid = "i.sop_instance_uid" if joined else "e.series_instance_uid"
+        rows = await house.superuser.fetch(
+            f"SELECT {uid} FROM index.study s JOIN index.series e ON e.study_id = s.id {joined}"
+            f" ORDER BY s.study_date DESC NULLS LAST, s.id DESC, e.series_number, e.id{order}"
+        )
+        wanted = [row[0] for row in rows]
+        for rungs, cap in itertools.product([(), (3,), (4, 100)], [5, 10_000]):
+            for module in (pages, reader, sql):
+                monkeypatch.setattr(module, "COUNT_CAP", cap)
+            monkeypatch.setattr(pages, "_RUNGS", rungs)
+            house.reader = IndexReader(house.database, keys=KEYS, blind=house.blind)
+            for offset in range(len(wanted) + 1):
+                page = await house.reader.search(Query(level, limit=2, offset=offset))
+                found = [
+                    one.instance.sop_instance_uid
+                    if one.instance
+                    else one.series.series_instance_uid
+                    for one in page.results
+                    if one.series
+                ]
+                assert found == wanted[offset : offset + 2], (level, rungs, offset)
+                assert page.more == (offset + 2 < len(wanted))
+                known = cap > len(wanted) or (found and not page.more)
+                assert page.total == (len(wanted) if known else None), (level, rungs, cap, offset)
 
 
 @pytest.mark.parametrize("many", [0, 4, 10**9])

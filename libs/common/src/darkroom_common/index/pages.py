@@ -71,6 +71,34 @@ _COUNTED: Final = (
     " WHERE true{after} ORDER BY {kept_order} {cut}) AS hit"
     " JOIN index.study s ON s.id = hit.study_id{joins} ORDER BY {shown_order}"
 )
+# Of each study and series no more than a page can need. The rung is a literal, so that one plan is
+# good for any limit. listing_date, series_study_id_series_instance_uid_key, instance_series
+_NEWEST: Final = (
+    "SELECT {columns}, {matched} AS matched FROM (SELECT * FROM (SELECT {ids} FROM (SELECT"
+    " x.study_id, x.study_date FROM index.listing x ORDER BY {listed} LIMIT {rung}) AS x{below}"
+    " ORDER BY {order} LIMIT {rung}) AS first {cut}) AS hit"
+    " JOIN index.study s ON s.id = hit.study_id{joins} ORDER BY {shown_order}"
+)
+_BELOW: Final = {
+    Level.STUDY: "",
+    Level.SERIES: " JOIN index.series e ON e.study_id = x.study_id",
+    Level.INSTANCE: (
+        " JOIN index.series e ON e.study_id = x.study_id CROSS JOIN LATERAL (SELECT o.id,"
+        " o.instance_number FROM index.instance o WHERE o.series_id = e.id"
+        " ORDER BY o.instance_number, o.id LIMIT {rung}) AS i"
+    ),
+}
+_SIZE: Final = {Level.STUDY: "1", Level.SERIES: "series_count", Level.INSTANCE: "instance_count"}
+_ALL: Final = (
+    "(SELECT sum(size) FROM (SELECT {} AS size FROM index.study WHERE status <> 'deleted' LIMIT {})"
+    " AS every)::bigint"
+)
+_RUNGS: Final = (32, 128, 1_024, 8_192)
+
+
+def rung_of(query: Query) -> int | None:
+    """Return in how many of the newest studies a page of an open query is; None: it is too far."""
+    return next((rung for rung in _RUNGS if query.offset + query.limit <= rung), None)
 
 
 def once(value: str, level: Level) -> str:
@@ -141,6 +169,23 @@ class Form:
             order=self._order,
             cut=cut,
             top=_FROM[level if level is Level.PATIENT else Level.STUDY],
+            joins=_JOINS[level],
+            shown_order=_ORDER[level],
+        )
+
+    def newest_page(self, columns: str, cut: str, rung: int, *, counted: bool) -> str:
+        """Return a page of all there is; its rows have the number of all, as far as `COUNT_CAP`."""
+        level = self.query.level
+        order = _ORDER[level].replace("s.study_date", "x.study_date").replace("s.id", "x.study_id")
+        return _NEWEST.format(
+            columns=columns,
+            matched=_ALL.format(_SIZE[level], COUNT_CAP + 1) if counted else "NULL::bigint",
+            ids=_IDS.get(level, "s.id AS study_id").replace("s.id", "x.study_id"),
+            listed=_LISTED_ORDER,
+            below=_BELOW[level].format(rung=rung),
+            order=order,
+            rung=rung,
+            cut=cut,
             joins=_JOINS[level],
             shown_order=_ORDER[level],
         )

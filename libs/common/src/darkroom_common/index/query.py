@@ -15,6 +15,7 @@ from darkroom_common.index.matching.values import (
     Fuzzy,
     Match,
     Matching,
+    OneOf,
     Wildcard,
     parse_match,
     several_values,
@@ -23,6 +24,7 @@ from darkroom_common.postgres.phi import normalise, words
 
 _COMPUTED_KEYS: Final = ("ModalitiesInStudy", "SOPClassesInStudy")
 _EMPTY: Final = '""'
+_UIDS: Final = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 _IN_LISTING: Final = ("StudyDate", "ModalitiesInStudy")
 MAX_GROUPS: Final = 3
 """Of a person name: alphabetic, ideographic and phonetic (PS3.5 section 6.2.1.2)."""
@@ -94,6 +96,19 @@ class Query:
     limit: int = 100
     offset: int = 0
     after: tuple[dt.date | None, int] | None = None
+
+    @property
+    def is_pointed(self) -> bool:
+        """Whether UIDs say what matches: however many rows there are, few do."""
+        return self.study_uid is not None or any(
+            one.field.keyword in _UIDS and isinstance(one.match, OneOf) for one in self.conditions
+        )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether all that there is matches, from the newest on."""
+        narrowed = self.conditions or self.words or self.sources or self.listed or self.statuses
+        return not (narrowed or self.study_uid or self.after or self.level is Level.PATIENT)
 
     @property
     def is_listed(self) -> bool:

@@ -12,12 +12,11 @@ import asyncpg
 from darkroom_common.clock import monotonic
 from darkroom_common.errors import DependencyUnavailable, TransientError
 from darkroom_common.index.conflicts import Conflict, read_conflict
-from darkroom_common.index.fields import BY_TAG, Level
-from darkroom_common.index.pages import COUNT_CAP, once
+from darkroom_common.index.fields import Level
+from darkroom_common.index.pages import COUNT_CAP, rung_of
 from darkroom_common.index.query import Query
-from darkroom_common.index.results import all_found
+from darkroom_common.index.results import all_found, columns_of
 from darkroom_common.index.rows import (
-    STUDY,
     ConflictRow,
     Page,
     PatientRow,
@@ -30,7 +29,6 @@ from darkroom_common.index.rows import (
     readable,
 )
 from darkroom_common.index.sql import Builder
-from darkroom_common.index.tags.indexed import TAGGED_OF_SERIES, TAGGED_OF_STUDY
 from darkroom_common.postgres.listing import estimate
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys
 from darkroom_common.postgres.pool import Database
@@ -58,15 +56,6 @@ _GUESS_SECONDS: Final = 60.0
 _GUESSES: Final = 1_000
 """That are kept, for the pages of a search and for the searches that everybody makes."""
 _LAST_ROW: Final = 2**63 - 1
-_SERIES: Final = (
-    ", e.id AS series_id, e.series_instance_uid, e.modality, e.series_number,"
-    " e.instance_count AS series_instance_count, e.version AS series_version,"
-    " {series} AS series_phi"
-)
-_INSTANCE: Final = (
-    ", i.sop_instance_uid, i.sop_class_uid, i.transfer_syntax_uid, i.instance_number,"
-    " i.pixel_rows, i.pixel_columns, i.bits_allocated, i.number_of_frames, {instance} AS header"
-)
 _PATIENT: Final = (  # study_patient
     "s.id, pgp_sym_decrypt_bytea(s.phi, ($1::text[])[s.phi_key]) AS phi, (SELECT"
     " ARRAY[count(*), sum(o.series_count), sum(o.instance_count)]::bigint[] FROM index.study o"
@@ -127,7 +116,7 @@ class IndexReader:
         """
         if query.limit <= 0:
             return Page([], more=False, total=await self.count(query))
-        guess = 0 if query.study_uid else await self.guessed(query)
+        guess = 0 if query.is_pointed else await self.guessed(query)
         rows, total, better = await self._page(replace(query, limit=query.limit + 1), guess)
         if better > guess:
             guess = self._keep_guess(query, better)
@@ -147,6 +136,12 @@ class IndexReader:
         Few matches are found by whatever index knows them, many by going through the newest. Which
         are few is guessed: where that turns out wrong, the other way is gone.
         """
+        if query.is_open and (rung := rung_of(query)):
+            rows, total = await self._newest(query, rung, counted=guess <= COUNT_CAP)
+            if total is not None and total > COUNT_CAP:
+                total, guess = None, COUNT_CAP + 1
+            if len(rows) == query.limit or (total and query.offset + len(rows) == total):
+                return rows, total, guess
         narrow = Builder(query, keys=self._keys, blind=self._blind).is_narrow
         most = MANY_FAR if query.offset > FAR and not query.is_listed else MANY
         tried = 0
@@ -165,9 +160,19 @@ class IndexReader:
                 guess = max(guess, MANY_FAR + 1)
         return await self._walked(query), None, guess
 
+    async def _newest(
+        self, query: Query, rung: int, *, counted: bool
+    ) -> tuple[list[asyncpg.Record], int | None]:
+        """Return the rows of a page of all there is, and the number of all if that is `counted`."""
+        columns, bound = columns_of(query, self._passphrases)
+        builder = Builder(query, keys=self._keys, blind=self._blind)
+        sql, values = builder.newest(columns, bound, rung=rung, counted=counted)
+        rows = await self._search(query, sql, values, alike=True)
+        return rows, rows[0]["matched"] if rows else None
+
     async def _counted(self, query: Query, most: int) -> tuple[list[asyncpg.Record], int] | None:
         """Return a page and the number of all matches; None when these are too many."""
-        columns, bound = self._columns(query)
+        columns, bound = columns_of(query, self._passphrases)
         builder = Builder(query, keys=self._keys, blind=self._blind)
         rows = await self._search(query, *builder.counted(columns, bound, most=most))
         if rows:
@@ -186,7 +191,7 @@ class IndexReader:
             if not passed:
                 break
             query = replace(query, after=tuple(passed[0]), offset=query.offset - step)
-        columns, bound = self._columns(query)
+        columns, bound = columns_of(query, self._passphrases)
         builder = Builder(query, keys=self._keys, blind=self._blind)
         rows = await self._search(query, *builder.page(columns, bound, within=within))
         dated = query.after is not None and query.after[0] is not None
@@ -246,37 +251,6 @@ class IndexReader:
     def ids(self, query: Query) -> tuple[str, list[Any]]:
         """Return the statement with the row ids of all studies that match, for `studies_of`."""
         return Builder(query, keys=self._keys, blind=self._blind).ids()
-
-    def _columns(self, query: Query) -> tuple[str, list[Any]]:
-        """Return the columns of a query's answer and the values that they bind."""
-        wanted = {BY_TAG[tag].level for tag in query.include if tag in BY_TAG}
-        beyond = any(tag not in BY_TAG for tag in query.include)
-        phi = "pgp_sym_decrypt_bytea({0}.phi, ($1::text[])[{0}.phi_key])"
-        if query.level is not Level.STUDY:  # once for all rows of a page: `all_found` knows
-            phi = once(phi, query.level)
-        header = (
-            "CASE WHEN length(i.header) > 0"
-            " THEN pgp_sym_decrypt_bytea(i.header, ($1::text[])[i.phi_key]) ELSE ''::bytea END"
-        )
-        nothing = "''::bytea"
-        study = (
-            query.level is Level.STUDY
-            or query.study_uid is None
-            or bool(wanted & {Level.PATIENT, Level.STUDY})
-        )
-        columns = STUDY.format(study=phi.format("s") if study else nothing)
-        if query.level is not Level.STUDY:
-            series = (
-                query.level is Level.SERIES or query.series_uid is None or Level.SERIES in wanted
-            )
-            columns += _SERIES.format(series=phi.format("e") if series else nothing)
-        if query.level is Level.INSTANCE:
-            deep = beyond or query.include_all or bool(query.tags)
-            columns += _INSTANCE.format(instance=header if deep else nothing)
-        if query.tags and query.level is not Level.INSTANCE:  # whose header says it all
-            columns += TAGGED_OF_STUDY if query.level is Level.STUDY else TAGGED_OF_SERIES
-        # PostgreSQL refuses a value that nothing refers to.
-        return columns, [self._passphrases] if "$1" in columns else []
 
     async def study(self, study_uid: str) -> StudyRow | None:
         """Return a study that is not deleted; of several patients' the one that was first."""
@@ -366,11 +340,14 @@ class IndexReader:
         )
         return [ConflictRow(*row) for row in rows]
 
-    async def _search(self, query: Query, sql: str, values: list[Any]) -> list[asyncpg.Record]:
-        """Run a statement of a search, planned for its values unless it is of one study."""
+    async def _search(
+        self, query: Query, sql: str, values: list[Any], *, alike: bool = False
+    ) -> list[asyncpg.Record]:
+        """Run a statement of a search, planned for its values unless all are `alike`."""
         try:
             with _in_time():
-                lent = self._database.acquire if query.study_uid else self._database.planned
+                alike = alike or query.is_pointed
+                lent = self._database.acquire if alike else self._database.planned
                 async with lent() as db:
                     return await db.fetch(sql, *values, timeout=SEARCH_SECONDS)
         except asyncpg.ExternalRoutineInvocationError as error:

@@ -1,13 +1,16 @@
-"""Results of a search, of the rows that its statements give."""
+"""Results of a search: the columns that its statements give, and what is made of their rows."""
 
 from collections.abc import Sequence
+from typing import Any, Final
 
 import asyncpg
 import orjson
 
-from darkroom_common.index.fields import Level
+from darkroom_common.index.fields import BY_TAG, Level
+from darkroom_common.index.pages import once
 from darkroom_common.index.query import Query
 from darkroom_common.index.rows import (
+    STUDY,
     Found,
     InstanceRow,
     SeriesRow,
@@ -15,7 +18,52 @@ from darkroom_common.index.rows import (
     readable,
     study_of,
 )
-from darkroom_common.index.tags.indexed import said_of
+from darkroom_common.index.tags.indexed import TAGGED_OF_SERIES, TAGGED_OF_STUDY, said_of
+
+_SERIES: Final = (
+    ", e.id AS series_id, e.series_instance_uid, e.modality, e.series_number,"
+    " e.instance_count AS series_instance_count, e.version AS series_version,"
+    " {series} AS series_phi"
+)
+_INSTANCE: Final = (
+    ", i.sop_instance_uid, i.sop_class_uid, i.transfer_syntax_uid, i.instance_number,"
+    " i.pixel_rows, i.pixel_columns, i.bits_allocated, i.number_of_frames, {instance} AS header"
+)
+
+
+def columns_of(query: Query, passphrases: Sequence[str]) -> tuple[str, list[Any]]:
+    """Return the columns of a query's answer and the values that they bind.
+
+    Args:
+        query: see there.
+        passphrases: of the keys, by their numbers.
+    """
+    wanted = {BY_TAG[tag].level for tag in query.include if tag in BY_TAG}
+    beyond = any(tag not in BY_TAG for tag in query.include)
+    phi = "pgp_sym_decrypt_bytea({0}.phi, ($1::text[])[{0}.phi_key])"
+    if query.level is not Level.STUDY:  # once for all rows of a page: `all_found` knows
+        phi = once(phi, query.level)
+    header = (
+        "CASE WHEN length(i.header) > 0"
+        " THEN pgp_sym_decrypt_bytea(i.header, ($1::text[])[i.phi_key]) ELSE ''::bytea END"
+    )
+    nothing = "''::bytea"
+    study = (
+        query.level is Level.STUDY
+        or query.study_uid is None
+        or bool(wanted & {Level.PATIENT, Level.STUDY})
+    )
+    columns = STUDY.format(study=phi.format("s") if study else nothing)
+    if query.level is not Level.STUDY:
+        series = query.level is Level.SERIES or query.series_uid is None or Level.SERIES in wanted
+        columns += _SERIES.format(series=phi.format("e") if series else nothing)
+    if query.level is Level.INSTANCE:
+        deep = beyond or query.include_all or bool(query.tags)
+        columns += _INSTANCE.format(instance=header if deep else nothing)
+    if query.tags and query.level is not Level.INSTANCE:  # whose header says it all
+        columns += TAGGED_OF_STUDY if query.level is Level.STUDY else TAGGED_OF_SERIES
+    # PostgreSQL refuses a value that nothing refers to.
+    return columns, [passphrases] if "$1" in columns else []
 
 
 def all_found(query: Query, rows: Sequence[asyncpg.Record]) -> list[Found]:

@@ -88,6 +88,14 @@ class Builder:
         cut = self._cut(statement)
         return self._form.page(columns, first, where, cut, within=within), statement.values
 
+    def newest(
+        self, columns: str, bound: Sequence[object], *, rung: int, counted: bool
+    ) -> tuple[str, list[Any]]:
+        """Return the statement for a page of an open query; `matched` is NULL unless `counted`."""
+        statement = Statement(list(bound))
+        cut = self._cut(statement)
+        return self._form.newest_page(columns, cut, rung, counted=counted), statement.values
+
     def counted(
         self, columns: str, bound: Sequence[object] = (), *, most: int
     ) -> tuple[str, list[Any]]:
