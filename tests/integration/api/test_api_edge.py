@@ -10,6 +10,7 @@ import pytest
 from tests.integration.api.conftest import Api, running_api
 from tests.support.services import Services
 
+JSON = {"content-type": "application/json"}
 APP = "https://app.hospital.example"
 NAME = "darkroom.hospital.example"
 NINE = "accept,accept-encoding,authorization,content-type,dnt,origin,user-agent,x-csrftoken"
@@ -109,7 +110,7 @@ async def test_preflights_are_answered_before_signing_in_and_count_for_nothing(e
 @pytest.mark.req("API-12")
 async def test_answers_and_errors_may_be_read_by_allowed_origins(edge: Api) -> None:
     origin = {"origin": APP}
-    signed = {"authorization": edge.client.headers["authorization"], **origin}
+    signed = {"authorization": edge.client.headers["authorization"], **origin, **JSON}
     huge = "x" * (2 << 20)
     for answer, status in (
         (await edge.anonymous.get("/api/v1/destinations", headers=signed), 200),
@@ -163,14 +164,13 @@ async def test_every_error_has_the_one_form(api: Api) -> None:
         await api.client.get("/no/such/route"),
         await api.client.get("/api/v1/destinations/none"),
         await api.client.delete("/api/v1/destinations"),
-        await api.client.post(rules, content="{"),
-        await api.client.post(rules, content=b'{"name": "\\u0000"}'),
-        await api.client.post(rules, content=b'{"name": "\\ud800"}'),
-        await api.client.post(rules, content=b"\xff\xfe"),
-        await api.client.post(rules, content=b"[" * 5000),
-        await api.client.post(rules, content=b'{"name": "a", "name": "b"}'),
-        await api.client.post(rules, content=b"x=1", headers={"content-type": "text/plain"}),
-        await api.client.post(rules, content="x" * (2 << 20)),
+        await api.client.post(rules, content="{", headers=JSON),
+        await api.client.post(rules, content=b'{"name": "\\u0000"}', headers=JSON),
+        await api.client.post(rules, content=b'{"name": "\\ud800"}', headers=JSON),
+        await api.client.post(rules, content=b"\xff\xfe", headers=JSON),
+        await api.client.post(rules, content=b"[" * 5000, headers=JSON),
+        await api.client.post(rules, content=b'{"name": "a", "name": "b"}', headers=JSON),
+        await api.client.post(rules, content="x" * (2 << 20), headers=JSON),
         await api.client.get("/api/v1/transmit/jobs?page_size=100000"),
         await api.client.get("/api/v1/transmit/jobs?page=-1&sort=;drop"),
         await api.client.get("/api/v1/transmit/jobs?cursor=AAAA"),
@@ -188,6 +188,24 @@ async def test_every_error_has_the_one_form(api: Api) -> None:
         assert body["request_id"] == answer.headers["x-request-id"]
         assert body["detail"]
     assert answers[2].headers["allow"]
+
+
+async def test_a_body_says_that_it_is_json(api: Api) -> None:
+    rules = "/api/v1/rules"
+    for kind in (
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "application/jsonp",
+        "json",
+        "",
+    ):
+        answer = await api.client.post(rules, content=b"{}", headers={"content-type": kind})
+        assert (answer.status_code, answer.json()["code"]) == (415, 4007), kind
+    for kind in ("application/json", "Application/JSON; charset=utf-8", "application/a.b+json"):
+        answer = await api.client.post(rules, content=b"{}", headers={"content-type": kind})
+        assert answer.status_code == 422, kind
+    assert (await api.client.post(rules, content=b"{}")).status_code == 415
+    assert (await api.client.post(rules)).status_code == 422  # nothing is none of any kind
 
 
 @pytest.mark.req("API-23")

@@ -109,6 +109,27 @@ async def house(superuser_url: str, tmp_path: Path) -> AsyncIterator[House]:
     await superuser.close()
 
 
+@pytest.mark.parametrize(
+    ("filters", "wide"),
+    [
+        ({"accession_number": "*q*"}, ("AccessionNumber",)),
+        ({"patient_name": "smith", "accession_number": "*q*"}, ("AccessionNumber",)),
+        ({"accession_number": "*zz*"}, ()),
+        ({"q": "smith"}, ()),
+    ],
+)
+async def test_what_no_index_knows_is_named_when_a_search_takes_too_long(
+    house: House, monkeypatch: pytest.MonkeyPatch, filters: dict[str, str], wide: tuple[str, ...]
+) -> None:
+    query = await house.query(**filters)
+    monkeypatch.setattr(reader, "SEARCH_SECONDS", 0.1)
+    async with house.superuser.transaction():
+        await house.superuser.execute("LOCK TABLE index.study")
+        with pytest.raises(reader.SearchTooLong) as caught:
+            await house.reader.search(query)
+    assert caught.value.wide == wide
+
+
 async def test_triggers_keep_the_listing_right(house: House) -> None:
     first, second = a_data_set(), a_data_set(StudyDate="20250203")
     await house.seed.add(first, second)

@@ -23,6 +23,11 @@ def test_every_route_is_of_one_class() -> None:
     assert found["GET", "/openapi.json"] is Class.ANONYMOUS
     assert found["GET", "/api/v1/transmit/jobs/{job}"] is Class.POLLING
     assert found["GET", "/api/v1/print/jobs"] is Class.POLLING
+    assert {
+        class_of("GET", path, ACCESS["GET", path])
+        for method, path in ACCESS
+        if method == "GET" and path.startswith("/api/v1/") and path.endswith("/{job}")
+    } == {Class.POLLING}
     assert found["POST", "/api/v1/transmit/jobs"] is Class.DEFAULT
     assert found["POST", "/api/v1/print/jobs/{job}/retry"] is Class.DEFAULT
     assert found["GET", "/api/v1/studies"] is Class.DEFAULT

@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from darkroom_common.index.fields import BY_KEYWORD, Field, Kept, Level
@@ -109,6 +109,11 @@ class Query:
         """Whether all that there is matches, from the newest on."""
         narrowed = self.conditions or self.words or self.sources or self.listed or self.statuses
         return not (narrowed or self.study_uid or self.after or self.level is Level.PATIENT)
+
+    @property
+    def apart_from_page(self) -> "Query":
+        """A query of the same matches, whatever is shown of them."""
+        return replace(self, limit=0, offset=0, after=None, include=frozenset(), tags=())
 
     @property
     def is_listed(self) -> bool:

@@ -89,7 +89,11 @@ _Uids = tuple[str, str, str]
 
 
 class SearchTooLong(TransientError):
-    """A search has taken longer than it may; a narrower one may do."""
+    """A search has taken longer than it may; `wide` names what it asks for that no index knows."""
+
+    def __init__(self, reason: str, wide: Sequence[str] = ()) -> None:
+        super().__init__(reason)
+        self.wide = tuple(wide)
 
 
 class IndexReader:
@@ -233,11 +237,11 @@ class IndexReader:
         Raises:
             SearchTooLong: see there.
         """
-        kept = self._guesses.get(_apart_from_page(query))
+        kept = self._guesses.get(query.apart_from_page)
         if kept is not None and monotonic() - kept[0] < _GUESS_SECONDS:
             return kept[1]
         sql, values = Builder(query, keys=self._keys, blind=self._blind).matches()
-        with _in_time():
+        with _in_time(Builder(query, keys=self._keys, blind=self._blind)):
             async with self._database.acquire() as db:
                 found = await estimate(db, sql, values, seconds=SEARCH_SECONDS)
         return self._keep_guess(query, found)
@@ -245,7 +249,7 @@ class IndexReader:
     def _keep_guess(self, query: Query, guess: int) -> int:
         if len(self._guesses) >= _GUESSES:
             self._guesses.clear()
-        self._guesses[_apart_from_page(query)] = monotonic(), guess
+        self._guesses[query.apart_from_page] = monotonic(), guess
         return guess
 
     def ids(self, query: Query) -> tuple[str, list[Any]]:
@@ -345,7 +349,7 @@ class IndexReader:
     ) -> list[asyncpg.Record]:
         """Run a statement of a search, planned for its values unless all are `alike`."""
         try:
-            with _in_time():
+            with _in_time(Builder(query, keys=self._keys, blind=self._blind)):
                 alike = alike or query.is_pointed
                 lent = self._database.acquire if alike else self._database.planned
                 async with lent() as db:
@@ -361,17 +365,12 @@ class IndexReader:
             raise UnreadableRow("a row cannot be decrypted with PHI_KEYS") from error
 
 
-def _apart_from_page(query: Query) -> Query:
-    """Return a query of the same matches, whatever is shown of them."""
-    return replace(query, limit=0, offset=0, after=None, include=frozenset(), tags=())
-
-
 @contextmanager
-def _in_time() -> Iterator[None]:
+def _in_time(asked: Builder) -> Iterator[None]:
     """Tell a statement of a search that was given up from a database that is away."""
     try:
         yield
     except DependencyUnavailable as error:
         if isinstance(error.__cause__, TimeoutError):
-            raise SearchTooLong(f"more than {SEARCH_SECONDS:g} s") from error
+            raise SearchTooLong(f"more than {SEARCH_SECONDS:g} s", asked.wide) from error
         raise

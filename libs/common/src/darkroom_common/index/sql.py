@@ -66,9 +66,16 @@ class Builder:
         """Whether an index, and not only what is decrypted, says what matches."""
         query = self.query
         known = query.words or query.listed or query.sources or query.statuses or query.study_uid
-        return bool(known) or any(
-            is_narrow(one) or bool(self._runs(one)) for one in query.conditions
-        )
+        return bool(known) or len(self.wide) < len(query.conditions)
+
+    @property
+    def wide(self) -> list[str]:
+        """Keywords of the conditions that no index knows anything of."""
+        return [
+            one.field.keyword
+            for one in self.query.conditions
+            if not is_narrow(one) and not self._runs(one)
+        ]
 
     def page(
         self, columns: str, bound: Sequence[object] = (), *, within: int | None = None

@@ -1,5 +1,6 @@
 """Routes that ask the permission table before anything of a request is read."""
 
+import re
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from inspect import signature
@@ -46,6 +47,7 @@ WITHIN: Final = "darkroom.within"
 _FIXED: Final = frozenset(path for _, path in ACCESS if "{" not in path)
 _VALIDATE: Final = "/api/v1/validate"
 _REST: Final = "/api/v1/"
+_JSON: Final = re.compile(r"application/([a-z0-9!#$&^_.-]+\+)?json")
 _UNKNOWN: Final = "There is no such parameter here."
 _STORE: Final = frozenset({"/dicom-web/studies", "/dicom-web/studies/{study}"})
 
@@ -121,10 +123,13 @@ class GuardedRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return what answers, with bodies read by `JsonRequest` and parameters that are known."""
         answer, known = super().get_route_handler(), parameters_of(self)
+        takes_json = self.body_field is not None
 
         async def strictly(request: Request) -> Response:
             if known is not None:
                 _require_known(request, known)
+            if takes_json:
+                _require_json(request.headers)
             return await answer(JsonRequest(request.scope, request.receive))
 
         return strictly
@@ -236,6 +241,18 @@ def _require_known(request: Request, known: frozenset[str]) -> None:
                 for name in unknown
             ]
         )
+
+
+def _require_json(headers: Headers) -> None:
+    """Refuse a body that does not say of itself that it is JSON; that there is none is said later.
+
+    Raises:
+        ApiError: 415.
+    """
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    framed = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+    if not _JSON.fullmatch(kind) and (kind or framed):
+        raise ApiError(415, Code.UNSUPPORTED_MEDIA_TYPE, "The body has to be application/json.")
 
 
 async def authenticated(scope: Scope) -> Principal:

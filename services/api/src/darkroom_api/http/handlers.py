@@ -62,6 +62,10 @@ _NOT_MIGRATED: Final = (
 _OF_PROGRAMS: Final = ("/api/", "/dicom-web")
 """Where nobody but programs asks for what there is not."""
 _DEPTH_SHOWN: Final = 8
+_TOO_WIDE: Final = (
+    "is too wide: no index knows it, and not every study could be compared in time;"
+    " ask for two or more characters that stand together, or for a date as well"
+)
 _BY_STATUS: Final = {
     400: Code.INVALID_REQUEST,
     404: Code.NOT_FOUND,
@@ -196,7 +200,14 @@ def _methods(request: Request) -> list[str]:
 
 
 async def _search_too_long(request: Request, error: Exception) -> Response:
-    log.warning("http.search_too_long", reason=str(error))
+    """Answer that a search is too wide, or, where an index knows what it asks for, that we lag."""
+    if not isinstance(error, SearchTooLong):
+        raise error
+    log.warning("http.search_too_long", reason=str(error), keys=list(error.wide))
+    if error.wide:
+        named = ", ".join(error.wide)
+        fields = [(key, _TOO_WIDE) for key in error.wide]
+        return answer(request, bad_request(f"The search by {named} {_TOO_WIDE}.", *fields))
     fault = ApiError(
         503,
         Code.DATABASE_ERROR,

@@ -85,6 +85,8 @@ def _complete(operation: dict[str, Any], *, public: bool, strict: bool) -> None:
         statuses.add(412)
     if "requestBody" in operation:
         statuses.add(413)
+        if "application/json" in operation["requestBody"]["content"]:
+            statuses.add(415)
     answers = operation["responses"]
     if ("header", "if-none-match") in parameters:
         answers.setdefault("304", {"description": "It is still as it was."})

@@ -8,7 +8,10 @@ from darkroom_api.accounts.permissions import Access, Open
 from darkroom_api.console.paths import FILES, SCREENS
 
 _FREE: Final = frozenset({"/livez", "/readyz", "/metrics/{service}", "/api/v1/health"})
-_JOBS: Final = re.compile(r"/api/v1/(.+/jobs|exports|conflict-decisions)(/\{[a-z_]+\}(/status)?)?")
+_JOBS: Final = re.compile(
+    r"/api/v1/(.+/jobs|exports|conflict-decisions|study-edits|study-removals|tag-jobs)"
+    r"(/\{[a-z_]+\}(/status)?)?"
+)
 
 
 class Class(StrEnum):

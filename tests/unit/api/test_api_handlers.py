@@ -1,0 +1,39 @@
+"""What clients are told of exceptions of routes."""
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
+
+from darkroom_api.http import handlers
+from darkroom_common.index.reader import SearchTooLong
+
+
+@pytest.mark.parametrize(
+    ("wide", "status", "code", "fields"),
+    [
+        (["PatientName", "PatientBirthDate"], 400, 4001, ["PatientName", "PatientBirthDate"]),
+        ([], 503, 3001, []),
+    ],
+)
+async def test_a_search_that_is_too_wide_is_a_fault_of_who_asks(
+    wide: list[str], status: int, code: int, fields: list[str]
+) -> None:
+    app = FastAPI()
+    handlers.install(app)
+
+    @app.get("/")
+    async def search() -> None:
+        raise SearchTooLong("more than 5 s", wide)
+
+    async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"] = {"request_id": "1"}
+        await app(scope, receive, send)
+
+    transport = httpx.ASGITransport(with_state)
+    async with httpx.AsyncClient(transport=transport, base_url="http://a") as client:
+        answer = await client.get("/")
+    body = answer.json()
+    assert (answer.status_code, body["code"]) == (status, code)
+    assert [one["field"] for one in body["errors"]] == fields
+    assert ("retry-after" in answer.headers) == (not wide)
