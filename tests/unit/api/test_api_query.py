@@ -14,9 +14,15 @@ from darkroom_api.dicomweb.searching.parameters import (
     parse_search,
 )
 from darkroom_common.index.fields import BY_KEYWORD, FIELDS, Level, search_text, search_tokens
-from darkroom_common.index.matching.patterns import certain_prefixes, like_pattern, patterns_of
+from darkroom_common.index.matching.patterns import (
+    certain_prefixes,
+    is_narrow,
+    like_pattern,
+    patterns_of,
+)
 from darkroom_common.index.matching.runs import asked_runs, runs_of_study
 from darkroom_common.index.matching.values import (
+    AllOf,
     BadKey,
     Fuzzy,
     Match,
@@ -301,3 +307,39 @@ def test_a_key_of_a_lower_level_is_named() -> None:
     assert condition.field.keyword == "ModalitiesInStudy"
     assert parse_search([("00080060", "CT")], Level.SERIES, most=1).query.conditions
     assert parse_search([("PatientID", "1")], Level.INSTANCE, most=1).query.conditions
+
+
+@pytest.mark.parametrize(
+    ("keyword", "pattern", "patterns"),
+    [
+        ("PatientName", "doe^*", ["doe^*", "doe"]),  # a name without a given part
+        ("PatientName", "doe^^*", ["doe^^*", "doe"]),
+        ("PatientName", "doe*", ["doe*"]),
+        ("PatientName", "^*", ["^*"]),  # nothing is left of it that could be a name
+        ("PatientID", "doe^*", ["doe^*"]),  # no person name
+    ],
+)
+def test_a_pattern_stands_for_names_without_a_given_part_too(
+    keyword: str, pattern: str, patterns: list[str]
+) -> None:
+    assert patterns_of(BY_KEYWORD[keyword], pattern) == patterns
+
+
+@pytest.mark.parametrize(
+    ("keyword", "match", "narrow"),
+    [
+        ("StudyDate", Range(None, dt.date(2024, 1, 1)), True),
+        ("StudyInstanceUID", OneOf(("1.2",)), True),
+        ("StudyTime", Range(dt.time(10), None), False),  # a column, and no index has it
+        ("PatientID", OneOf(("a",)), True),
+        ("PatientID", AllOf(("a", "b")), True),
+        ("PatientName", Fuzzy(("doe",)), True),
+        ("PatientName", Wildcard("doe*"), True),
+        ("PatientName", Wildcard("*doe"), False),
+        ("PatientBirthDate", Range("19700203", None), False),
+    ],
+)
+def test_what_is_narrow_has_an_index_before_anything_is_decrypted(
+    keyword: str, match: Match, *, narrow: bool
+) -> None:
+    assert is_narrow(Condition(BY_KEYWORD[keyword], match)) is narrow

@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
 from darkroom_common.jobs.lanes import Lanes
 from tests.support.waiting import until
 
@@ -117,5 +119,59 @@ async def test_a_lane_that_fails_is_made_anew_at_the_next_look() -> None:
         while len(made) < 3:
             lanes.reload()
             await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+@dataclass
+class Briefly:
+    """A lane that ends by itself, well or not."""
+
+    house: House
+    printer: Printer
+
+    async def run(self) -> None:
+        self.house.running.append(self.printer)
+        if self.printer.version < 0:
+            raise ZeroDivisionError
+
+    def wake(self) -> None:
+        self.house.told.append("wake")
+
+    def acted(self, job: str) -> None:
+        self.house.told.append(job)
+
+
+async def looked(house: House, times: int) -> None:
+    """Wait until the lanes have been looked at so often."""
+    async with asyncio.timeout(LIMIT), house.changed:
+        for _ in range(times):
+            await house.changed.wait()
+
+
+@pytest.mark.parametrize(("version", "anew"), [(1, True), (-1, False)])
+async def test_a_lane_that_has_ended_is_nobody_and_only_one_that_failed_waits(
+    version: int, *, anew: bool
+) -> None:
+    """One that has failed comes back with the next look, so that it fails no faster than that."""
+    house = House([Printer("FILM", version)])
+    lanes: Lanes[Printer, Briefly] = Lanes(
+        house,  # type: ignore[arg-type]
+        house,  # type: ignore[arg-type]
+        house.wanted,
+        lambda one: Briefly(house, one),
+    )
+    running = asyncio.create_task(lanes.run())
+    await looked(house, 1)
+    await until(lambda: not lanes._tasks or len(house.running) > 1, limit=LIMIT)
+    if anew:
+        await until(lambda: len(house.running) > 2, limit=LIMIT)
+    else:
+        assert lanes.lanes == {}
+        assert not lanes._changed.is_set()
+        lanes.acted("FILM", "1")
+        assert (house.told, len(house.running)) == ([], 1)
+        lanes.wake("FILM")  # it is not there: it is looked for
+        await until(lambda: len(house.running) == 2, limit=LIMIT)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
