@@ -14,9 +14,10 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from tests.mutants.core import CORE
+from tests.mutants.equivalent import without_equivalents
 from tests.mutants.named import NAMED
 from tests.mutants.operators import Mutant, mutants
-from tests.mutants.page import named, page_with, score, survivors
+from tests.mutants.page import named, page_with, score, survivors, without_line
 from tests.mutants.running import CAUGHT, ROOT, SURVIVED, TIMED_OUT, Runner, Task, Verdict, warm
 
 PAGE: Final = ROOT / "docs/mutants.md"
@@ -42,10 +43,15 @@ def _there(tests: Sequence[str]) -> list[str]:
 def _chosen(given: argparse.Namespace) -> Iterator[tuple[str, list[Mutant]]]:
     for path in CORE:
         if any(word in path for word in given.only.split("|")):
-            all_of_it = mutants(path, (ROOT / path).read_bytes())
+            source = (ROOT / path).read_bytes()
+            all_of_it = without_equivalents(source, mutants(path, source))
             if given.again:
                 _, names = survivors(PAGE.read_text(encoding="utf-8"), path)
-                yield path, [one for one in all_of_it if named(str(one), path) in names]
+                known = {without_line(name) for name in names}
+                yield (
+                    path,
+                    [one for one in all_of_it if without_line(named(str(one), path)) in known],
+                )
             else:
                 yield path, all_of_it[given.skip : given.skip + given.most]
 
@@ -119,11 +125,11 @@ def main() -> int:
             return 1 if _unchanged(runner) or _named(runner) else 0
         found = {}
         for path, chosen in modules.items():
-            page = PAGE.read_text(encoding="utf-8")
-            before = survivors(page, path)[0] if given.again else 0
             if given.again and not chosen:
                 continue
             found[path] = _module(runner, path, chosen)
+            page = PAGE.read_text(encoding="utf-8")  # another run may have written meanwhile
+            before = survivors(page, path)[0] if given.again else 0
             if found[path]:
                 found[path] += [Verdict("", CAUGHT, 0.0, "")] * before
             PAGE.write_text(page_with(page, {path: found[path]}), encoding="utf-8")

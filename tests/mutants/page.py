@@ -18,6 +18,11 @@ def score(verdicts: Sequence[Verdict]) -> tuple[int, int]:
     return caught, sum(one.result != TIMED_OUT for one in verdicts)
 
 
+def without_line(name: str) -> str:
+    """Return a survivor's name without its line, which moves when something above it changes."""
+    return name.partition(" ")[2]
+
+
 def survivors(page: str, path: str) -> tuple[int, set[str]]:
     """Return (caught, names of the survivors) of a module's row, as the page has them."""
     for row in _ROW.finditer(page):

@@ -30,8 +30,7 @@ RELATIONAL = Options(relational=True)
 
 def identifier(level: str = "STUDY", **keys: Any) -> Dataset:
     found = Dataset()
-    found.QueryRetrieveLevel = level
-    for keyword, value in keys.items():  # also what pydicom warns of
+    for keyword, value in ({"QueryRetrieveLevel": level} | keys).items():  # also odd ones
         tag = tag_for_keyword(keyword)
         assert tag is not None
         vr = dictionary_VR(tag)
