@@ -20,7 +20,9 @@ from darkroom_common.messages.events import InstancesIndexed, InstancesStored, S
 from darkroom_common.objects.store import FileSystemStore, ObjectMissing
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys
+from darkroom_metadata.indexing.extract import Extracted
 from darkroom_metadata.indexing.indexer import Indexer
+from darkroom_metadata.indexing.item import Item, LostRace
 from darkroom_metadata.indexing.repository import IndexRepository
 from darkroom_metadata.indexing.rows import RowWriter
 from darkroom_metadata.studies.lifecycle import Lifecycle
@@ -32,6 +34,7 @@ KEY = base64.b64encode(b"k" * 32).decode()
 KEYS = PhiKeys(1, {1: KEY})
 BLIND = BlindIndex(b"b" * 32)
 EXPLICIT = "1.2.840.10008.1.2.1"
+FIRST_VERSION = 1
 
 
 class Bench:
@@ -61,6 +64,12 @@ class Bench:
                 **changes,
             }
         )
+
+    async def found(self, event: StoredItem) -> Extracted:
+        """Return what the indexer reads of an object."""
+        reading = self.indexer.reading
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(reading.executor, reading.read, event)
 
     async def index(self, *events: StoredItem) -> None:
         await self.indexer.index(received(*events))
@@ -212,18 +221,49 @@ async def test_what_a_later_batch_brings_is_added_to_what_was_there(bench: Bench
     for batch in (some, more, last):
         await bench.index(*batch)
     (row,) = await bench.prepared.fetch(
-        "SELECT instance_count, series_count, byte_count, modalities, sop_classes,"
+        "SELECT instance_count, series_count, byte_count, version, modalities, sop_classes,"
         " calling_ae_titles FROM index.study"
     )
     every = [*some, *more, *last]
     assert tuple(row)[:3] == (6, 3, sum(event.size for event in every))
+    assert row["version"] == FIRST_VERSION + 3, "readers see that it has changed"
     assert row["modalities"] == ["CT", "PR", "SR"]
     assert row["sop_classes"] == sorted({event.sop_class_uid for event in every})
     assert row["calling_ae_titles"] == ["OTHER", "SCANNER"]
     rows = await bench.prepared.fetch(
-        "SELECT modality, instance_count FROM index.series ORDER BY modality"
+        "SELECT modality, instance_count, version FROM index.series ORDER BY modality"
     )
-    assert [tuple(row) for row in rows] == [("CT", 3), ("PR", 1), ("SR", 2)]
+    assert [tuple(row)[:2] for row in rows] == [("CT", 3), ("PR", 1), ("SR", 2)]
+    assert [row["version"] - FIRST_VERSION for row in rows] == [2, 1, 2]
+
+
+async def test_what_was_added_is_told_to_who_writes_it(bench: Bench) -> None:
+    """The rows, the studies, what was told of them before, and what lost a race."""
+    study = new_uid()
+    events = [bench.stored(a_data_set(StudyInstanceUID=study)) for _ in range(2)]
+    items = [Item(one, await bench.found(one)) for one in events]
+    writer = RowWriter(KEYS)
+    async with bench.prepared.login("metadata") as database:
+        async with database.transaction() as db:
+            first = await writer.insert(db, items[:1])
+        assert set(first.ids) == {events[0].sop_instance_uid}
+        assert len(first.studies) == 1
+        assert first.changed == [], "it is receiving from its first instance on"
+        assert first.disagreements == []
+        async with database.transaction() as db:
+            await db.execute("UPDATE index.study SET status = 'complete'")
+            more = await writer.insert(db, items[1:])
+        assert more.studies == first.studies
+        (changed,) = more.changed
+        assert (changed.study_instance_uid, changed.old, changed.new) == (
+            study,
+            "complete",
+            "receiving",
+        )
+        async with database.transaction() as db:
+            with pytest.raises(LostRace):
+                await writer.insert(db, items)
+    assert (await bench.counts())[3] == 2
 
 
 async def test_phi_is_encrypted_and_comes_back_with_the_key(bench: Bench) -> None:

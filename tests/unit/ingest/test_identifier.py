@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 from pydicom import config
 from pydicom.datadict import dictionary_VR, tag_for_keyword
-from pydicom.dataelem import DataElement
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag
 
 from darkroom_common.dimse.wire.data_set import SYNTAXES, decode_data_set, encode_data_set
 from darkroom_common.index.fields import Level
-from darkroom_common.index.matching.values import Number, OneOf, Range, Wildcard
+from darkroom_common.index.matching.values import Fuzzy, Number, OneOf, Range, Wildcard
 from darkroom_ingest.answering.answer import encoded, shown
 from darkroom_ingest.answering.find import agreed
 from darkroom_ingest.answering.identifier import (
@@ -21,8 +22,10 @@ from darkroom_ingest.answering.identifier import (
     STUDY_ROOT,
     Asked,
     BadIdentifier,
+    Key,
     Options,
     parse_identifier,
+    vr_of,
 )
 
 RELATIONAL = Options(relational=True)
@@ -177,3 +180,81 @@ def test_what_is_agreed_on() -> None:
     assert agreed(struct.pack("5B", 1, 1, 1, 1, 1)) == bytes((1, 1, 1, 0, 0))
     assert agreed(bytes((0, 1, 0))) == bytes((0, 1, 0))
     assert agreed(b"") == b""
+
+
+def test_a_sequence_is_wanted_with_what_its_items_name() -> None:
+    """PS3.4 C.2.2.2.6: an empty one is asked for whole; what it has no index of is told."""
+    item = Dataset()
+    item.ScheduledProcedureStepDescription = "CHEST"
+    asked = identifier("IMAGE", RequestAttributesSequence=[item])
+    found = parsed(asked)
+    assert found.wanted["00400275"] == Key("SQ", {"00400007": Key("LO")})
+    assert found.partly, "its key is not matched"
+    item.ScheduledProcedureStepDescription = ""
+    assert not parsed(asked).partly
+    whole = parsed(identifier("IMAGE", RequestAttributesSequence=[]))
+    assert whole.wanted["00400275"] == Key("SQ")
+    assert not whole.partly
+    study = parsed(identifier(ReferencedImageSequence=[]))
+    assert study.partly, "no study has it"
+    assert "00081140" not in study.wanted
+
+
+def test_levels_count_what_is_below_where_they_may() -> None:
+    """PS3.4 C.3.4: counts of a patient belong to a patient; syntaxes to instances, and not here."""
+    counts = {"NumberOfPatientRelatedStudies": "", "NumberOfPatientRelatedInstances": ""}
+    patient = parsed(identifier("PATIENT", **counts), PATIENT_ROOT)
+    assert {"00201200", "00201204"} <= set(patient.wanted)
+    assert not patient.partly
+    study = parsed(identifier("STUDY", **counts))
+    assert not {"00201200", "00201204"} & set(study.wanted)
+    assert study.partly
+    image = parsed(identifier("IMAGE", AvailableTransferSyntaxUID=""))
+    assert image.partly
+
+
+def test_nothing_is_agreed_on_that_was_not_asked_for() -> None:
+    assert Options() == Options(relational=False, combined=False, fuzzy=False)
+    (usual,) = parsed(identifier(PatientName="Doe"), options=Options()).query.conditions
+    (fuzzy,) = parsed(identifier(PatientName="Doe"), options=Options(fuzzy=True)).query.conditions
+    assert isinstance(usual.match, OneOf)
+    assert isinstance(fuzzy.match, Fuzzy)
+    assert not parsed(identifier(), options=Options()).query.combined
+    assert parsed(identifier(), options=Options(combined=True)).query.combined
+
+
+def test_the_character_set_is_as_it_was_declared() -> None:
+    asked = parsed(identifier(SpecificCharacterSet=["", "ISO 2022 IR 87"], PatientName=""))
+    assert asked.character_set == "\\ISO 2022 IR 87"
+    assert "00080005" not in asked.wanted, "it is no key"
+
+
+def test_as_many_keys_as_there_may_be_are_read() -> None:
+    many = identifier()
+    for number in range(MAX_KEYS - len(many)):
+        many.add_new(0x00091001 + number, "LO", "")
+    assert len(parsed(many).wanted) >= 1
+    item = Dataset()
+    item.CodeValue = ""
+    many[0x00081140] = DataElement(0x00081140, "SQ", [item])
+    with pytest.raises(BadIdentifier, match=str(MAX_KEYS)):
+        parsed(many)
+
+
+@pytest.mark.parametrize(
+    ("tag", "stands", "vr"),
+    [
+        (0x00100010, "UN", "PN"),  # the index's own word is worth more
+        (0x00189073, "SH", "SH"),  # as it came
+        (0x00189073, "UN", "FD"),  # as the dictionary has it
+        (0x00280106, "UN", "US"),  # the first of US or SS
+        (0x00091001, "UN", "UN"),  # private
+        (0x00091001, "DS", "DS"),
+    ],
+)
+def test_an_attribute_has_the_vr_that_is_known_of_it(tag: int, stands: str, vr: str) -> None:
+    data_set = Dataset()
+    data_set[tag] = RawDataElement(
+        BaseTag(tag), stands, 0, b"", 0, is_implicit_VR=False, is_little_endian=True
+    )
+    assert vr_of(data_set, tag) == vr

@@ -101,7 +101,14 @@ async def test_a_secret_is_in_force_once_its_first_code_is_confirmed(house: Hous
     assert not await house.needed(user)
     code = code_at(secret, house.clock.step)
     assert not await house.take(user, code), "nobody signs in with what is not in force"
-    for wrong in (code_at(first, house.clock.step), code_at(secret, house.clock.step + 5), "x", ""):
+    for wrong in (
+        code_at(first, house.clock.step),
+        code_at(secret, house.clock.step + 5),
+        "x",
+        "",
+        "\uff11\uff12\uff13\uff14\uff15\uff16",
+        "12345é",
+    ):
         assert await house.confirm(user, wrong) is None
     assert not await house.needed(user)
     codes = await house.confirm(user, code)

@@ -40,7 +40,6 @@ _TAKE: Final = (
     " WHERE user_id = $1 AND last_step < $2 RETURNING true"
 )
 _REMOVE: Final = "DELETE FROM api.totp WHERE user_id = $1 RETURNING true"
-_FORGET_CODES: Final = "DELETE FROM api.recovery_code WHERE user_id = $1"
 _ADD_CODES: Final = (
     "INSERT INTO api.recovery_code (user_id, code_hash) SELECT $1, unnest($2::bytea[])"
 )
@@ -104,7 +103,6 @@ class SecondFactor:
         if row is None or row["confirmed"] or not await self._take(db, user_id, row, code):
             return None
         raw = [base32(secrets.token_bytes(_RECOVERY_BYTES)) for _ in range(RECOVERY_CODES)]
-        await db.execute(_FORGET_CODES, user_id)
         await db.execute(_ADD_CODES, user_id, [_same(one) for one in raw])
         return ["-".join(re.findall(".{6}", one)) for one in raw]
 
