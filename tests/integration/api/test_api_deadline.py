@@ -168,8 +168,21 @@ async def locked(api: Api, table: str) -> AsyncIterator[None]:
         await connection.close()
 
 
+async def stalled(api: Api) -> bytes:
+    """Send the beginning of a body and no more; return all of the answer."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", api.services.http_port)
+    head = "POST /api/v1/rules HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+    head += f"Authorization: {api.client.headers['authorization']}\r\nContent-Length: 99\r\n\r\n"
+    writer.write(head.encode() + b"{")
+    answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    return answer
+
+
 async def test_searches_that_hang_leave_all_else_alone(api: Api) -> None:
     await api.seed.add(a_data_set())
+    slow_client = asyncio.create_task(stalled(api))
     async with locked(api, "index.study"):
         searches = [
             asyncio.create_task(asked(api.client, "GET", "/dicom-web/studies")) for _ in range(30)
@@ -184,6 +197,7 @@ async def test_searches_that_hang_leave_all_else_alone(api: Api) -> None:
     assert (await api.client.get("/dicom-web/studies")).status_code == 200
     log = api.services.running["api"].log.read_text()
     assert "http.search_too_long" in log
+    assert (await slow_client).startswith(b"HTTP/1.1 408 ")
 
 
 async def test_readiness_does_not_wait_for_the_pool(api: Api) -> None:

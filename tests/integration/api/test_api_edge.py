@@ -1,6 +1,7 @@
 """What holds for all routes: headers, other origins, hosts, proxies, errors, versions."""
 
 import asyncio
+import gzip
 import json
 from collections.abc import AsyncIterator
 
@@ -206,6 +207,9 @@ async def test_a_body_says_that_it_is_json(api: Api) -> None:
         assert answer.status_code == 422, kind
     assert (await api.client.post(rules, content=b"{}")).status_code == 415
     assert (await api.client.post(rules)).status_code == 422  # nothing is none of any kind
+    packed = {**JSON, "content-encoding": "gzip"}
+    answer = await api.client.post(rules, content=gzip.compress(b"{}"), headers=packed)
+    assert answer.status_code == 415
 
 
 @pytest.mark.req("API-23")

@@ -69,3 +69,6 @@ async def test_a_change_names_the_version_that_it_knows(both: Both) -> None:
     assert json.loads(row[0]["spec"])["port"] == spec["port"]
     assert (await client.delete(path, headers={"if-match": "*"})).status_code == 204
     assert (await client.put(path, json=spec, headers={"if-match": "*"})).status_code == 412
+    another = await client.put(path, json=spec)
+    assert (another.status_code, another.json()["version"]) == (201, 1)
+    assert (await client.put(path, json=spec, headers={"if-match": etag})).status_code == 412

@@ -185,6 +185,9 @@ async def test_built_in_roles_stay_and_roles_in_use_too(api: Api) -> None:
     assert used.status_code == 200
     assert (await api.client.delete("/api/v1/roles/clerk")).status_code == 204
     assert (await api.client.get("/api/v1/roles/clerk")).status_code == 404
+    await add_role(api, "clerk", "studies:read")  # another one of the same name and version
+    refused = await api.client.delete("/api/v1/roles/clerk", headers=headers)
+    assert refused.status_code == 412
     faulty: list[dict[str, Any]] = [
         {"role_name": "Clerk", "permissions": []},
         {"role_name": "clerk", "permissions": ["studies:fly"]},

@@ -16,7 +16,7 @@ from darkroom_api.callbacks.spec import EVERY_EVENT, CallbackSpec
 from darkroom_api.events.catalogue import KINDS
 from darkroom_api.http.asking import done
 from darkroom_api.http.errors import invalid, permission_denied
-from darkroom_api.http.etags import answer
+from darkroom_api.http.etags import answer, named_version
 from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.parts import parts_of
 from darkroom_api.resources.served import Served
@@ -67,7 +67,8 @@ class OwnCallbacks(Served[CallbackSpec]):
 
     async def _made(self, request: Request, name: str) -> Response:
         secret = getattr(request.state, _MADE)
-        return answer({**await self._current(request, name), "secret": secret}, 201)
+        found = await self._current(request, name)
+        return answer({**found, "secret": secret}, 201, version=named_version(found))
 
     async def _delete(self, request: Request, name: str, version: int | None) -> None:
         by = principal_of(request.scope).username[:64]

@@ -158,7 +158,7 @@ def _escaped(text: str) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="dead-letters", description="Messages that a service could not work on."
+        prog="darkroom dead-letters", description="Messages that a service could not work on."
     )
     words = parser.add_subparsers(required=True, metavar="WORD")
     queues = [queue.name for queue in WORK_QUEUES]

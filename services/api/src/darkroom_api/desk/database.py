@@ -135,7 +135,9 @@ def _cell(value: object) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="database", description="What PostgreSQL is busy with.")
+    parser = argparse.ArgumentParser(
+        prog="darkroom database", description="What PostgreSQL is busy with."
+    )
     words = parser.add_subparsers(required=True, metavar="WORD")
     slowest = words.add_parser("slow", help="the statements that take longest")
     slowest.add_argument("--milliseconds", type=int, default=100, metavar="N", help="at least")

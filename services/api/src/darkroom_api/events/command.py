@@ -78,7 +78,8 @@ def _types(text: str) -> list[str]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="events", description="What has happened: the last events, or those that come."
+        prog="darkroom events",
+        description="What has happened: the last events, or those that come.",
     )
     parser.add_argument("--follow", action="store_true", help="go on until interrupted")
     parser.add_argument(

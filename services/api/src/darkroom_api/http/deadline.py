@@ -22,9 +22,13 @@ class Deadline:
     """Limits the work on a request to the length of a block, which raises TimeoutError.
 
     It is looked after by a timer that is seldom set anew.
+
+    Attributes:
+        by_client: whether it was the rest of a body that was waited for.
     """
 
     def __init__(self, scope: Scope) -> None:
+        self.by_client = False
         scope["state"][_STATE] = self
         self._timeout = asyncio.timeout(None)
         self._loop = asyncio.get_running_loop()
@@ -71,6 +75,13 @@ class Deadline:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def whole_body_missing(scope: Scope) -> None:
+    """Keep that a request was given up while the client had not sent all of its body."""
+    deadline: Deadline | None = scope["state"].get(_STATE)
+    if deadline is not None:
+        deadline.by_client = True
 
 
 def wait_for_another(scope: Scope, seconds: float) -> None:

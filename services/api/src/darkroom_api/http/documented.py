@@ -17,6 +17,7 @@ _ERRORS: Final = {
     403: "A permission is missing.",
     404: "There is no such study, series, instance, frame or other thing.",
     406: "None of the accepted media types can be answered.",
+    408: "The body has not come in time.",
     409: "It is there already, is still in use, or its state does not allow this.",
     410: "It was there, and is gone for good.",
     411: "The body has neither a length nor an end.",

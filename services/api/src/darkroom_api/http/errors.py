@@ -243,6 +243,11 @@ def too_late() -> ApiError:
     )
 
 
+def not_whole() -> ApiError:
+    """Return the answer to a request whose body does not come."""
+    return ApiError(408, Code.INVALID_REQUEST, "The body has not come in time.")
+
+
 def cannot_be_made(reason: str) -> ApiError:
     """Return the answer when an object cannot be shown or said in the form that is asked for."""
     return ApiError(406, Code.NOT_ACCEPTABLE, f"It cannot be answered in this form: {reason}.")

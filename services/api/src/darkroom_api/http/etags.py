@@ -1,5 +1,6 @@
 """Versions of what can be changed: `ETag`, `If-Match`, `If-None-Match` (RFC 9110 section 13.1)."""
 
+import datetime as dt
 from collections.abc import Mapping
 from hashlib import sha256
 from typing import Annotated, Any, Final
@@ -20,6 +21,12 @@ IfNoneMatch = Annotated[str | None, Header(description="304 when it is still thi
 def names_version(header: str, version: int | str) -> bool:
     """Tell whether `If-Match` names a version; what is shown besides does not count."""
     return bool({"*", str(version)} & {tag.partition(".")[0] for tag in _tags(header)})
+
+
+def named_version(found: Mapping[str, Any]) -> str:
+    """Return the version of what has a name that another one may have when it was removed."""
+    created: dt.datetime = found["created_at"]
+    return f"{found['version']}-{int(created.timestamp() * 1_000_000):x}"
 
 
 def answer(

@@ -1,5 +1,6 @@
 """Routes that ask the permission table before anything of a request is read."""
 
+import asyncio
 import re
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from darkroom_api.audit.recorded import KNOWN, recording
 from darkroom_api.audit.recording import record
 from darkroom_api.edge.flags import require_in_use, with_rights
 from darkroom_api.http.body import JsonRequest
+from darkroom_api.http.deadline import whole_body_missing
 from darkroom_api.http.errors import ApiError, Code, handled, permission_denied, token_invalid
 from darkroom_api.http.parts import parts_of
 from darkroom_api.licence.gate import require_licensed
@@ -47,18 +49,25 @@ WITHIN: Final = "darkroom.within"
 _FIXED: Final = frozenset(path for _, path in ACCESS if "{" not in path)
 _VALIDATE: Final = "/api/v1/validate"
 _REST: Final = "/api/v1/"
+_JSON_ALONE: Final = "The body has to be application/json, as it is."
 _JSON: Final = re.compile(r"application/([a-z0-9!#$&^_.-]+\+)?json")
 _UNKNOWN: Final = "There is no such parameter here."
 _STORE: Final = frozenset({"/dicom-web/studies", "/dicom-web/studies/{study}"})
 
 
-def limited(receive: Receive, limit: int) -> Receive:
+def limited(scope: Scope, receive: Receive, limit: int) -> Receive:
     """Return `receive` for bodies of at most `limit` bytes, however they are framed."""
-    received = 0
+    received, whole = 0, False
 
     async def counted() -> Message:
-        nonlocal received
-        message = await receive()
+        nonlocal received, whole
+        try:
+            message = await receive()
+        except asyncio.CancelledError:
+            if not whole:
+                whole_body_missing(scope)
+            raise
+        whole = not message.get("more_body", False)
         received += len(message.get("body", b""))
         if received > limit:
             raise HTTPException(413)
@@ -189,7 +198,7 @@ class GuardedRoute(APIRoute):
         await require_licensed(scope, scope["method"], self.path)
         sending = await recording(scope, self.path, send)
         try:
-            await self.app(scope, limited(receive, limit), sending)
+            await self.app(scope, limited(scope, receive, limit), sending)
         except Exception:
             known = scope.pop(KNOWN, None)
             if known is None:
@@ -197,7 +206,7 @@ class GuardedRoute(APIRoute):
             # It may not be that any more, whatever has come of it: its object may be gone, too.
             # Nothing of an answer has gone out. Once more, with nothing that was known before.
             parts_of(scope).known.forget(known)
-            await self.app(scope, limited(receive, limit), sending)
+            await self.app(scope, limited(scope, receive, limit), sending)
 
     async def _denied(self, scope: Scope, access: Access, answer: ApiError) -> ApiError:
         """Keep that somebody has tried what they may not; return the answer to raise."""
@@ -251,8 +260,9 @@ def _require_json(headers: Headers) -> None:
     """
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     framed = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
-    if not _JSON.fullmatch(kind) and (kind or framed):
-        raise ApiError(415, Code.UNSUPPORTED_MEDIA_TYPE, "The body has to be application/json.")
+    coded = headers.get("content-encoding", "identity").strip().lower() != "identity"
+    if coded or (not _JSON.fullmatch(kind) and (kind or framed)):
+        raise ApiError(415, Code.UNSUPPORTED_MEDIA_TYPE, _JSON_ALONE)
 
 
 async def authenticated(scope: Scope) -> Principal:

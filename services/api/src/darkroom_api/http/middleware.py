@@ -24,6 +24,7 @@ from darkroom_api.http.errors import (
     ApiError,
     internal_error,
     misdirected,
+    not_whole,
     problem,
     too_late,
 )
@@ -136,8 +137,9 @@ class RequestScope:
     @staticmethod
     async def _late(answer: "_Answer") -> None:
         """Say that something does not answer, or leave an answer unfinished that has begun."""
-        log.warning("http.late", begun=answer.begun)
-        await answer.fail(too_late())
+        by_client = answer.deadline is not None and answer.deadline.by_client
+        log.warning("http.late", begun=answer.begun, by_client=by_client)
+        await answer.fail(not_whole() if by_client else too_late())
 
 
 class _Answer:

@@ -84,7 +84,7 @@ def _complete(operation: dict[str, Any], *, public: bool, strict: bool) -> None:
     if ("header", "if-match") in parameters:
         statuses.add(412)
     if "requestBody" in operation:
-        statuses.add(413)
+        statuses |= {408, 413}
         if "application/json" in operation["requestBody"]["content"]:
             statuses.add(415)
     answers = operation["responses"]

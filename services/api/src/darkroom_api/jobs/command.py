@@ -129,7 +129,7 @@ def bar(done: int | None, total: int | None) -> str | None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="jobs", description="Jobs of every kind.")
+    parser = argparse.ArgumentParser(prog="darkroom jobs", description="Jobs of every kind.")
     words = parser.add_subparsers(required=True, metavar="WORD")
     listing = words.add_parser("list", help="the newest that have not ended")
     listing.add_argument("--kind", choices=list(SOURCES), metavar="KIND", help=", ".join(SOURCES))

@@ -13,7 +13,15 @@ from darkroom_api.audit.actions import Action
 from darkroom_api.audit.recording import record
 from darkroom_api.http.documented import errors
 from darkroom_api.http.errors import ApiError, Code
-from darkroom_api.http.etags import ETAG, IfMatch, IfNoneMatch, answer, names_version, unless_known
+from darkroom_api.http.etags import (
+    ETAG,
+    IfMatch,
+    IfNoneMatch,
+    answer,
+    named_version,
+    names_version,
+    unless_known,
+)
 from darkroom_api.http.lists import (
     LINKED,
     Catalogue,
@@ -170,9 +178,14 @@ async def _find(db: Connection, role: str, if_match: str | None = None) -> Role:
     row = await db.fetchrow(f"{_ROLE} WHERE r.name = $1", role)
     if row is None:
         raise ApiError(404, Code.NOT_FOUND, "There is no such role.")
-    if if_match is not None and not names_version(if_match, row["version"]):
+    if if_match is not None and not names_version(if_match, named_version(dict(row))):
         raise ApiError(412, Code.CHANGED_MEANWHILE, "This role has been changed meanwhile.")
     return _shown(row)
+
+
+def _answer(role: Role, status: int = 200) -> Response:
+    found = role.model_dump()
+    return answer(found, status, version=named_version(found))
 
 
 def _require_own(role: Role) -> None:
@@ -184,7 +197,7 @@ async def show_role(request: Request, role: InPath, if_none_match: IfNoneMatch =
     """Show a role."""
     async with parts_of(request.scope).database.acquire() as db:
         found = await _find(db, role)
-    return unless_known(answer(found.model_dump()), if_none_match)
+    return unless_known(_answer(found), if_none_match)
 
 
 async def add_role(request: Request, given: NewRole) -> Response:
@@ -199,7 +212,7 @@ async def add_role(request: Request, given: NewRole) -> Response:
         await record(
             db, request.scope, Action.PERMISSION_CHANGE, "role", given.role_name, details=details
         )
-        added = answer((await _find(db, given.role_name)).model_dump(), 201)
+        added = _answer(await _find(db, given.role_name), 201)
     added.headers["location"] = f"{BASE}/{given.role_name}"
     return added
 
@@ -220,7 +233,7 @@ async def change_role(
         await db.execute(_GRANT, role, sorted(after))
         details = {"added": sorted(after - before), "removed": sorted(before - after)}
         await record(db, request.scope, Action.PERMISSION_CHANGE, "role", role, details=details)
-        return answer((await _find(db, role)).model_dump())
+        return _answer(await _find(db, role))
 
 
 async def remove_role(request: Request, role: InPath, if_match: IfMatch = None) -> Response:

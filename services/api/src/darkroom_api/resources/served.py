@@ -14,7 +14,15 @@ from starlette.responses import Response
 from darkroom_api.http.asking import ask
 from darkroom_api.http.documented import errors
 from darkroom_api.http.errors import ApiError, Code
-from darkroom_api.http.etags import ETAG, IfMatch, IfNoneMatch, answer, names_version, unless_known
+from darkroom_api.http.etags import (
+    ETAG,
+    IfMatch,
+    IfNoneMatch,
+    answer,
+    named_version,
+    names_version,
+    unless_known,
+)
 from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.lists import LINKED, Catalogue, Listed, ListQuery, list_of
 from darkroom_api.http.parts import parts_of
@@ -97,7 +105,7 @@ class Served(Generic[S]):
         self, request: Request, name: Any, if_none_match: IfNoneMatch = None
     ) -> Response:
         """Answer one, unless it is known."""
-        return unless_known(answer(await self._current(request, name)), if_none_match)
+        return unless_known(await self._shown(request, name), if_none_match)
 
     async def add(self, request: Request, given: Any) -> Response:
         """Add one."""
@@ -114,7 +122,7 @@ class Served(Generic[S]):
         outcome = await self._put(request, name, given, version=version)
         if outcome == "created":
             return await self._made(request, name)
-        return answer(await self._current(request, name))
+        return await self._shown(request, name)
 
     async def remove(self, request: Request, name: Any, if_match: IfMatch = None) -> Response:
         """Remove one."""
@@ -128,7 +136,11 @@ class Served(Generic[S]):
 
     async def _made(self, request: Request, name: str) -> Response:
         """Answer with what is new."""
-        return answer(await self._current(request, name), 201)
+        return await self._shown(request, name, 201)
+
+    async def _shown(self, request: Request, name: str, status: int = 200) -> Response:
+        found = await self._current(request, name)
+        return answer(found, status, version=named_version(found))
 
     async def _find(self, request: Request, name: str) -> dict[str, Any] | None:
         async with parts_of(request.scope).database.acquire() as db:
@@ -146,7 +158,7 @@ class Served(Generic[S]):
         if if_match is None:
             return None
         found = await self._find(request, name)
-        if found is None or not names_version(if_match, found["version"]):
+        if found is None or not names_version(if_match, named_version(found)):
             title = self.resource.title
             raise ApiError(412, Code.CHANGED_MEANWHILE, f"This {title} has been changed meanwhile.")
         version: int = found["version"]

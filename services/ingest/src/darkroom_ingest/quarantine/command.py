@@ -260,7 +260,7 @@ def _moment(text: str) -> datetime:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="quarantine", description="Objects that were refused with 0xC000 or 0xA900."
+        prog="darkroom quarantine", description="Objects that were refused with 0xC000 or 0xA900."
     )
     words = parser.add_subparsers(required=True, metavar="WORD")
 

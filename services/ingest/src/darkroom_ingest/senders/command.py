@@ -48,7 +48,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     Raises:
         SystemExit: with code 2, after a usage line.
     """
-    parser = argparse.ArgumentParser(prog="ae", description="Who may send objects to this node.")
+    parser = argparse.ArgumentParser(
+        prog="darkroom ae", description="Who may send objects to this node."
+    )
     commands = parser.add_subparsers(required=True, metavar="list | add | set | remove")
     listing = commands.add_parser("list", help="show who is listed")
     listing.add_argument("--json", action="store_true", help="as one JSON object")

@@ -226,7 +226,7 @@ def _escaped(text: str) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="conflicts", description="What disagrees with what the index has."
+        prog="darkroom conflicts", description="What disagrees with what the index has."
     )
     words = parser.add_subparsers(required=True, metavar="WORD")
 
