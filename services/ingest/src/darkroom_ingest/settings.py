@@ -120,6 +120,9 @@ class IngestSettings(Settings):
     retrieve_moves: int = Field(
         default=20, ge=1, description="C-MOVEs of one asker that are not over, at most"
     )
+    commitment_instances: int = Field(
+        default=10_000, ge=1, le=50_000, description="of one request for commitment, at most"
+    )
     move_silence_seconds: float = Field(
         default=120,
         gt=0,

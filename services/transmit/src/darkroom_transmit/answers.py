@@ -22,6 +22,7 @@ from darkroom_common.resources.answers import ResourceAnswers, refused
 from darkroom_common.resources.resource import Refusal
 from darkroom_common.seal import Seal
 from darkroom_common.telemetry.logs import get_logger
+from darkroom_transmit.commitment.asked import AskedCommitments
 from darkroom_transmit.destinations.configuration import Configuration
 from darkroom_transmit.destinations.destination import Destination
 from darkroom_transmit.routing.router import Router
@@ -44,12 +45,16 @@ class Answers:
     threads: Executor
     rounds: Rounds[Destination]
     database: Database
+    commitments: AskedCommitments
     monotonic: Callable[[], float] = monotonic
 
     async def __call__(self, message: Request) -> Reply:
         """Do what is asked and say what came of it."""
         try:
-            return await self.resources.answer(message) or await self._answer(message)
+            answered = await self.resources.answer(message) or await self.commitments.answer(
+                message
+            )
+            return answered or await self._answer(message)
         except Refusal as error:
             return refused(error)
 

@@ -46,6 +46,17 @@ class TransmitSettings(SenderSettings):
     commitment_wait_seconds: float = Field(
         default=5, ge=0, le=300, description="for a report on the association that has asked"
     )
+    commitment_settle_seconds: float = Field(
+        default=60,
+        ge=0,
+        le=86_400,
+        description="in which what a node asks commitment for may still become known",
+    )
+    commitment_report_seconds: float = Field(
+        default=259_200,
+        gt=0,
+        description="for which a node that has asked for commitment is tried to be told",
+    )
     ae_title: str = Field(
         default="DARKROOM", min_length=1, max_length=16, description="of ingest: where C-MOVE sends"
     )

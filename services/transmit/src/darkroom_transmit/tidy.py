@@ -13,6 +13,11 @@ _ARRIVALS: Final = (
     "DELETE FROM transmit.arrival WHERE ctid = ANY(ARRAY(SELECT ctid FROM transmit.arrival"
     " WHERE first_at < now() - $1::interval LIMIT $2))"
 )
+_NOT_TOLD: Final = (
+    "DELETE FROM transmit.asked_commitment WHERE ctid = ANY(ARRAY(SELECT ctid"
+    " FROM transmit.asked_commitment WHERE state = 'FAILED'"
+    " AND finished_at < now() - $1::interval LIMIT $2))"
+)
 
 
 def old_rows(tables: Sequence[JobTable[Any]], *, days: int) -> list[Removal]:
@@ -20,4 +25,5 @@ def old_rows(tables: Sequence[JobTable[Any]], *, days: int) -> list[Removal]:
     return [
         *(jobs(table, days=days) for table in tables),
         rows("arrivals", _ARRIVALS, ARRIVAL_KEPT),
+        rows("commitments nobody took", _NOT_TOLD, ARRIVAL_KEPT),
     ]

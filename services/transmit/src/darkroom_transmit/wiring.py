@@ -35,8 +35,10 @@ from darkroom_common.topology import (
 from darkroom_common.transcoding.converters import open_converters
 from darkroom_common.transcoding.preparing import ObjectPreparer
 from darkroom_transmit.answers import Answers
+from darkroom_transmit.commitment.asked import AskedCommitments
 from darkroom_transmit.commitment.commitments import LEASES, Commitments
 from darkroom_transmit.commitment.door import open_door
+from darkroom_transmit.commitment.reporting import Checking, Promises
 from darkroom_transmit.commitment.repository import CommitmentJobs
 from darkroom_transmit.conversion.preparation import ConvertingPreparer
 from darkroom_transmit.destinations.configuration import Configuration
@@ -104,9 +106,9 @@ async def run(service: Service, settings: TransmitSettings) -> None:
             await apply_file(configuration, settings.destinations_file)
         events, requests = (Inbox("transmit", one.name) for one in (TRANSMIT_ROUTE, TRANSMIT_JOBS))
         sends, retrieves = SendJobs(outbox), RetrieveJobs(outbox)
-        committed = CommitmentJobs(outbox, sends)
         prefetched = JobTable(prefetch_kind(), outbox)
-        tables = (sends.table, retrieves.table, prefetched, committed.table)
+        committed, promised = CommitmentJobs(outbox, sends), AskedCommitments(database, outbox)
+        tables = (sends.table, retrieves.table, prefetched, promised.table, committed.table)
         named = replica(database, "transmit", tables, host=settings.replica)
         owner, lease = await stack.enter_async_context(named), settings.lease_seconds
         pool = AssociationPool(
@@ -133,6 +135,16 @@ async def run(service: Service, settings: TransmitSettings) -> None:
             threads,
             settings.commitment_wait_seconds,
         )
+        promises = Promises(
+            promised,
+            Claims(promised.table, database, owner, lease),
+            configuration,
+            sender,
+            callers,
+            Checking(store),
+            settings.commitment_settle_seconds,
+            settings.commitment_report_seconds,
+        )
         senders: dict[str, Sender] = {"dimse": sender, "stow": stow}
         yard = Yard(
             database=database,
@@ -158,7 +170,16 @@ async def run(service: Service, settings: TransmitSettings) -> None:
         )
         of_sends = Operator(database, sends.table, lanes.acted)
         answers = Answers(
-            resources, configuration, senders, router, of_sends, seal, threads, rounds, database
+            resources,
+            configuration,
+            senders,
+            router,
+            of_sends,
+            seal,
+            threads,
+            rounds,
+            database,
+            promised,
         )
         of_retrieves = Operator(
             database, retrieves.table, lambda _, job: retrievals.runner.acted(job)
@@ -175,6 +196,7 @@ async def run(service: Service, settings: TransmitSettings) -> None:
             run_lanes(lanes, pool),
             rounds.run(),
             commitments.run(),
+            promises.runner.run(),
             retrievals.run(),
             prefetcher.runner.run(),
             tidy(

@@ -35,7 +35,13 @@ from darkroom_common.messages.events import (
 )
 from darkroom_common.messages.procedure_steps import ProcedureStepChanged
 from darkroom_common.messages.registry import MESSAGE_TYPES
-from darkroom_common.messages.requests import ActOnJob, FindDestination, FollowJob
+from darkroom_common.messages.requests import (
+    ActOnJob,
+    FindDestination,
+    FollowCommitment,
+    FollowJob,
+    TakeCommitment,
+)
 from darkroom_common.topology import EXCHANGES, REQUEST_QUEUES, WORK_QUEUES, RequestQueue, WorkQueue
 
 _OF_WORKERS: Final = (SettingsInForce, CommandRefused, JobChanged)
@@ -51,6 +57,8 @@ PUBLISHED: Final[Mapping[str, tuple[type[Message], ...]]] = {
         SendObjects,
         FollowJob,
         ActOnJob,
+        TakeCommitment,
+        FollowCommitment,
     ),
     "metadata": (
         *_OF_WORKERS,

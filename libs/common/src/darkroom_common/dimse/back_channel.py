@@ -10,6 +10,7 @@ from darkroom_common.clock import SYSTEM_CLOCK
 from darkroom_common.dimse.channel import MAX_LENGTH, Channel, Deadline
 from darkroom_common.dimse.connection import SEND_LIMIT, PeerGone
 from darkroom_common.dimse.journal import Tally
+from darkroom_common.dimse.wire.association_items import Context
 from darkroom_common.dimse.wire.command import Command, CommandField
 from darkroom_common.dimse.wire.messages import Message
 from darkroom_common.dimse.wire.pdu import AbortReason, ControlPdu, PduKind, ProtocolError
@@ -70,6 +71,37 @@ class BackChannel:
         """
         pdus = self._channel.encode(context, command, data_set)
         self.send(pdus, deadline=send_deadline(len(pdus)))
+
+    def number_of(self, context: Context) -> int:
+        """Return the id of an accepted presentation context."""
+        return next(n for n, one in self._channel.contexts.items() if one is context)
+
+    def goes_on(self) -> bool:
+        """Tell whether the requestor has said something meanwhile, or ended the association.
+
+        Raises:
+            PeerGone: closed or reset.
+            ProtocolError: it is to be aborted.
+        """
+        return self._channel.look() is not None
+
+    def answer_if_any(self, message_id: int, *, seconds: float) -> Command | None:
+        """Wait for the answer to a request of ours; None when the requestor does something else.
+
+        Whatever else comes stays to be received. Nothing of the requestor's may be under way.
+
+        Raises:
+            PeerGone: closed, reset, or silent for so long.
+            ProtocolError: it is to be aborted.
+        """
+        event = self._channel.receive(Deadline(_monotonic() + seconds))
+        if isinstance(event, Message):
+            command = event.command
+            if command.is_response and command.message_id == message_id:
+                self.tally.heard(command)
+                return command
+        self._channel.put_back(event)
+        return None
 
     def response(self, message_id: int) -> Command:
         """Wait for the answer to a request of ours.

@@ -142,6 +142,10 @@ class Channel:
             self._arrived = self.assembler.feed(data)
         return self._seen[0]
 
+    def put_back(self, event: Message | ControlPdu) -> None:
+        """Have `receive` return this next: it is for somebody else."""
+        self._seen.insert(0, event)
+
     def take_seen(self) -> None:
         """Forget what `look` has returned."""
         self._seen.clear()

@@ -106,7 +106,8 @@ class Handler:
     """How one command is served.
 
     Attributes:
-        answer: yields the responses; all but the last are pending.
+        answer: yields the responses; all but the last are pending. What it does after the last is
+            done when the request is over, on the association that is still open.
         open: says where the data set goes.
     """
 
@@ -312,6 +313,8 @@ class Served:
         return self._request
 
     def _open(self, context: int, command: Command) -> Sink:
+        if command.is_response:
+            return Ignored()  # of the answer to a request of ours
         request = self._begin(context, command)
         handler = self._handler
         request.sink = handler.open(request) if isinstance(handler, Handler) else Ignored()
@@ -330,8 +333,9 @@ class Served:
             self._send(message.context, request, answer)
             if is_pending(answer.status):
                 self._look_for_cancel(request)
-        self._request = None
-        self._working.close()
+            else:
+                self._request = None
+                self._working.close()
 
     def _refuse(self, request: Request, status: int) -> tuple[Answer]:
         if request.command.field == CommandField.C_STORE:

@@ -46,8 +46,12 @@ DUPLICATE_SOP_INSTANCE: Final = 0x0111
 INVALID_ARGUMENT: Final = 0x0115
 INVALID_SOP_INSTANCE: Final = 0x0117
 NO_SUCH_SOP_CLASS: Final = 0x0118
+CLASS_INSTANCE_CONFLICT: Final = 0x0119
 SOP_CLASS_NOT_SUPPORTED: Final = 0x0122
 NOT_AUTHORISED: Final = 0x0124
+NO_SUCH_ACTION: Final = 0x0123
+DUPLICATE_TRANSACTION: Final = 0x0131
+"""Of storage commitment: the transaction UID stands for another request."""
 UNRECOGNISED_OPERATION: Final = 0x0211
 OUT_OF_RESOURCES: Final = 0xA700
 UNABLE_TO_COUNT: Final = 0xA701
@@ -77,7 +81,9 @@ _MEANINGS: Final = {
     0x0120: "an attribute is missing",
     0x0121: "an attribute has no value",
     0x0122: "the SOP class is not supported",
+    0x0123: "no such action",
     0x0124: "not authorised",
+    0x0131: "the transaction UID stands for another request",
     0x0210: "the invocation is a duplicate",
     0x0211: "the operation is not known",
     0x0212: "an argument has another type than expected",

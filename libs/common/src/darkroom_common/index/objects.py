@@ -64,6 +64,11 @@ _STORED: Final = (
     " JOIN index.instance i ON i.series_id = e.id WHERE s.status <> 'deleted'{named}"
     " ORDER BY s.id, e.series_number, e.id, i.instance_number, i.id LIMIT {most}"
 )
+_STORED_NOW: Final = (  # instance_sop_instance_uid_key
+    "SELECT i.id, s.study_instance_uid, e.series_instance_uid, i.sop_instance_uid,"
+    " i.sop_class_uid, i.transfer_syntax_uid, i.object_key, i.size, i.data_set_offset, i.sha256"
+    f"{_TREE} AND i.sop_instance_uid = ANY($1::text[])"
+)
 _NAMES: Final = (
     "SELECT s.id, pgp_sym_decrypt_bytea(s.phi, ($1::text[])[s.phi_key]) AS phi"
     " FROM index.study s WHERE s.id = ANY($2::bigint[])"
@@ -168,6 +173,12 @@ async def pictures(db: Connection, instances: Sequence[str]) -> dict[str, Pictur
 async def references(db: Connection, series: Sequence[str]) -> list[Reference]:
     """Return the instances of some series."""
     return [Reference(*row) for row in await db.fetch(_OF_SERIES, list(series))]
+
+
+async def stored_now(db: Connection, instances: Sequence[str]) -> dict[str, StoredInstance]:
+    """Return where instances are, by UID; what is not there is left out."""
+    rows = await db.fetch(_STORED_NOW, list(instances))
+    return {one.sop_instance_uid: one for one in (StoredInstance(*row) for row in rows)}
 
 
 async def find_stored(

@@ -69,7 +69,46 @@ class FollowJob(Request):
     )
 
 
-TRANSMIT_REQUESTS = (EchoDestination, DryRunRules, ActOnJob, FindDestination, FollowJob)
+class TakeCommitment(Request):
+    """Keep that a node asks whether instances are kept; done is durable.
+
+    The same transaction with the same instances is done again; with others it is a conflict.
+    """
+
+    TYPE: ClassVar[str] = "transmit.commitment.take.v1"
+
+    transaction_uid: Uid
+    calling_ae_title: AeTitle = Field(description="who asks")
+    called_ae_title: AeTitle = Field(description="as whom it is told")
+    sop_class_uids: tuple[Uid, ...] = Field(description="of each instance")
+    sop_instance_uids: tuple[Uid, ...]
+
+
+class FollowCommitment(Request):
+    """Tell what is kept, for a report on the association that has asked, or what came of that.
+
+    The reply has `failed`, failure reasons by SOP instance UID, when all has been looked at: then
+    nobody else reports for a while.
+    """
+
+    TYPE: ClassVar[str] = "transmit.commitment.follow.v1"
+
+    transaction_uid: Uid
+    calling_ae_title: AeTitle
+    step: Literal["look", "told", "gone"] = Field(
+        description="told: the node has taken the report; gone: it is to be called"
+    )
+
+
+TRANSMIT_REQUESTS = (
+    EchoDestination,
+    DryRunRules,
+    ActOnJob,
+    FindDestination,
+    FollowJob,
+    TakeCommitment,
+    FollowCommitment,
+)
 
 
 class AskPrinter(Request):

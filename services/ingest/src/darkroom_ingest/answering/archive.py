@@ -21,6 +21,7 @@ from darkroom_common.index.objects import Wanted, find_stored
 from darkroom_common.index.query import Query
 from darkroom_common.index.reader import IndexReader, SearchTooLong
 from darkroom_common.index.rows import Json, StoredInstance
+from darkroom_common.messages.base import Reply, Request
 from darkroom_common.objects.store import open_store
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys, decode_key
 from darkroom_common.postgres.pool import Database
@@ -34,6 +35,8 @@ NEXT: Final = 500
 """Of each that follows; it is read while the one before is sent."""
 FARTHEST: Final = 200_000
 """Series or instances that are passed over: pages of these do not go on after a row."""
+REPLY_SECONDS: Final = 5.0
+"""In which another service has to answer."""
 _CONNECTIONS: Final = 4
 _CLOSE_SECONDS: Final = 5.0
 _SCRATCH: Final = "answering"
@@ -152,6 +155,20 @@ class Archive:
                 opened = open_broker(self._amqp_url, service="ingest-answering")
                 self._broker = await self._open.enter_async_context(opened)
             return self._broker
+
+    def ask(self, question: Request, *, pause: float = 0.0) -> Reply:
+        """Ask another service, after some seconds, and wait for its answer.
+
+        Raises:
+            NoReply, BrokerUnavailable, Unroutable: see `Broker.request`.
+        """
+
+        async def ask() -> Reply:
+            await asyncio.sleep(pause)
+            broker = await self.broker()
+            return await broker.request(question, limit=REPLY_SECONDS)
+
+        return self.begin(ask()).result()
 
     async def _end(self) -> None:
         await self._open.aclose()

@@ -15,8 +15,7 @@ from darkroom_common.dimse.serving import Answer, Handler, Request, Service
 from darkroom_common.dimse.statuses import MOVE_DESTINATION_UNKNOWN, UNABLE_TO_SEND
 from darkroom_common.dimse.wire.command import CommandField, Element
 from darkroom_common.errors import TransientError
-from darkroom_common.messages.base import Reply, new_message_id
-from darkroom_common.messages.base import Request as Question
+from darkroom_common.messages.base import new_message_id
 from darkroom_common.messages.commands import SendObjects
 from darkroom_common.messages.requests import ActOnJob, FindDestination, FollowJob
 from darkroom_common.telemetry.logs import get_logger
@@ -29,7 +28,6 @@ from darkroom_ingest.answering.retrieving import Desk, Found, Refused
 from darkroom_ingest.senders.admission import is_ae_title
 
 log = get_logger(__name__)
-REPLY_SECONDS: Final = 5.0
 PUBLISH_SECONDS: Final = 10.0
 FIRST_LOOK: Final = 0.02
 LAST_LOOK: Final = 0.5
@@ -81,7 +79,7 @@ class _Job:
         """
         question = FollowJob(job_id=self.id, named=named)
         try:
-            reply = self.archive.begin(_ask(self.archive, question, pause)).result()
+            reply = self.archive.ask(question, pause=pause)
         except TransientError as error:  # transmit or the broker is away: the job is kept there
             log.info("retrieval.waits", job=self.id, reason=type(error).__name__)
             return {}
@@ -99,15 +97,9 @@ class _Job:
         """Have it sent no further."""
         question = ActOnJob(job_id=self.id, action="cancel", requested_by=self.by)
         try:
-            self.archive.begin(_ask(self.archive, question, 0.0)).result()
+            self.archive.ask(question)
         except TransientError as error:
             log.warning("retrieval.not_cancelled", job=self.id, reason=type(error).__name__)
-
-
-async def _ask(archive: Archive, question: Question, pause: float) -> Reply:
-    await asyncio.sleep(pause)
-    broker = await archive.broker()
-    return await broker.request(question, limit=REPLY_SECONDS)
 
 
 async def _order(archive: Archive, command: SendObjects) -> None:
@@ -127,7 +119,7 @@ def _destination(desk: Desk, title: str, caller: str) -> tuple[str, str]:
     archive = desk.archive
     question = FindDestination(ae_title=title, originator=caller)
     try:
-        reply = archive.begin(_ask(archive, question, 0.0)).result()
+        reply = archive.ask(question)
     except TransientError as error:
         raise Refused(UNABLE_TO_SEND, _AWAY) from error
     if reply.outcome == "not-found":

@@ -23,6 +23,7 @@ from darkroom_common.dimse.wire.command import CommandField
 from darkroom_common.errors import ConfigurationError
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_ingest.answering.archive import Archive
+from darkroom_ingest.answering.commitment import committing
 from darkroom_ingest.answering.find import finding
 from darkroom_ingest.answering.get import getting
 from darkroom_ingest.answering.move import moving
@@ -96,6 +97,7 @@ class StorageScp:
             desk = Desk(self._settings, self._archive, self._doorkeeper)
             yield getting(desk)
             yield moving(desk)
+            yield committing(self._settings, self._archive)
             yield from scheduling(self._settings, self._archive, self._doorkeeper)
 
     def _admit(self, request: AssociateRequest, connection: Connection) -> Rejection | Admission:

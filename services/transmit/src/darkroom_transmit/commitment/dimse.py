@@ -17,6 +17,12 @@ from darkroom_common.dimse.requestor import (
 )
 from darkroom_common.dimse.serving import Answer, Handler, Request
 from darkroom_common.dimse.statuses import INVALID_ARGUMENT, PROCESSING_FAILURE, SUCCESS
+from darkroom_common.dimse.users.commitment import (
+    REQUEST,
+    STORAGE_COMMITMENT,
+    WELL_KNOWN,
+    referenced,
+)
 from darkroom_common.dimse.wire.association_items import Proposal
 from darkroom_common.dimse.wire.command import (
     CommandField,
@@ -31,9 +37,6 @@ from darkroom_common.dimse.wire.pdu import ProtocolError
 from darkroom_common.telemetry.logs import get_logger
 
 log = get_logger(__name__)
-STORAGE_COMMITMENT: Final = "1.2.840.10008.1.20.1"
-_WELL_KNOWN: Final = "1.2.840.10008.1.20.1.1"
-_REQUEST: Final = 1
 DATA_LIMIT: Final = 16 << 20
 """Bytes of a report: some 100,000 instances."""
 
@@ -64,13 +67,7 @@ def encode_request(
     """Return the data set of the N-ACTION: (SOP class, SOP instance) of each instance."""
     data_set = Dataset()
     data_set.TransactionUID = transaction_uid
-    items = []
-    for sop_class, sop_instance in references:
-        item = Dataset()
-        item.ReferencedSOPClassUID = sop_class
-        item.ReferencedSOPInstanceUID = sop_instance
-        items.append(item)
-    data_set.ReferencedSOPSequence = items
+    data_set.ReferencedSOPSequence = referenced(references)
     return encode_data_set(data_set, syntax)
 
 
@@ -164,8 +161,8 @@ class _Asking:
         named: dict[int, Value] = {
             Element.REQUESTED_SOP_CLASS: STORAGE_COMMITMENT,
             Element.MESSAGE_ID: message_id,
-            Element.REQUESTED_SOP_INSTANCE: _WELL_KNOWN,
-            Element.ACTION_TYPE: _REQUEST,
+            Element.REQUESTED_SOP_INSTANCE: WELL_KNOWN,
+            Element.ACTION_TYPE: REQUEST,
         }
         association.ask(
             association.accepted[pair],

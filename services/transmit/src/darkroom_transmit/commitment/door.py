@@ -5,11 +5,12 @@ from typing import Final
 from darkroom_common.dimse.acceptor import Admission, Door, DoorLimits, Entrance, listen
 from darkroom_common.dimse.census import Census
 from darkroom_common.dimse.serving import Service, Services
+from darkroom_common.dimse.users.commitment import STORAGE_COMMITMENT
 from darkroom_common.dimse.wire.association_items import Role
 from darkroom_common.dimse.wire.command import CommandField
 from darkroom_common.errors import ConfigurationError
 from darkroom_common.telemetry.metrics import common as metrics
-from darkroom_transmit.commitment.dimse import STORAGE_COMMITMENT, Settle, taking_reports
+from darkroom_transmit.commitment.dimse import Settle, taking_reports
 
 _LIMITS: Final = DoorLimits(associations=20, per_host=10)
 
