@@ -199,6 +199,10 @@ def test_no_value_of_an_e_mail_ends_a_header() -> None:
         ("a@-b.example", False),
         ("zoë@b.example", False),
         ("a" * 250 + "@b.example", False),
+        ("a" * 65 + "@b.example", False),
+        ("a..b@c.example", False),
+        (".a@b.example", False),
+        ("a,b@c.example", False),
     ],
 )
 def test_what_is_an_address(address: str, good: bool) -> None:

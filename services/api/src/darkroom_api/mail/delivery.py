@@ -4,6 +4,7 @@ What is cut off after the message and before the answer is sent again: with the 
 which whoever receives it tells that it is the same one.
 """
 
+import asyncio
 import ssl
 from dataclasses import dataclass
 from email.message import EmailMessage
@@ -25,6 +26,8 @@ from darkroom_common.specs.destinations import Backoff
 
 SECONDS: Final = 20.0
 """For each step of the conversation."""
+WHOLE_SECONDS: Final = 120.0
+"""For all of it: a server that answers a byte at a time keeps nobody else waiting."""
 _AT_ONCE: Final = 2
 _BACKOFF: Final = Backoff(initial_seconds=10, multiplier=3, ceiling_seconds=3600, max_attempts=24)
 """Nearly a day."""
@@ -84,7 +87,9 @@ class Delivery:
             return self._refused(job, error.recipients[0].code)
         except aiosmtplib.SMTPResponseException as error:  # its text may name the recipient
             return self._refused(job, error.code)
-        except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
+        except TimeoutError:
+            return self._again(job, "The mail server does not answer in time.")
+        except (aiosmtplib.SMTPException, OSError) as error:
             kind = type(error.__cause__ or error).__name__
             return self._again(job, f"The mail server cannot be reached: {kind}.")
         return Ending(PHASES.ended_well[0])
@@ -107,7 +112,7 @@ class Delivery:
             username=server.username or None,
             password=server.password.get_secret_value() if server.password else None,
         )
-        async with client:
+        async with asyncio.timeout(WHOLE_SECONDS), client:
             await client.send_message(message)
 
     def _refused(self, job: Attempt, code: int) -> Ending:

@@ -25,6 +25,7 @@ from darkroom_api.http.lists import LINKED, Catalogue, Listed, ListQuery, list_o
 from darkroom_api.http.parts import parts_of
 from darkroom_api.licence.decision import USERS
 from darkroom_api.licence.standing import require_room
+from darkroom_api.mail import address
 from darkroom_api.people.administration import administration, require_all, rights_of
 from darkroom_api.people.roles import Strict
 from darkroom_common.postgres.listing import Order
@@ -79,9 +80,15 @@ def _name(text: str) -> str:
     return text
 
 
+def _address(text: str) -> str:
+    if not address.is_address(text):
+        raise ValueError("its part before the @ is too long")
+    return text
+
+
 Username = Annotated[str, Field(min_length=1, max_length=150), AfterValidator(_name)]
 Email = Annotated[
-    str, Field(max_length=254, pattern=r"^[^\s@\x00-\x1f]{1,64}@[^\s@\x00-\x1f]{1,189}$")
+    str, Field(max_length=address.LONGEST, pattern=address.ADDRESS), AfterValidator(_address)
 ]
 FullName = Annotated[str, Field(max_length=200)]
 Roles = Annotated[list[Annotated[str, Field(max_length=50)]], Field(max_length=_MOST_ROLES)]
