@@ -67,6 +67,8 @@ BLIND = BlindIndex(b"b" * 32)
         ("PatientBirthDate", "19700203", OneOf(("19700203",))),
         ("PatientBirthDate", "1970.02.03-", Range("19700203", None)),
         ("SeriesTime", "10-", Range("100000", None)),
+        ("SeriesTime", "093820.480", Range("093820.48", "093820.480999")),
+        ("SeriesTime", "100000.0", Range("100000", "100000.099999")),
         ("SeriesNumber", "07", Number(7)),
         ("InstanceNumber", "-3", Number(-3)),
         ("Modality", "CT,MR", OneOf(("CT", "MR"))),

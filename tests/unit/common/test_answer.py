@@ -17,6 +17,10 @@ STUDY = StudyRow(
 SERIES = SeriesRow("1.3", None, None, 0, 1, attributes={})
 INSTANCE = InstanceRow("1.4", "1.5", "1.6", None, None, None, None, None, attributes={})
 EVERY_TAG = frozenset(field.tag for field in FIELDS)
+REQUIRED = frozenset(
+    ("00080020", "00080030", "00080050", "00080090", "00100010", "00100020", "00100030", "00100040")
+) | {"00200010", "00200011"}
+"""Type R of PS3.18 tables 10.6.3-3 and -4, of what objects say."""
 COMPUTED = {field.tag: field.level for field in FIELDS if field.kept is Kept.COMPUTED}
 
 
@@ -40,12 +44,23 @@ def answers() -> list[Json]:
 
 
 @pytest.mark.req("API-02")
-def test_what_has_no_value_is_left_out() -> None:
+def test_what_is_computed_and_has_no_value_is_left_out() -> None:
     for answer in answers():
-        assert all(element.get("Value") for element in answer.values()), answer
+        empty = {tag for tag, element in answer.items() if not element.get("Value")}
+        assert empty <= REQUIRED, answer
         assert "00080061" not in answer
         assert "00080062" not in answer
         assert "00080060" not in answer
+
+
+def test_what_is_required_is_answered_empty_where_objects_do_not_say_it() -> None:
+    study = _result(Query(Level.STUDY), Found(STUDY))
+    assert {tag for tag, one in study.items() if "Value" not in one} == REQUIRED - {"00200011"}
+    assert study["00100010"] == {"vr": "PN"}
+    series = _result(Query(Level.SERIES, study_uid="1.2"), Found(STUDY, SERIES))
+    assert {tag for tag, one in series.items() if "Value" not in one} == {"00200011"}
+    said = replace(STUDY, attributes={"00100020": {"vr": "LO", "Value": ["A"]}})
+    assert _result(Query(Level.STUDY), Found(said))["00100020"] == {"vr": "LO", "Value": ["A"]}
 
 
 def test_counts_of_nothing_are_values() -> None:
@@ -78,7 +93,9 @@ def test_what_is_there_is_answered_at_every_level() -> None:
 
 
 def test_each_result_of_a_page_is_of_its_own_study_and_series() -> None:
-    other_study = replace(STUDY, study_instance_uid="2.2", attributes={"00100020": {"vr": "LO"}})
+    other_study = replace(
+        STUDY, study_instance_uid="2.2", attributes={"00100020": {"vr": "LO", "Value": ["B"]}}
+    )
     other_series = replace(SERIES, series_instance_uid="2.3", modality="MR")
     page = [
         Found(study, series, replace(INSTANCE, sop_instance_uid=f"1.4.{number}"))
@@ -89,7 +106,7 @@ def test_each_result_of_a_page_is_of_its_own_study_and_series() -> None:
     query = Query(Level.INSTANCE)
     answers = list(results_json(query, page))
     assert answers == [_result(query, one) for one in page]
-    assert "00100020" not in answers[2]
+    assert "Value" not in answers[2]["00100020"]
     assert "00080060" not in answers[1]
 
 

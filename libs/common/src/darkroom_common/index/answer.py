@@ -14,6 +14,26 @@ def _tags(*keywords: str) -> frozenset[str]:
     return frozenset(BY_KEYWORD[keyword].tag for keyword in keywords)
 
 
+def _empty(*keywords: str) -> Json:
+    return {BY_KEYWORD[keyword].tag: {"vr": BY_KEYWORD[keyword].vr} for keyword in keywords}
+
+
+_REQUIRED_OF_STUDY: Final = _empty(
+    "StudyDate",
+    "StudyTime",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyID",
+)
+"""Answered without a value when the objects have none: the type R of PS3.18 table 10.6.3-3."""
+_REQUIRED_OF_SERIES: Final = _empty("SeriesNumber")
+"""The same of table 10.6.3-4."""
+
+
 STUDY_DEFAULT: Final = _tags(
     "StudyDate",
     "StudyTime",
@@ -78,6 +98,8 @@ def results_json(query: Query, results: Iterable[Found]) -> Iterator[Json]:
 def _of_study(query: Query, study: StudyRow) -> Json:
     answer: Json = {"00080005": element("CS", "ISO_IR 192"), "00080056": element("CS", "ONLINE")}
     whole = query.level is Level.STUDY or query.study_uid is None
+    if whole:
+        answer |= _REQUIRED_OF_STUDY
     answer |= _picked(study.attributes, STUDY_DEFAULT, query, whole=whole)
     if whole or _asks(query, Level.STUDY):
         answer |= _study_made(study)
@@ -87,7 +109,8 @@ def _of_study(query: Query, study: StudyRow) -> Json:
 
 def _of_series(query: Query, series: SeriesRow) -> Json:
     whole = query.level is Level.SERIES or query.series_uid is None
-    answer = dict(_picked(series.attributes, SERIES_DEFAULT, query, whole=whole))
+    answer = dict(_REQUIRED_OF_SERIES) if whole else {}
+    answer |= _picked(series.attributes, SERIES_DEFAULT, query, whole=whole)
     if whole or _asks(query, Level.SERIES):
         answer |= _series_made(series)
     answer["0020000E"] = element("UI", series.series_instance_uid)

@@ -247,9 +247,15 @@ def _times(field: Field, text: str) -> Match:
     if field.kept is not Kept.SEARCHABLE:
         return Range(low, high)
     return Range(
-        None if low is None else low.strftime("%H%M%S.%f").removesuffix(".000000"),
+        None if low is None else _shortest(low),
         None if high is None else high.strftime("%H%M%S.%f"),
     )
+
+
+def _shortest(time: dt.time) -> str:
+    """Return a moment without the zeros of its fraction: as text it is before all its spellings."""
+    whole, _, fraction = time.strftime("%H%M%S.%f").partition(".")
+    return f"{whole}.{fraction}".rstrip("0").rstrip(".") if fraction.strip("0") else whole
 
 
 def _moments(field: Field, text: str) -> Match:
