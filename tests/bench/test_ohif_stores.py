@@ -9,6 +9,7 @@ import io
 import json
 import re
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -40,6 +41,7 @@ BALL = (765, 422)
 """Where the middle of the image is, in the viewer."""
 PAINTED = (642, 422)
 """The same in the mode of segmentations."""
+TRIES = 3
 
 
 @pytest.fixture
@@ -99,12 +101,19 @@ class Reader:
         return int(answer.value.status)
 
     def export(self, kind: str) -> None:
-        """Ask for the segmentation as an object of a kind."""
-        self.click("segmentation-collapsed-more-btn-Labelmap")
-        self.page.get_by_text("Export", exact=True).first.hover()
-        self.page.wait_for_timeout(800)
-        self.page.keyboard.press("ArrowRight")
-        self.page.get_by_text(kind, exact=True).click()
+        """Ask for the segmentation as an object of a kind, again when its menu closes."""
+        asked = self.page.locator("[role=dialog] input").first
+        for _ in range(TRIES):
+            self.click("segmentation-collapsed-more-btn-Labelmap")
+            self.page.get_by_text("Export", exact=True).first.hover()
+            self.page.wait_for_timeout(800)
+            self.page.keyboard.press("ArrowRight")
+            self.page.get_by_text(kind, exact=True).click()
+            with suppress(importlib.import_module("playwright.sync_api").TimeoutError):
+                asked.wait_for(timeout=20_000)
+                return
+            self.page.keyboard.press("Escape")
+        raise AssertionError(f"OHIF does not ask for the name of a {kind}")
 
     def shown(self, series: str, picture: str) -> Any:
         """Open the study anew, and a series of it; return the pixels of the screen."""

@@ -53,14 +53,30 @@ def test_a_refused_multipart_is_refused_to_a_wider_range_by_its_parts() -> None:
     assert every.takes("application/dicom")
 
 
+def test_parameters_of_the_parts_may_be_quoted_with_their_type() -> None:
+    (one,) = parse_accept(['multipart/related; type="application/dicom; transfer-syntax=1.2"'])
+    assert (one.part, one.transfer_syntax) == ("application/dicom", "1.2")
+    (two,) = parse_accept(['multipart/related; transfer-syntax=*; type="a/b;transfer-syntax=1.2"'])
+    assert (two.part, two.transfer_syntax) == ("a/b", "*")
+
+
+def test_a_narrower_range_says_how_much_its_form_is_wanted() -> None:
+    best, last = parse_accept(["*/*, application/json;q=0.1"])
+    assert best.takes("application/dicom")
+    assert not best.takes("application/json")
+    assert last.takes("application/json")
+    (_, *rest) = parse_accept(["application/json, application/*;q=0.1"])
+    assert rest[0].takes("application/json")
+
+
 def test_of_very_many_ranges_the_first_are_read() -> None:
     many = ", ".join(f"a/{n}" for n in range(MAX_RANGES + 10))
     assert [one.kind for one in parse_accept([many])] == [f"a/{n}" for n in range(MAX_RANGES)]
 
 
-def test_a_comma_and_a_semicolon_within_quotes_part_nothing() -> None:
-    (one,) = parse_accept(['multipart/related; type="a/b,c;d"; transfer-syntax=1.2'])
-    assert (one.part, one.transfer_syntax) == ("a/b,c;d", "1.2")
+def test_a_comma_within_quotes_parts_nothing() -> None:
+    (one,) = parse_accept(['multipart/related; type="a/b,c"; transfer-syntax=1.2'])
+    assert (one.part, one.transfer_syntax) == ("a/b,c", "1.2")
     assert one.takes_syntax("1.2")
     assert not one.takes_syntax("1.3")
 

@@ -8,9 +8,10 @@ from darkroom_api.rendering.negotiation import (
     MADE_FRAMES,
     MADE_OBJECTS,
     FrameForm,
-    frame_form,
+    frame_forms,
     image_form,
     object_syntaxes,
+    stored_form,
 )
 from darkroom_common.dicom.syntaxes import RLE
 from darkroom_common.pixels import codecs
@@ -48,11 +49,23 @@ def test_what_is_offered_can_be_made() -> None:
     ],
 )
 def test_frames(stored: str, accept: str, form: FrameForm | None) -> None:
-    assert frame_form(parse_accept([accept]), stored, one=True) == form
+    assert next(frame_forms(parse_accept([accept]), stored, one=True), None) == form
 
 
 def test_several_frames_are_no_single_part() -> None:
-    assert frame_form(parse_accept(["image/jpeg"]), EXPLICIT, one=False) is None
+    assert list(frame_forms(parse_accept(["image/jpeg"]), EXPLICIT, one=False)) == []
+
+
+def test_frames_that_are_liked_better_come_before_stored_ones() -> None:
+    octets, jp2 = FrameForm(OCTETS), FrameForm("image/jp2", (J2K,))
+    both = [f"{RANGE.format(OCTETS)};q=0.2, {RANGE.format('image/jp2')};q=0.9"]
+    assert list(frame_forms(parse_accept(both), EXPLICIT, one=False))[:2] == [jp2, octets]
+    alike = [f"{RANGE.format('image/jp2')}, {RANGE.format(OCTETS)}"]
+    assert next(frame_forms(parse_accept(alike), EXPLICIT, one=False)) == octets
+    but = [f"*/*, {RANGE.format(OCTETS)};q=0.1"]
+    assert next(frame_forms(parse_accept(but), EXPLICIT, one=False)).kind == "image/jpeg"
+    assert stored_form(parse_accept(both), EXPLICIT) == octets
+    assert stored_form(parse_accept([RANGE.format("image/jp2")]), EXPLICIT) is None
 
 
 def test_objects() -> None:
@@ -65,6 +78,10 @@ def test_objects() -> None:
     assert asked(f"{dicom}; transfer-syntax={EXPLICIT}", J2K) == (EXPLICIT,)
     both = f"{dicom}; transfer-syntax={RLE};q=0.1, {dicom}; transfer-syntax={EXPLICIT}"
     assert asked(both, J2K) == (EXPLICIT, RLE)
+    rather = f"{dicom}; transfer-syntax={J2K};q=0.1, {dicom}; transfer-syntax={RLE}"
+    assert asked(rather, J2K) == (RLE, J2K)
+    assert asked(rather, RLE) == ()
+    assert asked(f"{dicom};q=0.5, {dicom}; transfer-syntax={RLE}", f"{_4}102") == ()
     assert asked(f"{dicom}; transfer-syntax={EXPLICIT}", f"{_4}102") is None
     assert asked(f"{dicom}; transfer-syntax=1.2.3", J2K) is None
 

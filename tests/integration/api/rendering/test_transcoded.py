@@ -224,3 +224,22 @@ async def test_a_study_of_several_syntaxes_comes_in_the_one_that_is_asked_for(ap
     assert {told for told, _ in found} == {
         f"application/dicom; transfer-syntax={uid}" for uid in (RLE, EXPLICIT)
     }
+
+
+async def test_what_is_liked_better_goes_out_where_it_can_be_made(api: Api) -> None:
+    octets = 'multipart/related; type="application/octet-stream"; transfer-syntax=*;q=0.2'
+    frames = {"accept": f'{octets}, multipart/related; type="image/jp2"'}
+    objects = {"accept": f"application/dicom;q=0.2, application/dicom; {syntax_of(J2K)}"}
+    several = {
+        "accept": 'multipart/related; type="application/dicom";q=0.2, multipart/related; '
+        f'type="application/dicom"; {syntax_of(J2K)}'
+    }
+    for name, syntax in (("MR_small_RLE.dcm", J2K), ("rtdose_rle_1frame.dcm", RLE)):
+        one = await stored(api, name)  # the second has 32 bits, too many for JPEG 2000
+        ((told, _),) = parts(await api.client.get(f"{url_of(one)}/frames/1", headers=frames))
+        assert told.endswith(syntax_of(syntax))
+        answer = await api.client.get(url_of(one), headers=objects)
+        assert dcmread(io.BytesIO(answer.content)).file_meta.TransferSyntaxUID == syntax
+        ((told, body),) = parts(await api.client.get(url_of(one), headers=several))
+        assert told == f"application/dicom; {syntax_of(syntax)}"
+        assert body == answer.content

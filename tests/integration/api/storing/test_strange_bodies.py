@@ -17,7 +17,7 @@ from tests.conftest import PostgresServer, RabbitServer
 from tests.integration.api.storing.stowing import Stowing, stowing
 from tests.support.builders import a_data_set, encode
 from tests.support.mutation import a_seed, mutated
-from tests.support.stow import BOUNDARY, FAILED, OTHERS, STORED, TYPE, a_body, a_file, uids
+from tests.support.stow import BOUNDARY, DICOM, FAILED, OTHERS, STORED, TYPE, a_body, a_file, uids
 from tests.unit.ingest.stow.test_mutants import document, metadata, objects
 
 MUTANTS = int(os.environ.get("DARKROOM_HTTP_MUTANTS", "60"))
@@ -64,6 +64,11 @@ STRANGE: dict[str, tuple[bytes, str, int]] = {
     "parameters in capitals": (
         framed(FILE),
         f"Multipart/Related; TYPE=application/dicom; BOUNDARY={BOUNDARY}",
+        200,
+    ),
+    "parameters quoted with the type": (
+        framed(FILE),
+        TYPE.replace(DICOM, f"{DICOM}; transfer-syntax=1.2.840.10008.1.2.1"),
         200,
     ),
     "a part that is a multipart": (

@@ -16,6 +16,7 @@ MULTIPART: Final = "multipart/related"
 MAX_RANGES: Final = 64
 _USUAL: Final = 512
 """Characters of headers that are parsed once: a client sends the same with each request."""
+_SYNTAX: Final = re.compile(r"transfer-syntax=([0-9.*]+)")
 _QUALITY: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{0,30})?|\.[0-9]{1,30}")
 
 
@@ -28,7 +29,7 @@ class MediaRange:
         part: of the parts, for `multipart/related`; empty when it is not said.
         transfer_syntax: a UID, `*`, or None when it is not said.
         quality: 0 to 1; 0 is never acceptable.
-        without: what the client does not want, of all that this range would take.
+        without: what the client wants less, or not at all, of all that this range would take.
     """
 
     kind: str
@@ -82,13 +83,17 @@ def parse_accept(headers: Sequence[str], parameter: Sequence[str] = ()) -> list[
             break
     if not any(text.strip() for text in [*parameter, *headers]):
         ranges = [MediaRange("*/*")]
-    refused = tuple(one for one in ranges if one.quality == 0 and not one.transfer_syntax)
-    return sorted((_without(one, refused) for one in ranges), key=lambda one: -one.quality)
+    plain = [one for one in ranges if not one.transfer_syntax]
+    return sorted((_without(one, plain) for one in ranges), key=lambda one: -one.quality)
 
 
-def _without(one: MediaRange, refused: Iterable[MediaRange]) -> MediaRange:
-    """Return a range without what a more specific one refuses (RFC 9110 section 12.5.1)."""
-    more = tuple(other for other in refused if _specificity(other) > _specificity(one))
+def _without(one: MediaRange, others: Iterable[MediaRange]) -> MediaRange:
+    """Return a range without what a more specific one likes less (RFC 9110 section 12.5.1)."""
+    more = tuple(
+        other
+        for other in others
+        if other.quality < one.quality and _specificity(other) > _specificity(one)
+    )
     return replace(one, without=more) if more else one
 
 
@@ -136,7 +141,9 @@ def _range(text: str) -> MediaRange | None:
         value = value.strip().strip('"')
         match name.strip().lower():
             case "type":
-                part = value.lower()
+                part, _, more = value.lower().partition(";")  # as some clients quote all of it
+                part, said = part.strip(), _SYNTAX.search(more)
+                syntax = said[1] if said and syntax is None else syntax
             case "transfer-syntax":
                 syntax = value
             case "q":

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Final
 
 from darkroom_api.dicomweb.accept import MediaRange
@@ -50,22 +51,28 @@ class FrameForm:
     single: bool = False
 
 
-def frame_form(ranges: Sequence[MediaRange], stored: str, *, one: bool) -> FrameForm | None:
-    """Return the form of frames that a client likes best; None when none suits.
+def frame_forms(ranges: Sequence[MediaRange], stored: str, *, one: bool) -> Iterator[FrameForm]:
+    """Yield the forms of frames that a client takes, the one that it likes best first.
 
-    What is stored is what a client gets that accepts it at all, under its own media type or as
-    octets; as octets only when it names their transfer syntax, or any: without a name they are
-    Explicit VR Little Endian (section 8.7.3.3.2).
+    Of equally liked ones (section 8.7.5) what is stored comes first, under its own media type or as
+    octets; as octets only when the client names their transfer syntax, or any: without a name they
+    are Explicit VR Little Endian (section 8.7.3.3.2).
 
     Args:
         ranges: what is accepted, best first.
         stored: transfer syntax of the object.
         one: whether one frame is asked for, which then may be the whole body.
     """
-    found = next(_stored_forms(ranges, stored, one=one), None)
-    if found is None and (stored in NATIVE or stored in DECODED):
-        found = next(_made_forms(ranges, one=one), None)
-    return found
+    for _, alike in groupby(ranges, lambda wanted: wanted.quality):
+        liked = list(alike)
+        yield from _stored_forms(liked, stored, one=one)
+        if stored in NATIVE or stored in DECODED:
+            yield from _made_forms(liked, one=one)
+
+
+def stored_form(ranges: Sequence[MediaRange], stored: str) -> FrameForm | None:
+    """Return how frames go out in parts as they are stored; None when the client takes no such."""
+    return next(_stored_forms(ranges, stored, one=False), None)
 
 
 def _stored_forms(ranges: Sequence[MediaRange], stored: str, *, one: bool) -> Iterator[FrameForm]:
@@ -138,15 +145,18 @@ def image_form(ranges: Sequence[MediaRange], *, one: bool) -> ImageForm | None:
 def object_syntaxes(ranges: Sequence[MediaRange], stored: str) -> tuple[str, ...] | None:
     """Return what an object is to be made into, the best first; empty: it is right as it is.
 
-    None when the client takes nothing that can be made of it.
+    Its own transfer syntax is the last when it is right, too, but others are liked better. None
+    when the client takes nothing that can be made of it.
 
     Args:
         ranges: those that take objects, best first; one without a transfer syntax takes every one.
         stored: its transfer syntax.
     """
-    if any(one.takes_syntax(stored) for one in ranges):
-        return ()
-    if stored not in NATIVE and stored not in DECODED:
-        return None
-    named = dict.fromkeys(one.transfer_syntax for one in ranges)
-    return tuple(one for one in named if one in MADE_OBJECTS) or None
+    own = next((one.quality for one in ranges if one.takes_syntax(stored)), 0.0)
+    better = [one for one in ranges if one.quality > own]
+    can = stored in NATIVE or stored in DECODED
+    named = dict.fromkeys(one.transfer_syntax for one in better) if can else {}
+    made = tuple(one for one in named if one in MADE_OBJECTS)
+    if own > 0:
+        return (*made, stored) if made else ()
+    return made or None

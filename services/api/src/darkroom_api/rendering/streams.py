@@ -17,7 +17,7 @@ from darkroom_api.http.errors import ApiError, Code, cannot_be_made, decoder_fai
 from darkroom_api.http.parts import parts_of
 from darkroom_api.http.responses import begin
 from darkroom_api.rendering.negotiation import FrameForm
-from darkroom_api.rendering.rendering import CannotMake, DecoderFailed, Rendering
+from darkroom_api.rendering.rendering import CannotMake, DecoderFailed, MadeObject, Rendering
 from darkroom_common.index.rows import StoredInstance
 
 HOLD: Final = 60.0
@@ -84,8 +84,10 @@ async def transcoded_frames(
 
 async def transcoded_object(
     request: Request, one: StoredInstance, wanted: Sequence[str]
-) -> Response:
-    """Return an object in a transfer syntax that it is not stored in.
+) -> Response | None:
+    """Return an object in a transfer syntax that it is not stored in; None: it cannot be made.
+
+    None stands for the stored one, which then is among what is wanted.
 
     Raises:
         ApiError: see `told`.
@@ -94,7 +96,9 @@ async def transcoded_object(
     wait_for_another(request.scope, rendering.limit_of(one))
     until = AsyncExitStack()
     with told():
-        made = await until.enter_async_context(rendering.transcoded(one, wanted))
+        made = await _made(rendering, until, one, wanted)
+    if made is None:
+        return None
     headers = {
         "content-type": f"{DICOM}; transfer-syntax={made.syntax}",
         "content-location": instance_url(dicomweb_url(request), one),
@@ -127,15 +131,15 @@ async def _objects(
     parts, base = parts_of(request.scope), dicomweb_url(request)
     for number, (one, syntaxes) in enumerate(zip(instances, wanted, strict=True)):
         first = number == 0
-        if not syntaxes:
-            yield framing.head(dicom_type(one), first=first, length=one.object_size)
-            async for chunk in object_chunks(parts.store, one):
-                yield chunk
-            continue
         wait_for_another(request.scope, parts.rendering.limit_of(one))
         async with AsyncExitStack() as until:
             with told():
-                made = await until.enter_async_context(parts.rendering.transcoded(one, syntaxes))
+                made = await _made(parts.rendering, until, one, syntaxes)
+            if made is None:
+                yield framing.head(dicom_type(one), first=first, length=one.object_size)
+                async for chunk in object_chunks(parts.store, one):
+                    yield chunk
+                continue
             kind = f"{DICOM}; transfer-syntax={made.syntax}"
             where = instance_url(base, one)
             yield framing.head(kind, first=first, length=made.length, location=where)
@@ -144,6 +148,25 @@ async def _objects(
                 async for chunk in sent:
                     yield chunk
     yield framing.tail
+
+
+async def _made(
+    rendering: Rendering, until: AsyncExitStack, one: StoredInstance, wanted: Sequence[str]
+) -> MadeObject | None:
+    """Hold what is made of an object; None when it goes out as it is stored.
+
+    Raises:
+        CannotMake, DecoderFailed: see `Rendering.transcoded`; not when it is right as it is.
+    """
+    others = [syntax for syntax in wanted if syntax != one.transfer_syntax_uid]
+    if not others:
+        return None
+    try:
+        return await until.enter_async_context(rendering.transcoded(one, others))
+    except CannotMake:
+        if len(others) < len(wanted):
+            return None
+        raise
 
 
 def _sent(

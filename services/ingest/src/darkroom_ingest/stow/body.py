@@ -115,9 +115,9 @@ class Body:
 def _parts_of(root: MediaType, intake: Intake) -> Parts:
     kind = root.kind
     if kind == MULTIPART:
-        kind = root.get("type").lower() or DICOM
+        kind = root.get("type").lower().partition(";")[0].strip() or DICOM  # some quote parameters
     if kind == DICOM:
-        return ObjectParts(intake, root)
+        return ObjectParts(intake)
     if kind in (JSON, XML):
-        return DescribedParts(intake, root)
+        return DescribedParts(intake, kind)
     raise NotTaken(415)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from darkroom_common.dimse.statuses import StoreStatus
 from darkroom_common.stow.handover import Item
-from darkroom_common.stow.media import MediaType, parse_media_type
+from darkroom_common.stow.media import parse_media_type
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_ingest.receiving.acceptance import fits
 from darkroom_ingest.receiving.receive import LOOK_EVERY
@@ -62,13 +62,13 @@ class DescribedParts:
 
     Args:
         intake: what objects are received with.
-        root: the media type of the whole.
+        kind: the media type of the metadata.
     """
 
-    def __init__(self, intake: Intake, root: MediaType) -> None:
+    def __init__(self, intake: Intake, kind: str) -> None:
         self.items: list[Item] = []
         self._intake = intake
-        self._kind = root.get("type").lower() or root.kind
+        self._kind = kind
         self._memory = intake.memory
         self._taken = 0
         self._text = bytearray()

@@ -112,10 +112,9 @@ class Parts(Protocol):
 class ObjectParts:
     """Stores parts of `application/dicom`, one object each."""
 
-    def __init__(self, intake: Intake, root: MediaType) -> None:
+    def __init__(self, intake: Intake) -> None:
         self.items: list[Item] = []
         self._intake = intake
-        self._default = root.get("type").lower() or root.kind
         self._beginning = bytearray()
         self._try_at = 0
         self._head: ForeignHead | None = None
@@ -128,7 +127,7 @@ class ObjectParts:
         self._try_at = 0
         self._head = self._reception = self._failed = None
         said = fields.get("content-type", "")
-        kind = parse_media_type(said) if said else MediaType(self._default)
+        kind = parse_media_type(said) if said else MediaType(DICOM)
         if kind is None or kind.kind != DICOM:
             self._fail(StoreStatus.CANNOT_UNDERSTAND, "media-type")
         elif fields.get("content-transfer-encoding", "").lower() not in _PLAIN:

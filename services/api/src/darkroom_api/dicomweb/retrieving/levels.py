@@ -29,7 +29,7 @@ from darkroom_api.http.documented import body, errors
 from darkroom_api.http.errors import ApiError, Code, not_acceptable
 from darkroom_api.http.parts import parts_of
 from darkroom_api.http.responses import begin
-from darkroom_api.rendering.negotiation import FrameForm, frame_form
+from darkroom_api.rendering.negotiation import FrameForm, stored_form
 from darkroom_common.dicom.syntaxes import EXPLICIT_LITTLE, NATIVE, OCTETS, media_type
 from darkroom_common.index.rows import StoredInstance
 
@@ -98,8 +98,7 @@ async def _bulk(request: Request, instances: Sequence[StoredInstance]) -> AsyncI
 
 def _form(request: Request, one: StoredInstance) -> FrameForm | None:
     """Return how frames go out as they are stored; None when they may not."""
-    form = frame_form(accepted(request), one.transfer_syntax_uid, one=False)
-    return form if form is not None and not form.syntaxes else None
+    return stored_form(accepted(request), one.transfer_syntax_uid)
 
 
 async def _frames(request: Request, one: StoredInstance, form: FrameForm) -> _Values | None:

@@ -7,7 +7,7 @@ default (docs/adr says why).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from fastapi import FastAPI
@@ -107,10 +107,13 @@ async def send_objects(
     if not form.as_stored:
         if known := unless_known(request, etag):
             return known
+        made: Response | None
         if form.multipart:
             made = await transcoded_objects(request, instances, form.wanted)
         else:
             made = await transcoded_object(request, instances[0], form.wanted[0])
+        if made is None:
+            return await send_objects(request, instances, replace(form, wanted=[()]))
         made.headers.update(validators(etag))
         return made
     if not form.multipart:

@@ -1,6 +1,7 @@
 """WADO-RS: frames and bulk data of one instance (PS3.18 sections 10.4.1.1.6 and .5)."""
 
 from collections.abc import AsyncIterator, Sequence
+from itertools import islice
 from typing import Final
 
 from fastapi import FastAPI
@@ -30,12 +31,14 @@ from darkroom_api.http.documented import body, errors
 from darkroom_api.http.errors import ApiError, Code, bad_request, not_acceptable
 from darkroom_api.http.parts import parts_of
 from darkroom_api.http.responses import begin, ranged
-from darkroom_api.rendering.negotiation import MADE_FRAMES, frame_form
+from darkroom_api.rendering.negotiation import MADE_FRAMES, FrameForm, frame_forms
 from darkroom_api.rendering.streams import transcoded_frames
 from darkroom_common.dicom.syntaxes import EXPLICIT_LITTLE, NATIVE, OCTETS, media_type
 from darkroom_common.index.rows import StoredInstance
 
 _INSTANCE: Final = "/dicom-web/studies/{study}/series/{series}/instances/{instance}"
+_TRIED: Final = 8
+"""Forms that are tried, one after the other, when those liked better cannot be made."""
 
 
 async def frames(request: Request) -> Response:
@@ -48,27 +51,48 @@ async def frames(request: Request) -> Response:
 
 
 async def _frames(request: Request, one: StoredInstance, numbers: Sequence[int] | None) -> Response:
-    """Return frames, or all of them."""
-    syntax = one.transfer_syntax_uid
+    """Return frames, or all of them, in the form that the client likes best of what can be made."""
     single = numbers is not None and len(numbers) == 1
-    form = frame_form(accepted(request), syntax, one=single)
-    if form is None:
-        kinds = dict.fromkeys((media_type(syntax), OCTETS, *MADE_FRAMES))
-        raise not_acceptable([f'multipart/related; type="{kind}"' for kind in kinds])
-    asked = "all" if numbers is None else ",".join(map(str, numbers))
-    if form.syntaxes:
-        etag = etag_of([one], "frames", asked, form.kind, *form.syntaxes, str(form.single))
-        if known := unless_known(request, etag):
-            return known
-        made = await transcoded_frames(request, one, numbers, form)
-        made.headers.update(validators(etag))
-        return made
+    forms = frame_forms(accepted(request), one.transfer_syntax_uid, one=single)
+    fault: ApiError | None = None
+    for form in islice(forms, _TRIED):
+        if not form.syntaxes:
+            return await _as_stored(request, one, numbers, form)
+        try:
+            return await _made(request, one, numbers, form)
+        except ApiError as error:
+            if error.code is not Code.NOT_ACCEPTABLE:
+                raise
+            fault = fault or error
+    kinds = dict.fromkeys((media_type(one.transfer_syntax_uid), OCTETS, *MADE_FRAMES))
+    raise fault or not_acceptable([f'multipart/related; type="{kind}"' for kind in kinds])
+
+
+def _asked(numbers: Sequence[int] | None) -> str:
+    return "all" if numbers is None else ",".join(map(str, numbers))
+
+
+async def _made(
+    request: Request, one: StoredInstance, numbers: Sequence[int] | None, form: FrameForm
+) -> Response:
+    etag = etag_of([one], "frames", _asked(numbers), form.kind, *form.syntaxes, str(form.single))
+    if known := unless_known(request, etag):
+        return known
+    made = await transcoded_frames(request, one, numbers, form)
+    made.headers.update(validators(etag))
+    return made
+
+
+async def _as_stored(
+    request: Request, one: StoredInstance, numbers: Sequence[int] | None, form: FrameForm
+) -> Response:
     wait_for_another(request.scope, LIMIT)
     found = await _found(request, one, numbers)
+    syntax = one.transfer_syntax_uid
     shown = EXPLICIT_LITTLE if syntax in NATIVE else syntax
     content_type = f"{form.kind}; transfer-syntax={shown}"
     base = instance_url(dicomweb_url(request), one)
-    etag = etag_of([one], "frames", asked, content_type, "" if form.single else base)
+    etag = etag_of([one], "frames", _asked(numbers), content_type, "" if form.single else base)
     if form.single:
         return await _single(request, found, content_type, etag)
     framing = Framing(form.kind, boundary_of(etag))
