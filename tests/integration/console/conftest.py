@@ -1,8 +1,10 @@
 """One api, one browser and what a house has in it, for the walks of a module."""
 
 import gzip
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import os
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,6 +18,9 @@ from tests.integration.api.conftest import Api
 from tests.support.builders import a_data_set, new_uid
 
 ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage", "--use-angle=swiftshader"]
+FIREFOX = "/usr/bin/firefox-esr"
+BROWSERS = ("chromium", "firefox")
+PICTURES = os.environ.get("CONSOLE_PICTURES")
 HOSTILE = "<script>alert(1)</script>^\u202egpj.exe&quot;'"
 MARKUP = "<img src=x onerror=alert(1)>"
 expect.set_options(timeout=20_000)  # two cores have more to do
@@ -41,6 +46,12 @@ class Walk:
         await self.page.get_by_role("button", name="Sign in").click()
         await self.page.wait_for_url("**/worklist")
 
+    async def picture(self, name: str) -> None:
+        """Keep a picture where `CONSOLE_PICTURES` says; by Chromium, whose pages take no style."""
+        browser = self.page.context.browser
+        if PICTURES and browser is not None and browser.browser_type.name == "chromium":
+            await self.page.screenshot(path=Path(PICTURES) / f"{name}.png")
+
     def _asked(self, request: Request) -> None:
         parts = urlsplit(request.url)
         own = urlsplit(self.api.url).netloc
@@ -49,11 +60,41 @@ class Walk:
 
 
 @asynccontextmanager
-async def a_browser() -> AsyncIterator[Browser]:
+async def a_browser(name: str = "chromium") -> AsyncIterator[Browser]:
+    """Start Debian's Chromium, or its Firefox by WebDriver BiDi, with a display for WebGL."""
     async with async_playwright() as browsers:
-        browser = await browsers.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        await browser.close()
+        if name == "chromium":
+            browser = await browsers.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+            yield browser
+            await browser.close()
+            return
+        with a_display() as display:
+            browser = await browsers.firefox.launch(
+                channel="moz-firefox",
+                executable_path=FIREFOX,
+                headless=False,
+                env={**os.environ, "DISPLAY": display},
+            )
+            yield browser
+            await browser.close()
+
+
+@contextmanager
+def a_display() -> Iterator[str]:
+    """Start an X server without a screen, and yield its name (`:99`)."""
+    reading, writing = os.pipe()
+    server = subprocess.Popen(
+        ["/usr/bin/Xvfb", "-displayfd", str(writing), "-screen", "0", "1920x1200x24"],
+        pass_fds=(writing,),
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(writing)
+    try:
+        with os.fdopen(reading, encoding="ascii") as told:
+            yield f":{told.readline().strip()}"
+    finally:
+        server.terminate()
+        server.wait()
 
 
 @asynccontextmanager
@@ -76,7 +117,7 @@ async def walking(browser: Browser, api: Api, scheme: str = "light") -> AsyncIte
     finally:
         await context.close()
     assert walk.strangers == []
-    assert walk.faults == []
+    assert walk.faults == [], "\n".join(walk.faults)
 
 
 async def a_house(api: Api) -> list[str]:

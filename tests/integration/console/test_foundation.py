@@ -1,33 +1,28 @@
 """The console's foundation: signing in, rights, refusals in words, and the worklist."""
 
-import os
-import tempfile
-from pathlib import Path
-
 import pytest
 from playwright.async_api import Page, expect
 
 from tests.integration.api.conftest import running_api
-from tests.integration.console.conftest import a_browser, a_house, serious, walking
+from tests.integration.console.conftest import BROWSERS, a_browser, a_house, serious, walking
 from tests.support.services import Services
-
-PICTURES = Path(os.environ.get("CONSOLE_PICTURES", tempfile.gettempdir()))
 
 
 async def asks_for_a_code(page: Page) -> bool:
     return bool(await page.get_by_text("Code of your authenticator").is_visible())
 
 
-async def test_a_day_at_the_worklist(services: Services) -> None:
+@pytest.mark.parametrize("with_browser", BROWSERS)
+async def test_a_day_at_the_worklist(services: Services, with_browser: str) -> None:
     services.extra |= {"ENVIRONMENT": "training"}
-    async with running_api(services) as api, a_browser() as browser:
+    async with running_api(services) as api, a_browser(with_browser) as browser:
         await a_house(api)
         async with walking(browser, api) as walk:
             page = walk.page
             await walk.open("/worklist?modality=CT")
             assert page.url == f"{api.url}/sign-in?next=%2Fworklist%3Fmodality%3DCT"
             assert (await serious(page), await asks_for_a_code(page)) == ([], False)
-            await page.screenshot(path=PICTURES / "sign-in.png")
+            await walk.picture("sign-in")
             await page.get_by_label("User name").fill("medical_admin")
             await page.get_by_label("Password").fill("wrong")
             await page.get_by_role("button", name="Sign in").click()
@@ -44,7 +39,7 @@ async def test_a_day_at_the_worklist(services: Services) -> None:
             await page.keyboard.press("/")
             await page.keyboard.type("tana")
             await expect(page.get_by_text("5 in all")).to_be_visible()
-            await page.screenshot(path=PICTURES / "worklist.png")
+            await walk.picture("worklist")
             assert await serious(page) == []
             await page.locator("h1").click()
             await page.keyboard.press("ArrowDown")
@@ -58,7 +53,7 @@ async def test_a_day_at_the_worklist(services: Services) -> None:
             await walk.open("/account")
             await expect(page.get_by_text("this one")).to_be_visible()
             assert await serious(page) == []
-            await page.screenshot(path=PICTURES / "account.png")
+            await walk.picture("account")
             await walk.open("/nowhere-at-all")
             await expect(page.get_by_role("heading", level=1)).to_have_text("There is nothing here")
         async with walking(browser, api, "dark") as walk:
@@ -66,7 +61,7 @@ async def test_a_day_at_the_worklist(services: Services) -> None:
             await expect(walk.page.get_by_text("26 in all")).to_be_visible()
             await expect(walk.page.get_by_role("button", name="Set status")).to_have_count(0)
             assert await serious(walk.page) == []
-            await walk.page.screenshot(path=PICTURES / "worklist-dark.png")
+            await walk.picture("worklist-dark")
             await walk.page.get_by_role("button", name="Sign out").click()
             await walk.page.wait_for_url("**/sign-in")
 

@@ -1,12 +1,10 @@
 """The viewer under `/viewer/`: OHIF shows a study of this origin to who is signed in."""
 
-import os
-from pathlib import Path
-
+import pytest
 from playwright.async_api import Page, expect
 
 from tests.integration.api.conftest import running_api
-from tests.integration.console.conftest import a_browser, a_house, walking
+from tests.integration.console.conftest import BROWSERS, a_browser, a_house, walking
 from tests.support.services import Services
 from tests.support.waiting import until
 
@@ -19,8 +17,9 @@ _COLOURS = """(canvas) => {
 }"""
 
 
-async def test_ohif_shows_a_study(services: Services) -> None:
-    async with running_api(services) as api, a_browser() as browser:
+@pytest.mark.parametrize("with_browser", BROWSERS)
+async def test_ohif_shows_a_study(services: Services, with_browser: str) -> None:
+    async with running_api(services) as api, a_browser(with_browser) as browser:
         studies = await a_house(api)
         async with walking(browser, api) as walk:
             await walk.sign_in("radiologist")
@@ -30,8 +29,7 @@ async def test_ohif_shows_a_study(services: Services) -> None:
             await walk.open(str(address))
             await expect(walk.page.locator("canvas").first).to_be_visible(timeout=60_000)
             await until(lambda: is_drawn(walk.page), "the image is drawn", limit=60)
-            if "CONSOLE_PICTURES" in os.environ:
-                await walk.page.screenshot(path=Path(os.environ["CONSOLE_PICTURES"]) / "viewer.png")
+            await walk.picture("viewer")
 
 
 async def is_drawn(page: Page) -> bool:

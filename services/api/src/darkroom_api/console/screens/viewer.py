@@ -19,8 +19,9 @@ _OHIF: Final = VENDORED / "ohif"
 _CONFIG: Final = files("darkroom_api.console") / "static" / "viewer_config.js"
 _INDEX: Final = "index.html"
 _POLICY: Final = (
-    # OHIF styles its elements itself, and decodes by WebAssembly in workers made of blobs.
-    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval' blob:; worker-src 'self' blob:;"
+    # OHIF styles its elements itself, and decodes by WebAssembly in workers made of blobs; what
+    # it fetches ahead falls under default-src in Firefox.
+    "default-src 'self'; script-src 'self' 'wasm-unsafe-eval' blob:; worker-src 'self' blob:;"
     " style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:;"
     " connect-src 'self' blob: data:; media-src 'self' blob:; object-src 'self' blob:;"
     " frame-src 'self' blob:; manifest-src 'self'; base-uri 'self'; form-action 'self';"
