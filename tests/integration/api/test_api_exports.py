@@ -153,6 +153,7 @@ async def test_ranges_of_a_sealed_file(clinic: Api) -> None:
     assert (tail.status_code, tail.content) == (206, whole.content[-5:])
     other = await clinic.client.get(url, headers={"range": "bytes=-5", "if-range": '"x"'})
     assert (other.status_code, other.content) == (200, whole.content)
+    assert (await clinic.client.get(url, headers={"if-none-match": etag})).status_code == 304
     beyond = await clinic.client.get(url, headers={"range": "bytes=1000000-"})
     assert beyond.status_code == 416
     assert beyond.headers["content-range"] == f"bytes */{len(whole.content)}"

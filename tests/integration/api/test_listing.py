@@ -1,5 +1,6 @@
 """What lists of studies are narrowed by: kept by triggers, and gone through in whichever way."""
 
+import asyncio
 import itertools
 import secrets
 from collections.abc import AsyncIterator
@@ -128,6 +129,19 @@ async def test_what_no_index_knows_is_named_when_a_search_takes_too_long(
         with pytest.raises(reader.SearchTooLong) as caught:
             await house.reader.search(query)
     assert caught.value.wide == wide
+
+
+async def test_all_statements_of_a_search_share_its_time(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def goes_on(*_: object) -> None:
+        await asyncio.Event().wait()  # each of its statements is in time, and there is another
+
+    monkeypatch.setattr(house.reader, "_page", goes_on)
+    monkeypatch.setattr(reader, "SEARCH_SECONDS", 0.5)
+    with pytest.raises(reader.SearchTooLong) as caught:
+        await house.reader.search(await house.query(accession_number="*q*"))
+    assert caught.value.wide == ("AccessionNumber",)
 
 
 async def test_triggers_keep_the_listing_right(house: House) -> None:

@@ -116,8 +116,16 @@ class IndexReader:
         """Return one page of results, with the total as far as it is counted.
 
         Raises:
-            SearchTooLong: see there.
+            SearchTooLong: all its statements together take longer.
         """
+        try:
+            async with asyncio.timeout(SEARCH_SECONDS):
+                return await self._searched(query)
+        except TimeoutError as error:
+            wide = Builder(query, keys=self._keys, blind=self._blind).wide
+            raise SearchTooLong(f"more than {SEARCH_SECONDS:g} s", wide) from error
+
+    async def _searched(self, query: Query) -> Page:
         if query.limit <= 0:
             return Page([], more=False, total=await self.count(query))
         guess = 0 if query.is_pointed else await self.guessed(query)

@@ -22,6 +22,7 @@ from darkroom_api.exports.making import FILTERS
 from darkroom_api.exports.repository import LIST, NewExport, ahead_of, find
 from darkroom_api.http.documented import body, errors
 from darkroom_api.http.errors import ApiError, Code, invalid
+from darkroom_api.http.etags import is_known
 from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.lists import JOBS, LINKED, Catalogue, JobsQuery, Listed, list_of
 from darkroom_api.http.parts import parts_of
@@ -278,6 +279,8 @@ async def download_export(request: Request, job: MessageId) -> Response:
     written = FORMATS[shown.format]
     name = written.file_name(row["created_at"])
     etag = f'"{job}"'
+    if is_known(request, etag):
+        return Response(status_code=304, headers={"etag": etag})
     part = ranged(request, file.size, etag)
     headers = {
         "content-type": written.media_type,
@@ -340,7 +343,8 @@ def add(app: FastAPI) -> None:
         responses={
             **body("The file.", *kinds),
             206: {"description": "The range of the file."},
-            **errors(401, 403, 404, 409, 410, 416, 422, 503),
+            304: {"description": "It is still as it was."},
+            **errors(401, 403, 404, 409, 410, 412, 416, 422, 503),
         },
     )
     app.add_api_route(
