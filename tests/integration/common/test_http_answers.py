@@ -97,17 +97,17 @@ async def test_parts_of_a_file_are_sent_whole_to_a_client_that_takes_its_time(
     whole = os.urandom(1 << 20) * 16  # more than any socket has room for
     path = tmp_path / "whole"
     path.write_bytes(whole)
-    given = asyncio.Event()
+    begun = asyncio.Event()
 
     async def app(scope: Scope, _receive: Receive, send: Send) -> None:
         assert ZEROCOPY in scope["extensions"]
         headers = [(b"content-length", str(len(whole) + 10).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
+        begun.set()
         with path.open("rb") as file:
             part = {"type": ZEROCOPY, "file": file.fileno(), "more_body": True}
             half = len(whole) // 2
             await send({**part, "body": b"begin", "offset": 0, "count": half})
-            given.set()
             await send({**part, "offset": half, "count": len(whole) - half})
         await send({"type": "http.response.body", "body": b"ended"})
 
@@ -115,5 +115,5 @@ async def test_parts_of_a_file_are_sent_whole_to_a_client_that_takes_its_time(
         client = await connect(port)
         for _ in range(2):  # the connection is kept
             await client.send(GET)
-            await given.wait()
+            await begun.wait()
             assert await client.answer() == (200, b"begin" + whole + b"ended")

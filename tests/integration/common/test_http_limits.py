@@ -13,7 +13,10 @@ from typing import Any
 import pytest
 
 from darkroom_common.clock import monotonic
+from darkroom_common.http.exchange import ZEROCOPY, Receive, Scope, Send
+from darkroom_common.telemetry.metrics import common as metrics
 from tests.support.http_line import GET, PATIENCE, QUICK, SLOW, Echo, pace, serving
+from tests.support.waiting import until
 
 MIB = 1 << 20
 
@@ -101,6 +104,33 @@ async def test_a_client_that_does_not_read_is_closed(connect: Callable[..., Any]
             while not client.writer.transport.is_closing():
                 await client.send(b"x")
                 await pace()
+
+
+async def test_a_client_that_does_not_take_a_file_is_closed(
+    connect: Callable[..., Any], tmp_path: Path
+) -> None:
+    whole = tmp_path / "whole"
+    whole.write_bytes(bytes(32 * MIB))
+
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        headers = [(b"content-length", b"%d" % (32 * MIB))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        with whole.open("rb") as file:
+            part = {"file": file.fileno(), "offset": 0, "count": 32 * MIB}
+            await send({"type": ZEROCOPY, **part})
+
+    before = metrics.HTTP_CLOSED.labels("test", "slow-reader")._value.get()
+    async with serving(QUICK, app=app) as port:
+        client = await connect(port)
+        client.writer.transport.pause_reading()
+        await client.send(GET)
+
+        async def is_told() -> bool:
+            return bool(metrics.HTTP_CLOSED.labels("test", "slow-reader")._value.get() > before)
+
+        await until(is_told)
+        client.writer.transport.resume_reading()
+        assert len(await client.rest()) < 32 * MIB
 
 
 async def test_a_client_that_reads_slowly_is_not(connect: Callable[..., Any]) -> None:

@@ -3,19 +3,31 @@
 import base64
 import hashlib
 import io
+import os
 import re
 import zipfile
 from email.parser import BytesParser
 from email.policy import HTTP
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from starlette.types import Message
 
-from darkroom_api.dicomweb.retrieving.composite import Extent, Piece, batches, length_of, part_of
-from darkroom_common.objects.store import CHUNK
+from darkroom_api.dicomweb.retrieving.composite import (
+    Extent,
+    FromStore,
+    Piece,
+    batches,
+    length_of,
+    part_of,
+)
+from darkroom_common.http.exchange import ZEROCOPY
+from darkroom_common.objects.store import CHUNK, FileSystemStore
 from tests.support.builders import a_data_set, new_uid
 from tests.support.shelf import BASE, VIEWER, Shelf, url_of
+from tests.support.waiting import until
 
 WHOLE = {"accept": "application/dicom"}
 PARTS = 'multipart/related; type="application/dicom"; transfer-syntax=*'
@@ -232,3 +244,51 @@ def test_bodies_are_cut_anywhere_and_read_some_at_a_time() -> None:
     some = list(batches(pieces))
     assert sum(map(length_of, some)) == size
     assert max(map(length_of, some)) <= CHUNK + 3
+    few = list(batches([Extent(str(n), 0, 10) for n in range(100)], 16 * CHUNK))
+    assert max(map(len, few)) <= 32 < len(few[0]) + len(few[1])
+
+
+async def test_a_long_body_comes_from_memory_and_from_the_medium_alike(tmp_path: Path) -> None:
+    """Some of it is open in memory, some read by a thread; no file stays open."""
+    store = FileSystemStore(tmp_path)
+    contents = {str(n): os.urandom(700_000) for n in range(60)}
+    for key, data in contents.items():
+        (tmp_path / key).write_bytes(data)
+    at_hand = store.open_at_hand
+    store.open_at_hand = lambda key, start, length: (  # type: ignore[method-assign]
+        None if int(key) % 40 == 39 else at_hand(key, start, length)
+    )
+    pieces: list[Piece] = []
+    for key, data in contents.items():
+        pieces += [b"head of " + key.encode(), Extent(key, 0, len(data))]
+    pieces.append(os.urandom(100_000))
+    sent: list[bytes] = []
+    kinds: set[str] = set()
+
+    async def send(message: Message) -> None:
+        kinds.add(message["type"])
+        sent.append(message.get("body", b""))
+        if "file" in message:
+            sent.append(os.pread(message["file"], message["count"], message["offset"]))
+
+    async def receive() -> Message:
+        raise AssertionError
+
+    async def all_closed() -> bool:  # what a thread reads that nobody waits for any more, too
+        names = [os.path.realpath(one) for one in Path("/proc/self/fd").iterdir()]
+        return not any(name.startswith(str(tmp_path)) for name in names)
+
+    answer = await FromStore(200, {"content-type": "x/y"}).begin(store, pieces)
+    await answer({}, receive, send)
+    assert kinds == {"http.response.start", "http.response.body", ZEROCOPY}
+    whole = [one if isinstance(one, bytes) else contents[one.key] for one in pieces]
+    assert b"".join(sent) == b"".join(whole)
+
+    async def gone(message: Message) -> None:
+        if "file" in message:
+            raise ConnectionResetError
+
+    answer = await FromStore(200, {"content-type": "x/y"}).begin(store, pieces)
+    with pytest.raises(ConnectionResetError):
+        await answer({}, receive, gone)
+    await until(all_closed)

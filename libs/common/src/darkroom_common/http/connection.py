@@ -5,14 +5,11 @@ connection has a limit of time, which `overdue` is asked for every moment.
 """
 
 import asyncio
-import ctypes
 import fcntl
 import os
-import socket
 import struct
 import termios
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, cast
@@ -22,6 +19,7 @@ from uvicorn.server import ServerState
 from darkroom_common.clock import monotonic
 from darkroom_common.http.door import Door, crowd_of
 from darkroom_common.http.exchange import ENDLESS, App, Exchange, answer_of
+from darkroom_common.http.outlet import Outlet
 from darkroom_common.http.wire import BadRequest, Head, Mark, Reader
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_common.telemetry.metrics import common as metrics
@@ -30,10 +28,6 @@ log = get_logger(__name__)
 _READ: Final = 64 * 1024
 _DISCARDED: Final = 1 << 20
 _QUIET: Final = 1.0
-_SEND: Final = ctypes.CDLL(None, use_errno=True).send
-_SEND.restype = ctypes.c_ssize_t
-_SEND.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int]
-_MORE: Final = socket.MSG_MORE | socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 Refusal = Callable[[int], tuple[Mapping[str, str], bytes]]
 """Headers and body of the answer to a request that never reaches the application."""
 """Makes the media type and the body of an answer to a request that never reached the application,
@@ -143,6 +137,8 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._served.state.connections.discard(cast("Any", self))
         self._served.door.leave(self)
         self._writable.set()
+        if "_outlet" in self.__dict__:
+            self._outlet.close()
         if self._exchange is not None:
             self._exchange.lose()
 
@@ -161,25 +157,27 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._written += sum(map(len, parts))
         self.transport.writelines(parts)
 
-    def write_file(self, head: bytes, file: int, offset: int, count: int) -> None:
+    async def send_file(self, head: bytes, file: int, offset: int, count: int) -> None:
         """Send bytes, and behind them a part of a file that is in memory.
 
-        The kernel takes it from there, without a copy; what the socket has no room for is copied.
+        The kernel takes it from there, without a copy, as soon as the socket has room.
         """
-        sent = 0
-        if not self.transport.get_write_buffer_size() and not self.transport.is_closing():
-            sent = _sent(self._descriptor, head, file, offset, count)
-            self._written += sent
-        if sent < len(head):
-            self.write(head[sent:], os.pread(file, count, offset))
-        elif sent < len(head) + count:
-            done = sent - len(head)
-            self.write(os.pread(file, count - done, offset + done))
+        if self.transport.is_closing():
+            return
+        if self.transport.get_write_buffer_size():
+            self.write(head, os.pread(file, count, offset))
+            return
+        rest = await self._outlet.send(head, file, offset, count, self._went)
+        if rest:
+            self.write(rest)
+
+    def _went(self, size: int) -> None:
+        self._written += size
 
     @cached_property
-    def _descriptor(self) -> int:
+    def _outlet(self) -> Outlet:
         sock: Any = self.transport.get_extra_info("socket")
-        return int(sock.fileno())
+        return Outlet(int(sock.fileno()))
 
     async def drained(self) -> None:
         """Wait until more may be sent."""
@@ -267,7 +265,8 @@ class HttpConnection(asyncio.BufferedProtocol):
     def _stalled(self, now: float) -> str | None:
         """Tell of a client that does not take what waits for it."""
         unsent = self.transport.get_write_buffer_size()
-        if not unsent:
+        waits = "_outlet" in self.__dict__ and self._outlet.waits
+        if not unsent and not waits:
             self._stalled_since = None
             return None
         taken = self._written - unsent - self._in_kernel()
@@ -346,20 +345,3 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._lingering, self._since = 0, monotonic()
         if self.transport.can_write_eof():
             self.transport.write_eof()
-
-
-def _sent(descriptor: int, head: bytes, file: int, offset: int, count: int) -> int:
-    """Return how much of bytes and a part of a file a socket has taken at once.
-
-    What is wrong with the connection its transport finds when it is given the rest.
-    """
-    sent = 0
-    if head:
-        sent = max(0, int(_SEND(descriptor, head, len(head), _MORE)))
-        if sent < len(head):
-            return sent
-    done = 0
-    with suppress(OSError):
-        while done < count and (some := os.sendfile(descriptor, file, offset + done, count - done)):
-            done += some
-    return sent + done

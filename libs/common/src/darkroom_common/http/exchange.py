@@ -38,7 +38,7 @@ class Line(Protocol):
         """Send bytes, all parts at once."""
         ...
 
-    def write_file(self, head: bytes, file: int, offset: int, count: int) -> None:
+    async def send_file(self, head: bytes, file: int, offset: int, count: int) -> None:
         """Send bytes, and behind them a part of a file that is in memory."""
         ...
 
@@ -172,7 +172,7 @@ class Exchange:
             return
         await self._line.drained()
         if message["type"] == ZEROCOPY:
-            self._send_file(message)
+            await self._send_file(message)
             return
         self._send_body(bytes(message.get("body", b"")), more=bool(message.get("more_body")))
 
@@ -197,7 +197,7 @@ class Exchange:
         self._silent = self._head.method == "HEAD" or status in _NO_BODY
         return head_of(status, headers)
 
-    def _send_file(self, message: Message) -> None:
+    async def _send_file(self, message: Message) -> None:
         """Send a part of a file, of a body whose length the head has said."""
         if self._lost:  # meanwhile
             return
@@ -205,8 +205,8 @@ class Exchange:
         head, self._start, self.begun = self._start or b"", None, True
         before = bytes(message.get("body", b""))
         self._spend(len(before) + count, more=more)
-        self._line.write_file(head + before, message["file"], message["offset"], count)
-        self._end_if(last=not more)
+        await self._line.send_file(head + before, message["file"], message["offset"], count)
+        self._end_if(last=not more and not self._lost)
 
     def _spend(self, size: int, *, more: bool) -> None:
         """Count what is sent against the length that the head has said."""

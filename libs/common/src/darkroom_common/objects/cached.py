@@ -51,14 +51,18 @@ def open_cached(path: str, first: int, length: int) -> int | None:
     file: int = _SYSCALL(_OPENAT2, _AT_FDCWD, os.fsencode(path), _HOW, len(_HOW))
     if file < 0:
         return None
-    pages = ctypes.create_string_buffer(_PAGES.size)
-    failed = _STATE(_CACHESTAT, file, _RANGE.pack(first, length), pages, 0)
-    wanted = (first + length - 1) // _PAGE - first // _PAGE + 1
-    ends = os.fstat(file).st_size >= first + length
-    if failed or not ends or _PAGES.unpack(pages.raw)[0] < wanted:
+    if not is_in_memory(file, first, length) or os.fstat(file).st_size < first + length:
         os.close(file)
         return None
     return file
+
+
+def is_in_memory(file: int, first: int, length: int) -> bool:
+    """Tell whether a part of a file is in memory, as far as the kernel can say."""
+    pages = ctypes.create_string_buffer(_PAGES.size)
+    failed = _STATE(_CACHESTAT, file, _RANGE.pack(first, length), pages, 0)
+    wanted = (first + length - 1) // _PAGE - first // _PAGE + 1
+    return not failed and _PAGES.unpack(pages.raw)[0] >= wanted
 
 
 class CachedReader:

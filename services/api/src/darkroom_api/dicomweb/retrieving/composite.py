@@ -3,10 +3,10 @@
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self, TypeVar
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -47,7 +47,11 @@ class Opened:
 
 Piece = bytes | Extent
 _OPENED: Final = 32
-"""Extents of an answer that are opened before it begins."""
+"""Extents that are open at a time."""
+_AT_ONCE: Final = 16 * CHUNK
+"""Bytes of open extents, which take no memory."""
+_APART: Final = 1 << 16
+"""Bytes that are sent by themselves, not copied to stand before others."""
 
 
 def length_of(pieces: Sequence[Piece]) -> int:
@@ -133,8 +137,6 @@ def _read(file: int, one: Extent) -> bytes:
 
 def opened(store: ObjectStore, pieces: Sequence[Piece]) -> list[bytes | Opened] | None:
     """Return pieces, a few of them of objects, to be sent from memory without a copy; or None."""
-    if sum(isinstance(piece, Extent) for piece in pieces) > _OPENED:
-        return None
     found: list[bytes | Opened] = []
     for piece in pieces:
         if isinstance(piece, bytes):
@@ -154,40 +156,10 @@ def _close(pieces: Sequence[bytes | Opened]) -> None:
             os.close(piece.file)
 
 
-class FromFiles(Response):
-    """Sends what was opened; the kernel takes it from there."""
-
-    def __init__(
-        self, pieces: Sequence[bytes | Opened], status: int, headers: Mapping[str, str]
-    ) -> None:
-        self.status_code = status
-        self.background = None
-        self.init_headers(headers)
-        self._pieces = pieces
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it, and close what was opened whatever becomes of that."""
-        del scope, receive
-        try:
-            start = {"status": self.status_code, "headers": self.raw_headers}
-            await send({"type": "http.response.start", **start})
-            before = b""
-            for piece in self._pieces:
-                if isinstance(piece, bytes):
-                    before += piece
-                    continue
-                part = {"file": piece.file, "offset": piece.start, "count": piece.length}
-                await send({"type": ZEROCOPY, "body": before, "more_body": True, **part})
-                before = b""
-            await send({"type": "http.response.body", "body": before})
-        finally:
-            _close(self._pieces)
-
-
-def batches(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
-    """Yield pieces some at a time, a mebibyte at most of what has to be read."""
+def batches(pieces: Sequence[Piece], limit: int = CHUNK) -> Iterator[list[Piece]]:
+    """Yield pieces some at a time: of what has to be read `limit` bytes, and a few extents."""
     some: list[Piece] = []
-    room = CHUNK
+    room, extents = limit, _OPENED
     for piece in pieces:
         if isinstance(piece, bytes):
             some.append(piece)
@@ -196,10 +168,10 @@ def batches(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
         while at < piece.length:
             size = min(room, piece.length - at)
             some.append(Extent(piece.key, piece.start + at, size))
-            at, room = at + size, room - size
-            if not room:
+            at, room, extents = at + size, room - size, extents - 1
+            if not room or not extents:
                 yield some
-                some, room = [], CHUNK
+                some, room, extents = [], limit, _OPENED
     if some:
         yield some
 
@@ -210,30 +182,105 @@ async def chunks_of(store: ObjectStore, pieces: Sequence[Piece]) -> AsyncIterato
     Raises:
         ObjectMissing, StoreUnavailable: see `read_now`.
     """
-    coming: asyncio.Task[list[bytes]] | list[bytes] | None = None
-    try:
-        for batch in batches(pieces):
-            before, coming = coming, read_at_hand(store, batch)
-            if coming is None:
-                coming = asyncio.create_task(asyncio.to_thread(read_now, store, batch))
-            if before is not None:
-                for data in await _read_ahead(before):
-                    yield data
-        if coming is not None:
-            for data in await _read_ahead(coming):
+    async with aclosing(_prepared(store, batches(pieces), read_at_hand)) as prepared:
+        async for batch in prepared:
+            for data in batch:
                 yield data
+
+
+_Some = TypeVar("_Some", bound=bytes | Opened)
+
+
+async def _prepared(
+    store: ObjectStore,
+    parts: Iterator[list[Piece]],
+    at_hand: Callable[[ObjectStore, list[Piece]], Sequence[_Some] | None],
+) -> AsyncGenerator[Sequence[_Some | bytes], None]:
+    """Yield the parts of a body, each while the next one is being read unless that is at hand.
+
+    Raises:
+        ObjectMissing, StoreUnavailable: see `read_now`.
+    """
+    coming: asyncio.Task[list[bytes]] | Sequence[_Some] | None = None
+    try:
+        for part in parts:
+            found = at_hand(store, part)
+            for batch in batches(part) if found is None else [part]:
+                before, coming = coming, found
+                if coming is None:
+                    coming = asyncio.create_task(asyncio.to_thread(read_now, store, batch))
+                if before is not None:
+                    yield await _read_ahead(before)
+        if coming is not None:
+            last, coming = coming, None
+            yield await _read_ahead(last)
     finally:
-        if isinstance(coming, asyncio.Task) and not coming.done():
+        if isinstance(coming, asyncio.Task):
             coming.cancel()
             with suppress(asyncio.CancelledError, Exception):
                 await coming
+        elif coming is not None:
+            _close(coming)
 
 
-async def _read_ahead(coming: asyncio.Task[list[bytes]] | list[bytes]) -> list[bytes]:
+async def _read_ahead(
+    coming: asyncio.Task[list[bytes]] | Sequence[_Some],
+) -> Sequence[_Some | bytes]:
     if isinstance(coming, asyncio.Task):
         return await coming
     await asyncio.sleep(0)  # others have their turn, however fast the client is
     return coming
+
+
+class FromStore(Response):
+    """Sends a body; what is in memory the kernel takes from there."""
+
+    def __init__(self, status: int, headers: Mapping[str, str]) -> None:
+        self.status_code = status
+        self.background = None
+        self.init_headers(headers)
+
+    async def begin(self, store: ObjectStore, pieces: Sequence[Piece]) -> Self:
+        """Have the first of it ready, so that its errors still become an answer.
+
+        Raises:
+            ObjectMissing, StoreUnavailable: see `read_now`.
+        """
+        self._prepared = _prepared(store, batches(pieces, _AT_ONCE), opened)
+        self._first = await anext(self._prepared)
+        return self
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it, and close what was opened whatever becomes of that."""
+        del scope, receive
+        batch: Sequence[bytes | Opened] | None = self._first
+        async with aclosing(self._prepared):
+            before = b""
+            while batch is not None:
+                try:
+                    if batch is self._first:
+                        start = {"status": self.status_code, "headers": self.raw_headers}
+                        await send({"type": "http.response.start", **start})
+                    before = await self._send_batch(batch, before, send)
+                finally:
+                    _close(batch)
+                batch = await anext(self._prepared, None)
+            await send({"type": "http.response.body", "body": before})
+
+    @staticmethod
+    async def _send_batch(batch: Sequence[bytes | Opened], before: bytes, send: Send) -> bytes:
+        """Send pieces behind some bytes, but the last bytes of them, which are returned."""
+        for piece in batch:
+            if isinstance(piece, Opened):
+                part = {"file": piece.file, "offset": piece.start, "count": piece.length}
+                await send({"type": ZEROCOPY, "body": before, "more_body": True, **part})
+                before = b""
+            elif len(before) + len(piece) > _APART:
+                await send({"type": "http.response.body", "body": before, "more_body": True})
+                before = piece
+            else:
+                before += piece
+        return before
 
 
 async def digest_of(store: ObjectStore, pieces: Sequence[Piece], algorithm: str) -> bytes:

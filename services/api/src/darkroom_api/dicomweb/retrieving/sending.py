@@ -11,12 +11,11 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from darkroom_api.dicomweb.retrieving.composite import (
-    FromFiles,
+    FromStore,
     Piece,
     chunks_of,
     digest_of,
     length_of,
-    opened,
     part_of,
     read_pieces,
 )
@@ -122,9 +121,7 @@ async def send_pieces(
         return Response(b"".join(ready), status, headers)
     store = parts_of(request.scope).store
     if ZEROCOPY in request.scope.get("extensions", ()):
-        at_hand = opened(store, pieces)
-        if at_hand is not None:
-            return FromFiles(at_hand, status, headers)
+        return await FromStore(status, headers).begin(store, pieces)
     if length <= CHUNK:
         # In one piece: that costs less than to send, and to receive, three.
         return Response(b"".join(await read_pieces(store, pieces)), status, headers)
