@@ -125,6 +125,7 @@ def prepare_metadata() -> None:
 def prepare_transmit() -> None:
     """The points of sending and of storage commitment."""
     from darkroom_common.dimse import requestor
+    from darkroom_transmit.commitment import asked, reporting
     from darkroom_transmit.commitment import commitments as commitment
     from darkroom_transmit.commitment import dimse as commitment_dimse
     from darkroom_transmit.commitment import repository as committed
@@ -165,6 +166,10 @@ def prepare_transmit() -> None:
     around_coroutine(committed.CommitmentJobs, "committed", after="report-before-commit")
     around(commitment_dimse, "_event_type", before="report-before-answer")
     around_coroutine(commitments, "_again", before="loss-before-commit")
+    promised = asked.AskedCommitments
+    around_coroutine(promised, "take", before="take-before", after="take-after-commit")
+    around_coroutine(promised, "found", before="found-before", after="found-before-commit")
+    around(reporting, "_report_on", before="told-before", after="told-after")
 
 
 def prepare_print() -> None:

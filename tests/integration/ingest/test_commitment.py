@@ -1,6 +1,7 @@
 """Storage commitment as SCP: what other nodes ask, and where they are told; pynetdicom asks."""
 
 import asyncio
+import os
 import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -15,6 +16,8 @@ from pynetdicom.association import Association
 
 from darkroom_common.dimse.users.commitment import STORAGE_COMMITMENT, WELL_KNOWN, referenced
 from darkroom_common.dimse.wire.data_set import SYNTAXES
+from tests.chaos.killing import Killer
+from tests.chaos.transmit_rounds import prepare
 from tests.integration.ingest.asking import HOST, Asked, answering
 from tests.integration.ingest.test_get import MR, a_study
 from tests.integration.transmit.desk import QUICK, Desk, open_desk
@@ -22,6 +25,15 @@ from tests.support.builders import CT, new_uid
 from tests.support.services import Services, own_url
 from tests.support.waiting import until
 
+EVERY_POINT = (
+    "take-before",
+    "take-after-commit",
+    "found-before",
+    "found-before-commit",
+    "told-before",
+    "told-after",
+)
+POINTS = EVERY_POINT if "DARKROOM_CHAOS_ROUNDS" in os.environ else EVERY_POINT[1::2]
 Told = tuple[str, int, set[str], dict[str, int]]
 """Transaction UID, event type, what is kept, and why what is not is not."""
 
@@ -248,3 +260,39 @@ async def test_it_survives_restarts_and_limits_hold(services: Services, tmp_path
         await services.start("transmit")
         await until(lambda: modality.called == [(transaction, 1, uids, {})], limit=30)
         await until(house.all_told)
+
+
+@pytest.mark.req("ING-12")
+async def test_killed_at_a_point_every_transaction_is_told_once_in_one_wording(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`kill -9` of transmit at named points (F3); whoever was not answered asks again."""
+    killer = Killer.prepare(services, monkeypatch)
+    prepare(services)
+    objects = a_study(3)
+    async with a_house(services, tmp_path) as house:
+        await house.desk.destination(
+            "modality", house.modality.own_port, ae_title="MODALITY", backoff=QUICK
+        )
+        await house.asked.seed.add(*objects)
+        modality, lost = house.modality, new_uid()
+        references = [*named(objects), (CT, lost)]
+        expected = {str(one.SOPInstanceUID) for one in objects}, {lost: 0x0112}
+
+        def ask(transaction: str) -> int:
+            with modality.open() as association:
+                return modality.ask(association, transaction, references)
+
+        for point in POINTS:
+            transaction = new_uid()
+            killer.arrange(point)
+            asking = asyncio.create_task(asyncio.to_thread(ask, transaction))
+            await killer.died("transmit")
+            await services.start("transmit")
+            if await asking:
+                assert await asyncio.to_thread(ask, transaction) == 0, point
+            await until(house.all_told, limit=40)
+            told = [one for one in (*modality.here, *modality.called) if one[0] == transaction]
+            assert told, point
+            assert len(told) <= 2, point
+            assert all(one == (transaction, 2, *expected) for one in told), point

@@ -2,19 +2,24 @@
 
 import asyncio
 import hashlib
+import os
 import subprocess
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 
 from darkroom_ingest.answering.named import PATIENT_ROOT, STUDY_ROOT
+from tests.chaos.killing import Killer
+from tests.chaos.transmit_rounds import STORE_POINTS, prepare
 from tests.integration.ingest.asking import HOST, Asked, answering, identifier
 from tests.integration.ingest.test_get import (
     ALL_FAILED,
@@ -33,6 +38,11 @@ from tests.support.services import Services, own_url
 from tests.support.waiting import until, until_true
 
 MOVE = STUDY_ROOT["move"]
+POINTS = (
+    STORE_POINTS
+    if "DARKROOM_CHAOS_ROUNDS" in os.environ
+    else ("job-before-commit", "store-after-response:3", "finish-before-commit")
+)
 UNKNOWN_DESTINATION = 0xA801
 CANNOT = 0xA702
 
@@ -286,6 +296,28 @@ async def test_whoever_goes_away_or_is_restarted(services: Services, tmp_path: P
         found = await moving
         assert counts(found[-1][0]) == (SUCCESS, 40, 0, 0)
         assert destination.uids == uids
+
+
+async def test_killed_while_it_sends_the_move_is_answered_in_the_end(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`kill -9` of transmit at named points (F3): all of it arrives, and the asker hears so."""
+    killer = Killer.prepare(services, monkeypatch)
+    prepare(services)
+    async with a_house(services, tmp_path) as house:
+        for point in POINTS:
+            objects = a_study(8)
+            bodies = await house.asked.seed.add(*objects)
+            digests = {hashlib.sha256(body).hexdigest() for body in bodies}
+            house.destination.came.clear()
+            killer.arrange(point)
+            moving = asyncio.create_task(asyncio.to_thread(house.move, whole(objects)))
+            await killer.died("transmit")
+            await services.start("transmit")
+            assert counts((await moving)[-1][0]) == (SUCCESS, 8, 0, 0), point
+            came = Counter(digest for _, digest, _ in house.destination.came)
+            assert came.keys() == digests, point
+            assert max(came.values()) <= 2, point  # those whose answers were lost
 
 
 async def test_limits(services: Services, tmp_path: Path) -> None:
