@@ -35,6 +35,7 @@ from darkroom_ingest.answering.identifier import (
     Options,
     parse_identifier,
 )
+from darkroom_ingest.answering.spelling import EXACT, spelled
 from darkroom_ingest.senders.admission import Caller, Permit
 from darkroom_ingest.senders.roster import Doorkeeper
 from darkroom_ingest.settings import IngestSettings
@@ -118,9 +119,15 @@ class IndexModel:
         )
 
     def _answers(self, asked: Asked, retrieve_ae: str) -> Iterator[Json]:
+        exact = [
+            spelled(tag, text)
+            for tag, text in asked.spelled.items()
+            if asked.wanted[tag].vr in EXACT
+        ]
         for page in self.archive.pages(asked.query, seconds=self.settings.query_seconds):
             for result in page:
-                yield shown(asked, result, retrieve_ae=retrieve_ae)
+                if all(one.holds(result) for one in exact):
+                    yield shown(asked, result, retrieve_ae=retrieve_ae)
 
 
 class Finder:

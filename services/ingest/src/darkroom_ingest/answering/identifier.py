@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 
 from darkroom_common.dicom.text_elements import joined
 from darkroom_common.errors import PermanentError
-from darkroom_common.index.fields import BY_KEYWORD, BY_TAG, Field, Level
+from darkroom_common.index.fields import BY_KEYWORD, BY_TAG, Field, Kept, Level
 from darkroom_common.index.matching.values import BadKey, Matching, OneOf
 from darkroom_common.index.query import Condition, Query, conditions, require_bounded, searchable
 
@@ -91,6 +91,7 @@ class Asked:
         wanted: attributes of each answer, by tag.
         character_set: of the identifier, as it declares it.
         partly: some optional key is not known, or not matched.
+        spelled: values of answers by tag, as they are spelled in the identifier.
     """
 
     level: str
@@ -98,6 +99,7 @@ class Asked:
     wanted: Mapping[str, Key]
     character_set: str
     partly: bool
+    spelled: Mapping[str, str] = field(default_factory=dict)
 
 
 def parse_identifier(identifier: Dataset, sop_class_uid: str, options: Options) -> Asked:
@@ -137,6 +139,7 @@ def parse_identifier(identifier: Dataset, sop_class_uid: str, options: Options) 
         wanted=keys.wanted,
         character_set=text_of(identifier, int(CHARACTER_SET, 16)).strip(" "),
         partly=keys.partly,
+        spelled=keys.spelled,
     )
 
 
@@ -146,6 +149,7 @@ class _Keys:
     def __init__(self, level: Level, options: Options) -> None:
         self.found: list[Condition] = []
         self.wanted: dict[str, Key] = {}
+        self.spelled: dict[str, str] = {}
         self.partly = False
         self._level = level
         self._matching = Matching(fuzzy=options.fuzzy)
@@ -189,7 +193,10 @@ class _Keys:
         else:
             self.partly = True
             return
+        before = len(self.found)
         self._match(field, name, text)
+        if len(self.found) > before and field is not None and field.kept is Kept.SEARCHABLE:
+            self.spelled[name] = text
 
     def _sequence(self, name: str, items: Any) -> None:
         inner: dict[str, Key] = {}

@@ -1,0 +1,42 @@
+"""Matching that goes by how a value is spelled (PS3.4 section C.2.2.2.1).
+
+The index finds text whatever its case and accents. Of all but names that is more than was asked
+for: an answer is looked at once more before it goes out.
+"""
+
+import unicodedata
+from dataclasses import dataclass
+from typing import Final
+
+from darkroom_common.index.rows import Json
+from darkroom_ingest.worklist.matching import glob
+
+EXACT: Final = frozenset({"AE", "CS", "LO", "LT", "SH", "ST", "UC", "UT"})
+"""VRs of text that is matched as it is spelled."""
+
+
+@dataclass(frozen=True)
+class Spelled:
+    """A key of text.
+
+    Attributes:
+        tag: of the attribute.
+        patterns: one of which a value has to be; with wildcards.
+    """
+
+    tag: str
+    patterns: tuple[str, ...]
+
+    def holds(self, answer: Json) -> bool:
+        """Tell whether an answer has such a value."""
+        values = [_plain(str(one)) for one in answer.get(self.tag, {}).get("Value", ())]
+        return any(glob(pattern, value) for pattern in self.patterns for value in values)
+
+
+def spelled(tag: str, text: str) -> Spelled:
+    """Return what a key of text asks for."""
+    return Spelled(tag, tuple(one for part in text.split("\\") if (one := _plain(part))))
+
+
+def _plain(text: str) -> str:
+    return unicodedata.normalize("NFC", text).strip(" \0")
