@@ -24,6 +24,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import asyncpg
+import hypothesis
 import pytest
 
 from darkroom_common.topology import render_policies
@@ -38,6 +39,13 @@ _ENGINES = "DARKROOM_TEST_ENGINES"
 _KEPT = "DARKROOM_TEST_ENGINES_KEPT"
 _SHOWN, _LONG = 15, 10.0
 """Files in the summary at most, and seconds that each has taken at least."""
+
+
+# How fast examples come is a matter of the machine and of what else it does.
+hypothesis.settings.register_profile(
+    "shared machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("shared machine")
 
 
 @dataclass(frozen=True)

@@ -214,7 +214,10 @@ CORE.update(
         f"{_METADATA}/indexing/extract.py": _of("metadata", "extract"),
         f"{_METADATA}/indexing/reading.py": _of("metadata", "index_writes", "reading"),
         f"{_METADATA}/indexing/rows.py": _INDEX[1:],
-        f"{_API}/accounts/guard.py": _of("api", "guard"),
+        f"{_API}/accounts/guard.py": (
+            *_of("api", "guard"),
+            "tests/integration/api/accounts/test_holds.py",
+        ),
         f"{_API}/accounts/policy.py": _of("api", "api_password_policy"),
         f"{_API}/accounts/passwords.py": _of("api", "api_passwords"),
         f"{_API}/accounts/totp.py": (

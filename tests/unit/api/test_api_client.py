@@ -4,8 +4,9 @@ from ipaddress import ip_network
 from typing import Any
 
 import pytest
+from starlette.requests import Request
 
-from darkroom_api.accounts.client import address_of, client_of, scheme_of
+from darkroom_api.accounts.client import PROXY_FIELDS, address_of, client_of, is_local, scheme_of
 
 PROXIES = (ip_network("10.0.0.0/24"), ip_network("fd00::/8"))
 
@@ -73,3 +74,23 @@ def test_the_scheme_is_what_a_trusted_proxy_says(peer: str | None, said: str, fo
         "headers": [(b"x-forwarded-proto", said.encode()), (b"forwarded", b"proto=https")],
     }
     assert scheme_of(asked, PROXIES) == found
+
+
+@pytest.mark.parametrize(
+    ("peer", "headers", "local"),
+    [
+        ("127.0.0.1", {}, True),
+        ("127.9.9.9", {"accept": "*/*"}, True),
+        ("::1", {}, True),
+        ("10.0.0.1", {}, False),
+        ("10.0.0.1", {"via": "1.1 proxy"}, False),
+        (None, {}, False),
+        *(("127.0.0.1", {name: "8.8.8.8"}, False) for name in PROXY_FIELDS),
+    ],
+)
+def test_a_program_of_this_machine_asks_without_a_proxy(
+    peer: str | None, headers: dict[str, str], *, local: bool
+) -> None:
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    asked = {"type": "http", "client": peer and (peer, 5000), "headers": raw}
+    assert bool(is_local(Request(asked))) is local

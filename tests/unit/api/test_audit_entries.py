@@ -11,7 +11,16 @@ from typing import Any
 import pytest
 
 from darkroom_api.audit.actions import Action
-from darkroom_api.audit.entries import AuditKeys, Entry, Row, address_in, first_id_at, id_at, row_of
+from darkroom_api.audit.entries import (
+    MAC_BYTES,
+    AuditKeys,
+    Entry,
+    Row,
+    address_in,
+    first_id_at,
+    id_at,
+    row_of,
+)
 from darkroom_common.postgres.phi import PhiKeys
 
 NOW = dt.datetime(2026, 11, 26, 14, 30, 0, 123456, dt.UTC)
@@ -119,3 +128,47 @@ def test_only_known_products_stay_of_what_a_client_calls_itself(agent: str, clea
     assert row.user_agent == clear
     sealed = {} if agent == clear else {"user_agent": agent}
     assert json.loads(row.phi) == {"name": "x", **sealed}
+
+
+def test_the_code_is_over_what_it_was_over_when_the_row_was_written() -> None:
+    """Rows of ten years ago are checked by this code: its form may not change unnoticed."""
+    row = replace(a_row(), log_id=uuid.UUID(int=5), phi=b"\x01")
+    with_one = json.loads(row.covered(1))
+    assert with_one == [
+        1,
+        1,
+        uuid.UUID(int=5).hex,
+        "2026-11-26T14:30:00.123456+00:00",
+        "u-1",
+        "anna",
+        "STUDY_UPDATE",
+        "study",
+        "1.2.3",
+        "10.1.2.3",
+        "curl/8",
+        False,
+        "success",
+        '{"field":"exam_status"}',
+        "01",
+    ]
+    without = json.loads(replace(row, ip_address=None).covered(1))
+    assert without == [*with_one[:9], "", *with_one[10:]]
+
+
+def test_an_id_says_its_moment_as_the_standard_has_it() -> None:
+    """RFC 9562 section 5.7: 48 bits of milliseconds, the version, 12 bits of what is finer."""
+    first = first_id_at(NOW)
+    assert first.int >> 80 == int(NOW.timestamp() * 1000)
+    assert first.int >> 64 & 0xFFF == 456 * 4096 // 1000
+    assert first.int & (1 << 62) - 1 == 0
+    assert first.int >> 62 & 0b11 == 0b10
+    assert id_at(NOW).int >> 62 == first.int >> 62
+    assert first_id_at(dt.datetime(1960, 1, 1, tzinfo=dt.UTC)).int >> 80 == 0, "none is before 1970"
+
+
+def test_each_text_is_kept_up_to_its_column() -> None:
+    long = Entry(Action.STUDY_READ, "r" * 999, "i" * 999, "u" * 999, "n" * 999)
+    row = row_of(long, NOW)
+    lengths = [len(one) for one in (row.resource_type, row.resource_id, row.user_id, row.username)]
+    assert lengths == [100, 128, 50, 150]
+    assert len(keys().row(row)) == MAC_BYTES

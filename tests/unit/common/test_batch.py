@@ -105,3 +105,27 @@ def test_an_indexed_instance_of_an_earlier_release_is_a_batch_of_one() -> None:
 def test_what_an_earlier_release_cannot_have_left_is_invalid(body: bytes) -> None:
     with pytest.raises(InvalidMessage):
         decode("dicom.instance.stored.v1", body)
+
+
+def test_a_message_may_be_as_long_as_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    items = [a_stored_item() for _ in range(3)]
+    length = sum(len(one.model_dump_json().encode()) for one in items[:2])
+    monkeypatch.setattr(batch_module, "BYTES_LIMIT", length)
+    assert [len(one.items) for one in InstancesStored.of(items)] == [2, 1]
+    monkeypatch.setattr(batch_module, "BYTES_LIMIT", length - 1)
+    assert [len(one.items) for one in InstancesStored.of(items[:2])] == [1, 1]
+
+
+@pytest.mark.parametrize("count", [2, 3, 7, 250])
+def test_halves_are_halves(count: int) -> None:
+    items = tuple(a_stored_item() for _ in range(count))
+    first, second = InstancesStored(items=items).halves()
+    assert first.items + second.items == items
+    assert len(first.items) == count // 2
+
+
+def test_readers_ignore_what_they_do_not_know() -> None:
+    item = a_stored_item()
+    more = type(item).model_validate(item.model_dump() | {"of_a_later_release": 1})
+    assert more == item
+    assert hash(more) == hash(item), "nobody changes it"

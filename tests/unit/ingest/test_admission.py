@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from darkroom_common.dimse.wire.command import CommandField
+from darkroom_ingest.senders import roster as roster_module
 from darkroom_ingest.senders.admission import (
     Absence,
     CalledTitle,
@@ -318,3 +320,54 @@ def test_a_sender_that_makes_no_sense_is_refused(change: dict[str, Any], words: 
     assert Sender(**given).fits("CT1")
     with pytest.raises(ValueError, match=words):
         Sender(**(given | change))
+
+
+@pytest.mark.parametrize(
+    ("rules", "allowed"),
+    [
+        ({}, {"store"}),
+        ({"query_rule": "all"}, {"store", "find"}),
+        ({"query_rule": "worklist", "retrieve_rule": "none"}, {"store", "find"}),
+        ({"retrieve_rule": "all"}, {"store", "get", "move"}),
+    ],
+)
+def test_a_sender_may_ask_and_retrieve_what_its_rules_say(
+    tmp_path: Path, rules: dict[str, Any], allowed: set[str]
+) -> None:
+    copy = RosterCopy(tmp_path / "senders.json")
+    copy.put(Roster((), (dataclasses.replace(a_sender(), **rules),)))
+    standing = Standing(Doorkeeper(copy, LISTED), Caller("CT1", "DARKROOM", "::1"))
+    asked = {
+        "store": CommandField.C_STORE,
+        "find": CommandField.C_FIND,
+        "get": CommandField.C_GET,
+        "move": CommandField.C_MOVE,
+    }
+    assert {name for name, field in asked.items() if standing.may(field, CT)} == allowed
+    assert standing.may(CommandField.C_ECHO, "")
+    assert standing.may(CommandField.N_ACTION, "")
+    copy.put(Roster((), ()))
+    assert not any(standing.may(field, CT) for field in (*asked.values(), CommandField.N_ACTION))
+    assert standing.may(CommandField.C_ECHO, "")
+    assert standing.permit is None
+
+
+def test_a_new_list_is_whole_on_the_volume_before_it_is_in_force(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    sync, rename = os.fsync, Path.rename
+
+    def synced(descriptor: int) -> None:
+        steps.append(f"sync {os.fstat(descriptor).st_size > 0}")
+        sync(descriptor)
+
+    def renamed(path: Path, target: Path) -> Path:
+        steps.append("rename")
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "rename", renamed)
+    monkeypatch.setattr(roster_module, "sync_directory", lambda _: steps.append("sync directory"))
+    RosterCopy(tmp_path / "senders.json").put(Roster((), (a_sender(),)))
+    assert steps == ["sync True", "rename", "sync directory"]

@@ -1,5 +1,6 @@
 """A reception step by step: what stops it between its first byte and its last."""
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from darkroom_common.dimse.statuses import StoreStatus
 from darkroom_common.objects.receipt import Receipt
 from darkroom_common.objects.spool import Spool, SpoolFailed
+from darkroom_ingest.receiving import digest as digest_module
 from darkroom_ingest.receiving import receive as receive_module
 from darkroom_ingest.receiving.acceptance import Offer, Room
 from darkroom_ingest.receiving.receive import Receiver
@@ -177,3 +179,62 @@ def test_what_was_not_ended_leaves_nothing(tmp_path: Path) -> None:
     reception.write([memoryview(door.data)[:1000]])
     reception.abandon()
     assert door.nothing_is_left()
+
+
+def test_what_is_set_aside_is_kept_whole_and_named_by_its_first_fault(tmp_path: Path) -> None:
+    door = Door(tmp_path)
+    deflated = replace(door.offer, transfer_syntax_uid="1.2.840.10008.1.2.1.99")
+    reception = door.receiver.begin(deflated)
+    reception.write([memoryview(b"\xff" * 40)])
+    first = reception._aside
+    assert first is not None
+    rest = door.data[:30_000]
+    reception.write([memoryview(rest)])
+    assert reception._aside is first
+    assert reception.finish() == StoreStatus.CANNOT_UNDERSTAND
+    (kept,) = door.aside()
+    assert kept.read_bytes().endswith(rest)
+
+
+def test_twice_the_limit_is_no_overrun_and_one_byte_more_is(tmp_path: Path) -> None:
+    door = Door(tmp_path, most=100)
+    reception = door.receiver.begin(door.offer)
+    told = []
+    for size in (200, 1):
+        reception.write([memoryview(bytes(size))])
+        told.append(reception.overrun)
+    assert told == [False, True]
+    reception.abandon()
+
+
+@pytest.mark.parametrize("end", ["finish", "abandon"])
+def test_no_thread_of_a_large_object_outlives_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    monkeypatch.setattr(digest_module, "ASIDE_FROM", 10)
+    door = Door(tmp_path, most=50_000)
+    reception = door.receiver.begin(door.offer)
+    reception.write([memoryview(door.data)[:40_000]])
+    assert [one.name for one in threading.enumerate()].count("digest") == 1
+    reception.write([memoryview(door.data)[40_000:]])  # too large: nobody asks for the digest
+    getattr(reception, end)()
+    assert [one.name for one in threading.enumerate()].count("digest") == 0
+
+
+def test_the_room_is_looked_at_as_soon_as_it_is_due(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receive_module, "LOOK_EVERY", 10_000)
+    door = Door(tmp_path)
+    looks: list[int] = []
+
+    def room() -> Room:
+        looks.append(reception.size if looks else 0)
+        return Room(1 << 40, 0)
+
+    monkeypatch.setattr(door.receiver, "room", room)
+    reception = door.receiver.begin(door.offer)
+    for at in range(0, 30_000, 5_000):
+        reception.write([memoryview(door.data)[at : at + 5_000]])
+    assert looks == [0, 10_000, 20_000, 30_000]
+    reception.abandon()

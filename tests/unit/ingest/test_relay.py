@@ -1,7 +1,9 @@
 """The relay: nothing is forgotten before it is stored and published."""
 
 import asyncio
+import dataclasses
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from darkroom_common.objects.keys import DEFAULT_TEMPLATE, KeyTemplate
 from darkroom_common.objects.receipt import Receipt
 from darkroom_common.objects.spool import Spool
 from darkroom_common.objects.store import FileSystemStore, ObjectMissing, StoreUnavailable
+from darkroom_common.telemetry.metrics import ingest as metrics
 from darkroom_common.testing.memory_broker import MemoryBroker
 from darkroom_common.topology import METADATA_INDEX
 from darkroom_ingest.relaying import relay as relay_module
@@ -192,3 +195,75 @@ async def test_what_was_not_confirmed_stays_in_the_spool(
     with pytest.raises(BrokerUnavailable):
         await bench.relay.relay(receipts)
     assert bench.spool.waiting() == sorted(receipt.id for receipt in receipts)
+
+
+async def test_what_is_told_twice_is_relayed_once(bench: Bench) -> None:
+    receipt = bench.receive()
+    for _ in range(3):
+        bench.relay.add(receipt)
+    running = asyncio.create_task(bench.relay.run())
+    await bench.until_empty()
+    running.cancel()
+    assert bench.published() == [receipt.id]
+
+
+async def test_what_comes_while_it_rests_wakes_it(bench: Bench) -> None:
+    """Told by name, or only that there is something: and it rests again afterwards."""
+    running = asyncio.create_task(bench.relay.run())
+    for tell in (bench.relay.add, lambda _: bench.relay.look()) * 2:
+        await until(lambda: not bench.relay._arrived.is_set() and not bench.relay._held)
+        receipt = bench.receive()
+        tell(receipt)
+        await bench.until_empty()
+        assert bench.published()[-1] == receipt.id
+    running.cancel()
+    assert len(bench.published()) == 4
+
+
+async def test_what_has_come_in_the_meantime_goes_together(bench: Bench) -> None:
+    """The pause is after the word that something has come, so that more may come with it."""
+    running = asyncio.create_task(bench.relay.run())
+    await until(lambda: not bench.relay._arrived.is_set() and not bench.relay._overflowed)
+    for _ in range(3):
+        bench.relay.add(bench.receive())
+    await bench.until_empty()
+    running.cancel()
+    assert [len(one.items) for one in bench.batches()] == [3]
+
+
+async def test_the_directory_is_read_again_only_when_there_may_be_more(bench: Bench) -> None:
+    looks = 0
+    waiting = bench.spool.waiting
+
+    def counted() -> list[str]:
+        nonlocal looks
+        looks += 1
+        return waiting()
+
+    bench.spool.waiting = counted  # type: ignore[method-assign]
+    for _ in range(3):
+        bench.relay.add(bench.receive())
+    running = asyncio.create_task(bench.relay.run())
+    await until(lambda: len(bench.published()) == 3 and not bench.relay._held)
+    await until(lambda: not bench.relay._overflowed)
+    for _ in range(3):
+        bench.relay.add(bench.receive())
+        await until(lambda: not bench.relay._held)
+    running.cancel()
+    assert looks == 1, "the first look, for what an earlier run has left"
+
+
+async def test_operators_see_how_much_waits_and_how_old_it_is(bench: Bench) -> None:
+    def seconds() -> float:
+        return float(metrics.SPOOL_OLDEST_SECONDS._value.get())
+
+    bench.relay._measure()
+    assert metrics.SPOOL_READY._value.get() == 0
+    assert seconds() < 1
+    old = bench.receive()
+    made = dataclasses.replace(old, received_at=old.received_at - timedelta(seconds=100))
+    bench.relay.add(made)
+    bench.relay.add(bench.receive())
+    bench.relay._measure()
+    assert metrics.SPOOL_READY._value.get() == 2
+    assert 100 <= seconds() < 160

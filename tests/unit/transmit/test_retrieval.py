@@ -6,6 +6,7 @@ from darkroom_common.dimse.contexts import storage_sop_classes, transfer_syntaxe
 from darkroom_transmit.retrieval.decision import (
     MOST_CONTEXTS,
     MOST_SYNTAXES,
+    MOST_UIDS,
     Contents,
     End,
     Order,
@@ -85,3 +86,31 @@ def test_what_is_here_after_an_attempt_that_was_cut_off_is_not_asked_for_again()
 def test_what_an_end_means(end: End, state: str, wanted: tuple[str, ...]) -> None:
     verdict = judge(end)
     assert (verdict.state, verdict.wanted) == (state, wanted)
+
+
+def test_long_lists_are_asked_for_in_parts_and_each_once() -> None:
+    uids = tuple(f"1.1.{n}" for n in range(2 * MOST_UIDS + 1))
+    asked = identifiers(Order("1", "1.1", uids, (), "move"), Contents())
+    assert [one.QueryRetrieveLevel for one in asked] == ["IMAGE"] * 3
+    assert {(one.StudyInstanceUID, one.SeriesInstanceUID) for one in asked} == {("1", "1.1")}
+    parts = [one[0x00080018].value for one in asked]
+    flat = [uid for part in parts for uid in ([part] if isinstance(part, str) else part)]
+    assert sorted(flat) == sorted(uids)
+    assert max(len(part) for part in parts if not isinstance(part, str)) == MOST_UIDS
+
+
+@pytest.mark.parametrize(
+    ("end", "state", "reason"),
+    [
+        (End(0xB000, 0, 0, 0, ()), "RETRY", "StatusB000"),  # of what, nobody says
+        (End(0xB000, 0, 0, 1, ()), "DONE", ""),
+        (End(0x0000, 0, 0, 1, ()), "DONE", ""),
+        (End(0xC001, 0, 0, 3, ()), "RETRY", "StatusC001"),
+        (End(0x0122, 3, 0, 0, ()), "FAILED", "SopClassNotSupported"),
+        (End(0x0000, 0, 0, 0, ()), "FAILED", "NothingFound"),
+        (End(0x0000, 1, 1, 0, ()), "RETRY", "SubOperationsFailed"),
+    ],
+)
+def test_what_an_end_is_called(end: End, state: str, reason: str) -> None:
+    verdict = judge(end)
+    assert (verdict.state, verdict.reason) == (state, reason)

@@ -293,3 +293,19 @@ def test_an_idle_association_that_the_peer_has_closed_is_not_used() -> None:
         dawdle(0.01)
     with pytest.raises(PeerFault):
         pool.acquire(KEY, a_peer(peer.port), [Proposal(CT, (EXPLICIT,))])
+
+
+def test_a_bucket_holds_a_quarter_of_a_second_and_no_more() -> None:
+    now = [100.0]
+    bucket = Throttle(1000, clock=lambda: now[0])
+    assert bucket.reserve(500) == 0, "a new one is not empty: one piece goes at once"
+    assert bucket.reserve(100) == 0.5
+    assert bucket.reserve(100) == pytest.approx(0.6)
+    now[0] += 0.7
+    assert bucket.reserve(250) == 0
+    now[0] += 100
+    assert bucket.reserve(250) == 0, "what was not used is lost, but for a quarter of a second"
+    assert bucket.reserve(250) == 0
+    assert bucket.reserve(1) == pytest.approx(0.25)
+    free = Throttle(None, clock=lambda: now[0])
+    assert [free.reserve(1 << 30) for _ in range(3)] == [0, 0, 0]
