@@ -50,6 +50,7 @@ _WALKING: Final = (  # those of the walk that take no time
 )
 _INDEX: Final = (
     "tests/unit/metadata/test_extract.py",
+    "tests/unit/metadata/test_reading.py",
     "tests/unit/metadata/test_index_writes.py",
     "tests/integration/metadata/test_indexer.py",
 )
@@ -160,7 +161,7 @@ CORE.update(
         f"{_COMMON}/jobs/lanes.py": _of("common", "job_lanes"),
         f"{_COMMON}/backoff.py": _of("transmit", "decisions"),
         f"{_TRANSMIT}/sending/job.py": _of("transmit", "job", "delivery"),
-        f"{_TRANSMIT}/sending/lane.py": _of("transmit", "delivery", "job"),
+        f"{_TRANSMIT}/sending/lane.py": _of("transmit", "lane", "delivery", "job"),
         f"{_TRANSMIT}/sending/suspicion.py": _of("transmit", "faults_of_a_batch", "isolating"),
         f"{_TRANSMIT}/sending/sender.py": _of("transmit", "sender", "delivery"),
         f"{_TRANSMIT}/sending/scu.py": _of("transmit", "scu", "even"),
@@ -213,7 +214,7 @@ CORE.update(
         f"{_METADATA}/verification/judgement.py": _of("metadata", "verification_decisions"),
         f"{_METADATA}/indexing/extract.py": _of("metadata", "extract"),
         f"{_METADATA}/indexing/reading.py": _of("metadata", "index_writes", "reading"),
-        f"{_METADATA}/indexing/rows.py": _INDEX[1:],
+        f"{_METADATA}/indexing/rows.py": _INDEX[2:],
         f"{_API}/accounts/guard.py": (
             *_of("api", "guard"),
             "tests/integration/api/accounts/test_holds.py",

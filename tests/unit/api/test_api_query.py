@@ -12,6 +12,7 @@ from darkroom_api.dicomweb.searching.parameters import (
     MAX_PARAMETERS,
     NO_CHARSET,
     parse_search,
+    wants_tags,
 )
 from darkroom_common.index.fields import BY_KEYWORD, FIELDS, Level, search_text, search_tokens
 from darkroom_common.index.matching.patterns import (
@@ -345,3 +346,64 @@ def test_what_is_narrow_has_an_index_before_anything_is_decrypted(
     keyword: str, match: Match, *, narrow: bool
 ) -> None:
     assert is_narrow(Condition(BY_KEYWORD[keyword], match)) is narrow
+
+
+@pytest.mark.parametrize(
+    ("items", "wanted"),
+    [
+        ([], False),
+        ([("PatientID", "x"), ("00100010", "y"), ("limit", "5")], False),
+        ([("includefield", "PatientID,00100010")], False),
+        ([("includefield", "PatientID, ScheduledStationName")], True),
+        ([("00189073", "x")], True),
+        ([("dose", "5")], True),
+        ([("limit", "includefield")], False),
+    ],
+)
+def test_named_tags_are_read_only_for_who_names_more_than_the_index_has(
+    items: list[tuple[str, str]], *, wanted: bool
+) -> None:
+    assert wants_tags(items) is wanted
+
+
+@pytest.mark.parametrize("number", ["1", "99", "100", "2147483648", "9" * 18])
+def test_numbers_have_an_end_that_the_database_takes(number: str) -> None:
+    found = parse_search([("limit", number)], Level.STUDY, most=100)
+    assert found.query.limit == min(int(number), 100)
+    assert found.capped is (int(number) > 100)
+    with pytest.raises(BadKey, match="limit"):
+        parse_search([("limit", "9" * 19)], Level.STUDY, most=100)
+    if int(number) > MAX_OFFSET:
+        with pytest.raises(BadKey, match="offset"):
+            parse_search([("offset", number)], Level.STUDY, most=100)
+
+
+STUDY_UID = BY_KEYWORD["StudyInstanceUID"]
+ANYTHING = Condition(BY_KEYWORD["PatientID"], OneOf(("p",)))
+
+
+@pytest.mark.parametrize(
+    ("query", "pointed", "is_open"),
+    [
+        (Query(Level.STUDY), False, True),
+        (Query(Level.SERIES), False, True),
+        (Query(Level.PATIENT), False, False),
+        (Query(Level.STUDY, study_uid="1.2"), True, False),
+        (Query(Level.STUDY, conditions=(Condition(STUDY_UID, OneOf(("1.2",))),)), True, False),
+        (
+            Query(Level.STUDY, conditions=(ANYTHING, Condition(STUDY_UID, OneOf(("1.2",))))),
+            True,
+            False,
+        ),
+        (Query(Level.STUDY, conditions=(Condition(STUDY_UID, Wildcard("1.*")),)), False, False),
+        (Query(Level.STUDY, conditions=(ANYTHING,)), False, False),
+        (Query(Level.STUDY, words=("doe",)), False, False),
+        (Query(Level.STUDY, sources=("CT1",)), False, False),
+        (Query(Level.STUDY, statuses=("complete",)), False, False),
+        (Query(Level.STUDY, after=(None, 5)), False, False),
+    ],
+)
+def test_a_query_says_how_much_of_the_index_it_may_match(
+    query: Query, *, pointed: bool, is_open: bool
+) -> None:
+    assert (query.is_pointed, query.is_open) == (pointed, is_open)

@@ -13,6 +13,7 @@ import pytest
 from darkroom_api.accounts import tokens as tokens_module
 from darkroom_api.accounts.tokens import (
     ACCESS_LIFETIME,
+    LEEWAY,
     MAX_LENGTH,
     AccessTokens,
     ExpiredToken,
@@ -241,3 +242,14 @@ def test_what_is_longer_than_any_of_ours_is_not_looked_at(
             tokens.verify("x" * length)
     assert looked == [MAX_LENGTH]
     assert len(issue(tokens)) < MAX_LENGTH / 4
+
+
+@pytest.mark.parametrize("claim", ["iat", "nbf"])
+def test_a_token_of_a_clock_that_is_ahead_is_taken_within_its_leeway(
+    tokens: AccessTokens, clock: StillClock, claim: str
+) -> None:
+    now = int(clock.now().timestamp())
+    edge = good(clock, **{claim: now + LEEWAY, "exp": now + LEEWAY + 1})
+    assert tokens.verify(forge(HEADER, edge)).user_id == USER
+    with pytest.raises(InvalidToken, match="not valid yet"):
+        tokens.verify(forge(HEADER, edge | {claim: now + LEEWAY + 1}))

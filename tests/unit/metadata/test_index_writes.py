@@ -4,7 +4,9 @@ import base64
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
@@ -16,10 +18,17 @@ from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.objects.store import FileSystemStore, ObjectMissing, StoreUnavailable
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys
 from darkroom_common.postgres.pool import CLASH_ATTEMPTS
+from darkroom_common.readers.ingest import CharacterSets
 from darkroom_common.workers.faults import WorkerCrashed, WorkerFault, WorkerGone, WorkerTooSlow
+from darkroom_metadata.indexing import indexer as indexer_module
 from darkroom_metadata.indexing.extract import UNREADABLE, extract
 from darkroom_metadata.indexing.filing import Filing, Place
-from darkroom_metadata.indexing.indexer import Indexer
+from darkroom_metadata.indexing.indexer import (
+    BEHIND_FOR_SECONDS,
+    BEHIND_LAG_SECONDS,
+    SENDERS_SECONDS,
+    Indexer,
+)
 from darkroom_metadata.indexing.item import Item, LostRace
 from darkroom_metadata.indexing.reading import Reading
 from darkroom_metadata.indexing.repository import Outcome
@@ -37,12 +46,18 @@ class Index:
         self.errors = list(errors)
         self.begun = self.committed = 0
         self.told: list[Any] = []
+        self.woken = 0
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[object]:
         self.begun += 1
         yield self
         self.committed += 1
+
+    acquire = transaction
+
+    def wake(self) -> None:
+        self.woken += 1
 
     async def first_times(self, _db: object, ids: list[str]) -> set[str]:
         return set(ids)
@@ -161,3 +176,53 @@ def test_a_header_that_costs_a_worker_is_read_in_part_and_then_given_up(fault: W
     worker = Worker(fault, fault)
     assert asked(worker).flags == (UNREADABLE,)
     assert asked(Worker({"error": "unreadable"})).flags == (UNREADABLE,)
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    seconds = 1000.0
+
+    def now(self) -> datetime:
+        return datetime(2026, 1, 1, tzinfo=UTC)
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+def test_it_is_behind_while_a_batch_of_a_moment_ago_had_waited_long() -> None:
+    nothing: Any = None
+    clock = Clock()
+    indexer = Indexer(nothing, nothing, nothing, nothing, inbox=nothing, clock=clock)
+    assert not indexer.behind, "nothing has come yet"
+    for lag, ago, behind in (
+        (BEHIND_LAG_SECONDS + 1, 0.0, True),
+        (BEHIND_LAG_SECONDS + 1, BEHIND_FOR_SECONDS - 0.1, True),
+        (BEHIND_LAG_SECONDS + 1, BEHIND_FOR_SECONDS, False),
+        (BEHIND_LAG_SECONDS, 0.0, False),
+        (0.0, 0.0, False),
+    ):
+        indexer._last_lag, indexer._last_batch = lag, clock.seconds - ago
+        assert indexer.behind is behind, (lag, ago)
+
+
+async def test_senders_are_looked_at_now_and_then_and_the_outbox_is_woken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    index, clock, looks = Index(), Clock(), 0
+
+    async def look(_: object) -> CharacterSets:
+        nonlocal looks
+        looks += 1
+        return CharacterSets({})
+
+    monkeypatch.setattr(indexer_module, "read_character_sets", look)
+    made: Any = index
+    with ThreadPoolExecutor(1) as executor:
+        reading: Any = SimpleNamespace(executor=executor, read=lambda *_: an_item().found)
+        indexer = Indexer(made, reading, made, made, inbox=made, clock=clock)
+        for seconds, expected in ((0.0, 1), (SENDERS_SECONDS - 0.1, 1), (0.1, 2), (1.0, 2)):
+            clock.seconds += seconds
+            await indexer._index([a_stored_item()])
+            assert looks == expected
+    assert index.woken == 4, "what was written is published at once"

@@ -14,6 +14,8 @@ from darkroom_common.messages.events import StoredItem
 from darkroom_common.objects.store import FileSystemStore, ObjectMissing
 from darkroom_common.postgres.phi import BlindIndex
 from darkroom_metadata.indexing.extract import Extracted
+from darkroom_metadata.indexing.filing import is_stranger
+from darkroom_metadata.indexing.item import Item
 from darkroom_metadata.indexing.reading import Reading
 from tests.support.builders import a_data_set, a_stored_item, encode
 
@@ -110,3 +112,31 @@ def test_flags_of_its_text_are_told(bench: Bench) -> None:
 def test_an_object_that_is_gone_is_missing(bench: Bench) -> None:
     with pytest.raises(ObjectMissing):
         bench.read(a_stored_item(object_key="nowhere"))
+
+
+def test_what_stands_after_the_pixels_is_read_where_it_stands(bench: Bench) -> None:
+    one = a_data_set(InstanceNumber=9, PixelData=bytes(200_000))
+    one.add_new(0x7FE10010, "LO", "SOMEBODY")
+    one.add_new(0x7FE11001, "LO", "WORDS THAT FOLLOW")
+    found = bench.read(bench.stored(encode(one), EXPLICIT))
+    assert bench.asked == []
+    assert found.instance_number == 9
+    assert "WORDS THAT FOLLOW" in found.header
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "strange"),
+    [
+        ({"PatientID": "P-1"}, {"PatientID": "P-1"}, False),
+        ({"PatientID": "P-1"}, {"PatientID": "P-2"}, True),
+    ],
+)
+def test_an_instance_of_another_patient_is_a_stranger(
+    bench: Bench, one: dict[str, str], other: dict[str, str], *, strange: bool
+) -> None:
+    items = []
+    for changes in (one, other):
+        event = bench.stored(encode(a_data_set(**changes)), EXPLICIT)
+        items.append(Item(event, bench.read(event)))
+    assert is_stranger(*items) is strange
+    assert is_stranger(*reversed(items)) is strange

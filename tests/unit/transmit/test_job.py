@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from darkroom_common.dimse.wire.command import Element
 from darkroom_common.jobs.attempt import Ending
 from darkroom_common.specs.destinations import Backoff
 from darkroom_transmit.sending.breaker import Breaker
@@ -250,3 +251,23 @@ def test_a_lane_looks_soon_when_something_may_be_sent_soon() -> None:
     claims.held.clear()
     lane._look_at = 0.0
     assert lane._until_look(0.0) == soon
+
+
+def test_a_c_store_says_its_priority_and_whose_c_move_it_is() -> None:
+    """PS3.7 9.1.1.1: the originator's title and message, of a C-MOVE alone."""
+    job: Any = a_job(*items(1))
+    plain = {"priority": "high", "originator": "", "originator_message_id": 0}
+    job.row = plain
+    assert job.elements == {Element.PRIORITY: DICOM_PRIORITY["high"]}
+    job.row = plain | {"originator": "ASKER", "originator_message_id": 7}
+    assert job.elements == {
+        Element.PRIORITY: DICOM_PRIORITY["high"],
+        Element.MOVE_ORIGINATOR: "ASKER",
+        Element.MOVE_ORIGINATOR_MESSAGE_ID: 7,
+    }
+
+
+def test_a_job_begins_with_nothing_done() -> None:
+    job = a_job()
+    assert (job.in_flight, job.unrecorded, job.arrived, job.failed) == (0, 0, 0, 0)
+    assert job.over

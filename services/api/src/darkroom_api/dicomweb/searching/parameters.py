@@ -15,7 +15,6 @@ from darkroom_common.index.tags.indexed import IndexedTag
 _TAG: Final = re.compile(r"^[0-9A-Fa-f]{8}$")
 _NAME: Final = re.compile(r"^[A-Za-z0-9.]{1,128}$")
 _RANK: Final = {Level.PATIENT: 0, Level.STUDY: 1, Level.SERIES: 2, Level.INSTANCE: 3}
-_BIGGEST: Final = 2**31 - 1
 _UTF_8: Final = frozenset({"utf-8", "utf8", "iso_ir 192", "*"})
 RESERVED: Final = frozenset(
     {
@@ -221,7 +220,7 @@ def _integer(name: str, values: Sequence[str]) -> int | None:
     text = values[-1]
     if len(values) > 1 or not re.fullmatch(r"[0-9]{1,18}", text):
         raise BadKey(name, "takes one number, 0 or more")
-    return min(int(text), _BIGGEST)
+    return int(text)
 
 
 def _boolean(name: str, values: Sequence[str]) -> bool:
