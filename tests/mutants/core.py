@@ -98,6 +98,7 @@ CORE: Final[dict[str, tuple[str, ...]]] = {
     f"{_COMMON}/index/query.py": (
         "tests/unit/common/test_query.py",
         "tests/unit/api/test_api_query.py",
+        "tests/unit/api/test_api_narrow.py",
         "tests/unit/common/test_indexed_tags.py",
         "tests/unit/common/test_answer.py",
     ),
@@ -142,6 +143,7 @@ CORE: Final[dict[str, tuple[str, ...]]] = {
     "services/api/src/darkroom_api/rates/classes.py": ("tests/unit/api/test_api_rates.py",),
     "services/api/src/darkroom_api/dicomweb/searching/parameters.py": (
         "tests/unit/api/test_api_query.py",
+        "tests/unit/api/test_api_narrow.py",
     ),
     "services/api/src/darkroom_api/dicomweb/accept.py": (
         "tests/unit/api/test_api_dicomweb.py",
@@ -233,12 +235,12 @@ CORE.update(
         f"{_LICENSING}/document.py": _of("licensing", "document", "decision"),
         f"{_TRANSMIT}/retrieval/decision.py": _of("transmit", "retrieval"),
         f"{_TRANSMIT}/retrieval/priors.py": _of("transmit", "priors"),
-        f"{_TRANSMIT}/conversion/deidentify.py": _of("transmit", "deidentify"),
+        f"{_TRANSMIT}/conversion/deidentify.py": _of("transmit", "pseudonyms", "deidentify"),
         f"{_COMMON}/index/matching/values.py": (
             *_of("api", "api_query"),
             *_of("common", "query", "indexed_tags"),
         ),
-        f"{_COMMON}/index/matching/patterns.py": _of("api", "api_query"),
+        f"{_COMMON}/index/matching/patterns.py": _of("api", "api_query", "api_narrow"),
         f"{_COMMON}/pixels/grayscale.py": (
             *_of("print", "grayscale"),
             *_of("common", "displayed_ranges"),

@@ -1,15 +1,12 @@
 """De-identification: nothing of the patient is left, and what belongs together stays together."""
 
-import hmac
 import io
 import re
 import subprocess
-import uuid
 import warnings
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from pydicom import dcmread
@@ -18,7 +15,6 @@ from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_data_element
 from pydicom.sequence import Sequence
-from pydicom.tag import BaseTag
 
 from darkroom_common.dicom.charset import TextReader
 from darkroom_common.dicom.part10 import FileMeta, encode_head
@@ -27,7 +23,7 @@ from darkroom_common.pixels.faults import Unconvertible
 from darkroom_common.specs.deidentification import OPTIONS, parse_profile
 from darkroom_common.specs.destinations import DestinationSpec
 from darkroom_common.transcoding.converted import EXPLICIT, IMPLICIT, Converted
-from darkroom_transmit.conversion.deidentify import Deidentification, _Edit, _moved, keyed_uid
+from darkroom_transmit.conversion.deidentify import Deidentification, keyed_uid
 from darkroom_transmit.conversion.exchange import destination_key
 from tests.support.builders import new_uid
 from tests.support.headers import header_in
@@ -354,48 +350,3 @@ def as_part_10(dataset: Dataset) -> bytes:
     for tag in sorted(dataset.keys()):
         write_data_element(buffer, dataset.get_item(tag))
     return head + buffer.getvalue()
-
-
-def test_the_uid_that_stands_for_another_never_changes() -> None:
-    """Objects that were sent years ago belong together with those of today: the form is fixed.
-
-    It is an UUID of version 8 (RFC 9562 section 5.8) under 2.25.
-    """
-    made = [uuid.UUID(int=int(keyed_uid(bytes(32), f"1.2.{n}")[5:])) for n in range(50)]
-    assert {(one.version, one.variant) for one in made} == {(8, uuid.RFC_4122)}
-    assert len({*made}) == 50
-    raw = bytearray(hmac.digest(bytes(32), b"uid 1.2.0", "sha256")[:16])
-    raw[6], raw[8] = raw[6] & 0x0F | 0x80, raw[8] & 0x3F | 0x80
-    assert made[0].bytes == bytes(raw)
-
-
-@pytest.mark.parametrize(
-    ("text", "days", "moved"),
-    [
-        ("20240131", 1, "20240201"),
-        ("20240301", -1, "20240229"),
-        ("2024.03.01", -1, "20240229"),  # as in objects of before 1993
-        ("20231231235959.5+0100", 1, "20240101235959.5+0100"),
-        (" 20240131 ", 0, "20240131"),
-        ("09990101", 0, "09990101"),
-    ],
-)
-def test_a_day_is_shifted_and_its_time_stays(text: str, days: int, moved: str) -> None:
-    assert _moved(text, timedelta(days=days)) == moved
-
-
-@pytest.mark.parametrize("text", ["2024", "202401", "2024013", "20241301", "nonsense", ""])
-def test_what_names_no_day_is_not_guessed(text: str) -> None:
-    with pytest.raises(ValueError, match=r".+"):
-        _moved(text, timedelta(days=1))
-
-
-def test_a_sequence_that_cannot_be_read_is_left_out() -> None:
-    """It may say anything: its bytes are none that could be cleaned."""
-    dataset = Dataset()
-    dataset.StudyInstanceUID = "1.2"
-    stands = {0x00400275: SimpleNamespace(value=b"PLANTED^NAME")}
-    how: Any = Deidentification(frozenset(), KEY)
-    edit = _Edit(how, dataset)
-    edit._clean_items(cast("Dataset", stands), BaseTag(0x00400275))
-    assert stands == {}
