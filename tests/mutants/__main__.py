@@ -119,7 +119,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and what was started ends, too
     began = time.monotonic()
     modules = {} if given.quick else dict(_chosen(given))
-    engines = any("/integration/" in test for path in modules for test in CORE[path])
+    tests = [one.tests for one in NAMED] if given.quick else [t for p in modules for t in CORE[p]]
+    engines = any("/integration/" in test for test in tests)
     with warm(given.slots, engines=engines) as runner:
         if given.quick:
             return 1 if _unchanged(runner) or _named(runner) else 0

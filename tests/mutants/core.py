@@ -118,7 +118,10 @@ CORE: Final[dict[str, tuple[str, ...]]] = {
     "services/metadata/src/darkroom_metadata/indexing/indexer.py": _INDEX,
     "services/metadata/src/darkroom_metadata/indexing/repository.py": _INDEX,
     "services/metadata/src/darkroom_metadata/indexing/filing.py": _INDEX,
-    "services/metadata/src/darkroom_metadata/studies/lifecycle.py": _INDEX,
+    "services/metadata/src/darkroom_metadata/studies/lifecycle.py": (
+        "tests/unit/metadata/test_lifecycle.py",
+        _INDEX[-1],
+    ),
     "services/transmit/src/darkroom_transmit/sending/breaker.py": _SENDING[:1],
     "services/transmit/src/darkroom_transmit/sending/outcome.py": _SENDING,
     "services/transmit/src/darkroom_transmit/sending/pool.py": _SENDING,

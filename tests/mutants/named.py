@@ -21,6 +21,17 @@ _RELAY: Final = "tests/unit/ingest/test_relay.py"
 _WRITES: Final = "tests/unit/metadata/test_index_writes.py"
 _DELIVERY: Final = "tests/unit/transmit/test_delivery.py"
 _FILMS: Final = "tests/unit/print/test_printing.py"
+_LEASES: Final = "tests/unit/common/test_leases.py"
+_ADMISSION: Final = "tests/unit/ingest/test_admission.py"
+_PASSWORDS: Final = "tests/unit/api/test_api_passwords.py"
+_HOLDS: Final = "tests/integration/api/accounts/test_holds.py"
+_CODES: Final = "tests/integration/api/accounts/test_codes.py"
+_MIGRATING: Final = "tests/integration/common/test_migrating.py"
+_STORE_USER: Final = "tests/unit/common/dimse/test_store_user.py"
+_INFLATE: Final = "tests/unit/common/test_inflate.py"
+_REPORTS: Final = "tests/unit/ingest/test_reports.py"
+_DIGEST: Final = "tests/unit/ingest/test_digest.py"
+_LANE: Final = "tests/unit/transmit/test_lane.py"
 
 
 class Named(NamedTuple):
@@ -236,5 +247,120 @@ NAMED: Final = (
         "tag in self._wanted and tag not in self.values:",
         "tag in self._wanted:",
         "tests/unit/common/test_walk_edges.py",
+    ),
+    # what peers and people may
+    Named(
+        f"{_INGEST}/senders/roster.py",
+        'return permit is not None and permit.query_rule != "none"',
+        "return permit is not None",
+        _ADMISSION,
+    ),
+    Named(
+        f"{_INGEST}/senders/roster.py",
+        'return permit is not None and permit.retrieve_rule != "none"',
+        "return permit is not None",
+        _ADMISSION,
+    ),
+    Named(
+        f"{_INGEST}/senders/roster.py",
+        "if self._doorkeeper.roster is not self._roster:",
+        "if False:",
+        _ADMISSION,
+    ),
+    Named(
+        f"{_COMMON}/amqp/permissions.py",
+        'if queue.name.partition(".")[0] == service]',
+        "]",
+        "tests/unit/common/test_permissions.py",
+    ),
+    Named(
+        f"{_API}/accounts/guard.py",
+        'WHERE id = $1 AND revoked_at IS NULL FOR SHARE"',
+        'WHERE id = $1 AND revoked_at IS NULL"',
+        _HOLDS,
+    ),
+    Named(f"{_API}/accounts/guard.py", '    " FOR SHARE"\n', "", _HOLDS),
+    Named(f"{_API}/accounts/guard.py", " AND expires_at > now()", "", _HOLDS),
+    Named(f"{_API}/accounts/totp.py", " AND last_step < $2 RETURNING", " RETURNING", _CODES),
+    Named(
+        f"{_API}/accounts/totp.py",
+        'if row is None or not row["confirmed"]:\n            return False',
+        "if row is None:\n            return False",
+        _CODES,
+    ),
+    Named(
+        f"{_API}/accounts/passwords.py",
+        "                await turns.enter_async_context(self._strangers)\n",
+        "                pass\n",
+        _PASSWORDS,
+    ),
+    Named(
+        f"{_API}/accounts/passwords.py",
+        " or self._waiting[address] >= WAITING_OF_AN_ADDRESS:",
+        ":",
+        _PASSWORDS,
+    ),
+    Named(f"{_API}/accounts/passwords.py", "password_hash or self._dummy", "''", _PASSWORDS),
+    # leases of jobs
+    Named(
+        f"{_COMMON}/jobs/lease.py",
+        "                            raise _NotOurs\n",
+        "                            pass\n",
+        _LEASES,
+    ),
+    Named(
+        f"{_COMMON}/jobs/lease.py",
+        "            if attempt.id not in ours:",
+        "            if False:",
+        _LEASES,
+    ),
+    Named(f"{_COMMON}/jobs/lease.py", "[*waiting, *self.held]", "waiting", _LEASES),
+    Named(f"{_COMMON}/jobs/lease.py", "await asyncio.shield(claiming)", "await claiming", _LEASES),
+    Named(
+        f"{_COMMON}/jobs/lease.py",
+        "        finally:\n            self.held.pop",
+        "        finally:\n            self.held.get",
+        _LEASES,
+    ),
+    # schemas
+    Named(
+        f"{_COMMON}/postgres/migrate.py",
+        '        await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)\n',
+        "",
+        _MIGRATING,
+    ),
+    Named(
+        f"{_COMMON}/postgres/migrate.py",
+        "    if reason is not None:\n        raise IncompatibleSchema(reason)\n\n\n",
+        "\n\n",
+        _MIGRATING,
+    ),
+    # limits, and what cannot be said
+    Named(f"{_COMMON}/dicom/inflate.py", "if self._grown > self._limit:", "if False:", _INFLATE),
+    Named(f"{_COMMON}/dicom/inflate.py", "if self._restarts > RESTARTS:", "if False:", _INFLATE),
+    Named(f"{_INGEST}/receiving/digest.py", "queue.Queue(_AHEAD)", "queue.Queue()", _DIGEST),
+    Named(
+        f"{_INGEST}/door/reports.py",
+        "self._missed or isinstance(report, Receipt)",
+        "isinstance(report, Receipt)",
+        _REPORTS,
+    ),
+    Named(
+        f"{_COMMON}/dimse/users/store.py",
+        '        if not complete:\n            raise Unsendable("ObjectDamaged")\n',
+        "",
+        _STORE_USER,
+    ),
+    Named(
+        f"{_TRANSMIT}/sending/lane.py",
+        "                    if not self._pause():\n",
+        "                    if True:\n",
+        _LANE,
+    ),
+    Named(
+        f"{_COMMON}/http/door.py",
+        "if full and not self._make_room(among):",
+        "if False:",
+        "tests/unit/common/test_http_door.py",
     ),
 )

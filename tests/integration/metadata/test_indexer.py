@@ -318,3 +318,20 @@ async def test_a_quiet_study_is_complete_and_again_when_more_has_come(bench: Ben
     told = [json.loads(row[0]) for row in rows]
     assert [(one["revision"], one["instances"]) for one in told] == [(1, 1), (2, 2)]
     assert told[0]["modalities"] == ["CT"]
+
+
+async def test_two_replicas_complete_a_study_once_and_wait_for_nobody(bench: Bench) -> None:
+    """What one has in hand the other passes over; readers see that the study has changed."""
+    for _ in range(2):
+        await bench.index(bench.stored(a_data_set()))
+    hasty = Lifecycle(bench.indexer.database, bench.indexer.outbox, timedelta(0))
+    before = await bench.prepared.fetch("SELECT max(version) FROM index.study")
+    async with asyncio.timeout(20), bench.indexer.database.transaction() as db:
+        await db.fetch("SELECT id FROM index.study ORDER BY id LIMIT 1 FOR UPDATE")
+        assert await hasty.complete_quiet() == 1
+    done = await asyncio.gather(*(hasty.complete_quiet() for _ in range(4)))
+    assert sorted(done) == [0, 0, 0, 1]
+    assert (await bench.told()).count("study.completed") == 2
+    rows = await bench.prepared.fetch("SELECT version, revision FROM index.study")
+    assert {row["version"] for row in rows} == {before[0][0] + 1}
+    assert {row["revision"] for row in rows} == {1}
