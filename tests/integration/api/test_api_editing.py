@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from io import BytesIO
 
 import httpx
 import pytest
+from pydicom import dcmread
 
 from tests.integration.api.conftest import Api, running_api
-from tests.support.builders import a_data_set
+from tests.support.builders import a_data_set, new_uid
 from tests.support.database import Prepared
 from tests.support.services import Services
 from tests.support.waiting import until
@@ -188,3 +190,57 @@ async def test_patients_by_rest(house: Api) -> None:
     assert await done(house, accepted) == "DONE"
     found = await house.client.get("/api/v1/studies/search", params={"q": "newer"})
     assert found.json()["total"] == 2
+
+
+@pytest.mark.req("MET-06")
+async def test_a_study_that_is_moved_keeps_its_uids_and_is_the_others_wherever_it_is_seen(
+    house: Api,
+) -> None:
+    study = new_uid()
+    series = new_uid()
+    images = [
+        a_data_set(StudyInstanceUID=study, SeriesInstanceUID=series, AccessionNumber="A1", **JANE)
+        for _ in range(2)
+    ]
+    kept = await house.seed.add(*images)
+    other = {"PatientID": "O", "PatientName": "Other^One", "PatientSex": "M"}
+    await house.seed.add(a_data_set(AccessionNumber="O1", PatientBirthDate="19610203", **other))
+    get, base = house.client.get, f"/dicom-web/studies/{study}"
+    one = f"{base}/series/{series}/instances/{images[0].SOPInstanceUID}"
+    seen = {path: (await get(path)).headers["etag"] for path in (base, f"{base}/metadata", one)}
+    body = {"exam_id": "A1", "target": {"patient_id": "O"}}
+    assert await done(house, await house.client.post("/api/v1/patients/move", json=body)) == "DONE"
+    for level in ("studies", "series", "instances"):
+        of_jane = (await get(f"/dicom-web/{level}", params={"PatientID": "J-1"})).json()
+        assert of_jane == [], level
+        found = (
+            await get(f"/dicom-web/{level}", params={"PatientID": "O", "StudyInstanceUID": study})
+        ).json()
+        assert len(found) == (2 if level == "instances" else 1), level
+        assert {said["00100010"]["Value"][0]["Alphabetic"] for said in found} == {"Other^One"}
+    for path, etag in seen.items():
+        again = await get(path, headers={"If-None-Match": etag})
+        assert (again.status_code, again.headers["etag"] == etag) == (200, False), path
+        assert (await get(path, headers={"If-Match": etag})).status_code == 412, path
+    told = (await get(f"{base}/metadata")).json()
+    uids = {image.SOPInstanceUID for image in images}
+    assert {said["00080018"]["Value"][0] for said in told} == uids
+    for said in told:
+        assert said["00100020"]["Value"] == ["O"]
+        assert said["00100030"]["Value"] == ["19610203"]
+        assert (said["0020000D"]["Value"], said["0020000E"]["Value"]) == ([study], [series])
+        assert said["00080050"]["Value"] == ["A1"]
+    taken = await get(one, headers={"Accept": "application/dicom"})
+    file = dcmread(BytesIO(taken.content))
+    assert (file.PatientID, str(file.PatientName), file.PatientSex) == ("O", "Other^One", "M")
+    assert (file.StudyInstanceUID, file.SOPInstanceUID) == (study, images[0].SOPInstanceUID)
+    assert file.PixelData == images[0].PixelData
+    assert file.StudyDate == JANE["StudyDate"]
+    wado = {"requestType": "WADO", "studyUID": study, "seriesUID": series}
+    wado |= {"objectUID": file.SOPInstanceUID, "contentType": "application/dicom"}
+    assert (await get("/dicom-web/wado", params=wado)).content == taken.content
+    # The objects as they came are kept, and can be put in force again.
+    query = {"kind": "correction", "study_instance_uid": study}
+    listed = (await get("/api/v1/conflicts", params=query)).json()["data"]
+    came = [(await get(f"/api/v1/conflicts/{row['conflict_id']}/object")).content for row in listed]
+    assert {body[-len(kept[0]) :] for body in came} == set(kept)

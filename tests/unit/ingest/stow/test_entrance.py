@@ -3,14 +3,14 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from darkroom_api.dicomweb.storing.handover import Handover, NotTaken
 from darkroom_common.clock import SYSTEM_CLOCK
-from darkroom_common.stow.handover import Proof
+from darkroom_common.stow.handover import Outcome, Proof
 from darkroom_common.stow.multipart import PartLimits
 from darkroom_ingest.stow.entrance import StowEntrance
 from darkroom_ingest.stow.exchange import Exchange
@@ -29,14 +29,22 @@ def taking(tmp_path: Path) -> Iterator[Taking]:
     made.spool.close()
 
 
-@pytest.fixture
-def port(taking: Taking) -> Iterator[int]:
+@contextmanager
+def listening(taking: Taking, around_seconds: float = 30.0) -> Iterator[int]:
+    """Take bodies at a port."""
     listener = socket.create_server(("127.0.0.1", 0))
-    exchange = Exchange(taking.intake, Proof(KEY, SYSTEM_CLOCK), PartLimits(), 30.0)
+    proof = Proof(KEY, SYSTEM_CLOCK)
+    exchange = Exchange(taking.intake, proof, PartLimits(), 30.0, around_seconds)
     entrance = StowEntrance(listener, exchange, UPLOADS)
     entrance.start()
     yield listener.getsockname()[1]
     entrance.close(1.0)
+
+
+@pytest.fixture
+def port(taking: Taking) -> Iterator[int]:
+    with listening(taking) as made:
+        yield made
 
 
 async def pieces(body: bytes) -> AsyncIterator[bytes]:
@@ -102,3 +110,39 @@ def test_what_is_no_request_of_ours_is_ended(port: int, said: bytes) -> None:
         line.sendall(said)
         answer = line.recv(4096)
     assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 401 ", b"HTTP/1.1 431 ")), answer
+
+
+def test_the_head_of_a_part_has_its_time(taking: Taking) -> None:
+    """Who begins one and goes silent is answered, with what came whole before it."""
+    whole = a_body([a_file(a_data_set())]).removesuffix(b"--\r\n") + b"\r\nContent-Type: app"
+    with listening(taking, 0.3) as port, socket.create_connection(("127.0.0.1", port)) as line:
+        line.settimeout(20)
+        line.sendall(handover(port)._request(TYPE, ""))
+        assert line.recv(100).startswith(b"HTTP/1.1 100 ")
+        line.sendall(b"%x\r\n%s\r\n" % (len(whole), whole))
+        answer = b"".join(iter(lambda: line.recv(4096), b""))
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    outcome = Outcome.model_validate_json(answer.partition(b"\r\n\r\n")[2])
+    assert ([item.failure for item in outcome.items], outcome.fault) == ([0], "unterminated")
+
+
+@pytest.mark.parametrize(
+    ("before", "fault"),
+    [
+        (a_body([a_file(a_data_set())]), ""),
+        (a_body([a_file(a_data_set())]).removesuffix(b"--\r\n") + b"\r\nX: ", "long-head"),
+    ],
+)
+async def test_what_is_passed_over_has_its_time(taking: Taking, before: bytes, fault: str) -> None:
+    """However fast it comes: a body without an end is answered."""
+
+    async def body() -> AsyncIterator[bytes]:
+        yield before
+        while True:
+            yield b"x" * 1000
+            await asyncio.sleep(0)
+
+    with listening(taking, 0.3) as port:
+        outcome = await asyncio.wait_for(handover(port).store(TYPE, "", body()), 20)
+    assert outcome.fault == fault
+    assert outcome.items[0].failure == 0

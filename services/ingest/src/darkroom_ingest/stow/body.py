@@ -56,6 +56,11 @@ class Body:
         else:
             self._begin({"content-type": content_type})
 
+    @property
+    def is_within_part(self) -> bool:
+        """Whether what comes next is content: no head, and nothing that is passed over."""
+        return self._open
+
     def _begin(self, fields: Mapping[str, str]) -> None:
         self._parts.begin(fields)
         self._open = True

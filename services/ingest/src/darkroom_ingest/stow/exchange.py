@@ -25,6 +25,8 @@ log = get_logger(__name__)
 tracer = traces.get_tracer(__name__)
 _LIMITS: Final = Limits(head_bytes=16 * 1024, line_bytes=1024, fields=30)
 _HEAD_SECONDS: Final = 10.0
+_AROUND_SECONDS: Final = 90.0
+"""The api lets nobody be slower than 1 KiB a second: time for the longest preamble."""
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -36,13 +38,16 @@ class Exchange:
         intake: what objects are received with.
         proof: by which the api is known.
         limits: on what stands around parts.
-        stall_seconds: in which a byte of a body must come.
+        stall_seconds: in which a byte of a part must come.
+        around_seconds: for all that stands before a part, and for what follows that is passed
+            over; whoever takes longer is answered, and what follows is not read.
     """
 
     intake: Intake
     proof: Proof
     limits: PartLimits
     stall_seconds: float
+    around_seconds: float = _AROUND_SECONDS
 
     def run(self, connection: Connection, proved: Callable[[], bool]) -> None:
         """Answer the one request of a connection, and end it.
@@ -115,6 +120,7 @@ class Exchange:
         return 200, outcome.model_dump_json(exclude_defaults=True).encode()
 
     def _receive(self, connection: Connection, reader: Reader, body: Body) -> None:
+        around = monotonic() + self.around_seconds
         while True:
             event = reader.next()
             if event is Mark.END:
@@ -122,8 +128,18 @@ class Exchange:
             if isinstance(event, bytes):
                 metrics.STOW_BYTES.inc(len(event))
                 body.feed(event)
-            elif event is None:
-                reader.feed(connection.read(monotonic() + self.stall_seconds))
+                continue
+            now = monotonic()
+            if body.is_within_part:
+                around = now + self.around_seconds
+                reader.feed(connection.read(now + self.stall_seconds))
+                continue
+            try:
+                reader.feed(connection.read(around))
+            except PeerGone:
+                if monotonic() < around:
+                    raise
+                return
 
 
 def told(outcome: Outcome) -> None:

@@ -92,17 +92,18 @@ class Handover:
             status, _ = await _head(reader)
         if status != _CONTINUE:
             raise NotTaken(status)
-        with suppress(ConnectionError):  # it may have answered already, which is read below
-            async for chunk in body:
-                if chunk:
-                    writer.writelines((b"%x\r\n" % len(chunk), chunk, b"\r\n"))
-                    async with asyncio.timeout(WRITE_SECONDS):
-                        await writer.drain()
-            writer.write(b"0\r\n\r\n")
+        answer = asyncio.create_task(_head(reader))
+        try:
+            with suppress(ConnectionError):  # it may have answered already, which is read below
+                await _send(writer, body, answer)
+            async with asyncio.timeout(SETTLE_SECONDS):
+                status, length = await answer
+        finally:
+            answer.cancel()
+            await asyncio.wait([answer])
+        if status != HTTPStatus.OK:
+            raise NotTaken(status)
         async with asyncio.timeout(SETTLE_SECONDS):
-            status, length = await _head(reader)
-            if status != HTTPStatus.OK:
-                raise NotTaken(status)
             return _outcome(await reader.readexactly(length))
 
     def _request(self, content_type: str, study: str) -> bytes:
@@ -117,6 +118,20 @@ class Handover:
         }
         lines = [f"POST {PATH} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
         return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+
+async def _send(
+    writer: asyncio.StreamWriter, body: AsyncIterator[bytes], answer: asyncio.Task[tuple[int, int]]
+) -> None:
+    """Hand a body on, as far as it is read: not any further once it is answered."""
+    async for chunk in body:
+        if answer.done():
+            return
+        if chunk:
+            writer.writelines((b"%x\r\n" % len(chunk), chunk, b"\r\n"))
+            async with asyncio.timeout(WRITE_SECONDS):
+                await writer.drain()
+    writer.write(b"0\r\n\r\n")
 
 
 async def _head(reader: asyncio.StreamReader) -> tuple[int, int]:
