@@ -6,6 +6,7 @@ import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from unittest.mock import AsyncMock
 
 import asyncpg
 import pytest
@@ -14,6 +15,8 @@ from darkroom_api.studies.examinations import Examinations
 from darkroom_api.studies.search import StudyFilters, query_of
 from darkroom_common.index import pages, reader, sql
 from darkroom_common.index.fields import BY_KEYWORD, Level
+from darkroom_common.index.matching import windows
+from darkroom_common.index.matching.windows import window_of
 from darkroom_common.index.query import Query, conditions
 from darkroom_common.index.reader import IndexReader
 from darkroom_common.postgres.migrate import migrate
@@ -276,9 +279,9 @@ async def test_pages_of_all_there_is(house: House, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("many", [0, 4, 10**9])
-@pytest.mark.parametrize("within", [1, 100])
+@pytest.mark.parametrize(("within", "step"), [(1, 2), (100, 0)])
 async def test_every_way_to_a_page_leads_to_the_same_one(
-    house: House, monkeypatch: pytest.MonkeyPatch, many: int, within: int
+    house: House, monkeypatch: pytest.MonkeyPatch, many: int, within: int, step: int
 ) -> None:
     """Whatever is guessed of how many match, and however far a page is."""
     for number in range(14):
@@ -302,6 +305,10 @@ async def test_every_way_to_a_page_leads_to_the_same_one(
         (reader, "HOP", 2),
     ):
         monkeypatch.setattr(module, name, value)
+    if step:  # many are expected, in a window of about as many studies as a page needs
+        monkeypatch.setattr(windows, "_STEP", step)
+        monkeypatch.setattr(reader, "window_of", lambda query, *_: window_of(query, 13, 14))
+        monkeypatch.setattr(IndexReader, "guessed", AsyncMock(return_value=10**10))
     every = await house.superuser.fetch(
         "SELECT id, study_instance_uid FROM index.study"
         " ORDER BY study_date DESC NULLS LAST, id DESC"

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import asyncpg
@@ -13,6 +14,7 @@ from darkroom_common.clock import monotonic
 from darkroom_common.errors import DependencyUnavailable, TransientError
 from darkroom_common.index.conflicts import Conflict, read_conflict
 from darkroom_common.index.fields import Level
+from darkroom_common.index.matching.windows import Days, undated, window_of
 from darkroom_common.index.pages import COUNT_CAP, rung_of
 from darkroom_common.index.query import Query
 from darkroom_common.index.results import all_found, columns_of
@@ -110,6 +112,7 @@ class IndexReader:
         self._passphrases = keys.by_id()
         self._blind = blind
         self._guesses: dict[Query, tuple[float, int]] = {}
+        self._days = Days(partial(self._search, Query(Level.STUDY)))
         self._instances = Together[_Uids, StoredInstance | None](self._each_stored)
 
     async def search(self, query: Query) -> Page:
@@ -162,8 +165,7 @@ class IndexReader:
                 return *counted, guess
             tried, guess = most, most + 1
         if query.level is Level.STUDY and query.offset <= HOP:
-            within = LISTED_WITHIN if query.is_listed else WITHIN
-            rows = await self._walked(query, within=within + 2 * query.offset)
+            rows = await self._latest(query, guess, narrow=narrow)
             if len(rows) == query.limit:
                 return rows, None, guess
             if narrow and tried < MANY_FAR:
@@ -192,6 +194,18 @@ class IndexReader:
             return (rows, matched) if matched <= most else None
         counted = await self.count(query) if query.offset or query.after else 0
         return None if counted is None or counted > most else ([], counted)
+
+    async def _latest(self, query: Query, guess: int, *, narrow: bool) -> list[asyncpg.Record]:
+        """Return the rows of a page, as far as they are found among the newest studies.
+
+        Of many that an index knows those since a day are looked up (`index.matching.windows`).
+        """
+        if narrow and not query.by_listing:
+            window = window_of(query, guess, await self.guessed(undated(query)))
+            if window is not None and (day := await self._days.of(window)) is not None:
+                return (await self._counted(window.narrowed(query, day), MANY) or ([], 0))[0]
+        within = LISTED_WITHIN if query.is_listed else WITHIN
+        return await self._walked(query, within=within + 2 * query.offset)
 
     async def _walked(self, query: Query, within: int | None = None) -> list[asyncpg.Record]:
         """Return the rows of a page, gone through in their order."""

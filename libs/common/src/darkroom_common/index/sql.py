@@ -46,10 +46,6 @@ _IN_TAGGED: Final = "{} IN (SELECT {} FROM {} WHERE {})"
 _TAGGED: Final = "index.tagged t"
 _TAGGED_OF_STUDY: Final = "index.tagged t JOIN index.series q ON q.id = t.series_id"
 _COUNT: Final = "SELECT count(*) FROM ({} LIMIT {}) AS counted"
-_ASKED_WORDS: Final = 3
-_ASKED_LETTERS: Final = 3
-"""Of a free text the longest words are asked of the index, and all of so many letters: a single one
-is in the name of every fourth patient."""
 
 
 class Builder:
@@ -209,18 +205,14 @@ class Builder:
                 self._encrypted(statement, condition, plain, checked)
             else:
                 plain.append(plain_column(statement, condition))
-        for place, word in enumerate(sorted(query.words, key=len, reverse=True)):
-            asks = place < _ASKED_WORDS or len(word) >= _ASKED_LETTERS
-            self._free(statement, word, plain, checked, asks=asks)
+        for word in query.words:
+            self._free(statement, word, plain, checked)
         return " AND ".join(plain + checked)
 
-    def _free(
-        self, statement: Statement, word: str, plain: list[str], checked: list[str], *, asks: bool
-    ) -> None:
-        """Look for a word in any of the fields of free text; some `ask` the index of tokens."""
+    def _free(self, statement: Statement, word: str, plain: list[str], checked: list[str]) -> None:
+        """Look for a word in any of the fields of free text."""
         tokens = [self._blind.prefix(of.keyword, word) for of in FREE_TEXT]
-        column = "s.blind" if asks else "(s.blind || '{}'::bytea[])"
-        plain.append(f"{column} && {statement.bind(tokens, 'bytea[]')}")
+        plain.append(f"s.blind && {statement.bind(tokens, 'bytea[]')}")
         if len(word) > PREFIX_LIMIT:
             needle = statement.bind(word, "text")
             texts = [f"strpos({self._text(statement, of)}, {needle}) > 0" for of in FREE_TEXT]
