@@ -13,6 +13,7 @@ import pytest
 from tests.chaos.conftest import ROUNDS
 from tests.chaos.killing import check
 from tests.chaos.report import Report, Row
+from tests.integration.common.test_poison import only_the_poison_is_dead
 from tests.integration.test_pipeline import counted
 from tests.support.builders import a_data_set, encode
 from tests.support.dicom_peer import send
@@ -89,3 +90,12 @@ async def test_the_same_object_from_fifty_senders_at_once_is_one_object(
     report.add(
         Row("F13", "100 objects from 50 senders at once", 1, len(objects), "", "one row each")
     )
+
+
+@pytest.mark.timeout(900)
+async def test_one_of_two_hundred_is_poison(amqp_url: str, report: Report) -> None:
+    """F14: it kills its consumer each time; the other objects of its message are handled."""
+    size, messages = 200, 5
+    deaths = await only_the_poison_is_dead(amqp_url, size=size, messages=messages)
+    seen = f"{deaths} deaths; the other {size * messages - 1} handled, it alone is a dead letter"
+    report.add(Row("F14", f"one poison in a batch of {size}", 1, size * messages, "reason", seen))

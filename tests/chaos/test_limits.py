@@ -272,9 +272,13 @@ async def test_f13_every_message_five_times(services: Services, report: Report) 
     async with await aio_pika.connect(services.amqp_url) as connection:
         channel = await connection.channel()
         queue = await channel.declare_queue(METADATA_INDEX.name, passive=True)
-        for _ in range(len(ledger.answered)):
+        messages = queue.declaration_result.message_count or 0
+        named: list[str] = []
+        for _ in range(messages):
             message = await queue.get(timeout=10)
             assert message is not None
+            stored = InstancesStored.from_body(message.body)
+            named += (item.sop_instance_uid for item in stored.items)
             again = aio_pika.Message(
                 message.body,
                 headers=message.headers,
@@ -286,11 +290,10 @@ async def test_f13_every_message_five_times(services: Services, report: Report) 
             for _ in range(5):
                 await channel.default_exchange.publish(again, METADATA_INDEX.name)
             await message.ack()
+    assert set(named) == set(ledger.answered), "each is in a message, batch or not"
     await services.start("metadata")
     await until(
-        lambda: (
-            metric(services, "metadata", "darkroom_amqp_consumed_total") >= 5 * len(ledger.answered)
-        ),
+        lambda: metric(services, "metadata", "darkroom_amqp_consumed_total") >= 5 * messages,
         limit=60,
     )
     await check(services, ledger.answered)

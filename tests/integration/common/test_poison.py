@@ -22,12 +22,11 @@ async def lines_of(process: asyncio.subprocess.Process, lines: list[str]) -> Non
     lines += [line.decode().strip() async for line in process.stdout]
 
 
-@pytest.mark.timeout(240)
-@pytest.mark.parametrize("size", [1, 4], ids=["alone", "in a batch"])
-async def test_only_the_object_that_kills_its_consumer_is_dead(amqp_url: str, size: int) -> None:
-    events = [instances_stored(*(a_stored_item() for _ in range(size))) for _ in range(50)]
+async def only_the_poison_is_dead(amqp_url: str, *, size: int, messages: int) -> int:
+    """Consume messages of so many objects, one of which kills its consumer; return how often."""
+    events = [instances_stored(*(a_stored_item() for _ in range(size))) for _ in range(messages)]
     items = [item.receipt for event in events for item in event.items]
-    poison = events[20].items[-1].receipt
+    poison = events[messages * 2 // 5].items[-1].receipt
     broker = RabbitBroker(amqp_url, service="test")
     async with await aio_pika.connect(amqp_url) as connection, connection.channel() as channel:
         await declare_exchanges(channel)
@@ -61,3 +60,10 @@ async def test_only_the_object_that_kills_its_consumer_is_dead(amqp_url: str, si
         assert "died" in str(found.headers["x-darkroom-reason"])
         assert await dead.get(no_ack=True, fail=False) is None
         assert set(items) & set(handled) == set(items) - {poison}
+    return deaths
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("size", [1, 4], ids=["alone", "in a batch"])
+async def test_only_the_object_that_kills_its_consumer_is_dead(amqp_url: str, size: int) -> None:
+    assert await only_the_poison_is_dead(amqp_url, size=size, messages=50)
