@@ -85,6 +85,11 @@ async def test_no_rule_for_instances_costs_no_row_of_the_inbox(desk: Desk) -> No
     assert [row[0] for row in rows] == ["SCANNER"]
     inbox = "SELECT FROM transmit.inbox WHERE consumer = 'transmit.route'"
     assert await desk.prepared.fetch(inbox) == []
+    another = await desk.study(1)
+    await desk.publish(indexed(another))  # is looked at when the first is done with
+    await until(lambda: desk.prepared.fetch(way, another.uid), "the way of the other study")
+    log = desk.services.running["transmit"].log.read_text()
+    assert "event.routed" not in log, "nor a span and a line"
 
 
 @pytest.mark.req("TRX-07", "MET-06")

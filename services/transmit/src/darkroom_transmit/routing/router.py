@@ -101,7 +101,8 @@ class Router:
             if "study-complete" in moments:
                 studies = [one for one in completed if one.message.id in new]
                 destinations |= await self._studies(db, rules, studies)
-        for one in received:  # a batch joins many traces: each has its own line
+        routed = received if moments or replaced else ()  # without a rule there is nothing to tell
+        for one in routed:  # a batch joins many traces: each has its own line
             for trace in one.traces:
                 with traces.span(tracer, "transmit.route", parent=traces.extract(trace)):
                     log.debug("event.routed", type=one.message.TYPE, destinations=len(destinations))
