@@ -13,6 +13,7 @@ import pytest
 from darkroom_common.dicom.part10 import decode_head
 from darkroom_common.dimse.requestor import Peer
 from darkroom_common.dimse.tls import TlsClient
+from darkroom_common.telemetry.logs import configure_logs
 from darkroom_local.engines.ports import LOOPBACK, free_port
 from darkroom_transmit.sending.outcome import Outcome
 from darkroom_transmit.sending.pool import AssociationPool
@@ -32,9 +33,11 @@ NOTE = (
 
 
 @pytest.fixture(scope="module", autouse=True)
-def page() -> Iterator[None]:
-    """Write the page when all is measured."""
-    yield
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Write the page when all is measured; log as the service does, whose lines are no debug."""
+    with tmp_path_factory.mktemp("log").joinpath("transmit").open("w") as stream:
+        configure_logs(service="transmit", level="INFO", stream=stream)
+        yield
     report.write("Sending", NOTE, TABLES)
 
 
