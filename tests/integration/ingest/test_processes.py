@@ -54,6 +54,13 @@ async def until_kept(services: Services, sent: dict[str, bytes]) -> None:
         await until(lambda: not list((services.spool / "ready").iterdir()))
 
 
+def forking_process(main: int) -> int:
+    """Return the process that forks those that receive."""
+    found = Path(f"/proc/{main}/task/{main}/children").read_text().split()
+    (one,) = [pid for pid in found if Path(f"/proc/{pid}/comm").read_text() == "ingest-forks\n"]
+    return int(one)
+
+
 def main_pid(services: Services) -> int:
     process = services.running["ingest"].process
     assert process is not None
@@ -115,6 +122,43 @@ async def test_a_killed_worker_comes_back_and_loses_nothing(ingest: Services) ->
         await ingest.running["ingest"].ready()
         assert len(receiving_processes(main_pid(ingest))) == 2
         assert [p for p in (ingest.spool / "tmp").rglob("*") if p.is_file()] == []
+    finally:
+        await ingest.stop()
+
+
+@pytest.mark.req("ING-03")
+async def test_when_what_forks_them_is_killed_the_service_ends_and_loses_nothing(
+    ingest: Services,
+) -> None:
+    await ingest.start("ingest")
+    service = ingest.running["ingest"]
+    try:
+        workers = receiving_processes(main_pid(ingest))
+        kept_for_sure: dict[str, bytes] = {}
+        began, over = asyncio.Event(), asyncio.Event()
+
+        async def sender() -> None:
+            while not over.is_set():
+                load = objects(5)
+                answers = await asyncio.to_thread(send, ingest.dicom_port, load.items())
+                kept_for_sure.update({uid: load[uid] for uid, said in answers.items() if said == 0})
+                began.set()
+
+        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+            tasks.create_task(sender())
+            await began.wait()
+            os.kill(forking_process(main_pid(ingest)), signal.SIGKILL)
+            assert service.process is not None
+            assert await service.process.wait() == 1, "whoever runs it starts it again"
+            over.set()
+        assert not any(is_running(pid) for pid in workers)
+        assert "the process that forks" in service.log.read_text()
+        await service.start()
+        await service.ready()
+        await until(lambda: kept_for_sure.items() <= kept(ingest).items(), limit=20)
+        again = objects(3)
+        answers = await asyncio.to_thread(send, ingest.dicom_port, again.items())
+        assert set(answers.values()) == {0}
     finally:
         await ingest.stop()
 
