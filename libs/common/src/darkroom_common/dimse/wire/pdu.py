@@ -20,6 +20,7 @@ _CONTROL_LIMIT: Final = 1024
 _PDU_HEAD: Final = struct.Struct(">BxL")
 _PDV_HEAD: Final = struct.Struct(">LBB")
 _PDV_OVERHEAD: Final = 2  # context id and control header count in the length of a value
+_BOTH_HEADS: Final = struct.Struct(">BxLLBB")
 
 
 class PduKind(IntEnum):
@@ -86,6 +87,7 @@ class PduParser:
             PduKind.RELEASE_RP: _CONTROL_LIMIT,
             PduKind.ABORT: _CONTROL_LIMIT,
         }
+        self._most = max_length
         self._head = bytearray()  # a head that the pieces have cut
         self._control: PduKind | None = None
         self._body = bytearray()
@@ -115,6 +117,8 @@ class PduParser:
                 last = self._is_last and not self._value_left
                 yield Fragment(self._context, self._is_command, last, data[at : at + taken])
                 at += taken
+            elif not self._pdu_left and self._is_plain(data, at, size):
+                at += 2 * HEAD
             elif self._control is not None:
                 taken = min(self._pdu_left, size - at)
                 self._body += data[at : at + taken]
@@ -128,6 +132,19 @@ class PduParser:
                 at += taken
                 if len(self._head) == HEAD:
                     yield from self._enter()
+
+    def _is_plain(self, data: memoryview, at: int, size: int) -> bool:
+        """Enter a P-DATA-TF of one value, as nearly all are, if its heads are whole and it is."""
+        if self._head or size - at < 2 * HEAD:
+            return False
+        kind, length, value, context, control = _BOTH_HEADS.unpack_from(data, at)
+        left = value - _PDV_OVERHEAD
+        if kind != PduKind.P_DATA or length > self._most or length != left + HEAD or left <= 0:
+            return False
+        self._pdu_left = self._value_left = left
+        self._context = context
+        self._is_command, self._is_last = bool(control & 1), bool(control & 2)
+        return True
 
     def _enter(self) -> Iterator[Event]:
         head = bytes(self._head)
