@@ -32,7 +32,9 @@ from darkroom_ingest.door.worker import Inherited
 from darkroom_ingest.relaying.relay import Relay
 
 log = get_logger(__name__)
-_AT_ONCE: Final = 64  # messages that are read before others have a turn
+_AT_ONCE: Final = 256  # messages that are read before others have a turn
+_TOGETHER: Final = 0.02
+"""Seconds after reading in which messages may gather: under load one wake-up is for many."""
 _DELAY: Final = 0.2  # seconds before a worker is started again
 _LAST_DELAY: Final = 5.0
 _GRACE: Final = 3.0  # seconds beyond the drain limit
@@ -45,6 +47,7 @@ class Worker:
     process: Child
     control: socket.socket
     started: bool = False
+    pause: asyncio.TimerHandle | None = None
 
 
 @dataclass(frozen=True)
@@ -122,13 +125,15 @@ class Workers:
             process = await self._nursery.fork(inherited)
         ours.settimeout(0)
         worker = self._workers[number] = Worker(process, ours)
-        asyncio.get_running_loop().add_reader(ours, self._hear, number, worker)
+        self._listen(number, worker)
         if self._failed:
             self._say(worker, Failed(self._failed))
         return worker
 
     def _ended(self, number: int, worker: Worker) -> None:
-        self._hear(number, worker)
+        self._take(number, worker)
+        if worker.pause is not None:
+            worker.pause.cancel()
         asyncio.get_running_loop().remove_reader(worker.control)
         worker.control.close()
         worker.started = False
@@ -136,15 +141,24 @@ class Workers:
         self.metrics.ended(number)
         self._relay.look()  # for what it has made durable and could not tell
 
+    def _listen(self, number: int, worker: Worker) -> None:
+        asyncio.get_running_loop().add_reader(worker.control, self._hear, number, worker)
+
     def _hear(self, number: int, worker: Worker) -> None:
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(worker.control)
+        if self._take(number, worker):
+            worker.pause = loop.call_later(_TOGETHER, self._listen, number, worker)
+
+    def _take(self, number: int, worker: Worker) -> bool:
+        """Take what a worker has said; return whether it may say more."""
         for _ in range(_AT_ONCE):
             try:
                 message = worker.control.recv(PACKET)
             except OSError:
-                return
+                break
             if not message:
-                asyncio.get_running_loop().remove_reader(worker.control)
-                return
+                return False
             match decode(message):
                 case Receipt() as receipt:
                     self._relay.add(receipt)
@@ -159,6 +173,7 @@ class Workers:
                     self._fail(reason)
                 case Drain():
                     pass  # only said in the other direction
+        return True
 
     def _fail(self, reason: str) -> None:
         if not self._failed:
