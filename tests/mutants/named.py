@@ -78,18 +78,18 @@ NAMED: Final = (
     ),
     Named(
         f"{_COMMON}/objects/spool.py",
-        "            incoming.path.rename(self.ready / incoming.receipt_id)\n"
+        "            self._writing.move(incoming.receipt_id, self._committed)\n"
         "            self._group.sync()",
         "            self._group.sync()\n"
-        "            incoming.path.rename(self.ready / incoming.receipt_id)",
+        "            self._writing.move(incoming.receipt_id, self._committed)",
         _ORDER,
     ),
     Named(
         f"{_COMMON}/objects/spool.py",
-        "            os.fdatasync(incoming.file.fileno())\n"
-        "            incoming.file.close()\n"
-        "            incoming.path.rename",
-        "            incoming.file.close()\n            incoming.path.rename",
+        "            os.fdatasync(incoming.descriptor)\n"
+        "            self._close(incoming)\n"
+        "            self._writing.move",
+        "            self._close(incoming)\n            self._writing.move",
         _ORDER,
     ),
     Named(

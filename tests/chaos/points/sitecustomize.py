@@ -10,7 +10,6 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 PLAN = os.environ.get("CHAOS_PLAN", "")
@@ -81,15 +80,16 @@ def around_coroutine(owner: Any, name: str, *, before: str = "", after: str = ""
 def prepare_worker() -> None:
     """The points of receiving."""
     from darkroom_common.dimse import serving
-    from darkroom_common.objects import spool
+    from darkroom_common.objects import directory, spool
     from darkroom_ingest.door import reports
     from darkroom_ingest.receiving import receive
 
     around(spool.Spool, "begin", after="after-begin")
     around(spool.Spool, "write", after="mid-write")
     around(os, "fdatasync", before="before-fsync", after="after-fsync")
-    around(Path, "rename", after="after-rename")
-    around(spool, "sync_directory", before="before-directory-fsync", after="after-directory-fsync")
+    kept = directory.OpenDirectory
+    around(kept, "move", after="after-rename")
+    around(kept, "sync", before="before-directory-fsync", after="after-directory-fsync")
     around(reports.Reporter, "tell", before="before-report")
     around(receive.Reception, "finish", after="before-answer")
     around(serving.Served, "_send", after="after-answer")

@@ -22,7 +22,6 @@ from darkroom_common.amqp.retry import DELIVERY_COUNT, Dead, Retry
 from darkroom_common.errors import DependencyUnavailable, PermanentError, TransientError
 from darkroom_common.messages.base import Message
 from darkroom_common.objects import directory
-from darkroom_common.objects import spool as spool_module
 from darkroom_common.objects.spool import Spool, SpoolFailed
 from darkroom_common.topology import CRASH_LIMIT, METADATA_INDEX
 from tests.support.builders import a_stored_item, instances_stored
@@ -245,12 +244,8 @@ def test_every_copy_survives_a_restart_of_the_broker() -> None:
 def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
     """What a spool does to its volume."""
     found = Steps()
-    rename, fdatasync, sync, writev = (
-        Path.rename,
-        os.fdatasync,
-        directory.sync_directory,
-        os.writev,
-    )
+    kept = directory.OpenDirectory
+    move, fdatasync, sync, writev = kept.move, os.fdatasync, kept.sync, os.writev
 
     def record(step: str, real: Callable[..., Any]) -> Callable[..., Any]:
         def done(*arguments: Any) -> Any:
@@ -264,8 +259,8 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
 
     monkeypatch.setattr(os, "writev", record("write", writev))
     monkeypatch.setattr(os, "fdatasync", record("fsync", fdatasync))
-    monkeypatch.setattr(Path, "rename", record("rename", rename))
-    monkeypatch.setattr(spool_module, "sync_directory", record("sync directory", sync))
+    monkeypatch.setattr(kept, "move", record("rename", move))
+    monkeypatch.setattr(kept, "sync", record("sync directory", sync))
     return found
 
 
@@ -306,6 +301,11 @@ def test_names_are_made_durable_by_a_sync_of_their_directory(
         real(descriptor)
 
     monkeypatch.setattr(os, "fsync", fsync)
+    kept = directory.OpenDirectory(tmp_path)
+    kept.sync()
+    assert synced == [str(tmp_path.resolve())]
+    del kept
+    synced.clear()
     before = len(list(OPEN.iterdir()))
     directory.sync_directory(tmp_path)
     assert synced == [str(tmp_path.resolve())]

@@ -10,7 +10,7 @@ import pytest
 from darkroom_common.dicom.part10 import FileMeta, encode_head
 from darkroom_common.dicom.walk import Unreadable
 from darkroom_common.errors import ConfigurationError
-from darkroom_common.objects import spool as spool_module
+from darkroom_common.objects.directory import OpenDirectory
 from darkroom_common.objects.spool import GroupSync, Spool, SpoolFailed
 from tests.support.builders import CT, a_data_set, encode
 
@@ -47,7 +47,7 @@ def test_a_new_run_drops_what_was_never_answered(tmp_path: Path) -> None:
     spool.write(kept, b"kept")
     spool.commit(kept)
     spool.write(lost, b"half")
-    lost.file.close()  # as the end of the process does
+    lost.close()  # as the end of the process does
     spool.close()
     again = Spool(tmp_path)
     assert again.waiting() == [kept.receipt_id]
@@ -109,10 +109,10 @@ def test_a_failed_directory_sync_leaves_no_receipt(
     incoming = spool.begin()
     spool.write(incoming, b"x")
 
-    def broken(_: Path) -> None:
+    def broken(_: OpenDirectory) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(spool_module, "sync_directory", broken)
+    monkeypatch.setattr(OpenDirectory, "sync", broken)
     with pytest.raises(SpoolFailed):
         spool.commit(incoming)
     spool.abandon(incoming)
@@ -129,16 +129,16 @@ def test_an_altered_file_is_told(tmp_path: Path) -> None:
 
 
 def test_directory_syncs_are_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    group = GroupSync(tmp_path)
+    group = GroupSync(OpenDirectory(tmp_path))
     calls: list[int] = []
     first_began, release = threading.Event(), threading.Event()
 
-    def slow(_: Path) -> None:
+    def slow(_: OpenDirectory) -> None:
         calls.append(1)
         first_began.set()
         release.wait(10)
 
-    monkeypatch.setattr(spool_module, "sync_directory", slow)
+    monkeypatch.setattr(OpenDirectory, "sync", slow)
     leader = threading.Thread(target=group.sync)
     leader.start()
     assert first_began.wait(10)

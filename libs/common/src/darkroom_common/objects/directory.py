@@ -1,7 +1,12 @@
 """Directories whose entries are to survive a crash."""
 
 import os
+import weakref
 from pathlib import Path
+from typing import Final
+
+_MODE: Final = 0o666
+"""Of a new file, without what the umask takes away."""
 
 
 def sync_directory(directory: Path) -> None:
@@ -11,3 +16,32 @@ def sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+class OpenDirectory:
+    """A directory that is kept open, so that nobody walks its path again for each file.
+
+    Everything raises `OSError`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        weakref.finalize(self, os.close, self.descriptor)
+
+    def create(self, name: str) -> int:
+        """Return the descriptor of a new file, open for writing."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        return os.open(name, flags, _MODE, dir_fd=self.descriptor)
+
+    def move(self, name: str, to: "OpenDirectory") -> None:
+        """Move a file to another directory, under its name."""
+        os.rename(name, name, src_dir_fd=self.descriptor, dst_dir_fd=to.descriptor)
+
+    def sync(self) -> None:
+        """Make the names in it durable."""
+        os.fsync(self.descriptor)
+
+    def free_bytes(self) -> int:
+        """Return the room on its volume that this process may use."""
+        state = os.statvfs(self.descriptor)
+        return state.f_bavail * state.f_frsize

@@ -17,13 +17,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 from darkroom_common.clock import utc_now
 from darkroom_common.errors import ConfigurationError, DarkroomError
-from darkroom_common.objects.directory import sync_directory
+from darkroom_common.objects.directory import OpenDirectory, sync_directory
 from darkroom_common.objects.quarantine import Quarantine
 from darkroom_common.objects.receipt import Receipt, ReceiptReader
+from darkroom_common.objects.writeback import begin_to_write
 
 _IOV_MAX: Final = 1024  # parts of one system call, <limits.h>
 _READ: Final = 1 << 20
@@ -36,7 +37,7 @@ class SpoolFailed(DarkroomError):
 class GroupSync:
     """Shares directory fsyncs: whoever arrives while one runs is served by the next."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: OpenDirectory) -> None:
         self._directory = directory
         self._condition = threading.Condition()
         self._wanted = 0
@@ -63,7 +64,7 @@ class GroupSync:
             covers = self._wanted
         failure: OSError | None = None
         try:
-            sync_directory(self._directory)
+            self._directory.sync()
         except OSError as error:
             failure = error
         with self._condition:
@@ -80,8 +81,14 @@ class Incoming:
     """One file that is being written in `tmp`."""
 
     receipt_id: str
-    path: Path
-    file: BinaryIO
+    descriptor: int
+    is_open: bool = True
+
+    def close(self) -> None:
+        """Close it, once."""
+        if self.is_open:
+            self.is_open = False
+            os.close(self.descriptor)
 
 
 class Spool:
@@ -103,6 +110,7 @@ class Spool:
         self.quarantine = root / "quarantine"
         self.aside = Quarantine(self.quarantine, quarantine_limit)
         self._failed = ""
+        self._being_written: set[str] = set()
         self._lock: int | None = None
         try:
             for directory in (root, self.tmp, self.ready, self.quarantine):
@@ -112,11 +120,12 @@ class Spool:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _clear(self.tmp)
             sync_directory(root)
+            self._writing, self._committed = OpenDirectory(self.tmp), OpenDirectory(self.ready)
         except BlockingIOError as error:
             raise ConfigurationError(f"SPOOL {root}: another process uses it") from error
         except OSError as error:
             raise ConfigurationError(f"SPOOL {root}: {error.strerror}") from error
-        self._group = GroupSync(self.ready)
+        self._group = GroupSync(self._committed)
 
     def fail(self, reason: str) -> None:
         """Take nothing more: another process of this spool has seen the volume fail."""
@@ -129,8 +138,7 @@ class Spool:
 
     def free_bytes(self) -> int:
         """Return the room on the volume that this process may use."""
-        state = os.statvfs(self.root)
-        return state.f_bavail * state.f_frsize
+        return self._committed.free_bytes()
 
     def total_bytes(self) -> int:
         """Return the size of the volume."""
@@ -146,11 +154,16 @@ class Spool:
         if self._failed:
             raise SpoolFailed(self._failed)
         receipt_id = uuid.uuid4().hex
-        path = self.tmp / receipt_id
         try:
-            return Incoming(receipt_id, path, path.open("xb", buffering=0))
+            incoming = Incoming(receipt_id, self._writing.create(receipt_id))
         except OSError as error:
             raise SpoolFailed(f"spool: {error.strerror}") from error
+        self._being_written.add(receipt_id)
+        return incoming
+
+    def _close(self, incoming: Incoming) -> None:
+        self._being_written.discard(incoming.receipt_id)
+        incoming.close()
 
     def write(self, incoming: Incoming, *parts: bytes | memoryview) -> None:
         """Append bytes, in one system call where the volume takes them at once.
@@ -158,7 +171,7 @@ class Spool:
         Raises:
             SpoolFailed: the volume is full or fails; the file is to be abandoned.
         """
-        descriptor = incoming.file.fileno()
+        descriptor = incoming.descriptor
         left = [memoryview(part) for part in parts if len(part)]
         try:
             while left:
@@ -167,6 +180,10 @@ class Spool:
                     written -= len(left.pop(0))
                 if written:
                     left[0] = left[0][written:]
+            if (
+                len(self._being_written) == 1
+            ):  # alone, it waits for the volume: several fill it anyway
+                begin_to_write(descriptor)
         except OSError as error:
             raise SpoolFailed(f"spool: {error.strerror}") from error
 
@@ -177,7 +194,7 @@ class Spool:
             SpoolFailed: the volume does not take it; the file is to be abandoned.
         """
         try:
-            os.ftruncate(incoming.file.fileno(), size)
+            os.ftruncate(incoming.descriptor, size)
         except OSError as error:
             raise SpoolFailed(f"spool: {error.strerror}") from error
 
@@ -187,7 +204,7 @@ class Spool:
         Raises:
             OSError: it cannot be read.
         """
-        with incoming.path.open("rb") as file:
+        with (self.tmp / incoming.receipt_id).open("rb") as file:
             file.seek(start)
             while piece := file.read(_READ):
                 yield piece
@@ -199,9 +216,9 @@ class Spool:
             SpoolFailed: an fsync failed; the file is abandoned and the spool takes nothing more.
         """
         try:
-            os.fdatasync(incoming.file.fileno())
-            incoming.file.close()
-            incoming.path.rename(self.ready / incoming.receipt_id)
+            os.fdatasync(incoming.descriptor)
+            self._close(incoming)
+            self._writing.move(incoming.receipt_id, self._committed)
             self._group.sync()
         except OSError as error:
             self._failed = f"fsync failed: {error.strerror}; restart on a volume that works"
@@ -209,8 +226,8 @@ class Spool:
 
     def abandon(self, incoming: Incoming) -> None:
         """Drop a file that was not committed."""
-        incoming.file.close()
-        incoming.path.unlink(missing_ok=True)
+        self._close(incoming)
+        (self.tmp / incoming.receipt_id).unlink(missing_ok=True)
         if self._failed:
             # Renamed, but never known to be durable and never answered with success.
             (self.ready / incoming.receipt_id).unlink(missing_ok=True)
@@ -229,10 +246,10 @@ class Spool:
         """
         note = {"reason": reason, "at": utc_now().isoformat(), **told}
         try:
-            self.aside.admit(os.fstat(incoming.file.fileno()).st_size)
-            os.fdatasync(incoming.file.fileno())
-            incoming.file.close()
-            self.aside.add(incoming.path, incoming.receipt_id, note)
+            self.aside.admit(os.fstat(incoming.descriptor).st_size)
+            os.fdatasync(incoming.descriptor)
+            self._close(incoming)
+            self.aside.add(self.tmp / incoming.receipt_id, incoming.receipt_id, note)
         except OSError as error:
             raise SpoolFailed(f"spool: {error.strerror}") from error
 
