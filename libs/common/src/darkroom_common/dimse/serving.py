@@ -231,7 +231,6 @@ class Served:
 
     def __post_init__(self) -> None:
         """Begin with nothing."""
-        self._log = log.bind(ae=self.caller.calling_ae_title)
         self._working = ExitStack()
         self._handler: Handler | int = SUCCESS
         self._request: Request | None = None  # whose data set is awaited, or that is answered
@@ -297,8 +296,11 @@ class Served:
             command.field, command.sop_class_uid
         ):
             self._handler = NOT_AUTHORISED
-        self._log.debug(
-            "dimse.request", command=f"{command.field:04X}", message_id=command.message_id
+        log.debug(
+            "dimse.request",
+            ae=self.caller.calling_ae_title,
+            command=f"{command.field:04X}",
+            message_id=command.message_id,
         )
         self._request = Request(
             command,
@@ -355,8 +357,9 @@ class Served:
         )
         pdus = self._channel.encode(context, command, data_set)
         self.connection.send(pdus, deadline=send_deadline(len(pdus)))
-        self._log.debug(
+        log.debug(
             "dimse.answered",
+            ae=self.caller.calling_ae_title,
             command=f"{request.command.field:04X}",
             message_id=request.command.message_id,
             status=f"{answer.status:04X}",
