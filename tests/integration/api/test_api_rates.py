@@ -226,6 +226,7 @@ async def _signed_in(api: Api, name: str) -> str:
     return token
 
 
+@pytest.mark.req("API-04")
 async def test_exports_count_that_are_made(services: Services) -> None:
     services.extra |= {"LIMIT_EXPORTS": "2/day"}
     async with running_api(services) as api:

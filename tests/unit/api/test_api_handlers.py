@@ -6,7 +6,29 @@ from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
 from darkroom_api.http import handlers
+from darkroom_api.http.errors import Code, permission_denied, problem
 from darkroom_common.index.reader import SearchTooLong
+
+APPENDIX_A = {
+    1001: "INVALID_CREDENTIALS",
+    1002: "TOKEN_EXPIRED",
+    1003: "TOKEN_INVALID",
+    1004: "PERMISSION_DENIED",
+    1005: "RATE_LIMITED",
+    2001: "STUDY_NOT_FOUND",
+    2002: "EXPORT_FAILED",
+    2003: "BULK_OPERATION_FAILED",
+    3001: "DATABASE_ERROR",
+    3002: "CACHE_ERROR",
+}
+
+
+@pytest.mark.req("API-10")
+def test_codes_are_those_that_clients_know_and_a_missing_permission_is_named() -> None:
+    assert {code: Code(code).name for code in APPENDIX_A} == APPENDIX_A
+    said = problem(permission_denied("studies:write"), "7")
+    assert (said["status"], said["code"], said["request_id"]) == (403, 1004, "7")
+    assert said["detail"] == "Missing permission: studies:write"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from darkroom_api.accounts.access import ACCESS
 from darkroom_api.rates.classes import Class, class_of
 from darkroom_api.rates.window import Window
+from darkroom_api.settings import ApiSettings
 
 COUNTS = st.integers(0, 50)
 
@@ -38,6 +39,21 @@ def test_every_route_is_of_one_class() -> None:
     }
     assert dicomweb == {Class.DICOMWEB}
     assert found["OPTIONS", "/dicom-web/"] is Class.ANONYMOUS
+
+
+@pytest.mark.req("API-04")
+def test_limits_are_those_that_were_asked_for_unless_a_setting_says_otherwise() -> None:
+    fields = ApiSettings.model_fields
+    assert {
+        name: fields[f"limit_{name}"].default
+        for name in ("default", "login", "exports", "bulk", "anonymous")
+    } == {
+        "default": "1000/hour",
+        "login": "5/minute",
+        "exports": "10/hour",
+        "bulk": "100/hour",
+        "anonymous": "100/hour",
+    }
 
 
 @pytest.mark.parametrize(

@@ -273,9 +273,12 @@ async def authenticated(scope: Scope) -> Principal:
         DependencyUnavailable: the database is away.
     """
     parts, headers = parts_of(scope), Headers(scope=scope)
-    authorization = headers.get("authorization")
+    given = headers.getlist("authorization")
+    authorization = given[0] if given else None
     token = cookie_of(HTTPConnection(scope), ACCESS_COOKIE) if authorization is None else ""
     try:
+        if len(given) > 1:  # a proxy may have looked at the other one
+            raise token_invalid()
         if token:
             found = await parts.guard.authenticate_browser(token, scope["method"], headers)
         elif authorization is None and not parts.settings.ff_auth_enabled:
