@@ -54,6 +54,9 @@ DECIDED: Final = {
     "dicom_tls_client_ca",
     "dicom_tls_clients",
     "dicom_tls_minimum",
+    "hl7_host",  # by hl7
+    "hl7_port",
+    "worklist_directory",  # a cluster has HL7 and REST
     # by commitment, and by tls, destinations and scratch of a service
     "commitment_host",
     "commitment_port",

@@ -100,6 +100,7 @@ def prepare_main() -> None:
     from darkroom_common.amqp import rabbitmq
     from darkroom_common.objects import spool, store
     from darkroom_ingest.door import worker, workers
+    from darkroom_ingest.orders import orders
 
     receive: Callable[..., None] = worker.run
 
@@ -109,6 +110,8 @@ def prepare_main() -> None:
 
     around_coroutine(store.FileSystemStore, "put_files", after="relay-after-put")
     around_coroutine(rabbitmq.RabbitBroker, "publish_all", after="relay-after-publish")
+    around_coroutine(orders.Orders, "_done", before="order-before", after="order-before-commit")
+    around_coroutine(orders.Orders, "message", after="order-before-answer")
     around(spool.Spool, "remove", before="relay-before-remove", after="relay-after-remove")
     workers._LAST_DELAY = workers._DELAY  # type: ignore[misc]
     worker.run = run  # type: ignore[assignment]

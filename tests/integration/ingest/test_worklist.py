@@ -230,7 +230,9 @@ async def test_the_worklist_keeps_identities(entries: Entries, database: Databas
         await entries.change(first, an_entry(), by="t", version=1)
     with pytest.raises(AlreadyThere):
         await entries.change(first, an_entry(scheduled_procedure_step_id="S2"), by="t")
-    assert await entries.follow(an_entry(modality="US"), by="t", source="hl7") == first
+    async with database.transaction() as db:
+        changed = an_entry(modality="US")
+        assert await entries.follow(db, changed, by="t", source="hl7", new=False) == first
     await entries.remove(first)
     with pytest.raises(NotThere):
         await entries.remove(first)

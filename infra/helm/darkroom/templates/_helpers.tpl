@@ -78,6 +78,9 @@ licensing: {licence: true}
 {{- if and (eq .service "transmit") .root.Values.commitment.enabled -}}
 commitment: 11113
 {{- end -}}
+{{- if and (eq .service "ingest") .root.Values.hl7.enabled }}
+hl7: 2575
+{{- end -}}
 {{- end -}}
 
 {{/* The name of the secret with the certificate of a service, if there is one. Takes root and service. */}}

@@ -1,11 +1,13 @@
 """What ingest can be told."""
 
 import os
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Final, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
+from darkroom_common.dicom.charset import is_assumable
 from darkroom_common.dicom.limits import DEFAULT_LIMITS, ReadLimits
 from darkroom_common.dimse.tls import TlsFiles
 from darkroom_common.objects.keys import DEFAULT_TEMPLATE
@@ -138,6 +140,34 @@ class IngestSettings(Settings):
     conversion_memory: int = Field(
         default=2 << 30, ge=256 << 20, description="bytes of address space of each of them"
     )
+    hl7_host: str = EVERY_INTERFACE
+    hl7_port: int | None = Field(
+        default=None, ge=1, le=65535, description="of MLLP for orders; unset: it is not served"
+    )
+    hl7_peers: tuple[IPv4Network | IPv6Network, ...] = Field(
+        default=(ip_network("127.0.0.0/8"), ip_network("::1/128")),
+        description="networks that may connect to it, as a JSON list",
+    )
+    hl7_tls: bool = Field(
+        default=False, description="that port is TLS, with what DICOM_TLS_* say of certificates"
+    )
+    hl7_connections: int = Field(default=50, ge=1)
+    hl7_connections_per_host: int = Field(default=10, ge=1)
+    hl7_bytes: int = Field(
+        default=1 << 20, ge=1024, le=64 << 20, description="of one message, and of a dropped file"
+    )
+    hl7_message_seconds: float = Field(default=30, gt=0, description="for a whole message")
+    hl7_idle_seconds: float = Field(default=3600, gt=0, description="without a message")
+    hl7_character_set: str = Field(
+        default="ISO_IR 192",
+        description="of messages without MSH-18, in the words of (0008,0005), or a code page",
+    )
+    worklist_directory: Path | None = Field(
+        default=None, description="where files are dropped that become entries of the worklist"
+    )
+    worklist_days: int = Field(
+        default=90, ge=0, description="for which an entry is kept after its start; 0: for ever"
+    )
     query_answers: int = Field(default=2_000_000, ge=1, description="to one C-FIND, at most")
 
     @model_validator(mode="after")
@@ -152,6 +182,10 @@ class IngestSettings(Settings):
             raise ValueError("PHI_KEYS and BLIND_INDEX_KEY belong together")
         if not self.dicom_plain and self.dicom_tls_certificate is None:
             raise ValueError("without DICOM_PLAIN there has to be DICOM_TLS_CERTIFICATE")
+        if self.hl7_tls and self.dicom_tls_certificate is None:
+            raise ValueError("HL7_TLS needs DICOM_TLS_CERTIFICATE")
+        if not is_assumable(self.hl7_character_set):
+            raise ValueError("HL7_CHARACTER_SET is no character set")
         if self.dicom_tls_client_ca is not None and self.dicom_tls_certificate is None:
             raise ValueError("DICOM_TLS_CLIENT_CA needs DICOM_TLS_CERTIFICATE")
         return self

@@ -23,6 +23,7 @@ from darkroom_ingest.answers import Answers
 from darkroom_ingest.door.nursery import Nursery
 from darkroom_ingest.door.scp import listen_for_dicom
 from darkroom_ingest.door.workers import Listeners, Workers
+from darkroom_ingest.orders.serving import taking_orders
 from darkroom_ingest.quarantine.mirror import Mirror
 from darkroom_ingest.relaying.relay import Relay
 from darkroom_ingest.senders.refresh import Refresh
@@ -65,7 +66,8 @@ async def run(nursery: Nursery, service: Service, settings: IngestSettings) -> N
         service.health.add("postgres", senders.check_database, needed=False)
         service.health.add("rabbitmq", broker.check, needed=False)
         mirror = Mirror(database, settings, spool.aside)
-        answers = Answers(database, mirror, WorklistRequests(open_entries(database, settings)))
+        entries = open_entries(database, settings)
+        answers = Answers(database, mirror, WorklistRequests(entries))
         relay = Relay(spool, store, broker, keys)
         with ExitStack() as listening:
             listener = tls_listener = None
@@ -79,6 +81,10 @@ async def run(nursery: Nursery, service: Service, settings: IngestSettings) -> N
                 listening.enter_context(tls_listener)
             stow_listener = await listen_for_dicom(settings.stow_host, settings.stow_port)
             listening.enter_context(stow_listener)
+            orders_listener = None
+            if settings.hl7_port is not None:
+                orders_listener = await listen_for_dicom(settings.hl7_host, settings.hl7_port)
+                listening.enter_context(orders_listener)
             listeners = Listeners(listener, tls_listener, stow_listener)
             workers = Workers(settings.processes, nursery, listeners, relay)
             service.health.metrics = workers.metrics
@@ -96,6 +102,7 @@ async def run(nursery: Nursery, service: Service, settings: IngestSettings) -> N
                 watch_spool(relay),
                 measure_volumes(spool, store),
                 watch_certificate(tls),
+                *taking_orders(settings, entries, orders_listener, tls),
             ):
                 await service.run_until_stopped()
                 await workers.drain(service.drain_seconds)

@@ -33,7 +33,7 @@ from darkroom_common.messages.events import (
     StudyStatusChanged,
     TransmitJobChanged,
 )
-from darkroom_common.messages.procedure_steps import ProcedureStepChanged
+from darkroom_common.messages.procedure_steps import ProcedureStepChanged, WorklistChanged
 from darkroom_common.messages.registry import MESSAGE_TYPES
 from darkroom_common.messages.requests import (
     ActOnJob,
@@ -59,6 +59,7 @@ PUBLISHED: Final[Mapping[str, tuple[type[Message], ...]]] = {
         ActOnJob,
         TakeCommitment,
         FollowCommitment,
+        WorklistChanged,
     ),
     "metadata": (
         *_OF_WORKERS,

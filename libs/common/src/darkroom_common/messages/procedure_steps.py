@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from darkroom_common.messages.base import AeTitle, Event, Uid
+from darkroom_common.messages.base import AeTitle, Event, MessageId, Uid
 
 
 class ProcedureStepChanged(Event):
@@ -23,3 +23,19 @@ class ProcedureStepChanged(Event):
     )
     modality: str = Field(max_length=16)
     calling_ae_title: AeTitle
+
+
+class WorklistChanged(Event):
+    """An information system has changed the worklist: by HL7, or by a file that it has dropped.
+
+    Published by ingest in the transaction that keeps the entries. What REST changes is audited by
+    the api, which is asked for it.
+    """
+
+    TYPE: ClassVar[str] = "dicom.worklist.changed.v1"
+
+    source: str = Field(max_length=16, description="`hl7` or `file`")
+    kind: str = Field(max_length=32, description="of the message, such as `ORM^O01`, or the file")
+    by: str = Field(max_length=64, description="who has sent it, in its own words")
+    peer: str = Field(default="", max_length=64, description="the address; none of a file")
+    entries: tuple[MessageId, ...] = Field(description="that have been added or changed")

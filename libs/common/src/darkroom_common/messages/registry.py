@@ -39,7 +39,7 @@ from darkroom_common.messages.events import (
     StudyStatusChanged,
     TransmitJobChanged,
 )
-from darkroom_common.messages.procedure_steps import ProcedureStepChanged
+from darkroom_common.messages.procedure_steps import ProcedureStepChanged, WorklistChanged
 from darkroom_common.messages.requests import (
     INGEST_REQUESTS,
     METADATA_REQUESTS,
@@ -80,6 +80,7 @@ _LISTED: Final[tuple[type[Message], ...]] = (
     StudyRemoved,
     SettingsInForce,
     ProcedureStepChanged,
+    WorklistChanged,
     *TRANSMIT_REQUESTS,
     *INGEST_REQUESTS,
     *METADATA_REQUESTS,

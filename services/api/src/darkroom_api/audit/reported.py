@@ -1,4 +1,4 @@
-"""What other services report for the audit log: associations, removals, settings."""
+"""What other services report for the audit log: associations, orders, removals, settings."""
 
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from darkroom_common.messages.events import (
     SettingsInForce,
     StudyRemoved,
 )
+from darkroom_common.messages.procedure_steps import WorklistChanged
 from darkroom_common.postgres.inbox import Inbox
 from darkroom_common.postgres.pool import Connection, Database
 from darkroom_common.topology import API_AUDIT
@@ -57,6 +58,9 @@ class Reported:
                 case SettingsInForce():
                     new = await INBOX.first_time(db, message.id)
                     entries = await _settings(db, message) if new else []
+                case WorklistChanged():
+                    new = await INBOX.first_time(db, message.id)
+                    entries = [_ordered(message)] if new else []
                 case _:
                     raise TypeError(f"{API_AUDIT.name} got {message.TYPE}")
             if entries:
@@ -94,6 +98,18 @@ def _removed(message: StudyRemoved) -> Entry:
         message.study_instance_uid,
         privileged=True,
         details=details,
+        at=message.occurred_at,
+    )
+
+
+def _ordered(message: WorklistChanged) -> Entry:
+    return Entry(
+        Action.WORKLIST_UPDATE,
+        "worklist",
+        message.entries[0] if len(message.entries) == 1 else "",
+        username=message.by,
+        address=address_in(message.peer),
+        details={"kind": message.kind, "entries": list(message.entries[:100])},
         at=message.occurred_at,
     )
 

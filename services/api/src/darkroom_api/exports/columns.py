@@ -1,5 +1,6 @@
 """What can be exported of a study: the columns by name, and where each has its value."""
 
+import datetime as dt
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -18,6 +19,7 @@ class Exam:
     exam_status: str
     physician_name: str
     institution: str
+    ordered_at: dt.datetime | None
 
 
 INSTITUTION: Final = "institution"
@@ -35,7 +37,7 @@ def _exam_id(exam: Exam) -> str:
 
 
 def _ordered(exam: Exam) -> Value:
-    moment = moment_of(exam.study)
+    moment = exam.ordered_at or moment_of(exam.study)
     return None if moment is None else moment.replace(microsecond=0)
 
 

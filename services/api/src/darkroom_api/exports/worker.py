@@ -32,6 +32,7 @@ from darkroom_common.objects.sealed import sealed
 from darkroom_common.objects.store import open_store
 from darkroom_common.postgres.phi import PhiKeys
 from darkroom_common.postgres.pool import Connection, open_database
+from darkroom_common.readers.ingest import ordered_at
 from darkroom_common.workers.answering import answer_tasks
 
 T = TypeVar("T")
@@ -105,15 +106,18 @@ class Studies:
             raise UnreadableRow("a row cannot be decrypted with PHI_KEYS") from error
         return len(self._ids)
 
-    async def _read(self, start: int) -> list[tuple[asyncpg.Record, str, str, str]]:
+    async def _read(
+        self, start: int
+    ) -> list[tuple[asyncpg.Record, str, str, str, dt.datetime | None]]:
         """Return studies with what an `Exam` has besides, in its order."""
         studies = await studies_of(self._db, self._keys, self._ids[start : start + _CHUNK])
         uids = [study["study_instance_uid"] for study in studies]
         rows = await self._db.fetch(_SAID, uids, self._keys.by_id())
         said = {uid: (status, name) for uid, status, name in rows}
         places = await institutions_of(self._db, self._keys, uids) if self._institutions else {}
+        ordered = await ordered_at(self._db, uids)
         return [
-            (study, *said.get(uid, _PENDING), places.get(uid, ""))
+            (study, *said.get(uid, _PENDING), places.get(uid, ""), ordered.get(uid))
             for uid, study in zip(uids, studies, strict=True)
         ]
 
@@ -123,8 +127,8 @@ class Studies:
         for start in range(0, len(self._ids), _CHUNK):
             read = coming.result()
             coming = asyncio.run_coroutine_threadsafe(self._read(start + _CHUNK), loop)
-            for study, *more in read:
-                yield self._row(Exam(study_of(study), *more))
+            for study, status, physician, place, ordered in read:
+                yield self._row(Exam(study_of(study), status, physician, place, ordered))
             tell(done=min(start + _CHUNK, len(self._ids)))
         coming.result()
 

@@ -17,6 +17,7 @@ from darkroom_common.index.fields import PHYSICIAN, search_tokens
 from darkroom_common.index.identity import StudyName, studies_named
 from darkroom_common.postgres.phi import PGP_OPTIONS, BlindIndex, PhiKeys
 from darkroom_common.postgres.pool import Connection
+from darkroom_common.readers.ingest import ordered_at
 
 ExamStatus = Literal["pending", "in_progress", "completed", "cancelled"]
 PhysicianName = Annotated[
@@ -111,11 +112,16 @@ _NAMED: Final = _KEYS.format(
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """What was said of a study. A study that nothing was said of has version 0."""
+    """What was said of a study. A study that nothing was said of has version 0.
+
+    Attributes:
+        ordered_at: as the worklist has it; None: it has no entry of the study.
+    """
 
     exam_status: ExamStatus = "pending"
     physician_name: str = ""
     version: int = 0
+    ordered_at: dt.datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,12 +212,14 @@ class Examinations:
 
     async def find(self, db: Connection, studies: Sequence[str]) -> dict[str, Examination]:
         """Return what was said of studies, by UID; without those that nothing was said of."""
-        return {
-            row["study_instance_uid"]: Examination(
-                row["exam_status"], row["physician_name"], row["version"]
+        ordered = await ordered_at(db, studies)
+        found = {uid: Examination(ordered_at=moment) for uid, moment in ordered.items()}
+        for row in await db.fetch(_FIND, list(studies), self.keys.by_id()):
+            uid = row["study_instance_uid"]
+            found[uid] = Examination(
+                row["exam_status"], row["physician_name"], row["version"], ordered.get(uid)
             )
-            for row in await db.fetch(_FIND, list(studies), self.keys.by_id())
-        }
+        return found
 
     async def history(self, db: Connection, study: str, *, limit: int = 100) -> list[Change]:
         """Return the newest changes of a study, the newest first."""

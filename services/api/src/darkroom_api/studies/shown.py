@@ -133,7 +133,7 @@ def study(row: StudyRow, exam: Examination, institution: str) -> dict[str, objec
         "exam_id": exam_id_of(row.study_instance_uid, accession),
         "exam_status": exam.exam_status,
         "exam_source": next(iter(row.calling_ae_titles), ""),
-        "order_datetime": moment_of(row),
+        "order_datetime": exam.ordered_at or moment_of(row),
         "physician_name": exam.physician_name,
         "institution": institution,
         "study_instance_uid": row.study_instance_uid,

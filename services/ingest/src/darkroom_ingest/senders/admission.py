@@ -199,7 +199,7 @@ def _welcomes(caller: Caller, policy: Policy, roster: Roster) -> bool:
     """Return whether a caller may send that is not listed."""
     if not policy.accept_unknown or not policy.only_nearby:
         return policy.accept_unknown
-    address = _address(caller.host)
+    address = address_of(caller.host)
     named = any(one.enabled for one in roster.senders)
     return address.is_loopback or (not named and any(address in one for one in _PRIVATE))
 
@@ -227,14 +227,14 @@ def _answered_to(policy: Policy, roster: Roster) -> Iterator[str]:
 def _from_its_host(sender: Sender, caller: Caller) -> bool:
     if sender.host_rule == "any":
         return True
-    address = _address(caller.host)
+    address = address_of(caller.host)
     return any(
         address in rule.network and rule.certificate_sha256 in {None, caller.certificate_sha256}
         for rule in sender.hosts
     )
 
 
-def _address(host: str) -> IPv4Address | IPv6Address:
+def address_of(host: str) -> IPv4Address | IPv6Address:
     """Return an address as rules name it: one of IPv4 that comes by an IPv6 socket is IPv4."""
     address = ip_address(host.partition("%")[0])
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None

@@ -12,7 +12,7 @@ from darkroom_common.specs.worklist.entries import Coded, WorklistEntry
 Json = JsonDataset
 STEPS: Final = "00400100"
 """Scheduled Procedure Step Sequence."""
-_PATIENT: Final = {
+OF_PATIENT: Final = {
     "PatientID": "patient_id",
     "IssuerOfPatientID": "issuer_of_patient_id",
     "PatientBirthDate": "patient_birth_date",
@@ -38,7 +38,7 @@ _PATIENT: Final = {
     "PatientTransportArrangements": "patient_transport",
     "StudyInstanceUID": "study_instance_uid",
 }
-_STEP: Final = {
+OF_STEP: Final = {
     "Modality": "modality",
     "ScheduledStationAETitle": "scheduled_station_ae_titles",
     "ScheduledStationName": "scheduled_station_name",
@@ -71,11 +71,11 @@ def attributes(entry: WorklistEntry, stations: Sequence[str]) -> Json:
         stations: AE titles of those that it is told to be scheduled for.
     """
     given = entry.model_dump() | {"scheduled_station_ae_titles": tuple(stations)}
-    found = _of(given, _PATIENT)
+    found = _of(given, OF_PATIENT)
     found |= {tag_of(keyword): element("SQ") for keyword in _NOTHING}
     code = entry.requested_procedure_code
     found[tag_of("RequestedProcedureCodeSequence")] = _codes([code] if code else [])
-    step = _of(given, _STEP)
+    step = _of(given, OF_STEP)
     step[tag_of("ScheduledProcedureStepStartDate")] = element("DA", f"{entry.scheduled_at:%Y%m%d}")
     step[tag_of("ScheduledProcedureStepStartTime")] = element("TM", f"{entry.scheduled_at:%H%M%S}")
     step[tag_of("ScheduledProtocolCodeSequence")] = _codes(entry.scheduled_protocol_codes)

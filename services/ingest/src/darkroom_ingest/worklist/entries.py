@@ -2,7 +2,7 @@
 
 import datetime as dt
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -11,9 +11,9 @@ from pydicom.uid import generate_uid
 
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys, decode_key
 from darkroom_common.postgres.pool import Connection, Database
-from darkroom_common.resources.resource import AlreadyThere, NotThere, Stale
+from darkroom_common.resources.resource import AlreadyThere, NotThere, Refusal, Stale
 from darkroom_common.seal import Seal
-from darkroom_common.specs.worklist.entries import ENTRY_PURPOSE, OPEN, WorklistEntry
+from darkroom_common.specs.worklist.entries import ENTRY_PURPOSE, OPEN, StepState, WorklistEntry
 from darkroom_ingest.settings import IngestSettings
 
 PAGE: Final = 200
@@ -25,17 +25,22 @@ _STUDY_OF: Final = (  # worklist_accession
 _ONE_AT_A_TIME: Final = "SELECT pg_advisory_xact_lock(hashtextextended('darkroom worklist', 0))"
 _ADD: Final = """
     INSERT INTO ingest.worklist (id, source, state, scheduled_at, modality, stations,
-        study_instance_uid, step_key, accession_key, patient_key, sealed, requested_by)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+        study_instance_uid, step_key, accession_key, patient_key, sealed, ordered_at, requested_by)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
 """
 _LOCK: Final = (
     "SELECT id, version, state, sealed, source FROM ingest.worklist WHERE id = $1 FOR UPDATE"
 )
-_OF_STEP: Final = "SELECT id FROM ingest.worklist WHERE step_key = $1"  # its unique index
+_SAME: Final = (
+    "SELECT id, version, state, sealed, source FROM ingest.worklist WHERE {} ORDER BY id FOR UPDATE"
+)
+_OF_STEP: Final = _SAME.format("step_key = $1")
+_OF_ACCESSION: Final = _SAME.format("accession_key = $1")
+_OF_PATIENT: Final = _SAME.format("patient_key = $1")
 _CHANGE: Final = """
     UPDATE ingest.worklist SET version = version + 1, updated_at = now(), source = $2, state = $3,
         scheduled_at = $4, modality = $5, stations = $6, study_instance_uid = $7, step_key = $8,
-        accession_key = $9, patient_key = $10, sealed = $11, requested_by = $12
+        accession_key = $9, patient_key = $10, sealed = $11, ordered_at = $12, requested_by = $13
     WHERE id = $1
 """
 _REMOVE: Final = "DELETE FROM ingest.worklist WHERE id = $1"
@@ -63,6 +68,12 @@ _STATE: Final = (
     " WHERE id = ANY($1::text[]) AND state <> $2"
 )
 _EARLIEST: Final = (dt.datetime(1, 1, 1, tzinfo=dt.UTC), "")
+
+
+class Ended(Refusal):
+    """A step has ended: nothing of it is scheduled any more."""
+
+    OUTCOME = "conflict"
 
 
 @dataclass(frozen=True)
@@ -93,7 +104,7 @@ class Entries:
             AlreadyThere: there is one of this accession number and step.
         """
         async with self.database.transaction() as db:
-            await db.execute(_ONE_AT_A_TIME)
+            await self.alone(db)
             return await self._add(db, entry, by=by, source=source)
 
     async def change(
@@ -107,7 +118,7 @@ class Entries:
             AlreadyThere: there is another one of this accession number and step.
         """
         async with self.database.transaction() as db:
-            await db.execute(_ONE_AT_A_TIME)
+            await self.alone(db)
             before = await self._locked(db, entry_id, version)
             await self._change(db, before, entry, by=by, source="rest")
 
@@ -121,16 +132,96 @@ class Entries:
             await self._locked(db, entry_id, version)
             await db.execute(_REMOVE, entry_id)
 
-    async def follow(self, entry: WorklistEntry, *, by: str, source: Source) -> str:
-        """Add an entry, or change the one of its accession number and step; return its id."""
-        async with self.database.transaction() as db:
-            await db.execute(_ONE_AT_A_TIME)
-            known = await db.fetchval(_OF_STEP, self._step_key(entry))
-            if known is None:
-                return await self._add(db, entry, by=by, source=source)
-            before = await self._locked(db, known, None)
-            await self._change(db, before, entry, by=by, source=source)
-            return str(known)
+    async def follow(
+        self, db: Connection, entry: WorklistEntry, *, by: str, source: Source, new: bool
+    ) -> str:
+        """Add an entry, or change the one of its accession number and step; return its id.
+
+        What has begun stays so; one that was cancelled is scheduled again by a new order.
+
+        Args:
+            db: with a transaction that `alone` has begun.
+            entry: as it is to be.
+            by: who says so.
+            source: by which way.
+            new: whether it is ordered, and not changed.
+
+        Raises:
+            Ended: it has ended.
+        """
+        before = await db.fetchrow(_OF_STEP, self._step_key(entry))
+        if before is None:
+            return await self._add(db, entry, by=by, source=source)
+        again = new and before["state"] == "CANCELLED"
+        if before["state"] not in OPEN and not again:
+            raise Ended(_HAS_ENDED)
+        state = "SCHEDULED" if again else before["state"]
+        going_on = entry.model_copy(update={"state": state})
+        await self._change(db, before, going_on, by=by, source=source)
+        return str(before["id"])
+
+    async def put(
+        self, db: Connection, accession_number: str, step_id: str, state: StepState
+    ) -> list[str]:
+        """Put the steps of an order in a state; return their ids.
+
+        What has begun is not scheduled again, and is discontinued where others are cancelled.
+
+        Args:
+            db: with a transaction that `alone` has begun.
+            accession_number: of the order.
+            step_id: of the one step; empty: of all of them.
+            state: from now on.
+
+        Raises:
+            NotThere: there is no such step.
+            Ended: all of them have ended, and otherwise.
+        """
+        if step_id:
+            rows = await db.fetch(_OF_STEP, self._key(accession_number, step_id))
+        else:
+            accession = self.blind.exact("AccessionNumber", accession_number)
+            rows = await db.fetch(_OF_ACCESSION, accession)
+        if not rows:
+            raise NotThere("there is no such step")
+        final: StepState = "DISCONTINUED" if state == "CANCELLED" else state
+        there = {row["id"]: final if row["state"] == "STARTED" else state for row in rows}
+        open_ones = [row for row in rows if row["state"] in OPEN]
+        if not open_ones and not any(row["state"] in {state, final} for row in rows):
+            raise Ended(_HAS_ENDED)
+        changed = [row["id"] for row in open_ones if state not in OPEN or row["state"] != "STARTED"]
+        for one in changed:
+            await db.execute(_STATE, [one], there[one])
+        return changed
+
+    async def know(
+        self, db: Connection, patient_id: str, issuer: str, known: Mapping[str, Any], *, by: str
+    ) -> list[str]:
+        """Put what is known of a patient into all entries of it; return their ids.
+
+        Args:
+            db: with a transaction that `alone` has begun.
+            patient_id: that they have now.
+            issuer: of that id; entries of another one stay.
+            known: values by the names of `WorklistEntry`; the patient's id may be another one.
+            by: who says so.
+        """
+        changed = []
+        for row in await db.fetch(_OF_PATIENT, self.blind.exact("PatientID", patient_id)):
+            entry = self.opened(row)
+            if entry.patient_id != patient_id or (
+                issuer and entry.issuer_of_patient_id not in {"", issuer}
+            ):
+                continue
+            fresh = entry.model_copy(update=dict(known))
+            if fresh != entry:
+                await self._change(db, row, fresh, by=by, source=row["source"])
+                changed.append(str(row["id"]))
+        return changed
+
+    async def alone(self, db: Connection) -> None:
+        """Let nobody else change identities in the worklist until the transaction has ended."""
+        await db.execute(_ONE_AT_A_TIME)
 
     async def page(
         self, narrow: Narrow, after: tuple[dt.datetime, str] | None
@@ -247,6 +338,7 @@ class Entries:
             self.blind.exact("AccessionNumber", accession) if accession else None,
             self.blind.exact("PatientID", entry.patient_id),
             self.seal.seal(entry.model_dump(mode="json"), purpose=ENTRY_PURPOSE),
+            None if entry.ordered_at is None else entry.ordered_at.replace(tzinfo=dt.UTC),
         )
 
     def _step_key(self, entry: WorklistEntry) -> bytes:
@@ -268,6 +360,7 @@ def open_entries(database: Database, settings: IngestSettings) -> Entries | None
     return Entries(database, Seal(keys), BlindIndex(key))
 
 
+_HAS_ENDED: Final = "the step has ended"
 _TAKEN: Final = "there is an entry of this accession number and step"
 
 

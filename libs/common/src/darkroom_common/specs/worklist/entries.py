@@ -59,6 +59,9 @@ class WorklistEntry(Spec):
     current_patient_location: LongText = ""
 
     accession_number: ShortText = ""
+    ordered_at: NaiveDatetime | None = Field(
+        default=None, description="by the clock of the department; left out: when it comes"
+    )
     referring_physician_name: PersonName = ""
     requesting_physician_name: PersonName = ""
     requesting_service: LongText = ""

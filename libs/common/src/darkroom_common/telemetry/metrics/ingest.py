@@ -69,6 +69,27 @@ PERFORMED_STEPS: Final = _of.counter(
     one_of("command", "N_CREATE", "N_SET", "N_GET"),
     bounded("status", "of the answer, PS3.7 annex C"),
 )
+HL7_CONNECTIONS: Final = _of.gauge("darkroom_hl7_connections_open", "Connections of MLLP.")
+HL7_ENDED: Final = _of.counter(
+    "darkroom_hl7_ended_total",
+    "Connections of MLLP that were refused, or did not end in order.",
+    one_of(
+        "reason",
+        *("peer", "connections", "per-host"),
+        *("time", "lost", "no-end", "no-block", "too-long"),
+    ),
+)
+HL7_MESSAGES: Final = _of.counter(
+    "darkroom_hl7_messages_total",
+    "Messages of HL7 that were answered.",
+    one_of("type", "ORM", "OMI", "ADT", "other"),
+    one_of("outcome", "accepted", "error", "rejected"),
+)
+ORDER_FILES: Final = _of.counter(
+    "darkroom_order_files_total",
+    "Files of WORKLIST_DIRECTORY that were taken, or moved away.",
+    one_of("outcome", "taken", "rejected"),
+)
 ODD_OBJECTS: Final = _of.counter(
     "darkroom_odd_objects_total",
     "Objects accepted though the standard forbids it.",
