@@ -9,6 +9,7 @@ from darkroom_api.audit.log import AuditLog
 from darkroom_api.audit.reported import Reported
 from darkroom_common.messages.base import Message, new_message_id
 from darkroom_common.messages.events import SettingItem, SettingsInForce, StudyRemoved
+from darkroom_common.messages.procedure_steps import WorklistChanged
 from darkroom_common.postgres.pool import Database
 
 
@@ -43,6 +44,19 @@ async def test_what_is_purged_has_a_row(database: Database, audit: AuditLog) -> 
     by_message = StudyRemoved(study_instance_uid="1.2.4", how="deleted", removal_id=asked)
     (row,) = await taken(database, audit, by_message)
     assert (row["action"], row["resource_id"]) == ("STUDY_DELETE", "1.2.4")
+
+
+async def test_an_order_that_changes_the_worklist_has_a_row(
+    database: Database, audit: AuditLog
+) -> None:
+    entry = new_message_id()
+    told = WorklistChanged(
+        source="hl7", kind="ORM^O01", by="hl7:RIS", peer="10.0.0.7", entries=(entry,)
+    )
+    (row,) = await taken(database, audit, told)
+    assert (row["action"], row["resource_id"]) == ("WORKLIST_UPDATE", entry)
+    assert (row["username"], str(row["address"])) == ("hl7:RIS", "10.0.0.7")
+    assert row["details"] == {"kind": "ORM^O01", "entries": [entry]}
 
 
 async def test_a_service_that_starts_with_other_settings_has_a_row(
