@@ -35,6 +35,7 @@ from darkroom_common.topology import (
 from darkroom_common.transcoding.converters import open_converters
 from darkroom_common.transcoding.preparing import ObjectPreparer
 from darkroom_transmit.answers import Answers
+from darkroom_transmit.availability.notices import Notifier, notice_kind
 from darkroom_transmit.commitment.asked import AskedCommitments
 from darkroom_transmit.commitment.commitments import LEASES, Commitments
 from darkroom_transmit.commitment.door import open_door
@@ -106,9 +107,16 @@ async def run(service: Service, settings: TransmitSettings) -> None:
             await apply_file(configuration, settings.destinations_file)
         events, requests = (Inbox("transmit", one.name) for one in (TRANSMIT_ROUTE, TRANSMIT_JOBS))
         sends, retrieves = SendJobs(outbox), RetrieveJobs(outbox)
-        prefetched = JobTable(prefetch_kind(), outbox)
+        prefetched, noticed = JobTable(prefetch_kind(), outbox), JobTable(notice_kind(), outbox)
         committed, promised = CommitmentJobs(outbox, sends), AskedCommitments(database, outbox)
-        tables = (sends.table, retrieves.table, prefetched, promised.table, committed.table)
+        tables = (
+            sends.table,
+            retrieves.table,
+            prefetched,
+            noticed,
+            promised.table,
+            committed.table,
+        )
         named = replica(database, "transmit", tables, host=settings.replica)
         owner, lease = await stack.enter_async_context(named), settings.lease_seconds
         pool = AssociationPool(
@@ -199,6 +207,9 @@ async def run(service: Service, settings: TransmitSettings) -> None:
             promises.runner.run(),
             retrievals.run(),
             prefetcher.runner.run(),
+            Notifier(
+                Claims(noticed, database, owner, lease), remotes, settings.ae_title
+            ).runner.run(),
             tidy(
                 database,
                 inboxes=(events, requests),

@@ -55,6 +55,10 @@ _OF_SERIES: Final = (  # series_uid, instance_series
     f"SELECT e.series_instance_uid, i.sop_class_uid, i.sop_instance_uid{_TREE}"
     " AND e.series_instance_uid = ANY($1::text[]) ORDER BY i.instance_number, i.id"
 )
+_OF_STUDY: Final = (  # study_study_instance_uid_key, series_study, instance_series
+    f"SELECT e.series_instance_uid, i.sop_class_uid, i.sop_instance_uid{_TREE}"
+    f" AND s.study_instance_uid = $1{_ORDER}"
+)
 
 _PATIENT_ID: Final = "PatientID"
 _STORED: Final = (
@@ -179,6 +183,11 @@ async def stored_now(db: Connection, instances: Sequence[str]) -> dict[str, Stor
     """Return where instances are, by UID; what is not there is left out."""
     rows = await db.fetch(_STORED_NOW, list(instances))
     return {one.sop_instance_uid: one for one in (StoredInstance(*row) for row in rows)}
+
+
+async def references_of_study(db: Connection, study: str) -> list[Reference]:
+    """Return the instances of a study, those of a series one after the other."""
+    return [Reference(*row) for row in await db.fetch(_OF_STUDY, study)]
 
 
 async def find_stored(

@@ -109,6 +109,11 @@ class DestinationSpec(ResourceSpec):
     time_zone: str = Field(default="UTC", max_length=64, description="of the windows, IANA name")
     backoff: Backoff = Backoff()
     commitment: Commitment = Commitment()
+    availability: StrictBool = Field(
+        default=False,
+        description="told by Instance Availability Notification (PS3.4 annex R) which images of"
+        " each study are here",
+    )
     deidentify: str = Field(
         default="",
         max_length=512,
@@ -133,6 +138,8 @@ class DestinationSpec(ResourceSpec):
             if not _HOST.match(self.host):
                 raise ValueError("host is a name or an address")
         else:
+            if self.availability:
+                raise ValueError("availability is told by DIMSE")
             parts = urlsplit(self.url or "")
             if parts.scheme not in ("http", "https") or not parts.hostname:
                 raise ValueError("a stow destination needs an http or https url")
@@ -140,8 +147,12 @@ class DestinationSpec(ResourceSpec):
                 raise ValueError("url holds neither a login nor a query")
         if self.deidentify:
             options = parse_profile(self.deidentify)
-            if self.commitment.enabled and "retain-uids" not in options:
-                raise ValueError("commitment is about the stored UIDs, which deidentify replaces")
+            told = self.commitment.enabled or self.availability
+            if told and "retain-uids" not in options:
+                raise ValueError(
+                    "commitment and availability are about the stored UIDs, which deidentify"
+                    " replaces"
+                )
         try:
             ZoneInfo(self.time_zone)
         except (OSError, ValueError, KeyError) as error:

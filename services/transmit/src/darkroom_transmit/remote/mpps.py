@@ -1,4 +1,4 @@
-"""N-CREATE and N-SET of performed procedure steps, as SCU (PS3.4 annex F.7)."""
+"""N-CREATE and N-SET as SCU: performed procedure steps (PS3.4 annex F.7), and notices."""
 
 from typing import Final
 
@@ -23,23 +23,33 @@ def _warning(status: int) -> bool:
     return status in {0x0001, 0x0107, 0x0116} or status & 0xF000 == 0xB000  # noqa: PLR2004
 
 
-def tell(peer: Peer, sop_instance_uid: str, attributes: Dataset, *, create: bool) -> int:
-    """Tell of a procedure step and return the status: success or a warning. It blocks.
+def tell(
+    peer: Peer,
+    sop_instance_uid: str,
+    attributes: Dataset,
+    *,
+    create: bool,
+    sop_class_uid: str = PROCEDURE_STEP,
+) -> int:
+    """Tell of a procedure step, or of another object; return the status. It blocks.
+
+    Returns:
+        Success or a warning.
 
     Raises:
         Refused: another status.
         PeerFault: it is not known whether it was done.
     """
-    association = associate(peer, [Proposal(PROCEDURE_STEP, (one,)) for one in SYNTAXES])
+    association = associate(peer, [Proposal(sop_class_uid, (one,)) for one in SYNTAXES])
     try:
-        context, syntax = context_for(association, PROCEDURE_STEP)
+        context, syntax = context_for(association, sop_class_uid)
         message_id = association.next_message_id()
         field = CommandField.N_CREATE if create else CommandField.N_SET
         sop_class, sop_instance = _AFFECTED if create else _REQUESTED
         command = encode_command(
             field,
             {
-                sop_class: PROCEDURE_STEP,
+                sop_class: sop_class_uid,
                 sop_instance: sop_instance_uid,
                 Element.MESSAGE_ID: message_id,
             },

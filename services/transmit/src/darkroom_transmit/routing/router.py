@@ -25,6 +25,7 @@ from darkroom_common.postgres.pool import Connection, Database
 from darkroom_common.telemetry import traces
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_common.telemetry.metrics import transmit as metrics
+from darkroom_transmit.availability.notices import want_notices
 from darkroom_transmit.destinations.configuration import Configuration
 from darkroom_transmit.retrieval.prefetch import is_prior, want_priors
 from darkroom_transmit.routing.decision import Decision, Facts, Rule, decide
@@ -98,8 +99,12 @@ class Router:
             destinations |= await self._instances(db, rules, fresh)
             again = {one.item.receipt: one for one in replaced if one.item.receipt in new}
             destinations |= await self._again(db, rules, list(again.values()))
+            studies = [one for one in completed if one.message.id in new]
+            for one in studies:
+                if isinstance(one.message, StudyCompleted):
+                    uid, revision = one.message.study_instance_uid, one.message.revision
+                    await want_notices(db, uid, revision, one.trace)
             if "study-complete" in moments:
-                studies = [one for one in completed if one.message.id in new]
                 destinations |= await self._studies(db, rules, studies)
         routed = received if moments or replaced else ()  # without a rule there is nothing to tell
         for one in routed:  # a batch joins many traces: each has its own line

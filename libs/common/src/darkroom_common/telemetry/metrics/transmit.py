@@ -58,7 +58,7 @@ REMOTE_REQUESTS: Final = _of.counter(
     "darkroom_remote_requests_total",
     "Asked of other nodes.",
     DESTINATION,
-    bounded("operation", "study, series, image, worklist, create, set"),
+    bounded("operation", "study, series, image, worklist, create, set, notice"),
     one_of("outcome", "done", "failed"),
 )
 REMOTE_SECONDS: Final = _of.histogram(

@@ -1,0 +1,1 @@
+"""Destinations are told which images are here: Instance Availability Notification."""
