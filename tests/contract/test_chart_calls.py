@@ -114,6 +114,24 @@ def test_destinations_can_report_storage_commitment(helm: str) -> None:
     assert {"ipBlock": {"cidr": "0.0.0.0/0"}} in allowed
 
 
+def test_orders_come_by_hl7_where_it_is_wanted_and_from_whom_is_named(helm: str) -> None:
+    assert "DARKROOM_HL7_PORT" not in settings_of(render(helm), "ingest")
+    manifests = render(
+        helm, "--set=hl7.enabled=true", "--set=networkPolicy.hl7From[0].ipBlock.cidr=10.0.0.0/8"
+    )
+    assert settings_of(manifests, "ingest")["DARKROOM_HL7_PORT"] == "2575"
+    ports = pod_of(manifests, "ingest")["containers"][0]["ports"]
+    assert {"name": "hl7", "containerPort": 2575} in ports
+    (service,) = [m for m in of_kind(manifests, "Service") if m["metadata"]["name"].endswith("hl7")]
+    assert service["spec"]["ports"] == [{"name": "hl7", "port": 2575, "targetPort": "hl7"}]
+    who = [
+        peer
+        for peer, port in rules(manifests, "ingest", "ingress")
+        if port == {"protocol": "TCP", "port": "hl7"}
+    ]
+    assert who == [{"ipBlock": {"cidr": "10.0.0.0/8"}}]
+
+
 def test_a_closed_network_lets_in_and_out_what_is_named_and_what_c_get_brings(helm: str) -> None:
     manifests = render(helm, ONLY_THE_CLINIC, "--set=commitment.enabled=true")
     anywhere = {"protocol": "TCP", "port": 1, "endPort": 65535}

@@ -15,11 +15,15 @@ from tests.support.real_files import REAL_FILES
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def darkroom() -> AsyncIterator[DarkroomUp]:
-    """`darkroom up` on an empty data directory, ready; stopped, and its data removed."""
+async def darkroom(request: pytest.FixtureRequest) -> AsyncIterator[DarkroomUp]:
+    """`darkroom up` on an empty data directory, ready; stopped, and its data removed.
+
+    What a module has as SETTINGS is added to its environment.
+    """
     directory = Path(tempfile.mkdtemp(prefix="darkroom-e2e-"))
     directory.chmod(0o711)  # PostgreSQL runs as another user
     settings = {"DARKROOM_LIMIT_ANONYMOUS": "1000/minute"}  # every route is tried without a login
+    settings |= getattr(request.module, "SETTINGS", {})
     running = DarkroomUp(directory / "data", settings=settings)
     try:
         await running.start()

@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from darkroom_common.dimse.tls import TlsFiles, TlsServer
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.postgres.pool import Database
 from darkroom_common.readers.ingest import ordered_at
@@ -18,6 +20,7 @@ from darkroom_ingest.orders.blocks import block
 from darkroom_ingest.orders.listener import Bounds, OrderPort
 from darkroom_ingest.orders.orders import Orders
 from tests.integration.ingest.orders.house import House
+from tests.support.certificates import Authority
 from tests.support.waiting import until
 from tests.unit.ingest.orders.builders import PID, admission, order
 
@@ -76,7 +79,8 @@ async def serving(orders: Orders, **changes: Any) -> AsyncIterator[Port]:
         "message_seconds": 20.0,
         "idle_seconds": 20.0,
     }
-    port = OrderPort(orders, Bounds(**given | changes), "ISO_IR 192")
+    tls = changes.pop("tls", None)
+    port = OrderPort(orders, Bounds(**given | changes), "ISO_IR 192", tls)
     with socket.create_server((HOST, 0)) as listener:
         running = asyncio.create_task(port.run(listener))
         made = Port(listener.getsockname()[1])
@@ -241,3 +245,26 @@ async def test_without_the_database_it_is_to_be_sent_again(
             patch.setattr(Database, "transaction", away)
             assert await line.ask(order()) == "MSA|AR|M1|the database is away: send it again"
         assert await line.ask(order()) == "MSA|AA|M1"
+
+
+async def test_over_tls_who_shows_no_certificate_is_let_go(house: House, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    server, sender = authority.sign("server"), authority.sign("sender")
+    files = TlsFiles(server.certificate, server.key, authority.file, "required", "1.2")
+    context = TlsServer(files).lasting_context()
+    async with serving(house.orders, tls=context) as port:
+        for client, expected in ((authority.client(sender), True), (authority.client(), False)):
+            answered = False
+            with suppress(OSError, asyncio.IncompleteReadError):
+                line = Line(
+                    *await asyncio.open_connection(
+                        HOST, port.number, ssl=client, server_hostname="localhost"
+                    )
+                )
+                port.lines.append(line)
+                answered = await line.ask(order()) == "MSA|AA|M1"
+            assert answered is expected
+        plain = await port.line()
+        await plain.put(block(order().encode()))
+        with suppress(ConnectionError):
+            assert b"MSA" not in await plain.reader.read()
