@@ -17,6 +17,7 @@ from tests.bench import report
 from tests.bench.receivers import orthanc
 from tests.bench.report import QUICK, ROUNDS, Table
 from tests.bench.senders import make_load, send
+from tests.bench.spent import since, spent
 from tests.bench.web_clients import Client, Refused, Request, latency, rate
 from tests.support.services import WITH_SCHEMA, Services, prepare_database
 from tests.support.waiting import until
@@ -31,8 +32,10 @@ NOTE: Final = (
     f"{OBJECTS} CT slices of 0.5 MB. Orthanc at its best: TCP_NODELAY, ten threads, no accounts."
     " Darkroom asks who it is, commits a row of the audit log for each request before it answers"
     " (durable 50 ms later; PostgreSQL fsyncs), and limits each user; it has as many processes as"
-    " `darkroom up` gives it, one a core. Clients share the cores with both."
+    " `darkroom up` gives it, one a core. Clients share the cores with both. Of rendered images 400"
+    " are asked for in turn, more than its cache keeps: each is made anew."
 )
+PARTS: Final = {"Orthanc": ["Orthanc"], "Darkroom": ["api", "PostgreSQL"]}
 TABLES: list[Table] = []
 
 
@@ -123,7 +126,8 @@ async def test_p7_side_by_side(services: Services, tmp_path: Path) -> None:
     services.directory.mkdir(exist_ok=True)
     alone = Table("P7: one client", "ms", against="Orthanc")
     together = Table(f"P7: {CLIENTS} clients", "requests/s", against="Orthanc")
-    TABLES.extend((alone, together))
+    processor = Table(f"P7: processor time of a request at {CLIENTS} clients", "ms")
+    TABLES.extend((alone, together, processor))
     load = make_load(tmp_path / "load", objects=OBJECTS, associations=1, side=512)
     async with orthanc(tmp_path / "orthanc", best=True, plugins=[PLUGIN]) as peer:
         await services.start("ingest", "metadata", "api")
@@ -149,12 +153,17 @@ async def test_p7_side_by_side(services: Services, tmp_path: Path) -> None:
 def _measure(
     connect: "partial[Client]", requests: list[Request], many: int, name: str, kind: str
 ) -> None:
-    alone, together = TABLES
+    alone, together, processor = TABLES
     client = connect()
     try:
         rate(connect, list(islice(cycle(requests), 2 * CLIENTS)), CLIENTS)  # warm
         alone.add(name, kind, latency(client, islice(cycle(requests), max(2, many // 10))))
+        before = spent()
         together.add(name, kind, rate(connect, list(islice(cycle(requests), many)), CLIENTS))
+        used = since(before)
+        for part in PARTS[name]:
+            who = name if part == name else f"{name}: {part}"
+            processor.add(who, kind, used.get(part, 0.0) * 1000 / many)
     except Refused as error:
         alone.leave_out(name, f"{kind}: {error}")
     finally:

@@ -45,6 +45,7 @@ SLICES = 50 if QUICK else 500
 SIZE = (1024, 640)
 ARGUMENTS = ["--no-sandbox", "--use-angle=swiftshader", "--disable-dev-shm-usage"]
 UNDISTURBED = """
+performance.setResourceTimingBufferSize(5000);
 addEventListener('DOMContentLoaded', () => {
   const style = document.createElement('style');
   style.textContent = '.shepherd-element, .shepherd-modal-overlay-container'
@@ -65,6 +66,11 @@ window.config = {
     bulkDataURI: {enabled: true}}}],
 };
 """
+
+
+REQUESTS = """() => performance.getEntriesByType('resource')
+  .filter(one => one.name.includes('/dicom-web/'))
+  .map(one => [one.name, one.startTime / 1000, one.responseEnd / 1000])"""
 
 
 class _Viewer(SimpleHTTPRequestHandler):
@@ -305,6 +311,7 @@ def look(url: str, studies: dict[str, str], structures: str) -> dict[str, Any]:
             found["lit"][kind] = share
             if kind == "CT":
                 found["first"] = time.monotonic() - begun
+                found["frame"], found["waited"] = served(page.evaluate(REQUESTS))
                 found["late"] = scroll(page)
             page.wait_for_timeout(1500)
             page.screenshot(path=PICTURES / f"{kind.lower()}.png")
@@ -312,6 +319,20 @@ def look(url: str, studies: dict[str, str], structures: str) -> dict[str, Any]:
         found["contours"] = contours(page)
         browser.close()
     return found
+
+
+def served(requests: list[tuple[str, float, float]]) -> tuple[float, float]:
+    """Return when the first frame was there, and how long until then DICOMweb was waited for.
+
+    Args:
+        requests: address, begin and end of each, in seconds from the click.
+    """
+    frame = min(end for name, _, end in requests if "/frames/" in name and end)
+    waited, at = 0.0, 0.0
+    for begin, end in sorted((begin, min(end or frame, frame)) for _, begin, end in requests):
+        waited += max(0.0, end - max(at, begin))
+        at = max(at, end)
+    return frame, waited
 
 
 def contours(page: Any) -> int:
@@ -352,6 +373,8 @@ async def test_p14_ohif_shows_every_kind(house: tuple[Api, int]) -> None:
         found = await asyncio.to_thread(look, url, studies, str(planned[0].StudyInstanceUID))
     table = Table("P14: OHIF in Chromium without a graphics processor", "")
     table.add(f"click to first image of a CT of {SLICES}, s", "", found["first"])
+    table.add("of it until the first frame was in the browser, s", "", found["frame"])
+    table.add("of that with a request to DICOMweb under way, s", "", found["waited"])
     table.add("scrolling, a step drawn, median ms", "", statistics.median(found["late"]))
     report.write("What a reader waits for", "OHIF 3.13, software rendering.", [table])
     dark = [kind for kind, share in found["lit"].items() if share < 0.005]

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Final, Self, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,9 @@ from darkroom_common.pixels.samples import OCTET, Samples
 from darkroom_common.pixels.window import InvalidWindow, VoiFunction, Window
 
 Shown = npt.NDArray[np.float32]
+Octets = npt.NDArray[np.uint8]
+WHITE: Final = 255
+"""Of 8 bits."""
 _TABLE_BITS: Final = 16
 _STEEPNESS: Final = -4.0
 _LEAST_CONTRAST: Final = 1 / 256
@@ -22,7 +25,33 @@ _BY_RANGE: Final = "it is shown from its least to its greatest value"
 _Step = Callable[[Values], Values]
 
 
-def displayed(stored: Samples, header: FrameHeader, window: Window | None = None) -> Shown:
+def as_shown(shown: Shown) -> Shown:
+    """Return what is shown, 0 to 1."""
+    return shown
+
+
+def octets_of(shown: Shown) -> Octets:
+    """Return what is shown in 8 bits, 0 to `WHITE`."""
+    octets: Octets = np.rint(shown * np.float32(WHITE)).astype(np.uint8)
+    return octets
+
+
+@overload
+def displayed(stored: Samples, header: FrameHeader, window: Window | None = None) -> Shown: ...
+
+
+@overload
+def displayed(
+    stored: Samples, header: FrameHeader, window: Window | None, made: Callable[[Shown], Octets]
+) -> Octets: ...
+
+
+def displayed(
+    stored: Samples,
+    header: FrameHeader,
+    window: Window | None = None,
+    made: Callable[[Shown], Shown | Octets] = as_shown,
+) -> Shown | Octets:
     """Return a greyscale frame as it is to be seen: 0 black, 1 white, before a Presentation LUT.
 
     What is applied is `window`, else the first VOI LUT, else the first window of the header; else
@@ -34,20 +63,21 @@ def displayed(stored: Samples, header: FrameHeader, window: Window | None = None
         stored: (rows, columns), whole or floating-point numbers.
         header: of the frame.
         window: asked for by the user.
+        made: makes of what is shown what is returned, value by value.
     """
     padding = _padding(header)
     if stored.dtype.kind not in "iu" or 8 * stored.dtype.itemsize > _TABLE_BITS:
-        return _render(stored.astype(np.float64), stored, header, window, padding)
+        return made(_render(stored.astype(np.float64), stored, header, window, padding))
     # At most 65536 different values: each that occurs is rendered once.
     least, greatest = int(stored.min()), max(int(stored.max()), -1)
     every = np.arange(least, greatest + 1, dtype=np.float64)
-    table = _render(every, stored, header, window, padding)
+    table = made(_render(every, stored, header, window, padding))
     if least > 0:
-        table = np.concatenate((np.zeros(least, np.float32), table))
+        table = np.concatenate((np.zeros(least, table.dtype), table))
     elif least < 0:
         table = np.roll(table, least)  # entry -1 is the last one
-    shown: Shown = np.take(table, stored)  # in half the time of table[stored]
-    return shown
+    # In a fifth of the time of table[stored]; what is looked up is there.
+    return table.take(stored, mode="wrap")
 
 
 def _render(

@@ -13,7 +13,7 @@ from darkroom_common.dicom.stored import Found
 from darkroom_common.dicom.text_elements import decode_text
 from darkroom_common.pixels.faults import Unrenderable
 from darkroom_common.pixels.frame import FrameHeader
-from darkroom_common.pixels.grayscale import displayed
+from darkroom_common.pixels.grayscale import WHITE, Octets, displayed, octets_of
 from darkroom_common.pixels.overlay import overlay_mask
 from darkroom_common.pixels.samples import Samples, is_colour
 from darkroom_common.pixels.window import Window
@@ -21,6 +21,7 @@ from darkroom_common.pixels.window import Window
 _TABLES: Final = frozenset(
     {"LUTData", *(f"{colour}PaletteColorLookupTableData" for colour in ("Red", "Green", "Blue"))}
 )
+_GREY: Final = ("MONOCHROME1", "MONOCHROME2")
 _LARGE: Final = 1 << 40
 _MAX_ASPECT: Final = 100.0
 
@@ -89,17 +90,11 @@ def render(
     Raises:
         Unrenderable: it cannot be shown.
     """
-    stored, photometric = values
     header = FrameHeader(dataset, frame)
-    if photometric in ("MONOCHROME1", "MONOCHROME2"):
-        pixels = displayed(stored, header, window)
-    elif photometric == "PALETTE COLOR":
-        pixels = colours_of(stored, dataset)
-    elif photometric == "RGB" and is_colour(stored):
-        bits = int(dataset.get("BitsStored") or 8 * stored.dtype.itemsize)
-        pixels = _scaled(stored, (1 << bits) - 1)
+    if values[1] in _GREY:
+        pixels = displayed(values[0], header, window)
     else:
-        raise Unrenderable("its photometric interpretation cannot be shown")
+        pixels = _coloured(values, dataset)
     if overlays:
         mask = overlay_mask(dataset, frame, pixels.shape[:2])
         if mask is not None:
@@ -107,6 +102,36 @@ def render(
     spacing, detector = _spacing(header)
     aspect = _aspect(header, spacing)
     return Image(pixels, spacing, detector, aspect, tuple(header.warnings))
+
+
+def render_octets(
+    values: tuple[Samples, str], dataset: Dataset, frame: int, window: Window | None = None
+) -> Octets:
+    """Return the pixels of `render` in 8 bits, in half the time where it need not be scaled.
+
+    Raises:
+        Unrenderable: it cannot be shown.
+    """
+    header = FrameHeader(dataset, frame)
+    if values[1] in _GREY:
+        pixels = displayed(values[0], header, window, octets_of)
+    else:
+        pixels = octets_of(_coloured(values, dataset))
+    mask = overlay_mask(dataset, frame, pixels.shape[:2])
+    if mask is not None:
+        pixels[mask] = WHITE
+    _aspect(header, _spacing(header)[0])
+    return pixels
+
+
+def _coloured(values: tuple[Samples, str], dataset: Dataset) -> npt.NDArray[np.float32]:
+    stored, photometric = values
+    if photometric == "PALETTE COLOR":
+        return colours_of(stored, dataset)
+    if photometric == "RGB" and is_colour(stored):
+        bits = int(dataset.get("BitsStored") or 8 * stored.dtype.itemsize)
+        return _scaled(stored, (1 << bits) - 1)
+    raise Unrenderable("its photometric interpretation cannot be shown")
 
 
 def colours_of(stored: Samples, dataset: Dataset) -> npt.NDArray[np.float32]:

@@ -7,7 +7,8 @@ a defect and not a state of the world.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import asyncpg
@@ -94,8 +95,14 @@ class Unstorable(PermanentError):
 
 def _measure(name: str, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
     idle = pool.get_idle_size()
-    metrics.POOL_SIZE.labels(name, "idle").set(idle)
-    metrics.POOL_SIZE.labels(name, "used").set(pool.get_size() - idle)
+    set_idle, set_used = _gauges(name)
+    set_idle(idle)
+    set_used(pool.get_size() - idle)
+
+
+@cache
+def _gauges(name: str) -> tuple[Callable[[float], None], Callable[[float], None]]:
+    return metrics.POOL_SIZE.labels(name, "idle").set, metrics.POOL_SIZE.labels(name, "used").set
 
 
 def after_commit(db: Connection, effect: Callable[[], object]) -> None:
@@ -134,6 +141,8 @@ class Database:
             metrics.POOL_LIMIT.labels(name).set(limit)
 
     async def _ready(self, name: str) -> "asyncpg.Pool[asyncpg.Record]":
+        if (opened := self._pools.get(name)) is not None:
+            return opened
         async with self._opening:
             if name not in self._pools:
                 self._pools[name] = await asyncpg.create_pool(
@@ -158,16 +167,14 @@ class Database:
                 )
         return self._pools[name]
 
-    @asynccontextmanager
-    async def acquire(self) -> AsyncIterator[Connection]:
+    def acquire(self) -> AbstractAsyncContextManager[Connection]:
         """Lend a connection for statements, none of which changes anything of the session.
 
         Raises:
             DependencyUnavailable: the database is away, refuses the login, is full or read-only.
             Unstorable: it will never take a value.
         """
-        async with self._lent(_WORK) as connection:
-            yield connection
+        return self._lent(_WORK)
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Connection]:
@@ -182,18 +189,15 @@ class Database:
             _change(connection)
             yield connection
 
-    @asynccontextmanager
-    async def planned(self) -> AsyncIterator[Connection]:
+    def planned(self) -> AbstractAsyncContextManager[Connection]:
         """Lend a connection whose statements are planned each time, for their values.
 
         Raises:
             DependencyUnavailable, Unstorable: as `acquire`.
         """
-        async with self._lent(_PLANNED) as connection:
-            yield connection
+        return self._lent(_PLANNED)
 
-    @asynccontextmanager
-    async def unflushed(self) -> AsyncIterator[Connection]:
+    def unflushed(self) -> AbstractAsyncContextManager[Connection]:
         """Lend the connection whose commits wait for no disk: a crash may undo the last of them.
 
         A later commit on any other connection makes them durable.
@@ -201,18 +205,15 @@ class Database:
         Raises:
             DependencyUnavailable, Unstorable: as `acquire`.
         """
-        async with self._lent(_UNFLUSHED) as connection:
-            yield connection
+        return self._lent(_UNFLUSHED)
 
-    @asynccontextmanager
-    async def aside(self) -> AsyncIterator[Connection]:
+    def aside(self) -> AbstractAsyncContextManager[Connection]:
         """Lend the connection that is kept for checks, whatever else is in use.
 
         Raises:
             DependencyUnavailable: as `acquire`.
         """
-        async with self._lent(_ASIDE) as connection:
-            yield connection
+        return self._lent(_ASIDE)
 
     @asynccontextmanager
     async def _lent(self, name: str) -> AsyncIterator[Connection]:

@@ -15,7 +15,7 @@ from starlette.requests import Request
 MULTIPART: Final = "multipart/related"
 MAX_RANGES: Final = 64
 _USUAL: Final = 512
-"""Characters of headers that are parsed once: a client sends the same with each request."""
+"""Characters that are parsed once: a client sends the same with each request."""
 _SYNTAX: Final = re.compile(r"transfer-syntax=([0-9.*]+)")
 _QUALITY: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{0,30})?|\.[0-9]{1,30}")
 
@@ -103,15 +103,18 @@ def _specificity(one: MediaRange) -> tuple[int, bool]:
 
 def accepted(request: Request) -> list[MediaRange]:
     """Return the forms that the client accepts, best first."""
-    headers = request.headers.getlist("accept")
-    if request.scope["query_string"] or sum(map(len, headers)) > _USUAL:
-        return parse_accept(headers, request.query_params.getlist("accept"))
-    return list(_usual(*headers))
+    headers = tuple(request.headers.getlist("accept"))
+    parameter: tuple[str, ...] = ()
+    if request.scope["query_string"]:
+        parameter = tuple(request.query_params.getlist("accept"))
+    if sum(map(len, headers + parameter)) > _USUAL:
+        return parse_accept(headers, parameter)
+    return list(_usual(headers, parameter))
 
 
 @lru_cache(maxsize=256)
-def _usual(*headers: str) -> Sequence[MediaRange]:
-    return parse_accept(headers)
+def _usual(headers: tuple[str, ...], parameter: tuple[str, ...]) -> Sequence[MediaRange]:
+    return parse_accept(headers, parameter)
 
 
 def _split(text: str, separator: str) -> Iterable[str]:

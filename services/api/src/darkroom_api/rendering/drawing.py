@@ -24,12 +24,11 @@ from darkroom_common.dicom.stored import PIXELS, StoredObject
 from darkroom_common.dicom.syntaxes import EXPLICIT_LITTLE, NATIVE, VIDEO
 from darkroom_common.pixels.decoding import stored_values
 from darkroom_common.pixels.faults import Unrenderable
-from darkroom_common.pixels.image import Image, prepared, render
+from darkroom_common.pixels.grayscale import Octets, octets_of
+from darkroom_common.pixels.image import Image, prepared, render, render_octets
 from darkroom_common.pixels.samples import Samples
 
 Shown = npt.NDArray[np.float32]
-Octets = npt.NDArray[np.uint8]
-_WHITE: Final = 255.0
 _MOST_FRAMES: Final = 2000
 _MOST_SAMPLES: Final = 1 << 28
 """Of the frames of an animation, together."""
@@ -109,9 +108,11 @@ class _Source:
         if self.state is not None:
             octets = self.state.show(values, self.dataset, number + 1, appearance.viewport)
             return annotate(octets, self.dataset, number + 1, appearance.annotations)
-        image = render(values, self.dataset, number + 1, appearance.window)
-        shown = image.pixels if appearance.viewport is None else fitted(image, appearance.viewport)
-        octets = np.rint(shown * np.float32(_WHITE)).astype(np.uint8)
+        if appearance.viewport is None:
+            octets = render_octets(values, self.dataset, number + 1, appearance.window)
+        else:
+            image = render(values, self.dataset, number + 1, appearance.window)
+            octets = octets_of(fitted(image, appearance.viewport))
         return annotate(octets, self.dataset, number + 1, appearance.annotations)
 
     def _values(self, body: bytes) -> tuple[Samples, str]:

