@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from pydicom.dataset import Dataset
 
 from tests.integration.api.conftest import Api
@@ -17,6 +18,7 @@ def studies(answer: Any) -> list[str]:
     return [one["0020000D"]["Value"][0] for one in answer.json()] if answer.content else []
 
 
+@pytest.mark.req("API-11")
 async def test_standard_parameters(api: Api) -> None:
     """Empty and multiple values, character sets, the modality of a study, keys that come back."""
     plain = a_data_set(AccessionNumber="", StudyID="", Modality="CT", Manufacturer="A")
@@ -67,6 +69,7 @@ async def test_standard_parameters(api: Api) -> None:
         assert found["00080070"]["Value"] == ["A"]
 
 
+@pytest.mark.req("API-11")
 async def test_searches_in_xml(api: Api) -> None:
     item = Dataset()
     item.ScheduledProcedureStepID = "SPS1"
@@ -94,6 +97,7 @@ async def test_searches_in_xml(api: Api) -> None:
     assert (nothing.status_code, nothing.content) == (204, b"")
 
 
+@pytest.mark.req("API-11")
 async def test_paths_of_other_archives(api: Api) -> None:
     """What can be named by fewer UIDs is served so, and says its whole address."""
     data_set = a_data_set()

@@ -48,6 +48,7 @@ def url_of(data_set: Any, level: str = "instance") -> str:
     return url
 
 
+@pytest.mark.req("API-11")
 async def test_objects_come_back_byte_for_byte_at_each_level(api: Api) -> None:
     study, series = new_uid(), new_uid()
     one, two, other = (
@@ -102,6 +103,7 @@ async def test_negotiation_answers_what_is_stored_or_406(api: Api) -> None:
     assert answer.headers["content-type"].startswith("application/dicom;")
 
 
+@pytest.mark.req("API-11")
 async def test_metadata_is_complete_sorted_and_refers_to_bulk_data(api: Api) -> None:
     study, series = new_uid(), new_uid()
     many = [
@@ -242,6 +244,7 @@ async def test_frames_of_real_files_equal_what_pydicom_reads(api: Api) -> None:
         assert answer.status_code == 400, bad
 
 
+@pytest.mark.req("API-11")
 async def test_bulk_data_by_path_and_by_range(api: Api) -> None:
     value = bytes(range(256)) * 1024
     item = type(a_data_set())()

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from tests.integration.api.conftest import Api
 from tests.support.builders import a_data_set, new_uid
 
@@ -117,6 +119,7 @@ async def test_a_study_answer_has_the_required_attributes(api: Api) -> None:
     assert list(one) == sorted(one)
 
 
+@pytest.mark.req("API-11")
 async def test_every_path_of_every_level(api: Api) -> None:
     item = a_data_set().__class__()
     item.ScheduledProcedureStepID = "SPS1"

@@ -5,6 +5,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import pytest
 from PIL import Image as Pillow
 from pydicom.dataset import Dataset
 
@@ -64,6 +65,7 @@ def images(answer: httpx.Response) -> list[bytes]:
 PNG = {"accept": "image/png"}
 
 
+@pytest.mark.req("API-11")
 async def test_windows_and_viewports_are_as_asked(api: Api) -> None:
     one = a_ct(frames=3)
     await api.seed.add(one)
@@ -132,6 +134,7 @@ async def test_what_makes_no_sense_is_400_and_says_which(api: Api) -> None:
         assert answer.json()["errors"][0]["field"] == query.partition("=")[0]
 
 
+@pytest.mark.req("API-11")
 async def test_media_types_and_levels(api: Api) -> None:
     study, series = new_uid(), new_uid()
     one, two, film, report = (

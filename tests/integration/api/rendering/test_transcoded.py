@@ -9,6 +9,7 @@ import httpx
 import imagecodecs
 import numpy as np
 import pydicom
+import pytest
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
@@ -94,6 +95,7 @@ def decoded(kind: str, body: bytes, one: Dataset) -> Any:
     return np.asarray(found).reshape(shape).astype(width).astype(np.uint16)
 
 
+@pytest.mark.req("API-11")
 async def test_frames_in_every_media_type_have_equal_pixels(api: Api) -> None:
     for name, own in FILES.items():
         one = await stored(api, name)
@@ -226,6 +228,7 @@ async def test_a_study_of_several_syntaxes_comes_in_the_one_that_is_asked_for(ap
     }
 
 
+@pytest.mark.req("API-11")
 async def test_what_is_liked_better_goes_out_where_it_can_be_made(api: Api) -> None:
     octets = 'multipart/related; type="application/octet-stream"; transfer-syntax=*;q=0.2'
     frames = {"accept": f'{octets}, multipart/related; type="image/jp2"'}

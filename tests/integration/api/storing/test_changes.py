@@ -31,6 +31,7 @@ async def stow(
         yield made
 
 
+@pytest.mark.req("API-11")
 async def test_an_instance_a_series_and_the_study_are_deleted(stow: Stowing) -> None:
     study, series = new_uid(), new_uid()
     sets = [
@@ -116,6 +117,7 @@ async def test_what_was_deleted_can_be_restored(stow: Stowing) -> None:
     await stow.kept(str(one.SOPInstanceUID))
 
 
+@pytest.mark.req("API-11")
 async def test_metadata_of_a_study_are_changed_by_put_and_patch(stow: Stowing) -> None:
     one = a_data_set()
     study = str(one.StudyInstanceUID)

@@ -44,6 +44,7 @@ async def stow(
         yield made
 
 
+@pytest.mark.req("API-11")
 async def test_a_study_is_stored_and_comes_back_bit_for_bit(stow: Stowing) -> None:
     study = new_uid()
     sent = {str(one.SOPInstanceUID): one for one in (a_data_set(StudyInstanceUID=study),) * 1}
@@ -128,6 +129,7 @@ async def test_the_same_again_is_one_object_and_other_bytes_are_a_conflict(stow:
     assert row[0] == 1
 
 
+@pytest.mark.req("API-11")
 async def test_one_bad_part_loses_no_good_one(stow: Stowing) -> None:
     good = [a_data_set() for _ in range(3)]
     other_class = a_data_set(SOPClassUID="1.2.3.4")

@@ -5,6 +5,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import pytest
 from PIL import Image as Pillow
 from pydicom.dataset import Dataset
 
@@ -60,6 +61,7 @@ async def ask(shelf: Shelf, image: Dataset, **more: str) -> httpx.Response:
     return await shelf.client.get("/dicom-web/wado", params=asked(image, **more))
 
 
+@pytest.mark.req("API-11")
 async def test_objects_and_images(shelf: Shelf) -> None:
     image, several = an_image(), an_image(NumberOfFrames=2)
     several.PixelData = bytes([10]) * 800 + bytes([200]) * 800

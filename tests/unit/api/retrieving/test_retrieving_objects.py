@@ -49,6 +49,7 @@ def parts(answer: httpx.Response) -> list[tuple[dict[str, str], bytes]]:
     return found
 
 
+@pytest.mark.req("API-11")
 async def test_an_instance_is_answered_conditionally_and_by_ranges(shelf: Shelf) -> None:
     data_set = a_data_set()
     whole = shelf.add(data_set)
@@ -201,6 +202,7 @@ async def test_other_methods_say_which_there_are(shelf: Shelf) -> None:
     assert (await shelf.client.options("/nothing")).status_code == 404
 
 
+@pytest.mark.req("API-11")
 async def test_capabilities_list_every_resource(shelf: Shelf) -> None:
     for base in ("/dicom-web", "/dicom-web/"):
         answer = await shelf.client.options(base)
