@@ -11,6 +11,7 @@ from darkroom_common.amqp.permissions import (
     render_permissions,
     render_topic_permissions,
 )
+from darkroom_common.messages.events import InstancesIndexed, InstancesStored
 from darkroom_common.messages.registry import MESSAGE_TYPES
 from darkroom_common.topology import EXCHANGES, REQUEST_QUEUES, RETRY_TIERS, WORK_QUEUES
 from darkroom_local.stack.layout import SERVICES
@@ -59,3 +60,15 @@ def test_every_type_is_published_by_somebody_and_bound_by_who_takes_it() -> None
     assert not re.search(printing["write"], "dicom.instances.stored.v2")
     assert not re.search(printing["read"], "dicom.instances.stored.v2")
     assert topics[USERS["print"], "darkroom.commands"]["write"] == "^$"
+
+
+def test_what_is_told_of_each_object_goes_only_to_who_needs_it() -> None:
+    """The index, who routes (how a study came is what later rules ask), and who tells outside."""
+    taken = {
+        event: {queue.name for queue in WORK_QUEUES if event in queue.binds}
+        for event in (InstancesStored, InstancesIndexed)
+    }
+    assert taken == {
+        InstancesStored: {"metadata.index"},
+        InstancesIndexed: {"transmit.route", "api.events"},
+    }
