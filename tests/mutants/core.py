@@ -185,28 +185,33 @@ CORE.update(
             *_of("ingest", "quarantine"),
         ),
         f"{_COMMON}/objects/store.py": (
-            *_of("common", "durable", "object_store", "store"),
+            *_of("common", "kept_forms", "durable", "object_store", "store"),
             *_of("ingest", "relay"),
         ),
         f"{_COMMON}/objects/sealed.py": _of("common", "sealed_objects"),
         f"{_COMMON}/objects/keys.py": _of("common", "decisions"),
-        f"{_COMMON}/seal.py": _of("common", "seal"),
+        f"{_COMMON}/seal.py": _of("common", "seal", "kept_forms"),
         f"{_COMMON}/postgres/migrate.py": (
             *_of("common", "decisions"),
             "tests/integration/common/test_migrating.py",
         ),
         f"{_COMMON}/postgres/phi.py": (
-            *_of("common", "sealed_objects", "settings", "indexed_tags"),
+            *_of("common", "kept_forms", "sealed_objects", "settings", "indexed_tags"),
             *_of("api", "api_query"),
         ),
-        f"{_COMMON}/dicom/part10.py": _of("common", "receipt", "walk_edges", "correction"),
+        f"{_COMMON}/dicom/part10.py": _of(
+            "common", "kept_forms", "receipt", "walk_edges", "correction"
+        ),
         f"{_COMMON}/dicom/inflate.py": _of("common", "inflate"),
         f"{_COMMON}/dicom/correction.py": _of("common", "correction"),
         f"{_COMMON}/messages/batch.py": _of("common", "batch"),
-        f"{_COMMON}/amqp/frames.py": _of("common", "frames"),
+        f"{_COMMON}/amqp/frames.py": _of("common", "frames", "kept_forms"),
         f"{_COMMON}/dimse/wire/command.py": _of("common/dimse", "command", "messages"),
         f"{_COMMON}/dimse/wire/messages.py": _of("common/dimse", "messages"),
-        f"{_COMMON}/dimse/wire/association_items.py": _of("common/dimse", "negotiation"),
+        f"{_COMMON}/dimse/wire/association_items.py": (
+            *_of("common/dimse", "negotiation"),
+            *_of("common", "kept_forms"),
+        ),
         f"{_COMMON}/stow/multipart.py": (
             *_of("common/stow", "multipart"),
             *_of("ingest/stow", "entrance"),

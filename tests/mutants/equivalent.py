@@ -11,7 +11,9 @@ from tests.mutants.operators import Mutant
 
 _COMMON: Final = "libs/common/src/darkroom_common"
 _READ: Final = "how much is read at a time; the bytes are the same"
+_TRANSMIT: Final = "services/transmit/src/darkroom_transmit"
 _WRITTEN: Final = "written anew before it is read"
+_ABSENT: Final = "where an empty value would stand is told to nobody"
 
 
 class Equivalent(NamedTuple):
@@ -25,6 +27,56 @@ class Equivalent(NamedTuple):
 
 EQUIVALENT: Final = (
     Equivalent(f"{_COMMON}/dicom/inflate.py", "_SLICE: Final = 1 << 14", "14 -> 15", _READ),
+    Equivalent(
+        f"{_COMMON}/dicom/walk.py",
+        "self._open = (0, 0)  # tag and start of the open top-level element",
+        "0 -> 1",
+        _WRITTEN,
+    ),
+    Equivalent(
+        f"{_COMMON}/dicom/walk.py",
+        "if stack and begin + used > stack[-1].end:",
+        "begin + used -> ((begin) - (used))",
+        "an item that ends within a head has ended before it, and is told as damaged all the same",
+    ),
+    Equivalent(f"{_COMMON}/dimse/wire/pdu.py", "self._context = 0", "0 -> 1", _WRITTEN),
+    Equivalent(
+        f"{_COMMON}/dimse/wire/pdu.py",
+        "taken = min(HEAD - len(self._head), size - at)",
+        "size - at -> ((size) + (at))",
+        "a slice ends where its bytes do, and nothing follows",
+    ),
+    Equivalent(
+        f"{_COMMON}/dicom/identity.py",
+        'sop_instance = _uid(*found.get(_SOP_INSTANCE, (b"", 0)))',
+        "0 -> 1",
+        _ABSENT,
+    ),
+    Equivalent(
+        f"{_COMMON}/dicom/identity.py",
+        'study = _uid(*found.get(_STUDY, (b"", 0)))',
+        "0 -> 1",
+        _ABSENT,
+    ),
+    Equivalent(f"{_COMMON}/objects/spool.py", "_READ: Final = 1 << 20", "20 -> 21", _READ),
+    Equivalent(
+        f"{_COMMON}/dicom/part10.py",
+        'walker.values.get(tag, (b"", 0))[0].decode("latin-1").strip("\\x00 ") for tag in _META',
+        "0 -> 1",
+        "the place of an empty value, of which the bytes alone are taken",
+    ),
+    Equivalent(
+        f"{_TRANSMIT}/sending/results.py",
+        "if outcome.reason:",
+        "outcome.reason -> (not (outcome.reason))",
+        "whether a line is logged",
+    ),
+    Equivalent(
+        f"{_TRANSMIT}/sending/throttle.py",
+        "PIECE: Final = 32 * 1024",
+        "32 -> 33",
+        "how much is sent at a time under a throttle; the rate is the same",
+    ),
 )
 
 

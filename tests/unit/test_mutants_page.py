@@ -2,8 +2,10 @@
 
 import pytest
 
+from tests.mutants.equivalent import EQUIVALENT, without_equivalents
+from tests.mutants.operators import mutants
 from tests.mutants.page import BEGIN, END, named, page_with, score, survivors
-from tests.mutants.running import CAUGHT, SURVIVED, TIMED_OUT, Verdict
+from tests.mutants.running import CAUGHT, ROOT, SURVIVED, TIMED_OUT, Verdict
 
 PAGE = f"before\n{BEGIN}| module | caught | survivors |\n|---|---|---|\n{{}}{END}after\n"
 KEPT = "| `b.py` | 1 of 1 |  |\n"
@@ -39,3 +41,14 @@ def test_a_module_whose_own_tests_failed_keeps_its_row() -> None:
 def test_a_page_without_its_marks_is_an_error() -> None:
     with pytest.raises(ValueError, match="marks"):
         page_with("nothing", {})
+
+
+@pytest.mark.parametrize("path", sorted({one.path for one in EQUIVALENT}))
+def test_what_is_said_to_change_nothing_is_there_once(path: str) -> None:
+    """A line that has changed is asked again."""
+    source = (ROOT / path).read_bytes()
+    lines = [line.strip() for line in source.decode().splitlines()]
+    listed = [one for one in EQUIVALENT if one.path == path]
+    assert all(lines.count(one.line) == 1 and one.why for one in listed)
+    drawn = mutants(path, source)
+    assert len(drawn) - len(without_equivalents(source, drawn)) >= len(listed)
