@@ -47,13 +47,19 @@ def _chosen(given: argparse.Namespace) -> Iterator[tuple[str, list[Mutant]]]:
             all_of_it = without_equivalents(source, mutants(path, source))
             if given.again:
                 _, names = survivors(PAGE.read_text(encoding="utf-8"), path)
-                known = {without_line(name) for name in names}
-                yield (
-                    path,
-                    [one for one in all_of_it if without_line(named(str(one), path)) in known],
-                )
+                yield path, list(_again(all_of_it, path, names))
             else:
                 yield path, all_of_it[given.skip : given.skip + given.most]
+
+
+def _again(drawn: Sequence[Mutant], path: str, names: set[str]) -> Iterator[Mutant]:
+    """Yield the mutants of these names; where a line has moved, those of the name without it."""
+    here = {named(str(one), path) for one in drawn}
+    moved = {without_line(name) for name in names - here}
+    for one in drawn:
+        name = named(str(one), path)
+        if name in names or without_line(name) in moved:
+            yield one
 
 
 def _module(runner: Runner, path: str, chosen: Sequence[Mutant]) -> list[Verdict]:

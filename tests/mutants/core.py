@@ -89,7 +89,11 @@ CORE: Final[dict[str, tuple[str, ...]]] = {
     f"{_COMMON}/jobs/runner.py": _JOBS,
     f"{_COMMON}/jobs/intake.py": ("tests/integration/common/jobs/test_intake.py",),
     f"{_COMMON}/dicom/walk.py": (*_WALKING, "tests/unit/common/test_stored.py"),
-    f"{_COMMON}/dicom/identity.py": (*_WALKING, "tests/unit/common/test_decisions.py"),
+    f"{_COMMON}/dicom/identity.py": (
+        *_WALKING,
+        "tests/unit/common/test_decisions.py",
+        "tests/unit/ingest/test_quarantine.py",
+    ),
     f"{_COMMON}/dimse/negotiation.py": ("tests/unit/common/dimse/test_negotiation.py",),
     f"{_COMMON}/dimse/wire/pdu.py": (
         "tests/unit/common/dimse/test_pdu.py",

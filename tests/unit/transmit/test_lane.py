@@ -43,8 +43,9 @@ class House:
         self.errors: list[Exception] = []
         self.held: dict[str, Any] = {}
         self.acted: list[str] = []
-        self.may = asyncio.Event()
+        self.may, self.look = asyncio.Event(), asyncio.Event()
         self.may.set()
+        self.look.set()
         self.places = 0
         opens_at = self.clock.now() + timedelta(seconds=opens)
         here: Any = SimpleNamespace(
@@ -84,6 +85,7 @@ class House:
 
     async def claim(self, *, below: float) -> Any:
         self.asked.append(below)
+        await self.look.wait()
         if self.errors:
             raise self.errors.pop(0)
         found = next((one for one in self.waiting if one.rank < below), None)
@@ -123,7 +125,7 @@ class House:
 async def rested(house: House) -> None:
     """Wait until the slot waits for a word."""
     waiters: Any = house.lane._wake
-    await until(lambda: waiters._waiters)
+    await until(lambda: waiters._waiters, limit=10)
 
 
 async def test_jobs_are_sent_in_their_order_and_ended_once() -> None:
@@ -182,7 +184,10 @@ async def test_another_slot_that_has_become_the_probe_is_waited_for() -> None:
     house.clock.seconds += 10_000
     house.job("one", 1.0, 3)
     house.job("two", 2.0)
+    house.look.clear()
     async with house.working(), house.working():
+        await until(lambda: house.lane._claiming._waiters)  # the other waits behind the first
+        house.look.set()
         await until(lambda: house.held)
         await rested(house)
         assert list(house.held) == ["one"]
