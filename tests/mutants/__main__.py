@@ -14,10 +14,10 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from tests.mutants.core import CORE
-from tests.mutants.equivalent import without_equivalents
+from tests.mutants.equivalent import table, without_equivalents
 from tests.mutants.named import NAMED
 from tests.mutants.operators import Mutant, mutants
-from tests.mutants.page import named, page_with, score, survivors, without_line
+from tests.mutants.page import named, page_with, page_with_not_drawn, score, survivors, without_line
 from tests.mutants.running import CAUGHT, ROOT, SURVIVED, TIMED_OUT, Runner, Task, Verdict, warm
 
 PAGE: Final = ROOT / "docs/mutants.md"
@@ -139,7 +139,8 @@ def main() -> int:
             before = survivors(page, path)[0] if given.again else 0
             if found[path]:
                 found[path] += [Verdict("", CAUGHT, 0.0, "")] * before
-            PAGE.write_text(page_with(page, {path: found[path]}), encoding="utf-8")
+            page = page_with(page, {path: found[path]})
+            PAGE.write_text(page_with_not_drawn(page, table()), encoding="utf-8")
     caught, decided = score([one for verdicts in found.values() for one in verdicts])
     print(f"{caught} of {decided} caught, {time.monotonic() - began:.0f} s")
     return 0 if all(found.values()) else 1

@@ -8,6 +8,7 @@ from tests.mutants.running import CAUGHT, SURVIVED, TIMED_OUT, Verdict
 
 BEGIN: Final = "<!-- `make mutants` writes from here -->\n"
 END: Final = "<!-- to here -->\n"
+NOT_DRAWN: Final = "<!-- `tests/mutants/equivalent.py` writes from here -->\n"
 _HEAD: Final = "| module | caught | survivors |\n|---|---|---|\n"
 _ROW: Final = re.compile(r"^\| `(?P<path>[^`]+)` \|.*\n", re.MULTILINE)
 
@@ -49,6 +50,19 @@ def page_with(page: str, found: Mapping[str, Sequence[Verdict]]) -> str:
     share = f"\nIn all {caught} of {decided} are caught: {caught / max(decided, 1):.1%}.\n"
     table = "".join(rows[path] for path in sorted(rows))
     return f"{before}{BEGIN}{_HEAD}{table}{share}{END}{after}"
+
+
+def page_with_not_drawn(page: str, table: str) -> str:
+    """Return the page with this table of what is not drawn.
+
+    Raises:
+        ValueError: the page has no place for it.
+    """
+    before, begin, rest = page.partition(NOT_DRAWN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError("docs/mutants.md has lost the marks of its table")
+    return f"{before}{begin}{table}{end}{after}"
 
 
 def named(mutant: str, path: str) -> str:

@@ -2,9 +2,18 @@
 
 import pytest
 
-from tests.mutants.equivalent import EQUIVALENT, without_equivalents
+from tests.mutants.equivalent import EQUIVALENT, table, without_equivalents
 from tests.mutants.operators import mutants
-from tests.mutants.page import BEGIN, END, named, page_with, score, survivors
+from tests.mutants.page import (
+    BEGIN,
+    END,
+    NOT_DRAWN,
+    named,
+    page_with,
+    page_with_not_drawn,
+    score,
+    survivors,
+)
 from tests.mutants.running import CAUGHT, ROOT, SURVIVED, TIMED_OUT, Verdict
 
 PAGE = f"before\n{BEGIN}| module | caught | survivors |\n|---|---|---|\n{{}}{END}after\n"
@@ -41,6 +50,15 @@ def test_a_module_whose_own_tests_failed_keeps_its_row() -> None:
 def test_a_page_without_its_marks_is_an_error() -> None:
     with pytest.raises(ValueError, match="marks"):
         page_with("nothing", {})
+    with pytest.raises(ValueError, match="marks"):
+        page_with_not_drawn("nothing", "")
+
+
+def test_the_page_has_what_is_not_drawn() -> None:
+    page = f"a\n{NOT_DRAWN}old\n{END}b\n"
+    assert page_with_not_drawn(page, table()) == f"a\n{NOT_DRAWN}{table()}{END}b\n"
+    written = (ROOT / "docs/mutants.md").read_text(encoding="utf-8")
+    assert page_with_not_drawn(written, table()) == written
 
 
 @pytest.mark.parametrize("path", sorted({one.path for one in EQUIVALENT}))

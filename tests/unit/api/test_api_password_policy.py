@@ -2,7 +2,7 @@
 
 import pytest
 
-from darkroom_api.accounts.policy import faults_of
+from darkroom_api.accounts.policy import LONGEST, faults_of
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,9 @@ def test_what_may_not_be(password: str, lacks: str) -> None:
 
 def test_no_fault_repeats_what_was_typed() -> None:
     assert not any("abc" in fault for fault in faults_of("abc", "abc"))
+
+
+def test_the_longest_is_allowed_and_one_character_more_is_not() -> None:
+    longest = "aB3!".ljust(LONGEST, "x")
+    assert faults_of(longest) == []
+    assert faults_of(longest + "x") == [f"It has at most {LONGEST} characters."]

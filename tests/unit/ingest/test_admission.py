@@ -371,3 +371,25 @@ def test_a_new_list_is_whole_on_the_volume_before_it_is_in_force(
     monkeypatch.setattr(roster_module, "sync_directory", lambda _: steps.append("sync directory"))
     RosterCopy(tmp_path / "senders.json").put(Roster((), (a_sender(),)))
     assert steps == ["sync True", "rename", "sync directory"]
+
+
+def test_a_list_that_another_process_has_put_is_in_force_after_a_look(tmp_path: Path) -> None:
+    path = tmp_path / "senders.json"
+    RosterCopy(path).put(Roster((), (a_sender(),)))
+    gate = Doorkeeper(RosterCopy(path), LISTED)
+    caller = Caller("CT1", "DARKROOM", "::1")
+    assert isinstance(gate.decide(caller), Permit)
+    RosterCopy(path).put(Roster((), ()))
+    assert isinstance(gate.decide(caller), Permit), "it is read now and then, not for each caller"
+    gate.look()
+    assert isinstance(gate.decide(caller), Denied)
+
+
+def test_sop_classes_are_of_storing_alone(tmp_path: Path) -> None:
+    copy = RosterCopy(tmp_path / "senders.json")
+    listed = {"sop_class_rule": "only", "sop_class_uids": (MR,)}
+    copy.put(Roster((), (dataclasses.replace(a_sender(), **listed),)))
+    standing = Standing(Doorkeeper(copy, LISTED), Caller("CT1", "DARKROOM", "::1"))
+    assert standing.may(CommandField.C_STORE, MR)
+    assert not standing.may(CommandField.C_STORE, CT)
+    assert standing.may(CommandField.N_ACTION, "1.2.840.10008.1.20.1")

@@ -222,3 +222,14 @@ def test_sequences_nested_however_deep_are_indexed(depth: int) -> None:
     found = extract(header_from(data), study_instance_uid="1.2", blind=BLIND)
     assert found.rows == 2
     assert found.header.count('"00400275":') == min(depth, 64)
+
+
+@pytest.mark.parametrize(
+    ("tag", "most"), [("00280010", 2**31 - 1), ("00280008", 2**31 - 1), ("00200013", 2**63 - 1)]
+)
+def test_a_number_that_no_column_holds_is_left_out(tag: str, most: int) -> None:
+    for number in (most, most + 1):
+        header = {tag: {"vr": "IS", "Value": [number]}}
+        found = extract(header, study_instance_uid="1.2", blind=BLIND, flags=())
+        kept = {found.rows, found.number_of_frames, found.instance_number} - {None, 1}
+        assert kept == ({number} if number == most else set())

@@ -107,3 +107,10 @@ def test_the_pace_has_no_bursts_and_saves_up_no_idle_time() -> None:
     assert pace.spend(10, now=0.5) == pytest.approx(0.6)  # owed from before
     assert pace.spend(100, now=1000.0) == pytest.approx(1.0)
     assert Pace(0).spend(1 << 40, now=0.0) == 0
+
+
+def test_an_object_without_a_known_head_has_at_least_its_data_set() -> None:
+    assert judge_size(CONFLICT, CONFLICT.size) is None
+    assert judge_size(CONFLICT, CONFLICT.size - 1) is FindingKind.WRONG_SIZE
+    assert judge_size(EXPECTED, 1301) is FindingKind.WRONG_SIZE
+    assert judge_size(EXPECTED, None) is FindingKind.MISSING

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from darkroom_common.backoff import delay
 from darkroom_common.specs.destinations import Backoff
 from darkroom_common.specs.rules import RuleSpec
-from darkroom_transmit.routing.decision import Facts, Rule, decide
+from darkroom_transmit.routing.decision import Facts, Rule, decide, examine
 from darkroom_transmit.sending.breaker import THRESHOLD, Breaker
 
 MONDAY_NOON = dt.datetime(2026, 11, 23, 12, 0, tzinfo=dt.UTC)
@@ -184,3 +184,26 @@ def test_hours_begin_with_their_first_minute_and_end_before_their_last(
     for text in ("00:00", "06:00", "12:00", "18:00", "23:59"):
         at = MONDAY_NOON.replace(hour=int(text[:2]), minute=int(text[3:]))
         assert matched(hours, replace(FACTS, at=at)) is (text in matching), text
+
+
+def test_what_may_name_a_patient_is_marked_in_what_a_rule_has_found() -> None:
+    """Findings are shown and logged: only those that are no PHI may be."""
+    given = {
+        "calling_ae_titles": ["*"],
+        "called_ae_titles": ["*"],
+        "modalities": ["*"],
+        "station_names": ["*"],
+        "study_descriptions": ["*"],
+        "series_descriptions": ["*"],
+    }
+    found = examine(
+        RuleSpec.model_validate({"destinations": ["X"], "conditions": given}).conditions, FACTS
+    )
+    assert {one.condition: one.is_phi for one in found} == {
+        "calling_ae_titles": False,
+        "called_ae_titles": False,
+        "modalities": False,
+        "station_names": True,
+        "study_descriptions": True,
+        "series_descriptions": True,
+    }

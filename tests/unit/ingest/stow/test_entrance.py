@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from darkroom_api.dicomweb.storing.handover import Handover, NotTaken
-from darkroom_common.clock import SYSTEM_CLOCK
+from darkroom_common.clock import SYSTEM_CLOCK, monotonic
 from darkroom_common.stow.handover import Outcome, Proof
 from darkroom_common.stow.multipart import PartLimits
 from darkroom_ingest.stow.entrance import StowEntrance
 from darkroom_ingest.stow.exchange import Exchange
 from tests.support.builders import a_data_set
 from tests.support.stow import TYPE, a_body, a_file
+from tests.support.waiting import until_true
 from tests.unit.ingest.stow.bodies import Taking
 
 KEY = b"k" * 32
@@ -146,3 +147,18 @@ async def test_what_is_passed_over_has_its_time(taking: Taking, before: bytes, f
         outcome = await asyncio.wait_for(handover(port).store(TYPE, "", body()), 20)
     assert outcome.fault == fault
     assert outcome.items[0].failure == 0
+
+
+def test_at_its_end_it_waits_for_bodies_and_then_breaks_them_off(taking: Taking) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    exchange = Exchange(taking.intake, Proof(KEY, SYSTEM_CLOCK), PartLimits(), 30.0)
+    entrance = StowEntrance(listener, exchange, UPLOADS)
+    entrance.start()
+    with socket.create_connection(listener.getsockname()) as silent:
+        silent.settimeout(20)
+        until_true(lambda: entrance._open)
+        began = monotonic()
+        entrance.close(0.5)
+        assert 0.5 <= monotonic() - began < 10
+        assert silent.recv(1) == b"", "it is broken off"
+    until_true(lambda: not entrance._open)
