@@ -387,8 +387,7 @@ def test_a_list_that_another_process_has_put_is_in_force_after_a_look(tmp_path: 
 
 def test_sop_classes_are_of_storing_alone(tmp_path: Path) -> None:
     copy = RosterCopy(tmp_path / "senders.json")
-    listed = {"sop_class_rule": "only", "sop_class_uids": (MR,)}
-    copy.put(Roster((), (dataclasses.replace(a_sender(), **listed),)))
+    copy.put(Roster((), (a_sender(sop_class_rule="only", sop_class_uids=(MR,)),)))
     standing = Standing(Doorkeeper(copy, LISTED), Caller("CT1", "DARKROOM", "::1"))
     assert standing.may(CommandField.C_STORE, MR)
     assert not standing.may(CommandField.C_STORE, CT)
