@@ -60,6 +60,13 @@ EQUIVALENT: Final = (
     ),
     Equivalent(f"{_COMMON}/objects/spool.py", "_READ: Final = 1 << 20", "20 -> 21", _READ),
     Equivalent(
+        f"{_COMMON}/objects/spool.py",
+        "incoming.file.close()",
+        "incoming.file.close() self.aside.add(incoming.path, incoming.receipt_id, note)"
+        " -> self.aside.add(incoming.path, incoming.receipt_id, note) incoming.file.close()",
+        "the file is synced before it is closed and before it is renamed",
+    ),
+    Equivalent(
         f"{_COMMON}/dicom/part10.py",
         'walker.values.get(tag, (b"", 0))[0].decode("latin-1").strip("\\x00 ") for tag in _META',
         "0 -> 1",
@@ -85,10 +92,13 @@ def without_equivalents(source: bytes, found: Iterable[Mutant]) -> list[Mutant]:
     known = {one[:3] for one in EQUIVALENT}
     lines = source.decode().splitlines()
     return [
-        one
-        for one in found
-        if (one.path, lines[one.line - 1].strip(), f"{one.before} -> {one.after}") not in known
+        one for one in found if (one.path, lines[one.line - 1].strip(), _change(one)) not in known
     ]
+
+
+def _change(one: Mutant) -> str:
+    before, after = (" ".join(text.split()) for text in (one.before, one.after))
+    return f"{before} -> {after}"
 
 
 def table() -> str:

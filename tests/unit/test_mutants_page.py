@@ -62,11 +62,11 @@ def test_the_page_has_what_is_not_drawn() -> None:
 
 
 @pytest.mark.parametrize("path", sorted({one.path for one in EQUIVALENT}))
-def test_what_is_said_to_change_nothing_is_there_once(path: str) -> None:
+def test_what_is_said_to_change_nothing_is_there(path: str) -> None:
     """A line that has changed is asked again."""
     source = (ROOT / path).read_bytes()
     lines = [line.strip() for line in source.decode().splitlines()]
     listed = [one for one in EQUIVALENT if one.path == path]
-    assert all(lines.count(one.line) == 1 and one.why for one in listed)
+    assert all(one.line in lines and one.why for one in listed)
     drawn = mutants(path, source)
     assert len(drawn) - len(without_equivalents(source, drawn)) >= len(listed)

@@ -16,7 +16,12 @@ from pydicom.dataset import Dataset
 
 from darkroom_common.amqp.broker import Received
 from darkroom_common.dicom.part10 import FileMeta, encode_head
-from darkroom_common.messages.events import InstancesIndexed, InstancesStored, StoredItem
+from darkroom_common.messages.events import (
+    InstancesIndexed,
+    InstancesStored,
+    StoredItem,
+    StudyCompleted,
+)
 from darkroom_common.objects.store import FileSystemStore, ObjectMissing
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys
@@ -331,7 +336,7 @@ async def test_two_replicas_complete_a_study_once_and_wait_for_nobody(bench: Ben
         assert await hasty.complete_quiet() == 1
     done = await asyncio.gather(*(hasty.complete_quiet() for _ in range(4)))
     assert sorted(done) == [0, 0, 0, 1]
-    assert (await bench.told()).count("study.completed") == 2
+    assert (await bench.told()).count(StudyCompleted.TYPE.removeprefix("dicom.")) == 2
     rows = await bench.prepared.fetch("SELECT version, revision FROM index.study")
     assert {row["version"] for row in rows} == {before[0][0] + 1}
     assert {row["revision"] for row in rows} == {1}

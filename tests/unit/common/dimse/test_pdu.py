@@ -1,6 +1,7 @@
 """PDUs of an open association, on bytes annotated from PS3.8 section 9.3."""
 
 import itertools
+import struct
 from collections.abc import Iterable
 
 import pytest
@@ -184,3 +185,15 @@ def test_any_bytes_are_parsed_or_refused(data: st.DataObject) -> None:
 
 def test_kinds_have_the_numbers_of_the_standard() -> None:
     assert [kind.value for kind in PduKind] == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_a_control_pdu_that_is_cut_after_another_is_waited_for() -> None:
+    """What stands before it in the same bytes is no part of it."""
+    release = struct.pack(">BxLL", 5, 4, 0)
+    stream = release * 3
+    for cut in range(1, len(stream)):
+        parser = PduParser(16384)
+        first = list(parser.feed(memoryview(stream[:cut])))
+        assert len(first) == cut // len(release)
+        both = first + list(parser.feed(memoryview(stream[cut:])))
+        assert [one.body for one in both if isinstance(one, ControlPdu)] == [bytes(4)] * 3
