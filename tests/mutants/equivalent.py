@@ -60,17 +60,17 @@ EQUIVALENT: Final = (
     ),
     Equivalent(f"{_COMMON}/objects/spool.py", "_READ: Final = 1 << 20", "20 -> 21", _READ),
     Equivalent(
-        f"{_COMMON}/objects/spool.py",
-        "incoming.file.close()",
-        "incoming.file.close() self.aside.add(incoming.path, incoming.receipt_id, note)"
-        " -> self.aside.add(incoming.path, incoming.receipt_id, note) incoming.file.close()",
-        "the file is synced before it is closed and before it is renamed",
-    ),
-    Equivalent(
         f"{_COMMON}/dicom/part10.py",
         'walker.values.get(tag, (b"", 0))[0].decode("latin-1").strip("\\x00 ") for tag in _META',
         "0 -> 1",
         "the place of an empty value, of which the bytes alone are taken",
+    ),
+    Equivalent(
+        f"{_TRANSMIT}/retrieval/decision.py",
+        'put(made, "StudyInstanceUID", study)',
+        'put(made, "StudyInstanceUID", study) put(made, "SeriesInstanceUID", series)'
+        ' -> put(made, "SeriesInstanceUID", series) put(made, "StudyInstanceUID", study)',
+        "a data set is in the order of its tags however they are put",
     ),
     Equivalent(
         f"{_TRANSMIT}/sending/results.py",
