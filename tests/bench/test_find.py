@@ -1,6 +1,7 @@
 """C-FIND over a hospital's index: when the first match is there, and how many follow a second.
 
-The index is that of `hospital`: `BENCH_STUDIES` studies (100,000).
+The index is that of `hospital`: `BENCH_STUDIES` studies (100,000). After `MOST` matches a query is
+cancelled.
 """
 
 import asyncio
@@ -15,9 +16,10 @@ from pydicom.dataset import Dataset
 
 from darkroom_common.clock import monotonic
 from darkroom_common.dimse.requestor import Association, Peer, associate
+from darkroom_common.dimse.statuses import CANCELLED
 from darkroom_common.dimse.users.find import ask
 from darkroom_common.dimse.wire.association_items import Proposal
-from darkroom_common.dimse.wire.command import CommandField
+from darkroom_common.dimse.wire.command import CommandField, encode_cancel
 from darkroom_common.dimse.wire.data_set import SYNTAXES
 from darkroom_common.telemetry.logs import configure_logs
 from darkroom_ingest.answering.identifier import PATIENT_ROOT, STUDY_ROOT
@@ -27,6 +29,7 @@ from tests.bench.report import ROUNDS, Table
 from tests.support.services import Services, is_receiving
 from tests.support.waiting import until
 
+MOST = 20_000
 FIRST = Table("Until the first match of a C-FIND", "ms")
 RATE = Table("Matches of a C-FIND", "a second")
 MEMORY = Table("Memory of the process that answers, at its highest", "MiB")
@@ -96,9 +99,12 @@ def measured(port: int, level: str, model: str, keys: dict[str, str]) -> tuple[f
     first = monotonic() - began
     while answer.command.is_pending:
         matches += 1
+        if matches == MOST:
+            association.ask(association.accepted[model, SYNTAXES[0]], encode_cancel(message_id))
         answer = association.response(message_id, began + 3600)
     took = monotonic() - began
-    assert answer.command.status == 0, f"{answer.command.status:04X} after {matches}"
+    status = answer.command.status
+    assert status == (0 if matches < MOST else CANCELLED), f"{status:04X} after {matches}"
     association.release()
     return first, matches, took
 

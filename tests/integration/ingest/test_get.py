@@ -99,6 +99,7 @@ def counts(status: Dataset) -> tuple[int, int, int, int]:
     )
 
 
+@pytest.mark.req("ING-11")
 async def test_every_level_comes_as_it_is_stored(asked: Asked) -> None:
     """A patient, a study, a series, images by a list of UIDs: bit for bit, with counts."""
     first, other = a_study(5, PatientID="P1"), a_study(2, PatientID="p1")

@@ -138,6 +138,7 @@ def whole(objects: list[Dataset]) -> Dataset:
     return identifier("STUDY", StudyInstanceUID=str(objects[0].StudyInstanceUID))
 
 
+@pytest.mark.req("ING-11")
 async def test_every_level_is_sent_as_it_is_stored(services: Services, tmp_path: Path) -> None:
     """A patient, a study, a series, a list of images; with the originator, to who was named."""
     first, other = a_study(5, PatientID="P1"), a_study(2, PatientID="p1")

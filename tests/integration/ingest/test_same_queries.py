@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import httpx
+import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
@@ -241,6 +242,7 @@ EXPLAINED: Final[tuple[Reason, ...]] = (
 """Whose answer differs, the row of docs/query.md that says why, and at which queries."""
 
 
+@pytest.mark.req("ING-11")
 async def test_the_same_queries_have_the_same_answers(services: Services, tmp_path: Path) -> None:
     """Every difference to dcmqrscp and Orthanc is one that is explained, and all of those occur."""
     objects = archive()
