@@ -228,7 +228,7 @@ def first_text_of(element: Element | None) -> str:
     """Return the first of `texts`, or nothing."""
     if element is not None:
         for value in element.get("Value", ()):
-            if text := _text(value):
+            if text := value if type(value) is str else _text(value):
                 return text
     return ""
 
@@ -237,6 +237,9 @@ def _text(value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, dict):
+        if len(value) == 1 and "Alphabetic" in value:  # nearly every name
+            alone: str = value["Alphabetic"]
+            return alone.rstrip("=")
         groups = [value.get(group, "") for group in ("Alphabetic", "Ideographic", "Phonetic")]
         return "=".join(groups).rstrip("=")
     return "" if value is None else str(value)

@@ -7,8 +7,10 @@ from typing import Final
 
 from darkroom_api.exports.table import Column, Row, Value
 from darkroom_api.studies.exam_id import exam_id_of
+from darkroom_common.dicom.json_values import first_text_of
+from darkroom_common.index.fields import BY_KEYWORD
 from darkroom_common.index.rows import StudyRow
-from darkroom_common.index.studies import first_text, moment_of
+from darkroom_common.index.studies import moment_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +29,17 @@ INSTITUTION: Final = "institution"
 Getter = Callable[[Exam], Value]
 
 
-def _attribute(keyword: str) -> Getter:
-    return lambda exam: first_text(exam.study.attributes, keyword)
+def _attribute(keyword: str) -> Callable[[Exam], str]:
+    tag = BY_KEYWORD[keyword].tag
+    return lambda exam: first_text_of(exam.study.attributes.get(tag))
+
+
+_accession_number: Final = _attribute("AccessionNumber")
+_born: Final = _attribute("PatientBirthDate")
 
 
 def _exam_id(exam: Exam) -> str:
-    number = first_text(exam.study.attributes, "AccessionNumber")
-    return exam_id_of(exam.study.study_instance_uid, number)
+    return exam_id_of(exam.study.study_instance_uid, _accession_number(exam))
 
 
 def _ordered(exam: Exam) -> Value:
@@ -43,7 +49,7 @@ def _ordered(exam: Exam) -> Value:
 
 def _birth_date(exam: Exam) -> Value:
     """Return it as ISO 8601 has dates, and what is none as it was received."""
-    text = first_text(exam.study.attributes, "PatientBirthDate")
+    text = _born(exam)
     plain = len(text) == len("YYYYMMDD") and text.isascii() and text.isdigit()
     return f"{text[:4]}-{text[4:6]}-{text[6:]}" if plain else text
 

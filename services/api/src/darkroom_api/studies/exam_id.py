@@ -17,5 +17,5 @@ def exam_id_of(study_instance_uid: str, accession_number: str) -> str:
     a path (`..`, RFC 3986 section 5.2.4), gives way to the StudyInstanceUID.
     """
     fits = 0 < len(accession_number) <= LONGEST and accession_number not in TAKEN
-    dots = {".", ".."}.intersection(accession_number.split("/"))
+    dots = "." in accession_number and not {".", ".."}.isdisjoint(accession_number.split("/"))
     return accession_number if fits and not dots else study_instance_uid
