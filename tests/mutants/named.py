@@ -24,9 +24,6 @@ _FILMS: Final = "tests/unit/print/test_printing.py"
 _LEASES: Final = "tests/unit/common/test_leases.py"
 _ADMISSION: Final = "tests/unit/ingest/test_admission.py"
 _PASSWORDS: Final = "tests/unit/api/test_api_passwords.py"
-_HOLDS: Final = "tests/integration/api/accounts/test_holds.py"
-_CODES: Final = "tests/integration/api/accounts/test_codes.py"
-_MIGRATING: Final = "tests/integration/common/test_migrating.py"
 _STORE_USER: Final = "tests/unit/common/dimse/test_store_user.py"
 _INFLATE: Final = "tests/unit/common/test_inflate.py"
 _REPORTS: Final = "tests/unit/ingest/test_reports.py"
@@ -274,21 +271,6 @@ NAMED: Final = (
         "tests/unit/common/test_permissions.py",
     ),
     Named(
-        f"{_API}/accounts/guard.py",
-        'WHERE id = $1 AND revoked_at IS NULL FOR SHARE"',
-        'WHERE id = $1 AND revoked_at IS NULL"',
-        _HOLDS,
-    ),
-    Named(f"{_API}/accounts/guard.py", '    " FOR SHARE"\n', "", _HOLDS),
-    Named(f"{_API}/accounts/guard.py", " AND expires_at > now()", "", _HOLDS),
-    Named(f"{_API}/accounts/totp.py", " AND last_step < $2 RETURNING", " RETURNING", _CODES),
-    Named(
-        f"{_API}/accounts/totp.py",
-        'if row is None or not row["confirmed"]:\n            return False',
-        "if row is None:\n            return False",
-        _CODES,
-    ),
-    Named(
         f"{_API}/accounts/passwords.py",
         "                await turns.enter_async_context(self._strangers)\n",
         "                pass\n",
@@ -321,19 +303,6 @@ NAMED: Final = (
         "        finally:\n            self.held.pop",
         "        finally:\n            self.held.get",
         _LEASES,
-    ),
-    # schemas
-    Named(
-        f"{_COMMON}/postgres/migrate.py",
-        '        await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)\n',
-        "",
-        _MIGRATING,
-    ),
-    Named(
-        f"{_COMMON}/postgres/migrate.py",
-        "    if reason is not None:\n        raise IncompatibleSchema(reason)\n\n\n",
-        "\n\n",
-        _MIGRATING,
     ),
     # limits, and what cannot be said
     Named(f"{_COMMON}/dicom/inflate.py", "if self._grown > self._limit:", "if False:", _INFLATE),
