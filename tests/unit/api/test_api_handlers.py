@@ -7,6 +7,7 @@ from starlette.types import Receive, Scope, Send
 
 from darkroom_api.http import handlers
 from darkroom_api.http.errors import Code, permission_denied, problem
+from darkroom_api.studies.editing import StudyPatch
 from darkroom_common.index.reader import SearchTooLong
 
 APPENDIX_A = {
@@ -59,3 +60,23 @@ async def test_a_search_that_is_too_wide_is_a_fault_of_who_asks(
     assert (answer.status_code, body["code"]) == (status, code)
     assert [one["field"] for one in body["errors"]] == fields
     assert ("retry-after" in answer.headers) == (not wide)
+
+
+async def test_a_field_is_named_without_what_its_value_was_taken_for() -> None:
+    app = FastAPI()
+    handlers.install(app)
+
+    @app.patch("/")
+    async def change(given: StudyPatch) -> None:
+        pass
+
+    async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"] = {"request_id": "1"}
+        await app(scope, receive, send)
+
+    transport = httpx.ASGITransport(with_state)
+    async with httpx.AsyncClient(transport=transport, base_url="http://a") as client:
+        answer = await client.patch("/", json={"study_time": "25", "patient_birth_date": "x"})
+    assert answer.status_code == 422
+    named = {one["field"] for one in answer.json()["errors"]}
+    assert named == {"body.study_time", "body.patient_birth_date"}

@@ -1,5 +1,6 @@
 """Specs: tolerant where they are stored and sent, strict where they are given."""
 
+import datetime as dt
 import json
 from pathlib import Path
 from typing import Any, cast
@@ -7,6 +8,7 @@ from typing import Any, cast
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from darkroom_api.studies.editing import StudyPatch
 from darkroom_common.errors import ConfigurationError
 from darkroom_common.messages.contract import current_schemas
 from darkroom_common.messages.resources import DELETE, PUT, put
@@ -15,6 +17,9 @@ from darkroom_common.resources.reader import shown
 from darkroom_common.resources.resource import Resource
 from darkroom_common.resources.stored import read_spec
 from darkroom_common.specs.base import ResourceSpec, as_spec, strict
+from darkroom_common.specs.destinations import Window
+from darkroom_common.specs.remote import ProcedureStepChange
+from darkroom_common.specs.rules import Conditions
 from darkroom_transmit.destinations.configuration import Configuration
 from darkroom_transmit.destinations.from_file import apply_file
 
@@ -133,3 +138,22 @@ async def test_a_typing_error_in_a_file_is_refused(wrong: dict[str, Any], tmp_pa
     path.write_text(json.dumps(wrong))
     with pytest.raises(ConfigurationError, match=r"enable|modality|destination"):
         await apply_file(cast("Configuration", None), path)
+
+
+@pytest.mark.parametrize("given", [39_600, 1.5, True, "39600", "10:00+02:00", "10:00:00Z", "x"])
+def test_a_time_of_the_day_is_no_count_of_seconds_and_has_no_offset(given: object) -> None:
+    with pytest.raises(ValidationError):
+        Window.model_validate({"start": given, "end": "11:00"})
+    with pytest.raises(ValidationError):
+        Conditions.model_validate({"after": given})
+    with pytest.raises(ValidationError):
+        StudyPatch.model_validate({"study_time": given})
+    for good in ("10:00", "10:00:00.5", dt.time(10)):
+        window = Window.model_validate({"start": good, "end": good})
+        assert window == Window.model_validate_json(window.model_dump_json())
+
+
+@pytest.mark.parametrize("given", [20_000, "20261127", "2026-11-27", 1.5])
+def test_a_moment_is_no_count_of_seconds(given: object) -> None:
+    with pytest.raises(ValidationError, match="ended_at"):
+        ProcedureStepChange.model_validate({"status": "COMPLETED", "ended_at": given})

@@ -5,17 +5,51 @@ update: what it has more is ignored. Whoever gives one to us, by REST or in a fi
 mistake instead, and hears of it: `strict`.
 """
 
+import datetime as dt
+import re
 import types
 from copy import copy
 from functools import cache
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Final, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, create_model, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    create_model,
+    model_validator,
+)
 
 from darkroom_common.messages.breaks import GROWS
 from darkroom_common.specs.storable import first_fault
 
 M = TypeVar("M", bound=BaseModel)
+_OF_DAY: Final = re.compile(r"[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?")
+_DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]")
+
+
+def _time_of_day(value: Any) -> Any:
+    if isinstance(value, dt.time):
+        fits = value.tzinfo is None
+    else:
+        fits = isinstance(value, str) and _OF_DAY.fullmatch(value) is not None
+    if not fits:
+        raise ValueError("it is no time of the day hh:mm:ss")
+    return value
+
+
+def _moment(value: Any) -> Any:
+    if isinstance(value, dt.datetime) or (isinstance(value, str) and _DAY.match(value)):
+        return value
+    raise ValueError("it is no time YYYY-MM-DDThh:mm:ss")
+
+
+TimeOfDay = Annotated[dt.time, BeforeValidator(_time_of_day)]
+"""On a clock whose time zone is said elsewhere."""
+WrittenMoment = Annotated[dt.datetime, BeforeValidator(_moment)]
+"""A date with its time, with or without an offset."""
 
 
 class Spec(BaseModel):

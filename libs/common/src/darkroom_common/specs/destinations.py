@@ -1,6 +1,5 @@
 """What a destination is, as REST and the broker carry it. Secrets travel beside it, sealed."""
 
-import datetime as dt
 import re
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
@@ -9,7 +8,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, StrictBool, StringConstraints, model_validator
 
 from darkroom_common.messages.base import Uid
-from darkroom_common.specs.base import ResourceSpec, Spec
+from darkroom_common.specs.base import ResourceSpec, Spec, TimeOfDay
 from darkroom_common.specs.character_sets import CharacterSetName
 from darkroom_common.specs.deidentification import parse_profile
 
@@ -43,8 +42,8 @@ class Window(Spec):
     """Days and hours in which is sent; `end` before `start` goes on over midnight."""
 
     days: tuple[Day, ...] = Field(default=(), description="of the start; none: every day")
-    start: dt.time
-    end: dt.time
+    start: TimeOfDay
+    end: TimeOfDay
 
 
 class Tls(Spec):

@@ -8,7 +8,7 @@ from pydantic import Field, StrictBool, StringConstraints, model_validator
 from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
 
 from darkroom_common.messages.base import Uid
-from darkroom_common.specs.base import Spec
+from darkroom_common.specs.base import Spec, WrittenMoment
 from darkroom_common.specs.destinations import ConfiguredAe
 
 _IDENTIFYING: Final = 0x0008
@@ -110,7 +110,7 @@ class NewProcedureStep(Spec):
     )
     performed_station_name: ShortText = ""
     performed_location: ShortText = ""
-    started_at: dt.datetime | None = Field(
+    started_at: WrittenMoment | None = Field(
         default=None, description="left out: now, in the time zone of the destination"
     )
     description: LongText = ""
@@ -161,7 +161,7 @@ class ProcedureStepChange(Spec):
     """What became of a procedure step (PS3.4 section F.7.2.2)."""
 
     status: Literal["IN PROGRESS", "COMPLETED", "DISCONTINUED"]
-    ended_at: dt.datetime | None = Field(
+    ended_at: WrittenMoment | None = Field(
         default=None, description="left out: now, when the step is over"
     )
     description: LongText | None = None

@@ -1,12 +1,11 @@
 """What a routing rule is, as REST and the broker carry it."""
 
-import datetime as dt
 from typing import Literal, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, StrictBool, model_validator
 
-from darkroom_common.specs.base import ResourceSpec, Spec
+from darkroom_common.specs.base import ResourceSpec, Spec, TimeOfDay
 from darkroom_common.specs.destinations import Day, Name
 
 
@@ -23,8 +22,8 @@ class Conditions(Spec):
     study_descriptions: tuple[str, ...] = Field(default=(), max_length=100)
     series_descriptions: tuple[str, ...] = Field(default=(), max_length=100)
     days: tuple[Day, ...] = ()
-    after: dt.time | None = Field(default=None, description="from this time of the day")
-    before: dt.time | None = Field(default=None, description="until this time of the day")
+    after: TimeOfDay | None = Field(default=None, description="from this time of the day")
+    before: TimeOfDay | None = Field(default=None, description="until this time of the day")
     time_zone: str = Field(default="UTC", max_length=64)
 
 

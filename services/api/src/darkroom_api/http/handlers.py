@@ -2,7 +2,7 @@
 
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import asyncpg
@@ -35,6 +35,7 @@ from darkroom_common.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 _NAME: Final = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")
+_TAKEN_FOR: Final = re.compile(r"(literal|function-(after|before|plain|wrap)|constrained-str)\[")
 _CLEAN: Final = (
     "missing",
     "extra_forbidden",
@@ -132,8 +133,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
     fields = [
-        (".".join(_place(part) for part in item["loc"]), _message(item))
-        for item in error.errors()[:20]
+        (".".join(map(_place, _named(item["loc"]))), _message(item)) for item in error.errors()[:20]
     ]
     fault = ApiError(422, Code.INVALID_REQUEST, "Some values are missing or wrong.", errors=fields)
     return answer(request, fault)
@@ -156,6 +156,11 @@ async def _not_migrated(request: Request, error: Exception) -> Response:
     """Answer as long as a schema of another service lacks what this version reads."""
     log.warning("http.not_migrated", error=type(error).__name__)
     return await _unavailable(request, DependencyUnavailable("a schema was not migrated yet"))
+
+
+def _named(loc: Sequence[int | str]) -> list[int | str]:
+    """Return where a value stands, without the words for what it was taken for there."""
+    return [part for part in loc if not _TAKEN_FOR.match(str(part))]
 
 
 def _message(item: Mapping[str, Any]) -> str:

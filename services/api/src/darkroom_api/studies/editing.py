@@ -33,6 +33,7 @@ from darkroom_common.index.identity import StudyName
 from darkroom_common.messages.base import Uid, new_message_id
 from darkroom_common.messages.commands import EditStudies
 from darkroom_common.postgres.pool import Connection
+from darkroom_common.specs.base import TimeOfDay
 from darkroom_common.specs.conflicts import Words
 from darkroom_common.specs.edits import PATIENT, PURPOSE, Edit, EditAction, PatientRef
 
@@ -99,7 +100,7 @@ class StudyPatch(BaseModel):
     accession_number: Text16 = ""
     study_id: Text16 = ""
     study_date: Day | Literal[""] = ""
-    study_time: dt.time | Literal[""] = ""
+    study_time: TimeOfDay | Literal[""] = ""
     description: Text64 = ""
     referring_physician: PersonName = ""
     whole_patient: StrictBool = Field(
