@@ -66,7 +66,7 @@ class Orders:
         kind = header.field(9).replace(header.component, "^")[:32]
         sent = Sent("file" if not peer else "hl7", f"hl7:{sender}"[:64], kind, peer)
         try:
-            acts = acts_of(Hl7Message(raw, header))
+            acts = await asyncio.to_thread(lambda: acts_of(Hl7Message(raw, header)))
             await self.take("\\".join(parts), acts, sent)
         except NotRead as error:
             return Outcome(
