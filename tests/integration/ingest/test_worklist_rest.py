@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import asyncpg
+import pytest
 from pynetdicom import AE
 
 from darkroom_common.dimse.users.find import MODALITY_WORKLIST_FIND
@@ -35,6 +36,7 @@ ENTRY = {
 }
 
 
+@pytest.mark.req("ING-13")
 async def test_a_day_from_the_entry_to_the_status(services: Services) -> None:
     services.extra |= {"UNKNOWN_AE": "reject", "PROCESSES": "1"}
     async with running_api(services) as api:
