@@ -44,8 +44,6 @@ _CHUNK: Final = 500
 _NICE: Final = 10
 """Whoever waits for an answer goes first."""
 _NEW_OBJECTS: Final = 200_000
-_TURN_SECONDS: Final = 0.0005
-"""For what writes, while what reads has something to do: PostgreSQL would wait for that, too."""
 _LINES: Final = 5000
 _SAID: Final = (  # examination_pkey
     "SELECT study_instance_uid, exam_status, coalesce(pgp_sym_decrypt(physician,"
@@ -181,7 +179,6 @@ def answer(line: bytes) -> Iterable[bytes]:
     os.nice(max(0, _NICE - os.nice(0)))
     gc.freeze()
     gc.set_threshold(_NEW_OBJECTS)  # rows hold no cycles, and are looked through for nothing
-    sys.setswitchinterval(_TURN_SECONDS)
     task = orjson.loads(line)
     with _loop() as loop:
         until = AsyncExitStack()
