@@ -132,12 +132,13 @@ def main() -> int:
             return 1 if _unchanged(runner) or _named(runner) else 0
         found = {}
         for path, chosen in modules.items():
-            if given.again and not chosen:
+            known = survivors(PAGE.read_text(encoding="utf-8"), path)[1]
+            if given.again and not known:
                 continue
-            found[path] = _module(runner, path, chosen)
+            found[path] = _module(runner, path, chosen) if chosen else []
             page = PAGE.read_text(encoding="utf-8")  # another run may have written meanwhile
             before = survivors(page, path)[0] if given.again else 0
-            if found[path]:
+            if found[path] or not chosen:  # what is left of it is not drawn any more
                 found[path] += [Verdict("", CAUGHT, 0.0, "")] * before
             page = page_with(page, {path: found[path]})
             PAGE.write_text(page_with_not_drawn(page, table()), encoding="utf-8")

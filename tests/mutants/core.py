@@ -165,7 +165,7 @@ def _of(folder: str, *names: str) -> tuple[str, ...]:
 
 CORE.update(
     {
-        f"{_COMMON}/jobs/attempt.py": _of("common", "attempt"),
+        f"{_COMMON}/jobs/attempt.py": _of("common", "attempt", "leases"),
         f"{_COMMON}/jobs/kind.py": _of("common", "attempt"),
         f"{_COMMON}/jobs/lanes.py": _of("common", "job_lanes"),
         f"{_COMMON}/backoff.py": _of("transmit", "decisions"),

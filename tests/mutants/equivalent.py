@@ -73,6 +73,14 @@ EQUIVALENT: Final = (
         "a data set is in the order of its tags however they are put",
     ),
     Equivalent(
+        f"{_TRANSMIT}/retrieval/decision.py",
+        'put(made, "SOPInstanceUID", "\\\\".join(uids[start : start + MOST_UIDS]))',
+        'put(made, "SOPInstanceUID", "\\\\".join(uids[start : start + MOST_UIDS]))'
+        " found.append(made) -> found.append(made)"
+        ' put(made, "SOPInstanceUID", "\\\\".join(uids[start : start + MOST_UIDS]))',
+        "the list has the data set itself, which is whole before anybody has the list",
+    ),
+    Equivalent(
         f"{_TRANSMIT}/sending/results.py",
         "if outcome.reason:",
         "outcome.reason -> (not (outcome.reason))",
