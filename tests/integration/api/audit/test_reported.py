@@ -55,7 +55,7 @@ async def test_an_order_that_changes_the_worklist_has_a_row(
     )
     (row,) = await taken(database, audit, told)
     assert (row["action"], row["resource_id"]) == ("WORKLIST_UPDATE", entry)
-    assert (row["username"], str(row["address"])) == ("hl7:RIS", "10.0.0.7")
+    assert (row["username"], str(row["ip_address"])) == ("hl7:RIS", "10.0.0.7")
     assert row["details"] == {"kind": "ORM^O01", "entries": [entry]}
 
 
