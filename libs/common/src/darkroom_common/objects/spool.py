@@ -180,9 +180,7 @@ class Spool:
                     written -= len(left.pop(0))
                 if written:
                     left[0] = left[0][written:]
-            if (
-                len(self._being_written) == 1
-            ):  # alone, it waits for the volume: several fill it anyway
+            if len(self._being_written) == 1:  # alone it waits for the volume; several fill it
                 begin_to_write(descriptor)
         except OSError as error:
             raise SpoolFailed(f"spool: {error.strerror}") from error
