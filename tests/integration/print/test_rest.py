@@ -136,6 +136,14 @@ async def test_a_technician_prints_a_series_and_sees_what_was_printed(
         assert [film["state"] for film in job["film_list"]] == ["DONE"]
         (stored,) = printer.stored()
         boxes = {position: samples(one) for position, one in printer.bitmaps(stored).items()}
+        again = await ward.technician.post(f"{BASE}/jobs/{job['job_id']}/reprint")
+        assert again.status_code == 202, again.text
+        other = await ward.until(again.json()["job_id"], "DONE", "FAILED", "RETRYING")
+        assert (other["state"], other["layout"], other["images"]) == ("DONE", job["layout"], 4)
+        assert other["job_id"] != job["job_id"]
+        second = next(one for one in printer.stored() if one.SOPInstanceUID != stored.SOPInstanceUID)
+        same = printer.bitmaps(second)
+        assert all(np.array_equal(samples(same[at]), box) for at, box in boxes.items())
         assert stored.FilmBoxContentSequence[0].ImageDisplayFormat == "STANDARD\\2,2"
 
     url = answer.headers["location"]

@@ -12,6 +12,7 @@ from darkroom_common.films.profiles import capabilities
 from darkroom_common.jobs.operator import Operator
 from darkroom_common.messages.base import Reply, Request, new_message_id
 from darkroom_common.messages.requests import ActOnPrintJob, AskPrinter, DrawFilm
+from darkroom_common.readers.print import open_order
 from darkroom_common.resources.answers import ResourceAnswers, refused
 from darkroom_common.resources.resource import NotThere, Refusal
 from darkroom_common.specs.films import FilmOrder
@@ -22,7 +23,7 @@ from darkroom_print.planning.plan import of_film, plan
 from darkroom_print.preview import pdf, png
 from darkroom_print.printers.asking import Asking
 from darkroom_print.printers.configuration import Printer
-from darkroom_print.printing.orders import as_files, find_pictures, open_order, without_pixels
+from darkroom_print.printing.orders import as_files, find_pictures, without_pixels
 from darkroom_print.printing.printing import digest
 from darkroom_print.printing.workshop import Workshop
 

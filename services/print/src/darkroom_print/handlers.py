@@ -13,12 +13,12 @@ from darkroom_common.messages.commands import PrintFilm
 from darkroom_common.messages.events import StudyCompleted
 from darkroom_common.postgres.inbox import Inbox
 from darkroom_common.postgres.pool import Connection
+from darkroom_common.readers.print import PURPOSE
 from darkroom_common.seal import Seal
 from darkroom_common.specs.films import MAX_IMAGES, FilmImage
 from darkroom_common.specs.printers import PrintRuleSpec
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_print.printers.configuration import Configuration, PrintRule
-from darkroom_print.printing.orders import PURPOSE
 from darkroom_print.printing.repository import PrintJobs
 
 log = get_logger(__name__)

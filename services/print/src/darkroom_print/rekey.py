@@ -2,7 +2,7 @@
 
 from typing import Final
 
+from darkroom_common.readers.print import PURPOSE
 from darkroom_common.rekeying import Column, Sealed
-from darkroom_print.printing.orders import PURPOSE
 
 COLUMNS: Final[tuple[Column, ...]] = (Sealed("job", "sealed", PURPOSE),)

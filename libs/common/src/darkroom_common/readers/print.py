@@ -5,10 +5,16 @@ from typing import Final
 
 import asyncpg
 
+from darkroom_common.jobs.kind import Row
+from darkroom_common.messages.commands import PrintFilm
 from darkroom_common.postgres.pool import Connection
 from darkroom_common.resources.stored import read_spec
+from darkroom_common.seal import Seal
+from darkroom_common.specs.films import FilmImage, FilmOrder
 from darkroom_common.specs.printers import PrinterSpec
 
+PURPOSE: Final = PrintFilm.TYPE
+"""Of what orders are sealed for."""
 ERRORS: Final = """
     SELECT 'print_job' AS kind, id AS error_id, updated_at AS at, reason, printer AS subject
     FROM print.job
@@ -44,6 +50,14 @@ async def printer_known(db: Connection, name: str) -> str | None:
     return found
 
 
+async def ordered(db: Connection, job_id: str) -> Row | None:
+    """Return printer and order of a job, as `open_order` takes it."""
+    return await db.fetchrow(
+        "SELECT printer, sealed, layout, copies, sop_instance_uids FROM print.job WHERE id = $1",
+        job_id,
+    )
+
+
 async def films(db: Connection, job_id: str) -> list[asyncpg.Record]:
     """Return the films of a job in their order."""
     return list(await db.fetch(_FILMS, job_id))
@@ -59,3 +73,16 @@ async def picture(db: Connection, picture_id: str) -> asyncpg.Record | None:
     return await db.fetchrow(
         "SELECT media_type, sealed FROM print.picture WHERE id = $1", picture_id
     )
+
+
+def open_order(asked: Row, seal: Seal) -> FilmOrder:
+    """Return the order in the row of a job.
+
+    Raises:
+        Unsealable: it was sealed under a key that is gone.
+        ValueError: it makes no sense.
+    """
+    if asked["sealed"]:
+        return FilmOrder.model_validate(seal.open(asked["sealed"], purpose=PURPOSE))
+    images = tuple(FilmImage(sop_instance_uid=uid) for uid in asked["sop_instance_uids"])
+    return FilmOrder(layout=asked["layout"], copies=asked["copies"], images=images)

@@ -170,6 +170,7 @@ ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("POST", "/api/v1/print/jobs/{job}/retry"): _P.PRINT_SEND,
     ("POST", "/api/v1/print/jobs/{job}/cancel"): _P.PRINT_SEND,
     ("POST", "/api/v1/print/jobs/{job}/confirm"): _P.PRINT_SEND,
+    ("POST", "/api/v1/print/jobs/{job}/reprint"): _P.PRINT_SEND,
     ("POST", "/api/v1/print/preview"): _P.PRINT_SEND,
     ("POST", "/api/v1/remote/{name}/query"): _P.REMOTE_QUERY,
     ("POST", "/api/v1/worklist/query"): _P.REMOTE_QUERY,

@@ -127,6 +127,8 @@ def _all() -> Iterator[tuple[tuple[str, str], Recorded]]:
         for act in acts:
             path = f"/api/v1/{kind}/jobs/{{job}}/{act}"
             yield ("POST", path), Recorded(Action.JOB_UPDATE, name, "job")
+    again = "/api/v1/print/jobs/{job}/reprint"
+    yield ("POST", again), Recorded(Action.JOB_CREATE, "print_job")
     yield ("POST", "/api/v1/remote/{name}/query"), Recorded(Action.REMOTE_QUERY, "remote", "name")
     yield ("POST", "/api/v1/worklist/query"), Recorded(Action.REMOTE_QUERY, "worklist")
     yield ("POST", "/api/v1/mpps"), Recorded(Action.STEP_CREATE, "step")

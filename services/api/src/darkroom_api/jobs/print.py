@@ -189,6 +189,19 @@ async def add_print_job(request: Request, response: Response, given: NewPrintJob
     return await accept(request, response, VIEW, given, partial(_command, request, given))
 
 
+async def reprint(request: Request, response: Response, job: MessageId) -> Accepted:
+    """Print all films of a job once more, as a job of its own; that one stays as it is."""
+    parts = parts_of(request.scope)
+    async with parts.database.acquire() as db:
+        await VIEW.find(db, job)
+        row = await print_reader.ordered(db, job)
+    if row is None:
+        raise ApiError(409, Code.CONFLICT, "The job waits to be printed.")
+    order = print_reader.open_order(row, parts.seal).model_dump(exclude={"without_pixels"})
+    given = NewPrintJob.model_validate({**order, "printer": row["printer"]})
+    return await accept(request, response, VIEW, given, partial(_command, request, given))
+
+
 async def _films(db: Connection, job: str) -> dict[str, Any]:
     return {"film_list": [dict(one) for one in await print_reader.films(db, job)]}
 
@@ -271,6 +284,7 @@ def add(app: FastAPI) -> None:
     """Add the routes."""
     ROUTES.serve(app)
     ROUTES.accept(app, add_print_job)
+    ROUTES.accept(app, reprint, f"{VIEW.path}/{{job}}/reprint")
     app.add_api_route(
         f"{VIEW.path}/{{job}}/films/{{film}}",
         show_film,

@@ -3,22 +3,16 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
 
 from darkroom_common.dicom.charset import Assumed
 from darkroom_common.films.fitting import ImageMissing, require_images
 from darkroom_common.index.objects import pictures
-from darkroom_common.jobs.kind import Row
-from darkroom_common.messages.commands import PrintFilm
 from darkroom_common.objects.store import ObjectMissing, ObjectStore
 from darkroom_common.pixels.window import Window
 from darkroom_common.postgres.pool import Connection
 from darkroom_common.readers.ingest import read_character_sets
-from darkroom_common.seal import Seal
 from darkroom_common.specs.films import FilmImage, FilmOrder
 from darkroom_print.images.picture import Picture
-
-PURPOSE: Final = PrintFilm.TYPE
 
 
 @dataclass(frozen=True)
@@ -29,19 +23,6 @@ class StoredPicture:
     frame: int
     window: Window | None
     assumed: Assumed
-
-
-def open_order(asked: Row, seal: Seal) -> FilmOrder:
-    """Return the order in the row of a job.
-
-    Raises:
-        Unsealable: it was sealed under a key that is gone.
-        ValueError: it makes no sense.
-    """
-    if asked["sealed"]:
-        return FilmOrder.model_validate(seal.open(asked["sealed"], purpose=PURPOSE))
-    images = tuple(FilmImage(sop_instance_uid=uid) for uid in asked["sop_instance_uids"])
-    return FilmOrder(layout=asked["layout"], copies=asked["copies"], images=images)
 
 
 def without_pixels(order: FilmOrder) -> list[str]:

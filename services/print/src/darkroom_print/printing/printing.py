@@ -15,6 +15,7 @@ from darkroom_common.errors import DarkroomError, DependencyUnavailable
 from darkroom_common.films.film import Mode
 from darkroom_common.films.profiles import Profile, capabilities
 from darkroom_common.jobs.attempt import Stop
+from darkroom_common.readers.print import PURPOSE, open_order
 from darkroom_common.specs.films import FilmOrder
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_common.telemetry.metrics import printing as metrics
@@ -23,14 +24,7 @@ from darkroom_print.planning.plan import Plan, of_film, plan
 from darkroom_print.printers.configuration import Printer
 from darkroom_print.printers.connecting import asked_of, peer_of
 from darkroom_print.printing.ending import Ended, Lost, Stopping
-from darkroom_print.printing.orders import (
-    PURPOSE,
-    StoredPicture,
-    as_files,
-    find_pictures,
-    open_order,
-    without_pixels,
-)
+from darkroom_print.printing.orders import StoredPicture, as_files, find_pictures, without_pixels
 from darkroom_print.printing.print_scu import (
     FilmSheet,
     FormatRefused,

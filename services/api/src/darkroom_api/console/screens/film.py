@@ -15,6 +15,7 @@ _DONE: Final = {
     "retry": "It is printed again.",
     "cancel": "It is cancelled.",
     "confirm": "The film is there; the job goes on.",
+    "reprint": "The films are printed once more.",
 }
 _MOST_IMAGES: Final = 200
 _DEFAULT_SIZES: Final = ("14INX17IN", "14INX14IN", "11INX14IN", "10INX12IN", "8INX10IN")
