@@ -324,6 +324,9 @@ async def pg_dump(darkroom: DarkroomUp) -> bytes:
 async def test_one_trace_runs_from_the_association_to_the_routing(
     darkroom: DarkroomUp, client: httpx.AsyncClient
 ) -> None:
+    rule = {"name": "nowhere", "when": "instance", "stop": True}  # without one nothing is routed
+    made = await client.post("/api/v1/rules", json=rule)
+    assert made.status_code == 201, made.text
     one = a_data_set()
     uid = str(one.SOPInstanceUID)
     with Association(darkroom.dicom_port, {1: (one.SOPClassUID, "1.2.840.10008.1.2.1")}) as peer:
