@@ -161,7 +161,8 @@ QUERIES: tuple[tuple[dict[str, str], dict[str, str], list[str]], ...] = (
         ["S2", "S3"],
     ),
     ({}, {"ScheduledProcedureStepID": "S?"}, ["S1", "S2", "S3"]),
-    ({"RequestedProcedureDescription": "thor*"}, {}, ["S1", "S2", "S3"]),
+    ({"RequestedProcedureDescription": "Thor*"}, {}, ["S1", "S2", "S3"]),
+    ({"RequestedProcedureDescription": "thor*"}, {}, []),
 )
 
 

@@ -4,12 +4,11 @@ The index finds text whatever its case and accents. Of all but names that is mor
 for: an answer is looked at once more before it goes out.
 """
 
-import unicodedata
 from dataclasses import dataclass
 from typing import Final
 
 from darkroom_common.index.rows import Json
-from darkroom_ingest.worklist.matching import glob
+from darkroom_ingest.worklist.matching import is_spelled, spellings
 
 EXACT: Final = frozenset({"AE", "CS", "LO", "LT", "SH", "ST", "UC", "UT"})
 """VRs of text that is matched as it is spelled."""
@@ -29,14 +28,10 @@ class Spelled:
 
     def holds(self, answer: Json) -> bool:
         """Tell whether an answer has such a value."""
-        values = [_plain(str(one)) for one in answer.get(self.tag, {}).get("Value", ())]
-        return any(glob(pattern, value) for pattern in self.patterns for value in values)
+        values = answer.get(self.tag, {}).get("Value", ())
+        return any(is_spelled(self.patterns, str(one)) for one in values)
 
 
 def spelled(tag: str, text: str) -> Spelled:
     """Return what a key of text asks for."""
-    return Spelled(tag, tuple(one for part in text.split("\\") if (one := _plain(part))))
-
-
-def _plain(text: str) -> str:
-    return unicodedata.normalize("NFC", text).strip(" \0")
+    return Spelled(tag, spellings(text))

@@ -5,6 +5,7 @@ entry has been opened.
 """
 
 import datetime as dt
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -29,7 +30,9 @@ from darkroom_ingest.worklist.attributes import STEPS, Json, tag_of
 
 _NO_KEYS: Final = frozenset({CHARACTER_SET, "00080201", "00080052"})
 _FOLDED: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
-"""VRs of which case and accents make no difference."""
+"""VRs of which case and accents make no difference to the index."""
+_TEXTS: Final = _FOLDED - {"PN"}
+"""Of these it makes one to who asks (PS3.4 section C.2.2.2.1)."""
 MAX_KEYS: Final = 500
 MAX_DEPTH: Final = 4
 START_DATE: Final = f"{STEPS}.{tag_of('ScheduledProcedureStepStartDate')}"
@@ -43,15 +46,24 @@ STUDY: Final = tag_of("StudyInstanceUID")
 
 @dataclass(frozen=True)
 class Test:
-    """What an attribute is asked to be; `path` has the tags of sequences before its own."""
+    """What an attribute is asked to be.
+
+    Attributes:
+        path: the tags of sequences before its own, and its own.
+        spelled: of text that is no name: one of which a value has to be, by its case as well.
+    """
 
     path: str
     vr: str
     match: Match
+    spelled: tuple[str, ...] = ()
 
     def holds(self, entry: Json) -> bool:
         """Tell whether one of the values of an entry is as asked."""
-        return any(_holds(self.match, self.vr, value) for value in values_at(entry, self.path))
+        return any(
+            _holds(self.match, self.vr, value) and is_spelled(self.spelled, value)
+            for value in values_at(entry, self.path)
+        )
 
 
 @dataclass(frozen=True)
@@ -211,7 +223,7 @@ class _Keys:
                 return
         match = self._match(text, vr, name)
         if match is not None:
-            self.tests[path] = Test(path, vr, match)
+            self.tests[path] = Test(path, vr, match, spellings(text) if vr in _TEXTS else ())
             if "-" in text and vr in ("DA", "TM"):
                 self.ranges.add(path)
 
@@ -289,6 +301,20 @@ def _date(value: str) -> dt.date:
 
 def _time(value: str) -> dt.time:
     return dt.time.fromisoformat(value)
+
+
+def spellings(text: str) -> tuple[str, ...]:
+    """Return the patterns of a key of text, of one or several values."""
+    return tuple(one for part in text.split("\\") if (one := _plain(part)))
+
+
+def is_spelled(patterns: tuple[str, ...], value: str) -> bool:
+    """Tell whether a value is one of some patterns, by its case as well; of none it is."""
+    return not patterns or any(glob(one, _plain(value)) for one in patterns)
+
+
+def _plain(text: str) -> str:
+    return unicodedata.normalize("NFC", text).strip(" \0")
 
 
 def glob(pattern: str, text: str) -> bool:
