@@ -133,7 +133,10 @@ CORE: Final[dict[str, tuple[str, ...]]] = {
     "services/transmit/src/darkroom_transmit/routing/decision.py": _SENDING[:1],
     "services/print/src/darkroom_print/composing/density.py": _PRINTING[2:4],
     "services/print/src/darkroom_print/composing/compose.py": _PRINTING[:6],
-    "services/print/src/darkroom_print/printing/repository.py": _JOBS[1:3],
+    "services/print/src/darkroom_print/printing/repository.py": (
+        *_JOBS[1:3],
+        "tests/integration/common/jobs/test_films.py",
+    ),
     "services/print/src/darkroom_print/printing/printing.py": (
         "tests/unit/print/test_printing.py",
         "tests/unit/print/test_print_runs.py",

@@ -141,7 +141,9 @@ async def test_a_technician_prints_a_series_and_sees_what_was_printed(
         other = await ward.until(again.json()["job_id"], "DONE", "FAILED", "RETRYING")
         assert (other["state"], other["layout"], other["images"]) == ("DONE", job["layout"], 4)
         assert other["job_id"] != job["job_id"]
-        second = next(one for one in printer.stored() if one.SOPInstanceUID != stored.SOPInstanceUID)
+        second = next(
+            one for one in printer.stored() if one.SOPInstanceUID != stored.SOPInstanceUID
+        )
         same = printer.bitmaps(second)
         assert all(np.array_equal(samples(same[at]), box) for at, box in boxes.items())
         assert stored.FilmBoxContentSequence[0].ImageDisplayFormat == "STANDARD\\2,2"
