@@ -78,7 +78,9 @@ async def test_each_item_is_told(clinic: Api) -> None:
         (ASSIGN, {"exam_ids": ["A1"], "physician_name": "a\nb"}),
     ):
         await post(clinic, path, 422, **body)
-    assert (await clinic.client.post(STATUS, content=b"x" * (9 << 20))).status_code == 413
+    headers = {"content-type": "application/json"}
+    answer = await clinic.client.post(STATUS, content=b"x" * (9 << 20), headers=headers)
+    assert answer.status_code == 413
 
 
 async def test_who_may_change_many(clinic: Api) -> None:

@@ -79,6 +79,7 @@ LEFT: Final[Mapping[str, str]] = {
             "index.tagged.digest",
             "index.verification_finding.sha256",
             "print.film.sha256",
+            "ingest.taken.key",
             "ingest.worklist.accession_key",
             "ingest.worklist.patient_key",
             "ingest.worklist.step_key",
