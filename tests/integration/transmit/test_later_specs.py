@@ -65,6 +65,8 @@ async def test_a_change_names_the_version_that_it_knows(both: Both) -> None:
     assert (stale.status_code, stale.json()["name"]) == (412, "CHANGED_MEANWHILE")
     assert (await client.delete(path, headers={"if-match": etag})).status_code == 412
     assert (await client.get(path, headers={"if-none-match": etag})).status_code == 200
+    numbered = await client.put(path, json=spec, headers={"if-match": '"2"'})
+    assert (numbered.status_code, numbered.json()["version"]) == (200, 3)
     row = await both.desk.prepared.fetch("SELECT spec::text FROM transmit.destination")
     assert json.loads(row[0]["spec"])["port"] == spec["port"]
     assert (await client.delete(path, headers={"if-match": "*"})).status_code == 204

@@ -1,10 +1,12 @@
 """How values read on a page: the filters of the templates."""
 
+import datetime as dt
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from darkroom_api.console.causes import cause
 from darkroom_api.http.errors import ApiError
+from darkroom_api.http.etags import named_version
 
 _UNITS: Final = ("B", "KB", "MB", "GB", "TB")
 _STEP: Final = 1000
@@ -112,7 +114,15 @@ _TONES: Final[Mapping[str, str]] = {
         "busy",
     ),
 }
+
+
+def seen(one: Mapping[str, Any]) -> str:
+    """Return the version of what has a name, as a form sends it back; one made anew has another."""
+    return named_version({**one, "created_at": dt.datetime.fromisoformat(one["created_at"])})
+
+
 FILTERS: Final[dict[str, Callable[[Any], str]]] = {
+    "seen": seen,
     "person": person,
     "day": day,
     "clock": clock,

@@ -29,6 +29,11 @@ def named_version(found: Mapping[str, Any]) -> str:
     return f"{found['version']}-{int(created.timestamp() * 1_000_000):x}"
 
 
+def names_one(header: str, found: Mapping[str, Any]) -> bool:
+    """Tell whether `If-Match` names what has a name now: by its ETag, or by its `version` alone."""
+    return any(names_version(header, one) for one in (named_version(found), found["version"]))
+
+
 def answer(
     found: Mapping[str, Any], status: int = 200, *, version: int | str | None = None
 ) -> Response:

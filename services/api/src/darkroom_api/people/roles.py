@@ -19,7 +19,7 @@ from darkroom_api.http.etags import (
     IfNoneMatch,
     answer,
     named_version,
-    names_version,
+    names_one,
     unless_known,
 )
 from darkroom_api.http.lists import (
@@ -178,7 +178,7 @@ async def _find(db: Connection, role: str, if_match: str | None = None) -> Role:
     row = await db.fetchrow(f"{_ROLE} WHERE r.name = $1", role)
     if row is None:
         raise ApiError(404, Code.NOT_FOUND, "There is no such role.")
-    if if_match is not None and not names_version(if_match, named_version(dict(row))):
+    if if_match is not None and not names_one(if_match, dict(row)):
         raise ApiError(412, Code.CHANGED_MEANWHILE, "This role has been changed meanwhile.")
     return _shown(row)
 

@@ -20,7 +20,7 @@ from darkroom_api.http.etags import (
     IfNoneMatch,
     answer,
     named_version,
-    names_version,
+    names_one,
     unless_known,
 )
 from darkroom_api.http.guarded import principal_of
@@ -158,7 +158,7 @@ class Served(Generic[S]):
         if if_match is None:
             return None
         found = await self._find(request, name)
-        if found is None or not names_version(if_match, named_version(found)):
+        if found is None or not names_one(if_match, found):
             title = self.resource.title
             raise ApiError(412, Code.CHANGED_MEANWHILE, f"This {title} has been changed meanwhile.")
         version: int = found["version"]
