@@ -79,8 +79,8 @@ async def test_each_item_is_told(clinic: Api) -> None:
     ):
         await post(clinic, path, 422, **body)
     headers = {"content-type": "application/json"}
-    answer = await clinic.client.post(STATUS, content=b"x" * (9 << 20), headers=headers)
-    assert answer.status_code == 413
+    long = await clinic.client.post(STATUS, content=b"x" * (9 << 20), headers=headers)
+    assert long.status_code == 413
 
 
 async def test_who_may_change_many(clinic: Api) -> None:
