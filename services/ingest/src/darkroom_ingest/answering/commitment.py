@@ -30,6 +30,7 @@ from darkroom_common.dimse.users.commitment import (
     REQUEST,
     STORAGE_COMMITMENT,
     WELL_KNOWN,
+    Report,
     encode_report,
 )
 from darkroom_common.dimse.wire.command import CommandField, Element, error_comment
@@ -201,14 +202,13 @@ class Promises:
         """Tell what is kept; return whether that was taken."""
         message_id, context = back.next_message_id(), request.context
         number = back.number_of(context)
-        command, data_set = encode_report(
-            message_id,
+        report = Report(
             asked.transaction_uid,
             dict(zip(asked.sop_instance_uids, asked.sop_class_uids, strict=True)),
             failed,
             retrieve_ae=asked.called_ae_title,
-            syntax=context.transfer_syntax,
         )
+        command, data_set = encode_report(report, message_id, context.transfer_syntax)
         back.ask(number, command, data_set)
         answer = back.answer_if_any(message_id, seconds=ANSWER_SECONDS)
         return answer is not None and answer.status == SUCCESS

@@ -21,7 +21,7 @@ from darkroom_common.dimse.statuses import (
     PROCESSING_FAILURE,
     SUCCESS,
 )
-from darkroom_common.dimse.users.commitment import STORAGE_COMMITMENT, encode_report
+from darkroom_common.dimse.users.commitment import STORAGE_COMMITMENT, Report, encode_report
 from darkroom_common.dimse.wire.association_items import Proposal
 from darkroom_common.dimse.wire.data_set import SYNTAXES
 from darkroom_common.errors import PermanentError
@@ -184,14 +184,9 @@ def _report_on(association: Association, job: AskedJob) -> None:
     if pair is None:
         raise PeerFault("CommitmentNotSupported")
     message_id = association.next_message_id()
-    command, data_set = encode_report(
-        message_id,
-        job.row["transaction_uid"],
-        job.references,
-        job.failed,
-        retrieve_ae=job.row["called_ae_title"],
-        syntax=pair[1],
-    )
+    row = job.row
+    report = Report(row["transaction_uid"], job.references, job.failed, row["called_ae_title"])
+    command, data_set = encode_report(report, message_id, pair[1])
     association.ask(association.accepted[pair], command, data_set)
     status = association.response(message_id).command.status
     if status != SUCCESS:

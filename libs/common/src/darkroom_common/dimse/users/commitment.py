@@ -1,6 +1,7 @@
 """What both sides of storage commitment say in the same words (PS3.4 annex J, PS3.3 C.14)."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from pydicom.dataset import Dataset
@@ -31,28 +32,35 @@ def referenced(references: Iterable[tuple[str, str]]) -> Sequence:
     return items
 
 
-def encode_report(  # noqa: PLR0913
-    message_id: int,
-    transaction_uid: str,
-    references: Mapping[str, str],
-    failed: Mapping[str, int],
-    *,
-    retrieve_ae: str,
-    syntax: str,
-) -> tuple[bytes, bytes]:
-    """Return command and data set of the N-EVENT-REPORT that tells what is kept.
+@dataclass(frozen=True)
+class Report:
+    """What is told of a transaction.
 
-    Args:
-        message_id: of it.
+    Attributes:
         transaction_uid: of the request.
         references: SOP class by SOP instance UID, of all that was asked for.
         failed: failure reason (PS3.3 C.14.1.1) by SOP instance UID, of what is not kept.
         retrieve_ae: where the others can be had from.
+    """
+
+    transaction_uid: str
+    references: Mapping[str, str]
+    failed: Mapping[str, int]
+    retrieve_ae: str
+
+
+def encode_report(report: Report, message_id: int, syntax: str) -> tuple[bytes, bytes]:
+    """Return command and data set of the N-EVENT-REPORT that tells what is kept.
+
+    Args:
+        report: what it tells.
+        message_id: of it.
         syntax: one of `SYNTAXES`.
     """
+    references, failed = report.references, report.failed
     data_set = Dataset()
-    data_set.TransactionUID = transaction_uid
-    data_set.RetrieveAETitle = retrieve_ae
+    data_set.TransactionUID = report.transaction_uid
+    data_set.RetrieveAETitle = report.retrieve_ae
     kept = [(uid, one) for one, uid in references.items() if one not in failed]
     if kept:
         data_set.ReferencedSOPSequence = referenced(kept)
