@@ -217,6 +217,7 @@ async def _late(hands: Hands, where: str) -> None:
     """See why a study has not arrived elsewhere."""
     page = hands.page
     await page.goto(where)
+    await expect(page.locator("#find")).to_be_focused()
     with hands.task("see why a study is late"):
         await hands.write("silva")
         await hands.click(page.locator("#found a").first)

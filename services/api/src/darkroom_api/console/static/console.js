@@ -177,4 +177,9 @@
     }, true);
   });
   document.addEventListener('htmx:afterSwap', (event) => ready(event.detail.target));
+
+  // What somebody typed before htmx listened is searched for as well.
+  window.addEventListener('load', () => all('form[role="search"] input[autofocus]').forEach((one) => {
+    if (one.value !== one.defaultValue) one.form.requestSubmit();
+  }));
 })();
