@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from darkroom_common.telemetry import trace_file
 from darkroom_common.telemetry.trace_file import TraceFile
+from darkroom_common.telemetry.traces import STUDY
 from darkroom_local.commands.cli import app
 
 
@@ -51,6 +52,35 @@ def test_a_trace_is_shown_over_all_services_with_what_is_linked_to_it(tmp_path: 
         "another",
     ]
     assert CliRunner().invoke(app, ["trace", "0" * 32, "--data", str(tmp_path)]).exit_code == 1
+
+
+def test_a_study_is_shown_from_its_order_to_its_film(tmp_path: Path) -> None:
+    traces = tmp_path / "traces"
+    ingest, metadata, app_tracer = (tracer(traces, n) for n in ("ingest", "metadata", "api"))
+    about = {STUDY: ("1.2.3",)}
+    with ingest.start_as_current_span("hl7 message", attributes=about):
+        pass
+    for number in range(3):
+        with ingest.start_as_current_span("C-STORE", attributes=about) as stored:
+            with metadata.start_as_current_span("metadata.index"):
+                pass
+            if number == 2:
+                stored.set_status(api.StatusCode.ERROR, "OSError")
+    with ingest.start_as_current_span("C-STORE", attributes={STUDY: ("1.2.3.4",)}):
+        pass
+    with app_tracer.start_as_current_span("POST", attributes={STUDY: ("1.2.4", "1.2.3")}):
+        pass
+    ask = ["trace", "--study", "1.2.3", "--data", str(tmp_path)]
+    shown = CliRunner().invoke(app, ask)
+    assert shown.exit_code == 0, shown.output
+    lines = shown.output.splitlines()
+    assert lines[0] == "study 1.2.3"
+    assert "ingest: hl7 message" in lines[1]
+    assert "ingest: C-STORE  3 times in 0.0 s  1 failed" in lines[2]
+    assert lines[3].endswith("metadata: metadata.index  3 times")
+    assert "api: POST" in lines[4]
+    assert len(lines) == 5
+    assert CliRunner().invoke(app, [*ask[:2], "9.9", *ask[3:]]).exit_code == 1
 
 
 def test_files_of_traces_do_not_grow_for_ever(

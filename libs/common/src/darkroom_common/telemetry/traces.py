@@ -1,8 +1,10 @@
 """OpenTelemetry traces, and the headers that carry them across the broker and the outbox."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
+from typing import Final
 
 from opentelemetry import context, trace
 from opentelemetry.context import Context
@@ -28,6 +30,10 @@ _PROPAGATOR = TraceContextTextMapPropagator()
 _IDS = RandomIdGenerator()
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 AttributeValue = str | int | float | bool
+STUDY: Final = "dicom.study_instance_uid"
+"""The attribute by which the traces of one study are found."""
+MOST_STUDIES: Final = 20
+"""Of one span; work on more is about none in particular."""
 
 
 class _Provider(TracerProvider):
@@ -76,6 +82,21 @@ def inject() -> dict[str, str]:
 def extract(headers: Mapping[str, object]) -> Context:
     """Return the context that `headers` carry; what is malformed is ignored, as W3C says."""
     return _PROPAGATOR.extract({k: v for k, v in headers.items() if isinstance(v, str)})
+
+
+def about(studies: Iterable[str | None]) -> None:
+    """Say which studies the current span is about: `darkroom trace --study` finds it by them.
+
+    Args:
+        studies: Study Instance UIDs; without any, and with more than `MOST_STUDIES`, nothing is
+            said.
+    """
+    around = trace.get_current_span()
+    if not around.is_recording():
+        return
+    named = tuple(islice(dict.fromkeys(filter(None, studies)), MOST_STUDIES + 1))
+    if 0 < len(named) <= MOST_STUDIES:
+        around.set_attribute(STUDY, named)
 
 
 def link_to(headers: Mapping[str, object]) -> list[Link]:

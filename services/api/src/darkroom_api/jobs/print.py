@@ -33,6 +33,7 @@ from darkroom_common.specs.base import as_spec, strict
 from darkroom_common.specs.destinations import Name
 from darkroom_common.specs.film_layouts import InvalidLayout
 from darkroom_common.specs.films import MAX_IMAGES, FilmOrder
+from darkroom_common.telemetry import traces
 
 DRAW_LIMIT: Final = 120.0
 _HEADER_LIMIT: Final = 2000
@@ -168,6 +169,7 @@ async def _resolved(request: Request, given: NewPrintJob) -> FilmOrder:
 
 
 async def _command(request: Request, given: NewPrintJob) -> PrintFilm:
+    traces.about([given.study_instance_uid])
     async with parts_of(request.scope).database.acquire() as db:
         printer = await print_reader.printer_known(db, given.printer)
     order = await _resolved(request, given)

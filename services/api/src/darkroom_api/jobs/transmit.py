@@ -26,6 +26,7 @@ from darkroom_common.postgres.listing import Order
 from darkroom_common.postgres.pool import Connection
 from darkroom_common.readers import transmit
 from darkroom_common.specs.destinations import Name
+from darkroom_common.telemetry import traces
 
 VIEW: Final = JobView(
     name="send",
@@ -129,6 +130,7 @@ class InstanceSearch(ListQuery):
 
 
 async def _command(request: Request, given: NewJob) -> SendObjects:
+    traces.about([given.study_instance_uid])
     async with parts_of(request.scope).database.acquire() as db:
         known = await transmit.destination_known(db, given.destination)
         if known is None:

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from opentelemetry.trace import SpanKind
+
 from darkroom_common.clock import monotonic
 from darkroom_common.dimse.serving import Answer, Handler, Request, Service
 from darkroom_common.dimse.statuses import (
@@ -22,6 +24,7 @@ from darkroom_common.dimse.wire.pdu import ProtocolError
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.index.reader import SearchTooLong
 from darkroom_common.index.rows import Json, UnreadableRow
+from darkroom_common.telemetry import traces
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_common.telemetry.metrics import ingest as metrics
 from darkroom_ingest.answering.answer import encoded, shown
@@ -41,6 +44,8 @@ from darkroom_ingest.senders.roster import Doorkeeper
 from darkroom_ingest.settings import IngestSettings
 
 log = get_logger(__name__)
+tracer = traces.get_tracer(__name__)
+_STUDY: Final = "0020000D"
 _OFFERED: Final = bytes((1, 1, 1, 0, 0))
 """Relational queries, date with time, names by their words; no time zones, no conversion."""
 
@@ -153,10 +158,17 @@ class Finder:
         except ProtocolError as error:
             yield self._refused(request, UNABLE_TO_PROCESS, error.code)
             return
-        yield from self._found(request, prepared)
+        with traces.span(
+            tracer,
+            f"C-FIND SCP {prepared.level.lower()}",
+            kind=SpanKind.SERVER,
+            darkroom__ae=request.caller.calling_ae_title,
+        ):
+            yield from self._found(request, prepared)
 
     def _found(self, request: Request, asked: Prepared) -> Iterator[Answer]:
         began, told = monotonic(), 0
+        studies: dict[str, None] = {}
         status, reason = SUCCESS, ""
         pending = PENDING_PARTLY if asked.partly else PENDING_MATCH
         implicit = request.context.transfer_syntax == IMPLICIT_VR_LITTLE_ENDIAN
@@ -170,6 +182,8 @@ class Finder:
                 data_set = encoded(answer, prefers=asked.prefers, implicit=implicit)
                 yield Answer(pending, data_set)
                 told += 1
+                if len(studies) <= traces.MOST_STUDIES:
+                    studies |= dict.fromkeys(answer.get(_STUDY, {}).get("Value", ()))
                 if request.cancelled:
                     status = CANCELLED
                     break
@@ -181,6 +195,7 @@ class Finder:
             status, reason = UNABLE_TO_PROCESS, "a row cannot be decrypted"
         finally:
             metrics.QUERY_ANSWERS.inc(told)
+            traces.about(studies)
         metrics.QUERIES.labels(asked.level.lower(), f"{status:04X}").inc()
         log.info(
             "query.answered",

@@ -121,6 +121,7 @@ class Desk:
                 progress = Progress(len(found.instances))
                 last = yield from retrieve(request, found, progress)
                 level, refusal = found.level, ""
+                traces.about(one.study_instance_uid for one in found.instances)
             except Refused as error:
                 level, progress, last, refusal = "none", Progress(0), error.answer, str(error)
             metrics.RETRIEVALS.labels(how, f"{last.status:04X}").inc()

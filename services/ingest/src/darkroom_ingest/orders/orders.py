@@ -14,6 +14,7 @@ from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Connection, Database, Unstorable
 from darkroom_common.resources.resource import NotThere, Refusal
 from darkroom_common.seal import Unsealable
+from darkroom_common.telemetry import traces
 from darkroom_ingest.orders.answering import ACCEPTED, Outcome
 from darkroom_ingest.orders.mapping import Act, Patient, Put, Schedule, acts_of
 from darkroom_ingest.orders.reading import (
@@ -67,6 +68,7 @@ class Orders:
         sent = Sent("file" if not peer else "hl7", f"hl7:{sender}"[:64], kind, peer)
         try:
             acts = await asyncio.to_thread(lambda: acts_of(Hl7Message(raw, header)))
+            traces.about(act.entry.study_instance_uid for act in acts if isinstance(act, Schedule))
             await self.take("\\".join(parts), acts, sent)
         except NotRead as error:
             return Outcome(

@@ -157,6 +157,8 @@ class Reception:
             status = self._fail(error)
         self._span.set_attribute("dicom.size", self.size)
         self._span.set_attribute("dicom.status", str(status))
+        if self.identity is not None:
+            traces.about([self.identity.study_instance_uid])
         self._open.close()
         common.STORE_RESPONSES.labels(str(status)).inc()
         metrics.STORE_SECONDS.observe(monotonic() - began)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from opentelemetry.trace import SpanKind
 from pydicom.uid import generate_uid
 
 from darkroom_common.dicom.identity import is_conformant
@@ -30,6 +31,7 @@ from darkroom_common.dimse.wire.pdu import ProtocolError
 from darkroom_common.errors import DependencyUnavailable, PermanentError
 from darkroom_common.index.reader import SearchTooLong
 from darkroom_common.seal import Unsealable
+from darkroom_common.telemetry import traces
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_common.telemetry.metrics import ingest as metrics
 from darkroom_ingest.answering.answer import encoded
@@ -42,6 +44,7 @@ from darkroom_ingest.worklist.matching import values_at
 from darkroom_ingest.worklist.performed import Begun, Change, Known, PerformedSteps, State
 
 log = get_logger(__name__)
+tracer = traces.get_tracer(__name__)
 PERFORMED_STEP: Final = "1.2.840.10008.3.1.2.3.3"
 RETRIEVE: Final = "1.2.840.10008.3.1.2.3.4"
 DATA_LIMIT: Final = 8 << 20
@@ -143,6 +146,11 @@ class StepHandlers:
         yield self._answer(request, self._get)
 
     def _answer(self, request: Request, work: Callable[[Request, Permit], Answer]) -> Answer:
+        command = CommandField(request.command.field).name.replace("_", "-")
+        with traces.span(tracer, f"{command} SCP performed step", kind=SpanKind.SERVER):
+            return self._answered(request, work)
+
+    def _answered(self, request: Request, work: Callable[[Request, Permit], Answer]) -> Answer:
         try:
             answer, reason = self._worked(request, work), ""
         except NotTaken as error:
@@ -181,6 +189,7 @@ class StepHandlers:
         if _one(attributes, _STATUS) != "IN PROGRESS":
             raise NotTaken(INVALID_ATTRIBUTE_VALUE, "a step begins IN PROGRESS", [_STATUS])
         studies = _distinct(values_at(attributes, _STUDY))
+        traces.about(studies)
         items = attributes[_SCHEDULED]["Value"]
         if len(values_at(attributes, _STUDY)) < len(items):
             raise NotTaken(MISSING_ATTRIBUTE, "an item names no study", [_STUDY[-8:]])
@@ -211,6 +220,7 @@ class StepHandlers:
         uid = request.command.sop_instance_uid
         while True:
             known = self._known(uid)
+            traces.about(values_at(known.attributes, _STUDY))
             if known.calling_ae_title != request.caller.calling_ae_title:
                 raise NotTaken(NOT_AUTHORISED, "another AE has created the step")
             if known.state != "IN PROGRESS":

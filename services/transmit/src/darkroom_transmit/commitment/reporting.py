@@ -32,6 +32,7 @@ from darkroom_common.jobs.lease import Claims, Decide
 from darkroom_common.jobs.runner import Runner
 from darkroom_common.objects.interface import ObjectMissing, ObjectStore, StoreUnavailable
 from darkroom_common.specs.destinations import Backoff
+from darkroom_common.telemetry import traces
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_transmit.commitment.asked import PHASES, AskedCommitments, AskedJob
 from darkroom_transmit.destinations.configuration import Configuration
@@ -107,6 +108,7 @@ class Promises:
             return await self._tell(job)
         async with self.claims.database.acquire() as db:
             stored = await stored_now(db, job.row["sop_instance_uids"])
+        traces.about(one.study_instance_uid for one in stored.values())
         settled = job.row["created_at"] + timedelta(seconds=self.settle_seconds)
         if len(stored) < len(job.references) and self.claims.clock.now() < settled:
             return self._again(job, _SETTLING, "NotStoredYet")
