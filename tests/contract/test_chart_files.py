@@ -54,6 +54,7 @@ DECIDED: Final = {
     "dicom_tls_client_ca",
     "dicom_tls_clients",
     "dicom_tls_minimum",
+    "dicom_tls_strict",
     "hl7_host",  # by hl7
     "hl7_port",
     "worklist_directory",  # a cluster has HL7 and REST

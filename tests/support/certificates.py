@@ -14,9 +14,22 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from darkroom_common.links.trust import trusting
 from darkroom_local.engines.ports import LOOPBACK
 
 _DAY = timedelta(days=1)
+SIGNS = x509.KeyUsage(
+    key_cert_sign=True,
+    crl_sign=True,
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    encipher_only=False,
+    decipher_only=False,
+)
+"""RFC 5280 section 4.2.1.3: what an authority does."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +53,16 @@ class Pair:
 
 
 class Authority:
-    """Signs certificates for localhost."""
+    """Signs certificates for localhost.
 
-    def __init__(self, directory: Path) -> None:
+    Args:
+        directory: where files are put.
+        strict: it follows RFC 5280 in all points; otherwise it lacks the extension key usage.
+    """
+
+    def __init__(self, directory: Path, *, strict: bool = True) -> None:
         self.directory = directory
+        self._strict = strict
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test authority")])
         self.file = directory / "ca.pem"
@@ -70,7 +89,7 @@ class Authority:
         self, subject: x509.Name, key: ec.EllipticCurvePublicKey, valid: timedelta, *, ca: bool
     ) -> x509.Certificate:
         now = datetime.now(UTC)
-        return (
+        made = (
             x509.CertificateBuilder()
             .subject_name(subject)
             .issuer_name(self._name)
@@ -85,12 +104,14 @@ class Authority:
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
                 critical=False,
             )
-            .sign(self._key, hashes.SHA256())
         )
+        if ca and self._strict:
+            made = made.add_extension(SIGNS, critical=True)
+        return made.sign(self._key, hashes.SHA256())
 
     def client(self, pair: Pair | None = None) -> ssl.SSLContext:
         """A client that trusts this authority."""
-        context = ssl.create_default_context(cafile=str(self.file))
+        context = trusting(self.file, strict=self._strict)
         if pair is not None:
             context.load_cert_chain(pair.certificate, pair.key)
         return context

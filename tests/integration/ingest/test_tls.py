@@ -134,6 +134,27 @@ async def test_mutual_tls(tmp_path: Path, authority: Authority, ours: Pair) -> N
 _DAY = timedelta(days=1)
 
 
+@pytest.mark.req("ING-06")
+async def test_an_authority_without_key_usage_is_a_setting(
+    tmp_path: Path, authority: Authority, ours: Pair
+) -> None:
+    (tmp_path / "hospital").mkdir()
+    hospital = Authority(tmp_path / "hospital", strict=False)
+    scanner = authority.client(hospital.sign("scanner"))
+    settings = tls_settings(ours, dicom_tls_client_ca=hospital.file)
+    async with running_scp(tmp_path / "lenient", **settings, dicom_tls_strict=False) as scp:
+        await asyncio.to_thread(echo, scp.tls_port, scanner)
+    async with running_scp(tmp_path / "strict", **settings) as scp:
+        with capture_logs() as logs:
+            with pytest.raises((ssl.SSLError, ConnectionError)):
+                await asyncio.to_thread(echo, scp.tls_port, scanner)
+            await until(lambda: logs, limit=10)
+    (line,) = logs
+    assert line["event"] == "tls.refused"
+    assert "key usage" in line["reason"]
+    assert "DICOM_TLS_STRICT=false takes it" in line["reason"]
+
+
 @pytest.mark.req("ING-05", "ING-06")
 async def test_a_sender_may_be_bound_to_its_certificate(
     tmp_path: Path, authority: Authority, ours: Pair

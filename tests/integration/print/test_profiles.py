@@ -1,5 +1,8 @@
 """What is told to printers of different kinds (PRN-02, PRN-03, PRN-07)."""
 
+import ssl
+from pathlib import Path
+
 import asyncpg
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from darkroom_common.specs.printers import PrintRuleSpec
 from tests.integration.print.desk import PrintDesk
 from tests.integration.print.pictures import a_series, an_image, samples
 from tests.integration.print.printers import scripted
+from tests.support.certificates import Authority
 from tests.support.waiting import until
 
 
@@ -214,3 +218,17 @@ async def test_a_printer_is_asked_for_its_status(desk: PrintDesk) -> None:
     assert reply.body["ok"] is False
     assert reply.body["reason"].startswith("ConnectionRefused")
     assert (await desk.ask(AskPrinter(name="NONE"))).outcome == "not-found"
+
+
+async def test_a_printer_of_an_authority_without_key_usage(desk: PrintDesk, tmp_path: Path) -> None:
+    hospital = Authority(tmp_path, strict=False)
+    pair = hospital.sign("printer")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.certificate, pair.key)
+    trust = {"enabled": True, "ca": hospital.file.read_text(), "server_name": "localhost"}
+    with scripted(tls=context) as printer:
+        await desk.printer(printer.port, tls=trust)
+        reply = await desk.ask(AskPrinter(name="FILM"))
+        assert reply.body["reason"].startswith("CertificateNotStrict")
+        await desk.printer(printer.port, tls=trust | {"strict": False})
+        assert (await desk.ask(AskPrinter(name="FILM"))).body["ok"]

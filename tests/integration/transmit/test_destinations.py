@@ -31,14 +31,15 @@ def a_server(authority: Authority, *, clients: bool = False) -> ssl.SSLContext:
     return context
 
 
-def an_authority(directory: Path, name: str) -> Authority:
+def an_authority(directory: Path, name: str, *, strict: bool = True) -> Authority:
     (directory / name).mkdir()
-    return Authority(directory / name)
+    return Authority(directory / name, strict=strict)
 
 
 @pytest.mark.req("TRX-01")
 async def test_images_go_over_tls_to_whom_the_authority_knows(desk: Desk, tmp_path: Path) -> None:
     ours, other = an_authority(tmp_path, "ours"), an_authority(tmp_path, "other")
+    hospital = an_authority(tmp_path, "hospital", strict=False)
     client = ours.sign("darkroom")
     await desk.services.running["transmit"].stop()
     desk.services.extra |= {
@@ -51,6 +52,7 @@ async def test_images_go_over_tls_to_whom_the_authority_knows(desk: Desk, tmp_pa
     with (
         ScriptedPeer(tls=a_server(ours, clients=True)) as mutual,
         ScriptedPeer(tls=a_server(other)) as stranger,
+        ScriptedPeer(tls=a_server(hospital)) as lenient,
         ScriptedPeer() as plain,
     ):
         await desk.destination("MUTUAL", mutual.port, tls=trust)
@@ -65,6 +67,12 @@ async def test_images_go_over_tls_to_whom_the_authority_knows(desk: Desk, tmp_pa
             await desk.destination(name, port, tls=changes, answer_seconds=2)
             reply = await desk.ask(EchoDestination(name=name))
             assert reply.body["reason"] == reason, (name, reply)
+        known = trust | {"ca": hospital.file.read_text()}
+        await desk.destination("LENIENT", lenient.port, tls=known)
+        reply = await desk.ask(EchoDestination(name="LENIENT"))
+        assert reply.body["reason"] == "CertificateNotStrict"
+        await desk.destination("LENIENT", lenient.port, tls=known | {"strict": False})
+        assert (await desk.ask(EchoDestination(name="LENIENT"))).body["ok"]
         await desk.destination("ANONYMOUS", mutual.port, tls=trust | {"client_certificate": False})
         assert not (await desk.ask(EchoDestination(name="ANONYMOUS"))).body["ok"]
 

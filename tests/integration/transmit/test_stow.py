@@ -176,6 +176,23 @@ async def test_only_the_server_that_is_meant_is_told(desk: Desk, tmp_path: Path)
     assert job["reason"] == "HttpStatus307"
 
 
+async def test_an_authority_without_key_usage_is_a_setting(desk: Desk, tmp_path: Path) -> None:
+    study = await desk.study(1)
+    hospital = Authority(tmp_path, strict=False)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    pair = hospital.sign("stow")
+    context.load_cert_chain(pair.certificate, pair.key)
+    with serving(Server(lambda uids, _: (200, sequences(uids))), context) as one:
+        url = f"https://localhost:{one.port}/dicom-web"
+        trust = {"enabled": True, "ca": hospital.file.read_text()}
+        await stow(desk, "WEB", url, tls=trust)
+        refused = await desk.send("WEB", study)
+        await desk.until(refused, "RETRYING")
+        assert (await desk.attempts(refused))[0]["reason"] == "CertificateNotStrict"
+        await stow(desk, "WEB", url, tls=trust | {"strict": False})
+        await desk.until(refused, "SENT")
+
+
 async def test_a_server_that_is_down_gets_all_when_it_is_up(desk: Desk) -> None:
     study = await desk.study(2)
     await stow(desk, "WEB", f"http://{LOOPBACK}:{free_port()}/dicom-web")

@@ -331,6 +331,7 @@ DARKROOM_DICOM_TLS_MINIMUM: {{ $tls.minimum | quote }}
 {{- if $tls.clientCaKey }}
 DARKROOM_DICOM_TLS_CLIENT_CA: /run/secrets/dicom-tls/{{ $tls.clientCaKey }}
 DARKROOM_DICOM_TLS_CLIENTS: {{ $tls.clients }}
+DARKROOM_DICOM_TLS_STRICT: {{ $tls.strict | quote }}
 {{- end }}
 {{- end }}
 {{- if and (eq .service "api") .root.Values.api.tls.existingSecret }}

@@ -146,7 +146,11 @@ def _claims(database: Database, lease_seconds: float, table: JobTable[Any]) -> C
 
 def _caller(settings: ApiSettings) -> Caller:
     allowed = Allowed(settings.callback_networks)
-    return Caller(allowed, settings.callback_http, tls_context(settings.callback_ca))
+    return Caller(
+        allowed,
+        settings.callback_http,
+        tls_context(settings.callback_ca, strict=settings.tls_strict),
+    )
 
 
 def _server(settings: ApiSettings) -> MailServer | None:
@@ -160,4 +164,5 @@ def _server(settings: ApiSettings) -> MailServer | None:
         settings.smtp_username,
         settings.smtp_password,
         settings.mail_from,
+        strict=settings.tls_strict,
     )

@@ -36,6 +36,11 @@ class ApiSettings(WorkerSettings, RetentionSettings):
     )
     http_tls_key: Path | None = Field(default=None, description="PEM file with the key of that")
     http_tls_minimum: Literal["1.2", "1.3"] = "1.2"
+    tls_strict: bool = Field(
+        default=True,
+        description="certificates of the provider of OpenID Connect, of mail server, audit"
+        " repository and callbacks follow RFC 5280 in all points",
+    )
     http_processes: int = Field(
         default=1,
         ge=1,

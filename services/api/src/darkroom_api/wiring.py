@@ -322,7 +322,9 @@ def forwarding(settings: ApiSettings, database: Database, keys: PhiKeys) -> list
     if settings.atna_repository is None:
         return []
     host, _, port = settings.atna_repository.partition(":")
-    context = tls_context(settings.atna_ca, settings.atna_certificate, settings.atna_key)
+    context = tls_context(
+        settings.atna_ca, settings.atna_certificate, settings.atna_key, strict=settings.tls_strict
+    )
     wire = TlsWire(host, int(port), context)
     where, name = settings.atna_repository, settings.atna_source
     return [Forwarding(database, Seal(keys), wire, repository=where, name=name)]

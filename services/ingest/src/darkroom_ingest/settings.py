@@ -50,6 +50,11 @@ class IngestSettings(Settings):
         default=None, description="their certificates; by default required with a CLIENT_CA"
     )
     dicom_tls_minimum: Literal["1.2", "1.3"] = "1.2"
+    dicom_tls_strict: bool = Field(
+        default=True,
+        description="senders' certificates and authorities follow RFC 5280 in all points; false"
+        " takes an authority without key usage, for example",
+    )
     request_seconds: float = Field(default=30, gt=0, description="for a whole A-ASSOCIATE-RQ")
     stall_seconds: float = Field(default=30, gt=0, description="without a byte within a PDU")
     idle_seconds: float = Field(default=60, gt=0, description="without a word between PDUs")
@@ -202,6 +207,7 @@ class IngestSettings(Settings):
             client_ca=self.dicom_tls_client_ca,
             clients=self.dicom_tls_clients or by_default,
             minimum=self.dicom_tls_minimum,
+            strict=self.dicom_tls_strict,
         )
 
     @property

@@ -37,6 +37,9 @@ class LicensingSettings(Settings):
     odoo_ca: Path | None = Field(
         default=None, description="PEM file of authorities of its certificate; unset: the system's"
     )
+    tls_strict: bool = Field(
+        default=True, description="its certificate and authorities follow RFC 5280 in all points"
+    )
     odoo_proxy: str | None = Field(
         default=None, pattern=r"^https?://\S+$", description="http://host:port on the way to it"
     )

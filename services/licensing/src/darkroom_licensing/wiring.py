@@ -40,7 +40,10 @@ async def open_licence(
     reader = Reader(keys, settings.licence_installation)
     directory = settings.licence_directory
     async with httpx.AsyncClient(
-        verify=tls(settings.odoo_ca), timeout=SECONDS, trust_env=False, proxy=settings.odoo_proxy
+        verify=tls(settings.odoo_ca, strict=settings.tls_strict),
+        timeout=SECONDS,
+        trust_env=False,
+        proxy=settings.odoo_proxy,
     ) as client:
         issuer: Issuer = FileIssuer(settings.licence_file, directory)
         if settings.odoo_url is not None and settings.odoo_api_key is not None:

@@ -249,11 +249,17 @@ async def test_without_the_database_it_is_to_be_sent_again(
 
 async def test_over_tls_who_shows_no_certificate_is_let_go(house: House, tmp_path: Path) -> None:
     authority = Authority(tmp_path)
+    (tmp_path / "hospital").mkdir()
+    hospital = Authority(tmp_path / "hospital", strict=False)
     server, sender = authority.sign("server"), authority.sign("sender")
-    files = TlsFiles(server.certificate, server.key, authority.file, "required", "1.2")
+    both = tmp_path / "both.pem"
+    both.write_text(authority.file.read_text() + hospital.file.read_text())
+    files = TlsFiles(server.certificate, server.key, both, "required", "1.2")
     context = TlsServer(files).lasting_context()
+    lenient = authority.client(hospital.sign("lenient"))
+    clients = ((authority.client(sender), True), (authority.client(), False), (lenient, False))
     async with serving(house.orders, tls=context) as port:
-        for client, expected in ((authority.client(sender), True), (authority.client(), False)):
+        for client, expected in clients:
             answered = False
             with suppress(OSError, asyncio.IncompleteReadError):
                 line = Line(

@@ -59,7 +59,7 @@ class BrokerTls:
         parts = urlsplit(url)
         told = parse_qs(parts.query)
         ca, certificate, key = (Path(told[name][-1]) if name in told else None for name in _FILES)
-        self._asked = Tls(enabled=True, client_certificate=certificate is not None)
+        self._asked = Tls(enabled=True, strict=False, client_certificate=certificate is not None)
         self._client = (
             TlsClient(ca, certificate, key, name=SERVER) if parts.scheme == _SAFE else None
         )

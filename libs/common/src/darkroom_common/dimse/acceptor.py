@@ -44,6 +44,7 @@ from darkroom_common.dimse.wire.pdu import (
     ProtocolError,
     encode_abort,
 )
+from darkroom_common.links.trust import is_strictness, refusal
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_common.telemetry.metrics import common as metrics
 
@@ -221,7 +222,7 @@ class Door:
         except HandshakeFailed as error:
             metrics.TLS_HANDSHAKES.labels("refused").inc()
             JOURNAL.ended(Side("in", connection.host), "refused", error.code)
-            log.warning("tls.refused", peer=connection.host, reason=error.code)
+            log.warning("tls.refused", peer=connection.host, reason=_why(error))
             connection.hang_up()
         except (PeerGone, ProtocolError) as error:
             metrics.TLS_HANDSHAKES.labels("ended").inc()
@@ -346,6 +347,12 @@ class Door:
             tally=tally,
             ended=ended,
         ).run()
+
+
+def _why(error: HandshakeFailed) -> str:
+    """Return OpenSSL's word, or in words what a setting would pass over."""
+    cause = error.__cause__
+    return refusal(cause, "DICOM_TLS_STRICT") if is_strictness(cause) else error.code
 
 
 def _side(connection: Connection, request: AssociateRequest) -> Side:

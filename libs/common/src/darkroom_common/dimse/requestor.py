@@ -48,6 +48,7 @@ from darkroom_common.dimse.wire.pdu import (
     encode_user_abort,
 )
 from darkroom_common.errors import DarkroomError
+from darkroom_common.links.trust import refusal, refused_as
 from darkroom_common.specs.destinations import Tls
 
 _ABOUT_US: Final = frozenset({(1, 2), (1, 3), (1, 7)})
@@ -394,6 +395,6 @@ def _connect(peer: Peer) -> Connection:
         plain.close()
         cause = error.__cause__
         if isinstance(error, HandshakeFailed) and isinstance(cause, ssl.SSLCertVerificationError):
-            raise PeerFault("CertificateRefused", cause.verify_message) from error
+            raise PeerFault(refused_as(cause), refusal(cause, "tls.strict")) from error
         raise PeerFault("TlsFailed", getattr(error, "code", type(error).__name__)) from error
     return connection

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from darkroom_common.clock import SYSTEM_CLOCK
 from darkroom_common.errors import ConfigurationError, Unhealthy
+from darkroom_common.links.trust import hold
 from darkroom_common.specs.destinations import Tls
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_common.telemetry.metrics import common as metrics
@@ -55,6 +56,7 @@ class TlsFiles:
         client_ca: authorities of clients' certificates.
         clients: whether a client has to show a certificate; with `ignored` none is asked for.
         minimum: the least version.
+        strict: whether clients' certificates have to follow RFC 5280 in all points.
     """
 
     certificate: Path
@@ -62,6 +64,7 @@ class TlsFiles:
     client_ca: Path | None
     clients: Literal["ignored", "optional", "required"]
     minimum: Literal["1.2", "1.3"]
+    strict: bool = True
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,7 @@ def _load(files: TlsFiles, *, first: bool) -> _Loaded:
         BadCertificate: they cannot be used.
     """
     context = _bare_context(ssl.PROTOCOL_TLS_SERVER, files.minimum)
+    hold(context, strict=files.strict)
     context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
     context.num_tickets = 0
     with _readable(str(files.certificate)) as at:
@@ -272,7 +276,7 @@ class TlsClient:
         self._password = password
         self._name = name
         self._files = (ca, certificate, key)
-        self._made: dict[tuple[str, bool, str], tuple[Stamps, ssl.SSLContext]] = {}
+        self._made: dict[tuple[str, bool, bool, str], tuple[Stamps, ssl.SSLContext]] = {}
         self._looked_at: Stamps = ()
         self._lock = threading.Lock()
 
@@ -282,7 +286,7 @@ class TlsClient:
         Raises:
             BadCertificate: a file or text cannot be used, and there is nothing older.
         """
-        key = asked.ca, asked.client_certificate, asked.minimum
+        key = asked.ca, asked.client_certificate, asked.strict, asked.minimum
         stamps = tuple(_stamp(path) for path in self._files if path is not None)
         with self._lock:
             known = self._made.get(key)
@@ -308,6 +312,7 @@ class TlsClient:
     def _load(self, asked: Tls, *, first: bool) -> ssl.SSLContext:
         ca, certificate, key = self._files
         context = _bare_context(ssl.PROTOCOL_TLS_CLIENT, asked.minimum)
+        hold(context, strict=asked.strict)
         with _readable("authorities") as at:
             if asked.ca:
                 context.load_verify_locations(cadata=asked.ca)

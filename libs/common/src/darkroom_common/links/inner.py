@@ -15,7 +15,7 @@ from darkroom_common.specs.destinations import Tls
 
 INNER: Final = "inner"
 """What the metrics call the certificate of a service among the others."""
-_CHECKED: Final = Tls(enabled=True)
+_CHECKED: Final = Tls(enabled=True, strict=False)
 
 
 @dataclass(frozen=True)

@@ -224,7 +224,7 @@ def attempt(settings: TrialSettings) -> None:
         settings.dicom_port,
         settings.ae_title,
         settings.trial_ae_title,
-        tls=tls_context(files, Tls(enabled=True)) if settings.trial_tls else None,
+        tls=tls_context(files, Tls(enabled=True, strict=False)) if settings.trial_tls else None,
         server_name=settings.trial_name or settings.dicom_host,
     )
     data_set = an_object(uid, study, series)

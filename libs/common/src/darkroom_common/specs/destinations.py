@@ -56,6 +56,11 @@ class Tls(Spec):
         description="PEM of the authorities that its certificate must lead to; empty: those of"
         " DICOM_TLS_CA, or the system's",
     )
+    strict: StrictBool = Field(
+        default=True,
+        description="its certificate and authorities follow RFC 5280 in all points; false takes an"
+        " authority without key usage, for example",
+    )
     server_name: str = Field(default="", max_length=253, description="empty: the host")
     minimum: Literal["1.2", "1.3"] = "1.2"
     client_certificate: StrictBool = Field(

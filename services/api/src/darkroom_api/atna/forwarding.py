@@ -22,6 +22,7 @@ from darkroom_api.atna.message import Source, frame
 from darkroom_api.audit.links import Link, rows_of
 from darkroom_common.clock import monotonic
 from darkroom_common.errors import ConfigurationError, DependencyUnavailable, TransientError
+from darkroom_common.links.trust import is_strictness, refusal, trusting
 from darkroom_common.postgres.pool import Connection, Database
 from darkroom_common.seal import Seal
 from darkroom_common.telemetry.logs import get_logger
@@ -75,14 +76,16 @@ class Wire(Protocol):
         ...
 
 
-def tls_context(ca: Path | None, certificate: Path | None, key: Path | None) -> ssl.SSLContext:
+def tls_context(
+    ca: Path | None, certificate: Path | None, key: Path | None, *, strict: bool = True
+) -> ssl.SSLContext:
     """Return what the connection is made with: the server is checked, we are if it asks.
 
     Raises:
         ConfigurationError: a file cannot be used.
     """
     try:
-        context = ssl.create_default_context(cafile=None if ca is None else str(ca))
+        context = trusting(ca, strict=strict)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if certificate is not None:
             context.load_cert_chain(certificate, key)
@@ -122,7 +125,8 @@ class TlsWire:
                 self.is_fresh = False
         except (OSError, TimeoutError, ssl.SSLError) as error:
             self.close()
-            raise RepositoryAway(f"{type(error).__name__}") from error
+            why = f": {refusal(error, 'TLS_STRICT')}" if is_strictness(error) else ""
+            raise RepositoryAway(f"{type(error).__name__}{why}") from error
         except BaseException:
             self.close()
             raise

@@ -18,6 +18,7 @@ import httpcore
 from darkroom_api.callbacks.addresses import AddressRefused, Allowed
 from darkroom_common.clock import monotonic, utc_now
 from darkroom_common.errors import ConfigurationError
+from darkroom_common.links.trust import is_strictness, refusal, trusting
 
 GONE: Final = 410
 _MULTIPLE: Final = 300
@@ -182,6 +183,8 @@ def _unreachable(error: Exception) -> str:
     causes: list[BaseException] = [error]
     while (further := causes[-1].__cause__ or causes[-1].__context__) is not None:
         causes.append(further)
+    for one in filter(is_strictness, causes):
+        return f"Its certificate is refused: {refusal(one, 'TLS_STRICT')}."
     if any(isinstance(one, ssl.SSLCertVerificationError) for one in causes):
         return "Its certificate is not one of this name, or of no authority that is known."
     if any(isinstance(one, ssl.SSLError) for one in causes):
@@ -190,14 +193,14 @@ def _unreachable(error: Exception) -> str:
     return f"It cannot be reached: {kind}."
 
 
-def tls_context(ca: Path | None) -> ssl.SSLContext:
+def tls_context(ca: Path | None, *, strict: bool = True) -> ssl.SSLContext:
     """Return what certificates are checked with.
 
     Raises:
         ConfigurationError: the file of authorities cannot be used.
     """
     try:
-        context = ssl.create_default_context(cafile=ca)
+        context = trusting(ca, strict=strict)
     except (OSError, ssl.SSLError) as error:
         raise ConfigurationError("CALLBACK_CA: no certificates can be read") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2

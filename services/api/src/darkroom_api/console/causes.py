@@ -20,6 +20,8 @@ _SENTENCES: Final[Mapping[str, str]] = {
     "RejectedTransient": "It is too busy for another connection just now.",
     "RejectedPermanent": "It does not accept us: our AE title is not on its list.",
     "CertificateRefused": "Its certificate is not trusted here.",
+    "CertificateNotStrict": "Its certificate or authority does not follow RFC 5280 in all points"
+    " (key usage, for example): have it replaced, or say tls.strict = false of it.",
     "TlsFailed": "A secure connection could not be made.",
     "BadCertificate": "It does not trust our certificate.",
     "PoolExhausted": "All connections to it are in use.",

@@ -21,6 +21,7 @@ from darkroom_common.errors import ConfigurationError
 from darkroom_common.jobs.attempt import Attempt, Ending
 from darkroom_common.jobs.lease import Claims
 from darkroom_common.jobs.runner import Runner
+from darkroom_common.links.trust import is_strictness, refusal, trusting
 from darkroom_common.seal import Unsealable
 from darkroom_common.specs.destinations import Backoff
 
@@ -42,6 +43,7 @@ class MailServer:
     Attributes:
         ca: a file with the authorities of its certificate; None: the system's.
         sender: the address that e-mail comes from.
+        strict: whether certificates have to follow RFC 5280 in all points.
     """
 
     host: str
@@ -51,6 +53,7 @@ class MailServer:
     username: str
     password: SecretStr | None
     sender: str
+    strict: bool = True
 
     def context(self) -> ssl.SSLContext:
         """Return what checks the certificate.
@@ -59,7 +62,7 @@ class MailServer:
             ConfigurationError: the file of authorities cannot be read.
         """
         try:
-            return ssl.create_default_context(cafile=self.ca)
+            return trusting(self.ca, strict=self.strict)
         except OSError as error:
             raise ConfigurationError(f"SMTP_CA: {error.strerror or 'no certificates'}") from error
 
@@ -90,8 +93,7 @@ class Delivery:
         except TimeoutError:
             return self._again(job, "The mail server does not answer in time.")
         except (aiosmtplib.SMTPException, OSError) as error:
-            kind = type(error.__cause__ or error).__name__
-            return self._again(job, f"The mail server cannot be reached: {kind}.")
+            return self._again(job, _unreachable(error.__cause__ or error))
         return Ending(PHASES.ended_well[0])
 
     def _message(self, job: Attempt) -> EmailMessage:
@@ -123,3 +125,9 @@ class Delivery:
 
     def _again(self, job: Attempt, reason: str) -> Ending:
         return self._mail.kind.again(job, _BACKOFF, reason, self.runner.chance())
+
+
+def _unreachable(cause: BaseException) -> str:
+    if is_strictness(cause):
+        return f"The mail server's certificate is refused: {refusal(cause, 'TLS_STRICT')}."
+    return f"The mail server cannot be reached: {type(cause).__name__}."

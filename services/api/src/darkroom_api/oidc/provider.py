@@ -9,7 +9,6 @@ import base64
 import hashlib
 import hmac
 import secrets
-import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -25,6 +24,7 @@ from joserfc.jwk import KeySet
 from darkroom_api.http.errors import RETRY_AFTER, ApiError, Code
 from darkroom_api.settings import ApiSettings
 from darkroom_common.clock import Clock
+from darkroom_common.links.trust import trusting
 from darkroom_common.seal import Seal, Unsealable
 from darkroom_common.specs.storable import is_text
 from darkroom_common.telemetry.logs import get_logger
@@ -321,6 +321,6 @@ async def open_provider(
     if settings.oidc_issuer is None:
         yield None
         return
-    trusted = ssl.create_default_context(cafile=settings.oidc_ca)
+    trusted = trusting(settings.oidc_ca, strict=settings.tls_strict)
     async with httpx.AsyncClient(timeout=_HTTP_SECONDS, verify=trusted) as client:
         yield Provider(settings, client, seal, clock)

@@ -15,6 +15,7 @@ from typing import Final
 from opentelemetry.trace import SpanKind
 
 from darkroom_common.clock import monotonic
+from darkroom_common.links.trust import refusal
 from darkroom_common.telemetry import traces
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_common.telemetry.metrics import ingest as metrics
@@ -123,6 +124,9 @@ class OrderPort:
             reason = str(error)
         except TimeoutError:
             reason = "time"
+        except ssl.SSLCertVerificationError as error:
+            reason = "certificate"
+            log.warning("tls.refused", peer=host, reason=refusal(error, "DICOM_TLS_STRICT"))
         except OSError:  # of TLS, too
             reason = "lost"
         finally:

@@ -17,6 +17,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt
 from tenacity.wait import wait_random_exponential
 
 from darkroom_common.errors import ConfigurationError
+from darkroom_common.links.trust import is_strictness, refusal, trusting
 from darkroom_licensing.odoo.faults import NotNow, OdooUnreachable
 
 SECONDS: Final = 0.5
@@ -39,14 +40,14 @@ class Answered:
     body: Any
 
 
-def tls(ca: Path | None) -> ssl.SSLContext:
+def tls(ca: Path | None, *, strict: bool = True) -> ssl.SSLContext:
     """Return what checks the certificate.
 
     Raises:
         ConfigurationError: the file of authorities cannot be read.
     """
     try:
-        return ssl.create_default_context(cafile=ca)
+        return trusting(ca, strict=strict)
     except OSError as error:
         raise ConfigurationError(f"ODOO_CA: {error.strerror or 'no certificates'}") from error
 
@@ -105,8 +106,10 @@ class Wire:
         except TimeoutError as error:
             raise NotNow(f"no answer within {SECONDS:g} s") from error
         except httpx.TransportError as error:
-            if isinstance(_cause(error), ssl.SSLCertVerificationError):
-                raise OdooUnreachable("its certificate is not trusted") from error
+            cause = _cause(error)
+            if cause is not None:
+                why = f": {refusal(cause, 'TLS_STRICT')}" if is_strictness(cause) else ""
+                raise OdooUnreachable(f"its certificate is not trusted{why}") from error
             raise NotNow(f"no connection ({type(error).__name__})") from error
         except httpx.DecodingError as error:
             raise OdooUnreachable("its answer cannot be read") from error
@@ -124,7 +127,7 @@ async def _read(response: httpx.Response) -> Any:
         return None
 
 
-def _cause(error: BaseException) -> BaseException | None:
+def _cause(error: BaseException) -> ssl.SSLCertVerificationError | None:
     while error.__cause__ is not None or error.__context__ is not None:
         error = error.__cause__ or error.__context__ or error
         if isinstance(error, ssl.SSLCertVerificationError):

@@ -44,6 +44,8 @@ _WORDS: Final = {
     "MalformedIdentifier": "it has answered with a data set that cannot be read",
     "ProtocolError": "it has answered what DICOM does not allow",
     "CertificateRefused": "its certificate is not good here",
+    "CertificateNotStrict": "its certificate or authority does not follow RFC 5280 in all points"
+    " (key usage, for example); tls.strict = false takes it",
     "TlsFailed": "the TLS handshake has failed",
     "BadCertificate": "our certificates cannot be used",
     "Misconfigured": "it is not a DIMSE destination",

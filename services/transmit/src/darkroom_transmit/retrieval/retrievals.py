@@ -33,7 +33,7 @@ UNREADABLE_SECONDS: Final = 60.0
 SHOWN_SECONDS: Final = 5.0
 """Until the index shows what a node has sent without a word about it, or before it broke off."""
 LOOK_SECONDS: Final = 0.2
-_CHECKED: Final = Tls(enabled=True)
+_CHECKED: Final = Tls(enabled=True, strict=False)
 
 
 @dataclass(frozen=True)

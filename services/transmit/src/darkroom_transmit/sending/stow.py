@@ -20,6 +20,7 @@ from darkroom_common.dicom.part10 import FileMeta, encode_head
 from darkroom_common.dimse.requestor import PeerFault, tls_context
 from darkroom_common.dimse.tls import TlsClient
 from darkroom_common.dimse.users.store import Unsendable, open_file
+from darkroom_common.links.trust import refused_as
 from darkroom_transmit.destinations.destination import Destination
 from darkroom_transmit.sending.outcome import Outcome, Verdict
 from darkroom_transmit.sending.scu import outcome_of
@@ -303,7 +304,7 @@ def _why_not_connected(error: BaseException) -> str:
     while cause is not None:
         match cause:
             case ssl.SSLCertVerificationError():
-                return "CertificateRefused"
+                return refused_as(cause)
             case ssl.SSLError():
                 return "TlsFailed"
             case socket.gaierror():

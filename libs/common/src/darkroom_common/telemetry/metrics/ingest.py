@@ -76,7 +76,7 @@ HL7_ENDED: Final = _of.counter(
     one_of(
         "reason",
         *("peer", "connections", "per-host"),
-        *("time", "lost", "no-end", "no-block", "too-long"),
+        *("time", "lost", "certificate", "no-end", "no-block", "too-long"),
     ),
 )
 HL7_MESSAGES: Final = _of.counter(

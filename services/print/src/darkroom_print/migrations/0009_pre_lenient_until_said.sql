@@ -1,0 +1,2 @@
+-- Whose certificate was good before there was `tls.strict` goes on being good; new ones are strict.
+UPDATE printer SET spec = jsonb_set(spec, '{tls,strict}', 'false') WHERE spec -> 'tls' ->> 'enabled' = 'true';
