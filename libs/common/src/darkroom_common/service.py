@@ -6,7 +6,8 @@
             await service.run_until_stopped()
 
 `main` turns SIGTERM and SIGINT into a drain: not ready at once, current work finishes within
-`drain_seconds`, then everything is closed and the process exits 0.
+`drain_seconds`, then everything is closed and the process exits 0. SIGUSR2 says that another
+process has taken over: new work is left to it, and who is here has `hand_over_seconds` to go.
 """
 
 import asyncio
@@ -14,25 +15,28 @@ import faulthandler
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from typing import Any, Final
 
 from darkroom_common import health as health_server
+from darkroom_common.clock import monotonic
 from darkroom_common.errors import DarkroomError
 from darkroom_common.health import Health
 from darkroom_common.output import complain
 from darkroom_common.postgres.migrate import migrate
 from darkroom_common.settings import MigrationSettings, Settings
-from darkroom_common.siblings import HealthOfSeveral, Several, Sibling, keep, kill, start
+from darkroom_common.siblings import HAND_OVER, HealthOfSeveral, Several, Sibling, keep, kill, start
 from darkroom_common.telemetry.foreign import asyncio_failed, guarded_process
 from darkroom_common.telemetry.logs import configure_logs, get_logger
 from darkroom_common.telemetry.metrics import common as metrics
 from darkroom_common.telemetry.traces import configure_traces
 
 log = get_logger(__name__)
+LOOK_SECONDS: Final = 0.1
+"""How often it is looked whether all clients have gone."""
 COULD_NOT_RUN: Final = 2
 """The exit code of a command that could not do its work."""
 
@@ -51,6 +55,38 @@ class Service:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     sibling: Sibling | None = None
     """Which of several processes of the service this is; None when it is the only one."""
+    hand_over_seconds: float = 0.0
+    """For which it may wait for its clients when another process has taken over."""
+    is_handed_over: bool = False
+    """It stops since another process has taken over."""
+    told_to_end: asyncio.Event = field(default_factory=asyncio.Event)
+    """It must not wait for its clients any more."""
+
+    def hand_over(self) -> None:
+        """Stop, and leave new work to another process."""
+        self.is_handed_over = not self.stopping.is_set() or self.is_handed_over
+        self.stopping.set()
+
+    def stop(self) -> None:
+        """Stop."""
+        self.health.draining = True
+        self.told_to_end.set()
+        self.stopping.set()
+
+    async def ready(self) -> None:
+        """Wait until all dependencies are well, or until it is to stop."""
+        while not self.stopping.is_set() and not (await self.health.report())[0]:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self.stopping.wait()
+
+    async def until(self, all_gone: Callable[[], bool]) -> None:
+        """Wait for clients who go by themselves; no longer than they may take."""
+        deadline = monotonic() + self.hand_over_seconds
+        while not all_gone() and not self.told_to_end.is_set() and monotonic() < deadline:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self.told_to_end.wait()
 
     @asynccontextmanager
     async def background(self, *works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
@@ -83,6 +119,9 @@ class Service:
         self.health.started = True
         log.info("service.started")
         await self.stopping.wait()
+        if self.is_handed_over and not self.told_to_end.is_set():  # who is here is served as ever
+            log.info("service.handed_over", limit=self.hand_over_seconds)
+            return
         self.health.draining = True
         log.info("service.draining", limit=self.drain_seconds)
 
@@ -202,7 +241,12 @@ def _serve_as_several(
                 )
             )
             try:
-                return await keep(siblings, health, grace=settings.drain_seconds)
+                return await keep(
+                    siblings,
+                    health,
+                    grace=settings.drain_seconds,
+                    hand_over=settings.hand_over_seconds,
+                )
             finally:
                 stop_health.set()
 
@@ -270,11 +314,13 @@ async def _run(
         Health(name, release, shows_metrics=settings.ff_monitoring_enabled),
         settings.drain_seconds,
         sibling=sibling,
+        hand_over_seconds=settings.hand_over_seconds,
     )
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(asyncio_failed)
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, service.stopping.set)
+        loop.add_signal_handler(number, service.stop)
+    loop.add_signal_handler(HAND_OVER, service.hand_over)
     stop_health = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
         if sibling is None:

@@ -127,6 +127,12 @@ class Settings(SettingsBase):
     )
     ff_monitoring_enabled: bool = Field(default=True, description="/metrics is there")
     drain_seconds: float = Field(default=25.0, gt=0, description="time to finish work on SIGTERM")
+    hand_over_seconds: float = Field(
+        default=300.0,
+        gt=0,
+        description="for which associations and requests go on after SIGUSR2, which says that"
+        " another process has taken over; then as on SIGTERM",
+    )
 
     @model_validator(mode="after")
     def check_inner_tls(self) -> Self:

@@ -21,9 +21,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from darkroom_common.errors import ConfigurationError
 from darkroom_common.health import CHECK_LIMIT, Health
 from darkroom_common.http.exchange import Receive, Scope, Send
-from darkroom_common.http.server import listen
+from darkroom_common.http.server import BACKLOG, listen
+from darkroom_common.links.inherited import inherited
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_common.telemetry.merged import MergedMetrics, Row, snapshot
 
@@ -34,6 +36,8 @@ _METRICS: Final = b"metrics"
 _LONGEST: Final = 64 << 20
 _GRACE: Final = 5.0
 """Seconds beyond the limit of draining."""
+HAND_OVER: Final = signal.SIGUSR2
+"""Says that another process has taken over: accept nothing more, and end when all have gone."""
 _SLOT: Final = struct.Struct("=Q")
 
 
@@ -232,9 +236,7 @@ def start(several: Several, serve: Callable[[Sibling], int]) -> list[Kept]:
     Raises:
         ConfigurationError: the port is taken.
     """
-    with listen(several.host, several.port) as probe:  # of nobody else: those do not share
-        port = probe.getsockname()[1]
-    listeners = [listen(several.host, port, shared=True) for _ in range(several.count)]
+    listeners = _listeners(several)
     memory = mmap.mmap(-1, several.count * _SLOT.size)
     kept: list[Kept] = []
     parent = os.getpid()
@@ -266,19 +268,52 @@ def start(several: Several, serve: Callable[[Sibling], int]) -> list[Kept]:
     return kept
 
 
-async def keep(siblings: Sequence[Kept], health: Health, *, grace: float) -> bool:
+def _listeners(several: Several) -> list[socket.socket]:
+    held = inherited(several.port, BACKLOG)
+    if held:
+        if len(held) != several.count:
+            raise ConfigurationError(
+                f"{len(held)} sockets are held for port {several.port}, and it takes one for each"
+                f" of {several.count} processes"
+            )
+        return held
+    with listen(several.host, several.port) as probe:  # of nobody else: those do not share
+        port = probe.getsockname()[1]
+    return [listen(several.host, port, shared=True) for _ in range(several.count)]
+
+
+async def keep(siblings: Sequence[Kept], health: Health, *, grace: float, hand_over: float) -> bool:
     """Wait for the word to stop and pass it on; return whether all have ended as they should.
 
     When one ends by itself the others are stopped, too.
+
+    Args:
+        siblings: the processes.
+        health: of all of them.
+        grace: seconds to finish work.
+        hand_over: seconds for which they may wait for their clients, when others have taken over.
     """
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
+
+    handed_over = asyncio.Event()
+
+    def hand_on() -> None:
+        handed_over.set()
+        _tell(siblings, HAND_OVER)
+        loop.call_later(hand_over, stopping.set)
+
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    loop.add_signal_handler(HAND_OVER, hand_on)
     ends = [asyncio.create_task(_end_of(one)) for one in siblings]
     told = asyncio.create_task(stopping.wait())
     await asyncio.wait({told, *ends}, return_when=asyncio.FIRST_COMPLETED)
-    by_itself = not stopping.is_set()
+    by_itself = not (stopping.is_set() or handed_over.is_set())
+    if handed_over.is_set() and not stopping.is_set():  # each goes when it has nobody left
+        all_ended = asyncio.create_task(asyncio.wait(ends))
+        await asyncio.wait({told, all_ended}, return_when=asyncio.FIRST_COMPLETED)
+        all_ended.cancel()
     told.cancel()
     if by_itself:
         gone = [(one.number, one.code) for one in siblings if one.code is not None]

@@ -157,6 +157,10 @@ class ApiSettings(WorkerSettings, RetentionSettings):
         default_factory=dict,
         description="JSON, service to base URL: /metrics/<service> passes its metrics on",
     )
+    metrics_targets_path: Path | None = Field(
+        default=None,
+        description="file of the same JSON, read for each request: of services that move",
+    )
     metrics_token: SecretStr | None = Field(
         default=None,
         min_length=16,

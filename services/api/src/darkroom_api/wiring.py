@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import socket
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import Final
@@ -58,9 +59,10 @@ from darkroom_common.clock import SYSTEM_CLOCK
 from darkroom_common.dimse.tls import TlsServer
 from darkroom_common.errors import ConfigurationError
 from darkroom_common.http.limits import Limits
-from darkroom_common.http.server import HttpServer, listen
+from darkroom_common.http.server import HttpServer, Leaving, listen
 from darkroom_common.index.compatibility import check_index
 from darkroom_common.index.reader import IndexReader
+from darkroom_common.links.inherited import is_held
 from darkroom_common.objects.store import open_store
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys, decode_key
@@ -74,6 +76,8 @@ from darkroom_common.topology import API_AUDIT, API_LICENCE, API_REFUSALS, API_S
 from darkroom_common.workers.pool import open_workers
 
 SEARCHES_OF_A_USER: Final = 2
+READY_SECONDS: Final = 30.0
+"""After which it says itself what is not well."""
 
 
 def rate_limits(database: Database, settings: ApiSettings) -> RateLimits:
@@ -217,16 +221,16 @@ async def run(service: Service, settings: ApiSettings) -> None:
                 unlimited=settings.trusted_proxies,
                 refusal=refusal,
             )
+            server.leaving = Leaving(
+                lambda: service.is_handed_over, service.told_to_end, service.hand_over_seconds
+            )
             standings = Standings(database, own.mail, settings.mail_operators)
             # What stays for good is no longer looked through: that stopped answers for 70 ms.
             gc.collect()
             gc.freeze()
-            listener = _listener(service, settings)
             async with asyncio.TaskGroup() as tasks:
                 # Outside of `background`: after SIGTERM it finishes what is open.
-                tasks.create_task(
-                    server.serve(listener, service.stopping, grace=settings.drain_seconds, tls=tls)
-                )
+                serving = tasks.create_task(_serve(server, service, settings, tls))
                 async with service.background(
                     tell_settings(service.name, settings, broker),
                     preparation.run(),
@@ -260,6 +264,8 @@ async def run(service: Service, settings: ApiSettings) -> None:
                     *(preparation.then(one.run) for one in forwarding(settings, database, keys)),
                 ):
                     await service.run_until_stopped()
+                    if service.is_handed_over:  # what requests leave to be done is done as ever
+                        await asyncio.wait({serving})
             await reads.settle()
 
 
@@ -280,6 +286,18 @@ def _caches(service: Service, settings: ApiSettings) -> tuple[Cache, Cache]:
 
 def _whole(of_all: int) -> int:
     return of_all
+
+
+async def _serve(
+    server: HttpServer, service: Service, settings: ApiSettings, tls: TlsServer | None
+) -> None:
+    """Serve until stopped; not before all is ready, where another may be serving the port."""
+    if is_held(settings.http_port):
+        with suppress(TimeoutError):
+            async with asyncio.timeout(READY_SECONDS):
+                await service.ready()
+    listener = _listener(service, settings)
+    await server.serve(listener, service.stopping, grace=settings.drain_seconds, tls=tls)
 
 
 def _listener(service: Service, settings: ApiSettings) -> socket.socket:

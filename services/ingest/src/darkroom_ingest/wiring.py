@@ -1,21 +1,26 @@
 """How ingest is put together."""
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from contextlib import ExitStack, suppress
+from functools import partial
+from typing import Any
 
 from darkroom_common.amqp.rabbitmq import open_broker
 from darkroom_common.associations.relay import JournalRelay
 from darkroom_common.dimse.journal import keep_journal
 from darkroom_common.dimse.tls import TlsServer
 from darkroom_common.errors import ConfigurationError, Unhealthy
+from darkroom_common.links.inherited import is_held
 from darkroom_common.objects.keys import KeyTemplate
 from darkroom_common.objects.spool import Spool
 from darkroom_common.objects.store import ObjectStore, StoreUnavailable, open_store
 from darkroom_common.postgres.phi import decode_key
 from darkroom_common.postgres.pool import open_database
-from darkroom_common.service import Service
+from darkroom_common.service import Service, WorkEnded
 from darkroom_common.settings_in_force import tell_settings
 from darkroom_common.telemetry.host import Host
+from darkroom_common.telemetry.logs import get_logger
 from darkroom_common.telemetry.metrics import common
 from darkroom_common.telemetry.metrics import ingest as metrics
 from darkroom_common.topology import INGEST_REQUESTS
@@ -35,11 +40,14 @@ from darkroom_ingest.worklist.serving import tell_of_steps
 
 MEASURE_SECONDS = 5.0
 LOOK_SECONDS = 3.0
+OWN_SECONDS = 0.05
+"""How often it is looked whether another process has left the spool."""
+log = get_logger(__name__)
 
 
 async def run(nursery: Nursery, service: Service, settings: IngestSettings) -> None:
     """Receive until stopped. The broker and the database may be away all the while."""
-    spool = Spool(settings.spool)
+    spool = Spool(settings.spool, joins=is_held(settings.stow_port))
     store = open_store(settings.store_url)
     pseudonym_key = decode_key(settings.pseudonym_key.get_secret_value(), setting="PSEUDONYM_KEY")
     keys = KeyTemplate.parse(settings.key_template, pseudonym_key=pseudonym_key)
@@ -92,22 +100,65 @@ async def run(nursery: Nursery, service: Service, settings: IngestSettings) -> N
             service.health.add("workers", workers.check)
             async with service.background(
                 tell_settings(service.name, settings, broker),
-                relay.run(),
-                JournalRelay(keep_journal(settings.spool, "ingest"), broker).run(),
+                as_owner(
+                    spool,
+                    service.stopping,
+                    relay.run,
+                    JournalRelay(keep_journal(settings.spool, "ingest"), broker).run,
+                    mirror.run,
+                    partial(watch_spool, relay),
+                ),
                 workers.run(),
                 senders.run(),
                 broker.answer(INGEST_REQUESTS, answers, concurrency=1),
                 tell_of_steps(database, broker),
-                mirror.run(),
-                watch_spool(relay),
                 measure_volumes(spool, store),
                 watch_certificate(tls),
                 *taking_orders(settings, entries, orders_listener, tls),
             ):
                 await service.run_until_stopped()
-                await workers.drain(service.drain_seconds)
+                await end(workers, service)
     nursery.close()
     spool.close()
+
+
+async def end(workers: Workers, service: Service) -> None:
+    """End the processes that receive: when all have gone, where others have taken over."""
+    if service.is_handed_over:
+        await workers.leave(service.hand_over_seconds, service.told_to_end)
+    await workers.drain(service.drain_seconds)
+
+
+async def as_owner(
+    spool: Spool, stopping: asyncio.Event, *works: Callable[[], Coroutine[Any, Any, None]]
+) -> None:
+    """Do, for ever, what only one process of a spool may do at a time, once it is ours.
+
+    Args:
+        spool: another process may have it until it ends or hands over.
+        stopping: leave it to another from then on. What is under way is broken off: each step of it
+            may be done again.
+        works: endless ones.
+    """
+    while not (stopping.is_set() or spool.own()):
+        with suppress(TimeoutError):
+            async with asyncio.timeout(OWN_SECONDS):
+                await stopping.wait()
+    tasks = [asyncio.create_task(work()) for work in works]
+    told = asyncio.create_task(stopping.wait())
+    try:
+        await asyncio.wait({told, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        ended = [task for task in tasks if task.done()]
+        for task in (told, *tasks):
+            task.cancel()
+        await asyncio.gather(told, *tasks, return_exceptions=True)
+    for task in ended:
+        task.result()
+        raise WorkEnded("work on the spool has ended by itself")
+    spool.disown()
+    log.info("spool.handed_over")
+    await asyncio.Event().wait()  # until cancelled: the service is about to end
 
 
 def open_tls(service: Service, settings: IngestSettings) -> TlsServer | None:

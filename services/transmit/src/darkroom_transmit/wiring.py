@@ -1,12 +1,14 @@
 """How transmit is put together."""
 
 import asyncio
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager
 from typing import Final
 
 from darkroom_common.amqp.rabbitmq import open_broker
 from darkroom_common.associations.relay import JournalRelay
+from darkroom_common.dimse.acceptor import Door
 from darkroom_common.dimse.journal import keep_journal
 from darkroom_common.dimse.tls import TlsClient
 from darkroom_common.index.compatibility import check_index
@@ -218,16 +220,35 @@ async def run(service: Service, settings: TransmitSettings) -> None:
             outbox.run(database, broker),
             JournalRelay(keep_journal(settings.scratch, "transmit"), broker).run(),
         ):
-            if settings.commitment_port is not None:
-                door = open_door(
-                    settings.commitment_host, settings.commitment_port, commitments.settle_in_thread
-                )
-                stack.callback(door.close, DOOR_SECONDS)
+            door = stack.enter_context(_door(settings, commitments))
             await service.run_until_stopped()
+            await _leave(service, door)
             # Objects under way are finished, but no peer keeps us from ending.
             asyncio.get_running_loop().call_later(
                 settings.drain_seconds * _SHARE_OF_DRAIN, pool.interrupt
             )
+
+
+@contextmanager
+def _door(settings: TransmitSettings, commitments: Commitments) -> Iterator[Door | None]:
+    """Listen for reports of storage commitment, where a port is set."""
+    if settings.commitment_port is None:
+        yield None
+        return
+    door = open_door(
+        settings.commitment_host, settings.commitment_port, commitments.settle_in_thread
+    )
+    try:
+        yield door
+    finally:
+        door.close(DOOR_SECONDS)
+
+
+async def _leave(service: Service, door: Door | None) -> None:
+    """Where another process has taken over, let who reports here come to an end."""
+    if service.is_handed_over and door is not None:
+        door.leave()
+        await service.until(lambda: door.is_empty)
 
 
 def _receiver(settings: TransmitSettings) -> Receiver:

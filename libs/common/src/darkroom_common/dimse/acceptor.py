@@ -44,6 +44,7 @@ from darkroom_common.dimse.wire.pdu import (
     ProtocolError,
     encode_abort,
 )
+from darkroom_common.links.inherited import inherited
 from darkroom_common.links.trust import is_strictness, refusal
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_common.telemetry.metrics import common as metrics
@@ -52,6 +53,7 @@ log = get_logger(__name__)
 STRANGERS: Final = 200
 """Connections beyond the associations, that have not yet said who they are."""
 _ACCEPT_PAUSE: Final = 0.2  # seconds, when the process has no descriptor left
+_BACKLOG: Final = 512
 _STEP_ASIDE: Final = 0.003
 """Seconds for which a process lets one take a connection that has fewer."""
 
@@ -125,6 +127,15 @@ class Door:
     def refuse_new(self) -> None:
         """Reject who comes from now on with "congestion": try again later."""
         self._closing = True
+
+    def leave(self) -> None:
+        """Accept nobody, so that another process does; serve who is here until they go."""
+        self._wake.close()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody is connected."""
+        return not self._threads
 
     def close(self, limit: float) -> None:
         """Accept nobody, end every association, wait at most `limit` seconds for the threads."""
@@ -367,10 +378,13 @@ def _side(connection: Connection, request: AssociateRequest) -> Side:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a listening TCP socket with a long queue.
+    """Return a listening TCP socket with a long queue: the one that is held for us, if any.
 
     Raises:
         OSError: the address is taken, or is not one of this machine.
+        ConfigurationError: what is held for us cannot be used.
     """
+    for held in inherited(port, _BACKLOG):
+        return held
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=512)
+    return socket.create_server((host, port), family=family, backlog=_BACKLOG)

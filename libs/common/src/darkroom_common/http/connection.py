@@ -46,6 +46,8 @@ class Served:
     buffer: bytearray = field(default_factory=lambda: bytearray(_READ))
     """Connections read into it, each in its turn."""
     told_at: float = -_QUIET
+    leaving: bool = False
+    """Each answer is the last one of its connection."""
 
     def tell_refusal(self, reason: str, address: str) -> None:
         """Count a refused request, and log one a second: no flood of them floods the log."""
@@ -236,6 +238,23 @@ class HttpConnection(asyncio.BufferedProtocol):
         else:
             self._exchange.persistent = False
 
+    def leave(self, *, silent: bool) -> bool:
+        """Say with the answer that it is the last; tell whether the client is waited for.
+
+        Nobody waits for the end of what has none: its client comes again by itself.
+
+        Args:
+            silent: whether to close it when nothing is asked.
+        """
+        exchange = self._exchange
+        if exchange is None:
+            if silent and not self._reader.waiting:
+                self.transport.close()
+            return True
+        if exchange.persistent and not exchange.begun:
+            exchange.persistent = False
+        return ENDLESS not in exchange.scope
+
     def end_if_overdue(self, now: float) -> None:
         """Close it when the client has taken longer than it may."""
         reason = self._stalled(now) or self._late(now)
@@ -307,6 +326,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         if isinstance(event, Head):
             self._since = monotonic()
             self._exchange = exchange = Exchange(event, self)
+            exchange.persistent = exchange.persistent and not self._served.leaving
             task = asyncio.get_running_loop().create_task(exchange.run(self._served.app))
             self._served.state.tasks.add(task)
             task.add_done_callback(self._served.ended)

@@ -3,8 +3,9 @@
 import asyncio
 import json
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, cast
 
@@ -17,17 +18,23 @@ from darkroom_common.http.connection import HttpConnection, Refusal, Served
 from darkroom_common.http.door import Door, Network
 from darkroom_common.http.exchange import App
 from darkroom_common.http.limits import Limits
+from darkroom_common.links.inherited import inherited
 from darkroom_common.telemetry.metrics import common as metrics
 
 HTTPS: Final = "https"
 """What the metrics call the certificate of a server."""
-_BACKLOG: Final = 512
+BACKLOG: Final = 512
+"""Connections that wait to be accepted."""
+_TICK: Final = 0.1
+_SILENCE: Final = 6.0
+"""Seconds of silence after which a client is shown out when another process has taken over; what
+keeps connections for later keeps them for five, as a rule."""
 _LOOK: Final = 0.25
 """Of the shortest limit of time, and 1 s at most: how often limits are looked after."""
 
 
 def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
-    """Return a listening TCP socket.
+    """Return a listening TCP socket: the one that is held for us, if there is one.
 
     Args:
         host: address of this machine.
@@ -37,11 +44,11 @@ def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
     Raises:
         ConfigurationError: the address is taken or is not one of this machine.
     """
+    for held in [] if shared else inherited(port, BACKLOG):
+        return held
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server(
-            (host, port), family=family, backlog=_BACKLOG, reuse_port=shared
-        )
+        return socket.create_server((host, port), family=family, backlog=BACKLOG, reuse_port=shared)
     except OSError as error:
         raise ConfigurationError(f"cannot listen on {host}:{port}: {error.strerror}") from error
 
@@ -81,6 +88,21 @@ class QuietServer(uvicorn.Server):
         yield
 
 
+@dataclass(frozen=True)
+class Leaving:
+    """How a server goes when another process of the same port has taken over.
+
+    Attributes:
+        is_handed_over: says whether that is so, once it is to stop.
+        told_to_end: that it must not wait for its clients any more.
+        seconds: for which it waits for them at most.
+    """
+
+    is_handed_over: Callable[[], bool]
+    told_to_end: asyncio.Event
+    seconds: float
+
+
 class HttpServer:
     """An application behind a listener: uvicorn, with `HttpConnection` as its protocol.
 
@@ -103,6 +125,8 @@ class HttpServer:
     ) -> None:
         self._name, self._app, self._refusal = name, app, refusal
         self._limits = limits
+        self.leaving: Leaving | None = None
+        """How to go when another process has taken over; None: as ever."""
         self._door = Door(limits, unlimited)
 
     async def serve(
@@ -138,7 +162,7 @@ class HttpServer:
             log_config=None,
             access_log=False,
             proxy_headers=False,
-            backlog=_BACKLOG,
+            backlog=BACKLOG,
             timeout_graceful_shutdown=max(1, int(grace)),
         )
         config.load()
@@ -152,6 +176,8 @@ class HttpServer:
             stopping = tasks.create_task(stop.wait())
             try:
                 await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                if not serving.done():
+                    await self._see_off(server, served)
                 server.end()
                 await serving
             finally:
@@ -159,6 +185,27 @@ class HttpServer:
                 stopping.cancel()
                 for connection in self._connections():
                     connection.abort()
+
+    async def _see_off(self, server: QuietServer, served: Served) -> None:
+        """Where another has taken over: accept nobody; give who is here a last answer each.
+
+        A client that is silent for a while is shown out: one that has just sent another request
+        when its connection closes would have to send it again.
+        """
+        leaving = self.leaving
+        if leaving is None or not leaving.is_handed_over():
+            return
+        for one in server.servers:
+            one.close()
+        served.leaving = True
+        began = monotonic()
+        while monotonic() - began < leaving.seconds and not leaving.told_to_end.is_set():
+            silent = monotonic() - began > _SILENCE
+            if not [one for one in self._connections() if one.leave(silent=silent)]:
+                return
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_TICK):
+                    await leaving.told_to_end.wait()
 
     def _connections(self) -> list[HttpConnection]:
         return [guest for guest in self._door.guests if isinstance(guest, HttpConnection)]

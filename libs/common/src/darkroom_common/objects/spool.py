@@ -1,6 +1,6 @@
 """The spool: where received bytes become durable before they are answered.
 
-    tmp/<receipt>         while it is written; a worker has a directory in tmp of its own
+    tmp/<run>/<n>/<receipt>   while it is written, in a directory of each worker of each run
     ready/<receipt>       fsynced and renamed, the directory fsynced: the guarantee holds from here
     quarantine/<receipt>  bytes that could not be accepted, with a `.json` that says why
 
@@ -96,36 +96,71 @@ class Spool:
 
     Args:
         root: the directory.
-        worker: the name of a worker, which has a `tmp` of its own in a spool that its main process
-            has opened; `ready` and `quarantine` are the same for all, since ids are unique.
+        worker: the name of a worker, `<run>/<number>`, which has a `tmp` of its own in a spool that
+            its main process has opened; `ready` and `quarantine` are the same for all, since ids
+            are unique.
         quarantine_limit: bytes that may stand in quarantine; None: any.
+        joins: whether another process may have it: then this one receives into it, too, and what
+            only one may do is for whoever has it; see `own`.
     """
 
     def __init__(
-        self, root: Path, *, worker: str | None = None, quarantine_limit: int | None = None
+        self,
+        root: Path,
+        *,
+        worker: str | None = None,
+        quarantine_limit: int | None = None,
+        joins: bool = False,
     ) -> None:
         self.root = root
-        self.tmp = root / "tmp" if worker is None else root / "tmp" / worker
+        self.run = uuid.uuid4().hex if worker is None else worker.partition("/")[0]
+        self.tmp = root / "tmp" / (worker or self.run)
         self.ready = root / "ready"
         self.quarantine = root / "quarantine"
         self.aside = Quarantine(self.quarantine, quarantine_limit)
         self._failed = ""
         self._being_written: set[str] = set()
         self._lock: int | None = None
+        self._run_lock: int | None = None
+        self.is_owned = False
+        """Whether this process alone may do what only one may."""
         try:
-            for directory in (root, self.tmp, self.ready, self.quarantine):
+            for directory in (root, root / "tmp", self.ready, self.quarantine):
                 directory.mkdir(parents=True, exist_ok=True)
             if worker is None:
                 self._lock = os.open(root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _clear(self.tmp)
+                self.is_owned = self._take()
+                if not (self.is_owned or joins):
+                    raise ConfigurationError(f"SPOOL {root}: another process uses it")
+                self._run_lock = _begin_run(root / "tmp", self.tmp)
+            else:
+                self.tmp.mkdir(parents=True, exist_ok=True)
+                _clear(self.tmp)
             sync_directory(root)
             self._writing, self._committed = OpenDirectory(self.tmp), OpenDirectory(self.ready)
-        except BlockingIOError as error:
-            raise ConfigurationError(f"SPOOL {root}: another process uses it") from error
         except OSError as error:
             raise ConfigurationError(f"SPOOL {root}: {error.strerror}") from error
         self._group = GroupSync(self._committed)
+
+    def _take(self) -> bool:
+        if self._lock is None:
+            return False
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def own(self) -> bool:
+        """Take the spool for what only one process may do, unless another has it."""
+        self.is_owned = self.is_owned or self._take()
+        return self.is_owned
+
+    def disown(self) -> None:
+        """Leave it to another process; this one may go on receiving."""
+        self.is_owned = False
+        if self._lock is not None:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
 
     def fail(self, reason: str) -> None:
         """Take nothing more: another process of this spool has seen the volume fail."""
@@ -280,8 +315,39 @@ class Spool:
 
     def close(self) -> None:
         """Let another process use the directory."""
-        if self._lock is not None:
-            os.close(self._lock)
+        self.is_owned = False
+        for lock in (self._lock, self._run_lock):
+            if lock is not None:
+                os.close(lock)
+
+
+def _begin_run(tmp: Path, own: Path) -> int:
+    """Make the directory of a run and drop those of runs that have ended; return its lock.
+
+    A run holds its directory locked; whoever begins one holds all of `tmp`.
+    """
+    beginning = os.open(tmp, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(beginning, fcntl.LOCK_EX)
+        for leftover in tmp.iterdir():
+            if not leftover.is_dir():
+                leftover.unlink()
+                continue
+            held = os.open(leftover, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _clear(leftover)
+                leftover.rmdir()
+            except BlockingIOError:
+                continue  # another process receives into it
+            finally:
+                os.close(held)
+        own.mkdir()
+        lock = os.open(own, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return lock
+    finally:
+        os.close(beginning)
 
 
 def _clear(directory: Path) -> None:

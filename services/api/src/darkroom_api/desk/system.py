@@ -13,7 +13,7 @@ from starlette.requests import Request
 
 from darkroom_api.desk.measures import QUEUES, Measured
 from darkroom_api.http.documented import errors
-from darkroom_api.http.health import metrics_at
+from darkroom_api.http.health import metrics_at, targets_of
 from darkroom_api.http.parts import Parts, parts_of
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.postgres.pool import the_row
@@ -110,7 +110,7 @@ async def _certificates(parts: Parts) -> list[Certificate]:
         for sample in family.samples
         if sample.name == _CERTIFICATE
     ]
-    others = [one for one in parts.settings.metrics_targets.items() if one[0] != "api"]
+    others = [one for one in targets_of(parts).items() if one[0] != "api"]
     told = await asyncio.gather(*(_of(parts, *one) for one in others))
     return sorted((*own, *(one for some in told for one in some)), key=lambda one: one.expires_at)
 

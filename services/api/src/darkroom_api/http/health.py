@@ -5,7 +5,7 @@ from typing import Literal
 
 import httpx
 from fastapi import FastAPI
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, TypeAdapter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -65,6 +65,14 @@ async def metrics_at(parts: Parts, target: str) -> httpx.Response:
     return answer
 
 
+def targets_of(parts: Parts) -> dict[str, str]:
+    """Return the base URL of each service whose metrics are passed on."""
+    path = parts.settings.metrics_targets_path
+    if path is None:
+        return parts.settings.metrics_targets
+    return TypeAdapter(dict[str, str]).validate_json(path.read_bytes())
+
+
 async def service_metrics(request: Request, service: str) -> Response:
     """Pass on the metrics of a service: of one machine's stack, where nobody else collects them.
 
@@ -72,7 +80,7 @@ async def service_metrics(request: Request, service: str) -> Response:
     """
     if not is_local(request) and not _has_token(request):
         raise token_invalid()
-    target = parts_of(request.scope).settings.metrics_targets.get(service)
+    target = targets_of(parts_of(request.scope)).get(service)
     if target is None:
         raise ApiError(404, Code.NOT_FOUND, "There is nothing here.")
     try:

@@ -64,7 +64,7 @@ class Nursery:
         Raises:
             WorkerGone: there is no room for it, or what forks was killed.
         """
-        said = b"%d" % inherited.number
+        said = inherited.said().encode()
         child = await ask_for_child(self._control, said, inherited.files())
         if child is None:
             raise WorkerGone("the process that forks receiving processes has ended")
@@ -85,7 +85,7 @@ def _fork(control: socket.socket, settings: IngestSettings) -> None:
         return
     die_with(parent)
     _call_it(RECEIVING)
-    worker.run(Inherited.of(int(born.said), born.files), settings)
+    worker.run(Inherited.of(born.said.decode(), born.files), settings)
 
 
 def _call_it(name: str) -> None:

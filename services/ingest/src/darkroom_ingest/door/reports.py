@@ -7,6 +7,7 @@ it cannot say is found in the spool, since every file there says for itself what
 import json
 import socket
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,8 +21,6 @@ PACKET: Final = 1 << 18
 _PATIENCE: Final = struct.pack("@ll", 0, 50_000)  # 50 ms
 _RECEIPT: Final = b"R"
 _METRICS: Final = b"M"
-_STARTED: Final = b"S"
-_MISSED: Final = b"O"
 _FAILED: Final = b"F"
 _DRAIN: Final = b"D"
 _RECEIPTS: Final = TypeAdapter(Receipt)
@@ -46,6 +45,11 @@ class Drain:
 
 
 @dataclass(frozen=True)
+class Leave:
+    """Accept nobody, serve who is here as ever, and end when all have gone."""
+
+
+@dataclass(frozen=True)
 class Failed:
     """The spool's volume has failed: nothing more is taken by anyone until a restart."""
 
@@ -59,7 +63,12 @@ class Counted:
     rows: list[Row]
 
 
-Report = Receipt | Started | Missed | Failed | Counted | Drain
+_WORDS: Final[Mapping[bytes, Started | Missed | Leave]] = {
+    b"S": Started(),
+    b"O": Missed(),
+    b"L": Leave(),
+}
+Report = Receipt | Started | Missed | Failed | Counted | Drain | Leave
 
 
 def encode(report: Report) -> bytes:
@@ -73,10 +82,8 @@ def encode(report: Report) -> bytes:
             return _FAILED + reason.encode()
         case Drain(limit):
             return _DRAIN + str(limit).encode()
-        case Started():
-            return _STARTED
-        case Missed():
-            return _MISSED
+        case Started() | Missed() | Leave():
+            return next(word for word, one in _WORDS.items() if one == report)
 
 
 def decode(message: bytes) -> Report:
@@ -91,10 +98,8 @@ def decode(message: bytes) -> Report:
             return Failed(body.decode())
         case b"D":
             return Drain(float(body))
-        case b"S":
-            return Started()
-        case b"O":
-            return Missed()
+        case word if word in _WORDS:
+            return _WORDS[word]
         case _:
             raise ValueError(f"unknown report {kind!r}")
 

@@ -119,6 +119,16 @@ class StorageScp:
             case _:
                 return replace(CALLING_AE_UNKNOWN, word=verdict.value)
 
+    def leave(self) -> None:
+        """Accept nobody, and serve who is here as ever."""
+        if self._door is not None:
+            self._door.leave()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody is connected."""
+        return self._door is None or self._door.is_empty
+
     def drain(self, limit: float) -> None:
         """Accept nobody new, refuse new objects, let current ones finish, then close. It blocks."""
         if self._door is None:

@@ -10,6 +10,7 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from select import select
 from typing import Final, Self
 
 from darkroom_common.dimse.acceptor import Entrance
@@ -22,7 +23,16 @@ from darkroom_common.telemetry.logs import configure_logs, get_logger
 from darkroom_common.telemetry.merged import snapshot
 from darkroom_common.telemetry.traces import configure_traces
 from darkroom_ingest.answering.archive import open_archive
-from darkroom_ingest.door.reports import PACKET, Counted, Drain, Failed, Reporter, Started, decode
+from darkroom_ingest.door.reports import (
+    PACKET,
+    Counted,
+    Drain,
+    Failed,
+    Leave,
+    Reporter,
+    Started,
+    decode,
+)
 from darkroom_ingest.door.scp import DRAIN_SHARE, StorageScp
 from darkroom_ingest.receiving.receive import Receiver
 from darkroom_ingest.senders.roster import COPY_NAME, Doorkeeper, RosterCopy
@@ -31,6 +41,8 @@ from darkroom_ingest.stow.entrance import StowEntrance, open_stow
 
 log = get_logger(__name__)
 REPORT_SECONDS: Final = 1.0
+LOOK_SECONDS: Final = 0.2
+"""How often it is looked whether all have gone."""
 
 
 @dataclass(frozen=True)
@@ -38,24 +50,31 @@ class Inherited:
     """What a worker gets from the main process: its number and some open files.
 
     Attributes:
+        run: of the main process, as the spool calls it.
         dicom_listeners: the plain one and that of TLS, as far as the settings have them.
     """
 
+    run: str
     number: int
     stow_listener: int
     control: int
     census: int
     dicom_listeners: tuple[int, ...]
 
+    def said(self) -> str:
+        """Return its name: a directory for it within the spool's `tmp`."""
+        return f"{self.run}/{self.number}"
+
     def files(self) -> list[int]:
         """Return the open files."""
         return [self.stow_listener, self.control, self.census, *self.dicom_listeners]
 
     @classmethod
-    def of(cls, number: int, files: Sequence[int]) -> Self:
-        """Return what has these files."""
+    def of(cls, said: str, files: Sequence[int]) -> Self:
+        """Return what has these files, and what was said with them."""
+        run, _, number = said.partition("/")
         stow_listener, control, census, *dicom_listeners = files
-        return cls(number, stow_listener, control, census, tuple(dicom_listeners))
+        return cls(run, int(number), stow_listener, control, census, tuple(dicom_listeners))
 
 
 def report(
@@ -87,7 +106,7 @@ def serve(inherited: Inherited, settings: IngestSettings) -> None:
         entrances.append(Entrance(socket.socket(fileno=next(listeners)), TlsServer(settings.tls)))
     memory = memoryview(mmap.mmap(inherited.census, 0))
     spool = Spool(
-        settings.spool, worker=str(inherited.number), quarantine_limit=settings.quarantine_bytes
+        settings.spool, worker=inherited.said(), quarantine_limit=settings.quarantine_bytes
     )
     reporter = Reporter(control)
     receiver = Receiver(
@@ -112,10 +131,20 @@ def serve(inherited: Inherited, settings: IngestSettings) -> None:
     looks += [tls.look for tls in shown if tls is not None]
     reporting = threading.Thread(target=report, args=(reporter, spool, stop, looks), daemon=True)
     reporting.start()
-    while message := control.recv(PACKET):
+    leaving = False
+    while not (leaving and scp.is_empty and stow.is_empty):
+        if leaving and not select([control], (), (), LOOK_SECONDS)[0]:
+            continue
+        message = control.recv(PACKET)
+        if not message:
+            break
         match decode(message):
             case Failed(reason):
                 spool.fail(reason)
+            case Leave():
+                leaving = True
+                scp.leave()
+                stow.leave()
             case Drain(limit):
                 drain(scp, stow, limit)
                 break

@@ -9,7 +9,7 @@ import mmap
 import os
 import socket
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from darkroom_common.dimse import census
 from darkroom_common.errors import Unhealthy
@@ -23,6 +23,7 @@ from darkroom_ingest.door.reports import (
     Counted,
     Drain,
     Failed,
+    Leave,
     Missed,
     Started,
     decode,
@@ -116,6 +117,7 @@ class Workers:
         with theirs:
             listeners = self._listeners
             inherited = Inherited(
+                self._relay.spool.run,
                 number,
                 listeners.stow.fileno(),
                 theirs.fileno(),
@@ -171,7 +173,7 @@ class Workers:
                     log.info("worker.started", worker=number, pid=worker.process.pid)
                 case Failed(reason):
                     self._fail(reason)
-                case Drain():
+                case Drain() | Leave():
                     pass  # only said in the other direction
         return True
 
@@ -183,11 +185,33 @@ class Workers:
             self._say(worker, Failed(reason))
 
     @staticmethod
-    def _say(worker: Worker, report: Failed | Drain) -> None:
+    def _say(worker: Worker, report: Failed | Drain | Leave) -> None:
         try:
             worker.control.send(encode(report))
         except OSError as error:
             log.warning("worker.not_told", reason=error.strerror)
+
+    async def leave(self, limit: float, told_to_end: asyncio.Event) -> None:
+        """Accept nobody, since another process does, and wait until all have gone.
+
+        Args:
+            limit: seconds for that; who is here then is drained.
+            told_to_end: not to wait any longer.
+        """
+        self._draining.set()
+        running = [w for w in self._workers.values() if w.process.returncode is None]
+        for worker in running:
+            self._say(worker, Leave())
+        for listener in (self._listeners.dicom, self._listeners.tls, self._listeners.stow):
+            if listener is not None:
+                listener.close()
+        told = asyncio.create_task(told_to_end.wait())
+        gone = asyncio.gather(*(worker.process.wait() for worker in running))
+        waited: set[asyncio.Future[Any]] = {told, gone}
+        await asyncio.wait(waited, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+        for one in waited:
+            one.cancel()
+        await asyncio.gather(*waited, return_exceptions=True)
 
     async def drain(self, limit: float) -> None:
         """Let current objects finish, refuse others, and end every worker."""

@@ -149,6 +149,15 @@ class StowEntrance:
         with self._changed:
             return self._strangers.pop(threading.current_thread(), None) is not None
 
+    def leave(self) -> None:
+        """Accept nobody, and take what is on its way as ever."""
+        self._closing.set()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody is connected."""
+        return not self._open
+
     def close(self, limit: float) -> None:
         """Accept nobody, let bodies come whole for `limit` seconds, then break them off."""
         self._closing.set()
