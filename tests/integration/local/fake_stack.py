@@ -17,7 +17,7 @@ FAKE = Path(__file__).with_name("fake_service.py")
 
 
 class FakePrograms:
-    def preparations(self, plan: Plan) -> Sequence[tuple[str, Command]]:
+    def preparations(self, plan: Plan, phase: str = "all") -> Sequence[tuple[str, Command]]:
         return [("nothing", replace(plan.bootstrap(), arguments=[sys.executable, "-c", "pass"]))]
 
     def services(self, plan: Plan) -> Sequence[Command]:

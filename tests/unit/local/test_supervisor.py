@@ -110,3 +110,16 @@ async def test_health_counts_only_while_it_runs() -> None:
             await step()
     one.set("restarting", "why")
     assert [*seen, one.ready] == [False, True, False]
+
+
+async def test_one_that_was_replaced_may_end_and_the_other_is_kept(delays: list[float]) -> None:
+    old, new = Fragile(), Fragile()
+    supervised = Supervised("service", old, lambda _: None)
+    await supervised.start()
+    keeping = asyncio.create_task(supervised.keep())
+    await crash_once(old)
+    supervised.replace(new)
+    old.crash.set()
+    await crash_once(new)
+    keeping.cancel()
+    assert (old.starts, new.starts, supervised.restarts) == (2, 1, 2)

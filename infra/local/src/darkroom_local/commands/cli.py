@@ -13,6 +13,7 @@ from darkroom_local.commands import demo as demonstration
 from darkroom_local.commands import doctor as examination
 from darkroom_local.commands import operators, senders
 from darkroom_local.commands import reindex as reindexing
+from darkroom_local.commands import roll as rolling
 from darkroom_local.commands import verify as verification
 from darkroom_local.commands.operators import DEFAULT, Data, running
 from darkroom_local.commands.recovery import backup, drill, restore
@@ -26,6 +27,7 @@ from darkroom_local.recovery.drill import Drill
 from darkroom_local.stack.authority import Authority, names_of_here
 from darkroom_local.stack.keyring import KeysLostError
 from darkroom_local.stack.layout import COMMITMENT_PORT, Layout, LocalTls, SettingError, Settings
+from darkroom_local.stack.rolling import Wish
 from darkroom_local.stack.stack import PortBusyError, Stack
 from darkroom_local.stack.state import StackState
 from darkroom_local.stack.view import SteadyConsole
@@ -183,6 +185,29 @@ def status(
         typer.echo(str(last))
     if not ready:
         raise typer.Exit(1)
+
+
+@app.command()
+def roll(
+    services: Annotated[
+        list[str] | None, typer.Argument(help="Services to replace; without: all of them.")
+    ] = None,
+    data: Data = DEFAULT,
+    python: Annotated[Path | None, typer.Option(help="The Python of the release to go to.")] = None,
+    back: Annotated[bool, typer.Option("--back", help="Go to the release before.")] = False,
+    finish: Annotated[
+        bool, typer.Option(help="Also run post migrations: then there is no way back.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Replace the running processes one after the other; nobody is refused meanwhile.
+
+    By those of another release (--python), of the one before (--back), or of the same. Exit code
+    0: done; 2: not done, and the text says what runs now.
+    """
+    named = None if python is None else str(python.expanduser().absolute())
+    wish = Wish(named, back=back, finish=finish)
+    rolling.run(services or (), data, wish, as_json=as_json)
 
 
 @app.command()

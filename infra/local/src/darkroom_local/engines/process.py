@@ -78,6 +78,8 @@ class Command:
     account: Account | None = None
     death_signal: signal.Signals = signal.SIGKILL
     nice: int = 0
+    files: tuple[int, ...] = ()
+    """Open files of ours that it has, too."""
 
 
 class Child:
@@ -111,6 +113,7 @@ class Child:
                     stdout=log,
                     stderr=log,
                     start_new_session=True,
+                    pass_fds=command.files,
                     user=account.uid if account else None,
                     group=account.gid if account else None,
                     extra_groups=[] if account else None,

@@ -228,6 +228,14 @@ class PrivateRabbitMQ:
         """Have it read its certificate again, which it would do by itself within two minutes."""
         await self.control("eval", "ssl:clear_pem_cache().")
 
+    async def take(self, definitions: Path) -> None:
+        """Take users, permissions and policies from a file, beside those that are there.
+
+        Raises:
+            StartError: they were not taken.
+        """
+        await self.control("import_definitions", str(definitions))
+
     async def stop_app(self) -> None:
         """Stop the broker and keep the Erlang node: clients lose connections and get refused."""
         await self.control("stop_app")

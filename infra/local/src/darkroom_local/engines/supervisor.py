@@ -75,6 +75,7 @@ class Supervised:
         self.since = wall_seconds()
         self._changed = changed
         self._delay = FIRST_DELAY
+        self._replaced = asyncio.Event()
 
     @property
     def pid(self) -> int | None:
@@ -113,10 +114,32 @@ class Supervised:
         """Start it again whenever it ends, until cancelled."""
         while True:
             began = monotonic()
-            reason = await self.runnable.ended()
+            self._replaced.clear()
+            reason = await self._ended()
+            if reason is None:
+                continue
             if monotonic() - began >= STABLE_SECONDS:
                 self._delay = FIRST_DELAY
             await self._again(reason)
+
+    def replace(self, runnable: Runnable) -> None:
+        """Keep another one from now on, which runs and is ready; the old one is the caller's."""
+        self.runnable = runnable
+        self.state, self.since, self.ready, self.reason = "running", wall_seconds(), True, ""
+        self._replaced.set()
+        self._changed(self)
+
+    async def _ended(self) -> str | None:
+        """Wait for the end of what runs and say how it was; None: it was replaced."""
+        ending = asyncio.ensure_future(self.runnable.ended())
+        replaced = asyncio.ensure_future(self._replaced.wait())
+        try:
+            await asyncio.wait({ending, replaced}, return_when=asyncio.FIRST_COMPLETED)
+            return None if self._replaced.is_set() else ending.result()
+        finally:
+            for one in (ending, replaced):
+                one.cancel()
+            await asyncio.gather(ending, replaced, return_exceptions=True)
 
     async def _again(self, reason: str) -> None:
         while True:
@@ -124,6 +147,8 @@ class Supervised:
             self.set("restarting", reason)
             await asyncio.sleep(self._delay)
             self._delay = min(LONGEST_DELAY, self._delay * 2)
+            if self._replaced.is_set():
+                return
             await self.runnable.kill()
             try:
                 await self.start()

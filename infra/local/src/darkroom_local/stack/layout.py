@@ -197,6 +197,16 @@ class Layout:
         """What runs, for `darkroom status`."""
         return self.data / "run" / "state.json"
 
+    @property
+    def targets(self) -> Path:
+        """Where each service shows its metrics, as JSON: a new process has another port."""
+        return self.data / "run" / "targets.json"
+
+    @property
+    def control(self) -> Path:
+        """The socket on which `darkroom roll` asks `darkroom up`."""
+        return self.data / "run" / "control"
+
     def log(self, name: str) -> Path:
         """Return the log of one process."""
         return self.data / "logs" / f"{name}.log"

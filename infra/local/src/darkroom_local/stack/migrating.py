@@ -1,4 +1,4 @@
-"""`python -m darkroom_local.stack.migrating`: brings every schema up to date.
+"""`python -m darkroom_local.stack.migrating [pre | post]`: brings every schema up to date.
 
 It does what `python -m darkroom_<name> migrate` does for each service, in one process that imports
 none of them: six services take longer to import than to migrate.
@@ -17,9 +17,9 @@ from darkroom_local.stack.layout import SCHEMAS
 log = get_logger(__name__)
 
 
-async def _migrate(url: str) -> None:
+async def _migrate(url: str, phase: str) -> None:
     for name, schema in SCHEMAS.items():
-        done = await migrate(url, schema=schema, package=f"darkroom_{name}")
+        done = await migrate(url, schema=schema, package=f"darkroom_{name}", phase=phase)
         log.info("migration.finished", schema=schema, applied=len(done))
 
 
@@ -28,7 +28,8 @@ def main() -> int:
     try:
         settings = MigrationSettings.load()
         configure_logs(service="migrate", level=settings.log_level, style=settings.log_format)
-        asyncio.run(_migrate(settings.migration_url.get_secret_value()))
+        phase = (sys.argv[1:] or ["all"])[0]
+        asyncio.run(_migrate(settings.migration_url.get_secret_value(), phase))
     except DarkroomError as error:
         complain(f"migration: {error}")
         return 1

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote, urlsplit
 
+from darkroom_common.settings import EVERY_INTERFACE
 from darkroom_local.engines.ports import LOOPBACK
 from darkroom_local.engines.process import Command
 from darkroom_local.engines.tls import TlsPair
 from darkroom_local.stack.authority import NODE, Authority
 from darkroom_local.stack.keyring import Keyring
 from darkroom_local.stack.layout import SERVICES, Layout, Settings
+from darkroom_local.stack.listeners import Listeners, Ports
 
 DRAIN_SECONDS: Final = 20
 
@@ -27,6 +29,7 @@ _SECRETS: Final[Mapping[str, tuple[str, ...]]] = {
     "JWT_KEY": ("api",),
     "AUDIT_KEYS": ("api",),
 }
+_DICOM_TLS_PORT: Final = 2762
 _API_PROCESSES: Final = 4
 """Of the api at most; there is one for each core."""
 _NICE: Final = {"ingest": 0, "api": 2}
@@ -46,6 +49,10 @@ class Plan:
     amqp_urls: Mapping[str, str]  # one for each service
     health_ports: Mapping[str, int]
     stow_port: int = 0
+    python: str = sys.executable
+    """Of the release whose code it is."""
+    listeners: Listeners | None = None
+    """Hold the ports of the services."""
 
     @classmethod
     def of_running(cls, data: Path) -> "Plan":
@@ -106,14 +113,34 @@ class Plan:
                 "INGEST_STOW_HOST": LOOPBACK,
                 "INGEST_STOW_PORT": str(self.stow_port),
                 "METRICS_TARGETS": json.dumps(targets),
+                "METRICS_TARGETS_PATH": str(self.layout.targets),
                 "AUDIT_ANCHOR": str(self.layout.audit_anchor),
             }
-            if "DARKROOM_HTTP_PROCESSES" not in os.environ:
-                values["HTTP_PROCESSES"] = str(min(_API_PROCESSES, os.cpu_count() or 1))
+            values["HTTP_PROCESSES"] = str(http_processes())
             if self.layout.admin_password.exists():  # whoever has read it may remove it
                 files["ADMIN_PASSWORD"] = str(self.layout.admin_password)
         command = self._command(name, ["-m", f"darkroom_{name}"], values, files)
-        return replace(command, nice=_NICE.get(name, _NICE_OTHERS))
+        return self._with_ports(replace(command, nice=_NICE.get(name, _NICE_OTHERS)))
+
+    def _with_ports(self, command: Command) -> Command:
+        """Return it with the sockets that are held for it."""
+        if self.listeners is None:
+            return command
+        name = command.name
+        told = {**command.environment, **self.listeners.of(name)}
+        return replace(command, environment=told, files=self.listeners.files(name))
+
+    def ports(self) -> Ports:
+        """Return the addresses on which each service listens for others."""
+        settings = self.settings
+        dicom = host_of("DICOM")
+        ingest = [(dicom, port) for port in dicom_ports(settings)]
+        ingest.append((LOOPBACK, self.stow_port))
+        if hl7 := os.environ.get("DARKROOM_HL7_PORT"):
+            ingest.append((host_of("HL7"), int(hl7)))
+        api = [(settings.http_host, settings.http_port)] * http_processes()
+        transmit = [(host_of("COMMITMENT"), port) for port in [settings.commitment_port] if port]
+        return {"ingest": tuple(ingest), "transmit": tuple(transmit), "api": tuple(api)}
 
     def _pair(self) -> TlsPair:
         return Authority(self.layout, ()).pair(NODE)
@@ -211,10 +238,16 @@ class Plan:
     def _spool(self) -> dict[str, str]:
         return {"SPOOL": str(self.layout.spool)}
 
-    def migration(self) -> Command:
-        """Return the command that brings every schema up to date."""
+    def migration(self, phase: str = "all") -> Command:
+        """Return the command that brings every schema up to date, or as far as `pre` goes."""
         files = {"MIGRATION_URL": self._url_file("darkroom_migrate")}
-        return self._command("migrate", ["-m", "darkroom_local.stack.migrating"], {}, files)
+        return self._command("migrate", ["-m", "darkroom_local.stack.migrating", phase], {}, files)
+
+    def definitions(self, path: Path) -> Command:
+        """Return the command that writes what the broker has to know: users, rights, policies."""
+        files = {"AMQP_PASSWORDS": str(self.keyring.path("amqp-passwords"))}
+        words = ["-m", "darkroom_common.amqp.definitions", "render", str(path)]
+        return self._command("migrate", words, {}, files)
 
     def bootstrap(self) -> Command:
         """Return the command that makes extensions, schemas and roles."""
@@ -232,7 +265,7 @@ class Plan:
         ours |= {f"DARKROOM_{name}_FILE": path for name, path in files.items()}
         return Command(
             name=log,
-            arguments=[sys.executable, *arguments],
+            arguments=[self.python, *arguments],
             directory=self.layout.data,
             log=self.layout.log(log),
             environment=environment(ours),
@@ -254,6 +287,25 @@ class Plan:
         password = quote(self.keyring.role_password(role), safe="")
         url = parts._replace(netloc=f"{role}:{password}@{host}").geturl()
         return str(self.keyring.write(f"postgres-url-{role}", url))
+
+
+def host_of(name: str) -> str:
+    """Return the address that a port is served on."""
+    return os.environ.get(f"DARKROOM_{name}_HOST", EVERY_INTERFACE)
+
+
+def dicom_ports(settings: Settings) -> list[int]:
+    """Return the ports of DICOM: plain, and of TLS by us or with a certificate of others."""
+    tls = settings.dicom_tls_port
+    if tls is None and "DARKROOM_DICOM_TLS_CERTIFICATE" in os.environ:
+        tls = int(os.environ.get("DARKROOM_DICOM_TLS_PORT", _DICOM_TLS_PORT))
+    return [port for port in (settings.plain_dicom_port, tls) if port]
+
+
+def http_processes() -> int:
+    """Return in how many processes the api serves."""
+    asked = os.environ.get("DARKROOM_HTTP_PROCESSES")
+    return int(asked) if asked else min(_API_PROCESSES, os.cpu_count() or 1)
 
 
 def _amqp_file(service: str) -> str:

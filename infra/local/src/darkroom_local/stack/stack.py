@@ -4,10 +4,10 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 import asyncpg
@@ -15,7 +15,6 @@ import httpx
 
 from darkroom_common.amqp.permissions import USERS
 from darkroom_common.clock import monotonic, wall_seconds
-from darkroom_common.settings import EVERY_INTERFACE
 from darkroom_common.topology import render_policies
 from darkroom_local.engines.ports import PortBook, is_free
 from darkroom_local.engines.postgres import PrivatePostgres
@@ -24,10 +23,14 @@ from darkroom_local.engines.rabbitmq import PrivateRabbitMQ, RabbitPorts
 from darkroom_local.engines.supervisor import Program, Runnable, Supervised
 from darkroom_local.stack.announcement import announcement
 from darkroom_local.stack.certificates import certificates
+from darkroom_local.stack.change import Change
 from darkroom_local.stack.keyring import Keyring
 from darkroom_local.stack.layout import COMMITMENT_PORT, SERVICES, Layout, Settings
-from darkroom_local.stack.plan import Plan
+from darkroom_local.stack.listeners import Listeners
+from darkroom_local.stack.plan import Plan, host_of
 from darkroom_local.stack.probe import not_ready_reason
+from darkroom_local.stack.programs import Programs, RealPrograms
+from darkroom_local.stack.rolling import Desk
 from darkroom_local.stack.state import ProcessState, StackState, states, trusting
 from darkroom_local.stack.view import SteadyConsole, View
 
@@ -40,35 +43,6 @@ _PATIENCE_SECONDS: Final = 45
 
 class PortBusyError(RuntimeError):
     """A port that people were promised is in use; the text names it."""
-
-
-class Programs(Protocol):
-    """What runs beside the engines; tests have small ones."""
-
-    def preparations(self, plan: Plan) -> Sequence[tuple[str, Command]]:
-        """Return what has to end well before the services start, in order, with its name."""
-
-    def services(self, plan: Plan) -> Sequence[Command]:
-        """Return the services."""
-
-
-class RealPrograms:
-    """The six services, their migrations and the bootstrap of the database."""
-
-    def preparations(self, plan: Plan) -> Sequence[tuple[str, Command]]:
-        """Bootstrap, then the schemas."""
-        return [
-            ("the bootstrap of the database", plan.bootstrap()),
-            ("the migration of the schemas", plan.migration()),
-        ]
-
-    def services(self, plan: Plan) -> Sequence[Command]:
-        """All of them."""
-        return [plan.service(name) for name in SERVICES]
-
-
-def _host(name: str) -> str:
-    return os.environ.get(f"DARKROOM_{name}_HOST", EVERY_INTERFACE)
 
 
 class Stack:
@@ -91,6 +65,8 @@ class Stack:
         self._began = monotonic()
         self._started = wall_seconds()
         self._announced = False
+        self._listeners: Listeners | None = None
+        self._change: Change | None = None
         self._impatient = False
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -116,6 +92,7 @@ class Stack:
             await self._until_stopped(self._start_and_keep())
         finally:
             await self._stop_all()
+            self.layout.control.unlink(missing_ok=True)
             self.layout.state.unlink(missing_ok=True)
 
     async def _until_stopped(self, work: Coroutine[Any, Any, None]) -> None:
@@ -139,6 +116,8 @@ class Stack:
         await self._reclaim()
         self._check_ports()
         plan = self._plan()
+        self._listeners = Listeners(plan.ports())
+        plan = replace(plan, listeners=self._listeners)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.view.refresh())
             async with asyncio.TaskGroup() as starting:
@@ -153,6 +132,9 @@ class Stack:
                 self._services.append(service)
                 await service.start()
                 tasks.create_task(service.keep())
+            self._write_targets()
+            change = self._change = Change(self, plan)
+            tasks.create_task(Desk(self.layout.control, change.make).run())
             tasks.create_task(self._check_health())
             if self._certificates is not None:
                 tasks.create_task(self._certificates.keep(self.postgres, self.rabbitmq))
@@ -171,7 +153,7 @@ class Stack:
             return
         port = COMMITMENT_PORT
         ours = (self.settings.dicom_port, self.settings.http_port)
-        if port in ours or not is_free(port, _host("COMMITMENT")):
+        if port in ours or not is_free(port, host_of("COMMITMENT")):
             port = PortBook(self.layout.ports).port("commitment")
             self.view.say(f"port {COMMITMENT_PORT} is in use: storage commitment is on {port}")
         self.settings = replace(self.settings, commitment_port=port)
@@ -184,7 +166,7 @@ class Stack:
             ("HTTP", "HTTP", self.settings.http_port),
             ("commitment", "COMMITMENT", self.settings.commitment_port),
         ):
-            host = self.settings.http_host if name == "HTTP" else _host(name.partition("_")[0])
+            host = self.settings.http_host if name == "HTTP" else host_of(name.partition("_")[0])
             if port and not is_free(port, host):
                 raise PortBusyError(
                     f"{what} port {port} is in use: stop what listens there, or choose another "
@@ -239,7 +221,7 @@ class Stack:
         rotate(self.layout.log("migrate"))
         self.view.say("preparing the database")
         for what, command in self._programs.preparations(plan):
-            await self._finish(command, what)
+            await self.finish(command, what)
 
     async def _prepare_broker(self) -> None:
         if self.rabbitmq:
@@ -254,7 +236,7 @@ class Stack:
                 f"policies once: rabbitmqctl import_definitions {rendered}"
             )
 
-    async def _finish(self, command: Command, what: str) -> None:
+    async def finish(self, command: Command, what: str) -> None:
         """Run a command to its end."""
         child = await Child.start(command)
         try:
@@ -275,7 +257,7 @@ class Stack:
 
     async def _check_health(self) -> None:
         """Ask every service how it is, more often until all are ready."""
-        trust = trusting(self._authority_file)
+        trust = trusting(self.authority_file)
         async with httpx.AsyncClient(timeout=3, trust_env=False, verify=trust) as client:
             while True:
                 await asyncio.gather(*(self._ask(client, one) for one in self._services))
@@ -299,6 +281,21 @@ class Stack:
                 why = one.reason or "does not answer yet"
                 self.view.say(f"still waiting for {one.name}: {why}; {self.layout.log(one.name)}")
 
+    def service(self, name: str) -> Supervised:
+        """Return one of the services."""
+        return next(one for one in self._services if one.name == name)
+
+    def moved(self, name: str, health_url: str) -> None:
+        """Note that a service has another process, which tells how it is elsewhere."""
+        self._health[name] = health_url
+        self._write_targets()
+        self._changed(self.service(name))
+
+    def _write_targets(self) -> None:
+        draft = self.layout.targets.with_suffix(".new")
+        draft.write_text(json.dumps(self._health))
+        draft.replace(self.layout.targets)
+
     async def _ask(self, client: httpx.AsyncClient, service: Supervised) -> None:
         try:
             response = await client.get(f"{self._health[service.name]}/readyz")
@@ -312,6 +309,8 @@ class Stack:
     async def _stop_all(self) -> None:
         """Services first, which finish what they are at; then the engines they work with."""
         self.view.say("stopping (Ctrl-C again to hurry)")
+        if self._listeners is not None:
+            self._listeners.close()
         await self._or_hurry(
             self._stop_services(_STOP_SECONDS), lambda: self._stop_services(_HURRY_SECONDS)
         )
@@ -345,7 +344,11 @@ class Stack:
                 await service.runnable.stop(seconds=seconds)
             service.set("stopped")
 
-        await asyncio.gather(*(stop(service) for service in self._services))
+        left = [] if self._change is None else self._change.leaving
+        await asyncio.gather(
+            *(stop(service) for service in self._services),
+            *(program.stop(seconds=seconds) for program in left),
+        )
 
     def _supervise(self, name: str, runnable: Runnable) -> Supervised:
         process = Supervised(name, runnable, self._changed)
@@ -353,7 +356,13 @@ class Stack:
         return process
 
     @property
-    def _authority_file(self) -> str | None:
+    def programs(self) -> Programs:
+        """What runs beside the engines."""
+        return self._programs
+
+    @property
+    def authority_file(self) -> str | None:
+        """The authority of its certificates; None without `--tls`."""
         return None if self.settings.tls is None else str(self.layout.tls / "ca.pem")
 
     def _states(self) -> list[ProcessState]:
@@ -371,7 +380,7 @@ class Stack:
             http_host=self.settings.http_host,
             http_tls=self.settings.http_tls,
             dicom_tls_port=self.settings.dicom_tls_port,
-            authority=self._authority_file,
+            authority=self.authority_file,
             processes=now,
         ).write(self.layout.state)
         self.view.changed(next(one for one in now if one.name == process.name))
