@@ -1,6 +1,7 @@
 """The chart, rendered with each values file. `make setup` installs helm."""
 
 import json
+import re
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -127,6 +128,14 @@ def test_services_are_probed_and_have_time_to_drain(manifests: list[Manifest]) -
         assert {"name": "health", "containerPort": 9090} in container["ports"]
         drain = float(settings_of(manifests, component(manifest))["DARKROOM_DRAIN_SECONDS"])
         assert spec["terminationGracePeriodSeconds"] >= drain + 15
+        hand_over = float(settings_of(manifests, component(manifest))["DARKROOM_HAND_OVER_SECONDS"])
+        if component(manifest) in ("ingest", "api"):  # others have no clients who stay
+            (word, option, hook) = container["lifecycle"]["preStop"]["exec"]["command"]
+            assert (word, option) == ("python", "-c")
+            assert "os.kill(1, signal.SIGUSR2)" in hook
+            assert hook.endswith(f"({hand_over:.0f})")
+            waits = sum(int(one) for one in re.findall(r"\((\d+)\)", hook))
+            assert spec["terminationGracePeriodSeconds"] >= waits + drain + 15
         assert spec["serviceAccountName"] == manifest["metadata"]["name"]
     (ingest,) = of_kind(manifests, "StatefulSet")
     (claim,) = ingest["spec"]["volumeClaimTemplates"]

@@ -23,6 +23,7 @@ DECIDED: Final = {
     "health_host",
     "health_port",
     "drain_seconds",
+    "hand_over_seconds",
     "store_url",
     "exports_url",
     "spool",
@@ -35,6 +36,7 @@ DECIDED: Final = {
     "http_tls_key",
     "http_tls_minimum",
     "metrics_targets",
+    "metrics_targets_path",
     # where the api and ingest meet
     "stow_host",
     "stow_port",

@@ -12,6 +12,7 @@
 {{- $scheme := $inner | empty | ternary "HTTP" "HTTPS" -}}
 {{- $toIngest := and $inner .root.Values.dicom.tls.serverName .root.Values.dicom.tls.existingSecret (eq .service "transmit") -}}
 {{- $preStop := empty $ports | ternary 0 5 -}}
+{{- $handOver := empty $ports | ternary 0 $root.Values.handOverSeconds -}}
 metadata:
   labels:
     {{- include "darkroom.labels" $root | nindent 4 }}
@@ -26,7 +27,7 @@ spec:
   automountServiceAccountToken: false
   # Service links would set variables such as DARKROOM_DICOM_PORT=tcp://..., which are our settings.
   enableServiceLinks: false
-  terminationGracePeriodSeconds: {{ add $root.Values.drainSeconds $preStop 15 }}
+  terminationGracePeriodSeconds: {{ add $root.Values.drainSeconds $preStop $handOver 15 }}
   securityContext:
     {{- include "darkroom.podSecurity" $root | nindent 4 }}
   {{- with $root.Values.image.pullSecrets }}
@@ -116,9 +117,12 @@ spec:
         failureThreshold: 2
       {{- if $preStop }}
       lifecycle:
-        preStop: # until no balancer sends new connections here
+        preStop: # until no balancer sends new connections here; then until who is here has gone
           exec:
-            command: [python, -c, import time; time.sleep({{ $preStop }})]
+            command:
+              - python
+              - -c
+              - import os, signal, time; time.sleep({{ $preStop }}); os.kill(1, signal.SIGUSR2); time.sleep({{ $handOver }})
       {{- end }}
       resources:
         {{- toYaml $values.resources | nindent 8 }}
@@ -300,6 +304,7 @@ spec:
 DARKROOM_HEALTH_HOST: 0.0.0.0
 DARKROOM_HEALTH_PORT: "9090"
 DARKROOM_DRAIN_SECONDS: {{ .root.Values.drainSeconds | quote }}
+DARKROOM_HAND_OVER_SECONDS: {{ .root.Values.handOverSeconds | quote }}
 {{- if $facts.store }}
 DARKROOM_STORE_URL: file:///var/lib/darkroom/objects
 {{- end }}
