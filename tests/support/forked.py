@@ -1,9 +1,10 @@
 """Services as forks of a process that has imported them, which takes longer than all else there.
 
 What runs is `python -m darkroom_<name>`, by `runpy`, in a process that has imported the modules of
-that service and nothing else, has one thread and no event loop, and gets the environment and the
-output of the test. A service whose environment says how to start (`LD_PRELOAD`, `PYTHONPATH`) is
-not of this kind: see `same_start`.
+that service and nothing else, and has done what the service does before it forks (`prepare` of its
+`__main__`). It has one thread and no event loop, and gets the environment and the output of the
+test. A service whose environment says how to start (`LD_PRELOAD`, `PYTHONPATH`) is not of this
+kind: see `same_start`.
 """
 
 import asyncio
@@ -123,7 +124,9 @@ def fork(package: str, environment: Mapping[str, str], log: Path) -> Forked:
 
 def _hold(package: str, control: socket.socket) -> bool:
     """Answer until nobody asks any more; in a child, return at once that it is one."""
-    importlib.import_module(f"{package}.__main__")
+    main = importlib.import_module(f"{package}.__main__")
+    if hasattr(main, "prepare"):  # what it does itself before it forks
+        main.prepare()
     del sys.modules[f"{package}.__main__"]
     gc.collect()
     gc.freeze()  # the children share these pages

@@ -1,18 +1,35 @@
 """The permission table: complete, the same in code and database, closed by default."""
 
+import json
 import re
 from importlib.resources import files
 from typing import get_args
 
 import pytest
+from fastapi import FastAPI
 from pydantic import BaseModel
 
 from darkroom_api.accounts.access import ACCESS, access_of
 from darkroom_api.accounts.permissions import EVERYTHING, ROLES, Open, Permission, allows
+from darkroom_api.app import prepare
 from darkroom_api.http.guarded import GuardedRoute, parameters_of, require_listed
 from darkroom_api.http.openapi import openapi_document
 from darkroom_common.errors import ConfigurationError
 from tests.support.application import an_app
+
+
+@pytest.fixture(scope="module")
+def app() -> FastAPI:
+    """The application, of which these tests read alone."""
+    return an_app()
+
+
+def test_two_applications_have_nothing_in_common() -> None:
+    prepare()
+    one, two = an_app(), an_app()
+    assert one.state.parts is not two.state.parts
+    assert {id(route) for route in one.routes}.isdisjoint(id(route) for route in two.routes)
+    assert one.version == two.version == "1"
 
 
 def test_the_roles_of_code_and_database_are_the_same() -> None:
@@ -44,8 +61,7 @@ def test_what_each_role_may() -> None:
     assert EVERYTHING not in {str(p) for p in Permission}
 
 
-def test_the_table_and_the_routes_are_the_same() -> None:
-    app = an_app()
+def test_the_table_and_the_routes_are_the_same(app: FastAPI) -> None:
     served = {
         (m, r.path) for r in app.routes if isinstance(r, GuardedRoute) for m in r.methods or ()
     }
@@ -82,8 +98,8 @@ def test_documentation_is_closed_by_setting() -> None:
     assert access_of("DELETE", "/api/v1/studies", open_docs=True) is None
 
 
-def test_the_document_says_what_every_route_answers() -> None:
-    document = openapi_document(an_app())
+def test_the_document_says_what_every_route_answers(app: FastAPI) -> None:
+    document = openapi_document(app)
     for path, operations in document["paths"].items():
         for operation in operations.values():
             if operation["x-permission"] != Open.PUBLIC.value:
@@ -97,8 +113,8 @@ def test_the_document_says_what_every_route_answers() -> None:
 
 
 @pytest.mark.req("API-16")
-def test_the_document_names_every_way_to_sign_in() -> None:
-    document = openapi_document(an_app())
+def test_the_document_names_every_way_to_sign_in(app: FastAPI) -> None:
+    document = openapi_document(app)
     schemes = document["components"]["securitySchemes"]
     assert {(one["type"], one.get("in", "")) for one in schemes.values()} == {
         ("http", ""),
@@ -118,8 +134,8 @@ def test_the_document_names_every_way_to_sign_in() -> None:
             assert ("access token",) in ways, path
 
 
-def test_the_document_gives_every_error_its_form() -> None:
-    document = openapi_document(an_app())
+def test_the_document_gives_every_error_its_form(app: FastAPI) -> None:
+    document = openapi_document(app)
     assert "HTTPValidationError" not in document["components"]["schemas"]
     problems = 0
     for path, operations in document["paths"].items():
@@ -131,10 +147,14 @@ def test_the_document_gives_every_error_its_form() -> None:
                     assert list(answer["content"]) == ["application/problem+json"], (path, status)
                     problems += 1
     assert problems > 300
+    referred = set(re.findall(r'"\$ref": "#/components/schemas/([^"]+)"', json.dumps(document)))
+    assert referred <= document["components"]["schemas"].keys()
+    assert {"Problem", "FieldError"} <= referred
 
 
-def test_every_route_of_rest_knows_the_parameters_that_it_documents_and_no_others() -> None:
-    app = an_app()
+def test_every_route_of_rest_knows_the_parameters_that_it_documents_and_no_others(
+    app: FastAPI,
+) -> None:
     document = openapi_document(app)["paths"]
     strict = 0
     for route in app.routes:
@@ -155,9 +175,9 @@ def test_every_route_of_rest_knows_the_parameters_that_it_documents_and_no_other
     assert strict > 100
 
 
-def test_what_is_yes_or_no_in_a_body_is_no_number_and_no_text() -> None:
+def test_what_is_yes_or_no_in_a_body_is_no_number_and_no_text(app: FastAPI) -> None:
     looked_at = set()
-    for route in an_app().routes:
+    for route in app.routes:
         body = getattr(route, "body_field", None)
         for model in models_of(body.field_info.annotation if body else None):
             for name, field in model.model_fields.items():

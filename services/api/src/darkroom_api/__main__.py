@@ -4,6 +4,7 @@ import sys
 
 import uvloop
 
+from darkroom_api.app import prepare
 from darkroom_api.audit.command import audit
 from darkroom_api.dead_letters.command import dead_letters
 from darkroom_api.desk.database import database
@@ -32,5 +33,6 @@ if __name__ == "__main__":
             ],
             loop_factory=uvloop.new_event_loop,
             several=several,
+            before=lambda _: prepare(),
         )
     )

@@ -4,11 +4,14 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from fastapi import FastAPI
+from fastapi.encoders import jsonable_encoder
 
-from darkroom_api.http.errors import Problem
+from darkroom_api.http.errors import PROBLEM, Problem
 
 JSON_KINDS: Final = ("application/dicom+json",)
-
+SCHEMAS: Final = "#/components/schemas/"
+"""Where the OpenAPI document has the models that are referred to."""
+_PROBLEM: Final = {PROBLEM: {"schema": {"$ref": SCHEMAS + Problem.__name__}}}
 
 _ERRORS: Final = {
     400: "The request makes no sense; the message says what of it.",
@@ -39,8 +42,19 @@ _ERRORS: Final = {
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the error answers of a route for its OpenAPI entry."""
-    return {status: {"description": _ERRORS[status], "model": Problem} for status in statuses}
+    """Return the error answers of a route for its OpenAPI entry.
+
+    They refer to the model, of which FastAPI would make a validator for each: half of a start.
+    """
+    return {status: {"description": _ERRORS[status], "content": _PROBLEM} for status in statuses}
+
+
+def problem_schemas() -> dict[str, Any]:
+    """Return what `errors` refers to, by name."""
+    schema = Problem.model_json_schema(mode="serialization", ref_template=SCHEMAS + "{model}")
+    named = {**schema.pop("$defs"), Problem.__name__: schema}
+    schemas: dict[str, Any] = jsonable_encoder(named, exclude_none=True)  # as FastAPI has others
+    return schemas
 
 
 def body(description: str, *kinds: str) -> dict[int | str, dict[str, Any]]:

@@ -9,8 +9,7 @@ from darkroom_api.accounts import cookies
 from darkroom_api.accounts.access import ACCESS
 from darkroom_api.accounts.guard import CSRF_HEADER
 from darkroom_api.accounts.permissions import Access, Open
-from darkroom_api.http.documented import errors
-from darkroom_api.http.errors import PROBLEM, Problem
+from darkroom_api.http.documented import SCHEMAS, errors, problem_schemas
 
 _TOKEN, _KEY, _COOKIE, _CSRF = "access token", "API key", "cookie", "CSRF token"
 _SCHEMES: Final = {
@@ -35,9 +34,8 @@ _ACCESS: Final = {
     (method, path.replace(":path}", "}")): access for (method, path), access in ACCESS.items()
 }
 """OpenAPI has no path converters."""
-_FASTAPIS: Final = {"$ref": "#/components/schemas/HTTPValidationError"}
+_FASTAPIS: Final = {"$ref": f"{SCHEMAS}HTTPValidationError"}
 """What FastAPI says that it answers to values that are wrong; we answer a problem."""
-_PROBLEM: Final = f"#/components/schemas/{Problem.__name__}"
 
 
 def openapi_document(app: FastAPI) -> dict[str, Any]:
@@ -56,10 +54,9 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
                 operation["x-permission"] = access.value
                 strict = path.startswith("/api/v1/") and access is not Open.PUBLIC
                 _complete(operation, public=access is Open.PUBLIC, strict=strict)
-                for answer in operation["responses"].values():
-                    _as_problem(answer)
+        document["components"].setdefault("schemas", {}).update(problem_schemas())
         for name in ("HTTPValidationError", "ValidationError"):
-            document["components"].get("schemas", {}).pop(name, None)
+            document["components"]["schemas"].pop(name, None)
         app.openapi_schema = document
     return app.openapi_schema
 
@@ -93,15 +90,6 @@ def _complete(operation: dict[str, Any], *, public: bool, strict: bool) -> None:
     for status, answer in errors(*sorted(statuses)).items():
         found = answers.get(str(status), {})
         if found.get("content", {}).get("application/json", {}).get("schema") in (None, _FASTAPIS):
-            answers[str(status)] = {
-                "description": found.get("description") or answer["description"],
-                "content": {PROBLEM: {"schema": {"$ref": _PROBLEM}}},
+            answers[str(status)] = answer | {
+                "description": found.get("description") or answer["description"]
             }
-
-
-def _as_problem(answer: dict[str, Any]) -> None:
-    """Name the media type of errors; FastAPI knows only that of the route."""
-    content = answer.get("content", {})
-    for kind, body in list(content.items()):
-        if body.get("schema", {}).get("$ref") == _PROBLEM:
-            content[PROBLEM] = content.pop(kind)
