@@ -23,6 +23,10 @@ from darkroom_api.dicomweb.retrieving import levels, objects, uri, values
 from darkroom_api.dicomweb.searching import routes as search
 from darkroom_api.dicomweb.storing import deletion, update
 from darkroom_api.dicomweb.storing import routes as storing
+from darkroom_api.dicomweb.workitems import listening as workitem_reports
+from darkroom_api.dicomweb.workitems import routes as workitems
+from darkroom_api.dicomweb.workitems import search as workitem_search
+from darkroom_api.dicomweb.workitems import subscriptions as workitem_subscriptions
 from darkroom_api.edge import flags
 from darkroom_api.edge.directory import Directory
 from darkroom_api.events import routes as events
@@ -95,6 +99,10 @@ _MODULES: Final = (
     storing,
     deletion,
     update,
+    workitem_search,
+    workitems,
+    workitem_subscriptions,
+    workitem_reports,
     rendering,
     patients,
     study_editing,

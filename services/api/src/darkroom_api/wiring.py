@@ -30,6 +30,7 @@ from darkroom_api.desk.measures import Measures
 from darkroom_api.dicomweb import metadata
 from darkroom_api.dicomweb.retrieving import parsing
 from darkroom_api.dicomweb.storing.handover import Handover
+from darkroom_api.dicomweb.workitems.news import ReportNews
 from darkroom_api.edge import flags
 from darkroom_api.edge.edge import Edge
 from darkroom_api.events.hub import Hub
@@ -138,6 +139,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
         dead_letters = DeadLetters(database, broker)
         tidies = (accounts.forget_expired, rates.storage.forget_ended, dead_letters.forget_ended)
         hub = Hub(database, settings.event_listeners, settings.event_listeners_of_a_user)
+        report_news = ReportNews(database)
         preparation = Preparation(database, accounts, settings.admin_password, tidies)
         service.health.add("postgres", database.check)
         service.health.add("rabbitmq", broker.check, needed=False)  # reading works without
@@ -209,6 +211,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
                 dead_letters=dead_letters,
                 own=own,
                 hub=hub,
+                report_news=report_news,
                 provider=provider,
             )
             server = HttpServer(
@@ -261,6 +264,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
                     preparation.then(partial(own.notice, broker)),
                     preparation.then(partial(own.recording.run, broker)),
                     preparation.then(hub.run),
+                    preparation.then(report_news.run),
                     *(preparation.then(one.run) for one in forwarding(settings, database, keys)),
                 ):
                     await service.run_until_stopped()

@@ -1,4 +1,4 @@
-"""What ingest answers to requests: about the list of senders, the worklist, the quarantine."""
+"""What ingest answers to requests: about senders, the worklist, workitems, the quarantine."""
 
 from darkroom_common.messages.base import Reply, Request
 from darkroom_common.messages.requests import ActOnQuarantined
@@ -8,6 +8,7 @@ from darkroom_common.resources.answers import ResourceAnswers, refused
 from darkroom_common.resources.resource import Refusal
 from darkroom_ingest.quarantine.mirror import Mirror
 from darkroom_ingest.senders.repository import SCHEMA, SenderTable
+from darkroom_ingest.workitems.requests import WorkitemRequests
 from darkroom_ingest.worklist.requests import WorklistRequests
 
 
@@ -17,10 +18,17 @@ class Answers:
     Receiving waits for nothing here: ingest hears of the change as of one by the command.
     """
 
-    def __init__(self, database: Database, mirror: Mirror, worklist: WorklistRequests) -> None:
+    def __init__(
+        self,
+        database: Database,
+        mirror: Mirror,
+        worklist: WorklistRequests,
+        workitems: WorkitemRequests,
+    ) -> None:
         self._database = database
         self._mirror = mirror
         self._worklist = worklist
+        self._workitems = workitems
         self._resources = ResourceAnswers({SenderTable(database): lambda: None})
 
     async def __call__(self, message: Request) -> Reply:
@@ -30,6 +38,8 @@ class Answers:
             if isinstance(message, ActOnQuarantined):
                 return await self._act(message)
             reply = await self._worklist.answer(message)
+            if reply is None:
+                reply = await self._workitems.answer(message)
             if reply is None:
                 reply = await self._resources.answer(message)
         except Refusal as error:

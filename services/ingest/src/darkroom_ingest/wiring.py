@@ -34,6 +34,8 @@ from darkroom_ingest.relaying.relay import Relay
 from darkroom_ingest.senders.refresh import Refresh
 from darkroom_ingest.senders.roster import COPY_NAME, RosterCopy
 from darkroom_ingest.settings import IngestSettings
+from darkroom_ingest.workitems.requests import WorkitemRequests
+from darkroom_ingest.workitems.tidying import tidy_workitems
 from darkroom_ingest.worklist.entries import open_entries
 from darkroom_ingest.worklist.requests import WorklistRequests
 from darkroom_ingest.worklist.serving import tell_of_steps
@@ -75,7 +77,7 @@ async def run(nursery: Nursery, service: Service, settings: IngestSettings) -> N
         service.health.add("rabbitmq", broker.check, needed=False)
         mirror = Mirror(database, settings, spool.aside)
         entries = open_entries(database, settings)
-        answers = Answers(database, mirror, WorklistRequests(entries))
+        answers = Answers(database, mirror, WorklistRequests(entries), WorkitemRequests(entries))
         relay = Relay(spool, store, broker, keys)
         with ExitStack() as listening:
             listener = tls_listener = None
@@ -112,6 +114,7 @@ async def run(nursery: Nursery, service: Service, settings: IngestSettings) -> N
                 senders.run(),
                 broker.answer(INGEST_REQUESTS, answers, concurrency=1),
                 tell_of_steps(database, broker),
+                tidy_workitems(entries, settings.worklist_days),
                 measure_volumes(spool, store),
                 watch_certificate(tls),
                 *taking_orders(settings, entries, orders_listener, tls),

@@ -190,6 +190,12 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._resume()
         self._advance()
 
+    def switch(self) -> None:
+        """Hand on what follows as it comes: limits of time are the application's from here on."""
+        self._reader.switch()
+        self._resume()
+        self._advance()
+
     def finished(self, *, persistent: bool) -> None:
         """Go on after an answer that is whole; one that is not ends the connection."""
         exchange = self._exchange
@@ -276,7 +282,7 @@ class HttpConnection(asyncio.BufferedProtocol):
             if self._fresh or self._reader.waiting:
                 return "slow-head" if waited > limits.head_seconds else None
             return "idle" if waited > limits.idle_seconds else None
-        if exchange.input_ended or self._paused_at is not None:
+        if exchange.input_ended or exchange.upgraded or self._paused_at is not None:
             return None
         allowed = limits.body_seconds + exchange.received / limits.body_rate
         return "slow-body" if waited > allowed else None

@@ -20,6 +20,11 @@ ENDLESS: Final = "darkroom.endless"
 ZEROCOPY: Final = "http.response.zerocopysend"
 """An extension of ASGI: a message of this type sends a part of a file as body or part of it. The
 file is a descriptor, and what is sent of it is in memory: nothing waits for a medium."""
+UPGRADE: Final = "http.response.upgrade"
+"""An extension of ours: a message of this type, with the headers of a 101, ends the request; what
+follows both ways are messages of type `UPGRADED`, whose `data` are bytes of the other protocol. The
+application ends it by one without `more`. Only after a request whose body has come whole."""
+UPGRADED: Final = "http.upgraded"
 _APART: Final = 1 << 16
 """Bytes of a body that are not copied to stand in one piece with what is around them."""
 _NO_BODY: Final = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
@@ -50,6 +55,10 @@ class Line(Protocol):
         """Read on."""
         ...
 
+    def switch(self) -> None:
+        """Hand on what follows as it comes: it is of another protocol."""
+        ...
+
     def finished(self, *, persistent: bool) -> None:
         """Go on after a whole answer."""
         ...
@@ -67,6 +76,7 @@ class Exchange:
         received: bytes of the body so far.
         input_ended: whether the request has come whole.
         begun: whether anything of the answer was sent.
+        upgraded: whether another protocol is spoken from there on.
         persistent: whether another request may follow.
     """
 
@@ -85,11 +95,12 @@ class Exchange:
             "client": line.peer,
             "server": line.own,
             "state": {},
-            "extensions": {ZEROCOPY: {}} if line.scheme == "http" else {},
+            "extensions": {UPGRADE: {}, **({ZEROCOPY: {}} if line.scheme == "http" else {})},
         }
         self.received = 0
         self.input_ended = False
         self.begun = False
+        self.upgraded = False
         self.persistent = head.persistent
         self._head = head
         self._line = line
@@ -144,6 +155,8 @@ class Exchange:
     # What the application calls
 
     async def _receive(self) -> Message:
+        if self.upgraded:
+            return await self._receive_upgraded()
         if self._told_end:
             await self._over.wait()
             return {"type": "http.disconnect"}
@@ -162,11 +175,43 @@ class Exchange:
             self._line.want_input()
         return {"type": "http.request", "body": body, "more_body": not self._told_end}
 
+    async def _receive_upgraded(self) -> Message:
+        while not (self._body or self._lost):
+            self._news.clear()
+            self._line.want_input()
+            await self._news.wait()
+        if self._lost:
+            return {"type": "http.disconnect"}
+        data, self._body = bytes(self._body), bytearray()
+        return {"type": UPGRADED, "data": data}
+
+    def _upgrade(self, message: Message) -> None:
+        """Switch protocols."""
+        if self.begun or not self.input_ended:
+            raise RuntimeError("protocols are switched behind a whole request and no answer")
+        self.begun = self.upgraded = True
+        self.input_ended, self.persistent = False, False
+        self._line.write(head_of(101, message.get("headers", ())))
+        self._line.switch()
+
+    async def _send_upgraded(self, message: Message) -> None:
+        await self._line.drained()
+        if self._lost:
+            return
+        self._line.write(bytes(message.get("data", b"")))
+        self._end_if(last=not message.get("more"))
+
     async def _send(self, message: Message) -> None:
         if self._lost:
             return
         if self._over.is_set():
             raise RuntimeError("an answer that is whole was sent more")
+        if message["type"] == UPGRADE:
+            self._upgrade(message)
+            return
+        if self.upgraded:
+            await self._send_upgraded(message)
+            return
         if self._start is None and not self.begun:
             self._start = self._started(message)
             return

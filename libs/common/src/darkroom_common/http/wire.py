@@ -111,6 +111,15 @@ class Reader:
         """
         return self._step()
 
+    def switch(self) -> None:
+        """Give all that follows as it comes: it is of another protocol (RFC 9110 section 7.8)."""
+        self._step = self._switched
+
+    def _switched(self) -> bytes | None:
+        data = bytes(self._buffer)
+        self._buffer.clear()
+        return data or None
+
     def _head(self) -> Head | None:
         limits, buffer = self._limits, self._buffer
         self._pass_empty_lines()

@@ -19,6 +19,7 @@ from darkroom_common.specs.remote import (
     WorklistQuery,
 )
 from darkroom_common.specs.worklist.entries import WorklistEntry
+from darkroom_common.specs.worklist.workitems import Keys, Payload
 
 By = Field(default="", max_length=64, description="user name")
 
@@ -190,7 +191,50 @@ class RemoveWorklistEntry(Request):
     requested_by: str = By
 
 
-INGEST_REQUESTS = (ActOnQuarantined, AddWorklistEntry, ChangeWorklistEntry, RemoveWorklistEntry)
+class ActOnWorkitem(Request):
+    """Create a workitem, or do something with one (PS3.4 section CC.2). `sealed` is a `Payload`.
+
+    The reply has the status of PS3.4 table CC.2.1-2 and its like as `status`, and the workitem.
+    """
+
+    TYPE: ClassVar[str] = "ingest.workitem.act.v1"
+    SEALED: ClassVar[type[BaseModel] | None] = Payload
+
+    action: Literal["create", "update", "change-state", "request-cancel"]
+    sop_instance_uid: Uid | None = Field(
+        default=None, description="of the workitem; left out when one is made: the payload's"
+    )
+    requester: str = Field(
+        default="", max_length=16, description="AE title of who asks to cancel it"
+    )
+    requested_by: str = By
+
+
+class ActOnSubscription(Request):
+    """Subscribe an AE to reports, or do so no longer (PS3.4 section CC.2.3).
+
+    `sealed` is a `Keys` when it subscribes to the filtered worklist. The reply is as of
+    `ActOnWorkitem`.
+    """
+
+    TYPE: ClassVar[str] = "ingest.workitem.subscription.act.v1"
+    SEALED: ClassVar[type[BaseModel] | None] = Keys
+
+    action: Literal["subscribe", "unsubscribe", "suspend"]
+    ae_title: AeTitle
+    target: Uid = Field(description="a workitem, the worklist, or the filtered worklist")
+    deletion_lock: bool = False
+    requested_by: str = By
+
+
+INGEST_REQUESTS = (
+    ActOnQuarantined,
+    AddWorklistEntry,
+    ChangeWorklistEntry,
+    RemoveWorklistEntry,
+    ActOnWorkitem,
+    ActOnSubscription,
+)
 
 
 class QueryRemote(Request):

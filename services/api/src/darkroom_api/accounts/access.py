@@ -24,6 +24,8 @@ _USER: Final = "/api/v1/users/{user_id}"
 _QUARANTINED: Final = "/api/v1/quarantine/{quarantine_id}"
 _LETTER: Final = "/api/v1/dead-letters/{letter_id}"
 _STUDY: Final = "/dicom-web/studies/{study}"
+_WORKITEMS: Final = "/dicom-web/workitems"
+_WORKITEM: Final = _WORKITEMS + "/{workitem}"
 _SERIES: Final = _STUDY + "/series/{series}"
 _INSTANCE: Final = _SERIES + "/instances/{instance}"
 
@@ -228,6 +230,20 @@ ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("PUT", _STUDY): _P.STUDIES_WRITE,
     ("PATCH", _STUDY): _P.STUDIES_WRITE,
     **{("DELETE", path): _P.STUDIES_DELETE for path in (_STUDY, _SERIES, _INSTANCE)},
+    # UPS-RS
+    ("GET", _WORKITEMS): _P.STEPS_READ,
+    ("POST", _WORKITEMS): _P.STEPS_WRITE,
+    ("GET", _WORKITEM): _P.STEPS_READ,
+    ("POST", _WORKITEM): _P.STEPS_WRITE,
+    **{
+        (method, f"{_WORKITEM}/{what}{ae_title}"): _P.STEPS_WRITE
+        for method, what in (("PUT", "state"), ("POST", "cancelrequest"))
+        for ae_title in ("", "/{ae_title}")
+    },
+    ("POST", _WORKITEM + "/subscribers/{ae_title}"): _P.STEPS_WRITE,
+    ("DELETE", _WORKITEM + "/subscribers/{ae_title}"): _P.STEPS_WRITE,
+    ("POST", _WORKITEM + "/subscribers/{ae_title}/suspend"): _P.STEPS_WRITE,
+    ("GET", "/dicom-web/subscribers/{ae_title}"): _P.STEPS_READ,
     # WADO-RS
     ("GET", _STUDY): _P.STUDIES_READ,
     ("GET", _STUDY + "/metadata"): _P.STUDIES_READ,

@@ -20,6 +20,7 @@ from darkroom_api.audit.recording import entry
 from darkroom_api.callbacks.spec import CALLBACKS
 from darkroom_api.http.parts import parts_of
 from darkroom_common.dicom.identity import is_conformant
+from darkroom_common.http.exchange import UPGRADE
 from darkroom_common.postgres.pool import Connection
 from darkroom_common.resources.declared import (
     DESTINATIONS,
@@ -69,6 +70,7 @@ _READ: Final = frozenset(
 _UIDS: Final = frozenset({"study", "series", "instance"})
 _NAMING: Final = frozenset(
     {"study", "series", "instance", "frames", "name", "job", "step", "conflict", "film", "entry"}
+    | {"workitem", "ae_title"}
 )
 """Parameters of paths that are kept. An examination may be named by its accession number."""
 _PART: Final = 64
@@ -153,9 +155,19 @@ _SCHEDULED: Final = {
     ("DELETE", _ENTRY): Recorded(Action.WORKLIST_UPDATE, "worklist", "entry"),
     ("GET", "/api/v1/performed-steps/{step}"): Recorded(Action.WORKLIST_READ, "step", "step"),
 }
+_WORKITEMS: Final = {
+    (method, path): Recorded(
+        Action.WORKLIST_READ if method == "GET" else Action.WORKLIST_UPDATE,
+        "workitem" if "/workitems" in path else "workitem_reports",
+        next((one for one in ("workitem", "ae_title") if f"{{{one}}}" in path), ""),
+    )
+    for method, path in ACCESS
+    if path.startswith(("/dicom-web/workitems", "/dicom-web/subscribers"))
+}
 RECORDED: Final = (
     dict(_all())
     | _SCHEDULED
+    | _WORKITEMS
     | {
         ("POST", f"/api/v1/tag-jobs/{{job}}/{act}"): Recorded(Action.JOB_UPDATE, "tag_job", "job")
         for act in ("retry", "cancel", "pause", "resume")
@@ -185,7 +197,7 @@ async def recording(scope: Scope, path: str, send: Send) -> Send:
         scope[KNOWN] = None
 
     async def sending(message: Message) -> None:
-        if message["type"] == "http.response.start":
+        if message["type"] in ("http.response.start", UPGRADE):
             status: int = message["status"]
             made = "" if what.parameter else _made(message)
             if status >= _FAILED or _KEPT not in scope:

@@ -31,6 +31,7 @@ _ERRORS: Final = {
     416: "The range lies outside of the value.",
     421: "The name in `Host` is none of those that are served.",
     422: "Values are missing or wrong.",
+    426: "This is for WebSockets: `Upgrade`, `Connection` and their headers are missing.",
     428: "It is to be said by `If-Match` which version is meant.",
     429: "Too often; try again after Retry-After seconds.",
     431: "The headers are too long.",

@@ -29,7 +29,7 @@ from darkroom_api.http.errors import (
     too_late,
 )
 from darkroom_common.clock import monotonic
-from darkroom_common.http.exchange import ENDLESS
+from darkroom_common.http.exchange import ENDLESS, UPGRADE
 from darkroom_common.telemetry import traces
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_common.telemetry.metrics import api as metrics
@@ -172,7 +172,7 @@ class _Answer:
         """Add the headers of every answer, and let each part of it take its time."""
         if self.deadline is not None:
             self.deadline.allow(None)
-        if message["type"] == "http.response.start":
+        if message["type"] in ("http.response.start", UPGRADE):
             self.begun = True
             self.status = message["status"]
             message["headers"] = self._whole(message.get("headers", ()))

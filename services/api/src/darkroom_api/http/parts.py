@@ -18,6 +18,7 @@ from darkroom_api.dead_letters.keeping import DeadLetters
 from darkroom_api.desk.measures import Measured
 from darkroom_api.dicomweb.retrieving.parsing import Parsing
 from darkroom_api.dicomweb.storing.handover import Handover
+from darkroom_api.dicomweb.workitems.news import ReportNews
 from darkroom_api.events.hub import Hub
 from darkroom_api.oidc.provider import Provider
 from darkroom_api.own_jobs import OwnJobs
@@ -72,6 +73,7 @@ class Parts:
     dead_letters: DeadLetters
     own: OwnJobs
     hub: Hub
+    report_news: ReportNews
     provider: Provider | None
     measured: Measured = field(default_factory=Measured)
     known: KnownInstances = field(default_factory=KnownInstances)

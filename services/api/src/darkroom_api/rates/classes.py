@@ -8,6 +8,8 @@ from darkroom_api.accounts.permissions import Access, Open
 from darkroom_api.console.paths import FILES, SCREENS
 
 _FREE: Final = frozenset({"/livez", "/readyz", "/metrics/{service}", "/api/v1/health"})
+_LASTING: Final = frozenset({"/dicom-web/subscribers/{ae_title}"})
+"""Whose answer goes on: counted when it begins, as the event stream is."""
 _JOBS: Final = re.compile(
     r"/api/v1/(.+/jobs|exports|conflict-decisions|study-edits|study-removals|tag-jobs)"
     r"(/\{[a-z_]+\}(/status)?)?"
@@ -48,7 +50,7 @@ def class_of(method: str, path: str, access: Access) -> Class:
         found = Class.LOGIN
     elif access is Open.PUBLIC:
         found = Class.ANONYMOUS
-    elif path.startswith("/dicom-web/"):
+    elif path.startswith("/dicom-web/") and path not in _LASTING:
         found = Class.DICOMWEB
     elif method == "GET" and _JOBS.fullmatch(path):
         found = Class.POLLING

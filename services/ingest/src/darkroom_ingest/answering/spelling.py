@@ -7,8 +7,8 @@ for: an answer is looked at once more before it goes out.
 from dataclasses import dataclass
 from typing import Final
 
+from darkroom_common.index.matching.data_sets import is_spelled, spellings
 from darkroom_common.index.rows import Json
-from darkroom_ingest.worklist.matching import is_spelled, spellings
 
 EXACT: Final = frozenset({"AE", "CS", "LO", "LT", "SH", "ST", "UC", "UT"})
 """VRs of text that is matched as it is spelled."""

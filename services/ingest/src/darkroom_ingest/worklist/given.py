@@ -3,8 +3,8 @@
 from typing import Any, Final
 
 from darkroom_common.dicom.json_values import JsonDataset
+from darkroom_common.index.matching.data_sets import values_at
 from darkroom_ingest.worklist.attributes import OF_PATIENT, OF_STEP, tag_of
-from darkroom_ingest.worklist.matching import values_at
 
 _CODE: Final = {"code": "CodeValue", "scheme": "CodingSchemeDesignator", "meaning": "CodeMeaning"}
 _DAY: Final = 8

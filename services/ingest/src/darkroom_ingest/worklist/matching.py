@@ -5,34 +5,26 @@ entry has been opened.
 """
 
 import datetime as dt
-import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
 
-from darkroom_common.index.fields import NUMBERS, Field, Kept, Level, terms
-from darkroom_common.index.matching.values import (
-    BadKey,
-    Fuzzy,
-    Match,
-    Number,
-    OneOf,
-    Range,
-    Wildcard,
-    parse_match,
+from darkroom_common.index.matching.data_sets import (
+    Test,
+    date_of,
+    match_of,
+    test_of,
+    time_of,
+    values_at,
 )
-from darkroom_common.postgres.phi import normalise, words
+from darkroom_common.index.matching.values import BadKey, Match, OneOf, Range
 from darkroom_ingest.answering.identifier import CHARACTER_SET, BadIdentifier, Key, text_of, vr_of
 from darkroom_ingest.worklist.attributes import STEPS, Json, tag_of
 
 _NO_KEYS: Final = frozenset({CHARACTER_SET, "00080201", "00080052"})
-_FOLDED: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
-"""VRs of which case and accents make no difference to the index."""
-_TEXTS: Final = _FOLDED - {"PN"}
-"""Of these it makes one to who asks (PS3.4 section C.2.2.2.1)."""
 MAX_KEYS: Final = 500
 MAX_DEPTH: Final = 4
 START_DATE: Final = f"{STEPS}.{tag_of('ScheduledProcedureStepStartDate')}"
@@ -42,28 +34,6 @@ MODALITY: Final = f"{STEPS}.{tag_of('Modality')}"
 PATIENT_ID: Final = tag_of("PatientID")
 ACCESSION_NUMBER: Final = tag_of("AccessionNumber")
 STUDY: Final = tag_of("StudyInstanceUID")
-
-
-@dataclass(frozen=True)
-class Test:
-    """What an attribute is asked to be.
-
-    Attributes:
-        path: the tags of sequences before its own, and its own.
-        spelled: of text that is no name: one of which a value has to be, by its case as well.
-    """
-
-    path: str
-    vr: str
-    match: Match
-    spelled: tuple[str, ...] = ()
-
-    def holds(self, entry: Json) -> bool:
-        """Tell whether one of the values of an entry is as asked."""
-        return any(
-            _holds(self.match, self.vr, value) and is_spelled(self.spelled, value)
-            for value in values_at(entry, self.path)
-        )
 
 
 @dataclass(frozen=True)
@@ -77,7 +47,7 @@ class Moments:
         """Tell whether an entry starts in it."""
         dates, times = values_at(entry, START_DATE), values_at(entry, START_TIME)
         for date, time in zip(dates, times, strict=False):
-            start = dt.datetime.combine(_date(date), _time(time))
+            start = dt.datetime.combine(date_of(date), time_of(time))
             if (self.low is None or self.low <= start) and (
                 self.high is None or start <= self.high
             ):
@@ -223,113 +193,12 @@ class _Keys:
                 return
         match = self._match(text, vr, name)
         if match is not None:
-            self.tests[path] = Test(path, vr, match, spellings(text) if vr in _TEXTS else ())
+            self.tests[path] = test_of(path, vr, match, text)
             if "-" in text and vr in ("DA", "TM"):
                 self.ranges.add(path)
 
     def _match(self, text: str, vr: str, name: str) -> Match | None:
-        kept = Kept.SEARCHABLE if vr in _FOLDED else Kept.COLUMN
-        known = Field(name, name, vr, Level.STUDY, kept)
         try:
-            return parse_match(known, text, fuzzy=self.fuzzy)
+            return match_of(name, vr, text, fuzzy=self.fuzzy)
         except BadKey as error:
             raise BadIdentifier(name, error.reason) from error
-
-
-def values_at(data_set: Json, path: str) -> list[str]:
-    """Return the values of an attribute, also of one in the items of sequences."""
-    return list(_values(data_set, path.split(".")))
-
-
-def _values(data_set: Json, path: list[str]) -> Iterator[str]:
-    tag, *below = path
-    for value in data_set.get(tag, {}).get("Value", ()):
-        if below:
-            yield from _values(value, below)
-        elif isinstance(value, dict):
-            yield "=".join(value.get(g, "") for g in ("Alphabetic", "Ideographic", "Phonetic"))
-        else:
-            yield str(value)
-
-
-def _holds(match: Match, vr: str, value: str) -> bool:
-    match match:
-        case OneOf(values):
-            return not _compared(vr, value).isdisjoint(values)
-        case Wildcard(pattern):
-            return _is_like(pattern, vr, value)
-        case Fuzzy(asked):
-            there = words(normalise(value.replace("=", " ")))
-            return all(any(one.startswith(word) for one in there) for word in asked)
-        case Range(low, high):
-            point = _point(vr, value)
-            return (low is None or low <= point) and (high is None or point <= high)
-        case Number(number):
-            return value.strip().lstrip("+-").isdigit() and int(value) == number
-        case _:
-            raise TypeError("keys of a worklist are not asked for in this way")
-
-
-def _is_like(pattern: str, vr: str, value: str) -> bool:
-    """Tell whether a value is like a pattern; `DOE^*` finds a name without a given part, too."""
-    found = _compared(vr, value)
-    shorter = pattern.rstrip("^*") if vr == "PN" and pattern.endswith("^*") else ""
-    return any(glob(pattern, one) or (shorter and one == shorter) for one in found)
-
-
-def _compared(vr: str, value: str) -> set[str]:
-    """Return what a value is compared by: normalised where case makes no difference."""
-    if vr in _FOLDED or vr in NUMBERS:
-        kept = Kept.SEARCHABLE if vr in _FOLDED else Kept.COLUMN
-        return set(terms(Field("", "", vr, Level.STUDY, kept), [value]))
-    return {value.strip(" \0")}
-
-
-def _point(vr: str, value: str) -> Any:
-    match vr:
-        case "DA":
-            return _date(value)
-        case "TM":
-            return _time(value)
-        case _:
-            return value
-
-
-def _date(value: str) -> dt.date:
-    return dt.date(int(value[:4]), int(value[4:6]), int(value[6:8]))
-
-
-def _time(value: str) -> dt.time:
-    return dt.time.fromisoformat(value)
-
-
-def spellings(text: str) -> tuple[str, ...]:
-    """Return the patterns of a key of text, of one or several values."""
-    return tuple(one for part in text.split("\\") if (one := _plain(part)))
-
-
-def is_spelled(patterns: tuple[str, ...], value: str) -> bool:
-    """Tell whether a value is one of some patterns, by its case as well; of none it is."""
-    return not patterns or any(glob(one, _plain(value)) for one in patterns)
-
-
-def _plain(text: str) -> str:
-    return unicodedata.normalize("NFC", text).strip(" \0")
-
-
-def glob(pattern: str, text: str) -> bool:
-    """Tell whether a text has the form of a pattern with `*` and `?`, in time of their product."""
-    at = here = 0
-    star, again = -1, 0
-    while here < len(text):
-        if at < len(pattern) and pattern[at] in ("?", text[here]) and pattern[at] != "*":
-            at, here = at + 1, here + 1
-        elif at < len(pattern) and pattern[at] == "*":
-            star, again = at, here
-            at += 1
-        elif star >= 0:
-            again += 1
-            at, here = star + 1, again
-        else:
-            return False
-    return not pattern[at:].strip("*")

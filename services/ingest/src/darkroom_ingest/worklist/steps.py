@@ -29,6 +29,7 @@ from darkroom_common.dimse.wire.command import CommandField, Element, Value
 from darkroom_common.dimse.wire.messages import InMemory
 from darkroom_common.dimse.wire.pdu import ProtocolError
 from darkroom_common.errors import DependencyUnavailable, PermanentError
+from darkroom_common.index.matching.data_sets import values_at
 from darkroom_common.index.reader import SearchTooLong
 from darkroom_common.seal import Unsealable
 from darkroom_common.telemetry import traces
@@ -40,7 +41,6 @@ from darkroom_ingest.answering.find import permit_of
 from darkroom_ingest.senders.admission import Permit
 from darkroom_ingest.senders.roster import Doorkeeper
 from darkroom_ingest.worklist.attributes import Json, tag_of
-from darkroom_ingest.worklist.matching import values_at
 from darkroom_ingest.worklist.performed import Begun, Change, Known, PerformedSteps, State
 
 log = get_logger(__name__)

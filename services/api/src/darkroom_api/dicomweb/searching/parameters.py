@@ -77,14 +77,14 @@ def parse_search(
     for name, value in items:
         (given if name in RESERVED else keys).setdefault(name, []).append(value)
     asked = Matching(
-        fuzzy=_boolean("fuzzymatching", given["fuzzymatching"]),
-        empty=_boolean("emptyvaluematching", given["emptyvaluematching"]),
-        several=_boolean("multiplevaluematching", given["multiplevaluematching"]),
+        fuzzy=boolean_of("fuzzymatching", given["fuzzymatching"]),
+        empty=boolean_of("emptyvaluematching", given["emptyvaluematching"]),
+        several=boolean_of("multiplevaluematching", given["multiplevaluematching"]),
     )
-    limit = _integer("limit", given["limit"])
+    limit = integer_of("limit", given["limit"])
     names = Names(tags)
     include, include_all, wanted = names.included(given["includefield"])
-    offset = _integer("offset", given["offset"]) or 0
+    offset = integer_of("offset", given["offset"]) or 0
     if offset > MAX_OFFSET:
         raise BadKey("offset", f"is at most {MAX_OFFSET}; narrow the search")
     found, keyed = _conditions(keys, level, asked, names)
@@ -172,7 +172,7 @@ class Names:
             if name in self._by_name:
                 wanted.add(self._by_name[name])
             elif name != "all":
-                path = _path(name)
+                path = path_of(name)
                 tags.add(path.partition(".")[0])
                 wanted |= set(self._by_path.get(path, ()))
         return frozenset(tags), "all" in names, wanted
@@ -180,14 +180,19 @@ class Names:
     def _find(self, name: str) -> Field | None:
         if name in self._by_name and name not in BY_KEYWORD:
             return self._by_name[name]
-        path = _path(name)
+        path = path_of(name)
         named = self._by_path.get(path, [])
         if path not in BY_TAG and len(named) > 1:
             raise BadKey(name, "is of several creators; use the name of one of them")
         return BY_TAG.get(path) or next(iter(named), None)
 
 
-def _path(name: str) -> str:
+def path_of(name: str) -> str:
+    """Return the tags of a keyword, a tag, or a path of either.
+
+    Raises:
+        BadKey: it is none.
+    """
     if not _NAME.match(name):
         raise BadKey("a parameter", "has a name that is neither a keyword nor a tag")
     return ".".join(_tag(part, name) for part in name.split("."))
@@ -214,7 +219,12 @@ def _takes_utf_8(values: Sequence[str]) -> bool:
     return not sets or not _UTF_8.isdisjoint(sets)
 
 
-def _integer(name: str, values: Sequence[str]) -> int | None:
+def integer_of(name: str, values: Sequence[str]) -> int | None:
+    """Return the number that a parameter says; None: it is left out.
+
+    Raises:
+        BadKey: it says none.
+    """
     if not values:
         return None
     text = values[-1]
@@ -223,7 +233,12 @@ def _integer(name: str, values: Sequence[str]) -> int | None:
     return int(text)
 
 
-def _boolean(name: str, values: Sequence[str]) -> bool:
+def boolean_of(name: str, values: Sequence[str]) -> bool:
+    """Return what a parameter says; left out: false.
+
+    Raises:
+        BadKey: it is neither true nor false.
+    """
     if not values:
         return False
     if len(values) > 1 or values[0].lower() not in ("true", "false"):

@@ -1,0 +1,127 @@
+"""The transitions of a workitem, row by row of PS3.4 table CC.1.1-2 (UPS state transitions)."""
+
+import datetime as dt
+from typing import Any
+
+import pytest
+
+from darkroom_common.specs.worklist.workitems import State, UpsStatus
+from darkroom_ingest.workitems import rules
+from darkroom_ingest.workitems.reading import NotTaken
+from darkroom_ingest.workitems.rules import Known
+from tests.integration.ingest.workitems.asking import a_change, a_workitem, performed
+
+NOW = dt.datetime(2026, 11, 27, 12, tzinfo=dt.UTC)
+OURS, THEIRS = "1.2.3.1", "1.2.3.2"
+STATES: tuple[State, ...] = ("SCHEDULED", "IN PROGRESS", "COMPLETED", "CANCELED")
+TABLE = {
+    # asked for, and the transaction UID that comes with it: what is answered in each state
+    ("SCHEDULED", OURS): (0xC303, 0xC303, 0xC303, 0xC303),
+    ("SCHEDULED", None): (0xC303, 0xC303, 0xC303, 0xC303),
+    ("IN PROGRESS", OURS): (0x0000, 0xC302, 0xC300, 0xC300),
+    ("IN PROGRESS", THEIRS): (0x0000, 0xC302, 0xC300, 0xC300),
+    ("IN PROGRESS", None): (0xC301, 0xC301, 0xC301, 0xC301),
+    ("COMPLETED", OURS): (0xC310, 0x0000, 0xB306, 0xC300),
+    ("COMPLETED", THEIRS): (0xC310, 0xC301, 0xC301, 0xC301),
+    ("COMPLETED", None): (0xC301, 0xC301, 0xC301, 0xC301),
+    ("CANCELED", OURS): (0xC310, 0x0000, 0xC300, 0xB304),
+    ("CANCELED", THEIRS): (0xC310, 0xC301, 0xC301, 0xC301),
+    ("CANCELED", None): (0xC301, 0xC301, 0xC301, 0xC301),
+}
+ROWS = [
+    (asked, transaction, state, status)
+    for (asked, transaction), row in TABLE.items()
+    for state, status in zip(STATES, row, strict=True)
+]
+
+
+def known(state: State, transaction: str | None) -> Known:
+    whole = rules.created(a_workitem(), "1.2.3", NOW)[1] | performed()
+    whole |= {rules.STATE: {"vr": "CS", "Value": [state]}}
+    return Known(state, whole, claimed_by=transaction == OURS and state != "SCHEDULED")
+
+
+@pytest.mark.parametrize(("asked", "transaction", "state", "status"), ROWS)
+def test_a_state_is_changed_as_the_table_says(
+    asked: State, transaction: str | None, state: State, status: int
+) -> None:
+    before = known(state, transaction)
+    try:
+        now_in, whole, found = rules.changed(before, a_change(asked, transaction), NOW)
+    except NotTaken as error:
+        assert error.status == status
+        return
+    assert found == status
+    assert now_in == (asked if status == UpsStatus.SUCCESS else state)
+    assert rules.one(whole, rules.STATE) == now_in
+
+
+@pytest.mark.parametrize(
+    "lacking", ["00404028", "00404019", "00404050", "00404051", "00404033", "00741216"]
+)
+def test_it_is_not_completed_before_it_says_what_was_performed(lacking: str) -> None:
+    before = known("IN PROGRESS", OURS)
+    attributes: dict[str, Any] = dict(before.attributes)
+    if lacking == "00741216":
+        del attributes[lacking]
+    else:
+        item = dict(attributes["00741216"]["Value"][0])
+        del item[lacking]
+        attributes["00741216"] = {"vr": "SQ", "Value": [item]}
+    with pytest.raises(NotTaken) as refused:
+        rules.changed(
+            Known("IN PROGRESS", attributes, claimed_by=True), a_change("COMPLETED", OURS), NOW
+        )
+    assert refused.value.status == UpsStatus.FINAL_STATE_NOT_MET
+    assert lacking in refused.value.tags or lacking == "00741216"
+
+
+def test_what_is_canceled_says_when_and_why() -> None:
+    _, whole, _ = rules.changed(known("IN PROGRESS", OURS), a_change("CANCELED", OURS), NOW)
+    (item,) = whole[rules.PROGRESS]["Value"]
+    assert item[rules.CANCELED_AT]["Value"] == ["20261127120000+0000"]
+    assert item[rules.REASON_CODE]["Value"][0]["00080100"]["Value"] == ["110513"]
+    assert rules.state_report(whole).keys() == {rules.REASON_CODE}
+
+
+@pytest.mark.parametrize(
+    ("state", "transaction", "status"),
+    [
+        ("SCHEDULED", "", None),
+        ("SCHEDULED", OURS, UpsStatus.NOT_IN_PROGRESS),
+        ("IN PROGRESS", OURS, None),
+        ("IN PROGRESS", THEIRS, UpsStatus.WRONG_TRANSACTION),
+        ("IN PROGRESS", "", UpsStatus.WRONG_TRANSACTION),
+        ("COMPLETED", OURS, UpsStatus.FINAL),
+        ("CANCELED", OURS, UpsStatus.FINAL),
+    ],
+)
+def test_who_may_update_it(state: State, transaction: str, status: UpsStatus | None) -> None:
+    given = {"00741204": {"vr": "LO", "Value": ["Another"]}}
+    before = known(state, transaction)
+    if status is not None:
+        with pytest.raises(NotTaken) as refused:
+            rules.updated(before, given, transaction, NOW)
+        assert refused.value.status == status
+        return
+    whole = rules.updated(before, given, transaction, NOW)
+    assert whole["00741204"] == given["00741204"]
+    assert whole["00404018"] == before.attributes["00404018"]
+
+
+@pytest.mark.parametrize("tag", ["00100010", "00100020", "0020000D", "00741000", "00080018"])
+def test_an_update_does_not_say_whose_it_is(tag: str) -> None:
+    with pytest.raises(NotTaken) as refused:
+        rules.updated(known("SCHEDULED", ""), {tag: {"vr": "LO", "Value": ["x"]}}, "", NOW)
+    assert refused.value.tags == (tag,)
+
+
+def test_what_is_told_of_a_change() -> None:
+    before = known("IN PROGRESS", OURS).attributes
+    progress = {rules.PROGRESS: {"vr": "SQ", "Value": [{"00741004": {"vr": "DS", "Value": [40]}}]}}
+    assert dict(rules.reports_of(before, before | progress)) == {3: progress}
+    ready = {rules.READINESS: {"vr": "CS", "Value": ["INCOMPLETE"]}}
+    assert dict(rules.reports_of(before, before | ready)) == {1: {}}
+    station = {"00404025": {"vr": "SQ", "Value": [{}]}}
+    assert dict(rules.reports_of(before, before | station)) == {5: station}
+    assert not list(rules.reports_of(before, before))
