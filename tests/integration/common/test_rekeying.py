@@ -83,6 +83,8 @@ LEFT: Final[Mapping[str, str]] = {
             "ingest.worklist.accession_key",
             "ingest.worklist.patient_key",
             "ingest.worklist.step_key",
+            "ingest.workitem.patient_key",
+            "ingest.workitem.transaction_key",
         ),
         NO_KEY,
     ),
@@ -96,6 +98,7 @@ WORDS: Final = {
     ("ingest.worklist", "source"): "'rest'",
     ("ingest.worklist", "state"): "'SCHEDULED'",
     ("ingest.performed_step", "state"): "'COMPLETED'",
+    ("ingest.workitem", "state"): "'SCHEDULED'",
     ("api.examination_change", "field"): "'physician_name'",
 }
 """What a table checks."""

@@ -1,6 +1,5 @@
 """An api with its ingest, for all tests of a module."""
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import httpx
@@ -22,7 +21,6 @@ async def house(services: Services) -> AsyncIterator[Api]:
             found: httpx.Response = await api.client.delete(
                 "/dicom-web/workitems/1.2.3/subscribers/NOBODY"
             )
-            await asyncio.sleep(0)
             return found.status_code == 404
 
         await until(answers, "ingest answering")

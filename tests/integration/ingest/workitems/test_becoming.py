@@ -1,6 +1,9 @@
 """UPS-RS: what becomes of a workitem, by whom, and what is answered to whoever may not."""
 
 import asyncio
+import os
+import re
+from pathlib import Path
 
 from tests.integration.api.conftest import Api
 from tests.integration.ingest.workitems.asking import (
@@ -13,6 +16,7 @@ from tests.integration.ingest.workitems.asking import (
 )
 from tests.support.builders import new_uid
 
+PAGE = Path(__file__).parents[4] / "docs" / "ups.md"
 OURS, THEIRS = "1.2.3.1", "1.2.3.2"
 STATES = ("SCHEDULED", "IN PROGRESS", "COMPLETED", "CANCELED")
 INCONSISTENT = "The submitted request is inconsistent with the state of the UPS Instance."
@@ -85,6 +89,23 @@ async def test_every_transition_is_answered_as_the_standard_says(house: Api) -> 
         assert (answer.status_code, answer.json()["dicom_status"]) == (404, "C307")
     await unfit_changes(house)
     await one_owner_of_two(house)
+    await as_the_page_says(house)
+
+
+async def as_the_page_says(house: Api) -> None:
+    """Run what docs/ups.md shows, as it stands."""
+    (lines,) = re.findall(r"```sh\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    process = await asyncio.create_subprocess_exec(
+        *("bash", "-euo", "pipefail", "-c", lines),
+        env={**os.environ, "URL": house.url, "TOKEN": house.tokens["access_token"]},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    async with asyncio.timeout(60):
+        output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()
+    assert b"content-location: ws://" in output.lower()
+    assert await state_of(house, f"{BASE}/2.25.4711") == "COMPLETED"
 
 
 async def unfit_changes(house: Api) -> None:
