@@ -33,6 +33,7 @@ def an_app() -> FastAPI:
             dead_letters=missing,
             own=missing,
             hub=missing,
+            report_news=missing,
             provider=missing,
             broker=missing,
             database=missing,

@@ -35,8 +35,11 @@ def test_every_route_is_of_one_class() -> None:
     dicomweb = {
         kind
         for (method, path), kind in found.items()
-        if path.startswith("/dicom-web") and method != "OPTIONS"
+        if path.startswith("/dicom-web")
+        and method != "OPTIONS"
+        and path != "/dicom-web/subscribers/{ae_title}"
     }
+    assert found["GET", "/dicom-web/subscribers/{ae_title}"] is Class.DEFAULT
     assert dicomweb == {Class.DICOMWEB}
     assert found["OPTIONS", "/dicom-web/"] is Class.ANONYMOUS
 
