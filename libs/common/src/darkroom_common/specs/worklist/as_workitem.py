@@ -6,7 +6,6 @@ from typing import Any, Final
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from darkroom_common.dicom.json_values import JsonDataset
-from darkroom_common.index.answer import element
 from darkroom_common.specs.worklist.entries import Coded, StepState, WorklistEntry
 from darkroom_common.specs.worklist.workitems import PUSH, State, uid_of_entry
 
@@ -86,8 +85,8 @@ def workitem_of(entry_id: str, entry: WorklistEntry) -> JsonDataset:
             "RequestingService": entry.requesting_service,
         }
     ) | {tag_of("RequestedProcedureCodeSequence"): _codes([code] if code else [])}
-    found[tag_of("ReferencedRequestSequence")] = element("SQ", asked)
-    return found | {tag_of(keyword): element("SQ") for keyword in _EMPTY}
+    found[tag_of("ReferencedRequestSequence")] = _element("SQ", asked)
+    return found | {tag_of(keyword): _element("SQ") for keyword in _EMPTY}
 
 
 def tag_of(keyword: str) -> str:
@@ -98,12 +97,16 @@ def tag_of(keyword: str) -> str:
     return f"{tag:08X}"
 
 
+def _element(vr: str, *values: object) -> dict[str, Any]:
+    return {"vr": vr, "Value": list(values)} if values else {"vr": vr}
+
+
 def _of(given: dict[str, Any]) -> JsonDataset:
     found: JsonDataset = {}
     for keyword, value in given.items():
         vr = dictionary_VR(keyword)
         values = [] if value in (None, "") else [value]
-        found[tag_of(keyword)] = element(vr, *(map(_name, values) if vr == "PN" else values))
+        found[tag_of(keyword)] = _element(vr, *(map(_name, values) if vr == "PN" else values))
     return found
 
 
@@ -115,10 +118,10 @@ def _name(name: str) -> dict[str, str]:
 def _codes(codes: Iterable[Coded]) -> dict[str, Any]:
     items = [
         {
-            tag_of("CodeValue"): element("SH", one.code),
-            tag_of("CodingSchemeDesignator"): element("SH", one.scheme),
-            tag_of("CodeMeaning"): element("LO", one.meaning),
+            tag_of("CodeValue"): _element("SH", one.code),
+            tag_of("CodingSchemeDesignator"): _element("SH", one.scheme),
+            tag_of("CodeMeaning"): _element("LO", one.meaning),
         }
         for one in codes
     ]
-    return element("SQ", *items)
+    return _element("SQ", *items)
