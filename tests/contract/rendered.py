@@ -23,6 +23,15 @@ EVERYTHING: Final = (
     "api.tls.existingSecret=web,api.tls.minimum=1.3,secrets.amqp.ca.existingSecret=broker,"
     "services.ingest.settings.RESERVE_BYTES=10737418240,image.pullSecrets={pull}"
 )
+_S3: Final = (
+    "--set=objectStore.s3.bucket=images,objectStore.s3.prefix=clinic,"
+    "objectStore.s3.endpoint=https://s3.example:9000,objectStore.s3.existingSecret=store,"
+    "objectStore.s3.authorityKey=ca.crt"
+)
+BUCKET: Final = (
+    _S3,
+    '--set-json=networkPolicy.store={"to":[{"ipBlock":{"cidr":"10.1.0.0/16"}}],"port":9000}',
+)
 CASES: Final[dict[str, tuple[str, ...]]] = {
     "default": (),
     **{
@@ -30,6 +39,7 @@ CASES: Final[dict[str, tuple[str, ...]]] = {
         for path in sorted(CHART.glob("values-*.yaml"))
     },
     "everything": (EVERYTHING,),
+    "bucket": BUCKET,
     "upgrade": (f"--values={CHART}/values-hospital.yaml", "--is-upgrade"),
 }
 

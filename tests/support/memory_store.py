@@ -76,6 +76,12 @@ class MemoryStore:
     async def read(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
         return self._content(key)[start : None if length is None else start + length]
 
+    def parts_now(self, key: str, parts: Sequence[tuple[int, int]]) -> list[bytes]:
+        data = self._content(key)
+        if any(start + length > len(data) for start, length in parts):
+            raise StoreUnavailable("shorter")
+        return [data[start : start + length] for start, length in parts]
+
     def open_at_hand(self, key: str, start: int, length: int) -> int | None:
         return None
 
@@ -100,6 +106,9 @@ class MemoryStore:
             copy = Path(directory) / "object"
             copy.write_bytes(content)
             yield copy
+
+    async def forget_drafts(self, *, begun_before: datetime) -> int:
+        return 0
 
     async def list_keys(self, prefix: str = "", *, after: str = "") -> AsyncIterator[Listed]:
         self._require()

@@ -108,6 +108,19 @@ hl7: 2575
 {{ .Values.dicom.tls.existingSecret | default (include "darkroom.innerTls" .) }}
 {{- end -}}
 
+{{/* The URL of the object store. */}}
+{{- define "darkroom.storeUrl" -}}
+{{- $s3 := .Values.objectStore.s3 -}}
+{{- if $s3.bucket -}}
+s3://{{ $s3.bucket }}/{{ $s3.prefix }}?region={{ $s3.region }}
+{{- with $s3.endpoint }}&endpoint={{ urlquery . }}{{ end }}
+{{- if $s3.existingSecret }}&credentials=/run/secrets/store/credentials{{ end }}
+{{- with $s3.authorityKey }}&authority=/run/secrets/store/{{ . }}{{ end }}
+{{- else -}}
+file:///var/lib/darkroom/objects
+{{- end -}}
+{{- end -}}
+
 {{/* How a Service is reached from outside. Takes its values. */}}
 {{- define "darkroom.exposure" -}}
 type: {{ .type }}

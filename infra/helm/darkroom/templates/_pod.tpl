@@ -4,6 +4,7 @@
 {{- $service := .service -}}
 {{- $values := index $root.Values.services $service -}}
 {{- $facts := index (include "darkroom.facts" $root | fromYaml) $service -}}
+{{- $s3 := $root.Values.objectStore.s3 -}}
 {{- $name := printf "%s-%s" (include "darkroom.fullname" $root) $service -}}
 {{- $ports := include "darkroom.ports" . | fromYaml -}}
 {{- $tls := include "darkroom.tlsSecret" . -}}
@@ -132,10 +133,14 @@ spec:
         - name: secrets
           mountPath: /run/secrets/darkroom
           readOnly: true
-        {{- if $facts.store }}
+        {{- if and $facts.store (not $s3.bucket) }}
         - name: objects
           mountPath: /var/lib/darkroom/objects
           readOnly: {{ eq $facts.store "read" }}
+        {{- else if and $facts.store $s3.existingSecret }}
+        - name: store # the whole directory, so that renewed keys appear in it
+          mountPath: /run/secrets/store
+          readOnly: true
         {{- end }}
         {{- if $facts.exports }}
         - name: objects # its own corner, which no listing of objects looks into
@@ -291,7 +296,13 @@ spec:
         sizeLimit: {{ .size }}
       {{- end }}
     {{- end }}
-    {{- if or $facts.store $facts.licence }}
+    {{- if and $facts.store $s3.bucket $s3.existingSecret }}
+    - name: store
+      secret:
+        secretName: {{ $s3.existingSecret }}
+        defaultMode: 0440
+    {{- end }}
+    {{- if or (and $facts.store (not $s3.bucket)) $facts.exports $facts.licence }}
     - name: objects
       persistentVolumeClaim:
         claimName: {{ include "darkroom.objectsClaim" $root }}
@@ -306,7 +317,7 @@ DARKROOM_HEALTH_PORT: "9090"
 DARKROOM_DRAIN_SECONDS: {{ .root.Values.drainSeconds | quote }}
 DARKROOM_HAND_OVER_SECONDS: {{ .root.Values.handOverSeconds | quote }}
 {{- if $facts.store }}
-DARKROOM_STORE_URL: file:///var/lib/darkroom/objects
+DARKROOM_STORE_URL: {{ include "darkroom.storeUrl" .root | quote }}
 {{- end }}
 {{- if $facts.exports }}
 DARKROOM_EXPORTS_URL: file:///var/lib/darkroom/exports

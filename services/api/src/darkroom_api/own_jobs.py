@@ -31,7 +31,7 @@ from darkroom_common.amqp.broker import Broker
 from darkroom_common.jobs.lease import Claims
 from darkroom_common.jobs.table import JobTable
 from darkroom_common.jobs.tidy import Removal, tidy
-from darkroom_common.objects.store import open_store
+from darkroom_common.objects.store import below, open_store
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Database, open_database
 from darkroom_common.seal import Seal
@@ -86,7 +86,7 @@ async def open_own_jobs(
 ) -> AsyncIterator[OwnJobs]:
     """Hold them for the length of a block, with connections and processes of their own."""
     seal = Seal(exams.keys)
-    url = settings.exports_url or f"{settings.store_url.rstrip('/')}/{_HIDDEN}"
+    url = settings.exports_url or below(settings.store_url, _HIDDEN)
     files = Files(open_store(url, setting="EXPORTS_URL"), url, exams.keys)
     async with (
         open_database(

@@ -127,7 +127,7 @@ def _source(data: Path) -> backing_up.Source:
         )
     except OSError as error:
         raise RecoveryError(f"Darkroom has never run in {layout.data}: {error}") from error
-    store = open_store(os.environ.get("DARKROOM_STORE_URL", layout.objects.as_uri()))
+    store = open_store(settings.store_url or layout.objects.as_uri())
     return backing_up.Source(url, store, backing_up.fingerprints(PhiKeys.parse(keys).keys))
 
 

@@ -7,9 +7,10 @@ meanwhile is copied as well; the reconciler indexes it after a restore.
 
 import asyncio
 import hashlib
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -72,9 +73,11 @@ def back_up(source: Source, archive: Archive, *, keep: int, progress: Progress) 
         Unsealable: the archive is under another key.
         StoreUnavailable: one of the stores failed.
     """
-    with DirectoryLock(archive.root), asyncio.Runner() as runner:
-        earlier = archive.generations()
-        known = archive.entries(earlier[-1]) if earlier else iter(())
+    with (
+        DirectoryLock(archive.root),
+        closing(_Known(_before(archive))) as known,
+        asyncio.Runner() as runner,
+    ):
         copying = _Copying(source.store, archive, known, progress)
         with _snapshot(runner, source.postgres_url) as now:
             _require_room(runner, archive, now.size + copying.measure(runner))
@@ -91,6 +94,12 @@ def back_up(source: Source, archive: Archive, *, keep: int, progress: Progress) 
         archive.put_manifest(head, copying.entries(runner))
         forgotten = _forget(runner, archive, keep)
     return BackedUp(name, copying.objects, copying.copied, copying.copied_bytes, forgotten)
+
+
+def _before(archive: Archive) -> Iterable[Entry]:
+    """Return the objects of the newest generation."""
+    earlier = archive.generations()
+    return archive.entries(earlier[-1]) if earlier else ()
 
 
 @dataclass(frozen=True)
@@ -137,16 +146,35 @@ def listed(runner: asyncio.Runner, store: ObjectStore, prefix: str = "") -> Iter
         yield batch
 
 
+class _Known:
+    """What the generation before says of objects: in a temporary file, there may be millions."""
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        self._rows = sqlite3.connect("")
+        self._rows.execute(
+            "CREATE TABLE entry (key TEXT PRIMARY KEY, size INTEGER, sha256 TEXT) WITHOUT ROWID"
+        )
+        self._rows.executemany("INSERT INTO entry VALUES (?, ?, ?)", entries)
+
+    def get(self, key: str) -> Entry | None:
+        """Return what it says of one."""
+        row = self._rows.execute("SELECT * FROM entry WHERE key = ?", (key,)).fetchone()
+        return None if row is None else Entry(*row)
+
+    def close(self) -> None:
+        """Remove the file."""
+        self._rows.close()
+
+
 class _Copying:
     """Copies what the archive lacks."""
 
     def __init__(
-        self, store: ObjectStore, archive: Archive, known: Iterator[Entry], progress: Progress
+        self, store: ObjectStore, archive: Archive, known: _Known, progress: Progress
     ) -> None:
         self._store = store
         self._archive = archive
         self._known = known
-        self._next = next(known, None)
         self._progress = progress
         self._done = 0
         self.total = 0
@@ -166,20 +194,13 @@ class _Copying:
         """Copy, and yield what is in the archive then."""
         with ThreadPoolExecutor(AT_ONCE) as pool:
             for batch in listed(runner, self._store):
-                before = [self._earlier(one.key) for one in batch]
+                before = [self._known.get(one.key) for one in batch]
                 for entry in pool.map(self._one, batch, before):
                     if entry is not None:
                         self.objects += 1
                         self._done += entry.size
                         yield entry
                 self._progress(self._done, max(self.total, self._done))
-
-    def _earlier(self, key: str) -> Entry | None:
-        """Return what the generation before says of an object; both are in the same order."""
-        parts = key.split("/")
-        while self._next is not None and self._next.key.split("/") < parts:
-            self._next = next(self._known, None)
-        return self._next if self._next is not None and self._next.key == key else None
 
     def _one(self, found: Listed, before: Entry | None) -> Entry | None:
         """Have an object in the archive; None when it was removed since it was listed."""

@@ -55,6 +55,7 @@ class Settings:
         commitment_port: where destinations report storage commitment; 0: nowhere, None:
             `COMMITMENT_PORT`, or another when that is in use.
         tls: None: the links of this machine are plain.
+        store_url: of the object store; None: files below `data`.
     """
 
     data: Path
@@ -66,6 +67,7 @@ class Settings:
     postgres_url: str | None = None
     amqp_url: str | None = None
     tls: LocalTls | None = None
+    store_url: str | None = None
 
     @property
     def http_tls(self) -> bool:
@@ -110,6 +112,7 @@ class Settings:
             http_host=os.environ.get("DARKROOM_HTTP_HOST", LOOPBACK),
             postgres_url=_secret("DARKROOM_POSTGRES_URL"),
             amqp_url=_secret("DARKROOM_AMQP_URL"),
+            store_url=os.environ.get("DARKROOM_STORE_URL"),
         )
 
 

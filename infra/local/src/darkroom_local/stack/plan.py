@@ -173,7 +173,7 @@ class Plan:
 
     def senders(self, arguments: Sequence[str]) -> Command:
         """Return the command that shows or changes who may send."""
-        values = {"STORE_URL": self.layout.objects.as_uri(), "SPOOL": str(self.layout.spool)}
+        values = self._store() | self._spool()
         words = ["-m", "darkroom_ingest", "ae", *arguments]
         return self._command("ae", words, values, self._secret_files("ingest"))
 
@@ -233,7 +233,7 @@ class Plan:
         return self._command("quarantine", words, values, self._secret_files("ingest"))
 
     def _store(self) -> dict[str, str]:
-        return {"STORE_URL": self.layout.objects.as_uri()}
+        return {"STORE_URL": self.settings.store_url or self.layout.objects.as_uri()}
 
     def _spool(self) -> dict[str, str]:
         return {"SPOOL": str(self.layout.spool)}
@@ -330,6 +330,7 @@ def environment(ours: Mapping[str, str]) -> dict[str, str]:
         name: value
         for name, value in os.environ.items()
         if name in _INHERITED
+        or name.startswith("AWS_")  # what says who we are to a store that speaks S3
         or (name.startswith("DARKROOM_") and name.removesuffix("_FILE") not in decided)
     }
     return {**passed, "PYTHONUNBUFFERED": "1", **ours}

@@ -1,9 +1,11 @@
-"""Directories whose entries are to survive a crash."""
+"""Directories whose entries are to survive a crash, and files in them."""
 
 import os
 import weakref
 from pathlib import Path
 from typing import Final
+
+from darkroom_common.objects.interface import StoreUnavailable
 
 _MODE: Final = 0o666
 """Of a new file, without what the umask takes away."""
@@ -16,6 +18,23 @@ def sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def read_part(file: int, start: int, length: int) -> bytes:
+    """Return a part of an open file, all of it.
+
+    Raises:
+        StoreUnavailable: the file is shorter.
+        OSError: it cannot be read.
+    """
+    data = os.pread(file, length, start)
+    while 0 < len(data) < length and (
+        more := os.pread(file, length - len(data), start + len(data))
+    ):
+        data += more
+    if len(data) < length:
+        raise StoreUnavailable("an object is shorter than it was when it was indexed")
+    return data
 
 
 class OpenDirectory:

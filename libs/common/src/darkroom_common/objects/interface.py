@@ -82,6 +82,19 @@ class ObjectStore(Protocol):
         """
         ...
 
+    def parts_now(self, key: str, parts: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Return parts of an object, each whole, for a thread that may wait.
+
+        Args:
+            key: of the object.
+            parts: the first byte and the number of bytes of each.
+
+        Raises:
+            ObjectMissing: there is none.
+            StoreUnavailable: the store is away, or the object is shorter.
+        """
+        ...
+
     def at_hand(self, key: str, parts: Sequence[tuple[int, int]]) -> list[bytes] | None:
         """Return parts of an object that are in memory, for an event loop: it never waits.
 
@@ -143,6 +156,20 @@ class ObjectStore(Protocol):
 
         Returns:
             Whether it is gone.
+
+        Raises:
+            StoreUnavailable: the store is away.
+        """
+        ...
+
+    async def forget_drafts(self, *, begun_before: datetime) -> int:
+        """Remove what processes that died have begun of objects, and nobody will take up.
+
+        Args:
+            begun_before: what was begun later may be at work still.
+
+        Returns:
+            How many there were.
 
         Raises:
             StoreUnavailable: the store is away.

@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
+from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -16,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from darkroom_common.errors import ConfigurationError, PermanentError, Unhealthy
 from darkroom_common.objects.cached import CachedReader, open_cached
-from darkroom_common.objects.directory import sync_directory
+from darkroom_common.objects.directory import read_part, sync_directory
 from darkroom_common.objects.interface import (
     Listed,
     ObjectMissing,
@@ -33,6 +34,7 @@ __all__ = [
     "ObjectStore",
     "StoreUnavailable",
     "VolumeSpace",
+    "below",
     "open_store",
 ]
 CHUNK: Final = 1 << 20
@@ -179,6 +181,14 @@ class FileSystemStore:
         except OSError as error:
             raise StoreUnavailable(f"object store: {error.strerror}") from error
 
+    def parts_now(self, key: str, parts: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Return parts of an object, each whole, for a thread."""
+        with self.open_now(key) as file:
+            try:
+                return [read_part(file.fileno(), start, length) for start, length in parts]
+            except OSError as error:
+                raise StoreUnavailable(f"object store: {error.strerror}") from error
+
     def open_now(self, key: str) -> BinaryIO:
         """Open an object for a thread that parses it: seekable, and it may block."""
         try:
@@ -245,6 +255,11 @@ class FileSystemStore:
             raise ObjectMissing(key) from error
         except OSError as error:
             raise StoreUnavailable(f"object store: {error.strerror}") from error
+
+    async def forget_drafts(self, *, begun_before: datetime) -> int:
+        """Find none: each is under a name that whoever does the same again writes over."""
+        del begun_before
+        return 0
 
     async def list_keys(self, prefix: str = "", *, after: str = "") -> AsyncIterator[Listed]:
         """Yield the objects in the order of their keys' parts, holding one directory a level.
@@ -343,21 +358,32 @@ def _forget_cached(file: BinaryIO) -> None:
 
 
 def open_store(url: str, *, setting: str = "STORE_URL") -> ObjectStore:
-    """Return the store that a URL names: `file:///path` today.
+    """Return the store that a URL names: `file:///path`, or `s3://bucket/prefix?...`.
 
     Args:
-        url: of the store.
+        url: of the store; of S3 see `s3/location.py`.
         setting: that has said it, for whoever set it wrong.
 
     Raises:
-        ConfigurationError: another scheme, or a path that is not absolute.
+        ConfigurationError: another scheme, or what the scheme does not take.
     """
     parts = urlsplit(url)
+    if parts.scheme == "s3":  # who has files alone need not hold its library in memory
+        module = import_module("darkroom_common.objects.s3.store")
+        location = import_module("darkroom_common.objects.s3.location").Location
+        made: ObjectStore = module.S3Store(location.parse(url, setting=setting))
+        return made
     if parts.scheme != "file" or parts.netloc not in ("", "localhost") or not parts.path:
-        raise ConfigurationError(f"{setting} is file:///absolute/path")
+        raise ConfigurationError(f"{setting} is file:///absolute/path or s3://bucket/prefix")
     root = Path(unquote(parts.path))
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(f"{setting}: cannot make {root}: {error.strerror}") from error
     return FileSystemStore(root)
+
+
+def below(url: str, name: str) -> str:
+    """Return the URL of a store within another one, under a name."""
+    parts = urlsplit(url)
+    return parts._replace(path=f"{parts.path.rstrip('/')}/{name}").geturl()

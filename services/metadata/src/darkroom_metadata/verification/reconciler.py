@@ -18,6 +18,7 @@ from darkroom_common.messages.events import StoredItem
 from darkroom_common.objects.receipt import ReceiptReader
 from darkroom_common.objects.store import Listed, ObjectMissing, ObjectStore, StoreUnavailable
 from darkroom_common.postgres.pool import Connection
+from darkroom_common.telemetry.logs import get_logger
 from darkroom_metadata.verification.expected import Run, has_rows, unnamed
 from darkroom_metadata.verification.judgement import (
     LOOK_BYTES,
@@ -31,7 +32,10 @@ from darkroom_metadata.verification.judgement import (
 from darkroom_metadata.verification.ledger import Ledger, Looked
 from darkroom_metadata.verification.verification import Brake, require_store, tell
 
+log = get_logger(__name__)
 OBJECTS_STEP: Final = 256
+_ABANDONED: Final = timedelta(days=1)
+"""No process is at work at an object for so long."""
 
 
 @dataclass
@@ -53,6 +57,9 @@ class Objects:
         if not batch:
             if run.checked == 0 and await has_rows(db):
                 await require_store(self.store)
+            left = await self.store.forget_drafts(begun_before=self.brake.clock.now() - _ABANDONED)
+            if left:
+                log.info("store.drafts_removed", drafts=left)
             return await self.ledger.finish(db, run), []
         await self.brake.spend(LOOK_BYTES * len(batch))
         without = await unnamed(db, [one.key for one in batch])

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from darkroom_common.http.exchange import ZEROCOPY
-from darkroom_common.objects.store import CHUNK, ObjectStore, StoreUnavailable
+from darkroom_common.objects.store import CHUNK, ObjectStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +89,11 @@ def read_now(store: ObjectStore, pieces: Sequence[Piece]) -> list[bytes]:
         if isinstance(piece, bytes):
             found.append(piece)
             continue
-        try:
-            with store.open_now(piece.key) as file:
-                found.append(_read(file.fileno(), piece))
-                while todo and isinstance(one := todo[-1], Extent) and one.key == piece.key:
-                    found.append(_read(file.fileno(), one))
-                    todo.pop()
-        except OSError as error:
-            raise StoreUnavailable(f"object store: {error.strerror}") from error
+        parts = [(piece.start, piece.length)]
+        while todo and isinstance(one := todo[-1], Extent) and one.key == piece.key:
+            parts.append((one.start, one.length))
+            todo.pop()
+        found += store.parts_now(piece.key, parts)
     return found
 
 
@@ -122,17 +119,6 @@ async def read_pieces(store: ObjectStore, pieces: Sequence[Piece]) -> list[bytes
     """
     found = read_at_hand(store, pieces)
     return await asyncio.to_thread(read_now, store, pieces) if found is None else found
-
-
-def _read(file: int, one: Extent) -> bytes:
-    data = os.pread(file, one.length, one.start)
-    while 0 < len(data) < one.length and (
-        more := os.pread(file, one.length - len(data), one.start + len(data))
-    ):
-        data += more
-    if len(data) < one.length:
-        raise StoreUnavailable("an object is shorter than it was when it was indexed")
-    return data
 
 
 def opened(store: ObjectStore, pieces: Sequence[Piece]) -> list[bytes | Opened] | None:
