@@ -46,7 +46,7 @@ async def test_objects_in_a_bucket_are_sent_printed_and_shown_and_its_absence_lo
             client = server.client()
             kept = client.list_objects_v2(Bucket=s3.BUCKET, Prefix="images/")["Contents"]
             assert sum(one["Key"].endswith(".dcm") for one in kept) == 2
-            assert not services.store.exists()
+            assert not list(services.store.rglob("*.dcm"))
     logs = "".join(one.read_text() for one in services.directory.glob("*.log"))
     assert "planted-secret" not in logs
     assert "planted-id" not in logs
