@@ -17,12 +17,14 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
+from darkroom_common.clock import SystemClock
 from darkroom_common.errors import DarkroomError
 from darkroom_common.objects.interface import StoreUnavailable
 from darkroom_common.objects.s3.location import Location
 
 AT_ONCE: Final = 16
 """Connections of one process."""
+_CLOCK: Final = SystemClock()
 _CONNECT_SECONDS: Final = 5.0
 _LOOK_AGAIN_SECONDS: Final = 10.0
 _LONGEST_PAUSE: Final = 5.0
@@ -88,14 +90,14 @@ class Client:
     def _current(self) -> Any:
         with self._lock:
             if (
-                time.monotonic() - self._looked > _LOOK_AGAIN_SECONDS
+                _CLOCK.monotonic() - self._looked > _LOOK_AGAIN_SECONDS
                 and self._seen != self._files()
             ):
                 self._client = self._made()
             return self._client
 
     def _files(self) -> tuple[object, ...]:
-        self._looked = time.monotonic()
+        self._looked = _CLOCK.monotonic()
         found: list[object] = []
         for file in (self.location.credentials, self.location.authority):
             try:
