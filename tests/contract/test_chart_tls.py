@@ -1,9 +1,12 @@
 """TLS on every link of a cluster, and a user of the broker for each service."""
 
+import re
+from datetime import timedelta
+
 import pytest
 
 from darkroom_common.amqp.permissions import render_permissions, render_topic_permissions
-from tests.contract.rendered import CASES, inner_tls, of_kind, pods, render, settings_of
+from tests.contract.rendered import CASES, CHART, inner_tls, of_kind, pods, render, settings_of
 from tests.support.deployed import SERVICES
 
 
@@ -35,6 +38,21 @@ def test_every_link_of_a_cluster_is_over_tls(helm: str, place: str) -> None:
     }
     assert {"amqp-ca.crt", "postgres-ca.crt"} <= files
     assert not any("5672" in str(m["spec"]) for m in of_kind(manifests, "NetworkPolicy"))
+
+
+@pytest.mark.req("DEP-08")
+def test_certificates_are_made_anew_within_a_year_and_before_the_first_alert(helm: str) -> None:
+    """cert-manager does so; what an installation has of its own is told by the same alerts."""
+    (certificate,) = of_kind(render(helm, *CASES["hospital"]), "Certificate")
+    duration, before = (
+        timedelta(hours=int(certificate["spec"][name].removesuffix("h")))
+        for name in ("duration", "renewBefore")
+    )
+    assert duration <= timedelta(days=365)
+    rules = (CHART / "files" / "alerts.yaml").read_text()
+    found = re.search(r"expires_timestamp_seconds - time\(\) < (\d+) \* 86400", rules)
+    assert found is not None
+    assert timedelta(days=int(found[1])) < before < duration
 
 
 @pytest.mark.req("BRK-01")

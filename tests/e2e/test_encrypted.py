@@ -171,7 +171,7 @@ async def test_nothing_that_identifies_anybody_is_read_along_the_way(encrypted: 
     assert wire.frames > 100
 
 
-@pytest.mark.req("BRK-01")
+@pytest.mark.req("BRK-01", "DEP-08")
 async def test_renewed_certificates_are_taken_everywhere_without_a_restart(
     encrypted: DarkroomUp,
 ) -> None:

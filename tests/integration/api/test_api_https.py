@@ -12,6 +12,7 @@ from tests.support.services import Services, prepare_database
 from tests.support.waiting import until
 
 
+@pytest.mark.req("DEP-08")
 async def test_https_takes_a_renewed_certificate_and_no_plain_text(
     services: Services, tmp_path: Path
 ) -> None:

@@ -127,7 +127,7 @@ def print_film(sender: DimseSender, site: Site, _: Path) -> None:
     association.release()
 
 
-@pytest.mark.req("TRX-15")
+@pytest.mark.req("DEP-08", "TRX-15")
 @pytest.mark.parametrize("operation", [send, echo, commit, print_film])
 def test_renewed_files_are_taken_and_broken_ones_are_not(
     tmp_path: Path, operation: Callable[[DimseSender, Site, Path], None]

@@ -66,6 +66,7 @@ def link(url: str) -> Link:
     return Link(url, service="test", purpose="publish")
 
 
+@pytest.mark.req("DEP-08")
 async def test_a_broker_is_checked_and_its_renewed_authority_taken(
     site: Site, tmp_path: Path
 ) -> None:

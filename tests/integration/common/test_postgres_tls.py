@@ -89,6 +89,7 @@ async def test_only_a_checked_certificate_is_good_enough(
         await in_use(url(server, "localhost", "sslmode=disable"))
 
 
+@pytest.mark.req("DEP-08")
 async def test_a_pool_takes_a_renewed_authority(server: PrivatePostgres, tmp_path: Path) -> None:
     """Of whom the next connections are; what is open goes on."""
     ca, tls = tmp_path / "ca" / "ca.pem", server.directory.parent / "tls"

@@ -20,7 +20,7 @@ from darkroom_ingest.orders.blocks import block
 from darkroom_ingest.orders.listener import Bounds, OrderPort
 from darkroom_ingest.orders.orders import Orders
 from tests.integration.ingest.orders.house import House
-from tests.support.certificates import Authority
+from tests.support.certificates import Authority, shown
 from tests.support.waiting import until
 from tests.unit.ingest.orders.builders import PID, admission, order
 
@@ -247,6 +247,7 @@ async def test_without_the_database_it_is_to_be_sent_again(
         assert await line.ask(order()) == "MSA|AA|M1"
 
 
+@pytest.mark.req("DEP-08")
 async def test_over_tls_who_shows_no_certificate_is_let_go(house: House, tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     (tmp_path / "hospital").mkdir()
@@ -255,7 +256,8 @@ async def test_over_tls_who_shows_no_certificate_is_let_go(house: House, tmp_pat
     both = tmp_path / "both.pem"
     both.write_text(authority.file.read_text() + hospital.file.read_text())
     files = TlsFiles(server.certificate, server.key, both, "required", "1.2")
-    context = TlsServer(files).lasting_context()
+    tls = TlsServer(files)
+    context = tls.lasting_context()
     lenient = authority.client(hospital.sign("lenient"))
     clients = ((authority.client(sender), True), (authority.client(), False), (lenient, False))
     async with serving(house.orders, tls=context) as port:
@@ -274,3 +276,7 @@ async def test_over_tls_who_shows_no_certificate_is_let_go(house: House, tmp_pat
         await plain.put(block(order().encode()))
         with suppress(ConnectionError):
             assert b"MSA" not in await plain.reader.read()
+        server.replace(authority.sign("renewed"))
+        assert tls.look() is False
+        _, shown_now = await shown(port.number, authority.client(sender))
+        assert shown_now == server.sha256

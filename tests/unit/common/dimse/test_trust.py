@@ -1,7 +1,9 @@
 """Authorities that do not follow RFC 5280 in all points: the same under Python 3.11 and 3.13."""
 
 import ssl
+import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,11 +13,13 @@ from darkroom_api.callbacks import calling
 from darkroom_api.mail.delivery import MailServer
 from darkroom_common.dimse.tls import TlsClient, TlsFiles, TlsServer
 from darkroom_common.links.inner import InnerTls
-from darkroom_common.links.trust import is_strictness, refusal, refused_as
+from darkroom_common.links.trust import CALLING, is_strictness, refusal, refused_as
 from darkroom_common.specs.destinations import Tls
+from darkroom_common.telemetry.metrics import common as metrics
 from darkroom_licensing.odoo import wire
 from tests.support.certificates import Authority, Pair
 
+DAY = timedelta(days=1)
 CALLERS: dict[str, Callable[..., ssl.SSLContext]] = {
     "destinations and printers": lambda ca, strict: TlsClient(ca).context(
         Tls(enabled=True, strict=strict)
@@ -106,3 +110,37 @@ def test_what_installations_sign_for_themselves_is_taken_as_it_is(tmp_path: Path
     own = Authority(tmp_path, strict=False)
     pair = own.sign("service")
     shake(InnerTls(pair.certificate, pair.key, own.file).client().context(), of_server(pair))
+
+
+@pytest.mark.req("DEP-08")
+@pytest.mark.parametrize("caller", ["callbacks", "audit repository", "mail", "Odoo"])
+def test_a_renewed_authority_is_taken_without_a_restart(tmp_path: Path, caller: str) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    first, second = Authority(tmp_path / "first"), Authority(tmp_path / "second")
+    file = tmp_path / "trusted.pem"
+    file.write_text(first.file.read_text())
+    client = CALLERS[caller](file, strict=True)
+    renewed = of_server(second.sign("peer"))
+    with pytest.raises(ssl.SSLCertVerificationError):
+        shake(client, renewed)
+    file.write_text("no certificate")
+    shake(client, of_server(first.sign("peer")))
+    file.write_text(second.file.read_text())
+    shake(client, renewed)
+
+
+@pytest.mark.req("DEP-08")
+def test_a_renewed_pair_is_shown_to_the_audit_repository(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    ours, server = authority.sign("ours", -DAY), of_server(authority.sign("repository"))
+    server.load_verify_locations(authority.file)
+    server.verify_mode = ssl.CERT_REQUIRED
+    server.maximum_version = ssl.TLSVersion.TLSv1_2  # a client's part ends with the server's
+    client = forwarding.tls_context(authority.file, ours.certificate, ours.key)
+    with pytest.raises(ssl.SSLCertVerificationError):
+        shake(client, server)
+    ours.replace(authority.sign("renewed", 9 * DAY))
+    shake(client, server)
+    expires = metrics.CERTIFICATE_EXPIRES.labels(CALLING)._value.get()
+    assert abs(expires - time.time() - 9 * DAY.total_seconds()) < 600

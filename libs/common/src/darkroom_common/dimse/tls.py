@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from darkroom_common.clock import SYSTEM_CLOCK
 from darkroom_common.errors import ConfigurationError, Unhealthy
-from darkroom_common.links.trust import hold
+from darkroom_common.links.trust import hold, stamp
 from darkroom_common.specs.destinations import Tls
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_common.telemetry.metrics import common as metrics
@@ -144,18 +144,10 @@ class TlsServer:
 
     def _stamp(self) -> Stamps:
         return tuple(
-            _stamp(path)
+            stamp(path)
             for path in (self._files.certificate, self._files.key, self._files.client_ca)
             if path is not None
         )
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        state = path.stat()
-    except OSError:
-        return None
-    return state.st_ino, state.st_mtime_ns, state.st_size
 
 
 def _load(files: TlsFiles, *, first: bool) -> _Loaded:
@@ -287,7 +279,7 @@ class TlsClient:
             BadCertificate: a file or text cannot be used, and there is nothing older.
         """
         key = asked.ca, asked.client_certificate, asked.strict, asked.minimum
-        stamps = tuple(_stamp(path) for path in self._files if path is not None)
+        stamps = tuple(stamp(path) for path in self._files if path is not None)
         with self._lock:
             known = self._made.get(key)
             if known is not None and known[0] == stamps:

@@ -85,13 +85,10 @@ def tls_context(
         ConfigurationError: a file cannot be used.
     """
     try:
-        context = trusting(ca, strict=strict)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if certificate is not None:
-            context.load_cert_chain(certificate, key)
+        pair = None if certificate is None else (certificate, key)
+        return trusting(ca, pair, strict=strict)
     except (OSError, ssl.SSLError) as error:
         raise ConfigurationError(f"ATNA: a certificate cannot be used: {error.strerror}") from error
-    return context
 
 
 class TlsWire:

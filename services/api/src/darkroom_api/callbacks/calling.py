@@ -200,8 +200,6 @@ def tls_context(ca: Path | None, *, strict: bool = True) -> ssl.SSLContext:
         ConfigurationError: the file of authorities cannot be used.
     """
     try:
-        context = trusting(ca, strict=strict)
+        return trusting(ca, strict=strict)
     except (OSError, ssl.SSLError) as error:
         raise ConfigurationError("CALLBACK_CA: no certificates can be read") from error
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context

@@ -110,7 +110,9 @@ JOB_SECONDS: Final = _jobs.histogram(
 
 # --- DIMSE -----------------------------------------------------------------------------------
 _dimse: Final = Rows("ingest", "transmit")
-_LISTENER: Final = one_of("listener", "dicom-tls", "dicom-tls-client", "https", "amqp")
+_LISTENER: Final = one_of(
+    "listener", "dicom-tls", "dicom-tls-client", "https", "amqp", "inner", "calling"
+)
 ASSOCIATIONS: Final = _dimse.counter(
     "darkroom_associations_total",
     "Associations of others with us.",
