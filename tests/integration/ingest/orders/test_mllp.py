@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import hashlib
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -20,7 +21,7 @@ from darkroom_ingest.orders.blocks import block
 from darkroom_ingest.orders.listener import Bounds, OrderPort
 from darkroom_ingest.orders.orders import Orders
 from tests.integration.ingest.orders.house import House
-from tests.support.certificates import Authority, shown
+from tests.support.certificates import Authority
 from tests.support.waiting import until
 from tests.unit.ingest.orders.builders import PID, admission, order
 
@@ -278,5 +279,12 @@ async def test_over_tls_who_shows_no_certificate_is_let_go(house: House, tmp_pat
             assert b"MSA" not in await plain.reader.read()
         server.replace(authority.sign("renewed"))
         assert tls.look() is False
-        _, shown_now = await shown(port.number, authority.client(sender))
-        assert shown_now == server.sha256
+        line = Line(
+            *await asyncio.open_connection(
+                HOST, port.number, ssl=authority.client(sender), server_hostname="localhost"
+            )
+        )
+        port.lines.append(line)
+        assert await line.ask(order()) == "MSA|AA|M1"
+        certificate = line.writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        assert hashlib.sha256(certificate).hexdigest() == server.sha256
