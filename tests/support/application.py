@@ -45,5 +45,6 @@ def an_app() -> FastAPI:
             recorder=missing,
             reads=missing,
             verification=missing,
+            uids=missing,
         )
     )

@@ -39,6 +39,7 @@ from darkroom_api.jobs import print as print_jobs
 from darkroom_api.jobs import retrieve as retrieve_jobs
 from darkroom_api.jobs import transmit as transmit_jobs
 from darkroom_api.licence import routes as licence
+from darkroom_api.objects import routes as objects_made
 from darkroom_api.oidc import routes as oidc
 from darkroom_api.people import api_keys, roles, user_sessions, users
 from darkroom_api.remote import procedure_steps as mpps
@@ -61,6 +62,7 @@ _MODULES: Final = (
     auth,
     audit,
     own_account,
+    objects_made,
     oidc,
     users,
     user_sessions,

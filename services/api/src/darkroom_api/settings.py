@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 from darkroom_api.mail.address import Security, is_address
 from darkroom_common.dimse.tls import TlsFiles
 from darkroom_common.settings import EVERY_INTERFACE, RetentionSettings, WorkerSettings
+from darkroom_common.uids import LONGEST_ROOT
 
 HostName = Annotated[
     str, Field(pattern=r"^((\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\])$")
@@ -69,6 +70,11 @@ class ApiSettings(WorkerSettings, RetentionSettings):
         default=None,
         pattern=r"^https?://[^/\s]+$",
         description="scheme://host[:port] in the URLs of answers; unset: as the client asked",
+    )
+    doctor_findings: Path | None = Field(
+        default=None,
+        description="file with what `darkroom doctor` has found on this machine, for the console;"
+        " `darkroom up` writes it",
     )
     environment: str = Field(
         default="",
@@ -140,6 +146,12 @@ class ApiSettings(WorkerSettings, RetentionSettings):
         description="JSON, group at the provider to role here; who is in none has no access",
     )
     open_docs: bool = Field(default=True, description="/docs and /openapi.json without a login")
+    uid_root: str | None = Field(
+        default=None,
+        max_length=LONGEST_ROOT,
+        pattern=r"^[0-2](\.(0|[1-9][0-9]*))+$",
+        description="root of the organisation's UIDs, for objects that are made here; unset: 2.25",
+    )
     validate_limit: int = Field(
         default=64 << 20,
         ge=1 << 16,

@@ -74,6 +74,7 @@ from darkroom_common.settings_in_force import tell_settings
 from darkroom_common.siblings import Several, Word
 from darkroom_common.stow.handover import Proof
 from darkroom_common.topology import API_AUDIT, API_LICENCE, API_REFUSALS, API_STEPS
+from darkroom_common.uids import Uids
 from darkroom_common.workers.pool import open_workers
 
 SEARCHES_OF_A_USER: Final = 2
@@ -213,6 +214,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
                 hub=hub,
                 report_news=report_news,
                 provider=provider,
+                uids=Uids(settings.uid_root or "", SYSTEM_CLOCK),
             )
             server = HttpServer(
                 "api",

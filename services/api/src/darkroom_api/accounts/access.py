@@ -75,6 +75,7 @@ ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("POST", "/api/v1/auth/logout"): Open.IN_PERSON,
     ("GET", "/api/v1/auth/me"): Open.SIGNED_IN,
     ("POST", "/api/v1/validate"): _P.STUDIES_READ,
+    ("POST", "/api/v1/objects/{kind}"): _P.STUDIES_WRITE,
     ("GET", "/api/v1/audit-logs"): _P.AUDIT_READ,
     ("GET", "/api/v1/audit-logs/export"): _P.AUDIT_READ,
     ("POST", "/api/v1/audit-logs/verify"): _P.AUDIT_READ,

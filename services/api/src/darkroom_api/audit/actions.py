@@ -27,6 +27,7 @@ class Action(StrEnum):
     # Patient data.
     STUDY_SEARCH = "STUDY_SEARCH"
     STUDY_VALIDATE = "STUDY_VALIDATE"
+    OBJECT_CREATE = "OBJECT_CREATE"  # of a picture or a document that was uploaded
     EXPORT_DOWNLOAD = "EXPORT_DOWNLOAD"
     EXPORT_DELETE = "EXPORT_DELETE"
     REMOTE_QUERY = "REMOTE_QUERY"  # another archive or a worklist was asked

@@ -54,6 +54,7 @@ _ASKED: Final = frozenset(
         Action.WORKLIST_UPDATE,
         Action.REMOTE_QUERY,
         Action.DICOMWEB_STORE,
+        Action.OBJECT_CREATE,
     }
 )
 """What another service, or another archive, does before there is an answer."""
@@ -133,6 +134,7 @@ def _all() -> Iterator[tuple[tuple[str, str], Recorded]]:
     yield ("POST", again), Recorded(Action.JOB_CREATE, "print_job")
     yield ("POST", "/api/v1/remote/{name}/query"), Recorded(Action.REMOTE_QUERY, "remote", "name")
     yield ("POST", "/api/v1/worklist/query"), Recorded(Action.REMOTE_QUERY, "worklist")
+    yield ("POST", "/api/v1/objects/{kind}"), Recorded(Action.OBJECT_CREATE, "instance")
     yield ("POST", "/api/v1/mpps"), Recorded(Action.STEP_CREATE, "step")
     for method in ("PATCH", "PUT"):
         yield (method, "/api/v1/mpps/{step}"), Recorded(Action.STEP_UPDATE, "step", "step")

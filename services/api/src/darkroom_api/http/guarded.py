@@ -48,6 +48,9 @@ WITHIN: Final = "darkroom.within"
 """In the scope of what a page of the console asks for by itself."""
 _FIXED: Final = frozenset(path for _, path in ACCESS if "{" not in path)
 _VALIDATE: Final = "/api/v1/validate"
+_OBJECTS: Final = "/api/v1/objects/{kind}"
+UPLOAD_LIMIT: Final = 64 << 20
+"""The same of a picture or a document of which an object is made."""
 _REST: Final = "/api/v1/"
 _JSON_ALONE: Final = "The body has to be application/json, as it is."
 _JSON: Final = re.compile(r"application/([a-z0-9!#$&^_.-]+\+)?json")
@@ -182,6 +185,8 @@ class GuardedRoute(APIRoute):
                 limit = BULK_LIMIT
             elif self.path == _VALIDATE:
                 limit = settings.validate_limit
+            elif self.path == _OBJECTS:
+                limit = UPLOAD_LIMIT
             elif method == "POST" and self.path in _STORE:
                 limit = settings.stow_limit
             found = self._terms[method] = _Terms(access, kind, limit)

@@ -38,6 +38,7 @@ from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys
 from darkroom_common.postgres.pool import Database
 from darkroom_common.seal import Seal
+from darkroom_common.uids import Uids
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ class Parts:
     hub: Hub
     report_news: ReportNews
     provider: Provider | None
+    uids: Uids
     measured: Measured = field(default_factory=Measured)
     known: KnownInstances = field(default_factory=KnownInstances)
 

@@ -10,6 +10,7 @@ from typing import Final
 import orjson
 
 from darkroom_api.dicomweb.retrieving.pixels import NoSuchFrame
+from darkroom_api.objects.exchange import MakeTask
 from darkroom_api.rendering.ahead import Ahead
 from darkroom_api.rendering.cache import Cache
 from darkroom_api.rendering.exchange import (
@@ -146,6 +147,16 @@ class Rendering:
             else:
                 yield MadeObject(made.syntax, made.length, held.read(made.length))
 
+    @asynccontextmanager
+    async def object(self, task: MakeTask, body: Sequence[bytes]) -> AsyncIterator[MadeObject]:
+        """Hold a new object, made of a body.
+
+        Raises:
+            CannotMake, DecoderFailed, DependencyUnavailable: as for `image`.
+        """
+        async with self._stream(), self._answer(task, self.limit, body) as (held, made):
+            yield MadeObject(made.syntax, made.length, held.read(made.length))
+
     def limit_of(self, one: StoredInstance) -> float:
         """Return the seconds that an object may take as a whole."""
         return self.limit + one.size / SLOWEST
@@ -169,13 +180,15 @@ class Rendering:
             self._streams.release()
 
     @asynccontextmanager
-    async def _answer(self, task: Task, limit: float) -> AsyncIterator[tuple[Held, Made]]:
-        line = TASK.dump_json(task) + b"\n"
+    async def _answer(
+        self, task: Task, limit: float, body: Sequence[bytes] = ()
+    ) -> AsyncIterator[tuple[Held, Made]]:
+        asked = [TASK.dump_json(task) + b"\n", *body]
         try:
             async with AsyncExitStack() as until:
                 self._waiting += 1
                 try:
-                    held = await until.enter_async_context(self._workers.hold(line, limit))
+                    held = await until.enter_async_context(self._workers.hold(asked, limit))
                 finally:
                     self._waiting -= 1
                 made = MADE.validate_json(held.line)

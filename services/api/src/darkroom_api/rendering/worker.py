@@ -1,17 +1,19 @@
-"""`python -m darkroom_api.rendering.worker`: renders images and transcodes frames and objects.
+"""`python -m darkroom_api.rendering.worker`: renders, transcodes, and makes objects of uploads.
 
 A process of its own, since a decoder that meets a hostile frame may crash, loop or want all memory
-there is. A task is a line of JSON; the answer is a line, and the bytes that it tells of; for
-frames there is a line for each.
+there is. A task is a line of JSON, and for an upload its bytes after that; the answer is a line,
+and the bytes that it tells of; for frames there is a line for each.
 """
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
-from typing import Final
+from typing import BinaryIO, Final
 
 from darkroom_api.dicomweb.retrieving.pixels import NoSuchFrame
+from darkroom_api.objects.exchange import MakeTask
+from darkroom_api.objects.making import make
 from darkroom_api.rendering.drawing import draw
 from darkroom_api.rendering.exchange import (
     CANNOT,
@@ -37,17 +39,19 @@ Pieces = Iterator[bytes | memoryview]
 _TOO_MUCH: Final = "it needs more memory than is allowed"
 
 
-def answer(store: ObjectStore, line: bytes) -> Pieces:
+def answer(store: ObjectStore, line: bytes, uploads: BinaryIO | None = None) -> Pieces:
     """Yield the answer to a task.
 
     Args:
         store: has the object.
         line: of `TASK`.
+        uploads: has the bytes of a task to make an object.
     """
     task = TASK.validate_json(line)
+    body = uploads.read(task.size) if uploads and isinstance(task, MakeTask) else b""
     begun = False
     try:
-        for piece in _pieces(store, task):
+        for piece in _pieces(store, task, body):
             yield piece
             begun = True
     except Exception as error:
@@ -56,7 +60,12 @@ def answer(store: ObjectStore, line: bytes) -> Pieces:
         yield _line(_fault(error))
 
 
-def _pieces(store: ObjectStore, task: Task) -> Pieces:
+def _pieces(store: ObjectStore, task: Task, upload: bytes) -> Pieces:
+    if isinstance(task, MakeTask):
+        file = make(task, upload)
+        yield _line(Made(len(file)))
+        yield file
+        return
     hold = partial(_held, store, task.place)
     match task:
         case RenderTask():
@@ -117,4 +126,4 @@ def _fault(error: Exception) -> Made:
 
 
 if __name__ == "__main__":
-    answer_tasks(partial(answer, open_store(sys.argv[2])))
+    answer_tasks(partial(answer, open_store(sys.argv[2]), uploads=sys.stdin.buffer))

@@ -1,0 +1,34 @@
+"""New UIDs: under the root of an organisation, or else of UUIDs (PS3.5 section 9, annex B.2)."""
+
+import itertools
+import secrets
+import uuid
+from typing import Final
+
+from darkroom_common.clock import Clock
+
+LONGEST_ROOT: Final = 28
+"""Characters of a root: what follows it takes 36 of the 64, up to 100,000,000 UIDs of a process."""
+_SERIALS: Final = 10**12
+
+
+class Uids:
+    """Makes UIDs, no two alike: neither of several processes, nor when a clock is set back.
+
+    Args:
+        root: of the organisation, at most `LONGEST_ROOT` characters; empty: it has none.
+        clock: of this host.
+    """
+
+    def __init__(self, root: str, clock: Clock) -> None:
+        self._root = root
+        self._clock = clock
+        self._serial = secrets.randbelow(_SERIALS)
+        self._sequence = itertools.count(1)
+
+    def new(self) -> str:
+        """Return `{root}.{serial of this process}.{milliseconds}.{sequence}`, or `2.25.{UUID}`."""
+        if not self._root:
+            return f"2.25.{uuid.uuid4().int}"
+        milliseconds = int(self._clock.now().timestamp() * 1000)
+        return f"{self._root}.{self._serial}.{milliseconds}.{next(self._sequence)}"

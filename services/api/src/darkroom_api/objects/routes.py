@@ -1,0 +1,253 @@
+"""`POST /api/v1/objects/{kind}`: a picture or a document becomes an object (docs/objects.md)."""
+
+import asyncio
+import datetime as dt
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field, ValidationError
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from darkroom_api.audit.recorded import MORE
+from darkroom_api.dicomweb.storing.answer import status_of
+from darkroom_api.dicomweb.storing.handover import (
+    CONNECT_SECONDS,
+    ROOM_SECONDS,
+    SETTLE_SECONDS,
+    NotTaken,
+)
+from darkroom_api.http.asking import service_away
+from darkroom_api.http.body import read_json
+from darkroom_api.http.deadline import wait_for_another
+from darkroom_api.http.documented import errors
+from darkroom_api.http.errors import RETRY_AFTER, ApiError, Code, bad_request, invalid
+from darkroom_api.http.parts import parts_of
+from darkroom_api.objects.exchange import Kind, MakeTask
+from darkroom_api.objects.identity import Identity, identity_of, said
+from darkroom_api.objects.spec import GIVEN, PART, DocumentGiven, Given, PictureGiven
+from darkroom_api.objects.uploads import FORM, Form, NoForm
+from darkroom_api.rendering.rendering import LIMIT, CannotMake, DecoderFailed
+from darkroom_common.clock import SYSTEM_CLOCK
+from darkroom_common.errors import DependencyUnavailable
+from darkroom_common.stow.handover import Outcome
+from darkroom_common.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+PATH: Final = "/api/v1/objects/{kind}"
+_UPLOADING: Final = 120.0
+"""Seconds for a body to come."""
+_INDEXED_SECONDS: Final = 5.0
+"""For the index to have it, before it is answered that it will."""
+_LOOKS: Final = (0.02, 0.05, 0.1, 0.2)
+_TOO_MUCH: Final = "The file takes more to read than is allowed."
+
+
+class Made(BaseModel):
+    """An object that was made, and is stored."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str = Field(description="to go on with: the next page of the same series")
+    study_instance_uid: str
+
+
+async def make(request: Request, response: Response, kind: Kind) -> Made:
+    """Make an object of a picture or a PDF document, and store it as if it had been received.
+
+    It is of the patient and the study that a study here, or an entry of the worklist, has. What
+    would be no valid object is refused. 202: it is stored, but not yet in the index.
+    """
+    parts = parts_of(request.scope)
+    form = _form(request, kind)
+    wait_for_another(request.scope, _UPLOADING)
+    async with parts.validating.room:
+        try:
+            values, body = await form.read(request.stream())
+        except NoForm as fault:
+            raise _unfit(str(fault)) from None
+        except ClientDisconnect as gone:
+            raise bad_request("The body has not come whole.") from gone
+        given = _given(kind, values)
+        now = SYSTEM_CLOCK.now().astimezone()
+        identity = await identity_of(request, given, now)
+        attributes = {**identity.attributes, **said(_own(request, given, identity, now))}
+        task = MakeTask(kind, attributes, sum(map(len, body)))
+        made = await _stored(request, task, body)
+    request.scope["state"][MORE] = {"studies": [made.study_instance_uid], "kind": kind.value}
+    response.headers["location"] = (
+        f"/dicom-web/studies/{made.study_instance_uid}/series/{made.series_instance_uid}"
+        f"/instances/{made.sop_instance_uid}"
+    )
+    response.status_code = 201 if await _is_indexed(request, made.sop_instance_uid) else 202
+    return made
+
+
+def _form(request: Request, kind: Kind) -> Form:
+    try:
+        return Form(request.headers.get("content-type", ""), PART[kind])
+    except NoForm as fault:
+        raise ApiError(415, Code.UNSUPPORTED_MEDIA_TYPE, str(fault)) from None
+
+
+def _given(kind: Kind, values: bytes) -> Given:
+    """Return what is said of an object.
+
+    Raises:
+        RequestValidationError, UnfitBody: it is not JSON, or values are wrong.
+    """
+    try:
+        return GIVEN[kind].model_validate(read_json(values))
+    except ValidationError as error:
+        faults = [
+            {**one, "loc": ("body", "values", *one["loc"])}
+            for one in error.errors(include_input=False, include_context=False)
+        ]
+        raise RequestValidationError(faults) from None
+
+
+def _own(request: Request, given: Given, identity: Identity, now: dt.datetime) -> dict[str, Any]:
+    """Return what an object says of itself and of its series, by keywords.
+
+    Raises:
+        ApiError: 422, its series is of another modality.
+    """
+    modality = given.modality if isinstance(given, PictureGiven) else "DOC"
+    series = given.series_instance_uid or parts_of(request.scope).uids.new()
+    numbers = [number or 0 for number, _ in identity.series.values()]
+    number, known = identity.series.get(series, (max([0, *numbers]) + 1, modality))
+    if known != modality:
+        raise invalid("body.values.series_instance_uid", "The series is of another modality.")
+    day, hour = f"{now:%Y%m%d}", f"{now:%H%M%S}"
+    found: dict[str, Any] = {
+        "SpecificCharacterSet": "ISO_IR 192",
+        "InstanceCreationDate": day,
+        "InstanceCreationTime": hour,
+        "ContentDate": day,
+        "ContentTime": hour,
+        "SOPInstanceUID": parts_of(request.scope).uids.new(),
+        "SeriesInstanceUID": series,
+        "SeriesNumber": number or 0,
+        "Modality": modality,
+        "InstanceNumber": given.instance_number,
+        "BurnedInAnnotation": "YES" if given.burned_in_annotation else "NO",
+    }
+    if given.series_description:
+        found["SeriesDescription"] = given.series_description
+    match given:
+        case PictureGiven():
+            found |= {"ConversionType": given.conversion_type, "Laterality": given.laterality}
+        case DocumentGiven():
+            found |= {"ConversionType": "WSD", "DocumentTitle": given.title}
+    return found
+
+
+async def _stored(request: Request, task: MakeTask, body: list[bytes]) -> Made:
+    """Have a worker make an object, and ingest store it as it comes out of there.
+
+    Raises:
+        ApiError: 422, nothing can be made of the body; 503, somebody who is needed is away.
+    """
+    parts = parts_of(request.scope)
+    boundary = secrets.token_hex(16)
+    kind = f'multipart/related; type="application/dicom"; boundary={boundary}'
+    wait_for_another(request.scope, LIMIT + CONNECT_SECONDS + ROOM_SECONDS + SETTLE_SECONDS)
+    try:
+        async with parts.rendering.object(task, body) as made:
+            body.clear()  # the worker has it
+            outcome = await parts.handover.store(kind, "", _part(boundary, made.chunks))
+    except CannotMake as fault:
+        raise _unfit(str(fault)) from None
+    except DecoderFailed:
+        raise _unfit(_TOO_MUCH) from None
+    except (NotTaken, DependencyUnavailable) as away:
+        log.warning("object.not_stored", reason=type(away).__name__)
+        raise service_away() from away
+    return _made(outcome)
+
+
+async def _part(boundary: str, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
+    async for chunk in chunks:
+        yield chunk
+    yield f"\r\n--{boundary}--\r\n".encode()
+
+
+def _made(outcome: Outcome) -> Made:
+    """Return what ingest has stored.
+
+    Raises:
+        ApiError: 503, it has not, for want of room or by its rules.
+    """
+    if status_of(outcome) not in {HTTPStatus.OK, HTTPStatus.ACCEPTED}:
+        log.error("object.refused", code=next((one.code for one in outcome.items), outcome.fault))
+        raise ApiError(
+            503,
+            Code.SERVICE_AWAY,
+            "The object was made, but is not stored: there is no room, or a rule refuses it.",
+            headers={"Retry-After": RETRY_AFTER},
+        )
+    one = outcome.items[0]
+    return Made(
+        sop_class_uid=one.sop_class_uid,
+        sop_instance_uid=one.sop_instance_uid,
+        series_instance_uid=one.series_instance_uid,
+        study_instance_uid=one.study_instance_uid,
+    )
+
+
+async def _is_indexed(request: Request, uid: str) -> bool:
+    """Tell whether the index has an instance, within `_INDEXED_SECONDS`."""
+    reader = parts_of(request.scope).reader
+    wait_for_another(request.scope, _INDEXED_SECONDS)
+    looks = iter(_LOOKS)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_INDEXED_SECONDS):
+            found = await reader.instance(uid)
+            while found is None:
+                await asyncio.sleep(next(looks, _LOOKS[-1]))
+                found = await reader.instance(uid)
+            return True
+    return False
+
+
+def _unfit(detail: str) -> ApiError:
+    return ApiError(422, Code.INVALID_REQUEST, detail)
+
+
+def _schema(kind: Kind) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": ["values", PART[kind]],
+        "properties": {
+            "values": GIVEN[kind].model_json_schema(),
+            PART[kind]: {"type": "string", "format": "binary"},
+        },
+    }
+
+
+_BODY: Final = {
+    "required": True,
+    "content": {FORM: {"schema": {"oneOf": [_schema(kind) for kind in Kind]}}},
+}
+
+
+def add(app: FastAPI) -> None:
+    """Add the route."""
+    app.add_api_route(
+        PATH,
+        make,
+        methods=["POST"],
+        status_code=201,
+        tags=["objects"],
+        responses={
+            202: {"model": Made, "description": "It is stored; the index has it in a moment."},
+            **errors(400, 401, 403, 404, 409, 413, 415, 422, 429, 503),
+        },
+        openapi_extra={"requestBody": _BODY},
+    )

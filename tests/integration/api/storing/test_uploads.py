@@ -1,0 +1,198 @@
+"""`POST /api/v1/objects/{kind}`: a picture or document of a study or a worklist entry is stored."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pydicom
+import pytest
+import pytest_asyncio
+
+from tests.conftest import PostgresServer, RabbitServer
+from tests.integration.api.accounts.people import PASSWORD, add_user
+from tests.integration.api.storing.stowing import Stowing, stowing
+from tests.support.builders import a_data_set
+from tests.support.dciodvfy import dciodvfy
+from tests.support.stow import a_file
+from tests.support.uploads import COLOUR, GRAY, a_pdf, saved
+
+PATH = "/api/v1/objects"
+ROOT = "1.2.826.0.1.3680043.10.99999"
+JPEG = saved(COLOUR, "JPEG")
+ENTRY = {
+    "patient_name": "Müller^Jörg",
+    "patient_id": "W-77",
+    "patient_birth_date": "1971-04-12",
+    "patient_sex": "M",
+    "accession_number": "ACC-77",
+    "requested_procedure_id": "RP-77",
+    "requested_procedure_description": "Wound, left hand",
+    "scheduled_at": "2026-11-27T12:00:00",
+    "modality": "XC",
+}
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stow(
+    postgres_server: PostgresServer, rabbitmq_server: RabbitServer
+) -> AsyncIterator[Stowing]:
+    async with stowing(postgres_server, rabbitmq_server, UID_ROOT=ROOT) as made:
+        yield made
+
+
+async def post(
+    stow: Stowing, kind: str, values: dict[str, Any], body: bytes, **more: Any
+) -> httpx.Response:
+    part = "document" if kind == "pdf" else "pixels"
+    files = {
+        "values": (None, json.dumps(values).encode(), "application/json"),
+        part: ("Müller hand.jpg", body, "application/octet-stream"),
+    }
+    return await stow.api.client.post(f"{PATH}/{kind}", files=files, **more)
+
+
+async def a_study(stow: Stowing, **attributes: Any) -> pydicom.Dataset:
+    data_set = a_data_set(
+        SpecificCharacterSet="ISO_IR 192",
+        PatientName="Yamada^Tarou=山田^太郎",
+        PatientBirthDate="19800101",
+        PatientSex="M",
+        StudyDescription="CT hand",
+        SeriesNumber=4,
+        **attributes,
+    )
+    assert (await stow.store([a_file(data_set)])).status_code == 200
+    await stow.kept(str(data_set.SOPInstanceUID))
+    return data_set
+
+
+async def whole(stow: Stowing, made: dict[str, str], path: Path) -> pydicom.Dataset:
+    """The object as it is stored, held against dciodvfy."""
+    found = await stow.fetch(
+        "SELECT object_key FROM index.instance WHERE sop_instance_uid = $1",
+        made["sop_instance_uid"],
+    )
+    path.write_bytes((stow.services.store / found[0]["object_key"]).read_bytes())
+    assert await asyncio.to_thread(dciodvfy, path) == []
+    return pydicom.dcmread(path)
+
+
+async def conflicts(stow: Stowing) -> list[Any]:
+    data: list[Any] = (await stow.api.client.get("/api/v1/conflicts")).json()["data"]
+    return data
+
+
+@pytest.mark.req("IOD-07")
+async def test_pages_of_a_study(stow: Stowing, tmp_path: Path) -> None:
+    study = await a_study(stow, AccessionNumber="ACC-1", PatientID="U1")
+    values: dict[str, Any] = {"study": "ACC-1", "modality": "XC", "series_description": "Wound"}
+    first = await post(stow, "secondary-capture", values, JPEG)
+    assert first.status_code == 201, first.text
+    one = first.json()
+    assert one["study_instance_uid"] == study.StudyInstanceUID
+    assert one["sop_instance_uid"].startswith(f"{ROOT}.")
+    values |= {"series_instance_uid": one["series_instance_uid"], "instance_number": 2}
+    second = await post(stow, "secondary-capture", values, saved(GRAY, "PNG"))
+    assert second.json()["series_instance_uid"] == one["series_instance_uid"]
+    document = await post(stow, "pdf", {"study": "ACC-1", "title": "Findings"}, a_pdf())
+    assert document.status_code == 201, document.text
+    found = [
+        await whole(stow, made, tmp_path / f"{number}.dcm")
+        for number, made in enumerate((one, second.json(), document.json()))
+    ]
+    for each in found:
+        for keyword in ("PatientName", "PatientID", "PatientBirthDate", "StudyInstanceUID"):
+            assert each[keyword].value == study[keyword].value, keyword
+        assert (each.AccessionNumber, each.StudyDescription) == ("ACC-1", "CT hand")
+    assert [(each.SeriesNumber, each.InstanceNumber) for each in found] == [(5, 1), (5, 2), (6, 1)]
+    assert await conflicts(stow) == []
+    shown = await stow.api.client.get(
+        f"{first.headers['location']}/rendered", headers={"accept": "image/png"}
+    )
+    assert (shown.status_code, shown.headers["content-type"]) == (200, "image/png")
+    audited = await stow.api.client.get("/api/v1/audit-logs", params={"action": "OBJECT_CREATE"})
+    assert one["sop_instance_uid"] in {row["resource_id"] for row in audited.json()["data"]}
+    assert "hand" not in audited.text
+
+
+@pytest.mark.req("IOD-07")
+async def test_an_entry_of_the_worklist(stow: Stowing, tmp_path: Path) -> None:
+    entry = (await stow.api.client.post("/api/v1/worklist", json=ENTRY)).json()
+    values = {"worklist_entry": entry["id"], "modality": "XC"}
+    for expected in ("20", "20"):  # of the second one the study is there already
+        answer = await post(stow, "secondary-capture", values, JPEG)
+        assert answer.status_code == 201, answer.text
+        made = answer.json()
+        assert made["study_instance_uid"] == entry["study_instance_uid"]
+        found = await whole(stow, made, tmp_path / "made.dcm")
+        assert (str(found.PatientName), found.PatientID) == ("Müller^Jörg", "W-77")
+        assert (found.PatientBirthDate, found.PatientSex) == ("19710412", "M")
+        assert (found.AccessionNumber, found.StudyID) == ("ACC-77", "RP-77")
+        assert found.StudyDate.startswith(expected)
+        (asked,) = found.RequestAttributesSequence
+        assert asked.RequestedProcedureID == "RP-77"
+    over = (
+        await stow.api.client.post("/api/v1/worklist", json=ENTRY | {"state": "CANCELLED"})
+    ).json()
+    refused = await post(stow, "pdf", {"worklist_entry": over["id"]}, a_pdf())
+    assert (refused.status_code, refused.json()["code"]) == (409, 4008)
+    assert await conflicts(stow) == []
+
+
+async def test_what_is_refused_leaves_nothing(stow: Stowing) -> None:
+    study = await a_study(stow, AccessionNumber="ACC-2", PatientID="U2", Modality="CT")
+    before = await stow.fetch("SELECT count(*) FROM index.instance")
+    of_it = {"study": "ACC-2"}
+    series = str(study.SeriesInstanceUID)
+    for kind, values, body, status, word in (
+        ("secondary-capture", {"study": "nowhere"}, JPEG, 404, "no such study"),
+        ("secondary-capture", {"worklist_entry": "0" * 32}, JPEG, 404, "no such entry"),
+        ("secondary-capture", {}, JPEG, 422, "either study or worklist_entry"),
+        ("secondary-capture", {**of_it, "worklist_entry": "0" * 32}, JPEG, 422, "either"),
+        ("secondary-capture", {**of_it, "more": 1}, JPEG, 422, "more"),
+        ("secondary-capture", {**of_it, "series_instance_uid": series}, JPEG, 422, "modality"),
+        ("secondary-capture", {**of_it, "series_description": "a\\b"}, JPEG, 422, "description"),
+        ("secondary-capture", of_it, b"Dear SECRET", 422, "no picture"),
+        ("secondary-capture", of_it, b"", 422, "pixels is missing or empty"),
+        ("secondary-capture", of_it, JPEG[:200], 422, "damaged"),
+        ("pdf", of_it, JPEG, 422, "no PDF"),
+        ("stl", of_it, JPEG, 422, "kind"),
+    ):
+        answer = await post(stow, kind, values, body)
+        assert answer.status_code == status, (kind, values, answer.text)
+        assert word in answer.text, (word, answer.text)
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert "SECRET" not in answer.text
+    client, there = stow.api.client, f"{PATH}/pdf"
+    for body, media, status in (
+        (b"{}", "application/json", 415),
+        (b"--x--", "multipart/form-data", 415),
+        (b"--x\r\n\r\nabc", "multipart/form-data; boundary=x", 422),
+        (b"--x\r\n" * 1000, "multipart/form-data; boundary=x", 422),
+        (bytes(64 << 20) + b"x", "multipart/form-data; boundary=x", 413),
+    ):
+        answer = await client.post(there, content=body, headers={"content-type": media})
+        assert answer.status_code == status, answer.text
+    assert await stow.fetch("SELECT count(*) FROM index.instance") == before
+
+
+async def test_who_may(stow: Stowing) -> None:
+    await a_study(stow, AccessionNumber="ACC-3", PatientID="U3")
+    for role, status in (("viewer", 403), ("technician", 201)):
+        await add_user(stow.api, role, role)
+        token = (await stow.api.sign_in(role, PASSWORD)).json()["access_token"]
+        as_them = {"authorization": f"Bearer {token}"}
+        answer = await post(stow, "pdf", {"study": "ACC-3"}, a_pdf(), headers=as_them)
+        assert answer.status_code == status, answer.text
+
+
+async def test_pages_of_a_film_are_frames(stow: Stowing, tmp_path: Path) -> None:
+    await a_study(stow, AccessionNumber="ACC-4", PatientID="U4")
+    body = saved(COLOUR, "TIFF", save_all=True, append_images=[COLOUR, COLOUR])
+    made = (await post(stow, "secondary-capture", {"study": "ACC-4"}, body)).json()
+    assert made["sop_class_uid"] == "1.2.840.10008.5.1.4.1.1.7.4"
+    assert (await whole(stow, made, tmp_path / "made.dcm")).NumberOfFrames == 3
