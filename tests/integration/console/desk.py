@@ -10,10 +10,32 @@ import httpx
 
 from tests.integration.api.accounts.people import PASSWORD, add_user
 from tests.integration.api.conftest import Api
+from tests.support.database import Prepared
 
 ROLES: Final = ("technician", "radiologist", "viewer", "medical_admin")
 PART: Final = {"hx-request": "true", "accept": "text/html"}
 FORM: Final = {"content-type": "application/x-www-form-urlencoded"}
+_TROUBLE: Final = (
+    """
+    INSERT INTO transmit.job (id, destination, priority, state, reason, requested_by, finished_at)
+    VALUES (md5('a'), 'PACS', 'low', 'FAILED', 'RejectedPermanent', 'x', now())
+    """,
+    "INSERT INTO ingest.spool (id) VALUES ('7f1b3a52-0000-4000-8000-000000000001')",
+    """
+    INSERT INTO ingest.quarantined (receipt, spool, reason, status, received_at, size,
+        calling_ae_title, sop_class_uid, transfer_syntax_uid)
+    SELECT md5('q'), id, 'truncated', 'C000', now(), 10, '<i>CT1', '', '' FROM ingest.spool
+    """,
+    """
+    INSERT INTO api.dead_letter (queue, message_id, type, reason, attempts, died_at, trace, body,
+        fingerprint) SELECT 'print.jobs', 'm', '', 'it <u>names nothing', 1, now(), '{}', '{}',
+        decode(md5(n::text), 'hex') FROM generate_series(1, 2) AS n
+    """,
+    """
+    INSERT INTO index.verification_finding (object_key, kind, size)
+    VALUES ('ab/cd', 'wrong-size', 5)
+    """,
+)
 _MARK: Final = re.compile(r"<[^>]+>")
 
 
@@ -64,3 +86,10 @@ async def sitting(api: Api) -> dict[str, Desk]:
         token = (await api.sign_in(role, PASSWORD)).json()["access_token"]
         found[role] = Desk(api.anonymous, token)
     return found
+
+
+async def trouble(database_url: str) -> None:
+    """Have one of everything go wrong; needs the schemas of transmit, ingest and the index."""
+    database = Prepared(database_url)
+    for statement in _TROUBLE:
+        await database.fetch(statement)

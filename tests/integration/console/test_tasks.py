@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,8 +12,9 @@ import pytest
 from playwright.async_api import Locator, Page, expect
 
 from darkroom_common.clock import monotonic
+from tests.integration.api.accounts.people import PASSWORD
 from tests.integration.api.conftest import Api, running_api
-from tests.integration.console.conftest import a_browser, a_house, walking
+from tests.integration.console.conftest import Walk, a_browser, a_house, walking
 from tests.integration.ingest.test_quarantine_rest import refuse
 from tests.integration.print.printers import dcmprscp
 from tests.integration.transmit.nodes import STORE_SYNTAXES, archive_node
@@ -90,9 +92,42 @@ async def test_ten_daily_tasks_take_three_actions_each(services: Services, tmp_p
                 await _sender(hands, f"{api.url}/senders")
                 await _prior(hands, f"{api.url}/others?study={studies[1]}", api)
                 await _late(hands, f"{api.url}/where")
+            async with walking(browser, api) as walk:
+                await _newcomer(walk)
     assert len(hands.seconds) == 10
     for name, seconds in hands.seconds.items():
         sys.stdout.write(f"{name}: {seconds:.1f} s\n")
+
+
+async def _newcomer(walk: Walk) -> None:
+    """Find one's way by what can be read alone: no address but the first, no id, no class."""
+    page = walk.page
+    link, button = partial(page.get_by_role, "link"), partial(page.get_by_role, "button")
+    await page.goto(walk.api.url)
+    await page.get_by_label("User name").fill("medical_admin")
+    await page.get_by_label("Password").fill(PASSWORD)
+    await button(name="Sign in").click()
+    # Send a study.
+    await page.get_by_role("searchbox").or_(page.get_by_label("Find")).first.fill("novak")
+    await link(name="Novak").first.click()
+    await button(name="Send").click()
+    dialog = page.get_by_role("dialog", name="Send this study")
+    await dialog.get_by_label("Destination").select_option(label="ARCHIVE")
+    await dialog.get_by_role("button", name="Send").click()
+    await expect(page.get_by_role("status").last).to_contain_text("1 study on the way")
+    # Print it.
+    await link(name="Print").first.click()
+    await button(name="All images").click()
+    await button(name="Print", exact=True).click()
+    row = page.get_by_role("row", name="laser-1").first
+    await expect(row.get_by_text("Done")).to_be_visible()
+    # Find out why a job has failed.
+    await link(name="Trouble").first.click()
+    await link(name="Failed jobs").last.click()
+    await expect(page.get_by_text("Nobody answers at its address").first).to_be_visible()
+    await link(name="Transmission").first.click()
+    sent = page.get_by_role("row", name="ARCHIVE").first
+    await expect(sent.get_by_text("Sent").or_(sent.get_by_text("Done")).first).to_be_visible()
 
 
 async def _set_up(api: Api, printer: int, archive: int) -> None:

@@ -4,32 +4,11 @@ from typing import Final
 
 from tests.integration.api.accounts.people import PASSWORD, add_user
 from tests.integration.api.conftest import Api, running_api
-from tests.integration.console.desk import Desk, sitting
+from tests.integration.console.desk import Desk, sitting, trouble
 from tests.support.builders import a_data_set, new_uid
 from tests.support.database import Prepared
 from tests.support.services import Services
 
-_ROWS: Final = (
-    """
-    INSERT INTO transmit.job (id, destination, priority, state, reason, requested_by, finished_at)
-    VALUES (md5('a'), 'PACS', 'low', 'FAILED', 'RejectedPermanent', 'x', now())
-    """,
-    "INSERT INTO ingest.spool (id) VALUES ('7f1b3a52-0000-4000-8000-000000000001')",
-    """
-    INSERT INTO ingest.quarantined (receipt, spool, reason, status, received_at, size,
-        calling_ae_title, sop_class_uid, transfer_syntax_uid)
-    SELECT md5('q'), id, 'truncated', 'C000', now(), 10, '<i>CT1', '', '' FROM ingest.spool
-    """,
-    """
-    INSERT INTO api.dead_letter (queue, message_id, type, reason, attempts, died_at, trace, body,
-        fingerprint) SELECT 'print.jobs', 'm', '', 'it <u>names nothing', 1, now(), '{}', '{}',
-        decode(md5(n::text), 'hex') FROM generate_series(1, 2) AS n
-    """,
-    """
-    INSERT INTO index.verification_finding (object_key, kind, size)
-    VALUES ('ab/cd', 'wrong-size', 5)
-    """,
-)
 _BASE: Final = "/trouble"
 
 
@@ -37,9 +16,7 @@ async def test_it_says_what_happened_and_offers_what_one_may_do(services: Servic
     async with running_api(services) as api:
         await api.seed.add(a_data_set(StudyInstanceUID=new_uid()))
         await services.start("transmit")
-        database = Prepared(services.superuser_url)
-        for statement in _ROWS:
-            await database.fetch(statement)
+        await trouble(services.superuser_url)
         people = await sitting(api)
         await _sentences(people["medical_admin"])
         await _told(people)

@@ -30,6 +30,9 @@ async def test_ohif_shows_a_study(services: Services, with_browser: str) -> None
             await expect(walk.page.locator("canvas").first).to_be_visible(timeout=60_000)
             await until(lambda: is_drawn(walk.page), "the image is drawn", limit=60)
             await walk.picture("viewer")
+            await walk.page.get_by_role("link", name="Print").click()
+            await walk.page.wait_for_url(f"**/film?study={studies[1]}")
+            await expect(walk.page.get_by_role("button", name="All images")).to_be_visible()
 
 
 async def is_drawn(page: Page) -> bool:
