@@ -240,7 +240,13 @@ async def test_the_trial_of_a_cluster_sends_and_finds(encrypted: DarkroomUp) -> 
 async def test_the_demonstration_goes_over_tls(encrypted: DarkroomUp) -> None:
     assert any("https://127.0.0.1" in line for line in encrypted.output)
     assert not any("http://" in line for line in encrypted.output)
-    command = [Path(sys.executable).with_name("darkroom"), "demo", "--slices", "2"]
+    command = [
+        Path(sys.executable).with_name("darkroom"),
+        "demo",
+        "--only-studies",
+        "--slices",
+        "2",
+    ]
     command += ["--data", encrypted.data]
     demo = await asyncio.create_subprocess_exec(*map(str, command), stdout=asyncio.subprocess.PIPE)
     output, _ = await demo.communicate()

@@ -355,6 +355,7 @@ async def test_the_demo_is_found_and_its_lines_can_be_pasted(darkroom: DarkroomU
     demo = await asyncio.create_subprocess_exec(
         str(Path(sys.executable).with_name("darkroom")),
         "demo",
+        "--only-studies",
         "--data",
         str(darkroom.data),
         stdout=asyncio.subprocess.PIPE,

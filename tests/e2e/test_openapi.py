@@ -27,7 +27,7 @@ SHORT: Final = ("--phases", "examples,fuzzing", "--max-examples", "4", "--genera
 async def demo(running: DarkroomUp) -> None:
     """Have a study there, and a job or two."""
     command = Path(sys.executable).with_name("darkroom")
-    arguments = ("demo", "--data", str(running.data))
+    arguments = ("demo", "--only-studies", "--data", str(running.data))
     process = await asyncio.create_subprocess_exec(
         command, *arguments, stdout=asyncio.subprocess.DEVNULL
     )

@@ -104,7 +104,9 @@ def data(tmp_path: Path, archive: Archive) -> Iterator[Path]:
 
 @pytest.mark.req("OBS-07")
 def test_demo_sends_finds_and_explains(data: Path, archive: Archive) -> None:
-    result = CliRunner().invoke(app, ["demo", "--data", str(data), "--slices", "3"])
+    result = CliRunner().invoke(
+        app, ["demo", "--only-studies", "--data", str(data), "--slices", "3"]
+    )
     assert result.exit_code == 0, result.output
     assert sorted(archive.instances.values()) == [1, 1, 3]
     for study in archive.instances:
@@ -115,7 +117,9 @@ def test_demo_sends_finds_and_explains(data: Path, archive: Archive) -> None:
 
 def test_demo_says_what_was_refused(data: Path, archive: Archive) -> None:
     archive.status = 0xA700
-    result = CliRunner().invoke(app, ["demo", "--data", str(data), "--slices", "1"])
+    result = CliRunner().invoke(
+        app, ["demo", "--only-studies", "--data", str(data), "--slices", "1"]
+    )
     assert result.exit_code == 1
     assert "0xA700" in result.output
 
@@ -153,7 +157,17 @@ def test_what_demo_sends_validates(data: Path, tmp_path: Path) -> None:
     validator = shutil.which("dciodvfy")
     assert validator, "make test installs dicom3tools"
     files = tmp_path / "files"
-    arguments = ["demo", "--data", str(data), "--slices", "2", "--save", str(files)]
+    arguments = [
+        "demo",
+        "--only-studies",
+        "--only-studies",
+        "--data",
+        str(data),
+        "--slices",
+        "2",
+        "--save",
+        str(files),
+    ]
     assert CliRunner().invoke(app, arguments).exit_code == 0
     saved = sorted(files.glob("*.dcm"))
     assert len(saved) == 4

@@ -5,6 +5,7 @@ import sys
 import uvloop
 
 from darkroom_api.app import prepare
+from darkroom_api.accounts.link import sign_in_link
 from darkroom_api.audit.command import audit
 from darkroom_api.dead_letters.command import dead_letters
 from darkroom_api.desk.database import database
@@ -29,6 +30,7 @@ if __name__ == "__main__":
                 Command("database", database),
                 Command("jobs", jobs),
                 Command("events", events),
+                Command("sign-in-link", sign_in_link),
                 rekey_command("api", "api", COLUMNS),
             ],
             loop_factory=uvloop.new_event_loop,

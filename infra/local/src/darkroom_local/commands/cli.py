@@ -154,6 +154,9 @@ def up(
         settings = replace(settings, http_host=listen, tls=tls)
         make_reachable(settings.data)
         with DirectoryLock(settings.data):
+            ports = {"DICOM": settings.dicom_port, "HTTP": settings.http_port}
+            found = examination.examine(settings.data, ports, running_here=False)
+            examination.keep(found, Layout(settings.data).findings)
             await Stack(settings, SteadyConsole()).run()
 
     _expecting_trouble(run)
@@ -249,12 +252,22 @@ def demo(
         Path | None, typer.Option(help="Also keep the files that are sent in this directory.")
     ] = None,
     slices: Annotated[int, typer.Option(min=1, max=500, help="Slices of each CT series.")] = 24,
+    only_studies: Annotated[
+        bool, typer.Option("--only-studies", help="No jobs, film, worklist or trouble beside them.")
+    ] = False,
 ) -> None:
-    """Make sample studies of invented patients, send them, and show how to find and fetch them."""
+    """Make sample studies of invented patients, send them, and show how to find and fetch them.
+
+    Beside them something for every screen of the console: jobs, a film, the worklist, trouble.
+    """
 
     async def run() -> None:
         await demonstration.run(
-            data.expanduser().resolve(), save=save, slices=slices, console=Console()
+            data.expanduser().resolve(),
+            save=save,
+            slices=slices,
+            console=Console(),
+            only_studies=only_studies,
         )
 
     _expecting_trouble(run)

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from darkroom_common.clock import monotonic
 from darkroom_local.commands.phantom import studies
+from darkroom_local.commands.scene import SceneError, set_scene
 from darkroom_local.engines.ports import LOOPBACK
 from darkroom_local.stack.state import StackState
 
@@ -29,7 +30,9 @@ class DemoError(RuntimeError):
     """The demonstration could not be given; the text says what was refused."""
 
 
-async def run(data: Path, *, save: Path | None, slices: int, console: Console) -> None:
+async def run(
+    data: Path, *, save: Path | None, slices: int, console: Console, only_studies: bool = False
+) -> None:
     """Make, send, find, and print what to paste.
 
     Raises:
@@ -60,7 +63,22 @@ async def run(data: Path, *, save: Path | None, slices: int, console: Console) -
             for study in made:
                 await _until_found(client, study)
                 progress.advance(finding)
+            if not only_studies:
+                await _set_scene(client, state, made, data)
     _explain(console, state, data, made)
+
+
+async def _set_scene(
+    client: httpx.AsyncClient, state: StackState, made: list[list[FileDataset]], data: Path
+) -> None:
+    def again(instance: FileDataset) -> None:
+        with _associated(state, made) as association:
+            _send(association, instance)
+
+    try:
+        await set_scene(client, made, again, data)
+    except SceneError as error:
+        raise DemoError(str(error)) from error
 
 
 @contextlib.contextmanager

@@ -1,9 +1,10 @@
 """`darkroom doctor`: what this machine has and lacks, with the command that installs it."""
 
 import contextlib
+import json
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
@@ -58,6 +59,12 @@ def examine(data: Path, ports: dict[str, int], *, running_here: bool) -> list[Fi
             )
         )
     return findings
+
+
+def keep(findings: list[Finding], file: Path) -> None:
+    """Write findings where the console reads them."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps([asdict(one) for one in findings]), encoding="utf-8")
 
 
 def show(findings: list[Finding], console: Console) -> bool:

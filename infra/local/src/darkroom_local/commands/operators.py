@@ -89,6 +89,15 @@ def events(context: typer.Context, data: Data = DEFAULT) -> None:
     _become(running(data).events(context.args))
 
 
+def sign_in_link(context: typer.Context, data: Data = DEFAULT) -> None:
+    """Write an address that opens the console as admin (or --user NAME): once, for 15 minutes."""
+    plan = running(data)
+    state = StackState.read(plan.layout.data / "run" / "state.json")
+    if state is not None:
+        typer.echo(f"{state.base_url}/sign-in#once=", nl=False)
+    _become(plan.sign_in_link(context.args))
+
+
 def running(data: Path) -> Plan:
     """Return the plan of what runs in a directory, or say that nothing does."""
     layout = Layout(data.expanduser().resolve())
@@ -117,6 +126,7 @@ _WORDS: Final[dict[str, Callable[..., Any]]] = {
     "dead-letters": dead_letters,
     "jobs": jobs,
     "events": events,
+    "sign-in-link": sign_in_link,
 }
 
 

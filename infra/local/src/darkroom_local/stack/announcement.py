@@ -1,12 +1,41 @@
 """What `darkroom up` says when all is ready."""
 
+import asyncio
 import os
 import socket
+from asyncio.subprocess import DEVNULL, PIPE
+from pathlib import Path
+from typing import Final
 
 from darkroom_local.engines.ports import LOOPBACK
 from darkroom_local.stack.layout import Layout, Settings
-from darkroom_local.stack.plan import open_to_all
+from darkroom_local.stack.plan import Plan, open_to_all
 from darkroom_local.stack.state import base_url
+
+_ONCE: Final = "good once, for 15 minutes"
+_LINK_SECONDS: Final = 120.0
+
+
+async def one_time_link(settings: Settings, data: Path) -> list[str]:
+    """Return lines with an address that opens the console once; none when there is none to be had.
+
+    It is for a terminal alone: whoever reads it first is the administrator.
+    """
+    command = Plan.of_running(data).sign_in_link([])
+    process = await asyncio.create_subprocess_exec(
+        *command.arguments, env=dict(command.environment), stdout=PIPE, stderr=DEVNULL
+    )
+    try:
+        async with asyncio.timeout(_LINK_SECONDS):
+            said, _ = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return []
+    http = base_url(settings.http_host, settings.http_port, tls=settings.http_tls)
+    if process.returncode != 0:  # who has a second factor signs in with it
+        return []
+    return [f"  open now  {http}/sign-in#once={said.decode().strip()}", f"            {_ONCE}"]
 
 
 def announcement(settings: Settings, layout: Layout, took: float) -> list[str]:

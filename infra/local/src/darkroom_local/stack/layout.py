@@ -181,6 +181,11 @@ class Layout:
         return self.data / "audit-anchor"
 
     @property
+    def findings(self) -> Path:
+        """What `darkroom doctor` has found at the start, for the console."""
+        return self.data / "run" / "findings.json"
+
+    @property
     def licence(self) -> Path:
         """The licence, as it was signed, and our API key of Odoo."""
         return self.data / "licence"

@@ -115,6 +115,7 @@ class Plan:
                 "METRICS_TARGETS": json.dumps(targets),
                 "METRICS_TARGETS_PATH": str(self.layout.targets),
                 "AUDIT_ANCHOR": str(self.layout.audit_anchor),
+                "DOCTOR_FINDINGS": str(self.layout.findings),
             }
             values["HTTP_PROCESSES"] = str(http_processes())
             if self.layout.admin_password.exists():  # whoever has read it may remove it
@@ -217,6 +218,11 @@ class Plan:
         """Return the command that shows what has happened, and what comes."""
         words = ["-m", "darkroom_api", "events", *arguments]
         return self._command("events", words, self._store(), self._secret_files("api"))
+
+    def sign_in_link(self, arguments: Sequence[str]) -> Command:
+        """Return the command that writes what opens the console once."""
+        words = ["-m", "darkroom_api", "sign-in-link", *arguments]
+        return self._command("sign-in-link", words, self._store(), self._secret_files("api"))
 
     def licence(self, arguments: Sequence[str]) -> Command:
         """Return the command that shows, checks and installs the licence."""

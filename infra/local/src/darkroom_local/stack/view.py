@@ -71,6 +71,11 @@ class View:
         self._look = look
         self._gone = False
 
+    @property
+    def is_terminal(self) -> bool:
+        """Whether somebody sits there: what is shown goes into no file."""
+        return self._console.is_terminal
+
     def say(self, text: str) -> None:
         """Print a line: on a terminal above the table, elsewhere with the time."""
         if self._console.is_terminal:

@@ -66,7 +66,7 @@ LISTED: Final = """
 """
 """Those that have not ended, for lists."""
 
-Method = Literal["password", "oidc"]
+Method = Literal["password", "oidc", "link"]
 
 
 @dataclass(frozen=True)
@@ -94,24 +94,28 @@ def digest(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
-async def begin(db: Connection, user_id: uuid.UUID, means: Means) -> tuple[uuid.UUID, str]:
-    """Begin a session; return its id and its refresh token."""
+async def begin(
+    db: Connection, user_id: uuid.UUID, means: Means, *, lifetime: timedelta = REFRESH_LIFETIME
+) -> tuple[uuid.UUID, str]:
+    """Begin a session; return its id and its refresh token, which is good for `lifetime`."""
     session_id = await db.fetchval(
         _BEGIN,
         user_id,
-        REFRESH_LIFETIME,
+        lifetime,
         means.browser,
         means.method,
         means.address,
         known_agent(means.user_agent)[:_LONGEST],
     )
     await db.execute(_LOGGED_IN, user_id)
-    return session_id, await _add_token(db, session_id)
+    return session_id, await _add_token(db, session_id, lifetime)
 
 
-async def _add_token(db: Connection, session_id: uuid.UUID) -> str:
+async def _add_token(
+    db: Connection, session_id: uuid.UUID, lifetime: timedelta = REFRESH_LIFETIME
+) -> str:
     token = secrets.token_urlsafe(32)
-    await db.execute(_ADD_FOLLOWING, digest(token), session_id, REFRESH_LIFETIME)
+    await db.execute(_ADD_FOLLOWING, digest(token), session_id, lifetime)
     return token
 
 

@@ -2,13 +2,14 @@
 
 import asyncio
 import datetime as dt
+from pathlib import Path
 from typing import Any, Final, Literal
 
 import httpx
 from fastapi import FastAPI
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from starlette.requests import Request
 
 from darkroom_api.desk.measures import QUEUES, Measured
@@ -17,8 +18,10 @@ from darkroom_api.http.health import metrics_at, targets_of
 from darkroom_api.http.parts import Parts, parts_of
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.postgres.pool import the_row
+from darkroom_common.telemetry.logs import get_logger
 from darkroom_common.topology import WORK_QUEUES
 
+log = get_logger(__name__)
 _LOW: Final = 0.20
 _VERY_LOW: Final = 0.10
 _CERTIFICATE: Final = "darkroom_certificate_expires_timestamp_seconds"
@@ -53,6 +56,16 @@ class Certificate(BaseModel):
     expires_at: dt.datetime
 
 
+class Finding(BaseModel):
+    """Something that `darkroom doctor` has looked at on the machine of `darkroom up`."""
+
+    what: str
+    ok: bool
+    detail: str
+    remedy: str = Field(description="what to do when it is not `ok`")
+    optional: bool
+
+
 class System(BaseModel):
     """How the house is."""
 
@@ -62,6 +75,12 @@ class System(BaseModel):
     certificates: list[Certificate] = Field(
         description="of this replica, and of services that METRICS_TARGETS names"
     )
+    machine: list[Finding] = Field(
+        description="when `darkroom up` has started; none where something else starts the services"
+    )
+
+
+_FINDINGS: Final = TypeAdapter(list[Finding])
 
 
 async def show_system(request: Request) -> System:
@@ -74,7 +93,17 @@ async def show_system(request: Request) -> System:
         storage=await _storage(parts.store),
         database_bytes=row["bytes"],
         certificates=await _certificates(parts),
+        machine=await asyncio.to_thread(_machine, parts.settings.doctor_findings),
     )
+
+
+def _machine(file: Path | None) -> list[Finding]:
+    """Return what a file of findings says; nothing when it is not there, or is another's."""
+    try:
+        return [] if file is None else _FINDINGS.validate_json(file.read_bytes())
+    except (OSError, ValidationError) as error:
+        log.warning("doctor.findings_unread", reason=type(error).__name__)
+        return []
 
 
 def _queues(measured: Measured) -> list[Queue] | None:

@@ -10,6 +10,7 @@ from darkroom_api.console.screens import (
     people,
     printers,
     senders,
+    start,
     study,
     system,
     transmission,
@@ -21,7 +22,7 @@ from darkroom_api.console.screens import (
 )
 
 SCREENS: Final = (
-    *(account, notifications, worklist, study, where, film, printers, upload, viewer),
+    *(account, start, notifications, worklist, study, where, film, printers, upload, viewer),
     *(transmission, others, trouble, people, senders, system),
 )
 """Modules whose `add` adds their routes."""

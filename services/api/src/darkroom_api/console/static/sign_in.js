@@ -6,6 +6,18 @@ addEventListener('DOMContentLoaded', () => {
   const button = form.querySelector('button');
   const wanted = new URLSearchParams(location.search).get('next') || '';
   const following = /^\/(?![\/\\])/.test(wanted) ? wanted : '/worklist';
+  // A link that `darkroom up` or `darkroom sign-in-link` has written: good once, and never sent as an address.
+  const once = (location.hash.match(/^#once=([\w-]+)$/) || [])[1];
+  if (once) {
+    history.replaceState(null, '', location.pathname + location.search);
+    fetch('/api/v1/auth/refresh', {method: 'POST', body: JSON.stringify({refresh_token: once}),
+      headers: {'Content-Type': 'application/json'}, credentials: 'same-origin'})
+      .then((answer) => {
+        if (answer.ok) location.assign(wanted ? following : '/start');
+        else say('This link was used, or its quarter of an hour is over. Sign in with your password.');
+      })
+      .catch(() => say('Darkroom does not answer. Is the network there?'));
+  }
   const say = (text) => { refusal.textContent = text; refusal.hidden = !text; };
   const wait = (seconds) => {
     button.disabled = seconds > 0;
