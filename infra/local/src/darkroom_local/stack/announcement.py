@@ -4,24 +4,31 @@ import asyncio
 import os
 import socket
 from asyncio.subprocess import DEVNULL, PIPE
-from pathlib import Path
 from typing import Final
 
 from darkroom_local.engines.ports import LOOPBACK
 from darkroom_local.stack.layout import Layout, Settings
 from darkroom_local.stack.plan import Plan, open_to_all
 from darkroom_local.stack.state import base_url
+from darkroom_local.stack.view import View
 
 _ONCE: Final = "good once, for 15 minutes"
 _LINK_SECONDS: Final = 120.0
 
 
-async def one_time_link(settings: Settings, data: Path) -> list[str]:
+async def offer_link(ready: asyncio.Event, view: View, settings: Settings) -> None:
+    """Write a way in for whoever sits at a terminal; elsewhere it would go into a log."""
+    await ready.wait()
+    if view.is_terminal:
+        view.banner(await one_time_link(settings))
+
+
+async def one_time_link(settings: Settings) -> list[str]:
     """Return lines with an address that opens the console once; none when there is none to be had.
 
     It is for a terminal alone: whoever reads it first is the administrator.
     """
-    command = Plan.of_running(data).sign_in_link([])
+    command = Plan.of_running(settings.data).sign_in_link([])
     process = await asyncio.create_subprocess_exec(
         *command.arguments, env=dict(command.environment), stdout=PIPE, stderr=DEVNULL
     )

@@ -21,7 +21,7 @@ from darkroom_local.engines.postgres import PrivatePostgres
 from darkroom_local.engines.process import Child, Command, StartError, reclaim, rotate
 from darkroom_local.engines.rabbitmq import PrivateRabbitMQ, RabbitPorts
 from darkroom_local.engines.supervisor import Program, Runnable, Supervised
-from darkroom_local.stack.announcement import announcement, one_time_link
+from darkroom_local.stack.announcement import announcement, offer_link
 from darkroom_local.stack.certificates import certificates
 from darkroom_local.stack.change import Change
 from darkroom_local.stack.keyring import Keyring
@@ -137,7 +137,7 @@ class Stack:
             change = self._change = Change(self, plan)
             tasks.create_task(Desk(self.layout.control, change.make).run())
             tasks.create_task(self._check_health())
-            tasks.create_task(self._offer_link())
+            tasks.create_task(offer_link(self._ready, self.view, self.settings))
             if self._certificates is not None:
                 tasks.create_task(self._certificates.keep(self.postgres, self.rabbitmq))
 
@@ -298,12 +298,6 @@ class Stack:
         draft = self.layout.targets.with_suffix(".new")
         draft.write_text(json.dumps(self._health))
         draft.replace(self.layout.targets)
-
-    async def _offer_link(self) -> None:
-        """Write a way in for whoever sits at this terminal; elsewhere it would go into a log."""
-        await self._ready.wait()
-        if self.view.is_terminal:
-            self.view.banner(await one_time_link(self.settings, self.layout.data))
 
     async def _ask(self, client: httpx.AsyncClient, service: Supervised) -> None:
         try:
