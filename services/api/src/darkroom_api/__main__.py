@@ -4,8 +4,8 @@ import sys
 
 import uvloop
 
-from darkroom_api.app import prepare
 from darkroom_api.accounts.link import sign_in_link
+from darkroom_api.app import prepare
 from darkroom_api.audit.command import audit
 from darkroom_api.dead_letters.command import dead_letters
 from darkroom_api.desk.database import database
