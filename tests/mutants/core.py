@@ -86,7 +86,7 @@ CORE: Final[dict[str, tuple[str, ...]]] = {
     f"{_COMMON}/jobs/statements.py": _JOBS,
     f"{_COMMON}/jobs/table.py": _JOBS,
     f"{_COMMON}/jobs/lease.py": ("tests/unit/common/test_leases.py", *_JOBS[:2]),
-    f"{_COMMON}/jobs/runner.py": _JOBS,
+    f"{_COMMON}/jobs/runner.py": ("tests/integration/common/jobs/test_runner.py",),
     f"{_COMMON}/jobs/intake.py": ("tests/integration/common/jobs/test_intake.py",),
     f"{_COMMON}/dicom/walk.py": (*_WALKING, "tests/unit/common/test_stored.py"),
     f"{_COMMON}/dicom/identity.py": (
@@ -129,7 +129,10 @@ CORE: Final[dict[str, tuple[str, ...]]] = {
     "services/transmit/src/darkroom_transmit/sending/breaker.py": _SENDING[:1],
     "services/transmit/src/darkroom_transmit/sending/outcome.py": _SENDING,
     "services/transmit/src/darkroom_transmit/sending/pool.py": _SENDING,
-    "services/transmit/src/darkroom_transmit/sending/repository.py": _SENDING,
+    "services/transmit/src/darkroom_transmit/sending/repository.py": (
+        "tests/integration/common/jobs/test_sends.py",
+        _SENDING[-1],
+    ),
     "services/transmit/src/darkroom_transmit/routing/decision.py": _SENDING[:1],
     "services/print/src/darkroom_print/composing/density.py": _PRINTING[2:4],
     "services/print/src/darkroom_print/composing/compose.py": _PRINTING[:6],
@@ -265,6 +268,14 @@ CORE.update(
             *_of("print", "grayscale"),
             *_of("common", "displayed_ranges"),
         ),
+        f"{_COMMON}/lull.py": _of("common", "lull"),
+        f"{_COMMON}/http/wire.py": _of("common", "http_wire"),
+        f"{_COMMON}/http/door.py": _of("common", "http_door"),
+        f"{_COMMON}/dicom/text_elements.py": _of("common", "text_elements"),
+        f"{_COMMON}/index/matching/windows.py": _of("common", "windows"),
+        f"{_COMMON}/index/answer.py": _of("common", "answer"),
+        f"{_INGEST}/orders/mapping.py": _of("ingest/orders", "mapping"),
+        f"{_INGEST}/stow/described.py": _of("ingest/stow", "described"),
         f"{_COMMON}/films/fitting.py": _of("print", "fitting"),
     }
 )
