@@ -1,7 +1,7 @@
 # `make help` lists the targets. CI runs the same ones by .ci/run.
 .DEFAULT_GOAL := help
 .PHONY: help setup run status doctor demo test unit fmt lint type imports check bench bench-api bench-cost bench-quick fuzz \
-	mutants mutants-quick chaos chart chart-lint policies images images-twice messages metrics dashboards log-events \
+	coverage mutants mutants-quick chaos chart chart-lint policies images images-twice messages metrics dashboards log-events \
 	traceability values iods licences sbom security clean distclean
 
 BIN := .venv/bin
@@ -33,6 +33,11 @@ demo: ## send sample studies to the running stack
 test: setup ## all tests but bench and chaos (WORKERS=1 for one process, ARGS for pytest)
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --ignore tests/bench --ignore tests/chaos \
 		--durations 15 --durations-min 5 $(ARGS)
+
+coverage: setup ## lines and branches that tests reach, in services too; adds to .coverage (ARGS: which tests)
+	$(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadfile --ignore tests/bench --ignore tests/chaos $(ARGS)
+	$(BIN)/coverage combine --append --quiet
+	$(BIN)/coverage report --skip-covered --sort cover
 
 unit: setup ## the fast tests only
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile tests/unit $(ARGS)

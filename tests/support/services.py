@@ -9,6 +9,7 @@ import signal
 import sys
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -36,6 +37,7 @@ WITH_SCHEMA = {
     "licensing": "licensing",
 }
 READY_LIMIT = 40.0
+_MEASURED = "COVERAGE_PROCESS_CONFIG" in os.environ  # by `make coverage`
 
 
 def receiving_processes(pid: int) -> list[int]:
@@ -216,4 +218,7 @@ class Services:
 
     async def stop(self) -> None:
         for service in self.running.values():
+            if _MEASURED and service.process is not None:
+                with suppress(TimeoutError):
+                    await service.stop()  # what is killed says nothing of the lines it has reached
             await service.kill()
