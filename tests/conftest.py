@@ -33,7 +33,7 @@ from darkroom_local.engines.ports import LOOPBACK
 from darkroom_local.engines.postgres import PrivatePostgres
 from darkroom_local.engines.rabbitmq import PrivateRabbitMQ, RabbitPorts
 from tests.support.management import Management
-from tests.support.shared_engine import shared_engine, wait_until_gone
+from tests.support.shared_engine import new_base, shared_engine, wait_until_gone
 from tests.support.templates import BY_FILES
 
 _ENGINES = "DARKROOM_TEST_ENGINES"
@@ -94,8 +94,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
     if not _uses_anothers(config):
-        name = f"darkroom-tests-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        os.environ[_ENGINES] = str(Path(tempfile.gettempdir()).resolve() / name)
+        os.environ[_ENGINES] = str(new_base("tests"))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -15,7 +15,6 @@ import sys
 import tempfile
 import time
 import traceback
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from typing import Final
 
 import pytest
 
-from tests.support.shared_engine import shared_engine
+from tests.support.shared_engine import new_base, shared_engine
 
 ROOT: Final = Path(__file__).parents[2]
 WARM: Final = (
@@ -88,7 +87,7 @@ def warm(slots: int, *, engines: bool) -> Iterator["Runner"]:
     """A runner of so many at once, with the engines for all of them if their tests need some."""
     for name in WARM.split():
         importlib.import_module(name)
-    base = Path(tempfile.gettempdir()).resolve() / f"darkroom-mutants-{uuid.uuid4().hex[:8]}"
+    base = new_base("mutants")
     os.environ["DARKROOM_TEST_ENGINES"] = str(base)
     os.environ[KEPT] = "1"
     with ExitStack() as kept:

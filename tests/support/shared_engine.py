@@ -14,7 +14,9 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +31,23 @@ USER_PASSWORD: Final = "test-only"
 """Of each service at the shared RabbitMQ."""
 _START_SECONDS: Final = 150.0
 _LOOK_EVERY: Final = 0.2
+
+
+_MEMORY: Final = Path("/dev", "shm")
+_ROOM: Final = 4 << 30
+"""Bytes that have to be free there."""
+
+
+def new_base(name: str) -> Path:
+    """Return where the engines of a run are to live: in memory, if there is room.
+
+    To make a database and to remove it is thousands of files, which takes a tenth of the processor
+    time there: 42 ms instead of 400 for the schemas of five services.
+    """
+    room = os.statvfs(_MEMORY) if _MEMORY.is_mount() else None
+    roomy = room is not None and room.f_bavail * room.f_frsize >= _ROOM
+    home = _MEMORY if roomy and os.access(_MEMORY, os.W_OK) else Path(tempfile.gettempdir())
+    return home.resolve() / f"darkroom-{name}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
 
 @contextmanager
