@@ -75,7 +75,7 @@ async def test_what_is_no_hash_is_no_password_of_anybody() -> None:
 
 async def test_usual_hashes_cost_what_owasp_asks_for() -> None:
     costs = extract_parameters(await Passwords().hash("secret"))
-    assert (costs.memory_cost, costs.time_cost, costs.parallelism) == (46 * 1024, 1, 1)
+    assert (costs.memory_cost, costs.time_cost, costs.parallelism) == (19 * 1024, 2, 1)
 
 
 async def places(passwords: Passwords, line: AsyncExitStack, *, known: bool, most: int) -> int:
