@@ -11,6 +11,7 @@ from darkroom_common.amqp.broker import BrokerUnavailable
 from darkroom_common.errors import ConfigurationError, DependencyUnavailable
 from darkroom_common.messages.base import Message
 from darkroom_common.messages.events import LicenceChecked
+from darkroom_common.postgres import at_hand
 from darkroom_common.postgres import migrate as migrate_module
 from darkroom_common.postgres.bootstrap import ROLES, bootstrap
 from darkroom_common.postgres.inbox import Inbox
@@ -25,6 +26,7 @@ from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Database, open_database
 from tests.support.database import Prepared
 from tests.support.services import ROLE_PASSWORD, WITH_SCHEMA
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -228,3 +230,61 @@ async def test_a_session_is_put_back_and_searches_are_planned_for_their_values(
             assert (await db.fetchval(held), await db.fetchrow(shown)) == (0, before)
         async with database.planned() as db:
             assert await db.fetchval(shown) == "force_custom_plan"
+
+
+async def _number(database: Database) -> int:
+    async with database.acquire() as db:
+        return int(db.get_server_pid())
+
+
+async def test_a_connection_goes_from_one_to_the_next_unless_something_is_left_in_it(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_database(prepared.url("api"), service="test", size=2) as database:
+        first = await _number(database)
+        assert await _number(database) == first
+        async with database.acquire() as db:
+            await db.execute("BEGIN")
+        async with database.acquire() as db:
+            assert not db.is_in_transaction()
+            with pytest.raises(TimeoutError):  # and whoever asked goes on with something else
+                await db.fetch("SELECT pg_sleep(60)", timeout=0.05)
+        async with database.acquire() as db:
+            assert await db.fetchval("SELECT 1") == 1
+        monkeypatch.setattr(at_hand, "USES", 0)
+        assert await _number(database) == await _number(database)
+        pool = database._pools["work"]
+        assert pool.get_idle_size() == pool.get_size(), "what was used for long is the pool's again"
+
+
+async def test_who_waits_gets_what_is_given_back_and_idle_ones_go_to_the_pool(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_database(prepared.url("api"), service="test", size=2) as database:
+
+        async def ask() -> None:
+            async with database.acquire() as db:
+                await db.fetchval("SELECT 1")
+
+        async with asyncio.timeout(20):
+            await asyncio.gather(*(ask() for _ in range(200)))
+        pool, kept = database._pools["work"], database._at_hand["work"]
+        assert (pool.get_size(), kept.waiting) == (2, 0)
+        monkeypatch.setattr(at_hand, "IDLE_SECONDS", -1.0)
+        await ask()
+        await ask()
+        assert len(kept) < pool.get_size() == 2
+
+
+async def test_a_connection_that_was_lost_while_nobody_had_it_is_not_lent(
+    prepared: Prepared, superuser_url: str
+) -> None:
+    async with open_database(prepared.url("api"), service="test") as database:
+        gone = await _number(database)
+        superuser = await asyncpg.connect(superuser_url)
+        try:
+            await superuser.execute("SELECT pg_terminate_backend($1, 5000)", gone)
+        finally:
+            await superuser.close()
+        await until(lambda: not database._at_hand["work"])
+        assert await _number(database) != gone

@@ -8,12 +8,12 @@ a defect and not a state of the world.
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from functools import cache
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import asyncpg
 
 from darkroom_common.errors import DependencyUnavailable, PermanentError, Unhealthy
+from darkroom_common.postgres.at_hand import AtHand, Lent, is_lost
 from darkroom_common.telemetry.metrics import common as metrics
 
 if TYPE_CHECKING:
@@ -71,38 +71,8 @@ CLASHES: Final = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 CLASH_ATTEMPTS: Final = 5
 
 
-class _Lent(asyncpg.Connection):
-    """A connection whose session is put back as it was only when that may have changed.
-
-    That is a statement of its own, which takes as long as most of ours do.
-    """
-
-    changing = False
-
-    def change(self) -> None:
-        """Say that this time something of the session may be changed."""
-        self.changing = True
-
-    def get_reset_query(self) -> str:
-        """Return what undoes changes of the session."""
-        changing, self.changing = self.changing, False
-        return str(super().get_reset_query()) if changing else ""
-
-
 class Unstorable(PermanentError):
     """A value cannot be kept: NUL in a text, a number out of range. Trying again cannot help."""
-
-
-def _measure(name: str, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
-    idle = pool.get_idle_size()
-    set_idle, set_used = _gauges(name)
-    set_idle(idle)
-    set_used(pool.get_size() - idle)
-
-
-@cache
-def _gauges(name: str) -> tuple[Callable[[float], None], Callable[[float], None]]:
-    return metrics.POOL_SIZE.labels(name, "idle").set, metrics.POOL_SIZE.labels(name, "used").set
 
 
 def after_commit(db: Connection, effect: Callable[[], object]) -> None:
@@ -136,6 +106,7 @@ class Database:
         self._seconds = seconds
         self._sizes = {_WORK: size, _PLANNED: max(1, size // 2), _ASIDE: 1, _UNFLUSHED: 1}
         self._pools: dict[str, asyncpg.Pool[asyncpg.Record]] = {}
+        self._at_hand = {name: AtHand() for name in self._sizes}
         self._opening = asyncio.Lock()
         for name, limit in self._sizes.items():
             metrics.POOL_LIMIT.labels(name).set(limit)
@@ -152,7 +123,7 @@ class Database:
                     timeout=min(_CONNECT_SECONDS, self._seconds),
                     command_timeout=self._seconds,
                     max_inactive_connection_lifetime=300,
-                    connection_class=_Lent,
+                    connection_class=Lent,
                     server_settings={
                         "application_name": f"darkroom-{self._service}",
                         "jit": "off",  # compiling costs more than any of our statements
@@ -165,7 +136,18 @@ class Database:
                         **_SETTINGS.get(name, {}),
                     },
                 )
+                self._measured(name, self._pools[name])
         return self._pools[name]
+
+    def _measured(self, name: str, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+        """Have the metrics ask how many there are, when they are asked."""
+        at_hand = self._at_hand[name]
+
+        def idle() -> float:
+            return float(pool.get_idle_size() + len(at_hand))
+
+        metrics.POOL_SIZE.labels(name, "idle").set_function(idle)
+        metrics.POOL_SIZE.labels(name, "used").set_function(lambda: pool.get_size() - idle())
 
     def acquire(self) -> AbstractAsyncContextManager[Connection]:
         """Lend a connection for statements, none of which changes anything of the session.
@@ -218,19 +200,22 @@ class Database:
     @asynccontextmanager
     async def _lent(self, name: str) -> AsyncIterator[Connection]:
         try:
-            pool = await self._ready(name)
-            connection = await pool.acquire(timeout=min(_CONNECT_SECONDS, self._seconds))
+            pool, at_hand = await self._ready(name), self._at_hand[name]
+            while (connection := at_hand.take()) is not None and is_lost(connection):
+                await _give_back(pool, connection)
+            if connection is None:
+                connection = await self._of_pool(pool, at_hand)
             effects = _EFFECTS[id(connection)] = []
+            is_well = False
             try:
-                _measure(name, pool)
                 yield connection
+                is_well = True
             finally:
                 del _EFFECTS[id(connection)]
-                # A statement that was given up is cancelled, unless the server does not even do
-                # that in time: then the connection is dropped.
-                with suppress(TimeoutError):
-                    await pool.release(connection, timeout=_RELEASE_SECONDS)
-                _measure(name, pool)
+                if not (is_well and name in self._pools and at_hand.keep(connection)):
+                    await _give_back(pool, connection)
+                elif (idle := at_hand.idle()) is not None:
+                    await _give_back(pool, idle)
             for effect in effects:
                 effect()
         except _UNSTORABLE as error:
@@ -239,6 +224,13 @@ class Database:
             if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
                 raise Unstorable("a value is not of the type of its column") from error
             raise DependencyUnavailable(f"PostgreSQL: {type(error).__name__}") from error
+
+    async def _of_pool(self, pool: "asyncpg.Pool[asyncpg.Record]", at_hand: AtHand) -> Connection:
+        at_hand.waiting += 1
+        try:
+            return await pool.acquire(timeout=min(_CONNECT_SECONDS, self._seconds))
+        finally:
+            at_hand.waiting -= 1
 
     @asynccontextmanager
     async def transaction(self, *, readonly: bool = False) -> AsyncIterator[Connection]:
@@ -278,9 +270,11 @@ class Database:
     async def close(self) -> None:
         """Wait up to 5 s for lent connections, then close all of them."""
         pools, self._pools = self._pools, {}
-        for pool in pools.values():
+        for name, pool in pools.items():
             try:
                 async with asyncio.timeout(_CLOSE_SECONDS):
+                    while (connection := self._at_hand[name].take()) is not None:
+                        await _give_back(pool, connection)
                     await pool.close()
             except TimeoutError:
                 pool.terminate()
@@ -296,6 +290,16 @@ async def open_database(
         yield database
     finally:
         await database.close()
+
+
+async def _give_back(pool: "asyncpg.Pool[asyncpg.Record]", connection: Any) -> None:
+    """Give a connection back to its pool.
+
+    A statement that was given up is cancelled, unless the server does not even do that in time:
+    then the connection is dropped.
+    """
+    with suppress(TimeoutError):
+        await pool.release(connection, timeout=_RELEASE_SECONDS)
 
 
 def _change(connection: Any) -> None:
