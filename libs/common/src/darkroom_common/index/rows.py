@@ -27,9 +27,10 @@ _STUDIES_OF: Final = (  # study_pkey
     "SELECT {} FROM unnest($2::bigint[]) WITH ORDINALITY AS asked (id, place)"
     " JOIN index.study s ON s.id = asked.id WHERE s.status <> 'deleted' ORDER BY asked.place"
 )
+_INSTITUTION: Final = "00080080"
 INSTITUTIONS: Final = (  # study_study_instance_uid_key, series_study_id_series_instance_uid_key
-    "SELECT s.study_instance_uid, pgp_sym_decrypt(e.phi, coalesce(($1::text[])[e.phi_key],"
-    " ''))::jsonb -> 'j' -> '00080080' -> 'Value' ->> 0 FROM index.study s CROSS JOIN LATERAL"
+    "SELECT s.study_instance_uid, pgp_sym_decrypt_bytea(e.phi, coalesce(($1::text[])[e.phi_key],"
+    " '')) FROM index.study s CROSS JOIN LATERAL"
     " (SELECT e.phi, e.phi_key FROM index.series e WHERE e.study_id = s.id ORDER BY e.id LIMIT 1)"
     " AS e WHERE s.study_instance_uid = ANY($2::text[]) ORDER BY s.id DESC"
 )
@@ -250,7 +251,12 @@ async def studies_of(db: Connection, keys: PhiKeys, ids: Sequence[int]) -> list[
 
 async def institutions_of(db: Connection, keys: PhiKeys, studies: Sequence[str]) -> dict[str, str]:
     """Return the institution of studies' first series, by UID; raises as `studies_of`."""
-    return {uid: name for uid, name in await _opened(db, INSTITUTIONS, keys, studies) if name}
+    found = {}
+    for uid, phi in await _opened(db, INSTITUTIONS, keys, studies):
+        names = attributes_of(phi).get(_INSTITUTION, {}).get("Value")
+        if names and names[0]:
+            found[uid] = str(names[0])
+    return found
 
 
 async def _opened(db: Connection, sql: str, keys: PhiKeys, given: Sequence[Any]) -> list[Any]:

@@ -15,7 +15,7 @@ from darkroom_api.audit.entries import Entry, Row
 from darkroom_api.audit.log import AuditLog
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.index.rows import StoredInstance
-from darkroom_common.postgres.pool import Connection, Database
+from darkroom_common.postgres.pool import Database
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_common.together import Together
 
@@ -23,9 +23,12 @@ log = get_logger(__name__)
 SETTLE_SECONDS: Final = 0.05
 """From a commit to the one that makes it durable."""
 AGAIN_SECONDS: Final = 1.0
-_FLUSH: Final = "SELECT pg_logical_emit_message(true, 'darkroom.audit', '')"
-"""Nothing, in a transaction that is committed durably, and with it all that were before."""
-_THERE: Final = "SELECT log_id FROM api.audit_log WHERE log_id = ANY($1)"  # audit_log_pkey
+_SETTLED: Final = (  # audit_log_pkey
+    "SELECT NULL::uuid AS log_id, pg_logical_emit_message(true, 'darkroom.audit', '')"
+    " UNION ALL SELECT log_id, NULL FROM api.audit_log WHERE log_id = ANY($1)"
+)
+"""Those of some rows that are there. What it emits is nothing, but the statement is committed
+durably for it, and with it all that were before."""
 
 
 _Read = tuple[Entry, StoredInstance | None]
@@ -128,18 +131,14 @@ class ReadRecorder(Recorder):
         rows = list(self._unsure)
         if not rows:
             return
-        async with self._database.transaction() as db:
-            await db.execute(_FLUSH)
-            lost = await self._lost(db, rows)
-            if lost:
-                log.warning("audit.written_again", rows=len(lost))
+        async with self._database.acquire() as db:
+            found = await db.fetch(_SETTLED, [row.log_id for row in rows])
+        there = {row["log_id"] for row in found}
+        lost = [row for row in rows if row.log_id not in there]
+        if lost:
+            log.warning("audit.written_again", rows=len(lost))
+            async with self._database.transaction() as db:
                 await self._audit.write(db, lost)
         self._audit.remember(rows)
         for _ in rows:
             self._unsure.popleft()
-
-    @staticmethod
-    async def _lost(db: Connection, rows: Sequence[Row]) -> list[Row]:
-        found = await db.fetch(_THERE, [row.log_id for row in rows])
-        there = {row["log_id"] for row in found}
-        return [row for row in rows if row.log_id not in there]
