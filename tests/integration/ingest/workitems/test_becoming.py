@@ -5,6 +5,8 @@ import os
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.integration.api.conftest import Api
 from tests.integration.ingest.workitems.asking import (
     BASE,
@@ -47,6 +49,7 @@ OF_WORKITEM = "The submitted request is inconsistent with the current state of t
 LABEL = {"00741204": {"vr": "LO", "Value": ["Another"]}}
 
 
+@pytest.mark.req("API-18")
 async def test_every_transition_is_answered_as_the_standard_says(house: Api) -> None:
     """PS3.4 table CC.1.1-2 by PS3.18 sections 11.6 to 11.8, each from each state."""
     client = house.client

@@ -67,6 +67,7 @@ async def subscribe(house: Api, target: str, ae_title: str, query: str = "") -> 
     assert answer.headers["content-location"] == where
 
 
+@pytest.mark.req("API-18")
 async def test_subscribers_are_told_of_what_concerns_them(house: Api) -> None:
     client = house.client
     before = await create(house)
@@ -149,6 +150,8 @@ async def removed_but_not(house: Api, *, kept: str) -> None:
 
     await until(is_gone, "what has ended removed")
     assert (await house.client.get(f"{BASE}/{kept}")).status_code == 200
+    async with listening(house, "SOME") as some:
+        assert await told(some) == (GLOBAL, 4, "")
 
 
 async def refused(house: Api) -> None:
@@ -168,6 +171,9 @@ async def refused(house: Api) -> None:
     assert (await house.anonymous.get(there)).status_code == 401
     plain = await client.get(there)
     assert (plain.status_code, plain.headers["sec-websocket-version"]) == (426, "13")
+    asked = {"upgrade": "websocket", "connection": "Upgrade", "sec-websocket-version": "13"}
+    head = await client.head(there, headers=asked | {"sec-websocket-key": "A" * 22 + "=="})
+    assert head.status_code == 426
     with pytest.raises(websockets.InvalidStatus) as page:
         async with listening(house, "ONE", headers={"Origin": "https://elsewhere.example"}):
             pass
@@ -184,6 +190,7 @@ async def refused(house: Api) -> None:
         assert socket.close_code == 1008
 
 
+@pytest.mark.req("API-18")
 async def test_nothing_is_lost_by_a_death(house: Api) -> None:
     """Of an api between a change and its report, and of a subscriber that has not had it."""
     await subscribe(house, GLOBAL, "ALL")

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import asyncpg
+import pytest
 
 from tests.integration.api.conftest import Api
 from tests.integration.ingest.test_worklist_rest import ENTRY
@@ -21,6 +22,7 @@ XML = """<?xml version="1.0" encoding="UTF-8"?>
 </NativeDicomModel>"""
 
 
+@pytest.mark.req("API-18")
 async def test_a_workitem_is_created_retrieved_and_found(house: Api) -> None:
     client, uid = house.client, new_uid()
     made = await client.post(f"{BASE}?workitem={uid}", json=[a_workitem()], headers=JSON)
@@ -124,6 +126,7 @@ async def refused(house: Api) -> None:
         (a_workitem(t00741000={"vr": "CS", "Value": ["IN PROGRESS"]}), "C309", "00741000"),
         (a_workitem(t00081195={"vr": "UI", "Value": ["1.2.3"]}), "0106", "00081195"),
         (a_workitem(t00404005={"vr": "DT", "Value": ["20261399"]}), "0106", "00404005"),
+        (a_workitem(t00100030={"vr": "DA", "Value": ["19XX"]}), "0106", "00100030"),
         (a_workitem(t00100020={"vr": "SH", "Value": ["x"]}), "0106", "00100020"),
         ({k: v for k, v in a_workitem().items() if k != "00404041"}, "0120", "00404041"),
     ]

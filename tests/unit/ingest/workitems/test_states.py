@@ -1,13 +1,14 @@
 """The transitions of a workitem, row by row of PS3.4 table CC.1.1-2 (UPS state transitions)."""
 
 import datetime as dt
+import json
 from typing import Any
 
 import pytest
 
-from darkroom_common.specs.worklist.workitems import State, UpsStatus
+from darkroom_common.specs.worklist.workitems import Payload, State, UpsStatus
 from darkroom_ingest.workitems import rules
-from darkroom_ingest.workitems.reading import NotTaken
+from darkroom_ingest.workitems.reading import NotTaken, read
 from darkroom_ingest.workitems.rules import Known
 from tests.integration.ingest.workitems.asking import a_change, a_workitem, performed
 
@@ -125,3 +126,25 @@ def test_what_is_told_of_a_change() -> None:
     station = {"00404025": {"vr": "SQ", "Value": [{}]}}
     assert dict(rules.reports_of(before, before | station)) == {5: station}
     assert not list(rules.reports_of(before, before))
+
+
+@pytest.mark.parametrize(
+    ("vr", "taken", "refused"),
+    [
+        ("DA", ["20260101"], ["20261301", "2026", "19XX"]),
+        ("TM", ["10", "1030", "103000.123"], ["25", "103"]),
+        ("DT", ["2026", "20261127", "20261127103000.5+0900"], ["2026112", "202613", "abc"]),
+    ],
+)
+def test_dates_and_times_are_what_they_say(vr: str, taken: list[str], refused: list[str]) -> None:
+    tag = {"DA": "00100030", "TM": "00080030", "DT": "00404005"}[vr]
+    for one in taken:
+        assert read(a_payload(tag, vr, one))[tag]["Value"] == [one]
+    for one in refused:
+        with pytest.raises(NotTaken) as error:
+            read(a_payload(tag, vr, one))
+        assert error.value.tags == (tag,)
+
+
+def a_payload(tag: str, vr: str, value: str) -> Payload:
+    return Payload(content=json.dumps({tag: {"vr": vr, "Value": [value]}}))

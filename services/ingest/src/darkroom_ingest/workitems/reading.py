@@ -17,6 +17,16 @@ from darkroom_ingest.stow.native_xml import NativeXml
 _TAG: Final = re.compile(r"[0-9A-Fa-f]{8}")
 _INTEGERS: Final = frozenset({"SL", "SS", "SV", "UL", "US", "UV"})
 _FLOATS: Final = frozenset({"FD", "FL"})
+_DATE: Final = r"[0-9]{4}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])"
+_TIME: Final = r"([01][0-9]|2[0-3])([0-5][0-9]([0-5][0-9](\.[0-9]{1,6})?)?)?"
+_FORMS: Final = {
+    "DA": re.compile(_DATE),
+    "TM": re.compile(_TIME),
+    "DT": re.compile(
+        rf"[0-9]{{4}}((0[1-9]|1[0-2])|{_DATE[8:]}|{_DATE[8:]}{_TIME})?([+-][0-9]{{4}})?"
+    ),
+}
+"""Of values by which is searched (PS3.5 section 6.2)."""
 _CHARACTER_SET: Final = "00080005"
 
 
@@ -92,6 +102,9 @@ def _normal(data_set: Mapping[str, Any]) -> JsonDataset:
         if int(name[:4], 16) % 2 == 0 and vr_of(name) not in (vr, ""):
             raise NotTaken(UpsStatus.INVALID_ATTRIBUTE_VALUE, "an attribute is of another VR", name)
         values = list(_values(vr, element.get("Value") or ()))
+        form = _FORMS.get(vr)
+        if form is not None and not all(form.fullmatch(str(one)) for one in values if one):
+            raise NotTaken(UpsStatus.INVALID_ATTRIBUTE_VALUE, f"a value is no {vr}", name)
         rest = {key: value for key, value in element.items() if key not in ("vr", "Value")}
         found[name] = {"vr": vr, **rest, **({"Value": values} if values else {})}
     return found

@@ -7,8 +7,9 @@ import asyncpg
 
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.postgres.pool import Database
+from darkroom_common.specs.worklist.workitems import SCP_STATUS, WORKLIST
 from darkroom_common.telemetry.logs import get_logger
-from darkroom_ingest.workitems.subscriptions import KEPT_DAYS, KEPT_REPORTS
+from darkroom_ingest.workitems.subscriptions import GLOBAL, KEPT_DAYS, KEPT_REPORTS
 from darkroom_ingest.worklist.entries import Entries
 
 log = get_logger(__name__)
@@ -42,14 +43,29 @@ _TOO_MANY: Final = """
 """
 
 
+_RESTARTED: Final = """
+    INSERT INTO ingest.workitem_report (ae_title, sop_instance_uid, event_type, state, readiness)
+    SELECT DISTINCT ae_title, $1, $2, '', '' FROM ingest.subscription WHERE target = ANY($3::text[])
+"""
+
+
 async def tidy_workitems(entries: Entries | None, days: int) -> None:
-    """Remove what has had its time, for ever."""
+    """Say that this service has been restarted, and remove what has had its time, for ever."""
+    said = False
     while entries is not None:
         try:
+            said = said or await _say_restarted(entries.database)
             await tidy_once(entries.database, days)
         except (DependencyUnavailable, asyncpg.PostgresError) as error:
             log.warning("workitems.not_tidied", reason=type(error).__name__)
         await asyncio.sleep(SECONDS)
+
+
+async def _say_restarted(database: Database) -> bool:
+    """Tell those that follow the worklist (PS3.4 section CC.2.4); return true."""
+    async with database.transaction() as db:
+        await db.execute(_RESTARTED, WORKLIST, SCP_STATUS, list(GLOBAL))
+    return True
 
 
 async def tidy_once(database: Database, days: int) -> None:

@@ -95,7 +95,11 @@ def _holds(match: Match, vr: str, value: str) -> bool:
             return all(any(one.startswith(word) for one in there) for word in asked)
         case Range(low, high):
             point = _point(vr, value)
-            return (low is None or low <= point) and (high is None or point <= high)
+            return (
+                point is not None
+                and (low is None or low <= point)
+                and (high is None or point <= high)
+            )
         case Number(number):
             return value.strip().lstrip("+-").isdigit() and int(value) == number
         case _:
@@ -118,13 +122,17 @@ def _compared(vr: str, value: str) -> set[str]:
 
 
 def _point(vr: str, value: str) -> Any:
-    match vr:
-        case "DA":
-            return date_of(value)
-        case "TM":
-            return time_of(value)
-        case _:
-            return value
+    """Return what a value is in a range; None: it is none of its VR."""
+    try:
+        match vr:
+            case "DA":
+                return date_of(value)
+            case "TM":
+                return time_of(value)
+            case _:
+                return value
+    except ValueError:
+        return None
 
 
 def date_of(value: str) -> dt.date:

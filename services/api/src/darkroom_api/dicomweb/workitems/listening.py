@@ -18,7 +18,14 @@ from darkroom_api.accounts.permissions import Permission, has
 from darkroom_api.dicomweb.workitems.asking import ae_title_of
 from darkroom_api.dicomweb.workitems.reports import deliver, delivered_to, report_json
 from darkroom_api.dicomweb.workitems.routes import AE_TITLE
-from darkroom_api.dicomweb.workitems.socket import GOING_AWAY, POLICY, Socket, accepted_key
+from darkroom_api.dicomweb.workitems.socket import (
+    GOING_AWAY,
+    POLICY,
+    Socket,
+    accepted_key,
+    no_websocket,
+)
+from darkroom_api.edge.head import is_head
 from darkroom_api.http.documented import errors
 from darkroom_api.http.errors import ApiError, Code
 from darkroom_api.http.guarded import authenticated, principal_of
@@ -140,8 +147,9 @@ async def listen(request: Request) -> Response:
     """Open a WebSocket by which an AE is told of workitems."""
     parts, user = parts_of(request.scope), str(principal_of(request.scope).user_id)
     ae_title_of(request)
-    if UPGRADE not in request.scope.get("extensions", {}) or request.scope["method"] != "GET":
-        raise ApiError(426, Code.INVALID_REQUEST, "This is for WebSockets.")
+    scope = request.scope
+    if is_head(request) or scope["http_version"] != "1.1" or UPGRADE not in scope["extensions"]:
+        raise no_websocket()
     accept = accepted_key(request.headers)
     _require_origin(request, frozenset(parts.settings.cors_origins))
     await request.body()

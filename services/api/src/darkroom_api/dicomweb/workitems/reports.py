@@ -13,6 +13,7 @@ from darkroom_common.specs.worklist.workitems import (
     CANCEL_REQUESTED,
     EVENT,
     REPORT_PURPOSE,
+    SCP_STATUS,
     STATE_REPORT,
 )
 
@@ -22,6 +23,12 @@ _DELIVER: Final = """
     ON CONFLICT (ae_title) DO UPDATE
     SET delivered = greatest(api.workitem_subscriber.delivered, $2), updated_at = now()
 """
+_RESTARTED: Final = {
+    tag_of("SCPStatus"): element("CS", "RESTARTED"),
+    tag_of("SubscriptionListStatus"): element("CS", "WARM START"),
+    tag_of("UnifiedProcedureStepListStatus"): element("CS", "WARM START"),
+}
+"""All subscriptions and workitems are as they were (PS3.4 table CC.2.4-1)."""
 _MESSAGES: Final = 1 << 16
 """Message IDs there are (0000,0110)."""
 
@@ -39,6 +46,8 @@ def report_json(seal: Seal, row: Any) -> str:
     if kind in (STATE_REPORT, CANCEL_REQUESTED):
         made[tag_of("ProcedureStepState")] = element("CS", row["state"])
         made[tag_of("InputReadinessState")] = element("CS", row["readiness"])
+    if kind == SCP_STATUS:
+        made |= _RESTARTED
     return orjson.dumps(made | said, option=orjson.OPT_SORT_KEYS).decode()
 
 

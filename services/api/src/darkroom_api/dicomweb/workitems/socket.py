@@ -38,9 +38,7 @@ def accepted_key(headers: Mapping[str, str]) -> bytes:
     connection = {one.strip().lower() for one in headers.get("connection", "").split(",")}
     version = headers.get("sec-websocket-version", "").strip()
     if "websocket" not in upgrade or "upgrade" not in connection or version != VERSION:
-        wanted = {"upgrade": "websocket", "sec-websocket-version": VERSION}
-        text = "This is for WebSockets of version 13."
-        raise ApiError(426, Code.INVALID_REQUEST, text, headers=wanted)
+        raise no_websocket()
     key = headers.get("sec-websocket-key", "").strip()
     try:
         fits = len(base64.b64decode(key, validate=True)) == _KEY
@@ -49,6 +47,13 @@ def accepted_key(headers: Mapping[str, str]) -> bytes:
     if not fits:
         raise bad_request("Sec-WebSocket-Key is no 16 bytes in base64.")
     return generate_accept_token(key.encode("ascii"))
+
+
+def no_websocket() -> ApiError:
+    """Return the answer to a request for no WebSocket of this version."""
+    wanted = {"upgrade": "websocket", "sec-websocket-version": VERSION}
+    text = "This is for WebSockets of version 13."
+    return ApiError(426, Code.INVALID_REQUEST, text, headers=wanted)
 
 
 @dataclass
