@@ -17,14 +17,13 @@ from darkroom_ingest.stow.native_xml import NativeXml
 _TAG: Final = re.compile(r"[0-9A-Fa-f]{8}")
 _INTEGERS: Final = frozenset({"SL", "SS", "SV", "UL", "US", "UV"})
 _FLOATS: Final = frozenset({"FD", "FL"})
-_DATE: Final = r"[0-9]{4}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])"
+_DAY: Final = r"(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])"
 _TIME: Final = r"([01][0-9]|2[0-3])([0-5][0-9]([0-5][0-9](\.[0-9]{1,6})?)?)?"
+_IN_YEAR: Final = rf"(0[1-9]|1[0-2])|{_DAY}({_TIME})?"
 _FORMS: Final = {
-    "DA": re.compile(_DATE),
+    "DA": re.compile(rf"[0-9]{{4}}{_DAY}"),
     "TM": re.compile(_TIME),
-    "DT": re.compile(
-        rf"[0-9]{{4}}((0[1-9]|1[0-2])|{_DATE[8:]}|{_DATE[8:]}{_TIME})?([+-][0-9]{{4}})?"
-    ),
+    "DT": re.compile(rf"[0-9]{{4}}({_IN_YEAR})?([+-][0-9]{{4}})?"),
 }
 """Of values by which is searched (PS3.5 section 6.2)."""
 _CHARACTER_SET: Final = "00080005"
