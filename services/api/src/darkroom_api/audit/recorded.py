@@ -68,7 +68,7 @@ _READ: Final = frozenset(
     }
 )
 """What changes nothing: its rows need not be durable before the answer."""
-_UIDS: Final = frozenset({"study", "series", "instance"})
+_UIDS: Final = frozenset({"study", "series", "instance", "workitem"})
 _NAMING: Final = frozenset(
     {"study", "series", "instance", "frames", "name", "job", "step", "conflict", "film", "entry"}
     | {"workitem", "ae_title"}
