@@ -45,7 +45,8 @@ _TOO_MANY: Final = """
 
 _RESTARTED: Final = """
     INSERT INTO ingest.workitem_report (ae_title, sop_instance_uid, event_type, state, readiness)
-    SELECT DISTINCT ae_title, $1, $2, '', '' FROM ingest.subscription WHERE target = ANY($3::text[])
+    SELECT DISTINCT ae_title, $1::text, $2::smallint, '', ''
+    FROM ingest.subscription WHERE target = ANY($3::text[])
 """
 
 
