@@ -1,5 +1,6 @@
 """`darkroom backup`, `restore` and `drill`: what `darkroom_local.recovery` does, on a terminal."""
 
+import asyncio
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,11 +19,13 @@ from darkroom_local.engines.process import StartError, make_reachable
 from darkroom_local.recovery import backup as backing_up
 from darkroom_local.recovery import drill as drilling
 from darkroom_local.recovery import restore as restoring
-from darkroom_local.recovery.archive import Archive, RecoveryError
+from darkroom_local.recovery.archive import Archive, RecoveryError, is_bucket
 from darkroom_local.stack.keyring import Keyring, KeysLostError, new_keys, write_secret
 from darkroom_local.stack.layout import Layout, Settings
 
-Where = Annotated[Path, typer.Argument(metavar="DIRECTORY", help="Where backups are kept.")]
+Where = Annotated[
+    str, typer.Argument(metavar="PLACE", help="Where backups are kept: a directory, or s3://...")
+]
 KeyFile = Annotated[
     Path,
     typer.Option(
@@ -39,7 +42,7 @@ _EXPECTED = (DarkroomError, AlreadyRunningError, KeysLostError, StartError, OSEr
 
 
 def backup(
-    directory: Where,
+    place: Where,
     key_file: KeyFile,
     data: Data = DEFAULT,
     keep: Annotated[int, typer.Option(min=1, help="Generations that are kept.")] = 30,
@@ -51,7 +54,7 @@ def backup(
     in it: keep copies of them, elsewhere. Exit code 0: done, 2: not done.
     """
     with _trouble(), _bar("objects") as progress:
-        archive = _archive(directory, key_file, may_make_key=True)
+        archive = _archive(place, key_file, may_make_key=True)
         done = backing_up.back_up(_source(data), archive, keep=keep, progress=progress)
     typer.echo(
         f"backup {done.name}: the database and {done.objects} objects, of which {done.copied}"
@@ -60,7 +63,7 @@ def backup(
 
 
 def restore(
-    directory: Where,
+    place: Where,
     key_file: KeyFile,
     secrets: Secrets,
     data: Data = DEFAULT,
@@ -72,7 +75,7 @@ def restore(
     """
     whole = data.expanduser().resolve()
     with _trouble(), _bar("objects") as progress:
-        archive = _archive(directory, key_file)
+        archive = _archive(place, key_file)
         make_reachable(whole.parent)
         found = restoring.restore(
             archive, name or archive.newest(), whole, secrets, progress=progress
@@ -81,7 +84,7 @@ def restore(
 
 
 def drill(
-    directory: Where,
+    place: Where,
     key_file: KeyFile,
     data: Data = DEFAULT,
     secrets: Annotated[
@@ -98,7 +101,7 @@ def drill(
     whole = data.expanduser().resolve()
     with _trouble(), _bar("objects") as progress:
         result, found = drilling.drill(
-            _archive(directory, key_file),
+            _archive(place, key_file),
             whole,
             secrets or Layout(whole).secrets,
             (scratch or whole.parent).resolve(),
@@ -131,16 +134,17 @@ def _source(data: Path) -> backing_up.Source:
     return backing_up.Source(url, store, backing_up.fingerprints(PhiKeys.parse(keys).keys))
 
 
-def _archive(directory: Path, key_file: Path, *, may_make_key: bool = False) -> Archive:
-    if (
-        may_make_key
-        and not key_file.exists()
-        and directory.is_dir()
-        and not any(directory.iterdir())
-    ):
+def _archive(place: str, key_file: Path, *, may_make_key: bool = False) -> Archive:
+    if may_make_key and not key_file.exists() and _is_empty(place):
         write_secret(key_file, new_keys())
         typer.echo(f"{key_file} is new: without a copy of it no backup can be read")
-    return Archive.open(directory, key_file)
+    return Archive.open(place, key_file)
+
+
+def _is_empty(place: str) -> bool:
+    if is_bucket(place):
+        return not asyncio.run(open_store(place, setting="PLACE").holds_anything())
+    return Path(place).is_dir() and not any(Path(place).iterdir())
 
 
 @contextmanager

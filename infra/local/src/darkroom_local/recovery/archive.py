@@ -1,4 +1,4 @@
-"""A directory at another place that backups are kept in; all of it is sealed (AES-256-GCM).
+"""A directory or a bucket at another place, for backups; all of it is sealed (AES-256-GCM).
 
     objects/<key>                an object, once, however many generations have it
     generations/<name>/database  a dump of PostgreSQL in its custom format
@@ -8,15 +8,18 @@ A generation is whole when it has its manifest, which is written last. Each file
 name when it is on the medium.
 """
 
+import asyncio
 import json
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
 from darkroom_common.errors import PermanentError
 from darkroom_common.objects.sealed import opened, sealed
-from darkroom_common.objects.store import FileSystemStore
+from darkroom_common.objects.store import FileSystemStore, ObjectStore, open_store
 from darkroom_common.postgres.phi import PhiKeys
 
 GENERATIONS: Final = "generations"
@@ -57,38 +60,66 @@ class Head:
 
 
 class Archive:
-    """The directory. The keys are apart from it, and from the data."""
+    """The place. The keys are apart from it, and from the data.
 
-    def __init__(self, root: Path, keys: PhiKeys) -> None:
-        self.root = root
+    Attributes:
+        place: what it is called in what people read; no secret.
+        directory: of one that is files; None: it is in a bucket.
+    """
+
+    def __init__(
+        self, store: ObjectStore, keys: PhiKeys, *, place: str, directory: Path | None
+    ) -> None:
+        self.store = store
         self.keys = keys
-        self.store = FileSystemStore(root)
+        self.place = place
+        self.directory = directory
 
     @classmethod
-    def open(cls, root: Path, key_file: Path) -> Self:
+    def open(cls, place: Path | str, key_file: Path) -> Self:
         """Return an archive with the keys of a file in the form of PHI_KEYS.
+
+        Args:
+            place: a directory, or the URL of a bucket (`objects/s3/location.py`).
+            key_file: of the keys.
 
         Raises:
             RecoveryError: one of them cannot be read.
+            ConfigurationError: the URL cannot be used.
         """
         try:
             text = key_file.read_text()
         except OSError as error:
             raise RecoveryError(f"the key, {key_file}: {error.strerror}") from error
+        keys = PhiKeys.parse(text, setting=str(key_file))
+        if is_bucket(place):
+            store = open_store(str(place), setting="the place of backups")
+            return cls(store, keys, place=str(place).partition("?")[0], directory=None)
+        root = Path(place)
         if key_file.resolve().is_relative_to(root.resolve()):
             raise RecoveryError(f"{key_file}: the key is kept apart from what it opens")
         if not root.is_dir():
             raise RecoveryError(f"{root} is no directory: is its volume mounted?")
-        return cls(root, PhiKeys.parse(text, setting=str(key_file)))
+        return cls(FileSystemStore(root), keys, place=str(root), directory=root)
 
     def generations(self) -> list[str]:
         """Return the names of those that are whole, the oldest first."""
-        return [name for name in self.begun() if (self._folder(name) / "manifest").exists()]
+        return sorted(name for name, part in self._parts() if part == "manifest")
 
     def begun(self) -> list[str]:
         """Return the names of all, also of those that were interrupted."""
-        folder = self.root / GENERATIONS
+        if self.directory is None:
+            return sorted({name for name, _ in self._parts()})
+        folder = self.directory / GENERATIONS
         return sorted(one.name for one in folder.iterdir()) if folder.is_dir() else []
+
+    def _parts(self) -> list[list[str]]:
+        """Return what generations there are parts of; within an event loop, too."""
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(asyncio.run, self._listed_parts()).result()
+
+    async def _listed_parts(self) -> list[list[str]]:
+        return [one.key.split("/")[1:] async for one in self.store.list_keys(f"{GENERATIONS}/")]
 
     def newest(self) -> str:
         """Return the name of the newest.
@@ -98,7 +129,7 @@ class Archive:
         """
         found = self.generations()
         if not found:
-            raise RecoveryError(f"{self.root} holds no whole backup")
+            raise RecoveryError(f"{self.place} holds no whole backup")
         return found[-1]
 
     def put_database(self, name: str, dump: Iterable[bytes]) -> None:
@@ -161,20 +192,26 @@ class Archive:
         with self.store.open_now(f"{OBJECTS}/{key}") as file:
             yield from opened(self.keys, file, purpose=f"backup object {key}")
 
-    def has(self, key: str) -> bool:
-        """Tell whether an object is kept."""
-        return (self.root / OBJECTS / key).exists()
-
     def forget(self, name: str) -> None:
-        """Remove a generation, but for its objects; first it stops being whole."""
-        folder = self._folder(name)
-        (folder / "manifest").unlink(missing_ok=True)
-        for file in folder.iterdir():
-            file.unlink()
-        folder.rmdir()
+        """Remove a generation, but for its objects; first it stops being whole.
 
-    def _folder(self, name: str) -> Path:
-        return self.root / GENERATIONS / name
+        Raises:
+            StoreUnavailable: the archive is away.
+        """
+        with ThreadPoolExecutor(1) as pool:
+            for part in ("manifest", "database"):
+                removal = self._removed(f"{GENERATIONS}/{name}/{part}")
+                pool.submit(asyncio.run, removal).result()
+        if self.directory is not None and (folder := self.directory / GENERATIONS / name).is_dir():
+            folder.rmdir()
+
+    async def _removed(self, key: str) -> None:
+        await self.store.remove(key, untouched_since=datetime.max.replace(tzinfo=UTC))
+
+
+def is_bucket(place: Path | str) -> bool:
+    """Tell whether a place of backups is the URL of a bucket."""
+    return str(place).startswith("s3:")
 
 
 def _told(head: Head, entries: Iterable[Entry]) -> Iterator[bytes]:

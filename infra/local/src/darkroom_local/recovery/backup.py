@@ -10,7 +10,7 @@ import hashlib
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -21,12 +21,14 @@ import asyncpg
 from darkroom_common.clock import utc_now
 from darkroom_common.index.verification import NEWEST
 from darkroom_common.objects.store import CHUNK, Listed, ObjectMissing, ObjectStore
-from darkroom_local.engines.lock import DirectoryLock
+from darkroom_local.engines.lock import AlreadyRunningError, DirectoryLock
 from darkroom_local.recovery.archive import OBJECTS, Archive, Entry, Head, RecoveryError
 from darkroom_local.recovery.dumping import dump
 
 AT_ONCE: Final = 4
 BATCH: Final = 256
+_LOCK: Final = 0x6261636B  # "back"
+"""Of PostgreSQL's advisory locks that of a backup."""
 Progress = Callable[[int, int], None]
 """Is told the bytes of objects that are done, and of all of them."""
 
@@ -73,11 +75,7 @@ def back_up(source: Source, archive: Archive, *, keep: int, progress: Progress) 
         Unsealable: the archive is under another key.
         StoreUnavailable: one of the stores failed.
     """
-    with (
-        DirectoryLock(archive.root),
-        closing(_Known(_before(archive))) as known,
-        asyncio.Runner() as runner,
-    ):
+    with _alone(archive), asyncio.Runner() as runner, closing(_Known(runner, archive)) as known:
         copying = _Copying(source.store, archive, known, progress)
         with _snapshot(runner, source.postgres_url) as now:
             _require_room(runner, archive, now.size + copying.measure(runner))
@@ -96,10 +94,9 @@ def back_up(source: Source, archive: Archive, *, keep: int, progress: Progress) 
     return BackedUp(name, copying.objects, copying.copied, copying.copied_bytes, forgotten)
 
 
-def _before(archive: Archive) -> Iterable[Entry]:
-    """Return the objects of the newest generation."""
-    earlier = archive.generations()
-    return archive.entries(earlier[-1]) if earlier else ()
+def _alone(archive: Archive) -> AbstractContextManager[object]:
+    """Hold the directory; of a bucket the database says whether another backup is made."""
+    return nullcontext() if archive.directory is None else DirectoryLock(archive.directory)
 
 
 @dataclass(frozen=True)
@@ -118,6 +115,8 @@ def _snapshot(runner: asyncio.Runner, url: str) -> Iterator[_Snapshot]:
     except (OSError, TimeoutError, asyncpg.PostgresError) as error:
         raise RecoveryError(f"PostgreSQL: {type(error).__name__}") from error
     try:
+        if not runner.run(db.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK)):
+            raise AlreadyRunningError("another backup of this database is being made")
         transaction = db.transaction(isolation="repeatable_read", readonly=True)
         runner.run(transaction.start())
         yield _Snapshot(
@@ -147,14 +146,25 @@ def listed(runner: asyncio.Runner, store: ObjectStore, prefix: str = "") -> Iter
 
 
 class _Known:
-    """What the generation before says of objects: in a temporary file, there may be millions."""
+    """What an archive has, and what its newest generation says of it: there may be millions."""
 
-    def __init__(self, entries: Iterable[Entry]) -> None:
-        self._rows = sqlite3.connect("")
+    def __init__(self, runner: asyncio.Runner, archive: Archive) -> None:
+        self._rows = sqlite3.connect("")  # a temporary file
         self._rows.execute(
             "CREATE TABLE entry (key TEXT PRIMARY KEY, size INTEGER, sha256 TEXT) WITHOUT ROWID"
         )
-        self._rows.executemany("INSERT INTO entry VALUES (?, ?, ?)", entries)
+        self._rows.execute("CREATE TABLE there (key TEXT PRIMARY KEY) WITHOUT ROWID")
+        if earlier := archive.generations():
+            entries = archive.entries(earlier[-1])
+            self._rows.executemany("INSERT INTO entry VALUES (?, ?, ?)", entries)
+        for batch in listed(runner, archive.store, f"{OBJECTS}/"):
+            keys = [(one.key.removeprefix(f"{OBJECTS}/"),) for one in batch]
+            self._rows.executemany("INSERT INTO there VALUES (?)", keys)
+
+    def has(self, key: str) -> bool:
+        """Tell whether the archive had an object when this was made."""
+        found = self._rows.execute("SELECT 1 FROM there WHERE key = ?", (key,))
+        return found.fetchone() is not None
 
     def get(self, key: str) -> Entry | None:
         """Return what it says of one."""
@@ -187,24 +197,24 @@ class _Copying:
         lacking = 0
         for batch in listed(runner, self._store):
             self.total += sum(one.size for one in batch)
-            lacking += sum(one.size for one in batch if not self._archive.has(one.key))
+            lacking += sum(one.size for one in batch if not self._known.has(one.key))
         return lacking
 
     def entries(self, runner: asyncio.Runner) -> Iterator[Entry]:
         """Copy, and yield what is in the archive then."""
         with ThreadPoolExecutor(AT_ONCE) as pool:
             for batch in listed(runner, self._store):
+                there = [self._known.has(one.key) for one in batch]
                 before = [self._known.get(one.key) for one in batch]
-                for entry in pool.map(self._one, batch, before):
+                for entry in pool.map(self._one, batch, there, before):
                     if entry is not None:
                         self.objects += 1
                         self._done += entry.size
                         yield entry
                 self._progress(self._done, max(self.total, self._done))
 
-    def _one(self, found: Listed, before: Entry | None) -> Entry | None:
+    def _one(self, found: Listed, there: bool, before: Entry | None) -> Entry | None:
         """Have an object in the archive; None when it was removed since it was listed."""
-        there = self._archive.has(found.key)
         if there and before is not None:
             return before
         digest = hashlib.sha256()
@@ -233,9 +243,9 @@ class _Copying:
 
 def _require_room(runner: asyncio.Runner, archive: Archive, needed: int) -> None:
     space = runner.run(archive.store.space())
-    if space.free < needed:
+    if space is not None and space.free < needed:
         raise RecoveryError(
-            f"{archive.root} has {space.free} bytes free, and the backup may take {needed}"
+            f"{archive.place} has {space.free} bytes free, and the backup may take {needed}"
         )
 
 

@@ -9,11 +9,11 @@ import base64
 import hashlib
 import secrets
 import threading
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from darkroom_common.objects.interface import StoreUnavailable
 from darkroom_common.objects.s3.client import Client, Exists, NotImplementedByStore, NotThere
@@ -28,19 +28,23 @@ MOST_COPIED: Final = 5 << 30
 _PROBE: Final = ".darkroom/conditional"
 
 
-@dataclass(frozen=True)
 class _Sums:
     """Digests of bytes: what the store may answer to them."""
 
-    sha256: bytes
-    md5: bytes
+    def __init__(self, sha256: bytes, md5: Callable[[], bytes]) -> None:
+        self.sha256 = sha256
+        self.md5 = md5
+        """Is asked where the store tells no SHA-256."""
 
     @classmethod
-    def of(cls, data: bytes) -> "_Sums":
-        return cls(hashlib.sha256(data).digest(), hashlib.md5(data, usedforsecurity=False).digest())
+    def of(cls, data: bytes) -> Self:
+        """Return those of bytes."""
+        md5 = partial(hashlib.md5, data, usedforsecurity=False)
+        return cls(hashlib.sha256(data).digest(), lambda: md5().digest())
 
     @property
     def told(self) -> str:
+        """Return the SHA-256 as requests and answers have it."""
         return base64.b64encode(self.sha256).decode()
 
     def agree(self, answer: dict[str, Any], count: int = 0) -> bool | None:
@@ -52,7 +56,7 @@ class _Sums:
         kept = answer.get("ChecksumSHA256")
         if kept is not None:
             return bool(kept == f"{self.told}{tail}")
-        if str(answer.get("ETag", "")).strip('"') == f"{self.md5.hex()}{tail}":
+        if str(answer.get("ETag", "")).strip('"') == f"{self.md5().hex()}{tail}":
             return True
         return None  # of an encrypted object the tag is something else
 
@@ -134,7 +138,8 @@ class Uploads:
                 done.append(self._put_part(name, upload, len(done) + 1, data))
                 sums = _Sums.of(data)
                 sha256.update(sums.sha256)
-                md5.update(sums.md5)
+                if "ChecksumSHA256" not in done[-1]:
+                    md5.update(sums.md5())
                 whole.update(data)
             answer = self._join(name, upload, done, keeps=keeps)
         except Exists:
@@ -148,7 +153,7 @@ class Uploads:
         except BaseException:
             self._abort(name, upload)
             raise
-        joined = _Sums(sha256.digest(), md5.digest())
+        joined = _Sums(sha256.digest(), md5.digest)
         self._require(name, joined.agree(answer, len(done)), whole.digest())
         return True
 
