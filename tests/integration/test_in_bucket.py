@@ -3,6 +3,8 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from tests.integration.print.pictures import a_series
 from tests.integration.test_whole_house import at_work
 from tests.support import s3
@@ -12,6 +14,7 @@ from tests.support.services import Services
 from tests.support.waiting import until
 
 
+@pytest.mark.req("STO-02")
 async def test_objects_in_a_bucket_are_sent_printed_and_shown_and_its_absence_loses_none(
     services: Services, tmp_path: Path
 ) -> None:
