@@ -31,6 +31,7 @@ async def test_the_first_quarter_of_an_hour(services: Services, tmp_path: Path) 
     keep([lacks], tmp_path / "findings.json")
     services.extra |= {"DOCTOR_FINDINGS": str(tmp_path / "findings.json")}
     async with running_api(services) as api, a_browser() as browser:
+        await services.start("ingest")
         code, token, wrong = await link(services)
         assert code == 0, wrong
         async with walking(browser, api) as walk:

@@ -32,7 +32,7 @@ async def test_ohif_shows_a_study(services: Services, with_browser: str) -> None
             await walk.picture("viewer")
             await walk.page.get_by_role("link", name="Print").click()
             await walk.page.wait_for_url(f"**/film?study={studies[1]}")
-            await expect(walk.page.get_by_role("button", name="All images")).to_be_visible()
+            await expect(walk.page.get_by_role("heading", name="Print on film")).to_be_visible()
 
 
 async def is_drawn(page: Page) -> bool:
