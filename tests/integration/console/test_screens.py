@@ -38,15 +38,16 @@ DESK = (
 PEOPLE = ("medical_admin", "radiologist", "technician", "viewer")
 
 
-async def test_every_screen_by_every_role(services: Services) -> None:
-    async with running_api(services) as api, a_browser() as one, a_browser("firefox") as other:
+@pytest.mark.parametrize("with_browser", BROWSERS)
+async def test_every_screen_by_every_role(services: Services, with_browser: str) -> None:
+    async with running_api(services) as api, a_browser(with_browser) as browser:
         studies = await a_house(api)
         await services.start("transmit")
         await trouble(services.superuser_url)
         paths = await _paths(api, studies[0])
         async with asyncio.TaskGroup() as walks:
-            for browser in (one, other):
-                walks.create_task(_each_role(browser, api, paths))
+            for person in PEOPLE:
+                walks.create_task(_as(person, browser, api, paths))
 
 
 async def _paths(api: Api, study: str) -> dict[str, str]:
@@ -70,27 +71,25 @@ async def _paths(api: Api, study: str) -> dict[str, str]:
     }
 
 
-async def _each_role(browser: Browser, api: Api, paths: dict[str, str]) -> None:
-    with_axe = browser.browser_type.name == "chromium"
-    for person in PEOPLE:
-        dark = person == "radiologist"
-        async with walking(browser, api, "dark" if dark else "light") as walk:
-            await walk.sign_in(person)
-            heading = walk.page.get_by_role("heading", level=1)
-            looked_at = with_axe and (dark or person == "medical_admin")
-            for path, shown in paths.items():
-                await walk.page.goto(
-                    api.url + shown, wait_until="load" if looked_at else "domcontentloaded"
-                )
-                may = allows(SCREENS["GET", path], frozenset(map(str, ROLES[person])))
-                refused = (await heading.inner_text()) == "You may not see this"
-                assert refused is not may, (person, shown)
-                assert await walk.page.locator("img[src=x]").count() == 0, (person, shown)
-                if looked_at:
-                    assert await serious(walk.page) == [], (person, shown)
-                    await _pictures(walk, shown, dark=dark)
-                if looked_at and not dark:
-                    await _dialogs(walk.page, shown)
+async def _as(person: str, browser: Browser, api: Api, paths: dict[str, str]) -> None:
+    dark = person == "radiologist"
+    looked_at = browser.browser_type.name == "chromium" and (dark or person == "medical_admin")
+    async with walking(browser, api, "dark" if dark else "light") as walk:
+        await walk.sign_in(person)
+        heading = walk.page.get_by_role("heading", level=1)
+        for path, shown in paths.items():
+            await walk.page.goto(
+                api.url + shown, wait_until="load" if looked_at else "domcontentloaded"
+            )
+            may = allows(SCREENS["GET", path], frozenset(map(str, ROLES[person])))
+            refused = (await heading.inner_text()) == "You may not see this"
+            assert refused is not may, (person, shown)
+            assert await walk.page.locator("img[src=x]").count() == 0, (person, shown)
+            if looked_at:
+                assert await serious(walk.page) == [], (person, shown)
+                await _pictures(walk, shown, dark=dark)
+            if looked_at and not dark:
+                await _dialogs(walk.page, shown)
 
 
 async def _dialogs(page: Page, shown: str) -> None:
