@@ -212,7 +212,7 @@ class Database:
                 is_well = True
             finally:
                 del _EFFECTS[id(connection)]
-                if not (is_well and name in self._pools and at_hand.keep(connection)):
+                if not (is_well and self._pools.get(name) is pool and at_hand.keep(connection)):
                     await _give_back(pool, connection)
                 elif (idle := at_hand.idle()) is not None:
                     await _give_back(pool, idle)
