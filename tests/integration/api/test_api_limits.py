@@ -3,9 +3,11 @@
 import asyncio
 import os
 from collections.abc import Callable
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from darkroom_common.clock import monotonic
@@ -77,6 +79,47 @@ async def test_96_mib_of_headers_are_not_kept(api: Api, start: bytes) -> None:
         assert (await one.rest())[9:12] in {b"431", b"400", b""}
         one.writer.close()
     assert (await api.client.get("/api/v1/auth/me")).status_code == 200
+
+
+async def curl(url: str, *options: str, body: bytes) -> str:
+    """Ask as curl does; return the status and the code of the problem."""
+    process = await asyncio.create_subprocess_exec(
+        *("/usr/bin/curl", "-sS", "-m", "20", "-w", " %{http_code}", "-X", "POST", *options),
+        *("-H", "Expect:", "--data-binary", "@-", url),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    told, _ = await process.communicate(body)
+    assert process.returncode == 0, told
+    text, _, status = told.decode().rpartition(" ")
+    return f"{status} {orjson.loads(text)['code']}"
+
+
+def blocking(url: str, path: str, headers: dict[str, str], body: bytes) -> str:
+    """Ask as a client does that sends all before it reads."""
+    line = HTTPConnection(url.removeprefix("http://"), timeout=20)
+    line.request("POST", path, body, headers)
+    answer = line.getresponse()
+    text = answer.read()
+    line.close()
+    return f"{answer.status} {orjson.loads(text)['code']}"
+
+
+async def test_what_is_refused_before_its_body_is_read_is_answered_to_any_client(api: Api) -> None:
+    body, json, text = bytes(12 * MIB), "application/json", "text/plain"
+    known = f"Bearer {api.tokens['access_token']}"
+    for path, headers, told in (
+        ("/api/v1/auth/login", {"content-type": text}, "415 4007"),
+        ("/api/v1/auth/login", {"content-type": json}, "413 4006"),
+        ("/api/v1/users", {"content-type": json}, "401 1003"),
+        ("/api/v1/users", {"content-type": text, "authorization": known}, "415 4007"),
+        ("/dicom-web/studies", {"content-type": "multipart/related"}, "401 1003"),
+    ):
+        options = [part for name, value in headers.items() for part in ("-H", f"{name}: {value}")]
+        assert await curl(f"{api.url}{path}", *options, body=body) == told, path
+        assert await asyncio.to_thread(blocking, api.url, path, headers, body) == told, path
+        answer = await api.anonymous.post(path, headers=headers, content=body)
+        assert f"{answer.status_code} {answer.json()['code']}" == told
 
 
 REFUSED: dict[bytes, int] = {

@@ -2,15 +2,19 @@
 
 import asyncio
 import os
+import socket
 from collections.abc import Callable
+from dataclasses import replace
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from darkroom_common.clock import monotonic
 from darkroom_common.http.exchange import ZEROCOPY, Receive, Scope, Send
 from darkroom_common.telemetry.metrics import common as metrics
-from tests.support.http_line import GET, SLOW, serving
+from tests.support.http_line import GET, PATIENCE, SLOW, pace, serving
 
 
 @pytest.mark.parametrize(
@@ -48,6 +52,47 @@ async def test_an_answer_before_the_end_of_the_body_is_seen(connect: Callable[..
         answer = await client.rest()
         assert answer.startswith(b"HTTP/1.1 200 ")
         assert b"connection: close" in answer
+
+
+@pytest.mark.parametrize("size", [9 << 20, 63 << 20])
+async def test_who_sends_all_before_reading_sees_an_early_answer(size: int) -> None:
+    """A client of blocking sockets, as Java's and Python's are."""
+
+    def ask(port: int) -> tuple[int, bytes, bytes]:
+        with socket.create_connection(("127.0.0.1", port), 20) as line:
+            line.sendall(b"POST /early HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % size)
+            line.sendall(bytes(size))
+            answer = HTTPResponse(line)
+            answer.begin()
+            return answer.status, answer.read(), line.recv(1)
+
+    async with serving(SLOW) as port:
+        assert await asyncio.to_thread(ask, port) == (200, b"POST /early", b"")
+
+
+async def test_more_than_is_read_of_a_refused_body_does_not_take_the_answer(
+    connect: Callable[..., Any],
+) -> None:
+    few = replace(SLOW, linger_bytes=100_000, linger_seconds=1.5, linger_most_seconds=1.5)
+    async with serving(few) as port:
+        client = await connect(port)
+        await client.send(b"POST /early HTTP/1.1\r\nHost: h\r\nContent-Length: 90000000\r\n\r\n")
+        sending = asyncio.create_task(client.send(bytes(90_000_000)))
+        for _ in range(3):
+            await pace()
+        assert not sending.done()  # it is neither read nor reset
+        assert (await client.answer())[0] == 200
+        async with asyncio.timeout(PATIENCE):
+            await sending  # the end, in bounded time
+        trickling = await connect(port)
+        await trickling.send(b"POST /early HTTP/1.1\r\nHost: h\r\nContent-Length: 9999\r\n\r\n")
+        began = monotonic()
+        while not trickling.reader.at_eof() and monotonic() - began < PATIENCE:
+            await trickling.send(b"x")
+            await pace()
+            if trickling.writer.transport.is_closing():
+                break
+        assert monotonic() - began < 4
 
 
 async def test_head_half_closed_and_old_clients_are_served(connect: Callable[..., Any]) -> None:

@@ -26,7 +26,6 @@ from darkroom_common.telemetry.metrics import common as metrics
 
 log = get_logger(__name__)
 _READ: Final = 64 * 1024
-_DISCARDED: Final = 1 << 20
 _QUIET: Final = 1.0
 Refusal = Callable[[int], tuple[Mapping[str, str], bytes]]
 """Headers and body of the answer to a request that never reaches the application."""
@@ -117,8 +116,8 @@ class HttpConnection(asyncio.BufferedProtocol):
         """Take bytes."""
         if self._lingering is not None:
             self._lingering += nbytes
-            if self._lingering > _DISCARDED:
-                self.transport.abort()
+            if self._lingering > self._limits.linger_bytes:
+                self.transport.pause_reading()  # a reset would take the answer from the client
             return
         if self._exchange is None and not self._reader.waiting:
             self._since = monotonic() if not self._fresh else self._since
@@ -277,7 +276,8 @@ class HttpConnection(asyncio.BufferedProtocol):
         limits, waited = self._limits, now - self._since
         exchange = self._exchange
         if self._lingering is not None:
-            return "lingering" if waited > limits.linger_seconds else None
+            allowed = limits.linger_seconds + self._lingering / limits.linger_rate
+            return "lingering" if waited > min(allowed, limits.linger_most_seconds) else None
         if exchange is None:
             if self._fresh or self._reader.waiting:
                 return "slow-head" if waited > limits.head_seconds else None

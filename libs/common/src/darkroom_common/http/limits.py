@@ -21,7 +21,10 @@ class Limits:
         body_seconds: that a body may take in any case, and
         body_rate: bytes a second that it must come with beyond them.
         stall_seconds: in which the client must take `stall_bytes` of what waits for it.
-        linger_seconds: of reading what a refused client still sends, so that it sees the answer.
+        linger_seconds: of reading what a refused client still sends, so that it sees the answer;
+        linger_rate: bytes a second that it must come with beyond them, for
+        linger_most_seconds: in all; of more than
+        linger_bytes: nothing is read, but the answer is left to the client for as long.
     """
 
     connections: int = 512
@@ -39,9 +42,17 @@ class Limits:
     stall_seconds: float = 30.0
     stall_bytes: int = 16 * 1024
     linger_seconds: float = 2.0
+    linger_rate: int = 256 * 1024
+    linger_most_seconds: float = 30.0
+    linger_bytes: int = 64 * 1024 * 1024
 
 
 OF_HEALTH = Limits(
-    connections=128, connections_per_address=32, line_bytes=1024, head_bytes=8 * 1024, fields=50
+    connections=128,
+    connections_per_address=32,
+    line_bytes=1024,
+    head_bytes=8 * 1024,
+    fields=50,
+    linger_bytes=1024 * 1024,
 )
 """Of the port that only tells how a service is."""
