@@ -44,7 +44,11 @@ from darkroom_common.messages.events import (
     StudyStatusChanged,
     TransmitJobChanged,
 )
-from darkroom_common.messages.procedure_steps import ProcedureStepChanged, WorklistChanged
+from darkroom_common.messages.procedure_steps import (
+    ProcedureStepChanged,
+    StudyOrdered,
+    WorklistChanged,
+)
 from darkroom_common.messages.requests import INGEST_REQUESTS as ASKED_OF_INGEST
 from darkroom_common.messages.requests import METADATA_REQUESTS as ASKED_OF_METADATA
 from darkroom_common.messages.requests import PRINT_REQUESTS as ASKED_OF_PRINT
@@ -151,6 +155,7 @@ METADATA_STUDIES: Final = WorkQueue(
 METADATA_CONFLICTS: Final = WorkQueue("metadata.conflicts", (ResolveConflict,), prefetch=20)
 METADATA_EDITS: Final = WorkQueue("metadata.edits", (EditStudies,), prefetch=20)
 METADATA_REMOVALS: Final = WorkQueue("metadata.removals", (RemoveStudy, RemovePart), prefetch=20)
+METADATA_ORDERS: Final = WorkQueue("metadata.orders", (StudyOrdered,), prefetch=50)
 TRANSMIT_ROUTE: Final = WorkQueue(
     "transmit.route",
     (InstancesIndexed, InstancesReplaced, StudyCompleted),
@@ -199,6 +204,7 @@ WORK_QUEUES: Final = (
     METADATA_CONFLICTS,
     METADATA_EDITS,
     METADATA_REMOVALS,
+    METADATA_ORDERS,
     TRANSMIT_ROUTE,
     TRANSMIT_JOBS,
     PRINT_JOBS,

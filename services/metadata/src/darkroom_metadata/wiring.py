@@ -22,6 +22,7 @@ from darkroom_common.topology import (
     METADATA_CONFLICTS,
     METADATA_EDITS,
     METADATA_INDEX,
+    METADATA_ORDERS,
     METADATA_REMOVALS,
     METADATA_REQUESTS,
     METADATA_STUDIES,
@@ -47,6 +48,7 @@ from darkroom_metadata.settings import MetadataSettings
 from darkroom_metadata.studies.changes import Studies
 from darkroom_metadata.studies.infix import InfixRuns
 from darkroom_metadata.studies.lifecycle import Lifecycle
+from darkroom_metadata.studies.orders import StudyOrders
 from darkroom_metadata.tagging.tagging import Tagging, tag_jobs
 from darkroom_metadata.tagging.writer import TagWriter
 from darkroom_metadata.verification.judgement import Pace
@@ -117,6 +119,7 @@ async def run(service: Service, settings: MetadataSettings) -> None:
                 METADATA_INDEX, indexer.index, size=METADATA_INDEX.prefetch, linger=0
             ),
             broker.consume(METADATA_STUDIES, studies.handle),
+            broker.consume(METADATA_ORDERS, StudyOrders(database).handle),
             broker.consume(METADATA_CONFLICTS, commands.handle),
             broker.consume(METADATA_EDITS, edit_commands.handle),
             resolver.runner.run(),

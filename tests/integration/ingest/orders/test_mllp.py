@@ -1,7 +1,6 @@
 """Orders by MLLP on real sockets."""
 
 import asyncio
-import datetime as dt
 import hashlib
 import socket
 from collections.abc import AsyncIterator
@@ -16,7 +15,6 @@ import pytest
 from darkroom_common.dimse.tls import TlsFiles, TlsServer
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.postgres.pool import Database
-from darkroom_common.readers.ingest import ordered_at
 from darkroom_ingest.orders.blocks import block
 from darkroom_ingest.orders.listener import Bounds, OrderPort
 from darkroom_ingest.orders.orders import Orders
@@ -105,10 +103,11 @@ async def test_an_order_lives_from_new_to_cancelled(house: House) -> None:
             "A1",
             "1.2.3.4",
         )
-        async with house.database.acquire() as db:
-            ordered = await ordered_at(db, ["1.2.3.4", "1.2.3.5"])
-        assert ordered == {"1.2.3.4": dt.datetime.fromisoformat("2026-11-26T08:00+00:00")}
-        (told,) = await house.told()
+        ordered, told = await house.told()
+        assert (ordered["study_instance_uid"], ordered["ordered_at"]) == (
+            "1.2.3.4",
+            "2026-11-26T08:00:00Z",
+        )
         assert (told["source"], told["kind"], told["by"]) == ("hl7", "ORM^O01", "hl7:RIS")
         assert "Planted" not in str(told)
         later = order("XO", message="M2").replace("20261127103000", "20261127113000")

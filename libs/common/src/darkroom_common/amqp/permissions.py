@@ -33,7 +33,11 @@ from darkroom_common.messages.events import (
     StudyStatusChanged,
     TransmitJobChanged,
 )
-from darkroom_common.messages.procedure_steps import ProcedureStepChanged, WorklistChanged
+from darkroom_common.messages.procedure_steps import (
+    ProcedureStepChanged,
+    StudyOrdered,
+    WorklistChanged,
+)
 from darkroom_common.messages.registry import MESSAGE_TYPES
 from darkroom_common.messages.requests import (
     ActOnJob,
@@ -60,6 +64,7 @@ PUBLISHED: Final[Mapping[str, tuple[type[Message], ...]]] = {
         TakeCommitment,
         FollowCommitment,
         WorklistChanged,
+        StudyOrdered,
     ),
     "metadata": (
         *_OF_WORKERS,

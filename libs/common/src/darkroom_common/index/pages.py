@@ -5,7 +5,7 @@ that. No form decrypts more for the answer than the rows of its page.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from darkroom_common.index.fields import Level
 from darkroom_common.index.query import Query
@@ -33,6 +33,9 @@ _ORDER: Final = {  # study_date
 }
 # listing_date, listing_of_status, listing_of_exam_status, listing_of_physician
 _LISTED_ORDER: Final = "x.study_date DESC NULLS LAST, x.study_id DESC"
+_BY_ORDER: Final = "x.ordered DESC NULLS LAST, x.study_id DESC"  # listing_ordered
+_SHOWN_BY_ORDER: Final = "hit.ordered DESC NULLS LAST, s.id DESC"
+_KEPT_BY_ORDER: Final = "ordered DESC NULLS LAST, study_id DESC"
 _KEPT: Final = {
     Level.SERIES: "s.study_date, s.id, e.series_number",
     Level.INSTANCE: "s.study_date, s.id, e.series_number, i.instance_number",
@@ -128,27 +131,42 @@ class Statement:
 class Form:
     """The forms of the statements of one query; conditions come as text with bind parameters."""
 
-    KEPT: ClassVar = ("study_date", "id")
-    """Study date and row of studies in `counted`."""
     query: Query
 
     @property
+    def kept(self) -> tuple[str, str]:
+        """Study date, or order time, and row of studies in `counted`."""
+        return ("ordered", "study_id") if self.query.by_order else ("study_date", "id")
+
+    @property
     def newest(self) -> tuple[str, str]:
-        """The columns of study date and row that studies are gone through by."""
+        """The columns of study date, or order time, and row that studies are gone through by."""
+        if self.query.by_order:
+            return "x.ordered", "x.study_id"
         return ("x.study_date", "x.study_id") if self.query.by_listing else ("s.study_date", "s.id")
 
     @property
     def _ids(self) -> str:
+        if self.query.by_order:
+            return "x.study_id, x.ordered"
         return _IDS.get(self.query.level, f"{self.newest[1]} AS study_id")
 
     @property
     def _kept(self) -> str:
+        if self.query.by_order:
+            return "x.study_date"
         day, row = self.newest
         return _KEPT.get(self.query.level, f"{day}, {row} AS id")
 
     @property
     def _order(self) -> str:
+        if self.query.by_order:
+            return _BY_ORDER
         return _LISTED_ORDER if self.query.by_listing else _ORDER[self.query.level]
+
+    @property
+    def _shown_order(self) -> str:
+        return _SHOWN_BY_ORDER if self.query.by_order else _ORDER[self.query.level]
 
     def page(self, columns: str, first: str, where: str, cut: str, *, within: int | None) -> str:
         """Return a page of results, in order.
@@ -170,7 +188,7 @@ class Form:
             cut=cut,
             top=_FROM[level if level is Level.PATIENT else Level.STUDY],
             joins=_JOINS[level],
-            shown_order=_ORDER[level],
+            shown_order=self._shown_order,
         )
 
     def newest_page(self, columns: str, cut: str, rung: int, *, counted: bool) -> str:
@@ -201,14 +219,14 @@ class Form:
             where=where,
             most=most + 1,
             after=after,
-            kept_order=_KEPT_ORDER[level],
+            kept_order=_KEPT_BY_ORDER if self.query.by_order else _KEPT_ORDER[level],
             cut=cut,
             joins=_JOINS[level],
-            shown_order=_ORDER[level],
+            shown_order=self._shown_order,
         )
 
     def hop(self, where: str, rows: int) -> str:
-        """Return study date and row of the last of so many results."""
+        """Return study date, or order time, and row of the last of so many results."""
         day, row = self.newest
         return _HOP.format(f"{day}, {row}", self._from(), where, self._order, rows - 1)
 

@@ -16,6 +16,7 @@ from darkroom_common.index.matching.values import (
     Match,
     Matching,
     OneOf,
+    Range,
     Wildcard,
     parse_match,
     several_values,
@@ -71,14 +72,16 @@ class Query:
         sources: AE titles of which one has sent something of it; empty is any.
         listed: of studies alone: what else has to hold of their rows `x` of `index.listing`.
         statuses: only studies in one of these states; empty is any but `deleted`.
+        ordered: of studies alone: days, in UTC, of which their order time is one.
+        by_order: of studies alone: the newest order first, and not the newest study.
         include: tags wanted beyond the default ones.
         tags: those that people have named and that are wanted, too.
         include_all: everything that the index keeps of the level.
         combined: a range of a date and one of its time are one range of moments (PS3.18 8.3.4.1).
         limit: at most so many results.
         offset: results passed over.
-        after: study date and row of the study that the page before has ended with; of a patient,
-            nothing and the row.
+        after: study date (`by_order`: order time in UTC) and row of the study that the page before
+            has ended with; of a patient, nothing and the row.
     """
 
     level: Level
@@ -89,13 +92,15 @@ class Query:
     sources: tuple[str, ...] = ()
     listed: tuple[Also, ...] = ()
     statuses: tuple[str, ...] = ()
+    ordered: Range | None = None
+    by_order: bool = False
     include: frozenset[str] = frozenset()
     tags: tuple[Field, ...] = ()
     include_all: bool = False
     combined: bool = True
     limit: int = 100
     offset: int = 0
-    after: tuple[dt.date | None, int] | None = None
+    after: tuple[dt.date | dt.datetime | None, int] | None = None
 
     @property
     def is_pointed(self) -> bool:
@@ -108,7 +113,10 @@ class Query:
     def is_open(self) -> bool:
         """Whether all that there is matches, from the newest on."""
         narrowed = self.conditions or self.words or self.sources or self.listed or self.statuses
-        return not (narrowed or self.study_uid or self.after or self.level is Level.PATIENT)
+        otherwise = self.ordered or self.by_order
+        return not (
+            narrowed or otherwise or self.study_uid or self.after or self.level is Level.PATIENT
+        )
 
     @property
     def apart_from_page(self) -> "Query":
@@ -127,7 +135,8 @@ class Query:
     @property
     def by_listing(self) -> bool:
         """Whether the studies are gone through by their rows of `index.listing`."""
-        return self.is_listed or (self.level is Level.STUDY and bool(self.listed))
+        also = bool(self.listed) or self.ordered is not None or self.by_order
+        return self.is_listed or (self.level is Level.STUDY and also)
 
 
 def searchable(field: Field) -> bool:

@@ -142,7 +142,8 @@ class IndexReader:
         if total is None and guess <= COUNT_CAP:  # what may be few is counted
             total = await self.count(query)
         end = rows[: query.limit][-1] if more else None
-        last = None if end is None else (end["study_date"], end["study_id"])
+        day = "ordered" if query.by_order else "study_date"
+        last = None if end is None else (end[day], end["study_id"])
         return Page(results, more=more, total=total, guess=max(COUNT_CAP + 1, guess), last=last)
 
     async def _page(self, query: Query, guess: int) -> tuple[list[asyncpg.Record], int | None, int]:

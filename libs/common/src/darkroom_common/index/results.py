@@ -54,6 +54,8 @@ def columns_of(query: Query, passphrases: Sequence[str]) -> tuple[str, list[Any]
         or bool(wanted & {Level.PATIENT, Level.STUDY})
     )
     columns = STUDY.format(study=phi.format("s") if study else nothing)
+    if query.by_order:
+        columns += ", hit.ordered"
     if query.level is not Level.STUDY:
         series = query.level is Level.SERIES or query.series_uid is None or Level.SERIES in wanted
         columns += _SERIES.format(series=phi.format("e") if series else nothing)

@@ -62,7 +62,7 @@ class Builder:
         """Whether an index, and not only what is decrypted, says what matches."""
         query = self.query
         known = query.words or query.listed or query.sources or query.statuses or query.study_uid
-        return bool(known) or len(self.wide) < len(query.conditions)
+        return bool(known or query.ordered) or len(self.wide) < len(query.conditions)
 
     @property
     def wide(self) -> list[str]:
@@ -108,7 +108,7 @@ class Builder:
         """
         statement = Statement(list(bound))
         where = self._every(statement)
-        after = self._after(statement, Form.KEPT, undated=True)
+        after = self._after(statement, self._form.kept, undated=True)
         sql = self._form.counted(columns, where, after, self._cut(statement), most=most)
         return sql, statement.values
 
@@ -152,7 +152,19 @@ class Builder:
                 values = (statement.bind(*value) for value in one.values)
                 found.append(one.text.format(*values))
             found += self._plainly(statement, "x")
+            if query.ordered is not None:
+                found += self._ordered(statement, query.ordered)
         return " AND ".join(found)
+
+    @staticmethod
+    def _ordered(statement: Statement, days: Range) -> list[str]:
+        """Return the conditions on the order time of a row of `index.listing`."""
+        found = []
+        if days.low is not None:
+            found.append(f"x.ordered >= {statement.bind(days.low, 'date')}")  # listing_ordered
+        if days.high is not None:
+            found.append(f"x.ordered < {statement.bind(days.high, 'date')} + 1")
+        return found
 
     def _plainly(self, statement: Statement, of: str) -> list[str]:
         """Return the conditions on what `index.listing` has of a study as well as its own row."""
@@ -234,7 +246,7 @@ class Builder:
         older = f"{of_row} < {statement.bind(row, 'bigint')}"
         if date is None:
             return f" AND {of_day} IS NULL AND {older}"
-        day = statement.bind(date, "date")
+        day = statement.bind(date, "timestamp" if self.query.by_order else "date")
         follows = f"{of_day} <= {day} AND ({of_day} < {day} OR {older})"
         return f" AND ({follows} OR {of_day} IS NULL)" if undated else f" AND {follows}"
 

@@ -33,6 +33,10 @@ _SERIES: Final = (  # study_study_instance_uid_key, series_study_id_series_insta
     " WHERE s.study_instance_uid = $2 AND s.status <> 'deleted'"
     " ORDER BY e.series_number, e.id"
 )
+_ORDERED: Final = (  # study_order_pkey
+    "SELECT study_instance_uid, ordered_at FROM index.study_order"
+    " WHERE study_instance_uid = ANY($1::text[]) AND ordered_at IS NOT NULL"
+)
 _KNOWN: Final = (  # study_study_instance_uid_key
     "SELECT study_instance_uid FROM index.study WHERE status <> 'deleted'"
     " AND study_instance_uid = ANY($1::text[])"
@@ -110,23 +114,29 @@ def moment_of(row: StudyRow) -> dt.datetime | None:
     """Return when a study was, in UTC; where it names no zone, its clock is taken for that."""
     if row.study_date is None:
         return None
-    zone = _zone(first_text(row.attributes, "TimezoneOffsetFromUTC"))
-    local = dt.datetime.combine(row.study_date, row.study_time or dt.time(), zone)
+    ahead = minutes_ahead(first_text(row.attributes, "TimezoneOffsetFromUTC")) or 0
+    local = dt.datetime.combine(row.study_date, row.study_time or dt.time(), dt.UTC)
     try:
-        return local.astimezone(dt.UTC)
+        return local - dt.timedelta(minutes=ahead)
     except OverflowError:  # the first or the last day that there is
-        return local.replace(tzinfo=dt.UTC)
+        return local
 
 
-def _zone(offset: str) -> dt.tzinfo:
-    """Return the zone of `+HHMM` (PS3.3 C.12.1.1.8); UTC for what is none."""
+async def ordered_at(db: Connection, studies: Sequence[str]) -> dict[str, dt.datetime]:
+    """Return when studies were ordered, by UID; those that nobody has ordered are left out."""
+    rows = await db.fetch(_ORDERED, list(studies))
+    return {row["study_instance_uid"]: row["ordered_at"] for row in rows}
+
+
+def minutes_ahead(offset: str) -> int | None:
+    """Return the minutes ahead of UTC of `+HHMM` (PS3.3 C.12.1.1.8); None of what is none."""
     sign, digits = offset[:1], offset[1:]
     if sign not in ("+", "-") or len(digits) != len("HHMM") or not digits.isdecimal():
-        return dt.UTC
-    ahead = dt.timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
-    if ahead >= dt.timedelta(days=1):
-        return dt.UTC
-    return dt.timezone(ahead if sign == "+" else -ahead)
+        return None
+    ahead = 60 * int(digits[:2]) + int(digits[2:])
+    if ahead >= 24 * 60:
+        return None
+    return ahead if sign == "+" else -ahead
 
 
 def _attributes(decrypted: bytes | None) -> Json:

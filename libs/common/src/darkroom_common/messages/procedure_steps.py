@@ -1,5 +1,6 @@
-"""What modalities have told of their procedure steps."""
+"""What modalities have told of their procedure steps, and what has become of orders."""
 
+from datetime import datetime
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -39,3 +40,17 @@ class WorklistChanged(Event):
     by: str = Field(max_length=64, description="who has sent it, in its own words")
     peer: str = Field(default="", max_length=64, description="the address; none of a file")
     entries: tuple[MessageId, ...] = Field(description="that have been added or changed")
+
+
+class StudyOrdered(Event):
+    """When a study was ordered is known, or is otherwise than it was.
+
+    Published by ingest in the transaction that keeps, changes or removes an entry of the worklist,
+    for the index: what is only tidied is not told.
+    """
+
+    TYPE: ClassVar[str] = "dicom.study.ordered.v1"
+
+    study_instance_uid: Uid
+    ordered_at: datetime | None = Field(description="null: there is no order of it any more")
+    version: int = Field(ge=1, description="a later one is the truth, in whichever order they come")

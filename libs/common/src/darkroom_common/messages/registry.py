@@ -39,7 +39,11 @@ from darkroom_common.messages.events import (
     StudyStatusChanged,
     TransmitJobChanged,
 )
-from darkroom_common.messages.procedure_steps import ProcedureStepChanged, WorklistChanged
+from darkroom_common.messages.procedure_steps import (
+    ProcedureStepChanged,
+    StudyOrdered,
+    WorklistChanged,
+)
 from darkroom_common.messages.requests import (
     INGEST_REQUESTS,
     METADATA_REQUESTS,
@@ -81,6 +85,7 @@ _LISTED: Final[tuple[type[Message], ...]] = (
     SettingsInForce,
     ProcedureStepChanged,
     WorklistChanged,
+    StudyOrdered,
     *TRANSMIT_REQUESTS,
     *INGEST_REQUESTS,
     *METADATA_REQUESTS,

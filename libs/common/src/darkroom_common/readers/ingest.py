@@ -1,8 +1,6 @@
 """Reads schema `ingest`: what is listed of senders that concerns what they have sent."""
 
-import datetime as dt
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Mapping
 from typing import Final
 
 import asyncpg
@@ -74,10 +72,6 @@ ENTRIES: Final = (
 )
 """The modality worklist; who the patient is, is sealed."""
 _ENTRY: Final = f"{ENTRIES} WHERE id = $1"
-_ORDERED: Final = (  # worklist_study
-    "SELECT study_instance_uid, min(coalesce(ordered_at, created_at)) AS ordered_at"
-    " FROM ingest.worklist WHERE study_instance_uid = ANY($1::text[]) GROUP BY study_instance_uid"
-)
 PERFORMED: Final = (
     "SELECT sop_instance_uid, version, state, calling_ae_title, station_ae_title, modality,"
     " study_instance_uids, entries, created_at, updated_at FROM ingest.performed_step"
@@ -93,16 +87,6 @@ _PERFORMED_ONE: Final = (
 async def worklist_entry(db: Connection, entry_id: str) -> asyncpg.Record | None:
     """Return an entry of the worklist; None: there is none."""
     return await db.fetchrow(_ENTRY, entry_id)
-
-
-async def ordered_at(db: Connection, studies: Sequence[str]) -> dict[str, dt.datetime]:
-    """Return when the studies of the worklist were ordered, by UID; the others are left out."""
-    try:
-        async with db.transaction() if db.is_in_transaction() else nullcontext():
-            rows = await db.fetch(_ORDERED, list(studies))
-    except NOT_MADE:
-        return {}
-    return {row["study_instance_uid"]: row["ordered_at"] for row in rows}
 
 
 async def performed_step(db: Connection, sop_instance_uid: str) -> asyncpg.Record | None:

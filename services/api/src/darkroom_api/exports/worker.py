@@ -28,11 +28,11 @@ from darkroom_api.exports.table import Row, Table
 from darkroom_api.exports.values import plain
 from darkroom_common.errors import DarkroomError, DependencyUnavailable
 from darkroom_common.index.rows import UnreadableRow, institutions_of, studies_of, study_of
+from darkroom_common.index.studies import ordered_at
 from darkroom_common.objects.sealed import sealed
 from darkroom_common.objects.store import open_store
 from darkroom_common.postgres.phi import PhiKeys
 from darkroom_common.postgres.pool import Connection, open_database
-from darkroom_common.readers.ingest import ordered_at
 from darkroom_common.workers.answering import answer_tasks
 
 T = TypeVar("T")

@@ -15,9 +15,9 @@ from darkroom_api.http.errors import ApiError, Code
 from darkroom_api.studies.named import only
 from darkroom_common.index.fields import PHYSICIAN, search_tokens
 from darkroom_common.index.identity import StudyName, studies_named
+from darkroom_common.index.studies import ordered_at
 from darkroom_common.postgres.phi import PGP_OPTIONS, BlindIndex, PhiKeys
 from darkroom_common.postgres.pool import Connection
-from darkroom_common.readers.ingest import ordered_at
 
 ExamStatus = Literal["pending", "in_progress", "completed", "cancelled"]
 PhysicianName = Annotated[

@@ -57,7 +57,9 @@ class StudyFilters(BaseModel):
         " the accession number or the description",
     )
     exam_status: ExamStatus | None = None
-    start_date: Day | None = Field(default=None, description="of the study, inclusive")
+    start_date: Day | None = Field(
+        default=None, description="of `order_datetime`, inclusive, in UTC"
+    )
     end_date: Day | None = Field(default=None, description="inclusive")
     modality: Annotated[str | None, Field(max_length=64)] = Field(
         default=None, description="one or several, comma separated"
@@ -79,7 +81,17 @@ class StudyFilters(BaseModel):
 class StudySearch(StudyFilters, ListQuery):
     """What the list is searched by, and which page of it."""
 
-    sort: Literal["-study_date"] = "-study_date"
+    sort: Literal["-study_date", "-order_datetime"] = Field(
+        default="-study_date",
+        description="left out where `order_datetime` is narrowed, it is by that",
+    )
+
+    @property
+    def order(self) -> str:
+        """What the list is sorted by."""
+        dated = self.start_date is not None or self.end_date is not None
+        return "-order_datetime" if dated and "sort" not in self.model_fields_set else self.sort
+
     tag: Annotated[list[Annotated[str, Field(max_length=512)]], Field(max_length=10)] = Field(
         default_factory=list, description="NAME=value of an indexed tag of studies; repeated"
     )
@@ -105,6 +117,7 @@ async def list_studies(
         return Listed(data=[], total=0, page=asked.page, page_size=asked.page_size)
     query = replace(
         query,
+        by_order=asked.order == "-order_datetime",
         conditions=(*query.conditions, *await _tagged(parts, asked.tag)),
         limit=asked.page_size,
         offset=0 if asked.cursor else asked.offset,
@@ -118,7 +131,7 @@ async def list_studies(
     cursor = None
     if answer.last is not None:
         day, row = answer.last
-        cursor = cursor_of(asked.sort, ("" if day is None else day.isoformat(), row))
+        cursor = cursor_of(asked.order, ("" if day is None else day.isoformat(), row))
     set_headers(request, response, asked, total, cursor)
     return Listed(
         data=data,
@@ -167,6 +180,8 @@ async def query_of(asked: StudyFilters, exams: Examinations, database: Database)
         sources=(asked.exam_source,) if asked.exam_source else (),
         listed=() if asked.exam_status is None else (_stated(asked.exam_status),),
         statuses=() if asked.status is None else (asked.status,),
+        ordered=_ordered(asked),
+        by_order=_ordered(asked) is not None,
     )
     if not named:
         return query
@@ -188,24 +203,29 @@ def _conditions(asked: StudyFilters) -> tuple[Condition, ...]:
         if text:
             fuzzy = "*" not in text and "?" not in text
             found += conditions(BY_KEYWORD[keyword], text, Matching(fuzzy=fuzzy))
-    if asked.start_date is not None or asked.end_date is not None:
-        if asked.start_date and asked.end_date and asked.start_date > asked.end_date:
-            raise BadKey("start_date", "is after end_date")
-        found.append(Condition(BY_KEYWORD["StudyDate"], Range(asked.start_date, asked.end_date)))
     require_bounded(found)
     return tuple(found)
+
+
+def _ordered(asked: StudyFilters) -> Range | None:
+    if asked.start_date is None and asked.end_date is None:
+        return None
+    if asked.start_date and asked.end_date and asked.start_date > asked.end_date:
+        raise BadKey("start_date", "is after end_date")
+    return Range(asked.start_date, asked.end_date)
 
 
 def _stated(status: ExamStatus) -> Also:
     return Also(_STATED, ((status, "text"),))
 
 
-def _after(asked: StudySearch) -> tuple[dt.date | None, int] | None:
+def _after(asked: StudySearch) -> tuple[dt.date | dt.datetime | None, int] | None:
     if asked.cursor is None:
         return None
-    day, row = cursor_keys(asked.cursor, asked.sort, [str, int])
+    day, row = cursor_keys(asked.cursor, asked.order, [str, int])
+    read = dt.datetime if asked.order == "-order_datetime" else dt.date
     try:
-        return dt.date.fromisoformat(str(day)) if day else None, int(str(row))
+        return read.fromisoformat(str(day)) if day else None, int(str(row))
     except ValueError:
         raise no_cursor() from None
 

@@ -26,8 +26,9 @@ class Study(BaseModel):
     exam_status: ExamStatus = Field(description="set by people; `status` is the life cycle")
     exam_source: str = Field(description="the AE title that sent it, the first of several")
     order_datetime: dt.datetime | None = Field(
-        description="study date and time; in UTC where the study says how far it is from there,"
-        " else its clock is taken for that of UTC"
+        description="when it was ordered, by its entry of the worklist; without one, study date and"
+        " time, in UTC where the study says how far it is from there, else its clock is taken for"
+        " that of UTC"
     )
     physician_name: str = Field(description="who is assigned to it; not the referring physician")
     institution: str

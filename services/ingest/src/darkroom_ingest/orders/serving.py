@@ -18,6 +18,7 @@ from darkroom_ingest.orders.orders import Orders
 from darkroom_ingest.senders.repository import SCHEMA
 from darkroom_ingest.settings import IngestSettings
 from darkroom_ingest.worklist.entries import Entries
+from darkroom_ingest.worklist.telling import tell_untold
 
 log = get_logger(__name__)
 TIDY_SECONDS: Final = 3600.0
@@ -71,13 +72,29 @@ def taking_orders(
 
 
 async def tidy(entries: Entries, days: int) -> None:
-    """Remove entries that are long past, and what is known of old messages, for ever."""
+    """Remove entries that are long past, and what is known of old messages, for ever.
+
+    What is not told yet is told first.
+    """
     while True:
         try:
+            await tell_all(entries)
             await tidy_once(entries, days)
         except (DependencyUnavailable, asyncpg.PostgresError) as error:
             log.warning("worklist.not_tidied", reason=type(error).__name__)
         await asyncio.sleep(TIDY_SECONDS)
+
+
+async def tell_all(entries: Entries) -> int:
+    """Tell the index of orders that an earlier release has kept; return how many."""
+    told = 0
+    while True:
+        async with entries.database.transaction() as db:
+            await entries.alone(db)
+            some = await tell_untold(db)
+        told += some
+        if not some:
+            return told
 
 
 async def tidy_once(entries: Entries, days: int) -> int:

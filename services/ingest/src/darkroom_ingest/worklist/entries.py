@@ -15,6 +15,7 @@ from darkroom_common.resources.resource import AlreadyThere, NotThere, Refusal, 
 from darkroom_common.seal import Seal
 from darkroom_common.specs.worklist.entries import ENTRY_PURPOSE, OPEN, StepState, WorklistEntry
 from darkroom_ingest.settings import IngestSettings
+from darkroom_ingest.worklist.telling import tell_orders
 
 PAGE: Final = 200
 Source = Literal["rest", "hl7", "file"]
@@ -129,8 +130,10 @@ class Entries:
             NotThere, Stale: as `change`.
         """
         async with self.database.transaction() as db:
-            await self._locked(db, entry_id, version)
+            await self.alone(db)
+            row = await self._locked(db, entry_id, version)
             await db.execute(_REMOVE, entry_id)
+            await tell_orders(db, _studies(self.opened(row)))
 
     async def follow(
         self, db: Connection, entry: WorklistEntry, *, by: str, source: Source, new: bool
@@ -276,6 +279,7 @@ class Entries:
                 await db.execute(_ADD, entry_id, source, *self._columns(whole), by)
         except asyncpg.UniqueViolationError as error:
             raise AlreadyThere(_TAKEN) from error
+        await tell_orders(db, _studies(whole))
         return entry_id
 
     async def _change(
@@ -297,6 +301,11 @@ class Entries:
                 await db.execute(_CHANGE, before["id"], source, *self._columns(whole), by)
         except asyncpg.UniqueViolationError as error:
             raise AlreadyThere(_TAKEN) from error
+        if (known.study_instance_uid, known.ordered_at) != (
+            whole.study_instance_uid,
+            whole.ordered_at,
+        ):
+            await tell_orders(db, _studies(known, whole))
 
     async def _locked(self, db: Connection, entry_id: str, version: int | None) -> Any:
         row = await db.fetchrow(_LOCK, entry_id)
@@ -362,6 +371,10 @@ def open_entries(database: Database, settings: IngestSettings) -> Entries | None
 
 _HAS_ENDED: Final = "the step has ended"
 _TAKEN: Final = "there is an entry of this accession number and step"
+
+
+def _studies(*entries: WorklistEntry) -> list[str]:
+    return [one.study_instance_uid for one in entries if one.study_instance_uid]
 
 
 def _midnight(day: dt.date | None) -> dt.datetime | None:

@@ -43,8 +43,8 @@ _TELL: Final = (
 _STUDY: Final = (
     "UPDATE index.study SET patient_id = $2, study_date = $3, study_time = $4,"
     " phi = pgp_sym_encrypt($5, $7, $9), phi_key = $8,"
-    " blind = ARRAY(SELECT decode(h, 'hex') FROM unnest(string_to_array($6, ',')) AS h)"
-    " WHERE id = $1"
+    " blind = ARRAY(SELECT decode(h, 'hex') FROM unnest(string_to_array($6, ',')) AS h),"
+    " utc_offset = $10 WHERE id = $1"
 )
 _PATIENT: Final = (  # patient_patient_key_key
     "INSERT INTO index.patient AS p (patient_key, phi, phi_key, blind)"
@@ -131,7 +131,8 @@ class Rewriting:
         key = self.keys.current_key, self.keys.current, PGP_OPTIONS
         tokens = ",".join(token.hex() for token in found.study.tokens)
         day, moment = found.study_date, found.study_time
-        await db.execute(_STUDY, row["id"], patient, day, moment, found.study.json, tokens, *key)
+        columns = (patient, day, moment, found.study.json, tokens, *key, found.utc_offset)
+        await db.execute(_STUDY, row["id"], *columns)
         kept = {"patient": row["patient_id"], "n": _identity(known["n"])}
         before = [{"patient": one, "n": n} for one, n in standing.before]
         if kept not in before:

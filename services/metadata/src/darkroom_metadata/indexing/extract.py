@@ -21,6 +21,7 @@ from darkroom_common.index.fields import (
     search_text,
     search_tokens,
 )
+from darkroom_common.index.studies import minutes_ahead
 from darkroom_common.postgres.phi import BlindIndex
 
 UNREADABLE: Final = "header-unreadable"
@@ -76,6 +77,8 @@ class Extracted:
     series: Protected
     study_date: date | None = None
     study_time: time | None = None
+    utc_offset: int | None = None
+    """Minutes ahead of UTC (PS3.3 C.12.1.1.8); None: it is not said."""
     modality: str | None = None
     series_number: int | None = None
     performed_date: date | None = None
@@ -119,6 +122,7 @@ def extract(
         series=_protect(header, SERIES_JSON, SERIES_SEARCHABLE, blind),
         study_date=parse_date(_first(header, "00080020")),
         study_time=parse_time(_first(header, "00080030")),
+        utc_offset=minutes_ahead(_first(header, "00080201")),
         modality=_first(header, "00080060")[:16] or None,
         series_number=_integer(header, "00200011", _INT8),
         performed_date=parse_date(_first(header, "00400244")),

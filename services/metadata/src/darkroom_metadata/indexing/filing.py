@@ -37,11 +37,12 @@ _UNSURE: Final = (  # study_pkey, series_study_id_series_instance_uid_key, insta
     "  WHERE e.study_id = s.id AND i.flags && $3::text[])"
 )
 _ADD_STUDIES: Final = (
-    " (study_instance_uid, patient_id, study_date, study_time, phi, phi_key, blind, traceparent)"
+    " (study_instance_uid, patient_id, study_date, study_time, phi, phi_key, blind, traceparent,"
+    " utc_offset)"
     " SELECT uid, patient, day, moment, pgp_sym_encrypt(phi, $7, $9), $8,"
-    " ARRAY(SELECT decode(h, 'hex') FROM unnest(string_to_array(blind, ',')) AS h), trace"
+    " ARRAY(SELECT decode(h, 'hex') FROM unnest(string_to_array(blind, ',')) AS h), trace, ahead"
     " FROM unnest($1::text[], $2::bigint[], $3::date[], $4::time[], $5::text[], $6::text[],"
-    " $10::text[]) AS given (uid, patient, day, moment, phi, blind, trace)"
+    " $10::text[], $11::smallint[]) AS given (uid, patient, day, moment, phi, blind, trace, ahead)"
     " ON CONFLICT DO NOTHING RETURNING id, study_instance_uid"
 )
 _SERIES: Final = (  # series_study_id_series_instance_uid_key, series_beside_study
@@ -285,6 +286,7 @@ class Filing:
                 self.keys.current,
                 PGP_OPTIONS,
                 [item.event.traceparent for item in some],
+                [one.utc_offset for one in found],
             )
             if len(added) != len(some):
                 raise LostRace("a study was added by another indexer")

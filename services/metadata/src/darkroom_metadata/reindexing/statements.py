@@ -34,7 +34,7 @@ SERIES: Final = (
     " FROM index.series e WHERE e.study_id = $2"
 )
 STUDY: Final = (
-    "SELECT s.id, s.patient_id, s.study_date, s.study_time, s.blind,"
+    "SELECT s.id, s.patient_id, s.study_date, s.study_time, s.utc_offset, s.blind,"
     " pgp_sym_decrypt(s.phi, ($1::text[])[s.phi_key]) AS phi, s.modalities, s.sop_classes,"
     " s.calling_ae_titles, s.series_count, s.instance_count, s.byte_count"
     " FROM index.study s WHERE s.id = $2"
@@ -69,8 +69,8 @@ SET_COUNT: Final = (
     "UPDATE index.series SET instance_count = $2, version = version + 1 WHERE id = $1"
 )
 SET_STUDY: Final = (
-    "UPDATE index.study SET patient_id = $2, study_date = $3, study_time = $4,"
-    " phi = pgp_sym_encrypt($5, $7, $9), phi_key = $8, blind = $6, version = version + 1"
+    "UPDATE index.study SET patient_id = $2, study_date = $3, study_time = $4, utc_offset = $5,"
+    " phi = pgp_sym_encrypt($6, $8, $10), phi_key = $9, blind = $7, version = version + 1"
     " WHERE id = $1"
 )
 SET_SUMS: Final = (

@@ -181,8 +181,8 @@ class StudyReindexer:
         """Write a study's own attributes, and bring it to its patient."""
         one = first.found
         patients = await RowWriter(self.keys).patients(db, [first])
-        columns = patients[one.patient_key], one.study_date, one.study_time
-        have = row["patient_id"], row["study_date"], row["study_time"]
+        columns = patients[one.patient_key], one.study_date, one.study_time, one.utc_offset
+        have = tuple(row[name] for name in ("patient_id", "study_date", "study_time", "utc_offset"))
         if have != columns or _other(row, one.study):
             await db.execute(
                 sql.SET_STUDY, row["id"], *columns, *_protected(one.study), *self._encryption

@@ -79,7 +79,7 @@ def window_of(query: Query, matches: int, every: int) -> Window | None:
         if isinstance(one.match.high, dt.date):
             until.append(one.match.high)
     if query.after is not None:
-        if query.after[0] is None:
+        if not isinstance(query.after[0], dt.date):
             return None
         until.append(query.after[0])
     return Window(-(-walked * _REACH // _STEP) * _STEP, min(until))
