@@ -232,11 +232,11 @@ async def test_what_stands_in_a_name_is_found_whoever_has_written_it(house: Hous
 
 @pytest.mark.parametrize("order", [("metadata", "api"), ("api", "metadata")])
 async def test_either_schema_may_be_migrated_first(house: House, order: tuple[str, ...]) -> None:
+    first, second = a_data_set(), a_data_set()
+    await house.seed.add(first, second)
     await house.superuser.execute(UNDO)
     for statement in FORMER_INDEXES:
         await house.superuser.execute(f"SET ROLE darkroom_migrate; {statement}; RESET ROLE")
-    first, second = a_data_set(), a_data_set()
-    await house.seed.add(first, second)
     await house.say(str(first.StudyInstanceUID), "completed", "Dr. Jane Smith")
     url = role_url(house.url, "darkroom_migrate")
     for name in order:
