@@ -14,6 +14,7 @@ import pytest
 
 from darkroom_common.dimse.tls import TlsFiles, TlsServer
 from darkroom_common.errors import DependencyUnavailable
+from darkroom_common.messages.procedure_steps import StudyOrdered
 from darkroom_common.postgres.pool import Database
 from darkroom_ingest.orders.blocks import block
 from darkroom_ingest.orders.listener import Bounds, OrderPort
@@ -103,7 +104,7 @@ async def test_an_order_lives_from_new_to_cancelled(house: House) -> None:
             "A1",
             "1.2.3.4",
         )
-        ordered, told = await house.told()
+        (ordered,), (told,) = await house.told(StudyOrdered), await house.told()
         assert (ordered["study_instance_uid"], ordered["ordered_at"]) == (
             "1.2.3.4",
             "2026-11-26T08:00:00Z",
