@@ -1,7 +1,6 @@
 """The modality worklist and MPPS: what modalities are told, and what they tell."""
 
 import asyncio
-import datetime as dt
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,14 +16,13 @@ from darkroom_common.dimse.users.find import MODALITY_WORKLIST_FIND
 from darkroom_common.dimse.users.normalized import NormalizedUser
 from darkroom_common.dimse.wire.association_items import Proposal
 from darkroom_common.dimse.wire.data_set import SYNTAXES
-from darkroom_common.messages.procedure_steps import ProcedureStepChanged, StudyOrdered
+from darkroom_common.messages.procedure_steps import ProcedureStepChanged
 from darkroom_common.messages.registry import decode
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys, decode_key
 from darkroom_common.postgres.pool import Database, open_database
 from darkroom_common.resources.resource import AlreadyThere, NotThere, Stale
 from darkroom_common.seal import Seal
 from darkroom_common.specs.worklist.entries import WorklistEntry
-from darkroom_ingest.orders.serving import tell_all, tidy_once
 from darkroom_ingest.worklist.entries import Entries
 from darkroom_ingest.worklist.steps import PERFORMED_STEP, RETRIEVE
 from tests.integration.ingest.asking import HOST, Asked, answering
@@ -239,47 +237,6 @@ async def test_the_worklist_keeps_identities(entries: Entries, database: Databas
     await entries.remove(first)
     with pytest.raises(NotThere):
         await entries.remove(first)
-
-
-async def test_what_was_ordered_when_is_told(entries: Entries, database: Database) -> None:
-    async def told() -> list[tuple[str, dt.datetime | None]]:
-        async with database.transaction() as db:
-            rows = await db.fetch("DELETE FROM ingest.outbox RETURNING id, type, body")
-        found = [
-            decode(row["type"], row["body"]) for row in sorted(rows, key=lambda row: int(row["id"]))
-        ]
-        orders = [one for one in found if isinstance(one, StudyOrdered)]
-        assert [one.version for one in orders] == sorted({one.version for one in orders})
-        return [(one.study_instance_uid, one.ordered_at) for one in orders]
-
-    early, late = (f"2026-11-2{day}T08:00:00" for day in (1, 2))
-    first_time, last_time = (dt.datetime.fromisoformat(f"{one}Z") for one in (early, late))
-    study = {"study_instance_uid": "1.2.3"}
-    first = await entries.add(an_entry(**study, ordered_at=late), by="t")
-    assert await told() == [("1.2.3", last_time)]
-    second = an_entry(**study, scheduled_procedure_step_id="S2", ordered_at=early)
-    second_id = await entries.add(second, by="t")
-    assert await told() == [("1.2.3", first_time)]  # the first of its steps
-    changed = second.model_copy(update={"modality": "MR"})
-    await entries.change(second_id, changed, by="t")
-    assert await told() == []
-    moved = changed.model_copy(update={"study_instance_uid": "1.2.4"})
-    await entries.change(second_id, moved, by="t")
-    assert await told() == [("1.2.3", last_time), ("1.2.4", first_time)]
-    await entries.remove(second_id)
-    assert await told() == [("1.2.4", None)]
-    async with database.acquire() as db:  # as a release before this one has kept it
-        await db.execute("UPDATE ingest.worklist SET told = false, ordered_at = NULL")
-        created = await db.fetchval("SELECT created_at FROM ingest.worklist WHERE id = $1", first)
-    assert await tell_all(entries) == 1
-    assert await told() == [("1.2.3", created)]
-    assert await tell_all(entries) == 0
-    async with database.acquire() as db:
-        await db.execute(
-            "UPDATE ingest.worklist SET scheduled_at = '2020-01-01', updated_at = '2020-01-01'"
-        )
-    assert await tidy_once(entries, 90) == 1
-    assert await told() == []  # the index keeps it
 
 
 def a_step(study: str, **changes: Any) -> Dataset:
