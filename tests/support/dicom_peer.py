@@ -54,9 +54,10 @@ class Association:
         called: str = "DARKROOM",
         calling: str = "SCANNER",
         timeout: float = 30.0,
+        host: str = LOOPBACK,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._socket = socket.create_connection((LOOPBACK, port), timeout=timeout)
+        self._socket = socket.create_connection((host, port), timeout=timeout)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls is not None:
             self._socket = tls.wrap_socket(self._socket, server_hostname="localhost")

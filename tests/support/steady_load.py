@@ -63,6 +63,7 @@ class Load:
     Attributes:
         per_second: objects that the senders offer together.
         stored: UIDs that were answered with success.
+        unanswered: UIDs of what may be there, or not.
         failed: by what was asked and what came of it.
         asked: by what was asked.
         slowest: seconds that the slowest answer took, by what was asked.
@@ -72,6 +73,7 @@ class Load:
     per_second: float
     study: str = field(default_factory=new_uid)
     stored: list[str] = field(default_factory=list)
+    unanswered: list[str] = field(default_factory=list)
     failed: Counter[str] = field(default_factory=Counter)
     asked: Counter[str] = field(default_factory=Counter)
     slowest: dict[str, float] = field(default_factory=dict)
@@ -129,6 +131,7 @@ class Load:
             self.slowest[what] = max(self.slowest.get(what, 0.0), took)
             if failure:
                 self.failed[f"{what}: {failure}"] += 1
+                self.unanswered += [uid] if uid else []
             elif uid:
                 self.stored.append(uid)
 
@@ -168,7 +171,7 @@ class Load:
                 try:
                     status = association.store(1, CT, uid, data_set)
                 except OSError as error:
-                    self._note("C-STORE", began, type(error).__name__)
+                    self._note("C-STORE", began, type(error).__name__, uid)
                     raise
                 self._note("C-STORE", began, f"0x{status:04X}" if status else "", uid)
 
@@ -222,7 +225,7 @@ class Load:
                         headers={"Content-Type": TYPE, "Accept": "application/dicom+json"},
                     )
                 except httpx.HTTPError as error:
-                    self._note("STOW", began, type(error).__name__)
+                    self._note("STOW", began, type(error).__name__, uid)
                 else:
                     good = answer.status_code == 200
                     self._note("STOW", began, "" if good else str(answer.status_code), uid)

@@ -1,0 +1,143 @@
+"""Upgrade and rollback of a loaded stack, also while its processes are killed (DEP-10).
+
+Every process is replaced under 100 objects a second and the requests of people: by those of an
+older release on the newer schema, and by those of this one again. What is refused is counted, and
+what was answered must be there once. Then the same while processes are killed.
+"""
+
+import asyncio
+import os
+import shutil
+import signal
+import tempfile
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.chaos.report import Report, Row
+from tests.e2e.test_upgrade import all_found, roll
+from tests.e2e.user import DarkroomUp
+from tests.support.releases import OtherRelease, back, earlier, of_commit
+from tests.support.steady_load import SETTINGS, Load
+from tests.support.waiting import lasting, until
+
+RATE: Final = float(os.environ.get("DARKROOM_CHAOS_RATE", "100"))
+LANDINGS: Final = 60
+"""How far back the code is that the services have which take over no ports."""
+ALL: Final = ("metadata", "transmit", "print", "licensing", "ingest", "api")
+WITHOUT_PORTS: Final = ("metadata", "print", "licensing")
+pytestmark = pytest.mark.timeout(1500)
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A directory that other users can reach."""
+    made = Path(tempfile.mkdtemp(prefix="darkroom-upgrade-"))
+    made.chmod(0o711)
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.fixture
+async def stack(directory: Path) -> AsyncIterator[DarkroomUp]:
+    """`darkroom up`, ready."""
+    running = DarkroomUp(directory / "data", settings=SETTINGS)
+    try:
+        await running.start()
+        yield running
+    finally:
+        code = await running.stop()
+    assert code == 0, "\n".join(running.output)
+
+
+@pytest.fixture
+def other(directory: Path) -> OtherRelease:
+    return earlier(directory / "earlier")
+
+
+def replaced(lines: list[dict[str, Any]]) -> dict[str, float]:
+    """After how many seconds each new process was in charge."""
+    return {one["service"]: one["seconds"] for one in lines if one.get("step") == "replaced"}
+
+
+@pytest.mark.req("DEP-10")
+async def test_nothing_is_refused_or_lost_while_all_are_replaced(
+    stack: DarkroomUp, other: OtherRelease, directory: Path, report: Report
+) -> None:
+    commit = back(LANDINGS)
+    load = Load(stack, per_second=RATE)
+    took: list[float] = []
+    async with load.running():
+        if commit is None:
+            print("no history: no code is older than that of the release before")
+        else:
+            older = of_commit(commit, directory / "older")
+            went = await roll(stack, "--python", str(older.python), *WITHOUT_PORTS)
+            assert set(replaced(went)) == {*WITHOUT_PORTS}
+            await lasting(2)
+            await roll(stack, "--back", *WITHOUT_PORTS)
+        for words in (["--python", str(other.python)], ["--back"], ["--back"], ["--back"]):
+            went = await roll(stack, *words, *ALL)
+            assert set(replaced(went)) == {*ALL}
+            took.append(went[-1]["seconds"])
+            await lasting(2)
+    seconds = ", ".join(f"{one:.0f}" for one in took)
+    print(f"{other.what}: {seconds} s; {load.text()}")
+    assert {name: one.restarts for name, one in stack.processes().items() if one.restarts} == {}
+    assert load.failed == {}
+    await all_found(stack, load)
+    report.add(
+        Row(
+            "DEP-10",
+            "every process replaced by an older release and back, twice",
+            len(took),
+            len(load.stored),
+            "`darkroom roll`",
+            f"{load.text()}; {seconds} s a roll",
+        )
+    )
+
+
+async def killed(stack: DarkroomUp, name: str) -> None:
+    """Kill a process; it is started again."""
+    process = stack.processes()[name]
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)
+
+    def again() -> bool:
+        now = stack.processes()[name]
+        return now.ready and now.pid != process.pid
+
+    await until(again, limit=90)
+
+
+async def test_nothing_is_lost_when_processes_are_killed_meanwhile(
+    stack: DarkroomUp, other: OtherRelease, report: Report
+) -> None:
+    load = Load(stack, per_second=RATE)
+    async with load.running():
+        for words, victims in (
+            (["--python", str(other.python)], ("metadata", "rabbitmq")),
+            (["--back"], ("ingest", "postgres", "api")),
+        ):
+            rolling = asyncio.create_task(roll(stack, *words, *ALL))
+            for victim in victims:
+                await lasting(3)
+                await killed(stack, victim)
+            assert set(replaced(await rolling)) == {*ALL}
+    print(load.text())
+    broken = Counter(one.partition(":")[0] for one in load.failed.elements())
+    await all_found(stack, load)
+    report.add(
+        Row(
+            "DEP-10",
+            "the same while metadata, RabbitMQ, ingest, PostgreSQL and api are killed",
+            2,
+            len(load.stored),
+            "restarts",
+            f"{load.text()}; broken off by the kills: {dict(broken)}",
+        )
+    )
