@@ -184,7 +184,7 @@ async def hospital() -> AsyncIterator[Hospital]:
         shutil.rmtree(directory)
 
 
-@pytest.mark.req("BRK-01")
+@pytest.mark.req("ING-03")
 async def test_nothing_is_lost_or_doubled_whichever_host_goes(
     hospital: Hospital, report: Report
 ) -> None:

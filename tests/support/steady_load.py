@@ -31,7 +31,7 @@ SETTINGS: Final = {
 }
 _SENDERS: Final = 4
 _OF_AN_ASSOCIATION: Final = 10
-_STAYS: Final = 20
+_STAYS: Final = 8
 """Objects on an association that stays, one a second."""
 _SYNTAX: Final = "1.2.840.10008.1.2.1"
 

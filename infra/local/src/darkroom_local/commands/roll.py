@@ -11,7 +11,7 @@ import typer
 
 from darkroom_local.commands.operators import running
 from darkroom_local.stack.layout import SERVICES, Layout
-from darkroom_local.stack.rolling import Wish
+from darkroom_local.stack.rolling import Wish, short_name
 
 FAILED: Final = 2
 
@@ -48,7 +48,8 @@ async def _show(path: Path, wish: Wish, *, as_json: bool) -> bool:
 async def ask(path: Path, wish: Wish) -> AsyncIterator[dict[str, Any]]:
     """Ask the running stack, and yield what it says."""
     try:
-        reader, writer = await asyncio.open_unix_connection(str(path))
+        with short_name(path) as name:
+            reader, writer = await asyncio.open_unix_connection(name)
     except OSError:
         yield {"failed": "the running darkroom up is of a release that cannot do it: restart it"}
         return

@@ -9,8 +9,8 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
@@ -184,6 +184,16 @@ class Wish:
     finish: bool = False
 
 
+@contextmanager
+def short_name(path: Path) -> Iterator[str]:
+    """Name a file so that it fits into the address of a socket, of 107 bytes, for so long."""
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
+
+
 class Desk:
     """Where `darkroom roll` asks the running stack, on a socket that only its owner reaches."""
 
@@ -195,15 +205,14 @@ class Desk:
     async def run(self) -> None:
         """Answer until cancelled."""
         self._path.unlink(missing_ok=True)
-        before = os.umask(0o177)
-        try:
-            server = await asyncio.start_unix_server(
-                self._answer, str(self._path), limit=_LINE_LIMIT
-            )
-        finally:
-            os.umask(before)
-        async with server:
-            await server.serve_forever()
+        with short_name(self._path) as name:
+            before = os.umask(0o177)
+            try:
+                server = await asyncio.start_unix_server(self._answer, name, limit=_LINE_LIMIT)
+            finally:
+                os.umask(before)
+            async with server:
+                await server.serve_forever()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         def say(line: dict[str, Any]) -> None:
