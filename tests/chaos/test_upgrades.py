@@ -64,6 +64,7 @@ def replaced(lines: list[dict[str, Any]]) -> dict[str, float]:
     return {one["service"]: one["seconds"] for one in lines if one.get("step") == "replaced"}
 
 
+@pytest.mark.req("DEP-10")
 async def test_nothing_is_refused_or_lost_while_all_are_replaced(
     stack: DarkroomUp, other: OtherRelease, directory: Path, report: Report
 ) -> None:
