@@ -1,16 +1,13 @@
-"""Upgrade and rollback of a loaded stack, also while its processes are killed (DEP-10).
+"""Upgrade and rollback of a loaded stack (DEP-10).
 
 Every process is replaced under 100 objects a second and the requests of people: by those of an
 older release on the newer schema, and by those of this one again. What is refused is counted, and
-what was answered must be there once. Then the same while processes are killed.
+what was answered must be there once.
 """
 
-import asyncio
 import os
 import shutil
-import signal
 import tempfile
-from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +19,7 @@ from tests.e2e.test_upgrade import all_found, roll
 from tests.e2e.user import DarkroomUp
 from tests.support.releases import OtherRelease, back, earlier, of_commit
 from tests.support.steady_load import SETTINGS, Load
-from tests.support.waiting import lasting, until
+from tests.support.waiting import lasting
 
 RATE: Final = float(os.environ.get("DARKROOM_CHAOS_RATE", "100"))
 ROLLS: Final = int(os.environ.get("DARKROOM_CHAOS_ROLLS", "2"))
@@ -98,47 +95,5 @@ async def test_nothing_is_refused_or_lost_while_all_are_replaced(
             len(load.stored),
             "`darkroom roll`",
             f"{load.text()}; {seconds} s a roll",
-        )
-    )
-
-
-async def killed(stack: DarkroomUp, name: str) -> None:
-    """Kill a process; it is started again."""
-    process = stack.processes()[name]
-    assert process.pid is not None
-    os.kill(process.pid, signal.SIGKILL)
-
-    def again() -> bool:
-        now = stack.processes()[name]
-        return now.ready and now.pid != process.pid
-
-    await until(again, limit=90)
-
-
-async def test_nothing_is_lost_when_processes_are_killed_meanwhile(
-    stack: DarkroomUp, other: OtherRelease, report: Report
-) -> None:
-    load = Load(stack, per_second=RATE)
-    async with load.running():
-        for words, victims in (
-            (["--python", str(other.python)], ("metadata", "rabbitmq")),
-            (["--back"], ("ingest", "postgres", "api")),
-        ):
-            rolling = asyncio.create_task(roll(stack, *words, *ALL))
-            for victim in victims:
-                await lasting(3)
-                await killed(stack, victim)
-            assert set(replaced(await rolling)) == {*ALL}
-    print(load.text())
-    broken = Counter(one.partition(":")[0] for one in load.failed.elements())
-    await all_found(stack, load)
-    report.add(
-        Row(
-            "DEP-10",
-            "the same while metadata, RabbitMQ, ingest, PostgreSQL and api are killed",
-            2,
-            len(load.stored),
-            "restarts",
-            f"{load.text()}; broken off by the kills: {dict(broken)}",
         )
     )

@@ -1,6 +1,6 @@
 """Every process of a loaded stack is replaced by one of another release, and by one of this again.
 
-The full form, with a process that is killed meanwhile, is tests/chaos/test_upgrades.py.
+The full form, of all six services, is tests/chaos/test_upgrades.py.
 """
 
 import asyncio
