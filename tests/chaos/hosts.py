@@ -52,18 +52,6 @@ def _enter(space: str) -> None:
             raise OSError(ctypes.get_errno(), "setns")
 
 
-def refusal() -> str:
-    """Why this machine lets nobody make hosts; empty when it does."""
-    if os.geteuid() != 0 or shutil.which("ip") is None:
-        return "needs root, and ip of iproute2"
-    name = f"dk{secrets.token_hex(3)}"
-    done = subprocess.run(["ip", "netns", "add", name], check=False, capture_output=True, text=True)
-    if done.returncode:
-        return f"ip netns add: {done.stderr.strip()}"
-    _ip("netns", "del", name)
-    return ""
-
-
 @dataclass
 class Network:
     """The hosts and their bridge; `make` before, `remove` after."""
@@ -216,9 +204,12 @@ class Brokers:
         assert script is not None
         command = self._command(host, "ctl", [str(script.with_name("rabbitmqctl")), *words])
         process = await asyncio.create_subprocess_exec(
-            *command.arguments, env=dict(command.environment), cwd="/",
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
+            *command.arguments,
+            env=dict(command.environment),
+            cwd="/",
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
         said, wrong = await process.communicate()
         if process.returncode:
             raise OSError(wrong.decode()[-500:])
@@ -235,17 +226,26 @@ class Brokers:
     def _command(self, host: str, name: str, words: list[str]) -> Command:
         here = self.directory / host
         return self.network.command(
-            host, name, words, directory=here, account=self.account,
+            host,
+            name,
+            words,
+            directory=here,
+            account=self.account,
             environment={
-                "HOME": str(here), "RABBITMQ_NODENAME": f"rabbit@{address(host)}",
-                "RABBITMQ_USE_LONGNAME": "true", "RABBITMQ_MNESIA_BASE": str(here / "mnesia"),
-                "RABBITMQ_LOGS": "-", "RABBITMQ_LOG_BASE": str(here / "mnesia"),
+                "HOME": str(here),
+                "RABBITMQ_NODENAME": f"rabbit@{address(host)}",
+                "RABBITMQ_USE_LONGNAME": "true",
+                "RABBITMQ_MNESIA_BASE": str(here / "mnesia"),
+                "RABBITMQ_LOGS": "-",
+                "RABBITMQ_LOG_BASE": str(here / "mnesia"),
                 "RABBITMQ_CONFIG_FILE": str(here / "rabbitmq.conf"),
                 "RABBITMQ_ENABLED_PLUGINS_FILE": str(here / "enabled_plugins"),
-                "RABBITMQ_CONF_ENV_FILE": "/dev/null", "RUNNING_UNDER_SYSTEMD": "true",
-                "RABBITMQ_PID_FILE": str(here / "node.pid"), "ERL_CRASH_DUMP_SECONDS": "0",
+                "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+                "RUNNING_UNDER_SYSTEMD": "true",
+                "RABBITMQ_PID_FILE": str(here / "node.pid"),
+                "ERL_CRASH_DUMP_SECONDS": "0",
             },
-        )  # fmt: skip
+        )
 
     def _write(self, host: str) -> None:
         here = self.directory / host
@@ -314,9 +314,19 @@ class Databases:
         handed.write_text(self.password)
         handed.chmod(0o644)
         await self._finish(
-            primary, "initdb", "-D", self._data(primary), "-U", "postgres", "-A", "scram-sha-256",
-            f"--pwfile={handed}", "-E", "UTF8", "--locale=C.UTF-8",
-        )  # fmt: skip
+            primary,
+            "initdb",
+            "-D",
+            self._data(primary),
+            "-U",
+            "postgres",
+            "-A",
+            "scram-sha-256",
+            f"--pwfile={handed}",
+            "-E",
+            "UTF8",
+            "--locale=C.UTF-8",
+        )
         rules = Path(self._data(primary)) / "pg_hba.conf"
         rules.write_text(
             f"host all all {_NET}.0/24 scram-sha-256\n"
@@ -325,17 +335,26 @@ class Databases:
         await self._serve(primary)
         await self._takes(primary)
         await self._finish(
-            standby, "pg_basebackup", "-D", self._data(standby), "-R", "-X", "stream", "-d",
+            standby,
+            "pg_basebackup",
+            "-D",
+            self._data(standby),
+            "-R",
+            "-X",
+            "stream",
+            "-d",
             f"postgresql://postgres:{self.password}@{address(primary)}:{POSTGRES}/",
-        )  # fmt: skip
+        )
         await self._serve(standby)
         url = self.url()
         await until(
             lambda: self.network.fetch(
                 "SELECT 1 FROM pg_stat_replication WHERE state = 'streaming'", url
             ),
-            "the standby streams", limit=60, retry=(OSError, asyncpg.PostgresError),
-        )  # fmt: skip
+            "the standby streams",
+            limit=60,
+            retry=(OSError, asyncpg.PostgresError),
+        )
         await self.network.fetch("ALTER SYSTEM SET synchronous_standby_names = '*'", url)
         await self.network.fetch("SELECT pg_reload_conf()", url)
 
@@ -358,8 +377,10 @@ class Databases:
         url = f"postgresql://postgres:{self.password}@{address(host)}:{POSTGRES}/postgres"
         await until(
             lambda: self.network.fetch("SELECT 1", f"{url}?sslmode=disable"),
-            "the primary answers", limit=60, retry=(OSError, asyncpg.PostgresError),
-        )  # fmt: skip
+            "the primary answers",
+            limit=60,
+            retry=(OSError, asyncpg.PostgresError),
+        )
 
     async def _finish(self, host: str, tool: str, *words: str) -> None:
         command = self._command(host, tool, [str(self.installation.tool(tool)), *words])
