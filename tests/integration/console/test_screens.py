@@ -38,6 +38,7 @@ DESK = (
 PEOPLE = ("medical_admin", "radiologist", "technician", "viewer")
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("with_browser", BROWSERS)
 async def test_every_screen_by_every_role(services: Services, with_browser: str) -> None:
     async with running_api(services) as api, a_browser(with_browser) as browser:
