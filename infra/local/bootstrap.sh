@@ -16,6 +16,7 @@ UV_VERSION=0.13.8
 FONTS="fonts-dejavu-core fonts-noto-core fonts-noto-cjk libfribidi0" # what films are written with
 RUN_PACKAGES="rabbitmq-server dcmtk $FONTS"
 TEST_PACKAGES="chromium curl dicom3tools faketime firefox-esr orthanc orthanc-dicomweb prometheus prometheus-alertmanager rsyslog rsyslog-openssl xvfb"
+FIREFOX=143 # the first that knows what Playwright asks it for; security updates bring newer ones
 # package:daemon, what these would start now and at every boot; Darkroom starts its own.
 DAEMONS="rabbitmq-server:rabbitmq-server rabbitmq-server:epmd.socket rabbitmq-server:epmd orthanc:orthanc prometheus:prometheus prometheus-alertmanager:prometheus-alertmanager rsyslog:rsyslog"
 
@@ -27,12 +28,23 @@ mode=${1:-run}
 say() { printf 'darkroom setup: %s\n' "$*"; }
 fail() { printf 'darkroom setup: %s\n' "$*" >&2; exit 1; }
 
-# Prints those of the given packages that are not installed.
+# Prints those of the given packages that are not installed, or too old.
 missing() {
     for package in "$@"; do
-        state=$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null || true)
-        [ "$state" = installed ] || printf '%s ' "$package"
+        state=$(dpkg-query -W -f='${db:Status-Status} ${Version}' "$package" 2>/dev/null || true)
+        case "$package $state" in
+        "firefox-esr installed "*)
+            dpkg --compare-versions "${state#* }" ge $FIREFOX || printf '%s ' "$package" ;;
+        *" installed "*) ;;
+        *) printf '%s ' "$package" ;;
+        esac
     done
+}
+
+# Whether apt has asked its sources since yesterday: it leaves a mark in this directory.
+lists_are_new() {
+    ls /var/lib/apt/lists/*_Packages* >/dev/null 2>&1 &&
+        [ -n "$(find /var/lib/apt/lists/partial -maxdepth 0 -mtime -1 2>/dev/null)" ]
 }
 
 as_root() {
@@ -65,9 +77,9 @@ install_packages() {
     fi
     allow_daemons # a leftover of an installation that was killed
     deny_daemons
-    if ! ls /var/lib/apt/lists/*_Packages* >/dev/null 2>&1; then
-        say "apt-get update (there are no package lists yet)"
-        as_root apt-get update -qq
+    if ! lists_are_new; then
+        say "apt-get update (there are no package lists of today)"
+        as_root apt-get update -qq || say "that failed; with the lists that there are"
     fi
     say "$command"
     # shellcheck disable=SC2086 # a list of words
