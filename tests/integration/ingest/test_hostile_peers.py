@@ -301,6 +301,7 @@ async def test_what_is_kept_has_no_preamble_of_the_senders(ingest: RealIngest) -
     spool, store = ingest.services.spool, ingest.services.store
     assert ingest.reasons() == ["truncated"]
     kept = [*store.rglob("*.dcm"), *(p for p in spool.rglob("*/*") if len(p.name) == 32)]
+    kept = [path for path in kept if path.is_file()]
     assert len(kept) >= 2
     assert {path.read_bytes()[:132] for path in kept} == {bytes(128) + b"DICM"}
 
