@@ -24,7 +24,9 @@ HELD = (
 )
 ENDLESS = (
     b"GET /livez HTTP/1.1\r\n" + HOST,
-    b"POST /api/v1/auth/login HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n1;",
+    b"POST /api/v1/auth/login HTTP/1.1\r\n"
+    + HOST
+    + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n1;",
 )
 
 
