@@ -15,12 +15,13 @@ import pytest
 from pydicom import dcmread
 
 from darkroom_local.engines.ports import LOOPBACK
+from darkroom_local.engines.postgres import PrivatePostgres
 from tests.bench import report
 from tests.bench.receivers import darkroom, environment, orthanc, orthanc_instances
 from tests.bench.report import QUICK, ROUNDS, Table
 from tests.bench.senders import Load, make_load, send
 from tests.bench.test_send import sink
-from tests.support.services import Services
+from tests.support.services import WITH_SCHEMA, Services, prepare_database
 from tests.support.waiting import until
 
 COUNT = 50 if QUICK else 500
@@ -38,6 +39,24 @@ MODELS = {"get": "getscu", "move": "movescu"}
 def page() -> Iterator[None]:
     yield
     report.write("Retrieval by DIMSE", NOTE, [GET, MOVE])
+
+
+@pytest.fixture
+async def postgres(engine_directory: Path) -> AsyncIterator[PrivatePostgres]:
+    server = PrivatePostgres(engine_directory / "postgres", fsync=True)
+    async with server.running():
+        yield server
+
+
+@pytest.fixture
+async def services(
+    tmp_path: Path, amqp_url: str, postgres: PrivatePostgres
+) -> AsyncIterator[Services]:
+    await prepare_database(postgres.superuser_url(), *WITH_SCHEMA)
+    made = Services(tmp_path / "darkroom", postgres.superuser_url(), amqp_url)
+    made.extra["LOG_LEVEL"] = "INFO"
+    yield made
+    await made.stop()
 
 
 async def asked(how: str, port: int, study: str) -> float:
