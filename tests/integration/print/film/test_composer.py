@@ -31,11 +31,15 @@ PLAN = FilmPlan(
 
 def workers() -> list[int]:
     children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
-    return [
-        int(child)
-        for child in children
-        if b"composing.worker" in Path(f"/proc/{child}/cmdline").read_bytes()
-    ]
+    return [int(child) for child in children if b"composing.worker" in _command(child)]
+
+
+def _command(child: str) -> bytes:
+    """Return what a process was started as; nothing of one that has gone meanwhile."""
+    try:
+        return Path(f"/proc/{child}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 @pytest.mark.req("PRN-02", "PRN-08")
