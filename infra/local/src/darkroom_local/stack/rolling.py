@@ -136,7 +136,8 @@ class Roll:
         except StartError as error:
             raise RollError(f"{name}: {error}; the old process goes on") from error
         child, deadline = program.child, monotonic() + READY_SECONDS
-        assert child is not None  # noqa: S101 - it was started
+        if child is None:
+            raise RollError(f"{name}: nothing was started; the old process goes on")
         reason = "does not answer"
         while child.running and monotonic() < deadline:
             reason = await self.is_ready(url)
