@@ -13,6 +13,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
+from pynetdicom.pdu import P_DATA_TF
 
 from darkroom_common.dimse.users.commitment import STORAGE_COMMITMENT, WELL_KNOWN, referenced
 from darkroom_common.dimse.wire.data_set import SYNTAXES
@@ -49,6 +50,7 @@ class Modality:
     answers: list[int] = field(default_factory=list)
     """What the next reports that it is called for are answered with."""
     took: threading.Event = field(default_factory=threading.Event)
+    """The answer to a report on the association that has asked has been sent."""
     own_port: int = 0
     roles: list[Any] = field(default_factory=list)
 
@@ -62,7 +64,6 @@ class Modality:
             for one in data_set.get("FailedSOPSequence", [])
         }
         told.append((str(data_set.TransactionUID), event.event_type, kept, failed))
-        self.took.set()
         return (self.answers.pop(0) if self.answers else 0), None
 
     @contextmanager
@@ -83,7 +84,19 @@ class Modality:
         ae = AE(self.title)
         ae.acse_timeout = ae.dimse_timeout = 60
         ae.add_requested_context(STORAGE_COMMITMENT, syntax)
-        handlers: Any = [(evt.EVT_N_EVENT_REPORT, lambda one: self._report(one, self.here))]
+        reported: list[Told] = []
+
+        def take(event: Any) -> tuple[int, None]:
+            answer = self._report(event, self.here)
+            reported.append(self.here[-1])
+            return answer
+
+        def sent(event: Any) -> None:
+            if reported and isinstance(event.pdu, P_DATA_TF):
+                reported.clear()
+                self.took.set()
+
+        handlers: Any = [(evt.EVT_N_EVENT_REPORT, take), (evt.EVT_PDU_SENT, sent)]
         opened = ae.associate(HOST, self.port, ae_title="DARKROOM", evt_handlers=handlers)
         try:
             assert opened.is_established
@@ -164,7 +177,7 @@ async def test_it_is_told_on_the_association_that_has_asked(
                 modality.took.clear()
                 with modality.open(syntax) as association:
                     assert modality.ask(association, first, named(objects)) == 0
-                    assert modality.took.wait(20)
+                    assert modality.took.wait(60)
             assert modality.here == [(first, 1, set(uids), {})] * 2  # said again, and told again
             store.joinpath(keys[uids[0]]).unlink()
             damaged = store / keys[uids[1]]
@@ -175,13 +188,13 @@ async def test_it_is_told_on_the_association_that_has_asked(
             modality.took.clear()
             with modality.open() as association:
                 assert modality.ask(association, second, references) == 0
-                assert modality.took.wait(20)
+                assert modality.took.wait(60)
                 reasons = {uids[0]: 0x0112, uids[1]: 0x0110, uids[4]: 0x0119, nothing: 0x0112}
                 assert modality.here[2:] == [(second, 2, set(uids[2:4]), reasons)]
                 # Nothing that is told once is told otherwise, whatever has happened meanwhile.
                 modality.took.clear()
                 assert modality.ask(association, first, named(objects)) == 0
-                assert modality.took.wait(20)
+                assert modality.took.wait(60)
                 assert modality.here[-1] == (first, 1, set(uids), {})
                 assert modality.ask(association, first, named(objects[:1])) == 0x0131
                 assert modality.ask(association, first, named(objects, MR)) == 0x0131

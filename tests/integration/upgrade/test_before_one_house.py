@@ -22,7 +22,8 @@ from tests.integration.upgrade.old_house import OldHouse, goes_on, read
 from tests.integration.upgrade.peers import Peers, willing
 from tests.support.services import Services
 
-LIMIT = 90.0
+LIMIT = 240.0
+"""Seconds; longer than a message waits that failed three times while all started at once."""
 CHANGES_BY_ITSELF = frozenset(
     {
         "port", "url", "breaker", "breaker_reason", "breaker_until", "status", "status_info",
@@ -30,7 +31,7 @@ CHANGES_BY_ITSELF = frozenset(
     }
 )  # fmt: skip
 _SERVICES = ("ingest", "metadata", "transmit", "print", "api", "licensing")
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture
@@ -174,7 +175,11 @@ async def transmit_jobs_end(house: OldHouse, peers: Peers) -> None:
     async def by_rule() -> Counter[tuple[str, str]]:
         return await of_rules(house, "transmit.job")
 
-    await until("jobs of the rule", by_rule, {("ct-to-pacs", "SENT"): 5})
+    try:
+        await until("jobs of the rule", by_rule, {("ct-to-pacs", "SENT"): 5})
+    except AssertionError as error:
+        error.add_note(await where_studies_are(house))
+        raise
     sending = house.job("transmit.job", "sending")
     waited = house.states(
         "transmit.job_instance", "sop_instance_uid",
@@ -192,6 +197,15 @@ async def transmit_jobs_end(house: OldHouse, peers: Peers) -> None:
         keeper = peers.keepers[name]
         assert [sorted(uids) for uids in keeper.asked] == [house.instances(study)]
         assert keeper.arrived == []
+
+
+async def where_studies_are(house: OldHouse) -> str:
+    """Return what tells where a study waits that no rule has sent."""
+    studies = await house.fetch("SELECT study_instance_uid, status FROM index.study")
+    jobs = await house.fetch(
+        "SELECT study_instance_uid, rule, state, attempts FROM transmit.job WHERE rule <> ''"
+    )
+    return f"{[tuple(x) for x in studies]} {[tuple(x) for x in jobs]} {await house.depths()}"
 
 
 async def retrieve_jobs_end(house: OldHouse, peers: Peers) -> None:

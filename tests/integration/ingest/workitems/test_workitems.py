@@ -69,7 +69,8 @@ async def test_a_workitem_is_created_retrieved_and_found(house: Api) -> None:
 async def seen_as_a_workitem(house: Api) -> str:
     """Schedule a step, look at it as a workitem, and return the UID that it has as one."""
     client = house.client
-    entry = (await client.post("/api/v1/worklist", json=ENTRY)).json()
+    later = {**ENTRY, "scheduled_at": "2026-11-27T10:45:00"}  # listed after the one of 10:30
+    entry = (await client.post("/api/v1/worklist", json=later)).json()
     scheduled = f"2.25.{int(entry['id'], 16)}"
     (seen,) = (await client.get(f"{BASE}/{scheduled}")).json()
     assert seen["00741000"]["Value"] == ["SCHEDULED"]
