@@ -196,7 +196,11 @@ async def test_agreed_on_beyond_the_usual(asked: Asked) -> None:
 async def test_pages_and_cancel(asked: Asked) -> None:
     """Matches of many pages come once each; a C-CANCEL ends them."""
     many = [
-        a_data_set(StudyDate=f"2020{1 + n % 12:02}11" if n % 7 else "", PatientID=f"N{n}")
+        a_data_set(
+            StudyDate=f"2020{1 + n % 12:02}11" if n % 7 else "",
+            PatientID=f"N{n}",
+            PatientName=f"Planted^{'Anna' if n % 2 else 'Bernd'}",
+        )
         for n in range(620)
     ]
     await asked.seed.add_headers(many)
@@ -215,6 +219,18 @@ async def test_pages_and_cancel(asked: Asked) -> None:
             status, found = find(ours, identifier("SERIES", SeriesInstanceUID=""))
             assert len(found) == len(many)
             assert len(counted(found, "SERIES")) == len(many)
+            for level, model in (
+                ("PATIENT", PATIENT_ROOT),
+                ("STUDY", STUDY_ROOT),
+                ("SERIES", STUDY_ROOT),
+                ("IMAGE", STUDY_ROOT),
+            ):
+                # All of these may match by their tokens; what is decrypted says which do.
+                for name, count in (("Planted*", 620), ("Plan*Bernd", 310), ("*nted^A*", 310)):
+                    wanted = identifier(level, PatientName=name, SOPInstanceUID="")
+                    status, found = find(ours, wanted, model)
+                    assert status == SUCCESS
+                    assert len(found) == len(counted(found, level)) == count
             told: Iterator[tuple[Dataset, Dataset | None]] = ours.send_c_find(
                 everything, STUDY_ROOT, msg_id=77
             )

@@ -15,6 +15,7 @@ from darkroom_common.index.matching.values import (
     Matching,
     Wildcard,
 )
+from darkroom_common.index.pages import Statement
 from darkroom_common.index.query import (
     MAX_GROUPS,
     MAX_PATTERNS,
@@ -119,3 +120,12 @@ def test_so_many_patterns_are_compared_and_not_one_more() -> None:
     for one in PATTERNS:
         with pytest.raises(BadKey, match="wildcards"):
             require_bounded([*patterns, Condition(NAME, one)])
+
+
+def test_a_statement_takes_along_the_values_that_it_refers_to() -> None:
+    made = Statement(["keys"])
+    words = [made.bind(word, "text") for word in ("a", "b", "c")]
+    assert made.referred(f"SELECT {words[2]}, $1::text, {words[2]}") == (
+        "SELECT $2::text, $1::text, $2::text",
+        ["keys", "c"],
+    )

@@ -4,6 +4,8 @@ Studies are gone through by their date, or, when they are narrowed by what `inde
 that. No form decrypts more for the answer than the rows of its page.
 """
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -37,16 +39,24 @@ _BY_ORDER: Final = "x.ordered DESC NULLS LAST, x.study_id DESC"  # listing_order
 _SHOWN_BY_ORDER: Final = "hit.ordered DESC NULLS LAST, s.id DESC"
 _KEPT_BY_ORDER: Final = "ordered DESC NULLS LAST, study_id DESC"
 _KEPT: Final = {
+    Level.PATIENT: "s.id",
     Level.SERIES: "s.study_date, s.id, e.series_number",
     Level.INSTANCE: "s.study_date, s.id, e.series_number, i.instance_number",
 }
 _KEPT_ORDER: Final = {
+    Level.PATIENT: "study_id DESC",
     Level.STUDY: "study_date DESC NULLS LAST, id DESC",
     Level.SERIES: "study_date DESC NULLS LAST, id DESC, series_number, series_id",
     Level.INSTANCE: (
         "study_date DESC NULLS LAST, id DESC, series_number, series_id, instance_number,"
         " instance_id"
     ),
+}
+_ROWS_OF: Final = {
+    Level.PATIENT: ("study_id",),
+    Level.STUDY: ("study_id",),
+    Level.SERIES: ("study_id", "series_id"),
+    Level.INSTANCE: ("study_id", "series_id", "instance_id"),
 }
 _IDS: Final = {
     Level.SERIES: "s.id AS study_id, e.id AS series_id",
@@ -74,6 +84,14 @@ _COUNTED: Final = (
     " WHERE true{after} ORDER BY {kept_order} {cut}) AS hit"
     " JOIN index.study s ON s.id = hit.study_id{joins} ORDER BY {shown_order}"
 )
+_ROLL: Final = (
+    "WITH every AS MATERIALIZED (SELECT {ids}, {kept} FROM {of} WHERE {where} LIMIT {most})"
+    " SELECT {rows} FROM (SELECT * FROM every ORDER BY {kept_order}) AS listed"
+)
+_PART: Final = (  # by the keys of rows, in the order of pages
+    "SELECT {columns} FROM unnest({rows}) AS hit ({names}) JOIN {top} ON s.id = hit.study_id{joins}"
+    " WHERE {where} ORDER BY {shown_order}"
+)
 # Of each study and series no more than a page can need. The rung is a literal, so that one plan is
 # good for any limit. listing_date, series_study_id_series_instance_uid_key, instance_series
 _NEWEST: Final = (
@@ -96,6 +114,7 @@ _ALL: Final = (
     "(SELECT sum(size) FROM (SELECT {} AS size FROM index.study WHERE status <> 'deleted' LIMIT {})"
     " AS every)::bigint"
 )
+_PLACEHOLDER: Final = re.compile(r"\$(\d+)")
 _RUNGS: Final = (32, 128, 1_024, 8_192)
 
 
@@ -125,6 +144,13 @@ class Statement:
         """Return the placeholder of a value, with its SQL type."""
         self.values.append(value)
         return f"${len(self.values)}::{kind}"
+
+    def referred(self, sql: str) -> tuple[str, list[Any]]:
+        """Return a text with the values that it refers to; PostgreSQL takes no others."""
+        numbers = sorted({int(number) for number in _PLACEHOLDER.findall(sql)})
+        places = {str(number): place for place, number in enumerate(numbers, 1)}
+        text = _PLACEHOLDER.sub(lambda found: f"${places[found[1]]}", sql)
+        return text, [self.values[number - 1] for number in numbers]
 
 
 @dataclass(frozen=True)
@@ -222,6 +248,33 @@ class Form:
             kept_order=_KEPT_BY_ORDER if self.query.by_order else _KEPT_ORDER[level],
             cut=cut,
             joins=_JOINS[level],
+            shown_order=self._shown_order,
+        )
+
+    def roll(self, where: str, most: int) -> str:
+        """Return the rows of all that there is, at most so many, in the order of pages."""
+        level = self.query.level
+        return _ROLL.format(
+            rows=", ".join(f"array_agg({name})" for name in _ROWS_OF[level]),
+            ids=self._ids,
+            kept=self._kept,
+            of=self._from(),
+            where=where,
+            most=most,
+            kept_order=_KEPT_BY_ORDER if self.query.by_order else _KEPT_ORDER[level],
+        )
+
+    def part(self, columns: str, where: str, rows: Sequence[str]) -> str:
+        """Return those of some rows, arrays of SQL, that are not deleted and hold a condition."""
+        level = self.query.level
+        patient = level is Level.PATIENT
+        return _PART.format(
+            columns=columns,
+            rows=", ".join(rows),
+            names=", ".join(_ROWS_OF[level]),
+            top=_FROM[level if patient else Level.STUDY],
+            joins=_JOINS[level],
+            where=where if patient else f"s.status <> 'deleted' AND {where}",
             shown_order=self._shown_order,
         )
 

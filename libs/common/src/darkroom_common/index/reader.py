@@ -58,7 +58,7 @@ _GUESS_SECONDS: Final = 60.0
 _GUESSES: Final = 1_000
 """That are kept, for the pages of a search and for the searches that everybody makes."""
 _LAST_ROW: Final = 2**63 - 1
-_PATIENT: Final = (  # study_patient
+PATIENT: Final = (  # study_patient
     "s.id, pgp_sym_decrypt_bytea(s.phi, ($1::text[])[s.phi_key]) AS phi, (SELECT"
     " ARRAY[count(*), sum(o.series_count), sum(o.instance_count)]::bigint[] FROM index.study o"
     " WHERE o.patient_id = s.id AND o.status <> 'deleted') AS related"
@@ -235,7 +235,7 @@ class IndexReader:
             SearchTooLong: see there.
         """
         builder = Builder(replace(query, limit=query.limit + 1), keys=self._keys, blind=self._blind)
-        sql, values = builder.page(_PATIENT, [self._passphrases])
+        sql, values = builder.page(PATIENT, [self._passphrases])
         rows = await self._search(query, sql, values)
         more = 0 < query.limit < len(rows)
         rows = rows[: query.limit]

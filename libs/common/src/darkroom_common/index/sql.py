@@ -191,15 +191,20 @@ class Builder:
 
     def _where(self, statement: Statement) -> str:
         """Return the other conditions."""
+        plain, checked = self._split(statement)
+        return " AND ".join(plain + checked)
+
+    def _split(self, statement: Statement) -> tuple[list[str], list[str]]:
+        """Return the other conditions: what columns and tokens say, and what decrypts."""
         query = self.query
         if query.is_listed:
-            return "true"
+            return ["true"], []
         there = "s.status <> 'deleted'"
         if query.level is Level.PATIENT:
             sent = f" AND {_sent(statement, 'o', query.sources)}" if query.sources else ""
             there = _WITH_STUDIES.format(sent)
         plain = [there, *self._plainly(statement, "s")]
-        checked: list[str] = []  # last: these decrypt
+        checked: list[str] = []
         if query.study_uid is not None:
             plain.append(f"s.study_instance_uid = {statement.bind(query.study_uid, 'text')}")
         if query.series_uid is not None:
@@ -219,7 +224,7 @@ class Builder:
                 plain.append(plain_column(statement, condition))
         for word in query.words:
             self._free(statement, word, plain, checked)
-        return " AND ".join(plain + checked)
+        return plain, checked
 
     def _free(self, statement: Statement, word: str, plain: list[str], checked: list[str]) -> None:
         """Look for a word in any of the fields of free text."""

@@ -6,10 +6,11 @@ Associations have threads, these are read by coroutines: one thread runs them fo
 import asyncio
 import datetime as dt
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from darkroom_common.amqp.broker import Broker
@@ -17,9 +18,10 @@ from darkroom_common.amqp.rabbitmq import open_broker
 from darkroom_common.clock import monotonic
 from darkroom_common.index.answer import patient_json, results_json
 from darkroom_common.index.fields import Level
+from darkroom_common.index.matching.rolls import AT_ONCE, MOST, Roll, RollReader
 from darkroom_common.index.objects import Wanted, find_stored
 from darkroom_common.index.query import Query
-from darkroom_common.index.reader import IndexReader, SearchTooLong
+from darkroom_common.index.reader import SearchTooLong
 from darkroom_common.index.rows import Json, StoredInstance
 from darkroom_common.messages.base import Reply, Request
 from darkroom_common.objects.store import open_store
@@ -42,7 +44,9 @@ _CLOSE_SECONDS: Final = 5.0
 _SCRATCH: Final = "answering"
 """Beside the spool: what is made over while it goes out."""
 T = TypeVar("T")
-_Page = tuple[list[Json], Query | None]
+_Page = tuple[list[Json], "_Then | None"]
+_Then = Callable[[], Coroutine[Any, Any, "_Page"]]
+"""Returns the page that follows."""
 
 
 class Archive:
@@ -68,7 +72,7 @@ class Archive:
         self._preparer: ObjectPreparer | None = None
         self._amqp_url = settings.amqp_url.get_secret_value()
         self._broker: Broker | None = None
-        self._reader = IndexReader(self._database, keys=keys, blind=blind)
+        self._reader = RollReader(self._database, keys=keys, blind=blind)
         self._thread = threading.Thread(target=self._loop.run_forever, name="index", daemon=True)
         self._thread.start()
 
@@ -103,7 +107,7 @@ class Archive:
             UnreadableRow: a row cannot be decrypted.
         """
         deadline = monotonic() + seconds
-        coming = self._begin(replace(query, limit=FIRST))
+        coming = self.begin(self._first(replace(query, limit=FIRST)))
         try:
             while True:
                 try:
@@ -113,7 +117,7 @@ class Archive:
                 if then is None:
                     yield results
                     return
-                coming = self._begin(then)
+                coming = self.begin(then())
                 yield results
                 if monotonic() > deadline:
                     raise SearchTooLong(f"more than {seconds:g} s")
@@ -184,11 +188,35 @@ class Archive:
         if not self._thread.is_alive():
             self._loop.close()
 
-    def _begin(self, query: Query) -> Future[_Page]:
-        return self.begin(self._page(query))
+    async def _first(self, query: Query) -> _Page:
+        """Return the first results: of a roll, if these matches can have one."""
+        expected = await self._reader.expected(query)
+        if expected is None or expected > MOST:
+            return await self._page(query)
+        if expected > AT_ONCE and query.level is Level.STUDY:
+            found, last = await self._reader.first(query)
+            if last is not None:
+                shown = list(results_json(query, found))
+                return shown, partial(self._rolled, replace(query, after=last, limit=NEXT))
+        return await self._rolled(query)
+
+    async def _rolled(self, query: Query) -> _Page:
+        """Return the results that follow, as long as a page is, and those after them by a roll."""
+        roll = await self._reader.roll(query)
+        return await self._page(query) if roll is None else await self._part(roll, 0, query.limit)
+
+    async def _part(self, roll: Roll, start: int, count: int) -> _Page:
+        shown: list[Json]
+        if roll.query.level is Level.PATIENT:
+            patients = await self._reader.patients_of(roll, start, count)
+            shown = [patient_json(roll.query, one) for one in patients]
+        else:
+            shown = list(results_json(roll.query, await self._reader.part(roll, start, count)))
+        more = start + count < len(roll)
+        return shown, partial(self._part, roll, start + count, NEXT) if more else None
 
     async def _page(self, query: Query) -> _Page:
-        """Return some results and what asks for those after them."""
+        """Return some results, looked up by themselves."""
         if query.level is Level.PATIENT:
             patients = await self._reader.patients(query)
             shown = [patient_json(query, one) for one in patients.results]
@@ -202,11 +230,10 @@ class Archive:
         offset = query.offset + len(shown)
         if offset > FARTHEST:
             raise SearchTooLong(f"more than {FARTHEST} results of this level")
-        return shown, replace(query, offset=offset, limit=NEXT)
+        return shown, partial(self._page, replace(query, offset=offset, limit=NEXT))
 
-    @staticmethod
-    def _after(query: Query, last: tuple[dt.date | None, int] | None) -> Query:
-        return replace(query, after=last, limit=NEXT)
+    def _after(self, query: Query, last: tuple[dt.date | None, int] | None) -> _Then:
+        return partial(self._page, replace(query, after=last, limit=NEXT))
 
 
 def open_archive(settings: IngestSettings) -> Archive | None:
