@@ -29,7 +29,8 @@ from darkroom_metadata.indexing.rows import RowWriter
 from tests.bench import report
 from tests.bench.plans import SETTINGS, reads
 from tests.bench.report import QUICK, Table
-from tests.bench.spent import family, memory
+from tests.bench.spent import family, memory, of_tree
+from tests.bench.web_clients import Client, Request, rate
 from tests.integration.metadata.test_indexer import Bench
 from tests.support.builders import CT, a_data_set, encode, new_uid
 from tests.support.dicom_peer import Association
@@ -41,6 +42,8 @@ EXPLICIT = "1.2.840.10008.1.2.1"
 EVERY = ("metadata", "transmit", "print", "api", "licensing", "ingest")
 LEVELS = [int(n) for n in os.environ.get("BENCH_P8", "10000,1000000").split(",")]
 PER_STUDY = 250
+POINTED = "by StudyInstanceUID"
+CLIENTS = 10
 SMALL = 1_000_000
 """Instances in an index of which a table may be read whole."""
 TABLES: list[Table] = []
@@ -214,13 +217,20 @@ class Growing:
 
 async def test_p8_growth(services: Services, postgres: PrivatePostgres) -> None:
     latency = table("P8: QIDO in an index of so many instances, p95 of one client", "ms")
+    middle = table("P8: the same, median", "ms")
+    processor = table("P8: processor time of such a search, api and PostgreSQL", "ms")
     touched = table("P8: rows of the index that one such search reads", "rows")
-    rate = table("P8: insert rate of one indexer, batches of 200", "objects/s")
+    inserts = table("P8: insert rate of one indexer, batches of 200", "objects/s")
+    reading = table(f"P8: {CLIENTS} clients reading, so many instances behind", "requests/s")
     keys = PhiKeys.parse(services.secrets["PHI_KEYS"])
     blind = BlindIndex(decode_key(services.secrets["BLIND_INDEX_KEY"], setting="BLIND_INDEX_KEY"))
     services.store.mkdir(exist_ok=True)
     await services.start("api")
     connection = await asyncpg.connect(postgres.superuser_url())
+    api = services.running["api"].process
+    assert api is not None
+    assert postgres.child is not None
+    pids = [api.pid, postgres.child.pid]
     url = role_url(postgres.superuser_url(), "darkroom_metadata")
     with ThreadPoolExecutor(2) as executor:
         async with open_database(url, service="bench") as database, logged_in(services) as client:
@@ -237,7 +247,7 @@ async def test_p8_growth(services: Services, postgres: PrivatePostgres) -> None:
             for level in [1000] if QUICK else LEVELS:
                 await growing.grow(connection, level)
                 setting = f"10^{len(str(level)) - 1}"
-                rate.add("Darkroom", setting, await growing.insert_rate())
+                inserts.add("Darkroom", setting, await growing.insert_rate())
                 (copied,) = await connection.fetch(
                     "SELECT s.study_instance_uid, e.series_instance_uid, i.sop_instance_uid"
                     " FROM index.study s JOIN index.series e ON e.study_id = s.id"
@@ -246,7 +256,7 @@ async def test_p8_growth(services: Services, postgres: PrivatePostgres) -> None:
                 )
                 study, series, instance = copied
                 queries: dict[str, tuple[str, dict[str, str]]] = {
-                    "by StudyInstanceUID": ("/studies", {"StudyInstanceUID": study}),
+                    POINTED: ("/studies", {"StudyInstanceUID": study}),
                     "by PatientID": ("/studies", {"PatientID": "TEMPLATE"}),
                     "by PatientName with *": ("/studies", {"PatientName": "NOBODY*"}),
                     "limit=20": ("/studies", {"limit": "20"}),
@@ -269,17 +279,69 @@ async def test_p8_growth(services: Services, postgres: PrivatePostgres) -> None:
                 }
                 for name, (path, parameters) in queries.items():
                     took = []
-                    for _ in range(10 if QUICK else 100):
+                    before = sum(map(of_tree, pids))
+                    for each in range(10 if QUICK else 100):
+                        if name == POINTED:  # each for the first time
+                            parameters["limit"] = str(each + 1)
                         began = time.perf_counter()
                         answer = await client.get(f"/dicom-web{path}", params=parameters)
                         assert answer.status_code in (200, 204), answer.text
                         took.append((time.perf_counter() - began) * 1000)
+                    spent = 1000 * (sum(map(of_tree, pids)) - before) / len(took)
+                    processor.add(name, setting, spent)
+                    middle.add(name, setting, statistics.median(took))
                     latency.add(name, setting, percentile(took, 0.95))
                     ask = partial(client.get, f"/dicom-web{path}", params=parameters)
                     read = await reads(connection, postgres.log, ask)
                     touched.add(name, setting, read.rows)
                     assert not read.whole or level < SMALL, (name, read)
+                for name, figure in (await read_at_once(services, client, connection)).items():
+                    reading.add(name, setting, figure)
     await connection.close()
+
+
+async def read_at_once(
+    services: Services, client: httpx.AsyncClient, connection: "asyncpg.Connection[Any]"
+) -> dict[str, float]:
+    """Return the requests a second of some clients, of objects and studies from all over the index.
+
+    Objects are those that the indexer has written; the others are rows alone.
+    """
+    objects = await connection.fetch(
+        "SELECT s.study_instance_uid AS study, e.series_instance_uid AS series,"
+        " i.sop_instance_uid AS instance FROM index.study s JOIN index.series e"
+        " ON e.study_id = s.id JOIN index.instance i ON i.series_id = e.id"
+        " WHERE s.study_instance_uid NOT LIKE '2.25.7.%' ORDER BY i.id DESC LIMIT 400"
+    )
+    studies = await connection.fetch(
+        "SELECT study_instance_uid AS study FROM index.study ORDER BY md5(id::text) LIMIT 400"
+    )
+    json, octets = "application/dicom+json", "multipart/related; type=application/octet-stream"
+    files = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+    at = [
+        f"/dicom-web/studies/{one['study']}/series/{one['series']}/instances/{one['instance']}"
+        for one in objects
+    ]
+    asked: dict[str, list[Request]] = {
+        "instances": [(path, {"Accept": files}) for path in at],
+        "frames": [(f"{path}/frames/1", {"Accept": octets}) for path in at],
+        "metadata of an instance": [(f"{path}/metadata", {"Accept": json}) for path in at],
+        "search by StudyInstanceUID": [
+            (f"/dicom-web/studies?StudyInstanceUID={one['study']}", {"Accept": json})
+            for one in studies
+        ],
+        "series of a study": [
+            (f"/dicom-web/studies/{one['study']}/series", {"Accept": json}) for one in studies
+        ],
+        "search, limit=20": [("/dicom-web/studies?limit=20", {"Accept": json})] * 200,
+    }
+    who = {"Authorization": client.headers["Authorization"]}
+    found = {}
+    for name, requests in asked.items():
+        many = requests * (1 if QUICK else 3)
+        connect = partial(Client, services.http_port, who)
+        found[name] = await asyncio.to_thread(rate, connect, many, CLIENTS)
+    return found
 
 
 async def test_p10_a_large_object(services: Services) -> None:

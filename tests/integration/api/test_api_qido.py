@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import asyncpg
 import pytest
 from pydicom.dataset import Dataset
 
@@ -162,3 +163,53 @@ async def test_what_a_client_has_is_not_sent_again(api: Api) -> None:
     for coding in ("gzip", "br", "zstd"):
         answer = await api.client.get(f"{study}/metadata", headers={"accept-encoding": coding})
         assert answer.headers["content-encoding"] == coding
+
+
+async def test_a_search_that_is_made_again_shows_every_change(api: Api) -> None:
+    """Answers that are kept in mind hold until any row they are of changes, and are audited."""
+    data_set = a_data_set(StudyDescription="PLANTED BEFORE", SeriesDescription="FIRST")
+    uid = str(data_set.StudyInstanceUID)
+    paths = (f"/dicom-web/studies?StudyInstanceUID={uid}", f"/dicom-web/studies/{uid}/series")
+
+    async def shown() -> list[list[dict[str, Any]]]:
+        answers = []
+        for path in paths:
+            several = [await api.client.get(path) for _ in range(4)]  # kept, in any process
+            assert {one.status_code for one in several} == {200}
+            assert len({(one.content, one.headers["etag"]) for one in several}) == 1
+            again = await api.client.get(
+                path, headers={"if-none-match": several[0].headers["etag"]}
+            )
+            assert again.status_code == 304
+            answers.append(several[0].json())
+        return answers
+
+    assert await shown() == [[], []]
+    await api.seed.add(data_set)
+    (study,), (series,) = await shown()
+    assert (study["00201208"]["Value"], series["00201209"]["Value"]) == ([1], [1])
+    more = a_data_set(StudyInstanceUID=uid, SeriesInstanceUID=data_set.SeriesInstanceUID)
+    await api.seed.add(more)
+    (study,), (series,) = await shown()
+    assert (study["00201208"]["Value"], series["00201209"]["Value"]) == ([2], [2])
+    await api.seed.add(a_data_set(StudyInstanceUID=uid, Modality="PT"))
+    (study,), found = await shown()
+    assert (study["00201206"]["Value"], len(found)) == ([2], 2)
+    connection = await asyncpg.connect(api.services.superuser_url)
+    try:
+        await connection.execute(
+            "UPDATE index.series SET modality = 'MR' WHERE modality = 'PT' AND study_id ="
+            " (SELECT id FROM index.study WHERE study_instance_uid = $1)",
+            uid,
+        )
+        _, found = await shown()
+        assert {one["00080060"]["Value"][0] for one in found} == {"CT", "MR"}
+        written = await connection.fetchval(
+            "SELECT count(*) FROM api.audit_log WHERE action = $1", "DICOMWEB_SEARCH"
+        )
+    finally:
+        await connection.close()
+    assert written == 5 * 2 * 5
+    answer = await api.client.delete(f"/dicom-web/studies/{uid}")
+    assert answer.status_code == 204, answer.text
+    assert await shown() == [[], []]

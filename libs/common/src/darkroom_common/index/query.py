@@ -110,6 +110,30 @@ class Query:
         )
 
     @property
+    def only_study(self) -> str | None:
+        """The UID of the study whose rows, and those of its series, alone say what is answered."""
+        plain = replace(
+            self,
+            level=Level.STUDY,
+            study_uid=None,
+            series_uid=None,
+            conditions=(),
+            include=frozenset(),
+            include_all=False,
+            combined=True,
+            limit=0,
+            offset=0,
+        )
+        if self.level not in (Level.STUDY, Level.SERIES) or plain != Query(Level.STUDY, limit=0):
+            return None
+        match self.conditions:
+            case ():
+                return self.study_uid
+            case (Condition(field, OneOf((uid,))),) if field.keyword == _UIDS[0]:
+                return uid if self.study_uid is None else None
+        return None
+
+    @property
     def is_open(self) -> bool:
         """Whether all that there is matches, from the newest on."""
         narrowed = self.conditions or self.words or self.sources or self.listed or self.statuses

@@ -11,7 +11,7 @@ import orjson
 
 from darkroom_common.errors import ConfigurationError
 from darkroom_common.postgres.phi import PhiKeys
-from darkroom_common.postgres.pool import Connection
+from darkroom_common.postgres.pool import Connection, the_row
 
 Json = dict[str, Any]
 """DICOM JSON of a data set (PS3.18 annex F): tag to element."""
@@ -276,6 +276,42 @@ HOLDS: Final = (
     " AND s.study_instance_uid = asked.study AND s.status <> 'deleted')"
 )
 """Whether an instance is still as it was: of a row `asked` with its id, `written` and UIDs."""
+# study_study_instance_uid_key, series_study
+_OF_STUDIES: Final = (
+    "ARRAY(SELECT s.xmin::text::bigint FROM index.study s WHERE s.study_instance_uid = {0}"
+    " ORDER BY s.id)"
+)
+_OF_SERIES: Final = (
+    "ARRAY(SELECT e.xmin::text::bigint FROM index.study s JOIN index.series e ON e.study_id = s.id"
+    " WHERE s.study_instance_uid = {0} ORDER BY e.id)"
+)
+_VERSIONS: Final = f"SELECT {_OF_STUDIES.format('$1')}, {_OF_SERIES.format('$1')}"
+UNCHANGED: Final = (
+    f"({_OF_STUDIES.format('asked.uid')} = asked.studies"
+    f" AND {_OF_SERIES.format('asked.uid')} = asked.of_series)"
+)
+"""Whether those are still the same: of a row `asked` with a UID and what was said of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """The versions of what the index has of a study UID: they differ after every change of it.
+
+    Attributes:
+        study_uid: which.
+        studies: of its rows, one for each patient who has it.
+        series: of its series.
+    """
+
+    study_uid: str
+    studies: tuple[int, ...]
+    series: tuple[int, ...]
+
+
+async def versions_of(db: Connection, study_uid: str) -> Versions:
+    """Return the versions of what there is of a study UID, as it is now."""
+    studies, series = the_row(await db.fetchrow(_VERSIONS, study_uid))
+    return Versions(study_uid, tuple(studies), tuple(series))
 
 
 class KnownInstances:

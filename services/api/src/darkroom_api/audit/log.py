@@ -14,7 +14,7 @@ from darkroom_api.audit.actions import SECURITY
 from darkroom_api.audit.entries import AuditKeys, Entry, Row, row_of
 from darkroom_common.clock import Clock
 from darkroom_common.errors import DependencyUnavailable
-from darkroom_common.index.rows import HOLDS, StoredInstance
+from darkroom_common.index.rows import HOLDS, UNCHANGED, StoredInstance, Versions
 from darkroom_common.postgres.pool import Connection, after_commit
 from darkroom_common.seal import Seal
 from darkroom_common.telemetry.logs import get_logger
@@ -33,22 +33,27 @@ _ASKED: Final = """
         SELECT $1::uuid, $2::timestamptz, $3::text, $4::text, $5::text, $6::text, $7::text,
             $8::inet, $9::text, $10::boolean, $11::text, $12::json, $13::bytea, $14::smallint,
             $15::bytea
-        FROM (SELECT $16::bigint, $17::bigint, $18::text, $19::text)
-            AS asked (instance, written, series, study)
-        WHERE instance IS NULL OR """
+        FROM (SELECT $16::bigint, $17::bigint, $18::text, $19::text, $20::text, $21::bigint[],
+            $22::bigint[]) AS asked (instance, written, series, study, uid, studies, of_series)
+        WHERE """
 _ADDED: Final = """
         RETURNING log_id
     )
     INSERT INTO api.audit_pending (log_id) SELECT log_id FROM added RETURNING log_id
 """
 _ADD: Final = _ASKED + "true" + _ADDED
-_ADD_OF: Final = _ASKED + HOLDS + _ADDED
+_HOLDS: Final = f"(instance IS NULL OR {HOLDS})"
+_ADD_OF: Final = _ASKED + _HOLDS + _ADDED
+_ADD_FOUND: Final = f"{_ASKED}{_HOLDS} AND (uid IS NULL OR {UNCHANGED}){_ADDED}"
 """A row, and the note that the chain has not got it yet; unless it tells of what holds no more.
 
 With a statement for each row, sent together, one row costs the database an eighth of what it does
 in a statement that takes arrays of them, and twenty the same.
 """
-_OF_NOTHING: Final = (None, None, None, None)
+Claim = StoredInstance | Versions
+"""What was looked up before, and is shown as long as the index still has it so."""
+_OF_NO_INSTANCE: Final = (None, None, None, None)
+_OF_NO_SEARCH: Final = (None, None, None)
 
 
 class AuditLog:
@@ -89,15 +94,15 @@ class AuditLog:
         self.written.extend(row.log_id for row in rows)
 
     async def write(
-        self, db: Connection, rows: Sequence[Row], of: Sequence[StoredInstance | None] = ()
+        self, db: Connection, rows: Sequence[Row], of: Sequence[Claim | None] = ()
     ) -> set[uuid.UUID]:
         """Write rows that are not there, and return their ids; see `add`, which keeps them in mind.
 
         Args:
             db: with or without a transaction: all of them are written, or none.
             rows: see there.
-            of: for each row an instance as it was looked up; a row is written as long as its
-                instance is still that. None, or nothing at all: it is written.
+            of: for each row what was looked up; a row is written as long as that still holds.
+                None, or nothing at all: it is written.
 
         Raises:
             DependencyUnavailable: the database is away, or keeps fewer than these.
@@ -106,9 +111,7 @@ class AuditLog:
             if row.action in SECURITY:
                 after_commit(db, partial(_tell, row))
         claims = list(of) or [None] * len(rows)
-        kept = await db.fetchmany(
-            _ADD_OF if any(claims) else _ADD, list(map(self._values, rows, claims))
-        )
+        kept = await db.fetchmany(_adding(claims), list(map(self._values, rows, claims)))
         written = {row["log_id"] for row in kept}
         if any(
             one is None and row.log_id not in written for row, one in zip(rows, claims, strict=True)
@@ -116,11 +119,14 @@ class AuditLog:
             raise DependencyUnavailable("the audit log does not keep what is written to it")
         return written
 
-    def _values(self, row: Row, one: StoredInstance | None) -> tuple[object, ...]:
+    def _values(self, row: Row, one: Claim | None) -> tuple[object, ...]:
         """Return what stands in the place of each parameter of `_ADD`."""
-        claim: tuple[object, ...] = _OF_NOTHING
-        if one is not None:
-            claim = (one.id, one.written, one.series_instance_uid, one.study_instance_uid)
+        instance: tuple[object, ...] = _OF_NO_INSTANCE
+        search: tuple[object, ...] = _OF_NO_SEARCH
+        if isinstance(one, StoredInstance):
+            instance = (one.id, one.written, one.series_instance_uid, one.study_instance_uid)
+        elif one is not None:
+            search = (one.study_uid, one.studies, one.series)
         return (
             row.log_id,
             row.recorded_at,
@@ -137,8 +143,16 @@ class AuditLog:
             self._seal.seal_bytes(row.phi, purpose=PURPOSE) if row.phi else b"",
             self._keys.current,
             self._keys.row(row),
-            *claim,
+            *instance,
+            *search,
         )
+
+
+def _adding(claims: Sequence[Claim | None]) -> str:
+    """Return the statement that checks no more than it has to."""
+    if any(isinstance(one, Versions) for one in claims):
+        return _ADD_FOUND
+    return _ADD_OF if any(claims) else _ADD
 
 
 def _tell(row: Row) -> None:

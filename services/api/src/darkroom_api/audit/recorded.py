@@ -37,8 +37,8 @@ _ACCEPTED: Final = 202
 _KEPT: Final = "darkroom.recorded"
 """In the scope of a request whose row is in the transaction of what it, or an earlier one, did."""
 KNOWN: Final = "darkroom.known"
-"""In the scope of a request that reads: the instance that it is to show as it was looked up before,
-until the index has said that it still holds; else None."""
+"""In the scope of a request that reads: what it is to show as it was looked up before, until the
+index has said that it still holds; else None."""
 MORE: Final = "audited"
 """In the state of a request: details that its route adds to its row; nothing of a patient."""
 _ACT: Final = "darkroom.act"

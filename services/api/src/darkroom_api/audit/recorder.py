@@ -12,9 +12,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from darkroom_api.audit.entries import Entry, Row
-from darkroom_api.audit.log import AuditLog
+from darkroom_api.audit.log import AuditLog, Claim
 from darkroom_common.errors import DependencyUnavailable
-from darkroom_common.index.rows import StoredInstance
 from darkroom_common.postgres.pool import Database
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_common.together import Together
@@ -31,7 +30,7 @@ _SETTLED: Final = (  # audit_log_pkey
 durably for it, and with it all that were before."""
 
 
-_Read = tuple[Entry, StoredInstance | None]
+_Read = tuple[Entry, Claim | None]
 
 
 class Outdated(Exception):
@@ -87,8 +86,8 @@ class ReadRecorder(Recorder):
         """
         await self.write_of(entry, None)
 
-    async def write_of(self, entry: Entry, one: StoredInstance | None) -> None:
-        """Return when the row of what shows an instance is kept.
+    async def write_of(self, entry: Entry, one: Claim | None) -> None:
+        """Return when the row of what shows something that was looked up is kept.
 
         Args:
             entry: what was done.

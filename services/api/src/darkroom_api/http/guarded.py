@@ -210,7 +210,7 @@ class GuardedRoute(APIRoute):
                 raise
             # It may not be that any more, whatever has come of it: its object may be gone, too.
             # Nothing of an answer has gone out. Once more, with nothing that was known before.
-            parts_of(scope).known.forget(known)
+            parts_of(scope).forget(known)
             await self.app(scope, limited(scope, receive, limit), sending)
 
     async def _denied(self, scope: Scope, access: Access, answer: ApiError) -> ApiError:

@@ -11,12 +11,13 @@ if TYPE_CHECKING:
 from darkroom_api.accounts.accounts import Accounts
 from darkroom_api.accounts.guard import Guard
 from darkroom_api.accounts.tokens import AccessTokens
-from darkroom_api.audit.log import AuditLog
+from darkroom_api.audit.log import AuditLog, Claim
 from darkroom_api.audit.recorder import ReadRecorder, Recorder
 from darkroom_api.audit.verification import Verification
 from darkroom_api.dead_letters.keeping import DeadLetters
 from darkroom_api.desk.measures import Measured
 from darkroom_api.dicomweb.retrieving.parsing import Parsing
+from darkroom_api.dicomweb.searching.known import KnownSearches
 from darkroom_api.dicomweb.storing.handover import Handover
 from darkroom_api.dicomweb.workitems.news import ReportNews
 from darkroom_api.events.hub import Hub
@@ -32,7 +33,7 @@ from darkroom_api.validation.validating import Validating
 from darkroom_common.amqp.broker import Broker
 from darkroom_common.health import Health
 from darkroom_common.index.reader import IndexReader
-from darkroom_common.index.rows import KnownInstances
+from darkroom_common.index.rows import KnownInstances, Versions
 from darkroom_common.objects.store import ObjectStore
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys
@@ -79,6 +80,14 @@ class Parts:
     uids: Uids
     measured: Measured = field(default_factory=Measured)
     known: KnownInstances = field(default_factory=KnownInstances)
+    found: KnownSearches = field(default_factory=KnownSearches)
+
+    def forget(self, claim: Claim) -> None:
+        """Forget what was looked up and does not hold any more."""
+        if isinstance(claim, Versions):
+            self.found.forget(claim)
+        else:
+            self.known.forget(claim)
 
 
 def parts_of(scope: Scope) -> Parts:

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -12,9 +12,11 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
+from darkroom_api.audit.recorded import KNOWN
 from darkroom_api.dicomweb.address import dicomweb_url, in_path, next_link, uids_of
 from darkroom_api.dicomweb.forms import DICOM_XML, Form, form_of, xml_parts
 from darkroom_api.dicomweb.multipart import Framing
+from darkroom_api.dicomweb.searching.known import Kept, key_of
 from darkroom_api.dicomweb.searching.parameters import Search, parse_search, wants_tags
 from darkroom_api.http.documented import body, errors, parameter
 from darkroom_api.http.etags import is_known
@@ -23,7 +25,7 @@ from darkroom_api.http.parts import parts_of
 from darkroom_api.http.responses import DICOM_JSON, VARY, packed_response
 from darkroom_common.index.answer import element, patient_json, results_json
 from darkroom_common.index.fields import Level
-from darkroom_common.index.rows import Found, Json
+from darkroom_common.index.rows import Found, Json, Versions, versions_of
 from darkroom_common.index.tags.indexed import IndexedTag, is_complete, read_tags
 
 CUT: Final = (
@@ -86,8 +88,15 @@ async def _found(request: Request, asked: Search) -> tuple[list[Json], bool, int
 
 
 async def _search(request: Request, level: Level) -> Response:
-    form = form_of(request)
+    form, known = form_of(request), parts_of(request.scope).found
+    key = key_of(dicomweb_url(request), request.scope, form)
+    kept = known.recall(key)
+    if kept is not None and KNOWN in request.scope:
+        # What writes the row of the audit log asks if it still holds.
+        request.scope[KNOWN] = kept.versions
+        return await _json_response(request, form, kept.body, kept.headers)
     asked = await _asked(request, level)
+    versions = await _versions(request, asked) if known.is_asked_again(key) else None
     results, more, total = await _found(request, asked)
     warnings = list(asked.warnings)
     headers = {"vary": VARY}
@@ -106,9 +115,26 @@ async def _search(request: Request, level: Level) -> Response:
         return await _xml_response(results, headers)
     answer = orjson.dumps(results, option=orjson.OPT_SORT_KEYS)
     headers["etag"] = f'W/"{hashlib.sha256(answer).hexdigest()[:32]}"'
+    if versions is not None:
+        known.keep(key, Kept(versions, answer, headers))
+    return await _json_response(request, form, answer, headers)
+
+
+async def _versions(request: Request, asked: Search) -> Versions | None:
+    """Return the versions of what a search is answered from; None if that is not one study."""
+    study = asked.query.only_study
+    if study is None or wants_tags(request.query_params.multi_items()):
+        return None
+    async with parts_of(request.scope).database.acquire() as db:
+        return await versions_of(db, study)
+
+
+async def _json_response(
+    request: Request, form: Form, body: bytes, headers: Mapping[str, str]
+) -> Response:
     if is_known(request, headers["etag"]):
-        return Response(status_code=304, headers=headers)
-    return await packed_response(request, answer, media_type=form.value, headers=headers)
+        return Response(status_code=304, headers=dict(headers))
+    return await packed_response(request, body, media_type=form.value, headers=headers)
 
 
 async def _xml_response(results: Sequence[Json], headers: dict[str, str]) -> Response:
