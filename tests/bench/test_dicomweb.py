@@ -34,8 +34,8 @@ NOTE: Final = (
     " (durable 50 ms later; PostgreSQL fsyncs), and limits each user; it has as many processes as"
     " `darkroom up` gives it, one a core. Clients share the cores with both. Of rendered images 400"
     " are asked for in turn, more than its cache keeps: each is made anew. Slices are of tissue and"
-    " bone with the noise of a CT (until 2026-11-27 of noise of 16 bits alone, of which a JPEG takes"
-    " most of the time). A search of a study is made again and again; asked for the first time it"
+    " bone with the noise of a CT (until 2026-11-27 of nothing but noise of 16 bits, most of which"
+    " is the JPEG's time). A search of a study is made again and again; asked for the first time it"
     " is looked for, later the rows that it is of are compared."
 )
 PARTS: Final = {"Orthanc": ["Orthanc"], "Darkroom": ["api", "PostgreSQL"]}
