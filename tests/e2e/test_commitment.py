@@ -23,7 +23,7 @@ async def test_a_destination_reports_on_an_association_of_its_own(
     image = a_data_set()
     uid = str(image.SOPInstanceUID)
     assert await asyncio.to_thread(send, darkroom.dicom_port, [(uid, encode(image))]) == {uid: 0}
-    await until(lambda: instances(client, SOPInstanceUID=uid), limit=20)
+    await until(lambda: instances(client, SOPInstanceUID=uid))
     with keeping(Keeper(report="new", report_port=darkroom.commitment_port)) as keeper:
         destination = {
             "name": "PACS",

@@ -151,7 +151,7 @@ async def test_nothing_that_identifies_anybody_is_read_along_the_way(encrypted: 
     with Wire(*planted, loud).listening() as wire:
         assert await asyncio.to_thread(store) == 0
         async with encrypted.client() as client:
-            found = await until(partial(instances, client, SOPInstanceUID=uid), limit=20)
+            found = await until(partial(instances, client, SOPInstanceUID=uid))
             part10 = await fetch(client, found[0])
             assert part10.endswith(object_)
             again = await client.post(  # the api hands it over to ingest

@@ -152,7 +152,7 @@ async def everything_answers(watch: Watch, client: httpx.AsyncClient) -> None:
         return not left
 
     with suppress(TimeoutError):
-        await until(none_is_missing, limit=25, poll=1.0)
+        await until(none_is_missing, poll=1.0)
     assert left == []
 
 

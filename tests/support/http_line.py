@@ -23,7 +23,8 @@ QUICK = Limits(
 )
 SLOW = replace(QUICK, head_seconds=60, idle_seconds=60, body_seconds=60, stall_seconds=60)
 GET = b"GET /path HTTP/1.1\r\nHost: h\r\n\r\n"
-PATIENCE = 5.0
+PATIENCE = 30.0
+"""Seconds within which what has a limit of `QUICK` ends on a busy machine; `SLOW` takes longer."""
 
 
 class Echo:

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from darkroom_licensing.document import Document, sign
 from tests.support.certificates import Pair
+from tests.support.waiting import LIMIT
 
 DATABASE: Final = "vendor"
 LOGIN: Final = "licences@vendor.example"
@@ -270,7 +271,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
         if self.server_of.slow.is_set():
-            self.server_of.release.wait(30)
+            self.server_of.release.wait(LIMIT)
         headers = {name.lower(): value for name, value in self.headers.items()}
         status, kind, content = self.server_of.odoo.answer("POST", self.path, headers, body)
         self.send_response(status)

@@ -17,7 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from darkroom_local.engines.ports import free_port
 from tests.support.certificates import Pair
-from tests.support.waiting import until_true
+from tests.support.waiting import LIMIT, until_true
 
 BUCKET: Final = "objects"
 KEYS: Final = {"aws_access_key_id": "planted-id", "aws_secret_access_key": "planted-secret"}
@@ -190,7 +190,7 @@ class Way:
                 back = threading.Thread(target=self._pass, args=(far, near, down), daemon=True)
                 back.start()
                 self._pass(near, far, up, noting=True)
-                back.join(20)
+                back.join(LIMIT)
 
     def _pass(
         self, source: socket.socket, sink: socket.socket, most: int | None, *, noting: bool = False
@@ -229,4 +229,4 @@ def way_to(server: Server) -> Iterator[Way]:
             way.close()
             way.pause.set()
             listener.shutdown(socket.SHUT_RDWR)
-            thread.join(20)
+            thread.join(LIMIT)

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from darkroom_local.engines.ports import LOOPBACK
-from tests.support.waiting import dawdle
+from tests.support.waiting import LIMIT, dawdle
 
 SILENT = -1
 """Instead of a status: say nothing for ever."""
@@ -103,7 +103,7 @@ class ScriptedPeer:
                 with suppress(OSError):
                     one.shutdown(socket.SHUT_RDWR)
         for thread in list(self._threads):
-            thread.join(10)
+            thread.join(LIMIT)
 
     @property
     def uids(self) -> list[str]:

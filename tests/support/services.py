@@ -36,7 +36,7 @@ WITH_SCHEMA = {
     "api": "api",
     "licensing": "licensing",
 }
-READY_LIMIT = 40.0
+READY_LIMIT = 90.0
 _MEASURED = "COVERAGE_PROCESS_CONFIG" in os.environ  # by `make coverage`
 
 
@@ -138,7 +138,7 @@ class ServiceProcess:
             self.process.kill()
         await self.process.wait()
 
-    async def stop(self, limit: float = 30.0) -> int:
+    async def stop(self, limit: float = 60.0) -> int:
         assert self.process is not None
         if self.process.returncode is None:
             self.process.send_signal(signal.SIGTERM)
@@ -206,13 +206,18 @@ class Services:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("DARKROOM_")}
         return kept | {f"DARKROOM_{k}": v for k, v in given.items()}
 
+    async def begin(self, name: str) -> ServiceProcess:
+        """Start a service without waiting until it is ready."""
+        port = free_port()
+        log = self.directory / f"{name}.log"
+        service = ServiceProcess(name, self.environment(name, port), log, port)
+        self.running[name] = service
+        await service.start()
+        return service
+
     async def start(self, *names: str) -> None:
         for name in names:
-            port = free_port()
-            log = self.directory / f"{name}.log"
-            service = ServiceProcess(name, self.environment(name, port), log, port)
-            self.running[name] = service
-            await service.start()
+            await self.begin(name)
         for name in names:
             await self.running[name].ready()
 

@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar, overload
 
 T = TypeVar("T")
-LIMIT: Final = 30.0
-"""Seconds after which what was waited for is missing."""
+LIMIT: Final = 60.0
+"""Seconds after which what was waited for is missing, also on a machine that is slow and busy."""
 POLL: Final = 0.03
 
 

@@ -19,7 +19,9 @@ from tests.support.http_line import pace
 from tests.support.services import Services
 
 LIMIT = 11.0
-"""Seconds that anybody may wait, with one for a machine that is busy."""
+"""Seconds that a request may take, and one more."""
+IN_TIME = 30.0
+"""What a busy machine makes of them; who hangs for good does not end in these, either."""
 PACS = {"ae_title": "PACS", "host": "192.0.2.1", "port": 104}
 
 
@@ -57,7 +59,7 @@ async def asked(
     """Ask, and check that the answer comes in time."""
     began = monotonic()
     answer = await client.request(method, path, **more)  # type: ignore[arg-type]
-    assert monotonic() - began < LIMIT, (method, path)
+    assert monotonic() - began < IN_TIME, (method, path)
     return answer
 
 

@@ -127,7 +127,7 @@ async def test_an_export_that_fails_is_told_to_operators(clinic: Api, server: Ma
     )
     await until(lambda: put(clinic, 2))
     await sql(clinic, "UPDATE api.mail SET next_at = now()")
-    await until(lambda: len(server.taken) == 2, limit=20)
+    await until(lambda: len(server.taken) == 2)
     said = {one["Subject"]: one.get_content().replace("=\n", "") for one in server.taken}
     assert {one["To"] for one in server.taken} == {OPERATOR}
     assert f"/api/v1/exports/{broken}/status" in said["1 job failed: csv"]

@@ -88,7 +88,7 @@ async def test_when_one_is_killed_all_end_so_that_the_service_is_started_again(
     async def gone() -> bool:
         return not any(map(_runs, running))
 
-    await until(gone, limit=20)
+    await until(gone)
 
 
 def _runs(pid: int) -> bool:

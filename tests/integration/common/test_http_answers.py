@@ -92,7 +92,7 @@ async def test_more_than_is_read_of_a_refused_body_does_not_take_the_answer(
             await pace()
             if trickling.writer.transport.is_closing():
                 break
-        assert monotonic() - began < 4
+        assert monotonic() - began < PATIENCE
 
 
 async def test_head_half_closed_and_old_clients_are_served(connect: Callable[..., Any]) -> None:

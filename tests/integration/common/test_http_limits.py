@@ -41,7 +41,7 @@ async def test_who_does_not_go_on_is_closed(
         await client.send(begun)
         began = monotonic()
         answer = await client.rest()
-        assert monotonic() - began < 2
+        assert monotonic() - began < PATIENCE
         assert answer.startswith(b"HTTP/1.1 408 ") if status else not answer
 
 
@@ -67,7 +67,7 @@ async def test_a_trickle_is_no_progress(
         while not ended.done():
             await client.send(piece)
             await asyncio.wait({ended}, timeout=0.05)
-            assert monotonic() - began < 3
+            assert monotonic() - began < PATIENCE
         assert (await ended).startswith((b"HTTP/1.1 408 ", b"HTTP/1.1 400 ")) or not ended.result()
 
 
@@ -90,7 +90,7 @@ async def test_an_idle_connection_is_kept_for_a_while_and_then_closed(
         for _ in range(2):
             await client.send(GET)
             assert (await client.answer())[0] == 200
-        assert QUICK.head_seconds < await client.closed_after() < 3
+        assert QUICK.head_seconds < await client.closed_after() < PATIENCE
 
 
 async def test_a_client_that_does_not_read_is_closed(connect: Callable[..., Any]) -> None:

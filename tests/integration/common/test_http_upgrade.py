@@ -14,6 +14,7 @@ from darkroom_api.http.errors import ApiError
 from darkroom_common.http.exchange import UPGRADE
 from darkroom_common.http.limits import Limits
 from darkroom_common.http.server import HttpServer, listen
+from tests.support.waiting import LIMIT
 
 LIMITS = Limits(head_seconds=0.4, idle_seconds=0.4, body_seconds=0.4, stall_seconds=2)
 
@@ -51,13 +52,13 @@ async def test_what_is_said_arrives_and_is_known_to_have() -> None:
             assert await socket.recv() == f"{number}" * 70_000
         assert await socket.recv() == "arrived"
         # longer than any limit of a request
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(LIMIT):
             for _ in range(4):
                 await (await socket.ping())
                 with pytest.raises(TimeoutError):
                     await asyncio.wait_for(socket.recv(), 0.3)
         await socket.send(b"x" * 300_000)
-        await asyncio.wait_for(socket.wait_closed(), 10)
+        await asyncio.wait_for(socket.wait_closed(), LIMIT)
         assert socket.close_code == 1003
 
 
@@ -69,7 +70,7 @@ async def test_the_other_side_may_go_at_any_time() -> None:
         async with websockets.connect(url, compression=None, ping_interval=None) as socket:
             for _ in range(500):
                 await socket.ping()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(LIMIT):
                 while True:
                     try:
                         await socket.recv()

@@ -26,7 +26,7 @@ from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Database, open_database
 from tests.support.database import Prepared
 from tests.support.services import ROLE_PASSWORD, WITH_SCHEMA
-from tests.support.waiting import until
+from tests.support.waiting import LIMIT, until
 
 
 @pytest.fixture
@@ -266,7 +266,7 @@ async def test_who_waits_gets_what_is_given_back_and_idle_ones_go_to_the_pool(
             async with database.acquire() as db:
                 await db.fetchval("SELECT 1")
 
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(LIMIT):
             await asyncio.gather(*(ask() for _ in range(200)))
         pool, kept = database._pools["work"], database._at_hand["work"]
         assert (pool.get_size(), kept.waiting) == (2, 0)

@@ -22,6 +22,7 @@ from darkroom_common.dimse.wire.association_items import Proposal
 from darkroom_common.dimse.wire.command import CommandField, Element, encode_command
 from darkroom_local.engines.ports import LOOPBACK
 from tests.support.builders import CT
+from tests.support.waiting import LIMIT
 
 VERIFICATION = "1.2.840.10008.1.1"
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -117,7 +118,7 @@ def test_a_cancel_reaches_a_handler_that_runs() -> None:
         (matches,) = find_once(peer, STUDY_ROOT_FIND, [keys("1")], limit=5, seconds=30)
         assert matches.truncated
         assert len(matches.data_sets) == 5
-        assert catalogue.ended.wait(10)
+        assert catalogue.ended.wait(LIMIT)
 
 
 def test_an_abort_ends_a_handler_that_runs() -> None:
@@ -126,7 +127,7 @@ def test_an_abort_ends_a_handler_that_runs() -> None:
         with asking(port, STUDY_ROOT_FIND) as association:
             next(association.send_c_find(keys("1"), STUDY_ROOT_FIND))
             association.abort()
-        assert catalogue.ended.wait(20)
+        assert catalogue.ended.wait(LIMIT)
 
 
 def test_who_may_not_is_refused() -> None:

@@ -182,7 +182,7 @@ async def test_an_abort_mid_object_leaves_nothing(scp: RunningScp) -> None:
         peer._socket.close()
 
     await asyncio.to_thread(cut)
-    await until(lambda: not scp.left_over(), limit=10)
+    await until(lambda: not scp.left_over())
     assert scp.spool.waiting() == []
     assert scp.reasons() == []
 

@@ -13,7 +13,7 @@ from darkroom_common.dicom.part10 import FileMeta, decode_head, encode_head
 from tests.support.builders import CT, a_data_set, encode
 from tests.support.dicom_peer import Association, send
 from tests.support.services import Services, declare_index_queue, receiving_processes
-from tests.support.waiting import lasting, until
+from tests.support.waiting import LIMIT, lasting, until
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 
@@ -49,7 +49,7 @@ def kept(services: Services) -> dict[str, bytes]:
 
 
 async def until_kept(services: Services, sent: dict[str, bytes]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(LIMIT):
         await until(lambda: kept(services) == sent)
         await until(lambda: not list((services.spool / "ready").iterdir()))
 
@@ -85,7 +85,7 @@ async def test_all_receive_and_the_metrics_are_one(ingest: Services) -> None:
             found = stored.search(text)
             return text if found and float(found[1]) == 60 else None
 
-        text = await until(counted, limit=10)
+        text = await until(counted)
         assert "\ndarkroom_store_seconds_count 60.0\n" in text
         assert "\ndarkroom_relayed_total 60.0\n" in text
         assert "\ndarkroom_associations_open 0.0\n" in text
@@ -155,7 +155,7 @@ async def test_when_what_forks_them_is_killed_the_service_ends_and_loses_nothing
         assert "the process that forks" in service.log.read_text()
         await service.start()
         await service.ready()
-        await until(lambda: kept_for_sure.items() <= kept(ingest).items(), limit=20)
+        await until(lambda: kept_for_sure.items() <= kept(ingest).items())
         again = objects(3)
         answers = await asyncio.to_thread(send, ingest.dicom_port, again.items())
         assert set(answers.values()) == {0}
@@ -168,7 +168,7 @@ async def test_workers_die_with_the_main_process_and_the_port_is_free(ingest: Se
     try:
         workers = receiving_processes(main_pid(ingest))
         await ingest.running["ingest"].kill()
-        await until(lambda: not any(is_running(pid) for pid in workers), limit=5)
+        await until(lambda: not any(is_running(pid) for pid in workers))
         await ingest.running["ingest"].start()
         await ingest.running["ingest"].ready()
         sent = objects(3)
@@ -221,7 +221,7 @@ async def test_a_drain_finishes_what_is_current_and_refuses_the_rest(ingest: Ser
         async def came() -> bool:
             return (await asyncio.to_thread(service.probe, "/readyz"))[0] != 200
 
-        await until(came, limit=10)
+        await until(came)
         await asyncio.to_thread(whole, 1, 0, waiting[0])
         assert await asyncio.to_thread(status) == 0
         current._socket.close()

@@ -206,7 +206,7 @@ async def until_checks(
     async def came() -> bool:
         return bool(wanted(*await asyncio.to_thread(checks, services)))
 
-    await until(came, limit=15)
+    await until(came)
 
 
 @pytest.mark.timeout(240)

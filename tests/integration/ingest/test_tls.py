@@ -27,7 +27,7 @@ from tests.support.builders import CT
 from tests.support.certificates import Authority, Pair
 from tests.support.dicom_peer import Association, Rejected, send
 from tests.support.services import Services, declare_index_queue
-from tests.support.waiting import until
+from tests.support.waiting import LIMIT, until
 
 
 @pytest.mark.req("ING-06")
@@ -92,7 +92,7 @@ async def test_old_versions_and_weak_ciphers_are_refused(
             told = await asyncio.to_thread(
                 lambda v: refused(minimum_version=v, maximum_version=v), version
             )
-            await until(lambda: logs, limit=10)
+            await until(lambda: logs)
         assert told == "TLSV1_ALERT_PROTOCOL_VERSION"
         assert [(line["event"], line.get("reason")) for line in logs] == [
             ("tls.refused", "unsupported-protocol")
@@ -148,7 +148,7 @@ async def test_an_authority_without_key_usage_is_a_setting(
         with capture_logs() as logs:
             with pytest.raises((ssl.SSLError, ConnectionError)):
                 await asyncio.to_thread(echo, scp.tls_port, scanner)
-            await until(lambda: logs, limit=10)
+            await until(lambda: logs)
     (line,) = logs
     assert line["event"] == "tls.refused"
     assert "key usage" in line["reason"]
@@ -285,7 +285,7 @@ async def test_processes_share_both_ports_and_reload(
                 _, text = await asyncio.to_thread(service.probe, "/metrics")
                 return re.search(pattern, text, re.MULTILINE)
 
-            return float((await until(found, limit=15))[1])
+            return float((await until(found))[1])
 
         expires = r'^darkroom_certificate_expires_timestamp_seconds{listener="dicom-tls"} (\S+)$'
         assert abs(await until_metric(expires) - time.time() - 86400) < 600
@@ -305,7 +305,7 @@ async def test_processes_share_both_ports_and_reload(
                 return int(peer.getpeercert()["serialNumber"], 16)  # type: ignore[index, arg-type]
 
         wanted = await asyncio.to_thread(seen)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(LIMIT):
             row: list[int] = []
             while row[-10:] != [wanted] * 10:
                 row.append(await asyncio.to_thread(seen))

@@ -111,5 +111,5 @@ async def test_a_cut_in_mid_object_leaves_nothing(scp: RunningScp, authority: Au
         peer._socket.close()
 
     await asyncio.to_thread(cut)
-    await until(lambda: not scp.left_over(), limit=10)
+    await until(lambda: not scp.left_over())
     assert scp.spool.waiting() == []

@@ -11,7 +11,7 @@ from darkroom_common.messages.commands import PrintFilm, SendObjects, ValidateLi
 from tests.support.builders import new_uid
 from tests.support.database import Prepared
 from tests.support.services import Services
-from tests.support.waiting import nothing_more, until
+from tests.support.waiting import LIMIT, nothing_more, until
 
 CASES: dict[str, tuple[Message, str]] = {
     "transmit": (
@@ -58,7 +58,7 @@ async def test_a_command_delivered_twice_is_one_effect_and_one_event(
         await listener.purge()
         broker = RabbitBroker(services.amqp_url, service="test")
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(LIMIT):
                 await broker.publish(message)
                 await broker.publish(message)
 

@@ -60,7 +60,7 @@ async def test_a_child_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
 async def test_leftovers_are_found_by_their_mark_with_their_children(tmp_path: Path) -> None:
     code = "import subprocess; subprocess.run(['sleep', '60'])"
     child = await Child.start(python(tmp_path, code))
-    await until(lambda: len(leftovers(tmp_path)) >= 2, limit=10)
+    await until(lambda: len(leftovers(tmp_path)) >= 2)
     assert leftovers(tmp_path / "other") == []
     assert child.pid in await reclaim(tmp_path, gently=signal.SIGTERM)
     assert leftovers(tmp_path) == []

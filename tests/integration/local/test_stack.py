@@ -133,7 +133,7 @@ async def test_nothing_outlives_a_killed_stack_that_is_not_started_again(
     stack = external()
     await stack.start()
     await stack.end(signal.SIGKILL)
-    await until(lambda: not stack.left(), limit=10)
+    await until(lambda: not stack.left())
 
 
 async def test_a_crashed_service_is_started_again(external: Callable[..., Running]) -> None:

@@ -34,6 +34,7 @@ from darkroom_metadata.studies.lifecycle import Lifecycle
 from tests.support.builders import CT, a_data_set, a_stored_item, encode, new_uid
 from tests.support.database import Prepared
 from tests.support.headers import reading_here
+from tests.support.waiting import LIMIT
 
 KEY = base64.b64encode(b"k" * 32).decode()
 KEYS = PhiKeys(1, {1: KEY})
@@ -331,7 +332,7 @@ async def test_two_replicas_complete_a_study_once_and_wait_for_nobody(bench: Ben
         await bench.index(bench.stored(a_data_set()))
     hasty = Lifecycle(bench.indexer.database, bench.indexer.outbox, timedelta(0))
     before = await bench.prepared.fetch("SELECT max(version) FROM index.study")
-    async with asyncio.timeout(20), bench.indexer.database.transaction() as db:
+    async with asyncio.timeout(LIMIT), bench.indexer.database.transaction() as db:
         await db.fetch("SELECT id FROM index.study ORDER BY id LIMIT 1 FOR UPDATE")
         assert await hasty.complete_quiet() == 1
     done = await asyncio.gather(*(hasty.complete_quiet() for _ in range(4)))

@@ -114,7 +114,7 @@ async def dcmprscp(directory: Path, *, strict: bool = False) -> AsyncIterator[Dc
                 assert process.returncode is None, (directory / "log").read_text()
                 return await _answers(port)
 
-            await until(listens, limit=20)
+            await until(listens)
             yield DcmtkPrinter(port, directory)
         finally:
             if process.returncode is None:

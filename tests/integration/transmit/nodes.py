@@ -141,5 +141,5 @@ def scripted(contexts: Iterable[str], handlers: list[Any], title: str = "PEER") 
     finally:
         # It closes the sockets of those that end by themselves.
         with suppress(AssertionError):
-            until_true(lambda: not ae.active_associations, limit=10)
+            until_true(lambda: not ae.active_associations)
         server.shutdown()

@@ -19,6 +19,7 @@ from darkroom_common.seal import Seal
 from darkroom_common.specs.destinations import DestinationSpec
 from darkroom_local.engines.ports import LOOPBACK
 from tests.integration.transmit.desk import QUICK, Desk
+from tests.support.waiting import LIMIT
 
 HANGS_UP: Final = 0
 """Instead of a status: the connection is closed."""
@@ -117,7 +118,7 @@ def serving(server: Server, context: ssl.SSLContext | None = None) -> Iterator[S
     finally:
         http.shutdown()
         http.server_close()
-        thread.join(10)
+        thread.join(LIMIT)
 
 
 def sequences(

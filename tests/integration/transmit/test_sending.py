@@ -14,6 +14,7 @@ from darkroom_local.engines.ports import free_port
 from tests.bench.receivers import environment
 from tests.integration.transmit.desk import QUICK, Desk, received
 from tests.support.scripted_peer import ABORT, Script, ScriptedPeer
+from tests.support.waiting import LIMIT
 
 
 def arrived(peer: ScriptedPeer) -> dict[str, str]:
@@ -210,7 +211,7 @@ async def test_the_same_replica_is_back_and_goes_on_at_once(desk: Desk) -> None:
         await desk.until(job_id, "SENDING", where=partial(_has_sent, 5))
         await desk.services.running["transmit"].kill()
         await desk.services.start("transmit")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(LIMIT):
             await desk.until(job_id, "SENT")
     assert arrived(peer) == study.digests
 
@@ -279,7 +280,7 @@ async def test_a_peer_that_serves_one_association_at_a_time(desk: Desk, tmp_path
     try:
         study = await desk.study(64)
         await desk.destination("OLD", port)
-        async with asyncio.timeout(25):
+        async with asyncio.timeout(LIMIT):
             job = await desk.until(await desk.send("OLD", study), "SENT")
             reply = await desk.ask(EchoDestination(name="OLD"))
         assert reply.body["ok"], reply

@@ -10,6 +10,7 @@ import pytest
 
 from darkroom_api.mail import delivery
 from darkroom_api.mail.delivery import Delivery, MailServer
+from tests.support.waiting import LIMIT
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -73,4 +74,4 @@ async def test_a_server_that_goes_on_greeting_is_left(monkeypatch: pytest.Monkey
     async with delivering(talk, monkeypatch) as made:
         ending: Any = await made.attempt(Job())  # type: ignore[arg-type]
         assert ending == "The mail server does not answer in time."
-        await asyncio.wait_for(left.wait(), 5)
+        await asyncio.wait_for(left.wait(), LIMIT)

@@ -7,6 +7,7 @@ from contextlib import aclosing
 import pytest
 
 from darkroom_api.rendering.ahead import CLIENTS, Ahead, TooSlow
+from tests.support.waiting import LIMIT
 
 
 class Worker:
@@ -41,7 +42,7 @@ async def test_a_worker_is_free_when_it_has_made_all_however_slow_the_client() -
     worker = Worker(5)
     async with aclosing(Ahead(pieces=5).of(worker.chunks(), nobody)) as sent:
         assert await anext(sent) == b"\x00"
-        await asyncio.wait_for(worker.free.wait(), 5)
+        await asyncio.wait_for(worker.free.wait(), LIMIT)
         assert [one async for one in sent] == [bytes([n]) for n in range(1, 5)]
 
 
@@ -54,7 +55,7 @@ async def test_a_slow_client_keeps_it_as_long_as_nobody_waits_for_it() -> None:
             await asyncio.wait_for(worker.free.wait(), 1.5)
         assert worker.made < 6
         waits.set()
-        await asyncio.wait_for(worker.free.wait(), 5)
+        await asyncio.wait_for(worker.free.wait(), LIMIT)
         with pytest.raises(TooSlow):
             [one async for one in sent]
 
@@ -86,7 +87,7 @@ async def test_only_some_clients_have_room() -> None:
     for one in sent:
         await anext(one)
     for worker in workers[:-1]:
-        await asyncio.wait_for(worker.free.wait(), 5)
+        await asyncio.wait_for(worker.free.wait(), LIMIT)
     assert workers[-1].made < 4
     for one in sent:
         await one.aclose()

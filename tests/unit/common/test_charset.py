@@ -22,6 +22,7 @@ from darkroom_common.dicom.charset import (
 )
 from darkroom_common.dicom.code_extensions import SETS
 from darkroom_common.dicom.json_values import element, texts
+from tests.support.waiting import LIMIT
 
 YAMADA = b"\x1b$B;3ED\x1b(B^\x1b$BB@O:\x1b(B"
 YAMADA_KANA = b"\x1b$B$d$^$@\x1b(B^\x1b$B$?$m$&\x1b(B"
@@ -260,7 +261,7 @@ def test_long_text_takes_no_long_time(unit: bytes) -> None:
     began = monotonic()
     for declared in ("\\ISO 2022 IR 87", "\\ISO 2022 IR 149", "ISO_IR 192", None):
         assert read(declared, raw, "PN")[0]
-    assert monotonic() - began < 10
+    assert monotonic() - began < LIMIT  # a second; what is quadratic takes minutes
 
 
 def test_an_assumed_set_holds_where_none_is_declared() -> None:

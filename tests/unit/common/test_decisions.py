@@ -27,7 +27,7 @@ from darkroom_common.postgres.migrate import Migration, load_migrations
 from darkroom_common.postgres.migrate import decide as decide_schema
 from darkroom_common.topology import CRASH_LIMIT, METADATA_INDEX
 from darkroom_ingest.receiving.acceptance import Offer, Room, admit, match
-from tests.support.waiting import until
+from tests.support.waiting import LIMIT, until
 
 PRE, POST = Migration(1, "pre", "0001_pre_a.sql", "a"), Migration(2, "post", "0002_post_b.sql", "b")
 
@@ -89,10 +89,10 @@ async def test_the_gate_closes_when_nearly_all_fails_and_opens_on_success() -> N
         entered.append(number)
 
     tasks = [asyncio.create_task(enter(n)) for n in range(5)]
-    await until(lambda: entered, limit=5)
+    await until(lambda: entered)
     assert len(entered) == 1
     gate.succeeded()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(LIMIT):
         await asyncio.gather(*tasks)
     assert gate.is_open
 

@@ -9,7 +9,7 @@ from darkroom_common.http.exchange import Receive, Scope, Send
 from darkroom_common.http.limits import Limits
 from darkroom_common.http.server import HttpServer, Leaving, listen
 from darkroom_local.engines.ports import LOOPBACK
-from tests.support.waiting import until
+from tests.support.waiting import LIMIT, until
 
 
 async def answer(_scope: Scope, _receive: Receive, send: Send) -> None:
@@ -36,7 +36,7 @@ async def test_who_is_here_has_a_last_answer(told: bool) -> None:
             await until(lambda: listener.fileno() == -1)  # it accepts nobody
             last = await client.get("/")
             assert (last.text, last.headers["connection"]) == ("here", "close")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(LIMIT):
             await serving
         with pytest.raises(httpx.ConnectError):
             await client.get("/")

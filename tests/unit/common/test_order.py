@@ -25,6 +25,7 @@ from darkroom_common.objects import directory
 from darkroom_common.objects.spool import Spool, SpoolFailed
 from darkroom_common.topology import CRASH_LIMIT, METADATA_INDEX
 from tests.support.builders import a_stored_item, instances_stored
+from tests.support.waiting import LIMIT
 
 OPEN: Final = Path("/proc/self/fd")
 STEPS: Final = (
@@ -181,7 +182,7 @@ async def test_what_is_delivered_is_handled_and_one_that_fails_fails_alone() -> 
             raise PermanentError("x")
 
     consumer = Consumer(METADATA_INDEX, handle, size=3, linger=0.01)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(LIMIT):
         with pytest.raises(BrokerUnavailable, match="lost its session"):
             await consumer.run(source)
     assert handled == [3, 1, 1, 1]

@@ -8,6 +8,7 @@ import pytest
 from darkroom_common.errors import TransientError
 from darkroom_common.lull import Lull
 from darkroom_common.postgres.outbox import BATCH, Outbox
+from tests.support.waiting import LIMIT
 
 NOBODY: Any = None
 
@@ -55,7 +56,7 @@ async def test_what_is_committed_goes_out_at_once(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(Lull, "pause", lambda _: 3600.0)
     outbox, drained = Outbox("index"), Drained()
     running = await ran(outbox, drained, monkeypatch)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(LIMIT):
         await drained.looked.wait()
         drained.looked.clear()
         await asyncio.wait({running}, timeout=0.05)
@@ -72,7 +73,7 @@ async def test_it_looks_by_itself_for_what_others_have_left(
     monkeypatch.setattr(Lull, "pause", lambda _: 0.001)
     drained = Drained(0, 0, 0)
     running = await ran(Outbox("index"), drained, monkeypatch)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(LIMIT):
         await drained.empty.wait()
     running.cancel()
 
@@ -85,7 +86,7 @@ async def test_full_batches_are_followed_by_the_next_and_end_the_lull(
     monkeypatch.setattr(Lull, "over", lambda _: ended.append(1))
     drained = Drained(BATCH, BATCH, 1)
     running = await ran(Outbox("index"), drained, monkeypatch)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(LIMIT):
         await drained.empty.wait()
         await asyncio.wait({running}, timeout=0.05)
     assert (drained.looks, len(ended)) == (3, 3)
@@ -98,7 +99,7 @@ async def test_pauses_grow_while_the_broker_is_away_and_begin_anew_when_it_is_ba
     away = [TransientError("away")] * 7
     drained = Drained(*away, BATCH, TransientError("away"), BATCH)
     running = await ran(Outbox("index"), drained, monkeypatch)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(LIMIT):
         await drained.empty.wait()
     running.cancel()
     assert pauses[:8] == [0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 0.5]

@@ -13,6 +13,7 @@ from darkroom_common.errors import ConfigurationError
 from darkroom_common.objects.directory import OpenDirectory
 from darkroom_common.objects.spool import GroupSync, Spool, SpoolFailed
 from tests.support.builders import CT, a_data_set, encode
+from tests.support.waiting import LIMIT
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 
@@ -136,12 +137,12 @@ def test_directory_syncs_are_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def slow(_: OpenDirectory) -> None:
         calls.append(1)
         first_began.set()
-        release.wait(10)
+        release.wait(LIMIT)
 
     monkeypatch.setattr(OpenDirectory, "sync", slow)
     leader = threading.Thread(target=group.sync)
     leader.start()
-    assert first_began.wait(10)
+    assert first_began.wait(LIMIT)
     others = [threading.Thread(target=group.sync) for _ in range(20)]
     for thread in others:
         thread.start()
@@ -149,6 +150,6 @@ def test_directory_syncs_are_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         pass
     release.set()
     for thread in (leader, *others):
-        thread.join(10)
+        thread.join(LIMIT)
         assert not thread.is_alive()
     assert len(calls) == 2

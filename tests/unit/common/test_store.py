@@ -12,6 +12,7 @@ import pytest
 
 from darkroom_common.objects import store as store_module
 from darkroom_common.objects.store import CHUNK, FileSystemStore, StoreUnavailable
+from tests.support.waiting import LIMIT
 
 
 def test_two_relays_copying_one_object_leave_it_whole(tmp_path: Path) -> None:
@@ -26,7 +27,7 @@ def test_two_relays_copying_one_object_leave_it_whole(tmp_path: Path) -> None:
         FileSystemStore._copy(quick, target)
         assert target.read_bytes() == b"whole object"
         feed.write(b"object")
-    copying.join(timeout=10)
+    copying.join(LIMIT)
     assert target.read_bytes() == b"whole object"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["object.dcm", "quick", "slow"]
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from darkroom_ingest.receiving import digest as digest_module
 from darkroom_ingest.receiving.digest import Digest
-from tests.support.waiting import until_true
+from tests.support.waiting import LIMIT, until_true
 
 
 def threads() -> list[threading.Thread]:
@@ -94,5 +94,5 @@ def test_no_more_than_some_pieces_wait_for_the_thread(monkeypatch: pytest.Monkey
     receiving.join(0.05)
     assert len(taken) == 2
     may.set()
-    receiving.join(30)
+    receiving.join(LIMIT)
     assert digest.hexdigest() == hashlib.sha256(b"".join(content)).hexdigest()

@@ -58,7 +58,7 @@ class Bench:
         return self.spool.read_receipt(incoming.receipt_id)
 
     async def until_empty(self) -> None:
-        await until(lambda: not self.spool.waiting(), limit=10)
+        await until(lambda: not self.spool.waiting())
 
     def published(self) -> list[str]:
         """Return the receipts of all objects that were told of."""
@@ -139,7 +139,7 @@ async def test_an_altered_file_stays_and_stops_nobody(bench: Bench) -> None:
     altered, good = bench.receive(), bench.receive()
     bench.spool.path(altered.id).write_bytes(b"altered")
     running = asyncio.create_task(bench.relay.run())
-    await until(lambda: bench.spool.waiting() == [altered.id], limit=10)
+    await until(lambda: bench.spool.waiting() == [altered.id])
     running.cancel()
     assert bench.published() == [good.id]
 

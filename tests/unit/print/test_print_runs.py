@@ -18,7 +18,7 @@ from darkroom_print.printing.ending import Ended, Lost, Stopping
 from darkroom_print.printing.print_scu import FormatRefused, PrinterStatus, Refused
 from darkroom_print.printing.printing import Printing
 from darkroom_print.printing.repository import PrintJob
-from tests.support.waiting import until
+from tests.support.waiting import LIMIT, until
 from tests.unit.print.recorded_printer import House
 
 SPEC = PrinterSpec(ae_title="FILM", host="10.0.0.1", port=104)
@@ -367,7 +367,7 @@ async def test_what_a_printer_says_of_itself_is_shown_and_a_database_away_is_no_
     house.faults["shown"] = DependencyUnavailable("PostgreSQL: away")
     await printing(house).run()
     await loop.run_in_executor(house.threads, house.heard, PrinterStatus("WARNING", "FILM LOW"))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(LIMIT):
         await shown.wait()
     assert house.shown == [("FILM", "WARNING", "FILM LOW")]
 
@@ -376,8 +376,8 @@ async def test_a_printer_gets_one_association_at_a_time(house: House) -> None:
     house.waiting = [1]
     async with house.places.of("FILM", 1):
         running = asyncio.create_task(printing(house).run())
-        await until(lambda: "compose a,b" in house.steps, limit=10)
+        await until(lambda: "compose a,b" in house.steps)
         assert "associate" not in house.steps
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(LIMIT):
         await running
     assert "associate" in house.steps

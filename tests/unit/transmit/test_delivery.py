@@ -20,6 +20,7 @@ from darkroom_transmit.sending.results import Results
 from darkroom_transmit.sending.sender import FALLBACK_SYNTAXES, Orders
 from darkroom_transmit.sending.sources import Item, Source
 from tests.support.builders import CT
+from tests.support.waiting import LIMIT
 
 JPEG, RLE = "1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.5"
 SPEC = DestinationSpec(ae_title="PACS", host="10.0.0.1", port=104)
@@ -101,7 +102,7 @@ def delivery(peer: Peer, kept: Kept) -> Delivery:
 
 
 async def outcomes(made: Delivery, count: int) -> list[tuple[str, str]]:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(LIMIT):
         answered = [(await made.results._queue.get())[1] for _ in range(count)]
     return sorted((one.sop_instance_uid, one.outcome.reason) for one in answered)
 
@@ -109,7 +110,7 @@ async def outcomes(made: Delivery, count: int) -> list[tuple[str, str]]:
 async def test_each_syntax_is_refused_once_and_then_the_object_has_failed() -> None:
     peer = Peer(lambda _: Outcome(Verdict.FAILED, NOT_ACCEPTED))
     made, job = delivery(peer, Kept()), a_job()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(LIMIT):
         await made.send(job, [an_item("1"), an_item("2")])
     tried = [syntax for uid, syntax in peer.sent if uid == "1"]
     assert tried == [JPEG, *FALLBACK_SYNTAXES]

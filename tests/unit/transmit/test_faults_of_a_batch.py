@@ -21,7 +21,7 @@ from darkroom_transmit.sending.pool import PoolExhausted
 from darkroom_transmit.sending.sender import Interrupted, Orders
 from darkroom_transmit.sending.sources import Item, Source
 from darkroom_transmit.sending.suspicion import FAULTS, MOST_IN_A_ROW
-from tests.support.waiting import until
+from tests.support.waiting import LIMIT, until
 from tests.unit.transmit.test_delivery import RLE, SPEC, a_job, an_item
 
 LOST: Final = PeerFault("ConnectionLost")
@@ -105,7 +105,7 @@ class Made:
         self.told.append((item.sop_instance_uid, outcome))
 
     async def send(self, job: Claimed, *items: Item) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(LIMIT):
             await self.delivery.send(job, items)
         self.delivery.close()
 
@@ -314,7 +314,7 @@ async def test_a_lane_that_is_cancelled_waits_for_the_object_under_way_and_begin
     running = asyncio.create_task(made.delivery._to_its_end(sending()))
     await begun.wait()
     running.cancel()
-    await until(made.delivery.stop.is_set, limit=10)
+    await until(made.delivery.stop.is_set)
     assert not running.done()
     release.set()
     with pytest.raises(asyncio.CancelledError):

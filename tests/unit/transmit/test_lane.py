@@ -125,7 +125,7 @@ class House:
 async def rested(house: House) -> None:
     """Wait until the slot waits for a word."""
     waiters: Any = house.lane._wake
-    await until(lambda: waiters._waiters, limit=10)
+    await until(lambda: waiters._waiters)
 
 
 async def test_jobs_are_sent_in_their_order_and_ended_once() -> None:

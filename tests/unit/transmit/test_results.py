@@ -11,7 +11,7 @@ from darkroom_transmit.sending import results as results_module
 from darkroom_transmit.sending.job import Claimed, Progress, Result
 from darkroom_transmit.sending.outcome import Outcome, Verdict
 from darkroom_transmit.sending.results import Results
-from tests.support.waiting import until
+from tests.support.waiting import LIMIT, until
 from tests.unit.transmit.test_delivery import HERE, Kept, a_job, an_item
 
 SENT, FAILED, SUSPECT = Outcome(Verdict.SENT), Verdict.FAILED, Verdict.SUSPECT
@@ -108,9 +108,9 @@ async def test_an_answer_is_kept_however_often_the_database_is_away(
     recording = asyncio.create_task(made.record())
     made.take(job, an_item("1"), SENT)
     made.take(job, an_item("2"), SENT)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(LIMIT):
         await made._queue.join()
-        await until(lambda: sent, limit=10)
+        await until(lambda: sent)
     assert [one.sop_instance_uid for one in table.recorded] == ["1", "2"]
     assert (job.unrecorded, table.finished) == (0, ["job"])
     recording.cancel()
@@ -134,7 +134,7 @@ async def test_last_words_have_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     table.held["job"] = a_job()
     made.take(table.held["job"], an_item("1"), SENT)
     recorder = asyncio.create_task(asyncio.Event().wait())  # keeps nothing
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(LIMIT):
         await made.last_words(recorder)  # type: ignore[arg-type]
     assert recorder.cancelled()
     assert table.finished == []

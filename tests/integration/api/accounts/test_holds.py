@@ -12,6 +12,7 @@ import pytest
 from darkroom_api.accounts.guard import Presence, Principal, still_holds
 from darkroom_common.postgres.pool import Database
 from tests.support.database import Prepared
+from tests.support.waiting import LIMIT
 
 _USER = (
     "INSERT INTO api.app_user (username, username_key, password_hash)"
@@ -82,7 +83,7 @@ async def test_an_end_waits_for_what_is_done_under_it(house: House) -> None:
         assert await still_holds(db, house.principal)
         assert await house.holds(), "two requests do not wait for each other"
         ending = asyncio.create_task(house.put("revoked_at = now()"))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(LIMIT):
             while not (await house.prepared.fetch(_WAITING))[0][0]:
                 assert not ending.done(), "it is ended under what is done by it"
         assert await still_holds(db, house.principal)

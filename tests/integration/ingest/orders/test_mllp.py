@@ -21,7 +21,7 @@ from darkroom_ingest.orders.listener import Bounds, OrderPort
 from darkroom_ingest.orders.orders import Orders
 from tests.integration.ingest.orders.house import House
 from tests.support.certificates import Authority
-from tests.support.waiting import until
+from tests.support.waiting import LIMIT, until
 from tests.unit.ingest.orders.builders import PID, admission, order
 
 HOST = "127.0.0.1"
@@ -40,7 +40,7 @@ class Line:
 
     async def answer(self) -> list[str]:
         """Return the segments of the next acknowledgement."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(LIMIT):
             raw = await self.reader.readuntil(b"\x1c\x0d")
         assert raw.startswith(b"\x0b")
         return raw[1:-2].decode().strip("\r").split("\r")
@@ -51,7 +51,7 @@ class Line:
 
     async def ended(self) -> None:
         """Return when the other side has closed, or thrown away, the connection."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(LIMIT):
             with suppress(ConnectionError):
                 assert await self.reader.read() == b""
 

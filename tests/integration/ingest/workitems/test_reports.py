@@ -23,7 +23,7 @@ from tests.integration.ingest.workitems.asking import (
     a_workitem,
 )
 from tests.support.builders import new_uid
-from tests.support.waiting import until
+from tests.support.waiting import LIMIT, until
 
 OURS = "1.2.3.1"
 
@@ -41,7 +41,7 @@ async def listening(house: Api, ae_title: str, **more: Any) -> AsyncIterator[Cli
 
 async def told(socket: ClientConnection) -> tuple[str, int, str]:
     """Return UID, event type and state of the next report."""
-    report = json.loads(await asyncio.wait_for(socket.recv(), 20))
+    report = json.loads(await asyncio.wait_for(socket.recv(), LIMIT))
     assert report["00000002"]["Value"] == ["1.2.840.10008.5.1.4.34.6.4"]
     state = report.get(STATE, {}).get("Value", [""])[0]
     return report["00001000"]["Value"][0], report["00001002"]["Value"][0], state
@@ -94,7 +94,7 @@ async def test_subscribers_are_told_of_what_concerns_them(house: Api) -> None:
         why = {"00741238": {"vr": "LT", "Value": ["not needed"]}}
         answer = await client.post(f"{BASE}/{before}/cancelrequest/ASKER", json=why, headers=JSON)
         assert answer.status_code == 202
-        wish = json.loads(await asyncio.wait_for(one.recv(), 20))
+        wish = json.loads(await asyncio.wait_for(one.recv(), LIMIT))
         assert wish["00001002"]["Value"] == [2]
         assert wish["00741238"]["Value"] == ["not needed"]
         assert wish["00741236"]["Value"] == ["ASKER"]
@@ -182,14 +182,14 @@ async def refused(house: Api) -> None:
             pass
     assert page.value.response.status_code == 403
     async with listening(house, "ONE") as socket:
-        await asyncio.wait_for(await socket.ping(), 20)
+        await asyncio.wait_for(await socket.ping(), LIMIT)
         await socket.send("x" * 100_000)
-        await asyncio.wait_for(socket.wait_closed(), 20)
+        await asyncio.wait_for(socket.wait_closed(), LIMIT)
         assert socket.close_code == 1003
     async with listening(house, "ONE", ping_interval=None) as socket:
         for _ in range(1000):
             await socket.ping()
-        await asyncio.wait_for(socket.wait_closed(), 20)
+        await asyncio.wait_for(socket.wait_closed(), LIMIT)
         assert socket.close_code == 1008
 
 

@@ -16,7 +16,7 @@ from darkroom_ingest.stow.entrance import StowEntrance
 from darkroom_ingest.stow.exchange import Exchange
 from tests.support.builders import a_data_set
 from tests.support.stow import TYPE, a_body, a_file
-from tests.support.waiting import until_true
+from tests.support.waiting import LIMIT, until_true
 from tests.unit.ingest.stow.bodies import Taking
 
 KEY = b"k" * 32
@@ -144,7 +144,7 @@ async def test_what_is_passed_over_has_its_time(taking: Taking, before: bytes, f
             await asyncio.sleep(0)
 
     with listening(taking, 0.3) as port:
-        outcome = await asyncio.wait_for(handover(port).store(TYPE, "", body()), 20)
+        outcome = await asyncio.wait_for(handover(port).store(TYPE, "", body()), LIMIT)
     assert outcome.fault == fault
     assert outcome.items[0].failure == 0
 
@@ -159,6 +159,6 @@ def test_at_its_end_it_waits_for_bodies_and_then_breaks_them_off(taking: Taking)
         until_true(lambda: entrance._open)
         began = monotonic()
         entrance.close(0.5)
-        assert 0.5 <= monotonic() - began < 10
+        assert 0.5 <= monotonic() - began < LIMIT
         assert silent.recv(1) == b"", "it is broken off"
     until_true(lambda: not entrance._open)
