@@ -196,6 +196,7 @@ async def test_images_that_are_left_out_are_told_of(api: Api) -> None:
     report = a_data_set(**study)
     del report.PixelData
     await api.seed.add(one, a_ct(**study))
+    await api.client.get(f"{url_of(one)}/rendered")  # a worker is there
     whole = await api.client.get(f"{url_of(one, 'series')}/rendered")
     assert len(images(whole)) == 2
     assert "warning" not in whole.headers

@@ -221,14 +221,6 @@ def test_pseudo_colours_spread_over_what_the_window_leaves(entries: int, first: 
     assert abs(red + blue - 255) <= 1
 
 
-def test_what_is_to_be_seen_without_its_mask_is_shown() -> None:
-    mask = an_item(MaskOperation="AVG_SUB", MaskFrameNumbers=1)
-    native: dict[str, Any] = {"RecommendedViewingMode": "NAT"}
-    shown(plain(MaskSubtractionSequence=[mask], **native))
-    shown(plain(MaskSubtractionSequence=[]))
-    shown(plain(MaskSubtractionSequence=[an_item(MaskOperation="NONE")]))
-
-
 @pytest.mark.parametrize(
     "changes",
     [
@@ -242,7 +234,6 @@ def test_what_is_to_be_seen_without_its_mask_is_shown() -> None:
             ]
         },
         {"DisplayedAreaSelectionSequence": [an_item(PresentationPixelAspectRatio=[0, 1])]},
-        {"MaskSubtractionSequence": [an_item(MaskOperation="AVG_SUB", MaskFrameNumbers=1)]},
         palette(512) | {"RedPaletteColorLookupTableData": b"xx"},
         palette(512) | {"RedPaletteColorLookupTableDescriptor": []},
     ],

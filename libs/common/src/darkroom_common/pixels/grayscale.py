@@ -80,6 +80,11 @@ def displayed(
     return table.take(stored, mode="wrap")
 
 
+def in_units(stored: Samples, header: FrameHeader) -> Values:
+    """Return values in units of the modality; as they are stored where those are not known."""
+    return (_modality(header) or _as_stored)(stored.astype(np.float64))
+
+
 def _render(
     values: Values,
     stored: Samples,

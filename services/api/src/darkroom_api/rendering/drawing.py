@@ -1,6 +1,7 @@
 """Draws images: frames as they are seen, cut, scaled, annotated and encoded. Runs in workers."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +17,13 @@ from darkroom_api.rendering.appearance import GIF, Appearance, Viewport
 from darkroom_api.rendering.encoding import animated, encoded
 from darkroom_api.rendering.exchange import Picture
 from darkroom_api.rendering.legend import annotate
+from darkroom_api.rendering.presentation.mask import (
+    Made,
+    Subtracting,
+    needed,
+    of_difference,
+    plans_of,
+)
 from darkroom_api.rendering.presentation.state import PresentationState
 from darkroom_api.rendering.scaling import scaled
 from darkroom_api.rendering.stored_frames import frame_bytes
@@ -54,16 +62,21 @@ def draw(stored: StoredObject, picture: Picture, state: StoredObject | None = No
         raise Unrenderable("it has no pixels")
     if stored.transfer_syntax_uid in VIDEO:
         raise Unrenderable("it is a video, which is not decoded")
-    numbers = _numbers(dataset, picture)
-    values = frames_in(stored, dataset, numbers)
+    numbers, shown_by = _numbers(dataset, picture), _read_state(state)
+    plans = plans_of(dataset, None if shown_by is None else shown_by.dataset, numbers)
+    wanted = needed(plans)
+    if picture.kind == GIF:
+        _require_few(dataset, len(wanted))
+    values = frames_in(stored, dataset, wanted)
     tag = next(tag for tag in PIXELS if tag in dataset)
     del dataset[tag]
     prepared(found, NOTHING_ASSUMED)
     frames = frame_bytes(stored, values)
-    source = _Source(dataset, tag, stored.transfer_syntax_uid, _read_state(state))
+    source = _Source(dataset, tag, stored.transfer_syntax_uid, shown_by)
+    made = source.subtracting(frames)
     pictures = (
-        source.drawn(number, body, picture.appearance)
-        for number, body in zip(numbers, frames, strict=True)
+        source.drawn(number, made.made(plan), picture.appearance)
+        for number, plan in zip(numbers, plans, strict=True)
     )
     if picture.kind == GIF:
         return animated(pictures, dataset)
@@ -81,9 +94,7 @@ def _numbers(dataset: Dataset, picture: Picture) -> tuple[int, ...]:
     count = max(1, int(dataset.get("NumberOfFrames") or 1))
     if picture.kind == GIF:
         frames = range(count) if picture.frames is None else picture.frames
-        size = int(dataset.get("Rows") or 0) * int(dataset.get("Columns") or 0) * len(frames)
-        if len(frames) > _MOST_FRAMES or size > _MOST_SAMPLES:
-            raise Unrenderable("it has more frames than one animation may have")
+        _require_few(dataset, len(frames))
         return tuple(frames)
     if picture.frames is not None:
         return picture.frames
@@ -91,6 +102,13 @@ def _numbers(dataset: Dataset, picture: Picture) -> tuple[int, ...]:
     if 1 <= given <= count:
         return (given - 1,)
     return ((count - 1) // 2 if picture.middle else 0,)
+
+
+def _require_few(dataset: Dataset, frames: int) -> None:
+    """Refuse an animation that takes too long."""
+    size = int(dataset.get("Rows") or 0) * int(dataset.get("Columns") or 0) * frames
+    if frames > _MOST_FRAMES or size > _MOST_SAMPLES:
+        raise Unrenderable("it has more frames than one animation may have")
 
 
 @dataclass(frozen=True)
@@ -102,16 +120,24 @@ class _Source:
     syntax: str
     state: PresentationState | None = None
 
-    def drawn(self, number: int, body: bytes, appearance: Appearance) -> Octets:
+    def subtracting(self, bodies: Iterator[bytes]) -> Subtracting:
+        """Return what makes frames of these ones."""
+        modality = self.dataset if self.state is None else self.state.modality_of(self.dataset)
+        return Subtracting(self.dataset, modality, map(self._values, bodies))
+
+    def drawn(self, number: int, made: Made, appearance: Appearance) -> Octets:
         """Return a frame, from 0, as (rows, columns) or (rows, columns, 3)."""
-        values = self._values(body)
+        values, frame = made.values, number + 1
         if self.state is not None:
-            octets = self.state.show(values, self.dataset, number + 1, appearance.viewport)
-            return annotate(octets, self.dataset, number + 1, appearance.annotations)
+            octets = self.state.show(
+                values, self.dataset, frame, appearance.viewport, subtracted=made.subtracted
+            )
+            return annotate(octets, self.dataset, frame, appearance.annotations)
+        header = of_difference(self.dataset, number) if made.subtracted else self.dataset
         if appearance.viewport is None:
-            octets = render_octets(values, self.dataset, number + 1, appearance.window)
+            octets = render_octets(values, header, frame, appearance.window)
         else:
-            image = render(values, self.dataset, number + 1, appearance.window)
+            image = render(values, header, frame, appearance.window)
             octets = octets_of(fitted(image, appearance.viewport))
         return annotate(octets, self.dataset, number + 1, appearance.annotations)
 

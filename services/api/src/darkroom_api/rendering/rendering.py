@@ -39,7 +39,7 @@ LIMIT: Final = 20.0
 """
 SLOWEST: Final = 1_000_000
 """bytes of an object in each further one, for all that is made of the whole of it."""
-_VERSION: Final = b"1"
+_VERSION: Final = b"2"
 """Of how images are drawn: with another one, those that clients have are not taken for new."""
 
 

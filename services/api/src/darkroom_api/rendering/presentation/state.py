@@ -36,7 +36,6 @@ _WHITE: Final = 255.0
 _PALETTE: Final = "RedPaletteColorLookupTableDescriptor"
 _MOST_ENTRIES: Final = 1 << 16
 """Of a table that says 0 (PS3.3 C.7.6.3.1.5)."""
-_NO_MASK: Final = ("", "NONE")
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,13 @@ class PresentationState:
     dataset: Dataset
 
     def show(
-        self, values: tuple[Samples, str], image: Dataset, frame: int, viewport: Viewport | None
+        self,
+        values: tuple[Samples, str],
+        image: Dataset,
+        frame: int,
+        viewport: Viewport | None,
+        *,
+        subtracted: bool = False,
     ) -> Any:
         """Return octets, (rows, columns) or (rows, columns, 3).
 
@@ -59,15 +64,19 @@ class PresentationState:
             image: its data set, without pixels.
             frame: from 1.
             viewport: that is filled; its part of the image is the displayed area of the state.
+            subtracted: whether the values are differences, which have their units.
 
         Raises:
             Unrenderable: the state is not of this image, or cannot be followed.
         """
         uid = str(image.get("SOPInstanceUID") or "")
         self._require(uid, frame)
-        if self._subtracts():
-            raise Unrenderable("mask subtraction is not applied, which its state asks for")
-        pixels = self._values(values, image, uid, frame)
+        header = Dataset() if subtracted else self.modality_of(image)
+        voi = _chosen(self._item("SoftcopyVOILUTSequence", uid, frame), _VOI)
+        if not voi and not subtracted:
+            voi = _everything(header, values[0])
+        header.update(voi)
+        pixels = self._values(values, image, frame, header)
         self._overlay(pixels, image, frame)
         close(self.dataset, pixels)
         area = Area.of(self._item("DisplayedAreaSelectionSequence", uid, frame), pixels.shape[:2])
@@ -86,28 +95,25 @@ class PresentationState:
         if not any(_names(one, uid, frame) for one in named):
             raise Unrenderable("the presentation state is not one of this image")
 
-    def _subtracts(self) -> bool:
-        """Tell whether a mask is to be subtracted (PS3.3 C.7.6.10)."""
-        masks = self.dataset.get("MaskSubtractionSequence") or []
-        operations = (str(one.get("MaskOperation") or "").strip().upper() for one in masks)
-        native = str(self.dataset.get("RecommendedViewingMode") or "").strip().upper() == "NAT"
-        return not native and any(one not in _NO_MASK for one in operations)
+    def modality_of(self, image: Dataset) -> Dataset:
+        """Return what says what the stored values of an image mean: the state, not the image."""
+        header = _chosen(image, _OF_PIXELS)
+        header.update(_chosen(self.dataset, _MODALITY))
+        return header
 
     def _item(self, keyword: str, uid: str, frame: int) -> Dataset:
         """Return the first item of a sequence that is of a frame; else an empty one."""
         items = self.dataset.get(keyword) or []
         return next((item for item in items if _is_of(item, uid, frame)), Dataset())
 
-    def _values(self, values: tuple[Samples, str], image: Dataset, uid: str, frame: int) -> Any:
+    def _values(
+        self, values: tuple[Samples, str], image: Dataset, frame: int, header: Dataset
+    ) -> Any:
         """Return the pixels after the transformations of the state (PS3.4 N.2.1), 0 to 1."""
         stored, photometric = values
         if photometric not in _GREY:
             return render(values, image, frame, overlays=False).pixels
-        header = _chosen(image, _OF_PIXELS)
         header.PhotometricInterpretation = "MONOCHROME2"  # what is white, the state says
-        header.update(_chosen(self.dataset, _MODALITY))
-        voi = _chosen(self._item("SoftcopyVOILUTSequence", uid, frame), _VOI)
-        header.update(voi or _everything(header, stored))
         if _PALETTE in self.dataset:
             header.PresentationLUTShape = "IDENTITY"
             return self._colours(render((stored, "MONOCHROME2"), header, 1, overlays=False).pixels)
