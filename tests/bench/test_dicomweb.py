@@ -32,8 +32,8 @@ NOTE: Final = (
     f"{OBJECTS} CT slices of 0.5 MB. Orthanc at its best: TCP_NODELAY, ten threads, no accounts."
     " Darkroom asks who it is, commits a row of the audit log for each request before it answers"
     " (durable 50 ms later; PostgreSQL fsyncs), and limits each user; it has as many processes as"
-    " `darkroom up` gives it, one a core. Clients share the cores with both. Of rendered images 400"
-    " are asked for in turn, more than its cache keeps: each is made anew. Slices are of tissue and"
+    " `darkroom up` gives it, one a core. Clients share the cores with both. Rendered images"
+    " are made anew each time: it keeps none. Slices are of tissue and"
     " bone with the noise of a CT (until 2026-11-27 of nothing but noise of 16 bits, most of which"
     " is the JPEG's time). A search of a study is made again and again; asked for the first time it"
     " is looked for, later the rows that it is of are compared."
@@ -67,6 +67,7 @@ async def services(
     made.extra |= {
         "LOG_LEVEL": "INFO",
         "LIMIT_DICOMWEB_BYTES": "100000000000000/hour",
+        "RENDER_CACHE_BYTES": "0",
         "HTTP_PROCESSES": str(min(4, os.cpu_count() or 1)),  # as `darkroom up` has it
     }
     yield made

@@ -129,7 +129,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
         audit = AuditLog(audit_keys, Seal(keys), SYSTEM_CLOCK)
         reads = ReadRecorder(database, audit)
         anchor = None if settings.audit_anchor is None else AnchorFile(settings.audit_anchor)
-        chain = Chain(database, audit_keys, SYSTEM_CLOCK, anchor)
+        chain = Chain(database, audit_keys, SYSTEM_CLOCK, anchor, handed=lambda: audit.handed)
         retention = timedelta(days=settings.audit_retention_days)
         expiry = Expiry(database, audit_keys, audit, SYSTEM_CLOCK, retention)
         outbox, commands = Outbox("api"), AcceptedCommands(database, VIEWS)

@@ -17,6 +17,8 @@ from darkroom_common.pixels.samples import Samples
 
 _PLUGIN: Final = "imagecodecs"
 _MAX_SAMPLES: Final = 1 << 28  # of one frame
+_NATIVE_BITS: Final = (8, 16)
+_GREY: Final = ("MONOCHROME1", "MONOCHROME2")
 _KEYWORDS: Final = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 DECODER_DEPENDENCIES: Final = dict.fromkeys(
     codecs.DECODABLE - {RLE, *codecs.JPEG_XL}, (_PLUGIN,)
@@ -85,6 +87,29 @@ def stored_values(dataset: Dataset, frame: int) -> tuple[Samples, str]:
         raise Unrenderable("its pixels cannot be decoded") from error
     native = values.astype(values.dtype.newbyteorder("="), copy=False)
     return native, str(told["photometric_interpretation"])
+
+
+def native_grey(frame: bytes, dataset: Dataset) -> tuple[Samples, str] | None:
+    """Return what `stored_values` would of a frame as it is stored, little endian, in a twentieth.
+
+    None: it is not of whole octets and one sample a pixel, or not what its object says.
+    """
+    allocated, photometric = dataset.get("BitsAllocated"), dataset.get("PhotometricInterpretation")
+    stored, signed = dataset.get("BitsStored"), dataset.get("PixelRepresentation")
+    rows, columns = dataset.get("Rows"), dataset.get("Columns")
+    if allocated not in _NATIVE_BITS or photometric not in _GREY or signed not in (0, 1):
+        return None
+    if not isinstance(stored, int) or not 1 <= stored <= allocated:
+        return None
+    if dataset.get("SamplesPerPixel") != 1 or not (rows and columns):
+        return None
+    if len(frame) != rows * columns * allocated // 8:
+        return None
+    kind = np.dtype(f"<{'ui'[signed]}{allocated // 8}")
+    values = np.frombuffer(frame, kind).reshape(rows, columns)
+    if unused := allocated - stored:
+        values = (values << unused) >> unused
+    return values, photometric
 
 
 def _of_jpeg_xl(dataset: Dataset, frame: int, syntax: str) -> tuple[Samples, str]:

@@ -66,6 +66,7 @@ class AuditLog:
 
     Attributes:
         written: the last rows that were committed, for whoever wants to see them again.
+        handed: how many were handed over to be written, and again when they were committed.
     """
 
     def __init__(self, keys: AuditKeys, seal: Seal, clock: Clock) -> None:
@@ -73,6 +74,7 @@ class AuditLog:
         self._seal = seal
         self._clock = clock
         self.written: deque[uuid.UUID] = deque(maxlen=_KEPT_IN_MIND)
+        self.handed = 0
 
     async def add(self, db: Connection, entries: Sequence[Entry]) -> None:
         """Write rows, which are there when the transaction commits.
@@ -92,6 +94,7 @@ class AuditLog:
     def remember(self, rows: Sequence[Row]) -> None:
         """Keep in mind rows that are committed."""
         self.written.extend(row.log_id for row in rows)
+        self.handed += len(rows)
 
     async def write(
         self, db: Connection, rows: Sequence[Row], of: Sequence[Claim | None] = ()
@@ -107,6 +110,7 @@ class AuditLog:
         Raises:
             DependencyUnavailable: the database is away, or keeps fewer than these.
         """
+        self.handed += len(rows)
         for row in rows:
             if row.action in SECURITY:
                 after_commit(db, partial(_tell, row))

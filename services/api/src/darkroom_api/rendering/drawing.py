@@ -30,7 +30,7 @@ from darkroom_api.rendering.stored_frames import frame_bytes
 from darkroom_common.dicom.charset import NOTHING_ASSUMED
 from darkroom_common.dicom.stored import PIXELS, StoredObject
 from darkroom_common.dicom.syntaxes import EXPLICIT_LITTLE, NATIVE, VIDEO
-from darkroom_common.pixels.decoding import stored_values
+from darkroom_common.pixels.decoding import native_grey, stored_values
 from darkroom_common.pixels.faults import Unrenderable
 from darkroom_common.pixels.grayscale import Octets, octets_of
 from darkroom_common.pixels.image import Image, prepared, render, render_octets
@@ -40,6 +40,7 @@ Shown = npt.NDArray[np.float32]
 _MOST_FRAMES: Final = 2000
 _MOST_SAMPLES: Final = 1 << 28
 """Of the frames of an animation, together."""
+_PIXEL_DATA: Final = 0x7FE00010
 _VRS: Final = {0x7FE00008: "OF", 0x7FE00009: "OD", 0x7FE00010: "OW"}
 
 
@@ -144,6 +145,9 @@ class _Source:
     def _values(self, body: bytes) -> tuple[Samples, str]:
         syntax, vr = self.syntax, _VRS[self.tag]
         if syntax in NATIVE:
+            found = native_grey(body, self.dataset) if self.tag == _PIXEL_DATA else None
+            if found is not None:
+                return found
             syntax = EXPLICIT_LITTLE  # that is how frames are handed out
         else:
             body, vr = encapsulate([body], has_bot=False), "OB"
