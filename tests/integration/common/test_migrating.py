@@ -132,9 +132,13 @@ async def test_one_migrates_at_a_time_and_lets_go(house: House) -> None:
     holder = await asyncpg.connect(house.prepared.superuser_url)
     await holder.execute("SELECT pg_advisory_lock($1)", module._LOCK)
     migrating = asyncio.create_task(house.migrate())
-    waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-    while not await holder.fetchval(waits):
-        assert not migrating.done()
+    waits = (
+        "SELECT count(*) FROM pg_stat_activity WHERE usename = 'darkroom_migrate'"
+        " AND datname = current_database() AND query LIKE 'SELECT pg_try_advisory_lock%'"
+    )
+    await until(lambda: holder.fetchval(waits), "asks for the lock")
+    assert await holder.fetchval("SELECT to_regclass('index.a')") is None
+    assert not migrating.done()
     await holder.execute("SELECT pg_advisory_unlock($1)", module._LOCK)
     assert await migrating == sorted(FILES)
     left = (
@@ -185,3 +189,43 @@ async def test_a_database_that_is_away_is_told_and_waited_for(
         stopping.set()
         await wait_until_compatible(database, schema="index", package="any", stopping=stopping)
         assert tries == 4
+
+
+async def test_an_index_is_built_beside_open_transactions_and_after_an_interrupted_run(
+    house: House, superuser_url: str
+) -> None:
+    await house.migrate()
+    old, watcher = await asyncpg.connect(superuser_url), await asyncpg.connect(superuser_url)
+    try:
+        writing = old.transaction()
+        await writing.start()
+        await old.execute("INSERT INTO index.a (x) VALUES (1)")
+        house.write(
+            **{"0004_pre_index.sql": "-- of a\nCREATE UNIQUE INDEX CONCURRENTLY a_x ON a (x);"}
+        )
+        # Two of them, as two pods do: the one that waits must not be what the other waits for.
+        runs = [asyncio.create_task(house.migrate()) for _ in range(2)]
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'CREATE UNIQUE INDEX C%'"
+        await until(lambda: watcher.fetchval(waiting), "built")
+        await old.execute("INSERT INTO index.a (x) VALUES (1)")  # nobody is kept from writing
+        await writing.commit()
+        with pytest.raises(ExceptionGroup) as told:
+            done = await asyncio.gather(*runs, return_exceptions=True)
+            raise ExceptionGroup("", [one for one in done if isinstance(one, Exception)])
+        assert all(isinstance(one, asyncpg.UniqueViolationError) for one in told.value.exceptions)
+        valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'index.a_x'::regclass"
+        assert await old.fetchval(valid) is False  # what an interrupted run leaves
+        await old.execute("DELETE FROM index.a")
+        assert await house.migrate() == ["0004_pre_index.sql"]
+        assert await old.fetchval(valid) is True
+    finally:
+        await old.close()
+        await watcher.close()
+
+
+async def test_beside_an_index_that_is_built_there_is_nothing_else_in_a_file(house: House) -> None:
+    house.write(
+        **{"0004_pre_index.sql": "CREATE INDEX CONCURRENTLY a_x ON a (x); ALTER TABLE a ADD z int;"}
+    )
+    with pytest.raises(ConfigurationError, match=r"0004_pre_index\.sql"):
+        await house.migrate()

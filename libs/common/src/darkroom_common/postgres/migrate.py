@@ -4,6 +4,10 @@ A file is `NNNN_{pre,post}_<what>.sql` in the service's `migrations/`. `pre` run
 code starts and must suit the old code as well; `post` runs once no old code is left. A service
 refuses to start when a `pre` it knows is missing, when a `post` it does not know was applied (that
 schema is for newer code), or when a file that was applied has been changed since.
+
+A file is applied in one transaction, as a whole or not at all. One that has nothing but
+`CREATE INDEX CONCURRENTLY` is applied statement by statement outside of any, since PostgreSQL wants
+it so and nobody waits then; what an interrupted run has left of such an index is built anew.
 """
 
 import asyncio
@@ -30,6 +34,8 @@ _NAME: Final = re.compile(r"^(?P<version>\d{4})_(?P<phase>pre|post)_(?P<what>[a-
 _SCHEMA: Final = re.compile(r"^[a-z_]+$")
 WAIT_SECONDS: Final = 1.0
 _LOCK: Final = 0x6461726B  # "dark": one migration at a time in a database
+_LOCK_SECONDS: Final = 0.1
+_CONCURRENT: Final = re.compile(r"CREATE (?:UNIQUE )?INDEX CONCURRENTLY (?P<name>[a-z0-9_]+) ON ")
 
 
 class IncompatibleSchema(ConfigurationError):
@@ -49,6 +55,24 @@ class Migration:
     def checksum(self) -> str:
         """SHA-256 of the SQL."""
         return hashlib.sha256(self.sql.encode()).hexdigest()
+
+    @property
+    def concurrent(self) -> list[tuple[str, str]]:
+        """The names and statements of indexes that are built beside the work of others, if any.
+
+        Raises:
+            ConfigurationError: there is something else in the file, too.
+        """
+        bare = re.sub(r"--[^\n]*", "", self.sql)
+        if "CONCURRENTLY" not in bare:
+            return []
+        found = []
+        for one in (" ".join(part.split()) for part in bare.split(";") if part.strip()):
+            match = _CONCURRENT.match(one)
+            if match is None:
+                raise ConfigurationError(f"{self.name}: beside CONCURRENTLY there is nothing else")
+            found.append((match["name"], one))
+        return found
 
 
 def load_migrations(package: str) -> list[Migration]:
@@ -171,7 +195,7 @@ async def migrate(url: str, *, schema: str, package: str, phase: str = "all") ->
     except (OSError, TimeoutError, asyncpg.PostgresError) as error:
         raise DependencyUnavailable(f"PostgreSQL: {type(error).__name__}") from error
     try:
-        await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
+        await _lock(connection)
         await connection.execute(
             f"CREATE TABLE IF NOT EXISTS {schema}.schema_migration ("
             "version integer PRIMARY KEY, name text NOT NULL, phase text NOT NULL,"
@@ -186,9 +210,11 @@ async def migrate(url: str, *, schema: str, package: str, phase: str = "all") ->
         for migration in known:
             if migration.version in applied or phase not in ("all", migration.phase):
                 continue
+            await _build(connection, schema, migration)
             async with connection.transaction():
                 await connection.execute(f"SET LOCAL search_path = {schema}, public")
-                await connection.execute(migration.sql)
+                if not migration.concurrent:
+                    await connection.execute(migration.sql)
                 await connection.execute(
                     statement(_KEEP, schema=schema),
                     migration.version,
@@ -201,3 +227,19 @@ async def migrate(url: str, *, schema: str, package: str, phase: str = "all") ->
     finally:
         await connection.close()
     return done
+
+
+async def _lock(connection: Connection) -> None:
+    """Wait for the lock, in no statement: its snapshot is what an index that is built waits for."""
+    while True:
+        if await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):
+            return
+        await asyncio.sleep(_LOCK_SECONDS)
+
+
+async def _build(connection: Connection, schema: str, migration: Migration) -> None:
+    """Build the indexes of a file beside others' work; what is left of an earlier run goes."""
+    for name, create in migration.concurrent:
+        await connection.execute(f"SET search_path = {schema}, public")
+        await connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {schema}.{name}")
+        await connection.execute(create)
