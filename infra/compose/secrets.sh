@@ -25,7 +25,7 @@ mode="?sslmode=verify-full&sslrootcert=${DARKROOM_POSTGRES_CA:-$ours}"
 broker_ca=${DARKROOM_RABBITMQ_CA:-$ours}
 services="ingest metadata transmit print api licensing"
 keys="phi-keys audit-keys blind-index-key pseudonym-key jwt-key admin-password"
-later="grafana-password"
+later="grafana-password backup-keys"
 amqp_names=amqp-passwords
 names="$keys postgres-password superuser-url role-passwords migration-url"
 for service in $services; do
@@ -85,6 +85,10 @@ if [ -e "$directory" ]; then
         password | write grafana-password
         give "$directory/grafana-password" $grafana_user
     fi
+    if [ ! -e "$directory/backup-keys" ]; then
+        printf '{"current": 1, "keys": {"1": "%s"}}' "$(key)" | write backup-keys
+        give "$directory/backup-keys" $darkroom_user
+    fi
     certificates
     say "$directory is complete"
     exit 0
@@ -95,7 +99,7 @@ rm -rf "$draft"
 mkdir -p "$(dirname "$directory")"
 mkdir -m 0700 "$draft"
 
-for name in phi-keys audit-keys; do
+for name in phi-keys audit-keys backup-keys; do
     printf '{"current": 1, "keys": {"1": "%s"}}' "$(key)" | write $name
 done
 for name in blind-index-key pseudonym-key jwt-key; do key | write $name; done
@@ -127,4 +131,5 @@ if [ "$(id -u)" = 0 ]; then
 fi
 mv "$draft" "$directory"
 certificates
-say "made in $directory. Back up phi-keys, audit-keys and blind-index-key apart from the database."
+say "made in $directory. Back up phi-keys, audit-keys and blind-index-key apart from the database," \
+    "and backup-keys apart from the backups."

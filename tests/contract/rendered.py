@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, Final
 
 import yaml
@@ -21,7 +22,8 @@ EVERYTHING: Final = (
     "services.transmit.scratch.storageClass=fast,"
     "tls.existingSecret=inner,dicom.tls.serverName=pacs.example,brokerPolicies.job.passwordsKey=p,"
     "api.tls.existingSecret=web,api.tls.minimum=1.3,secrets.amqp.ca.existingSecret=broker,"
-    "services.ingest.settings.RESERVE_BYTES=10737418240,image.pullSecrets={pull}"
+    "services.ingest.settings.RESERVE_BYTES=10737418240,image.pullSecrets={pull},"
+    "backup.enabled=true,backup.existingClaim=elsewhere"
 )
 _S3: Final = (
     "--set=objectStore.s3.bucket=images,objectStore.s3.prefix=clinic,"
@@ -30,6 +32,7 @@ _S3: Final = (
 )
 BUCKET: Final = (
     _S3,
+    "--set=backup.enabled=true,backup.place=s3://kept/clinic?region=eu",
     '--set-json=networkPolicy.store={"to":[{"ipBlock":{"cidr":"10.1.0.0/16"}}],"port":9000}',
 )
 CASES: Final[dict[str, tuple[str, ...]]] = {
@@ -44,7 +47,9 @@ CASES: Final[dict[str, tuple[str, ...]]] = {
 }
 
 
+@cache
 def run_helm(helm: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Render once for each set of values."""
     return subprocess.run(
         [helm, "template", "darkroom", CHART, "--namespace=darkroom", *arguments],
         capture_output=True,
@@ -61,6 +66,8 @@ def of_kind(manifests: list[Manifest], *kinds: str) -> list[Manifest]:
 def pods(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
     for manifest in of_kind(manifests, "Deployment", "StatefulSet", "Job"):
         yield manifest["metadata"]["name"], manifest["spec"]["template"]
+    for manifest in of_kind(manifests, "CronJob"):
+        yield manifest["metadata"]["name"], manifest["spec"]["jobTemplate"]["spec"]["template"]
     for manifest in of_kind(manifests, "Pod"):  # the trial
         yield manifest["metadata"]["name"], manifest
 
@@ -104,4 +111,4 @@ def render(helm: str, *arguments: str) -> list[Manifest]:
     """Return all manifests."""
     rendered = run_helm(helm, *arguments)
     assert rendered.returncode == 0, rendered.stderr
-    return [document for document in yaml.safe_load_all(rendered.stdout) if document]
+    return [document for document in yaml.load_all(rendered.stdout, yaml.CSafeLoader) if document]

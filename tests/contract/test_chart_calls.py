@@ -8,12 +8,14 @@ from typing import Any, Final
 import pytest
 
 from tests.contract.rendered import (
+    BUCKET,
     EVERYTHING,
     Manifest,
     component,
     of_kind,
     pods,
     render,
+    run_helm,
     selected,
     settings_of,
 )
@@ -241,6 +243,7 @@ def test_workers_get_their_memory_error_before_the_pod_is_killed(
     assert limit >= memory_needed(settings)
 
 
+@pytest.mark.req("DEP-09")
 def test_every_container_of_the_standard_values_has_less_than_four_gigabytes(helm: str) -> None:
     found = list(pods(render(helm)))
     for name, pod in found:
@@ -321,3 +324,52 @@ def test_every_service_has_the_authority_of_the_broker(helm: str) -> None:
             for item in source["secret"]["items"]
         ]
         assert item == {"key": "ca.crt", "path": "amqp-ca.crt"}
+
+
+@pytest.mark.req("STO-05")
+def test_backups_are_made_on_a_schedule_with_the_least_rights(helm: str) -> None:
+    assert of_kind(render(helm), "CronJob") == []
+    manifests = render(helm, EVERYTHING)
+    (job,) = of_kind(manifests, "CronJob")
+    assert job["spec"]["concurrencyPolicy"] == "Forbid"
+    pod = job["spec"]["jobTemplate"]["spec"]["template"]
+    (container,) = pod["spec"]["containers"]
+    assert container["image"].endswith("/local:0.1.0")
+    assert container["args"] == ["backup", "/var/lib/darkroom/backups", "--keep=30"]
+    mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
+    assert mounts["/var/lib/darkroom/objects"]["readOnly"] is True
+    assert "readOnly" not in mounts["/var/lib/darkroom/backups"]
+    claims = {v["name"]: v.get("persistentVolumeClaim") for v in pod["spec"]["volumes"]}
+    assert claims["backups"] == {"claimName": "elsewhere"}
+    told = {one["name"]: one["value"] for one in container["env"]}
+    assert told["DARKROOM_STORE_URL"] == "file:///var/lib/darkroom/objects"
+
+
+@pytest.mark.req("STO-05")
+def test_backups_go_to_a_bucket_of_another_place(helm: str) -> None:
+    there = (
+        '--set-json=networkPolicy.backup={"to":[{"ipBlock":{"cidr":"10.9.0.0/16"}}],"port":9000}'
+    )
+    manifests = render(helm, *BUCKET, there)
+    (job,) = of_kind(manifests, "CronJob")
+    pod = job["spec"]["jobTemplate"]["spec"]["template"]
+    (container,) = pod["spec"]["containers"]
+    assert container["args"][:2] == ["backup", "s3://kept/clinic?region=eu"]
+    assert {m["name"] for m in container["volumeMounts"]} == {
+        "tmp",
+        "secrets",
+        "credentials",
+        "store",
+    }
+    out = [
+        (peer, port["port"])
+        for policy in of_kind(manifests, "NetworkPolicy")
+        if selected(policy["spec"]["podSelector"], pod["metadata"]["labels"])
+        for rule in policy["spec"].get("egress", [])
+        for peer in rule["to"]
+        for port in rule["ports"]
+    ]
+    assert ({"ipBlock": {"cidr": "10.9.0.0/16"}}, 9000) in out
+    assert ({"ipBlock": {"cidr": "10.1.0.0/16"}}, 9000) in out  # objects are read from there
+    nowhere = run_helm(helm, "--set=backup.enabled=true")
+    assert "backup.place" in nowhere.stderr

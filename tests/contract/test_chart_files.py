@@ -67,7 +67,10 @@ DECIDED: Final = {
     "destinations_file",
     "scratch",
 }
-CUSTOM: Final = ("RabbitmqCluster", "Cluster", "Issuer", "Certificate")
+CUSTOM: Final = (
+    *("RabbitmqCluster", "Cluster", "Issuer", "Certificate"),
+    *("ObjectStore", "ScheduledBackup"),
+)
 REQUIRED_BY_SECURITY: Final = {
     "log_parameter_max_length": "0",
     "log_parameter_max_length_on_error": "0",
@@ -137,8 +140,8 @@ def test_the_chart_is_of_the_version_of_the_services() -> None:
 
 @pytest.mark.req("DEP-06")
 def test_manifests_beside_the_chart_are_valid() -> None:
-    kinds = []
-    for path in sorted((ROOT / "infra" / "k8s").glob("*.yaml")):
+    kinds, archives = [], set[str]()
+    for path in sorted((ROOT / "infra" / "k8s").glob("*.yaml"), reverse=True):
         text = path.read_text()
         assert text.startswith("#"), f"{path.name} does not say what it is for"
         for manifest in yaml.safe_load_all(text):
@@ -156,7 +159,14 @@ def test_manifests_beside_the_chart_are_valid() -> None:
                 parameters = manifest["spec"]["postgresql"]["parameters"]
                 assert parameters.items() >= REQUIRED_BY_SECURITY.items()
                 assert manifest["spec"]["instances"] >= 2
+                (plugin,) = manifest["spec"]["plugins"]
+                assert plugin["isWALArchiver"] is True
+                archives.add(plugin["parameters"]["barmanObjectName"])
+            if manifest["kind"] == "ObjectStore":
+                archives.remove(manifest["metadata"]["name"])
+                assert manifest["spec"]["retentionPolicy"] == "30d"
             if manifest["kind"] == "RabbitmqCluster":
                 assert manifest["spec"]["replicas"] == 3
                 assert manifest["spec"]["tls"]["disableNonTLSListeners"] is True
+    assert archives == set()  # where WAL goes is there
     assert {"Namespace", "RabbitmqCluster", "Cluster", "NetworkPolicy"} <= set(kinds)

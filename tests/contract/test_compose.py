@@ -39,7 +39,9 @@ ENGINES: Final = ("postgres", "rabbitmq")
 MONITORING: Final = ("prometheus", "alertmanager", "grafana")
 WITH_CERTIFICATE: Final = (*SERVICES, *ENGINES, *MONITORING)
 INNER: Final = "${DARKROOM_SECRETS:-./secrets}/tls/%s:/run/inner-tls:ro"
-ONE_SHOTS: Final = tuple(name for name, c in CONTAINERS.items() if c["restart"] == "no")
+ONE_SHOTS: Final = tuple(
+    name for name, c in CONTAINERS.items() if c["restart"] == "no" and "profiles" not in c
+)
 SCRIPT: Final = ROOT / "infra" / "compose" / "secrets.sh"
 
 
@@ -69,7 +71,7 @@ def seconds(text: str) -> int:
 
 @pytest.mark.req("DEP-02")
 def test_there_is_a_container_for_each_service_engine_and_preparation() -> None:
-    wanted = {*SERVICES, *ENGINES, *MONITORING, "bootstrap", "definitions"}
+    wanted = {*SERVICES, *ENGINES, *MONITORING, "bootstrap", "definitions", "backup"}
     assert set(CONTAINERS) == wanted | {f"migrate-{name}" for name in WITH_SCHEMA}
 
 
@@ -78,6 +80,7 @@ def test_receiving_goes_before_every_other_service() -> None:
     assert shares.pop("ingest") > max(shares.values())
 
 
+@pytest.mark.req("DEP-03")
 @pytest.mark.parametrize("name", CONTAINERS)
 def test_every_container_is_hardened(name: str) -> None:
     container = CONTAINERS[name]
@@ -93,12 +96,13 @@ def test_every_container_is_hardened(name: str) -> None:
     assert container.get("network_mode") is None
 
 
-def test_only_dicom_reports_and_http_are_published() -> None:
+def test_only_dicom_orders_reports_and_http_are_published() -> None:
     published = {name: c["ports"] for name, c in CONTAINERS.items() if "ports" in c}
     assert published == {
         "ingest": [
             "${DARKROOM_DICOM_BIND:-0.0.0.0}:${DARKROOM_DICOM_PORT:-11112}:11112",
             "${DARKROOM_DICOM_BIND:-0.0.0.0}:${DARKROOM_DICOM_TLS_PORT:-2762}:2762",
+            "${DARKROOM_DICOM_BIND:-0.0.0.0}:${DARKROOM_HL7_PUBLISHED:-2575}:2575",
         ],
         "transmit": ["${DARKROOM_DICOM_BIND:-0.0.0.0}:${DARKROOM_COMMITMENT_PORT:-11113}:11113"],
         "api": ["${DARKROOM_HTTP_BIND:-127.0.0.1}:${DARKROOM_HTTP_PORT:-8080}:8080"],
@@ -109,7 +113,7 @@ def test_only_dicom_reports_and_http_are_published() -> None:
 def test_the_engines_have_no_way_out() -> None:
     assert COMPOSE["networks"]["engines"] == {"internal": True}
     assert {name for name, c in CONTAINERS.items() if c["networks"] != ["engines"]} == (
-        set(SERVICES) - {"metadata"} | {"alertmanager", "grafana"}
+        set(SERVICES) - {"metadata"} | {"alertmanager", "grafana", "backup"}
     )
 
 
@@ -179,7 +183,23 @@ def test_only_ingest_and_metadata_write_objects() -> None:
     target = "objects:/var/lib/darkroom/objects"
     assert [name for name, volumes in mounts.items() if target in volumes] == ["ingest", "metadata"]
     readers = {name for name, volumes in mounts.items() if f"{target}:ro" in volumes}
-    assert readers == set(SERVICES) - {"ingest", "metadata", "licensing"}
+    assert readers == set(SERVICES) - {"ingest", "metadata", "licensing"} | {"backup"}
+
+
+@pytest.mark.req("STO-05")
+def test_a_backup_is_made_on_demand_with_the_settings_that_the_command_reads() -> None:
+    container = CONTAINERS["backup"]
+    assert container["profiles"] == ["backup"]
+    assert container["image"].startswith("${DARKROOM_REGISTRY:-darkroom}/local:")
+    assert container["build"]["args"]["SERVICE"] == "local"
+    assert default(container["command"][1]) in {
+        default(mount).split(":")[1] for mount in container["volumes"]
+    }
+    read = {"STORE_URL", "POSTGRES_URL_FILE", "PHI_KEYS_FILE", "BACKUP_KEYS_FILE"}
+    assert set(container["environment"]) == {f"DARKROOM_{name}" for name in read}
+    source = (ROOT / "infra/local/src/darkroom_local").rglob("*.py")
+    text = "".join(path.read_text() for path in source)
+    assert all(f"DARKROOM_{name.removesuffix('_FILE')}" in text for name in read)
 
 
 @pytest.mark.parametrize("name", ["transmit", "print"])
@@ -210,6 +230,7 @@ def test_workers_get_their_memory_error_before_the_container_is_killed(
     assert size(limit) >= memory_needed(settings) + size(tmp.rpartition("size=")[2])
 
 
+@pytest.mark.req("DEP-09")
 def test_every_container_has_less_than_four_gigabytes() -> None:
     for name, container in CONTAINERS.items():
         assert size(container["mem_limit"]) < LESS_THAN, name

@@ -8,6 +8,7 @@ from typing import Final
 import pytest
 from pydantic import SecretStr
 
+from darkroom_api import own_jobs
 from darkroom_api.dicomweb.retrieving import parsing
 from darkroom_api.exports import making
 from darkroom_api.settings import ApiSettings
@@ -16,7 +17,9 @@ from darkroom_common.amqp.definitions import ApplySettings, RenderSettings
 from darkroom_common.amqp.permissions import USERS
 from darkroom_common.links.trial import TrialSettings
 from darkroom_common.postgres.bootstrap import ROLES, BootstrapSettings
+from darkroom_common.postgres.pool import connections_at_most
 from darkroom_common.settings import PREFIX, MigrationSettings, Settings, SettingsBase
+from darkroom_ingest import wiring
 from darkroom_ingest.settings import IngestSettings
 from darkroom_licensing.settings import LicensingSettings
 from darkroom_metadata.indexing import reading
@@ -60,6 +63,8 @@ LESS_THAN: Final = 4096 << 20
 """Bytes of memory of every container with the standard values."""
 _OWN_MEMORY: Final = 512 << 20
 """Bytes of a service itself, beside its workers."""
+MOST_CONNECTIONS: Final = 50
+"""To PostgreSQL of all services with the standard values, one replica of each."""
 _PREVIEWS: Final = 1 << 30
 """What print has beyond that: it draws previews of films in memory."""
 
@@ -84,6 +89,23 @@ def memory_needed(settings: SettingsBase) -> int:
         case _:
             raise AssertionError(type(settings))
     return _OWN_MEMORY + workers
+
+
+def connections_needed(settings: Settings) -> int:
+    """Return the connections to PostgreSQL that a service opens at most, all of its pools full."""
+    match settings:
+        case IngestSettings():
+            own = connections_at_most(wiring.CONNECTIONS, planned=True)
+            each = connections_at_most(settings.database_connections, planned=True, checked=False)
+            return own + settings.processes * each
+        case ApiSettings():
+            each = connections_at_most(settings.database_connections, planned=True, unflushed=True)
+            jobs = connections_at_most(own_jobs.CONNECTIONS, checked=False)
+            return settings.http_processes * (each + jobs) + settings.exports_at_once
+        case MetadataSettings() | TransmitSettings() | PrintSettings() | LicensingSettings():
+            return connections_at_most(settings.database_connections)
+        case _:
+            raise AssertionError(type(settings))
 
 
 def command_settings(words: list[str]) -> type[SettingsBase]:

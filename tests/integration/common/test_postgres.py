@@ -1,7 +1,8 @@
 """Migrations, roles, inbox and outbox on a real PostgreSQL."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from pathlib import Path
 
 import asyncpg
@@ -23,7 +24,7 @@ from darkroom_common.postgres.migrate import (
     require_compatible,
 )
 from darkroom_common.postgres.outbox import Outbox
-from darkroom_common.postgres.pool import Database, open_database
+from darkroom_common.postgres.pool import Database, connections_at_most, open_database
 from tests.support.database import Prepared
 from tests.support.services import ROLE_PASSWORD, WITH_SCHEMA
 from tests.support.waiting import LIMIT, until
@@ -210,6 +211,30 @@ async def test_a_database_that_is_away_is_told_as_such(tmp_path: Path) -> None:
         with pytest.raises(DependencyUnavailable):
             async with database.acquire():
                 pass
+
+
+@pytest.mark.req("DEP-09")
+async def test_a_database_opens_as_many_connections_as_are_counted_for_it(
+    prepared: Prepared,
+) -> None:
+    size = 3
+    counted = connections_at_most(size, planned=True, unflushed=True)
+    url = prepared.url("metadata")
+    async with open_database(url, service="counted", size=size, seconds=2) as database:
+
+        async def wanted(lend: Callable[[], AbstractAsyncContextManager[object]]) -> None:
+            with suppress(DependencyUnavailable):  # all are in use
+                await lent.enter_async_context(lend())
+
+        async with AsyncExitStack() as lent:
+            kinds = (database.acquire, database.planned, database.aside, database.unflushed)
+            await asyncio.gather(*(wanted(kind) for kind in kinds for _ in range(size + 1)))
+            async with prepared.login("metadata") as other, other.acquire() as db:
+                opened = await db.fetchval(
+                    "SELECT count(*) FROM pg_stat_activity"
+                    " WHERE application_name = 'darkroom-counted'"
+                )
+    assert opened == counted
 
 
 async def test_a_session_is_put_back_and_searches_are_planned_for_their_values(

@@ -220,7 +220,13 @@ class ApiSettings(WorkerSettings, RetentionSettings):
         ge=1,
         description="requests of a user at a time to a replica, DICOMweb and polling of jobs apart",
     )
-    database_connections: int = Field(default=10, ge=2, le=100)
+    database_connections: int = Field(
+        default=10,
+        ge=2,
+        le=100,
+        description="to PostgreSQL at a time, and half as many for searches; two more for checks of"
+        " health and notes of who has read, four for jobs, one for each export that is made",
+    )
     smtp_host: str | None = Field(
         default=None, min_length=1, description="the mail server; unset: no e-mail is sent"
     )

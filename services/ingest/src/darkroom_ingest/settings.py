@@ -135,6 +135,13 @@ class IngestSettings(Settings):
         gt=0,
         description="in which a destination of a C-MOVE has to take something, or it is given up",
     )
+    database_connections: int = Field(
+        default=4,
+        ge=1,
+        le=100,
+        description="of each of the processes for C-FIND, C-MOVE and C-GET, and half as many for"
+        " searches; the service itself has four more",
+    )
     conversion_processes: int = Field(
         default=1,
         ge=1,

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack, suppress
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from darkroom_common.amqp.rabbitmq import open_broker
 from darkroom_common.associations.relay import JournalRelay
@@ -44,6 +44,8 @@ MEASURE_SECONDS = 5.0
 LOOK_SECONDS = 3.0
 OWN_SECONDS = 0.05
 """How often it is looked whether another process has left the spool."""
+CONNECTIONS: Final = 2
+"""To PostgreSQL, one of which listens for changes of senders."""
 log = get_logger(__name__)
 
 
@@ -67,7 +69,7 @@ async def run(nursery: Nursery, service: Service, settings: IngestSettings) -> N
     copy = RosterCopy(settings.spool / COPY_NAME)
     postgres_url = settings.postgres_url.get_secret_value()
     async with (
-        open_database(postgres_url, service="ingest", size=2) as database,
+        open_database(postgres_url, service="ingest", size=CONNECTIONS) as database,
         open_broker(settings.amqp_url.get_secret_value(), service="ingest") as broker,
     ):
         senders = Refresh(database, copy, settings.policy)

@@ -22,6 +22,12 @@ def _zone(name: str) -> str:
 class LicensingSettings(Settings):
     """Settings of licensing. Without ODOO_URL and a licence file this is the community edition."""
 
+    database_connections: int = Field(
+        default=4,
+        ge=2,
+        le=100,
+        description="to PostgreSQL at a time; a check of health has one more",
+    )
     odoo_url: str | None = Field(
         default=None,
         pattern=r"^https://[^/?#@\s]+/?$",

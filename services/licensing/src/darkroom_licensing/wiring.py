@@ -62,7 +62,11 @@ async def run(service: Service, settings: LicensingSettings) -> None:
     """Look after the licence, until stopped."""
     outbox = Outbox("licensing")
     async with (
-        open_database(settings.postgres_url.get_secret_value(), service="licensing") as database,
+        open_database(
+            settings.postgres_url.get_secret_value(),
+            service="licensing",
+            size=settings.database_connections,
+        ) as database,
         open_broker(settings.amqp_url.get_secret_value(), service="licensing") as broker,
         open_licence(settings, release=service.health.version) as licence,
     ):

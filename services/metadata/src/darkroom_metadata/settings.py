@@ -15,6 +15,12 @@ class MetadataSettings(WorkerSettings, RetentionSettings):
         default=60.0, gt=0, description="a study is complete when nothing came for so long"
     )
     batch_size: int = Field(default=200, ge=1, le=500)
+    database_connections: int = Field(
+        default=10,
+        ge=3,
+        le=100,
+        description="to PostgreSQL at a time; a check of health has one more",
+    )
     verify_bytes_per_second: int = Field(
         default=20 << 20, ge=0, description="limit of reading back; 0 is no limit"
     )

@@ -64,7 +64,11 @@ async def run(service: Service, settings: MetadataSettings) -> None:
     outbox = Outbox("index")
     async with (
         open_reading(settings) as reading,
-        open_database(settings.postgres_url.get_secret_value(), service="metadata") as database,
+        open_database(
+            settings.postgres_url.get_secret_value(),
+            service="metadata",
+            size=settings.database_connections,
+        ) as database,
         open_broker(settings.amqp_url.get_secret_value(), service="metadata") as broker,
         AsyncExitStack() as stack,
     ):

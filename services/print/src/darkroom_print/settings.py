@@ -16,6 +16,12 @@ class PrintSettings(SenderSettings):
     scratch: Path = Field(
         default=Path(tempfile.gettempdir()), description="directory for films that are composed"
     )
+    database_connections: int = Field(
+        default=10,
+        ge=3,
+        le=100,
+        description="to PostgreSQL at a time; a check of health has one more",
+    )
     composing_processes: int = Field(default=2, ge=1, le=64)
     composing_memory: int = Field(
         default=2 << 30, ge=256 << 20, description="bytes of address space of each of them"

@@ -52,7 +52,11 @@ async def run(service: Service, settings: PrintSettings) -> None:
             processes=settings.composing_processes,
             memory=settings.composing_memory,
         ) as composers,
-        open_database(settings.postgres_url.get_secret_value(), service="print") as database,
+        open_database(
+            settings.postgres_url.get_secret_value(),
+            service="print",
+            size=settings.database_connections,
+        ) as database,
         open_broker(settings.amqp_url.get_secret_value(), service="print") as broker,
         AsyncExitStack() as stack,
     ):

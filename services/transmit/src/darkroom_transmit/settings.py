@@ -88,4 +88,9 @@ class TransmitSettings(SenderSettings):
         le=36_500,
         description="for which jobs that were sent or cancelled are kept; 0: for ever",
     )
-    database_connections: int = Field(default=10, ge=2, le=100)
+    database_connections: int = Field(
+        default=10,
+        ge=3,
+        le=100,
+        description="to PostgreSQL at a time; a check of health has one more",
+    )

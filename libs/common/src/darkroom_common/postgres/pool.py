@@ -83,6 +83,13 @@ def after_commit(db: Connection, effect: Callable[[], object]) -> None:
     _EFFECTS[id(db)].append(effect)
 
 
+def connections_at_most(
+    size: int, *, planned: bool = False, checked: bool = True, unflushed: bool = False
+) -> int:
+    """Return how many connections a `Database` of `size` opens at most, by what it is used for."""
+    return size + planned * max(1, size // 2) + checked + unflushed
+
+
 class Database:
     """Connections to one database, opened when they are first needed.
 

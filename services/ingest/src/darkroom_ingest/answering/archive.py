@@ -39,7 +39,6 @@ FARTHEST: Final = 200_000
 """Series or instances that are passed over: pages of these do not go on after a row."""
 REPLY_SECONDS: Final = 5.0
 """In which another service has to answer."""
-_CONNECTIONS: Final = 4
 _CLOSE_SECONDS: Final = 5.0
 _SCRATCH: Final = "answering"
 """Beside the spool: what is made over while it goes out."""
@@ -61,7 +60,9 @@ class Archive:
     def __init__(self, settings: IngestSettings, keys: PhiKeys, blind: BlindIndex) -> None:
         self._loop = asyncio.new_event_loop()
         url = settings.postgres_url.get_secret_value()
-        self._database = Database(url, service="ingest-answering", size=_CONNECTIONS)
+        self._database = Database(
+            url, service="ingest-answering", size=settings.database_connections
+        )
         self._store = open_store(settings.store_url)
         self._scratch = settings.spool / _SCRATCH
         self._processes = settings.conversion_processes
