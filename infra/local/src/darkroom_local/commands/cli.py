@@ -11,12 +11,11 @@ from rich.console import Console
 
 from darkroom_local.commands import demo as demonstration
 from darkroom_local.commands import doctor as examination
-from darkroom_local.commands import operators, senders
+from darkroom_local.commands import operators, recovery, senders
 from darkroom_local.commands import reindex as reindexing
 from darkroom_local.commands import roll as rolling
 from darkroom_local.commands import verify as verification
 from darkroom_local.commands.operators import DEFAULT, Data, running
-from darkroom_local.commands.recovery import backup, drill, restore
 from darkroom_local.commands.status import show, show_queues, watch
 from darkroom_local.commands.trace import trace
 from darkroom_local.commands.validate import validate
@@ -374,8 +373,7 @@ def certificates(data: Data = DEFAULT, tls_name: TlsNames = None) -> None:
 
 app.command()(validate)
 app.command()(trace)
-for word in (backup, restore, drill):
-    app.command()(word)
+recovery.add(app)
 operators.add(app)
 
 

@@ -2,10 +2,12 @@
 
 import asyncio
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import signal
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
@@ -18,8 +20,11 @@ from darkroom_local.engines.lock import AlreadyRunningError
 from darkroom_local.engines.process import StartError, make_reachable
 from darkroom_local.recovery import backup as backing_up
 from darkroom_local.recovery import drill as drilling
+from darkroom_local.recovery import point as points
 from darkroom_local.recovery import restore as restoring
 from darkroom_local.recovery.archive import Archive, RecoveryError, is_bucket
+from darkroom_local.recovery.shipping import Pace, Shipping
+from darkroom_local.recovery.wal import WalArchive
 from darkroom_local.stack.keyring import Keyring, KeysLostError, new_keys, write_secret
 from darkroom_local.stack.layout import Layout, Settings
 
@@ -67,7 +72,15 @@ def restore(
     key_file: KeyFile,
     secrets: Secrets,
     data: Data = DEFAULT,
-    name: Annotated[str | None, typer.Option(help="A backup by name; else the newest.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--name",
+            "--to",
+            help="A backup by name; or a point in time, such as 2026-11-27T14:30:00+01:00, or"
+            " `latest`, of what `darkroom ship` has sent. Else the newest backup.",
+        ),
+    ] = None,
 ) -> None:
     """Make a data directory of a backup, for `darkroom up`; it must be empty, or not be there.
 
@@ -77,10 +90,106 @@ def restore(
     with _trouble(), _bar("objects") as progress:
         archive = _archive(place, key_file)
         make_reachable(whole.parent)
-        found = restoring.restore(
-            archive, name or archive.newest(), whole, secrets, progress=progress
-        )
+        if name is None or name in archive.generations():
+            which = name or archive.newest()
+            found = restoring.restore(archive, which, whole, secrets, progress=progress)
+            said = None
+        else:
+            reached = points.restore_at(archive, _moment(name), whole, secrets, progress=progress)
+            found, said = reached.compared, str(reached)
+    if said is not None:
+        typer.echo(said)
     _tell(found)
+
+
+def ship(
+    place: Where,
+    key_file: KeyFile,
+    data: Data = DEFAULT,
+    seconds: Annotated[
+        float, typer.Option(min=1, help="Between two looks at what is new: what a loss costs.")
+    ] = 10,
+    scratch: Annotated[
+        Path | None, typer.Option(help="Of its own, and stays; else <data>/shipping.")
+    ] = None,
+) -> None:
+    """Send WAL and new objects to another place, sealed, until it is stopped (Ctrl-C).
+
+    What it has sent `darkroom restore --to` and `darkroom standby` take. The settings are those of
+    `darkroom backup`; the login of PostgreSQL may replicate. Exit code 2: it cannot go on.
+    """
+    with _trouble():
+        wal = WalArchive(_archive(place, key_file, may_make_key=True))
+        own = (scratch or data.expanduser() / "shipping").resolve()
+        _until_told(Shipping(_source(data), wal, own, Pace(seconds=seconds), typer.echo).run())
+
+
+def standby(
+    place: Where,
+    key_file: KeyFile,
+    secrets: Secrets,
+    data: Data = DEFAULT,
+    seconds: Annotated[float, typer.Option(min=1, help="Between two looks at the place.")] = 10,
+) -> None:
+    """Follow what `darkroom ship` sends, at another site, until it is stopped or takes over.
+
+    Exit code 2: it cannot go on, and the text says why.
+    """
+    with _trouble():
+        whole = data.expanduser().resolve()
+        following = points.Standby(_archive(place, key_file), whole, secrets)
+        _until_told(following.follow(seconds=seconds, tell=typer.echo))
+
+
+def failover(place: Where, key_file: KeyFile, secrets: Secrets, data: Data = DEFAULT) -> None:
+    """Have the standby take the place of the site that is lost; then `darkroom up` starts it.
+
+    It ends `darkroom standby` of the same directory. See first that the other site stays down.
+    Exit code 0: database and objects agree; 1: what is told is missing; 2: not done.
+    """
+    whole = data.expanduser().resolve()
+    with _trouble(), _bar("objects") as progress:
+        taking = points.Standby(_archive(place, key_file), whole, secrets)
+        reached = asyncio.run(taking.take_place(progress=progress))
+    typer.echo(str(reached))
+    _tell(reached.compared)
+
+
+def _until_told(work: Coroutine[Any, Any, None]) -> None:
+    """Run until SIGTERM or Ctrl-C, and end in good order."""
+
+    async def run() -> None:
+        task = asyncio.ensure_future(work)
+
+        def end() -> None:
+            if not task.cancelling():  # else it is stopping already
+                task.cancel()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, end)
+        with suppress(asyncio.CancelledError):
+            await task
+
+    asyncio.run(run())
+
+
+def _moment(text: str) -> datetime | None:
+    """Return a point in time; None: the newest.
+
+    Raises:
+        RecoveryError: it is none.
+    """
+    if text == "latest":
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise RecoveryError(
+            f"{text} is no backup and no time: 2026-11-27T14:30:00+01:00, latest"
+        ) from error
+    if moment.tzinfo is None:
+        raise RecoveryError(f"{text}: say the time zone, such as +01:00 or Z")
+    return moment
 
 
 def drill(
@@ -96,17 +205,16 @@ def drill(
 ) -> None:
     """Restore the newest backup aside, compare, and say RPO and RTO; `darkroom status` shows it.
 
+    What `darkroom ship` has sent is restored in its place where that is newer.
+
     Exit code 0: database and objects agree; 1: they do not; 2: not done.
     """
     whole = data.expanduser().resolve()
     with _trouble(), _bar("objects") as progress:
-        result, found = drilling.drill(
-            _archive(place, key_file),
-            whole,
-            secrets or Layout(whole).secrets,
-            (scratch or whole.parent).resolve(),
-            progress=progress,
-        )
+        archive, aside = _archive(place, key_file), (scratch or whole.parent).resolve()
+        keys = secrets or Layout(whole).secrets
+        restored = drilling.drill_shipped if drilling.is_shipped(archive) else drilling.drill
+        result, found = restored(archive, whole, keys, aside, progress=progress)
     typer.echo(str(result))
     _tell(found)
 
@@ -166,3 +274,9 @@ def _trouble() -> Iterator[None]:
     except KeyboardInterrupt:
         typer.echo("darkroom: interrupted; ask for the same again to go on", err=True)
         raise typer.Exit(_NOT_DONE) from None
+
+
+def add(app: typer.Typer) -> None:
+    """Add these commands."""
+    for word in (backup, restore, drill, ship, standby, failover):
+        app.command()(word)

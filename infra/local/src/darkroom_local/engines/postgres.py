@@ -40,6 +40,7 @@ _SETTINGS: Final = {
     "unix_socket_directories": "",
     "password_encryption": "scram-sha-256",
     "max_connections": "200",
+    "max_slot_wal_keep_size": "16GB",  # a backup that was given up fills no disk
     "shared_preload_libraries": "pg_stat_statements",
     "pg_stat_statements.max": "2000",
     "pg_stat_statements.track_utility": "off",  # their text may hold passwords

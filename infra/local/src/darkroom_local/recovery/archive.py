@@ -3,6 +3,7 @@
     objects/<key>                an object, once, however many generations have it
     generations/<name>/database  a dump of PostgreSQL in its custom format
     generations/<name>/manifest  JSON lines: a `Head`, then [key, bytes, SHA-256] of each object
+    bases/, wal/                 the database at any point in time (`wal.py`)
 
 A generation is whole when it has its manifest, which is written last. Each file appears under its
 name when it is on the medium.
@@ -114,12 +115,27 @@ class Archive:
         return sorted(one.name for one in folder.iterdir()) if folder.is_dir() else []
 
     def _parts(self) -> list[list[str]]:
-        """Return what generations there are parts of; within an event loop, too."""
-        with ThreadPoolExecutor(1) as pool:
-            return pool.submit(asyncio.run, self._listed_parts()).result()
+        """Return what generations there are parts of."""
+        return [key.split("/")[1:] for key in self.keys_below(f"{GENERATIONS}/")]
 
-    async def _listed_parts(self) -> list[list[str]]:
-        return [one.key.split("/")[1:] async for one in self.store.list_keys(f"{GENERATIONS}/")]
+    def keys_below(self, prefix: str, *, after: str = "") -> list[str]:
+        """Return the keys with a prefix that come after one of them; within an event loop, too."""
+
+        async def listed() -> list[str]:
+            return [one.key async for one in self.store.list_keys(prefix, after=after)]
+
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(asyncio.run, listed()).result()
+
+    def remove(self, key: str) -> None:
+        """Remove what has a key, if it is there; within an event loop, too.
+
+        Raises:
+            StoreUnavailable: the archive is away.
+        """
+        removal = self.store.remove(key, untouched_since=datetime.max.replace(tzinfo=UTC))
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(asyncio.run, removal).result()
 
     def newest(self) -> str:
         """Return the name of the newest.
@@ -198,15 +214,10 @@ class Archive:
         Raises:
             StoreUnavailable: the archive is away.
         """
-        with ThreadPoolExecutor(1) as pool:
-            for part in ("manifest", "database"):
-                removal = self._removed(f"{GENERATIONS}/{name}/{part}")
-                pool.submit(asyncio.run, removal).result()
+        for part in ("manifest", "database"):
+            self.remove(f"{GENERATIONS}/{name}/{part}")
         if self.directory is not None and (folder := self.directory / GENERATIONS / name).is_dir():
             folder.rmdir()
-
-    async def _removed(self, key: str) -> None:
-        await self.store.remove(key, untouched_since=datetime.max.replace(tzinfo=UTC))
 
 
 def is_bucket(place: Path | str) -> bool:

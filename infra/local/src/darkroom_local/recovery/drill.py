@@ -9,7 +9,9 @@ from typing import Self
 from darkroom_common.clock import monotonic, utc_now
 from darkroom_local.recovery.archive import Archive
 from darkroom_local.recovery.backup import Progress
+from darkroom_local.recovery.point import Reached, rebuilt_at
 from darkroom_local.recovery.restore import Compared, rebuilt
+from darkroom_local.recovery.wal import WalArchive
 
 
 @dataclass(frozen=True)
@@ -75,19 +77,48 @@ def drill(
     ):
         seconds = monotonic() - began
     taken = datetime.fromtimestamp(seen.head.taken, UTC)
+    lost = (now - taken).total_seconds()
+    return _recorded(Reached(seen, lost, seconds), now, data), seen
+
+
+def is_shipped(archive: Archive) -> bool:
+    """Tell whether what `darkroom ship` has sent is newer than the newest backup."""
+    mark, generations = WalArchive(archive).mark(), archive.generations()
+    if mark is None:
+        return False
+    return not generations or archive.head(generations[-1]).taken < mark
+
+
+def drill_shipped(
+    archive: Archive, data: Path, secrets: Path, scratch: Path, *, progress: Progress
+) -> tuple[Drill, Compared]:
+    """Restore the newest of what `darkroom ship` has sent, as `drill` does with a backup.
+
+    Raises:
+        RecoveryError, KeysLostError, Unsealable, StartError: as `restore_at`.
+    """
+    now = utc_now()
+    aside = scratch / "darkroom-drill"
+    with rebuilt_at(archive, None, aside, secrets, progress=progress) as (_, was):
+        pass
+    return _recorded(was, now, data), was.compared
+
+
+def _recorded(was: Reached, now: datetime, data: Path) -> Drill:
+    seen = was.compared
     result = Drill(
         at=now.isoformat(),
-        generation=name,
+        generation=seen.head.name,
         agrees=seen.agrees,
-        rpo_seconds=(now - taken).total_seconds(),
-        rto_seconds=seconds,
+        rpo_seconds=was.lost_seconds,
+        rto_seconds=was.seconds,
         newest=seen.head.newest,
         objects=seen.objects,
         missing=len(seen.missing),
         damaged=len(seen.damaged),
     )
     result.write(data)
-    return result, seen
+    return result
 
 
 def _record(data: Path) -> Path:

@@ -1,4 +1,4 @@
-"""pg_dump and pg_restore, of the newest PostgreSQL that this machine has."""
+"""pg_dump, pg_basebackup and pg_restore, of the newest PostgreSQL that this machine has."""
 
 import os
 import subprocess
@@ -21,11 +21,24 @@ def dump(url: str, snapshot: str) -> Iterator[bytes]:
     Raises:
         RecoveryError: pg_dump is not there, or failed.
     """
-    words = ["--format=custom", f"--snapshot={snapshot}"]
+    return _output("pg_dump", url, "--format=custom", f"--snapshot={snapshot}")
+
+
+def base_backup(url: str) -> Iterator[bytes]:
+    """Yield the files of a server that runs, as a tar archive; WAL makes them whole.
+
+    Raises:
+        RecoveryError: pg_basebackup is not there, or failed.
+    """
+    words = ("--pgdata=-", "--format=tar", "--wal-method=none", "--checkpoint=fast")
+    return _output("pg_basebackup", url, *words, "--no-manifest", "--no-password")
+
+
+def _output(name: str, url: str, *words: str) -> Iterator[bytes]:
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
-            [_tool("pg_dump"), *words, f"--dbname={_without_password(url)}"],
-            env=_environment(url),
+            [tool(name), *words, f"--dbname={without_password(url)}"],
+            env=environment(url),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -38,7 +51,7 @@ def dump(url: str, snapshot: str) -> Iterator[bytes]:
             except BaseException:
                 process.kill()
                 raise
-        _judge("pg_dump", process.returncode, errors)
+        _judge(name, process.returncode, errors)
 
 
 def load(url: str, file: Path) -> None:
@@ -50,8 +63,8 @@ def load(url: str, file: Path) -> None:
     words = ["--clean", "--if-exists", "--exit-on-error", f"--jobs={os.cpu_count() or 1}"]
     with tempfile.TemporaryFile() as errors:
         ended = subprocess.run(
-            [_tool("pg_restore"), *words, f"--dbname={_without_password(url)}", str(file)],
-            env=_environment(url),
+            [tool("pg_restore"), *words, f"--dbname={without_password(url)}", str(file)],
+            env=environment(url),
             stdin=subprocess.DEVNULL,
             stderr=errors,
             check=False,
@@ -66,7 +79,12 @@ def _judge(name: str, code: int, errors: IO[bytes]) -> None:
         raise RecoveryError(f"{name} ended with code {code}: {told}")
 
 
-def _tool(name: str) -> str:
+def tool(name: str) -> str:
+    """Return the path of a program of PostgreSQL.
+
+    Raises:
+        RecoveryError: this machine does not have it.
+    """
     newest_first = sorted(installations(), key=lambda one: one.major, reverse=True)
     for one in newest_first:
         if one.tool(name).exists():
@@ -74,14 +92,15 @@ def _tool(name: str) -> str:
     raise RecoveryError(f"this machine has no {name}: uv sync, or apt-get install postgresql")
 
 
-def _without_password(url: str) -> str:
+def without_password(url: str) -> str:
     """Return a URL for an argument, which every process of the machine can read."""
     parts = urlsplit(url)
     login, at, host = parts.netloc.rpartition("@")
     return parts._replace(netloc=f"{login.partition(':')[0]}{at}{host}").geturl()
 
 
-def _environment(url: str) -> dict[str, str]:
+def environment(url: str) -> dict[str, str]:
+    """Return the environment of a program of PostgreSQL that logs in by a URL."""
     login = urlsplit(url).netloc.rpartition("@")[0]
     password = unquote(login.partition(":")[2])
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}

@@ -21,7 +21,7 @@ from darkroom_common.postgres.phi import PhiKeys
 from darkroom_common.seal import Unsealable
 from darkroom_local.engines.postgres import PrivatePostgres
 from darkroom_local.recovery.archive import Archive, Entry, Head, RecoveryError
-from darkroom_local.recovery.backup import AT_ONCE, Progress, fingerprints, in_batches
+from darkroom_local.recovery.backup import AT_ONCE, BATCH, Progress, fingerprints, in_batches
 from darkroom_local.recovery.dumping import load
 from darkroom_local.stack.keyring import Keyring
 from darkroom_local.stack.layout import Layout
@@ -90,7 +90,7 @@ def rebuilt(
 ) -> Iterator[tuple[Path, Compared]]:
     """Hold a restored data directory beside `data`; it is removed unless it was renamed."""
     head = archive.head(name)
-    _require_keys(head, secrets)
+    require_keys(head.phi_keys, secrets)
     draft = data.with_name(f".{data.name}.restoring")
     shutil.rmtree(draft, ignore_errors=True)
     layout = Layout(draft)
@@ -106,13 +106,18 @@ def rebuilt(
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _require_keys(head: Head, secrets: Path) -> None:
+def require_keys(needed: dict[str, str], secrets: Path) -> None:
+    """Refuse a copy of an installation's keys that lacks one that rows need.
+
+    Raises:
+        RecoveryError: it does.
+    """
     try:
         text = (secrets / "phi-keys").read_text()
     except OSError as error:
         raise RecoveryError(f"{secrets / 'phi-keys'}: {error.strerror}") from error
     there = fingerprints(PhiKeys.parse(text).keys)
-    lacking = sorted(one for one, print_ in head.phi_keys.items() if there.get(one) != print_)
+    lacking = sorted(one for one, print_ in needed.items() if there.get(one) != print_)
     if lacking:
         raise RecoveryError(f"{secrets / 'phi-keys'} lacks the keys {', '.join(lacking)} of then")
 
@@ -184,8 +189,52 @@ async def _objects(
     return compared
 
 
+async def objects_of_rows(
+    archive: Archive, store: FileSystemStore, db: Any, compared: Compared, progress: Progress
+) -> None:
+    """Restore the objects that rows name and that are not there yet, each held against its rows."""
+
+    def one(key: str, rows: Sequence[asyncpg.Record]) -> str:
+        try:
+            store.put_now(key, _checked(archive, Entry(key, -1, ""), rows))
+        except Unsealable:
+            return "damaged"
+        except ObjectMissing:
+            return "missing"
+        return "restored"
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+
+        def all_of(rows: dict[str, list[asyncpg.Record]]) -> list[str]:
+            return list(pool.map(one, rows, rows.values()))
+
+        async with db.transaction(readonly=True):
+            cursor = await db.cursor(KEPT, None)
+            while batch := await cursor.fetch(BATCH):
+                rows: dict[str, list[asyncpg.Record]] = {}
+                for row in batch:
+                    rows.setdefault(row["object_key"], []).append(row)
+                lacking = {key: of for key, of in rows.items() if not await _has(store, key)}
+                for key, was in zip(lacking, await asyncio.to_thread(all_of, lacking), strict=True):
+                    compared.damaged += [key] * (was == "damaged")
+                    compared.missing += [key] * (was == "missing")
+                    compared.objects += was == "restored"
+                progress(compared.objects, compared.objects)
+
+
+async def _has(store: FileSystemStore, key: str) -> bool:
+    try:
+        await store.size(key)
+    except ObjectMissing:
+        return False
+    return True
+
+
 def _checked(archive: Archive, entry: Entry, rows: Sequence[asyncpg.Record]) -> Iterator[bytes]:
-    """Yield an object, and raise `Unsealable` at its end unless it is what it has to be."""
+    """Yield an object, and raise `Unsealable` at its end unless it is what it has to be.
+
+    Of an entry without a digest its rows alone say that.
+    """
     whole, size = hashlib.sha256(), 0
     data_sets = [(row, hashlib.sha256()) for row in rows if row["data_set_offset"] is not None]
     for piece in archive.object(entry.key):
@@ -194,7 +243,7 @@ def _checked(archive: Archive, entry: Entry, rows: Sequence[asyncpg.Record]) -> 
             digest.update(piece[max(0, row["data_set_offset"] - size) :])
         size += len(piece)
         yield piece
-    if (whole.hexdigest(), size) != (entry.sha256, entry.size):
+    if entry.sha256 and (whole.hexdigest(), size) != (entry.sha256, entry.size):
         raise Unsealable("an object is not what the manifest says")
     for row, digest in data_sets:
         if digest.hexdigest() != row["sha256"] or size != row["data_set_offset"] + row["size"]:
@@ -216,7 +265,7 @@ async def _missing(db: Any, store: FileSystemStore, damaged: set[str]) -> list[s
 
 def told(compared: Compared) -> Iterator[str]:
     """Yield what people have to know of it, a line each."""
-    yield f"{compared.objects} objects and the database of {compared.head.name} were restored"
+    yield f"the database of {compared.head.name} and {compared.objects} objects were restored"
     if compared.without_row:
         yield (
             f"{compared.without_row} objects have no row, since they came after the dump or were"

@@ -83,7 +83,7 @@ class Keyring:
             self.write(marker, "")
 
     def _make_passwords(self) -> None:
-        self.write("role-passwords", json.dumps({r: secrets.token_urlsafe(24) for r in ROLES}))
+        self.write("role-passwords", json.dumps({r: new_password() for r in ROLES}))
 
     def _make_amqp_passwords(self) -> None:
         """Make those that are missing: the broker takes them at each of its starts."""
@@ -118,6 +118,11 @@ def write_secret(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
+
+
+def new_password() -> str:
+    """Return a password of letters, digits, `-` and `_`."""
+    return secrets.token_urlsafe(24)
 
 
 def new_keys() -> str:
