@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from darkroom_common.index.answer import header_json, results_json
+from darkroom_common.index.answer import header_json, patient_json, results_json
 from darkroom_common.index.fields import FIELDS, Kept, Level
 from darkroom_common.index.query import Query
-from darkroom_common.index.rows import Found, InstanceRow, Json, SeriesRow, StudyRow
+from darkroom_common.index.rows import Found, InstanceRow, Json, PatientRow, SeriesRow, StudyRow
 
 NOW = dt.datetime(2024, 1, 31, tzinfo=dt.UTC)
 STUDY = StudyRow(
@@ -118,3 +118,86 @@ def test_a_header_that_could_not_be_read_has_its_uids() -> None:
         "0020000D": ["1.2"],
         "0020000E": ["1.3"],
     }
+
+
+def test_what_a_header_says_stands_above_what_is_known() -> None:
+    header = {"00080018": {"vr": "UI", "Value": ["9.9"]}}
+    made = header_json(header, study="", series="1.3", sop_class="1.5", instance="1.4")
+    assert made["00080018"] == header["00080018"]
+    assert "0020000D" not in made
+
+
+def test_bulk_data_of_a_header_are_no_attributes_of_an_answer() -> None:
+    header = {
+        "00081030": {"vr": "LO", "Value": ["a"]},
+        "7FE00010": {"vr": "OW", "BulkDataURI": "there"},
+        "00282000": {"vr": "OB", "InlineBinary": "YQ=="},
+    }
+    found = Found(STUDY, SERIES, replace(INSTANCE, attributes=header))
+    whole = _result(Query(Level.INSTANCE, include_all=True), found)
+    assert {"7FE00010", "00282000"}.isdisjoint(whole)
+    assert whole["00081030"] == header["00081030"]
+    assert "00081030" not in _result(Query(Level.INSTANCE), found)
+    some = _result(Query(Level.INSTANCE, include=frozenset({"00081030", "00104000"})), found)
+    assert some["00081030"] == header["00081030"]
+    assert "00104000" not in some
+
+
+BIRTH: Json = {"00100030": {"vr": "DA", "Value": ["19700101"]}}
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        (Query(Level.SERIES), True),  # of any study: of each all that is asked of a study
+        (Query(Level.SERIES, study_uid="1.2"), False),
+        (Query(Level.SERIES, study_uid="1.2", include=frozenset({"00100030"})), True),
+        (Query(Level.STUDY, study_uid="1.2"), True),
+    ],
+)
+def test_a_study_is_told_of_in_full_where_it_was_not_named(query: Query, *, told: bool) -> None:
+    answer = _result(query, Found(replace(STUDY, attributes=BIRTH), SERIES))
+    assert ("00100030" in answer) is told
+    assert answer["0020000D"] == {"vr": "UI", "Value": ["1.2"]}
+    assert ("00201206" in answer) is (told and not query.include)
+
+
+@pytest.mark.parametrize("tag", ["00080061", "00080062", "00201206", "00201208"])
+def test_what_is_computed_of_a_named_study_is_told_when_it_is_asked_for(tag: str) -> None:
+    study = replace(STUDY, modalities=("CT",), sop_classes=("1.5",))
+    query = Query(Level.SERIES, study_uid="1.2", include=frozenset({tag}))
+    assert tag in _result(query, Found(study, SERIES))
+
+
+@pytest.mark.parametrize("tag", ["00080060", "00201209"])
+def test_what_is_computed_of_a_named_series_is_told_when_it_is_asked_for(tag: str) -> None:
+    found = Found(STUDY, replace(SERIES, modality="CT"), INSTANCE)
+    named = Query(Level.INSTANCE, study_uid="1.2", series_uid="1.3")
+    assert tag not in _result(named, found)
+    assert tag in _result(replace(named, include=frozenset({tag})), found)
+    assert tag in _result(replace(named, series_uid=None), found)
+
+
+def test_a_tag_of_the_operators_choice_does_not_stand_above_what_is_there() -> None:
+    tags: Json = {
+        "0020000D": {"vr": "UI", "Value": ["x"]},
+        "00180015": {"vr": "CS", "Value": ["HAND"]},
+    }
+    answer = _result(Query(Level.STUDY), replace(Found(STUDY), tags=tags))
+    assert answer["0020000D"] == {"vr": "UI", "Value": ["1.2"]}
+    assert answer["00180015"] == tags["00180015"]
+
+
+def test_a_patient_is_told_with_what_is_asked_for() -> None:
+    patient = PatientRow(BIRTH | {"00102160": {"vr": "SH", "Value": ["x"]}}, 2, 3, 4)
+    answer = patient_json(Query(Level.STUDY), patient)
+    assert answer == {
+        "00080005": {"vr": "CS", "Value": ["ISO_IR 192"]},
+        **BIRTH,
+        "00201200": {"vr": "IS", "Value": [2]},
+    }
+    more = patient_json(Query(Level.STUDY, include=frozenset({"00201204"})), patient)
+    assert (more["00201204"]["Value"], "00201202" in more) == ([4], False)
+    asked = frozenset({"00201202", "00102160"})
+    assert patient_json(Query(Level.STUDY, include=asked), patient)["00201202"]["Value"] == [3]
+    assert "00102160" in patient_json(Query(Level.STUDY, include=asked), patient)

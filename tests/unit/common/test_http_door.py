@@ -91,3 +91,34 @@ def test_a_proxy_has_no_limit_of_its_own() -> None:
 )
 def test_an_ipv6_network_is_one_crowd(host: str, crowd: str) -> None:
     assert crowd_of(host) == crowd
+
+
+def test_the_last_place_of_an_address_and_of_the_house_is_taken() -> None:
+    door = Door(SMALL)
+    crowd = [Visitor("192.0.2.1") for _ in range(SMALL.connections_per_address)]
+    assert all(door.admit(one) for one in crowd)
+    assert not door.admit(Visitor("192.0.2.1"))
+    others = [Visitor(f"192.0.2.{n}") for n in range(2, 2 + SMALL.connections - len(crowd))]
+    assert all(door.admit(one) for one in others)
+    assert not door.admit(Visitor("192.0.2.9"))
+    assert len(door.guests) == SMALL.connections
+
+
+def test_who_was_dismissed_is_not_counted_any_more() -> None:
+    door = Door(SMALL)
+    assert all(door.admit(Visitor("192.0.2.1", 1.0)) for _ in range(10))
+    assert len(door.guests) == SMALL.connections_per_address
+    for guest in list(door.guests):
+        door.leave(guest)
+    assert (door.guests, door._counts) == (set(), {})
+    assert all(door.admit(Visitor("192.0.2.1")) for _ in range(SMALL.connections_per_address))
+    assert not door.admit(Visitor("192.0.2.1"))
+
+
+def test_a_proxy_among_others_makes_room_where_it_is_most_crowded() -> None:
+    door = Door(SMALL, [ip_network("10.0.0.0/8")])
+    proxied = [Visitor("::ffff:10.0.0.1", float(n)) for n in range(4)]
+    others = [Visitor("192.0.2.1", -1.0), Visitor("nowhere", -2.0)]
+    assert all(door.admit(one) for one in proxied + others)
+    assert door.admit(Visitor("192.0.2.2"))
+    assert [one.dismissed for one in proxied + others] == [True, False, False, False, False, False]

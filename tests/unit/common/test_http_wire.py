@@ -14,6 +14,7 @@ SMALL = Limits(line_bytes=200, head_bytes=600, fields=8, chunk_line_bytes=32, ex
 GET = b"GET /a HTTP/1.1\r\nHost: h\r\n"
 POST = b"POST /a HTTP/1.1\r\nHost: h\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+END = b"\r\n\r\n"
 
 
 def read(*pieces: bytes, limits: Limits = SMALL) -> list[Event]:
@@ -210,7 +211,7 @@ def test_nothing_endless_is_kept(endless: bytes, piece: bytes) -> None:
             reader.feed(piece)
             while reader.next() is not None:
                 pass
-            assert reader.waiting <= SMALL.head_bytes + len(piece)
+            assert reader.waiting < SMALL.head_bytes + len(piece) + len(END)
 
 
 @given(noise=st.binary(max_size=300), start=st.sampled_from([b"", GET, POST, CHUNKED]))
@@ -228,3 +229,136 @@ def test_spaces_cost_no_more_than_their_number() -> None:
     head = GET + b"X:" + b" " * 30_000 + b"\n \r\n\r\n"
     with pytest.raises(BadRequest):
         read(head, limits=limits)
+
+
+def padded(length: int, *, fields: int = 1) -> bytes:
+    """A head of so many bytes, without its end."""
+    lines = [GET.removesuffix(b"\r\n"), *[b"X: 1"] * (fields - 2)]
+    begun = b"\r\n".join(lines)
+    return begun + b"\r\nX: " + b"a" * (length - len(begun) - 5)
+
+
+EDGES = [
+    (b"A" * 32 + b" / HTTP/1.1\r\nHost: h" + END, b"A" * 33 + b" / HTTP/1.1\r\nHost: h" + END, 400),
+    (
+        b"GET /" + b"a" * 186 + b" HTTP/1.1\r\nHost: h" + END,
+        b"GET /" + b"a" * 187 + b" HTTP/1.1\r\nHost: h" + END,
+        414,
+    ),
+    (padded(600) + END, padded(601) + END, 431),
+    (GET + b"X: 1\r\n" * 7 + b"\r\n", GET + b"X: 1\r\n" * 8 + b"\r\n", 431),
+    (b"\r\n\r\n" + GET + b"\r\n", b"\r\n\r\n\r\n" + GET + b"\r\n", 400),
+    (
+        POST + b"Content-Length: " + b"0" * 17 + b"1" + END + b"x",
+        POST + b"Content-Length: " + b"0" * 18 + b"1" + END + b"x",
+        400,
+    ),
+    (
+        CHUNKED + b"0" * 14 + b"1\r\nx\r\n0\r\n\r\n",
+        CHUNKED + b"0" * 15 + b"1\r\nx\r\n0\r\n\r\n",
+        400,
+    ),
+    (
+        CHUNKED + b"1;" + b"a" * 30 + b"\r\nx\r\n0\r\n\r\n",
+        CHUNKED + b"1;" + b"a" * 31 + b"\r\nx\r\n0\r\n\r\n",
+        400,
+    ),
+    (  # 64 bytes beside what is the body's
+        CHUNKED
+        + b"1;"
+        + b"a" * 15
+        + b"\r\nx\r\n"
+        + (b"1;" + b"a" * 15 + b"\r\nx\r\n") * 3
+        + b"0"
+        + END,
+        CHUNKED + (b"1;" + b"a" * 15 + b"\r\nx\r\n") * 3 + b"1;" + b"a" * 16 + b"\r\nx\r\n0" + END,
+        400,
+    ),
+    (
+        CHUNKED + b"0\r\n" + b"T: " + b"a" * 27 + b"\r\n" + b"T: " + b"a" * 27 + END,
+        CHUNKED + b"0\r\n" + b"T: " + b"a" * 27 + b"\r\n" + b"T: " + b"a" * 28 + END,
+        400,
+    ),
+]
+
+
+@pytest.mark.parametrize("piecewise", [False, True])
+@pytest.mark.parametrize(("most", "more", "status"), EDGES)
+def test_the_most_is_read_and_a_byte_more_is_not(
+    most: bytes, more: bytes, status: int, *, piecewise: bool
+) -> None:
+    def pieces(request: bytes) -> list[bytes]:
+        return [request[at : at + 1] for at in range(len(request))] if piecewise else [request]
+
+    assert read(*pieces(most))[-1] is Mark.END
+    with pytest.raises(BadRequest) as refused:
+        read(*pieces(more))
+    assert refused.value.status == status
+
+
+def test_what_was_spent_on_one_request_is_not_counted_for_the_next() -> None:
+    spent = b"1;" + b"a" * 15 + b"\r\nx\r\n"
+    request = CHUNKED + spent * 3 + b"0" + END
+    assert read(request * 3).count(Mark.END) == 3
+    assert read((b"\r\n\r\n" + GET + b"\r\n") * 3).count(Mark.END) == 3
+
+
+@pytest.mark.parametrize(
+    ("request_", "persistent"),
+    [
+        (GET + b"\r\n", True),
+        (GET + b"Connection: keep-alive" + END, True),
+        (GET + b"Connection: closed" + END, True),
+        (GET + b"Connection: Close" + END, False),
+        (GET + b"Connection: keep-alive , close" + END, False),
+        (GET + b"Connection: a\r\nConnection: close" + END, False),
+        (b"GET / HTTP/1.0" + END, False),
+        (b"GET / HTTP/1.0\r\nConnection: keep-alive" + END, False),
+    ],
+)
+def test_a_connection_goes_on_unless_somebody_says_otherwise(
+    request_: bytes, *, persistent: bool
+) -> None:
+    head = read(request_)[0]
+    assert isinstance(head, Head)
+    assert head.persistent is persistent
+
+
+@pytest.mark.parametrize(
+    ("request_", "waits"),
+    [
+        (POST + b"Content-Length: 1" + END, False),
+        (POST + b"Expect: 100-Continue\r\nContent-Length: 1" + END, True),
+        (b"POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1" + END, False),
+    ],
+)
+def test_a_client_that_waits_for_a_word_is_known(request_: bytes, *, waits: bool) -> None:
+    head = read(request_)[0]
+    assert isinstance(head, Head)
+    assert head.wants_continue is waits
+
+
+def test_fields_are_in_their_order_with_names_in_lower_case() -> None:
+    head = read(GET + b"B: 2\r\nA:\t1 \r\nb: 3" + END)[0]
+    assert isinstance(head, Head)
+    assert head.fields == [(b"host", b"h"), (b"b", b"2"), (b"a", b"1"), (b"b", b"3")]
+    assert (head.method, head.version) == ("GET", "1.1")
+
+
+def test_another_protocol_gets_all_that_follows_as_it_comes() -> None:
+    reader = Reader(SMALL)
+    reader.feed(GET + b"\r\n" + b"\x00\x01")
+    assert isinstance(reader.next(), Head)
+    assert reader.next() is Mark.END
+    reader.switch()
+    assert reader.next() == b"\x00\x01"
+    assert reader.next() is None
+    assert reader.waiting == 0
+    reader.feed(memoryview(b"\r\n"))
+    assert reader.next() == b"\r\n"
+
+
+def test_a_body_is_given_as_it_comes_and_no_byte_of_what_follows() -> None:
+    begun = POST + b"Content-Length: 5" + END
+    assert read(begun, b"he", b"llo" + GET)[1:] == [b"he", b"llo", Mark.END]
+    assert read(CHUNKED, b"5\r\nhe", b"llo\r", b"\n0\r\n\r\n")[1:] == [b"he", b"llo", Mark.END]

@@ -3,11 +3,21 @@
 import io
 
 import pytest
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag
 
-from darkroom_common.dicom.charset import Assumed
+from darkroom_common.dicom.charset import Assumed, TextReader
 from darkroom_common.dicom.json_model import to_json
-from darkroom_common.dicom.text_elements import declare_text
+from darkroom_common.dicom.text_elements import (
+    declare_text,
+    declared_in,
+    decode_text,
+    joined,
+    put_text,
+    read_values,
+    vr_of,
+)
 from darkroom_common.dimse.wire.data_set import SYNTAXES, decode_data_set, encode_data_set
 from darkroom_transmit.remote.query_keys import put
 
@@ -94,3 +104,92 @@ def test_questions_are_in_what_a_node_prefers(
     if "2022" in wanted and declared != "ISO_IR 192":
         assert raw.count(b"\x1b$") >= 2
     assert io.BytesIO(raw).getbuffer().nbytes % 2 == 0
+
+
+def raw_of(tag: int, vr: str | None, value: bytes) -> RawDataElement:
+    return RawDataElement(
+        BaseTag(tag), vr, len(value), value, 0, is_implicit_VR=vr is None, is_little_endian=True
+    )
+
+
+def a_set(*elements: RawDataElement) -> Dataset:
+    made = Dataset()
+    for one in elements:
+        made[one.tag] = one
+    return made
+
+
+def test_an_item_has_its_own_character_set_and_what_follows_it_has_not() -> None:
+    item = a_set(
+        raw_of(0x00080005, "CS", b"ISO_IR 144"), raw_of(0x00081050, "PN", b"\xb8\xd2\xd0\xdd")
+    )
+    plain = a_set(raw_of(0x00081050, "PN", "Müller".encode("latin-1")))
+    outer = a_set(
+        raw_of(0x00080005, "CS", b"ISO_IR 100"), raw_of(0x00100010, "PN", "Jörg".encode("latin-1"))
+    )
+    outer.RequestAttributesSequence = [item, plain]
+    text = TextReader()
+    before = text.current
+    decode_text(outer, text)
+    first, second = outer.RequestAttributesSequence
+    assert str(first.PerformingPhysicianName) == "Иван"
+    assert str(second.PerformingPhysicianName) == "Müller"
+    assert str(outer.PatientName) == "Jörg"
+    assert text.current is before
+
+
+@pytest.mark.parametrize(
+    ("vr", "raw", "values"),
+    [
+        ("LO", b"a\\b ", ["a", "b"]),
+        ("LT", b"a\\b\0", ["a\\b"]),
+        ("PN", b"", [""]),
+        ("SH", b" a", [" a"]),
+    ],
+)
+def test_values_are_apart_where_a_backslash_separates(
+    vr: str, raw: bytes, values: list[str]
+) -> None:
+    dataset = a_set(raw_of(0x00091010, vr, raw))
+    assert read_values(dataset, 0x00091010, TextReader()) == values
+    assert read_values(dataset, 0x00091011, TextReader()) == []
+
+
+def test_values_of_a_set_in_memory_are_read_alike() -> None:
+    dataset = Dataset()
+    dataset.OtherPatientNames = ["A^B", "C^D "]
+    assert read_values(dataset, 0x00101001, TextReader()) == ["A^B", "C^D"]
+    dataset.SpecificCharacterSet = ["", "ISO 2022 IR 87"]
+    assert declared_in(dataset) == b"\\ISO 2022 IR 87"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, ""), ("a", "a"), (["a", None, "b"], "a\\\\b"), ([], ""), (("a", "b"), "('a', 'b')")],
+)
+def test_several_values_are_one_text(value: object, text: str) -> None:
+    assert joined(value) == text
+
+
+@pytest.mark.parametrize(
+    ("element", "vr"),
+    [
+        (DataElement(0x00100010, "PN", "A"), "PN"),
+        (raw_of(0x00100010, None, b""), "PN"),
+        (raw_of(0x00090010, None, b""), "LO"),
+        (raw_of(0x00091001, None, b""), "UN"),
+    ],
+)
+def test_a_vr_that_is_not_said_is_the_dictionarys(
+    element: DataElement | RawDataElement, vr: str
+) -> None:
+    assert vr_of(element) == vr
+
+
+@pytest.mark.parametrize(("raw", "padded"), [(b"abc", b"abc "), (b"abcd", b"abcd"), (b"", b"")])
+def test_text_that_is_put_has_an_even_length(raw: bytes, padded: bytes) -> None:
+    dataset = Dataset()
+    put_text(dataset, 0x00104000, "LT", raw)
+    stands = dataset.get_item(0x00104000)
+    assert isinstance(stands, RawDataElement)
+    assert (stands.value, stands.length, stands.VR) == (padded, len(padded), "LT")

@@ -83,3 +83,42 @@ async def test_a_day_is_asked_for_once_in_a_minute(monkeypatch: pytest.MonkeyPat
     assert asked == [[1024, dt.date.max], [2048, dt.date.max]]
     now += 60
     assert await days.of(near) == dt.date(2024, 5, 3)
+    now += 59.9
+    assert await days.of(near) == dt.date(2024, 5, 3)
+    assert len(asked) == 3
+
+
+async def test_days_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    async def ask(_: str, values: list[Any]) -> list[tuple[dt.date]]:
+        asked.append(values[0])
+        return []
+
+    monkeypatch.setattr(windows, "monotonic", lambda: 100.0)
+    days = Days(ask)
+    for studies in range(1000):
+        assert await days.of(Window(studies, dt.date.max)) is None
+    assert await days.of(Window(0, dt.date.max)) is None
+    assert len(asked) == 1000
+    await days.of(Window(1000, dt.date.max))
+    await days.of(Window(0, dt.date.max))
+    assert asked[1000:] == [1000, 0]
+
+
+@pytest.mark.parametrize(
+    ("matches", "every", "studies"),
+    [
+        (1000, 1000, 1024),  # 20 are walked: 50 entries of each are all that there are
+        (1001, 1001, None),
+        (20, 40, None),
+        (40, 40, 1024),  # as many as there are
+        (39, 40, 1024),
+        (20_000, 1000 << 15, 1 << 16),  # as many as are ever walked
+        (19_999, 1000 << 15, None),
+        (20_001, 1000 << 15, 1 << 16),
+    ],
+)
+def test_the_edges_of_what_a_window_saves(matches: int, every: int, studies: int | None) -> None:
+    window = window_of(NAME, matches, every)
+    assert (window and window.studies) == studies

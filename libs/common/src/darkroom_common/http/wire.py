@@ -131,9 +131,9 @@ class Reader:
         end = buffer.find(_END, new, limits.head_bytes + len(_END))
         if end < 0:
             line = buffer.find(_LINE, 0, limits.line_bytes + len(_LINE))
-            if line < 0 and len(buffer) > limits.line_bytes:
+            if line < 0 and len(buffer) >= limits.line_bytes + len(_LINE):
                 raise BadRequest(414, "long-request-line")
-            if len(buffer) > limits.head_bytes:
+            if len(buffer) >= limits.head_bytes + len(_END):
                 raise BadRequest(431, "long-head")
             if buffer.count(_LINE) > limits.fields + 1:
                 raise BadRequest(431, "many-fields")
@@ -227,7 +227,7 @@ class Reader:
         most = self._limits.chunk_line_bytes
         end = self._buffer.find(_LINE, 0, most + len(_LINE))
         if end < 0:
-            if len(self._buffer) > most:
+            if len(self._buffer) >= most + len(_LINE):
                 raise BadRequest(400, "chunk")
             return None
         line = bytes(self._buffer[:end])
