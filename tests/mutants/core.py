@@ -9,6 +9,7 @@ _TRANSMIT: Final = "services/transmit/src/darkroom_transmit"
 _PRINT: Final = "services/print/src/darkroom_print"
 _API: Final = "services/api/src/darkroom_api"
 _LICENSING: Final = "services/licensing/src/darkroom_licensing"
+_LOCAL: Final = "infra/local/src/darkroom_local"
 _UNIT: Final = "tests/unit"
 _JOBS: Final = (
     "tests/integration/common/jobs/test_two_owners.py",
@@ -276,6 +277,9 @@ CORE.update(
         f"{_COMMON}/index/answer.py": _of("common", "answer"),
         f"{_INGEST}/orders/mapping.py": _of("ingest/orders", "mapping"),
         f"{_INGEST}/stow/described.py": _of("ingest/stow", "described"),
+        f"{_INGEST}/workitems/rules.py": _of("ingest/workitems", "states"),
+        f"{_INGEST}/answering/progress.py": _of("ingest", "progress"),
+        f"{_LOCAL}/stack/rolling.py": _of("local", "rolling"),
         f"{_COMMON}/films/fitting.py": _of("print", "fitting"),
     }
 )

@@ -5,7 +5,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from darkroom_common.http.door import Door, crowd_of
+from darkroom_common.http.door import Door, crowd_of, is_within
 from darkroom_common.http.limits import Limits
 
 SMALL = Limits(connections=6, connections_per_address=3)
@@ -122,3 +122,32 @@ def test_a_proxy_among_others_makes_room_where_it_is_most_crowded() -> None:
     assert all(door.admit(one) for one in proxied + others)
     assert door.admit(Visitor("192.0.2.2"))
     assert [one.dismissed for one in proxied + others] == [True, False, False, False, False, False]
+
+
+def test_who_is_dismissed_is_not_inside_any_more() -> None:
+    door = Door(SMALL)
+    inside: list[bool] = []
+
+    class Asking(Visitor):
+        def dismiss(self) -> None:
+            inside.append(self in door.guests)
+
+    assert all(door.admit(Asking("192.0.2.1", 1.0)) for _ in range(4))
+    assert inside == [False]
+
+
+@pytest.mark.parametrize(
+    ("host", "within"),
+    [
+        ("10.0.0.1", True),
+        ("::ffff:10.255.0.1", True),
+        ("11.0.0.1", False),
+        ("fd00::1", True),
+        ("fd01::1", False),
+        ("nowhere", False),
+        ("", False),
+    ],
+)
+def test_addresses_of_networks(host: str, *, within: bool) -> None:
+    assert is_within(host, [ip_network("10.0.0.0/8"), ip_network("fd00::/32")]) is within
+    assert not is_within(host, [])

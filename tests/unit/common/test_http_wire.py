@@ -140,6 +140,7 @@ BAD = {
     GET + b"X\x80: a\r\n\r\n": 400,
     GET + b"X: 1\r\n" * 9 + b"\r\n": 431,
     GET + b"X: " + b"a" * 700 + b"\r\n\r\n": 431,
+    GET + b"X: " + b"a" * 700 + b"\x00\r\n\r\n": 431,
     GET + b"Expect: the-best\r\n\r\n": 417,
     # section 6: how long the body is
     POST + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n": 400,

@@ -1,6 +1,7 @@
 """Text of messages in any character set, both ways, where pydicom would alter it."""
 
 import io
+from typing import Any
 
 import pytest
 from pydicom.dataelem import DataElement, RawDataElement
@@ -190,6 +191,6 @@ def test_a_vr_that_is_not_said_is_the_dictionarys(
 def test_text_that_is_put_has_an_even_length(raw: bytes, padded: bytes) -> None:
     dataset = Dataset()
     put_text(dataset, 0x00104000, "LT", raw)
-    stands = dataset.get_item(0x00104000)
+    stands: Any = dataset.get_item(0x00104000)
     assert isinstance(stands, RawDataElement)
     assert (stands.value, stands.length, stands.VR) == (padded, len(padded), "LT")

@@ -12,7 +12,9 @@ import pytest
 from darkroom_common.siblings import HAND_OVER
 from darkroom_local.commands.roll import ask
 from darkroom_local.engines.process import Child, Command, StartError
-from darkroom_local.stack.rolling import Desk, Release, RollError, Wish, catches
+from darkroom_local.engines.supervisor import Program, Supervised
+from darkroom_local.stack import rolling
+from darkroom_local.stack.rolling import Desk, Release, Roll, RollError, Wish, catches, see_off
 from tests.support.waiting import until
 
 
@@ -70,3 +72,148 @@ async def test_who_does_not_know_the_signal_is_not_sent_it(tmp_path: Path, handl
     assert catches(child, HAND_OVER) == handled
     await child.stop(signal.SIGKILL, seconds=5)
     assert not catches(child, HAND_OVER)
+
+
+@pytest.mark.parametrize(("ours", "theirs", "older"), [(2, 2, False), (3, 2, False), (1, 2, True)])
+def test_a_release_is_older_by_what_it_knows_of_one_schema(
+    ours: int, theirs: int, *, older: bool
+) -> None:
+    one = Release("p", takes_ports=True, migrations={"api": ours, "ingest": 9})
+    other = Release("q", takes_ports=True, migrations={"api": theirs, "ingest": 1})
+    assert one.is_older_than(other) is older
+    assert Release("p", takes_ports=True, migrations={}).is_older_than(other)
+
+
+class Played:
+    """A child that is as the test says, and notes how it is ended."""
+
+    def __init__(self) -> None:
+        self.running = True
+        self.pid = 1
+        self.stopped: list[tuple[int, float]] = []
+        self.may_end = asyncio.Event()
+
+    def failure(self, why: str) -> StartError:
+        return StartError(f"it {why}")
+
+    async def stop(self, number: int, *, seconds: float) -> None:
+        self.stopped.append((number, seconds))
+        if seconds:
+            await self.may_end.wait()
+        self.running = False
+
+
+class House:
+    """A service with an old process and a new one."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        command = Command("api", ["true"], tmp_path, tmp_path / "log")
+        self.old, self.new = Program(command), Program(command)
+        self.old_child, self.new_child = Played(), Played()
+        self.old.child, self.new.child = self.old_child, self.new_child  # type: ignore[assignment]
+        self.service = Supervised("api", self.old, lambda _: None)
+        self.reasons = ["not yet", "not yet", ""]
+        self.steps: list[str] = []
+        self.roll = Roll(self.begin, self.is_ready, self.swapped)
+
+    async def begin(self, name: str) -> tuple[Program, str]:
+        self.steps.append(f"begin {name}")
+        return self.new, "http://new"
+
+    async def is_ready(self, url: str) -> str:
+        self.steps.append(f"ask {url}")
+        assert self.service.runnable is self.old
+        assert not self.old_child.stopped
+        return self.reasons.pop(0)
+
+    def swapped(self, name: str, url: str) -> None:
+        assert self.service.runnable is self.new
+        self.steps.append(f"swapped {name} {url}")
+
+
+async def test_the_old_process_leaves_when_the_new_one_is_ready(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    await house.roll.replace(house.service)
+    asked = ["ask http://new"] * 3
+    assert house.steps == ["begin api", *asked, "swapped api http://new"]
+    await until(lambda: house.old_child.stopped)
+    gone = asyncio.create_task(house.roll.gone())
+    await asyncio.wait({gone}, timeout=0.05)
+    assert not gone.done()
+    assert list(house.roll.leaving.values()) == [house.old]
+    house.old_child.may_end.set()
+    await gone
+    assert house.roll.leaving == {}
+    assert house.old_child.stopped == [(signal.SIGTERM, rolling.LEAVE_SECONDS)]
+    assert house.new_child.stopped == []
+
+
+@pytest.mark.parametrize(
+    ("case", "why"),
+    [
+        ("ends", "ended while starting"),
+        ("late", "was not ready: not yet"),
+        ("nothing", "nothing was started"),
+        ("fails", "no port"),
+    ],
+)
+async def test_a_new_process_that_is_not_ready_is_ended_and_the_old_one_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str, why: str
+) -> None:
+    house = House(tmp_path)
+    if case == "ends":
+        house.new_child.running = False
+    elif case == "late":
+        monkeypatch.setattr(rolling, "READY_SECONDS", 0.2)
+        house.reasons = ["not yet"] * 1000
+    elif case == "nothing":
+        house.new.child = None
+    else:
+
+        async def fails(_: str) -> tuple[Program, str]:
+            raise StartError("no port")
+
+        house.roll.begin = fails
+    with pytest.raises(RollError, match=why) as refused:
+        await house.roll.replace(house.service)
+    assert "goes on" in str(refused.value)
+    assert house.service.runnable is house.old
+    assert house.old_child.stopped == []
+    assert house.roll.leaving == {}
+    ended = [(signal.SIGTERM, 0)] if case in ("ends", "late") else []
+    assert house.new_child.stopped == ended
+
+
+async def test_who_has_no_process_is_not_seen_off(tmp_path: Path) -> None:
+    await see_off(Program(Command("api", ["true"], tmp_path, tmp_path / "log")))
+
+
+async def test_one_roll_at_a_time_and_what_is_no_wish_is_said(tmp_path: Path) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def roll(_: Wish) -> AsyncIterator[dict[str, Any]]:
+        begun.set()
+        yield {"text": "begun"}
+        await go_on.wait()
+
+    path = tmp_path / "control"
+    desk = asyncio.create_task(Desk(path, roll).run())
+    await until(path.exists)
+
+    async def say(line: bytes) -> bytes:
+        reader, writer = await asyncio.open_unix_connection(path)
+        writer.write(line)
+        said = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        return said
+
+    first = asyncio.create_task(say(b"{}\n"))
+    await begun.wait()
+    assert b"another roll is under way" in await say(b'{"services": ["nobody"]}\n')
+    go_on.set()
+    assert await first == b'{"text": "begun"}\n'
+    assert b"JSONDecodeError" in await say(b"no wish\n")
+    assert b"TypeError" in await say(b'{"unknown": 1}\n')
+    assert await say(b"{}\n") == b'{"text": "begun"}\n'
+    desk.cancel()

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from darkroom_common.specs.worklist.entries import WorklistEntry
+from darkroom_ingest.orders import mapping
 from darkroom_ingest.orders.mapping import Act, Patient, Put, Schedule, acts_of
 from darkroom_ingest.orders.reading import Hl7Message, NotRead, header_of
 from tests.unit.ingest.orders.builders import (
@@ -233,3 +234,46 @@ def test_whatever_comes_is_read_or_refused(data: Any) -> None:
         acts_of(Hl7Message(bytes(raw), header_of(bytes(raw), assumed="ISO_IR 192")))
     except NotRead as error:
         assert error.code
+
+
+def test_an_order_without_any_number_is_not_read() -> None:
+    orc = segment("ORC", {1: "NW", 7: "1^^^20261127"})
+    obr = segment("OBR", {1: "1", 4: "TH^Thorax^L", 24: "CT"})
+    with pytest.raises(NotRead) as refused:
+        acts("\r".join((msh("ORM^O01^ORM_O01"), PID, orc, obr)))
+    assert refused.value.place == "OBR^1^18"
+    assert "accession" in str(refused.value)
+
+
+def test_as_many_orders_as_may_be_are_read_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    most = 3
+    monkeypatch.setattr(mapping, "_STEPS", most)
+    for count in (most, most + 1):
+        orders = [
+            line.format(n)
+            for n in range(count)
+            for line in (
+                "ORC|NW|P{0}|F{0}||||1^^^20261127",
+                "OBR|1|P{0}|F{0}|TH^Thorax^L||||||||||||||A{0}||||||CT",
+            )
+        ]
+        text = "\r".join((msh("ORM^O01^ORM_O01"), PID, *orders))
+        if count == most:
+            assert len(acts(text)) == most
+        else:
+            with pytest.raises(NotRead, match="too many steps"):
+                acts(text)
+
+
+def test_what_is_known_of_a_patient_is_checked_as_in_an_entry() -> None:
+    long = PID.replace("4711", "4" * 65)
+    with pytest.raises(NotRead) as refused:
+        acts("\r".join((msh("ADT^A08^ADT_A01"), long)))
+    assert refused.value.place == "PID^1^3"
+
+
+@pytest.mark.parametrize(("field", "state"), [({12: "H^hot"}, "hot"), ({12: "hot"}, "hot")])
+def test_the_danger_of_a_patient_is_its_text_or_its_code(field: dict[int, str], state: str) -> None:
+    obr = segment("OBR", {1: "1", 4: "TH^Thorax^L", 18: "A1", 24: "CT", 36: "20261127"} | field)
+    text = "\r".join((msh("ORM^O01^ORM_O01"), PID, segment("ORC", {1: "NW"}), obr))
+    assert entry(text).patient_state == state

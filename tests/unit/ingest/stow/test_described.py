@@ -17,6 +17,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from darkroom_ingest.stow import described as described_module
 from darkroom_ingest.stow.described import MOST_DATA_SETS
 from tests.support.builders import a_data_set, new_uid
 from tests.support.stow import BOUNDARY, Part, a_body
@@ -207,3 +208,44 @@ def test_objects_that_share_bulk_data_are_made_when_all_of_theirs_have_come(taki
         uid(one),
         uid(two),
     }
+
+
+def test_bulk_data_are_as_many_as_may_be_and_no_more(
+    taking: Taking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(described_module, "MOST_BULK", 2)
+    sets = [described(), described(), described()]
+    for number, one in enumerate(sets):
+        one["7FE00010"] = {"vr": "OW", "BulkDataURI": f"http://there/{number}"}
+    parts = [bulk(b"ab", location=f"http://there/{number}") for number in range(3)]
+    outcome = taking.take(a_body([as_part(*sets), *parts]), KIND)
+    assert [one.sop_instance_uid for one in outcome.items if not one.failure] == [
+        uid(sets[0]),
+        uid(sets[1]),
+    ]
+    assert sorted(one.code for one in outcome.items if one.failure) == [
+        "bad-bulk-data",
+        "bulk-data-missing",
+    ]
+
+
+def test_bulk_data_say_where_they_belong(taking: Taking) -> None:
+    parts = [Part(b"ab", OCTETS), Part(b"ab", "no type", {"Content-Location": THERE})]
+    outcome = taking.take(a_body([as_part(described()), *parts]), KIND)
+    assert sorted(one.code for one in outcome.items) == [
+        "bad-bulk-data",
+        "bulk-data-missing",
+        "no-location",
+    ]
+    assert taking.receipts == []
+
+
+@pytest.mark.parametrize("number", ["0", "-3", "many", None])
+def test_a_number_of_frames_that_is_none_is_one(taking: Taking, number: str | None) -> None:
+    path = str(pydicom.data.get_testdata_file("MR_small_RLE.dcm"))
+    (stream,) = generate_frames(pydicom.dcmread(path).PixelData, number_of_frames=1)
+    said = described()
+    said["00280008"] = {"vr": "IS", "Value": [number]} if number else {"vr": "IS"}
+    assert described_module._count(number) == 1
+    taking.take(a_body([as_part(said), bulk(stream, "image/dicom-rle")]), KIND)
+    assert described_module._count("7") == 7

@@ -148,3 +148,140 @@ def test_dates_and_times_are_what_they_say(vr: str, taken: list[str], refused: l
 
 def a_payload(tag: str, vr: str, value: str) -> Payload:
     return Payload(content=json.dumps({tag: {"vr": vr, "Value": [value]}}))
+
+
+def element(vr: str, *values: Any) -> dict[str, Any]:
+    return {"vr": vr, "Value": list(values)}
+
+
+def lacking(tag: str) -> dict[str, Any]:
+    return {key: value for key, value in a_workitem().items() if key != tag}
+
+
+@pytest.mark.parametrize(
+    ("given", "uid", "status", "tags"),
+    [
+        *(
+            (lacking(tag), "1.2", UpsStatus.MISSING_ATTRIBUTE, (tag,))
+            for tag in ("00741200", "00741204", "00404041", "00404005", "00741000")
+        ),
+        (
+            a_workitem(t00741204={"vr": "LO"}),
+            "1.2",
+            UpsStatus.MISSING_ATTRIBUTE_VALUE,
+            ("00741204",),
+        ),
+        (
+            a_workitem(t00741204=element("LO", " ")),
+            "1.2",
+            UpsStatus.MISSING_ATTRIBUTE_VALUE,
+            ("00741204",),
+        ),
+        (
+            a_workitem(t00741000=element("CS", "IN PROGRESS")),
+            "1.2",
+            UpsStatus.NOT_SCHEDULED,
+            ("00741000",),
+        ),
+        *(
+            (a_workitem(**{f"t{tag}": value}), uid, UpsStatus.INVALID_ATTRIBUTE_VALUE, (tag,))
+            for tag, value, uid in (
+                ("00080018", element("UI", "1.3"), "1.2"),
+                ("00080018", element("UI", "1.03"), None),
+                ("00080018", element("UI", "1.2.840.10008.5.1.4.34.5"), None),
+                ("00080018", element("UI", "1.2.840.10008.5.1.4.34.5.1"), None),
+                ("00080016", element("UI", "1.2.840.10008.5.1.4.34.6.2"), "1.2"),
+                ("00081195", element("UI", "1.9"), "1.2"),
+                ("00741002", element("SQ", {}), "1.2"),
+                ("00741216", element("SQ", {}), "1.2"),
+                ("00741200", element("CS", "URGENT"), "1.2"),
+                ("00404041", element("CS", "READIER"), "1.2"),
+                ("00404005", element("DT", "20260231"), "1.2"),
+            )
+        ),
+    ],
+)
+def test_what_is_no_workitem_is_not_created(
+    given: dict[str, Any], uid: str | None, status: UpsStatus, tags: tuple[str, ...]
+) -> None:
+    with pytest.raises(NotTaken) as refused:
+        rules.created(given, uid, NOW)
+    assert (refused.value.status, refused.value.tags) == (status, tags)
+
+
+def test_what_is_created_is_whole_and_says_what_was_added() -> None:
+    uid, whole, more = rules.created(a_workitem(t00081195={"vr": "UI"}), None, NOW)
+    assert more
+    assert whole["00080018"] == element("UI", uid)
+    assert whole["00080016"] == element("UI", "1.2.840.10008.5.1.4.34.6.1")
+    assert whole["00741202"] == element("LO", "WORKLIST")
+    assert whole["00404010"] == element("DT", "20261127120000+0000")
+    assert whole["00100040"] == {"vr": "CS"}
+    assert "00081195" not in whole
+    again = {tag: value for tag, value in whole.items() if tag != "00404010"}
+    assert rules.created(again, uid, NOW) == (uid, whole, False)
+    assert rules.created(again, None, NOW)[0] == uid
+    named = again | {"00741202": element("LO", "READING")}
+    assert rules.created(named, uid, NOW)[1]["00741202"] == element("LO", "READING")
+
+
+@pytest.mark.parametrize("transaction", ["1.02", "x", "1." + "2" * 63])
+def test_a_transaction_is_a_uid(transaction: str) -> None:
+    with pytest.raises(NotTaken) as refused:
+        rules.changed(known("SCHEDULED", ""), a_change("IN PROGRESS", transaction), NOW)
+    assert refused.value.status == UpsStatus.INVALID_ATTRIBUTE_VALUE
+    with pytest.raises(NotTaken) as refused:
+        rules.changed(known("SCHEDULED", ""), a_change("DONE", OURS), NOW)
+    assert refused.value.status == UpsStatus.INVALID_ATTRIBUTE_VALUE
+
+
+def test_an_update_leaves_a_workitem_that_could_be_created() -> None:
+    before = known("SCHEDULED", "")
+    for tag, status in (
+        ("00741204", UpsStatus.MISSING_ATTRIBUTE_VALUE),
+        ("00404041", UpsStatus.INVALID_ATTRIBUTE_VALUE),
+        ("00404005", UpsStatus.INVALID_ATTRIBUTE_VALUE),
+    ):
+        value = {"vr": "LO"} if tag == "00741204" else element("DT", "20269999")
+        with pytest.raises(NotTaken) as refused:
+            rules.updated(before, {tag: value}, "", NOW)
+        assert (refused.value.status, refused.value.tags) == (status, (tag,))
+    later = NOW + dt.timedelta(hours=1)
+    whole = rules.updated(before, {"00081195": element("UI", OURS)}, "", later)
+    assert "00081195" not in whole
+    assert whole["00404010"] == element("DT", "20261127130000+0000")
+
+
+def test_why_it_was_canceled_is_kept_and_told_and_what_was_known_of_it_stays() -> None:
+    progress = {"00741004": element("DS", 40), "00404052": element("DT", "20260101")}
+    before = known("IN PROGRESS", OURS).attributes
+    before = before | {rules.PROGRESS: element("SQ", progress, {"00741004": element("DS", 1)})}
+    why = {
+        rules.REASON: element("LT", "moved"),
+        rules.REASON_CODE: element("SQ", {"00080100": element("SH", "X")}),
+        "00100010": element("PN", {"Alphabetic": "Planted^Name"}),
+    }
+    whole = rules.canceled(before, why, NOW)
+    first, second = whole[rules.PROGRESS]["Value"]
+    assert first == progress | {tag: why[tag] for tag in (rules.REASON, rules.REASON_CODE)}
+    assert second == {"00741004": element("DS", 1)}
+    assert rules.state_report(whole) == {tag: why[tag] for tag in (rules.REASON, rules.REASON_CODE)}
+    assert rules.state_report(whole | {rules.STATE: element("CS", "COMPLETED")}) == {}
+    told = dict(rules.reports_of(before, whole))
+    assert told == {1: rules.state_report(whole)}
+
+
+@pytest.mark.parametrize(
+    ("said", "start"),
+    [
+        ("2026", (2026, 1, 1)),
+        ("202611", (2026, 11, 1)),
+        ("20261127", (2026, 11, 27)),
+        ("2026112710", (2026, 11, 27, 10)),
+        ("20261127103005.123+0100", (2026, 11, 27, 10, 30, 5)),
+        ("20261127103005-0800", (2026, 11, 27, 10, 30, 5)),
+    ],
+)
+def test_a_start_is_by_the_clock_of_the_department(said: str, start: tuple[int, ...]) -> None:
+    moment = dt.datetime(*start, tzinfo=dt.UTC)  # type: ignore[misc,arg-type]
+    assert rules.start_of(a_workitem(t00404005=element("DT", said))) == moment
