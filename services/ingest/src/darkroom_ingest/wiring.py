@@ -35,8 +35,8 @@ from darkroom_ingest.senders.refresh import Refresh
 from darkroom_ingest.senders.roster import COPY_NAME, RosterCopy
 from darkroom_ingest.settings import IngestSettings
 from darkroom_ingest.workitems.requests import WorkitemRequests
-from darkroom_ingest.workitems.tidying import tidy_workitems
-from darkroom_ingest.worklist.entries import open_entries
+from darkroom_ingest.workitems.tidying import say_going_down, tidy_workitems
+from darkroom_ingest.worklist.entries import Entries, open_entries
 from darkroom_ingest.worklist.requests import WorklistRequests
 from darkroom_ingest.worklist.serving import tell_of_steps
 
@@ -122,15 +122,17 @@ async def run(nursery: Nursery, service: Service, settings: IngestSettings) -> N
                 *taking_orders(settings, entries, orders_listener, tls),
             ):
                 await service.run_until_stopped()
-                await end(workers, service)
+                await end(workers, service, entries)
     nursery.close()
     spool.close()
 
 
-async def end(workers: Workers, service: Service) -> None:
+async def end(workers: Workers, service: Service, entries: Entries | None) -> None:
     """End the processes that receive: when all have gone, where others have taken over."""
     if service.is_handed_over:
         await workers.leave(service.hand_over_seconds, service.told_to_end)
+    else:
+        await say_going_down(entries)
     await workers.drain(service.drain_seconds)
 
 

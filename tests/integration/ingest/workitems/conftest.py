@@ -12,7 +12,7 @@ from tests.support.waiting import until
 
 @pytest.fixture
 async def house(services: Services) -> AsyncIterator[Api]:
-    services.extra |= {"UNKNOWN_AE": "reject", "PROCESSES": "1"}
+    services.extra |= {"UNKNOWN_AE": "reject", "PROCESSES": "1", "HTTP_PROCESSES": "2"}
     async with running_api(services) as api:
         await declare_index_queue(services.amqp_url)
         await services.start("ingest")

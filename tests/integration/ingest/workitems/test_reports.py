@@ -3,7 +3,8 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -11,6 +12,7 @@ import pytest
 import websockets
 from websockets.asyncio.client import ClientConnection
 
+from tests.integration.api.accounts.people import a_person, add_role
 from tests.integration.api.conftest import Api
 from tests.integration.ingest.test_worklist_rest import ENTRY
 from tests.integration.ingest.workitems.asking import (
@@ -26,6 +28,7 @@ from tests.support.builders import new_uid
 from tests.support.waiting import LIMIT, until
 
 OURS = "1.2.3.1"
+MOST_SOCKETS = 20
 
 
 @asynccontextmanager
@@ -107,6 +110,13 @@ async def test_subscribers_are_told_of_what_concerns_them(house: Api) -> None:
         entry = (await client.post("/api/v1/worklist", json=ENTRY)).json()
         scheduled = f"2.25.{int(entry['id'], 16)}"
         assert await told(every) == (scheduled, 1, "SCHEDULED")
+        theirs = ENTRY | {"patient_id": "PLANTED-X", "scheduled_procedure_step_id": "S2"}
+        entry_of_x = (await client.post("/api/v1/worklist", json=theirs)).json()
+        fitting = f"2.25.{int(entry_of_x['id'], 16)}"
+        assert await told(every) == await told(some) == (fitting, 1, "SCHEDULED")
+        await subscribe(house, FILTERED, "LATER", "?filter=00100020=PLANTED-X,00741000=SCHEDULED")
+        async with listening(house, "LATER") as later:
+            assert await told(later) == (fitting, 1, "SCHEDULED")
         changed = await client.put(
             f"/api/v1/worklist/{entry['id']}", json={**ENTRY, "state": "STARTED"}
         )
@@ -154,7 +164,17 @@ async def removed_but_not(house: Api, *, kept: str) -> None:
         found = await told(some)
         while found[1] != 4:  # what had not been known to arrive is told again
             found = await told(some)
-        assert found == (GLOBAL, 4, "")
+        assert found == (GLOBAL, 4, "")  # it went down
+        assert await told(some) == (GLOBAL, 4, "")  # and came back
+    db = await asyncpg.connect(house.services.superuser_url)
+    try:
+        told_of = await db.fetch(
+            "SELECT state FROM ingest.workitem_report WHERE event_type = 4 AND ae_title = 'SOME'"
+            " ORDER BY number"
+        )
+    finally:
+        await db.close()
+    assert [row["state"] for row in told_of][-2:] == ["GOING DOWN", ""]
 
 
 async def refused(house: Api) -> None:
@@ -191,6 +211,44 @@ async def refused(house: Api) -> None:
             await socket.ping()
         await asyncio.wait_for(socket.wait_closed(), LIMIT)
         assert socket.close_code == 1008
+
+
+def holders(house: Api) -> list[int]:
+    """Return how many connections each process of the api has to its port."""
+    running = house.services.running["api"].process
+    assert running is not None
+    ours = f":{house.services.http_port:04X}"
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    inodes = {f"socket:[{row[9]}]" for row in rows if row[1].endswith(ours) and row[3] == "01"}
+    found = []
+    for child in Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split():
+        links = [str(one.readlink()) for one in Path(f"/proc/{child}/fd").iterdir()]
+        found.append(len(inodes & set(links)))
+    return found
+
+
+async def test_whatever_process_they_listen_to_they_are_told(house: Api) -> None:
+    """Listeners of two processes hear of what is asked of either; who they may listen as."""
+    await subscribe(house, GLOBAL, "ALL")
+    async with AsyncExitStack() as stack:
+        sockets: list[ClientConnection] = []
+        while len(sockets) < 2 or 0 in holders(house):
+            assert len(sockets) < MOST_SOCKETS
+            sockets.append(await stack.enter_async_context(listening(house, "ALL")))
+        assert len(holders(house)) == 2
+        for _ in range(4):
+            uid = await create(house)
+            assert {await told(one) for one in sockets} == {(uid, 1, "SCHEDULED")}
+    # An account that may only read is told as the AE of its name, and as no other.
+    await add_role(house, "clerk", "mpps:read")
+    reader = await a_person(house, "reading", "clerk")
+    headers = {"Authorization": f"Bearer {reader.tokens['access_token']}"}
+    async with listening(house, "READING", headers=headers):
+        pass
+    with pytest.raises(websockets.InvalidStatus) as other:
+        async with listening(house, "ALL", headers=headers):
+            pass
+    assert other.value.response.status_code == 403
 
 
 @pytest.mark.req("API-18")

@@ -48,6 +48,9 @@ _REPORTS: Final = """
     WHERE ae_title = $1 AND number > $2 ORDER BY number LIMIT $3
 """
 _NEWEST: Final = "SELECT coalesce(max(number), 0) FROM ingest.workitem_report"
+_SUBSCRIBES: Final = """
+    SELECT EXISTS (SELECT FROM ingest.subscription WHERE ae_title = $1 AND requested_by = $2)
+"""
 _EARLIEST: Final = (dt.datetime(1, 1, 1, tzinfo=dt.UTC), "")
 
 Position = tuple[dt.datetime, str]
@@ -133,6 +136,11 @@ def _opened(seal: Seal, row: Any) -> JsonDataset:
 async def reports(db: Connection, ae_title: str, after: int, most: int) -> list[Any]:
     """Return the reports to an AE that follow a number, so many at a time."""
     return list(await db.fetch(_REPORTS, ae_title, after, most))
+
+
+async def subscribes(db: Connection, ae_title: str, username: str) -> bool:
+    """Tell whether a user has subscribed an AE to something."""
+    return bool(await db.fetchval(_SUBSCRIBES, ae_title, username))
 
 
 async def newest_report(db: Connection) -> int:

@@ -5,7 +5,6 @@ half second reads what is new for all of them; whoever is farther behind reads p
 Nothing waits in memory for a slow listener: it asks for the next page when it has sent the last.
 """
 
-import asyncio
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -14,19 +13,16 @@ from typing import Final
 
 from darkroom_api.events import log
 from darkroom_api.events.log import Ends, Entry
+from darkroom_api.events.watching import Watcher
 from darkroom_api.http.errors import RETRY_AFTER, ApiError, Code
-from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.postgres.pool import Database
-from darkroom_common.telemetry.logs import get_logger
 from darkroom_common.telemetry.metrics import api as metrics
 
-logger = get_logger(__name__)
-POLL_SECONDS: Final = 0.5
 _REMEMBERED: Final = 2000
 
 
 @dataclass
-class Hub:
+class Hub(Watcher):
     """What the listeners of this process share.
 
     Attributes:
@@ -43,9 +39,6 @@ class Hub:
     _since: int = 0  # all that is later is in `_recent`, while `_reading`
     _read_to: int = 0
     _reading: bool = False
-    _news: asyncio.Event = field(default_factory=asyncio.Event)
-    _wanted: asyncio.Event = field(default_factory=asyncio.Event)
-    _closed: bool = False
 
     @asynccontextmanager
     async def listening(self, user: str) -> AsyncIterator[None]:
@@ -69,11 +62,6 @@ class Hub:
             self._of[user] -= 1
             self._of = +self._of
             metrics.EVENT_LISTENERS.set(self._of.total())
-
-    @property
-    def closed(self) -> bool:
-        """Whether this process stops."""
-        return self._closed
 
     async def ends(self) -> Ends:
         """Return the ends of the log.
@@ -100,31 +88,11 @@ class Hub:
         async with self.database.acquire() as db:
             return await log.page(db, number)
 
-    @property
-    def news(self) -> asyncio.Event:
-        """What is set when there is something new from now on, or the process stops."""
-        return self._news
-
-    async def run(self) -> None:
-        """Read the log while anybody listens, until cancelled; then nobody does any more."""
-        try:
-            while True:
-                await self._wanted.wait()
-                try:
-                    await self._read()
-                except DependencyUnavailable as error:
-                    logger.warning("events.wait", reason=str(error))
-                await asyncio.sleep(POLL_SECONDS)
-        finally:
-            self._closed = True
-            self._tell()
-
-    async def _read(self) -> None:
+    async def _look(self) -> bool:
         if not self._of:
-            self._wanted.clear()
             self._recent.clear()
             self._reading = False
-            return
+            return False
         if not self._reading:
             self._since = self._read_to = (await self.ends()).newest
             self._reading = True
@@ -136,8 +104,4 @@ class Hub:
                 self._recent.append(one)
             self._read_to = found[-1].number
             self._tell()
-
-    def _tell(self) -> None:
-        """Wake whoever waits now."""
-        waking, self._news = self._news, asyncio.Event()
-        waking.set()
+        return True

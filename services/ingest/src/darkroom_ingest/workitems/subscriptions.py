@@ -13,7 +13,8 @@ from darkroom_common.index.matching.data_sets import Test, match_of, test_of
 from darkroom_common.index.matching.values import BadKey
 from darkroom_common.postgres.pool import Connection, Database
 from darkroom_common.seal import Seal
-from darkroom_common.specs.worklist.as_workitem import STATES
+from darkroom_common.specs.worklist.as_workitem import STATES, workitem_of
+from darkroom_common.specs.worklist.entries import ENTRY_PURPOSE, OPEN, WorklistEntry
 from darkroom_common.specs.worklist.workitems import (
     FILTER_PURPOSE,
     FILTERED_WORKLIST,
@@ -22,6 +23,7 @@ from darkroom_common.specs.worklist.workitems import (
     WORKLIST,
     UpsStatus,
     entry_of_uid,
+    uid_of_entry,
 )
 from darkroom_ingest.workitems.reading import NotTaken, vr_of
 
@@ -48,7 +50,7 @@ _PUT: Final = """
 """
 _ONE: Final = """
     INSERT INTO ingest.subscription (ae_title, target, deletion_lock, requested_by)
-    VALUES ($1, $2, $3, $4) ON CONFLICT (ae_title, target) DO NOTHING
+    VALUES ($1, $2, $3, $4) ON CONFLICT (ae_title, target) DO NOTHING RETURNING true
 """
 _TELL: Final = """
     INSERT INTO ingest.workitem_report
@@ -80,6 +82,10 @@ _ENTRIES: Final = """
     SELECT $1, ingest.workitem_uid(id), 1,
         CASE state WHEN 'STARTED' THEN 'IN PROGRESS' ELSE 'SCHEDULED' END, 'READY'
     FROM ingest.worklist WHERE state IN ('SCHEDULED', 'ARRIVED', 'READY', 'STARTED')
+"""
+_SOME_ENTRIES: Final = """
+    SELECT id, state, sealed FROM ingest.worklist
+    WHERE state = ANY($1::text[]) AND id > $2 ORDER BY id LIMIT $3 FOR SHARE
 """
 _DROP: Final = "DELETE FROM ingest.subscription WHERE ae_title = $1 AND target = $2 RETURNING true"
 _DROP_ALL: Final = """
@@ -132,7 +138,19 @@ class Subscriptions:
         for row in await db.fetch(_FOLLOWING, list(GLOBAL)):
             if row["target"] == WORKLIST or self._fits(row["sealed"], attributes):
                 given = (row["ae_title"], uid, row["deletion_lock"], row["requested_by"])
-                await db.execute(_ONE, *given)
+                await db.fetchval(_ONE, *given)
+
+    async def follow_entry(self, db: Connection, entry_id: str, entry: WorklistEntry) -> None:
+        """Subscribe those whose filter a new entry of the worklist fits, and tell them of it.
+
+        Who subscribes to the whole worklist is seen to by the table itself.
+        """
+        uid, attributes = uid_of_entry(entry_id), workitem_of(entry_id, entry)
+        for row in await db.fetch(_FOLLOWING, [FILTERED_WORKLIST]):
+            if self._fits(row["sealed"], attributes):
+                given = (row["ae_title"], uid, False, row["requested_by"])
+                if await db.fetchval(_ONE, *given):
+                    await db.execute(_TELL_ONE, row["ae_title"], uid, STATES[entry.state], "READY")
 
     async def tell(self, db: Connection, uid: str, report: Report) -> None:
         """Keep a report for each subscriber of a workitem."""
@@ -168,7 +186,25 @@ class Subscriptions:
                     told = (who.ae_title, uid, row["state"], row["readiness"])
                     await db.execute(_TELL_ONE, *told)
                 after = page[-1]["sop_instance_uid"]
+            if target == FILTERED_WORKLIST:
+                await self._to_entries(db, who, tests)
         return UpsStatus.SUCCESS
+
+    async def _to_entries(self, db: Connection, who: Subscriber, tests: Sequence[Test]) -> None:
+        """Subscribe an AE to the entries of the worklist that its filter fits."""
+        after = ""
+        while page := await db.fetch(_SOME_ENTRIES, list(OPEN), after, _PAGE):
+            for row in page:
+                after = row["id"]
+                opened = self.seal.open(row["sealed"], purpose=ENTRY_PURPOSE)
+                entry = WorklistEntry.model_validate(opened | {"state": row["state"]})
+                attributes = workitem_of(row["id"], entry)
+                if not all(test.holds(attributes) for test in tests):
+                    continue
+                uid = uid_of_entry(row["id"])
+                given = (who.ae_title, uid, False, "", who.by)
+                await db.execute(_PUT, *given)
+                await db.execute(_TELL_ONE, who.ae_title, uid, STATES[entry.state], "READY")
 
     async def unsubscribe(self, ae_title: str, target: str) -> None:
         """Tell an AE no more of a workitem; of the worklist: of none.

@@ -7,13 +7,14 @@ import asyncpg
 
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.postgres.pool import Database
-from darkroom_common.specs.worklist.workitems import SCP_STATUS, WORKLIST
+from darkroom_common.specs.worklist.workitems import GOING_DOWN, SCP_STATUS, WORKLIST
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_ingest.workitems.subscriptions import GLOBAL, KEPT_DAYS, KEPT_REPORTS
 from darkroom_ingest.worklist.entries import Entries
 
 log = get_logger(__name__)
 SECONDS: Final = 600.0
+LAST_WORD_SECONDS: Final = 2.0
 _ENDED: Final = """
     WITH old AS (
         SELECT sop_instance_uid AS uid FROM ingest.workitem w
@@ -43,9 +44,9 @@ _TOO_MANY: Final = """
 """
 
 
-_RESTARTED: Final = """
+_STATUS: Final = """
     INSERT INTO ingest.workitem_report (ae_title, sop_instance_uid, event_type, state, readiness)
-    SELECT DISTINCT ae_title, $1::text, $2::smallint, '', ''
+    SELECT DISTINCT ae_title, $1::text, $2::smallint, $4::text, ''
     FROM ingest.subscription WHERE target = ANY($3::text[])
 """
 
@@ -55,17 +56,33 @@ async def tidy_workitems(entries: Entries | None, days: int) -> None:
     said = False
     while entries is not None:
         try:
-            said = said or await _say_restarted(entries.database)
+            said = said or await _say(entries.database, "")
             await tidy_once(entries.database, days)
         except (DependencyUnavailable, asyncpg.PostgresError) as error:
             log.warning("workitems.not_tidied", reason=type(error).__name__)
         await asyncio.sleep(SECONDS)
 
 
-async def _say_restarted(database: Database) -> bool:
-    """Tell those that follow the worklist (PS3.4 section CC.2.4); return true."""
+async def say_going_down(entries: Entries | None) -> None:
+    """Say that this service ends, as far as that takes no time."""
+    if entries is None:
+        return
+    try:
+        async with asyncio.timeout(LAST_WORD_SECONDS):
+            await _say(entries.database, GOING_DOWN)
+    except (TimeoutError, DependencyUnavailable, asyncpg.PostgresError) as error:
+        log.warning("workitems.end_not_told", reason=type(error).__name__)
+
+
+async def _say(database: Database, status: str) -> bool:
+    """Tell those that follow the worklist (PS3.4 section CC.2.4); return true.
+
+    Args:
+        database: of ingest.
+        status: of the SCP; empty: it has been restarted.
+    """
     async with database.transaction() as db:
-        await db.execute(_RESTARTED, WORKLIST, SCP_STATUS, list(GLOBAL))
+        await db.execute(_STATUS, WORKLIST, SCP_STATUS, list(GLOBAL), status)
     return True
 
 

@@ -15,6 +15,7 @@ from darkroom_common.resources.resource import AlreadyThere, NotThere, Refusal, 
 from darkroom_common.seal import Seal
 from darkroom_common.specs.worklist.entries import ENTRY_PURPOSE, OPEN, StepState, WorklistEntry
 from darkroom_ingest.settings import IngestSettings
+from darkroom_ingest.workitems.subscriptions import Subscriptions
 from darkroom_ingest.worklist.telling import tell_orders
 
 PAGE: Final = 200
@@ -280,6 +281,7 @@ class Entries:
         except asyncpg.UniqueViolationError as error:
             raise AlreadyThere(_TAKEN) from error
         await tell_orders(db, _studies(whole))
+        await Subscriptions(self.database, self.seal).follow_entry(db, entry_id, whole)
         return entry_id
 
     async def _change(

@@ -34,6 +34,7 @@ PAYLOAD_LIMIT: Final = 256 * 1024
 MAX_KEYS: Final = 50
 NO_TRANSACTION: Final = "the transaction UID is missing"
 STATE_REPORT, CANCEL_REQUESTED, PROGRESS_REPORT, SCP_STATUS, ASSIGNED = range(1, 6)
+GOING_DOWN: Final = "GOING DOWN"
 """Event types (PS3.4 table CC.2.4-1)."""
 
 

@@ -71,7 +71,7 @@ class Telling:
             if news.closed:
                 await self.socket.close(GOING_AWAY, "this process stops; come again")
                 return
-            event = news.event
+            event = news.news
             try:
                 if reason := await self._refusal():
                     await self.socket.close(POLICY, reason)
@@ -153,10 +153,31 @@ async def listen(request: Request) -> Response:
     accept = accepted_key(request.headers)
     _require_origin(request, frozenset(parts.settings.cors_origins))
     await request.body()
+    await _require_ae(request)
     stack = AsyncExitStack()
     await stack.enter_async_context(parts.hub.listening(user))
     stack.enter_context(parts.report_news.listening())
     return Reports(request, accept, stack)
+
+
+async def _require_ae(request: Request) -> None:
+    """Refuse those whose AE title this is not.
+
+    It is of the user of this name, and of whoever has subscribed it; who may change workitems may
+    listen as any.
+
+    Raises:
+        ApiError: 403.
+    """
+    principal, ae_title = principal_of(request.scope), ae_title_of(request)
+    if has(Permission.STEPS_WRITE, principal.permissions):
+        return
+    if principal.username.casefold() == ae_title.casefold():
+        return
+    async with parts_of(request.scope).database.acquire() as db:
+        if await workitems.subscribes(db, ae_title, principal.username):
+            return
+    raise ApiError(403, Code.PERMISSION_DENIED, "This AE title is not yours to listen as.")
 
 
 def _require_origin(request: Request, known: frozenset[str]) -> None:

@@ -46,7 +46,9 @@ def report_json(seal: Seal, row: Any) -> str:
     if kind in (STATE_REPORT, CANCEL_REQUESTED):
         made[tag_of("ProcedureStepState")] = element("CS", row["state"])
         made[tag_of("InputReadinessState")] = element("CS", row["readiness"])
-    if kind == SCP_STATUS:
+    if kind == SCP_STATUS and row["state"]:
+        made[tag_of("SCPStatus")] = element("CS", row["state"])
+    elif kind == SCP_STATUS:
         made |= _RESTARTED
     return orjson.dumps(made | said, option=orjson.OPT_SORT_KEYS).decode()
 
