@@ -7,7 +7,7 @@ they are stored in worker processes, while this thread sends those before.
 import os
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -127,8 +127,23 @@ class _Sending:
     encoder: StoreEncoder
     message_id: int = 0
 
-    def open(self, one: StoredInstance, ready: Prepared | str) -> Opened | None:
-        """Return an object whose beginning is read; None when it was counted as failed."""
+    def opened(
+        self, objects: Sequence[tuple[StoredInstance, Prepared | str]]
+    ) -> Generator[tuple[StoredInstance, Opened], None, None]:
+        """Yield objects whose beginning is read; the others are counted as failed.
+
+        The one before must have gone when the next is asked for. What was yielded is closed when
+        the next is asked for, or the generator closed.
+        """
+        for one, ready in objects:
+            opened = self._open(one, ready)
+            if opened is not None:
+                try:
+                    yield one, opened
+                finally:
+                    os.close(opened.descriptor)
+
+    def _open(self, one: StoredInstance, ready: Prepared | str) -> Opened | None:
         if isinstance(ready, str):
             self._fail(one, ready)
             return None
@@ -159,8 +174,6 @@ class _Sending:
             self.encoder.transfer(opened, elements, put)
         except Unsendable as error:
             raise ProtocolError(error.reason) from error
-        finally:
-            os.close(opened.descriptor)
 
     def end(self, one: StoredInstance, size: int) -> None:
         """Wait for the answer to the object that was sent, and count it."""
@@ -211,18 +224,20 @@ def _get(
     told = 0.0
     shelf = Shelf(desk.archive, found.instances, _accepted(back))
     for objects in shelf.some():
-        for one, ready in objects:
-            if sending.cancelled:
-                return progress.last(cancelled=True)
-            if monotonic() > deadline:
-                return _too_long(found, progress)
-            opened = sending.open(one, ready)
-            if opened is not None:
+        with closing(sending.opened(objects)) as coming:
+            now = next(coming, None)
+            while now is not None:
+                if sending.cancelled:
+                    return progress.last(cancelled=True)
+                if monotonic() > deadline:
+                    return _too_long(found, progress)
+                one, opened = now
                 sending.begin(opened)
+                now = next(coming, None)  # is read while the asker works on this one
                 sending.end(one, opened.source.size)
-            if progress.remaining and monotonic() - told >= PENDING_SECONDS:
-                told = monotonic()
-                yield progress.pending()
+                if progress.remaining and monotonic() - told >= PENDING_SECONDS:
+                    told = monotonic()
+                    yield progress.pending()
     return progress.last(cancelled=False)
 
 
