@@ -15,6 +15,7 @@ from darkroom_common.specs.destinations import DestinationSpec
 from darkroom_transmit.availability.notices import NOTIFICATION, notice
 from tests.integration.transmit.desk import Desk
 from tests.integration.transmit.nodes import scripted
+from tests.support.builders import new_uid
 from tests.support.waiting import until
 
 
@@ -56,7 +57,10 @@ async def states(desk: Desk, expected: dict[str, str]) -> None:
 
 
 async def test_who_wants_it_is_told_of_each_study_once(desk: Desk) -> None:
-    study = await desk.study(3)
+    step = Dataset()
+    step.ReferencedSOPClassUID = "1.2.840.10008.3.1.2.3.3"
+    step.ReferencedSOPInstanceUID = new_uid()
+    study = await desk.study(3, ReferencedPerformedProcedureStepSequence=[step])
     listener = Listener()
     with listening(listener) as port:
         await desk.destination("RIS", port, availability=True)
@@ -69,7 +73,10 @@ async def test_who_wants_it_is_told_of_each_study_once(desk: Desk) -> None:
     (uid, told), (other, _) = listener.told
     assert uid != other
     assert told.StudyInstanceUID == study.uid
-    assert told.ReferencedPerformedProcedureStepSequence == []
+    (performed,) = told.ReferencedPerformedProcedureStepSequence
+    assert performed.ReferencedSOPClassUID == step.ReferencedSOPClassUID
+    assert performed.ReferencedSOPInstanceUID == step.ReferencedSOPInstanceUID
+    assert performed.PerformedWorkitemCodeSequence == []
     (series,) = told.ReferencedSeriesSequence
     assert series.SeriesInstanceUID == study.series
     images = series.ReferencedSOPSequence
@@ -87,6 +94,7 @@ async def test_it_is_told_again_until_it_is_heard(desk: Desk) -> None:
         await desk.completed(study, revision=1)
         await states(desk, {"RIS/1": "DONE"})
     assert len(listener.told) == 1  # the second time it was a duplicate
+    assert listener.told[0][1].ReferencedPerformedProcedureStepSequence == []  # it names none
 
 
 async def test_a_restart_loses_none_and_refusals_end_it_at_last(desk: Desk) -> None:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import asyncpg
+import orjson
 
 from darkroom_common.index.fields import BY_KEYWORD
-from darkroom_common.index.rows import StoredInstance, UnreadableRow, attributes_of
+from darkroom_common.index.rows import StoredInstance, UnreadableRow, attributes_of, readable
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys, normalise
 from darkroom_common.postgres.pool import Connection
 
@@ -60,6 +61,16 @@ _OF_STUDY: Final = (  # study_study_instance_uid_key, series_study, instance_ser
     f" AND s.study_instance_uid = $1{_ORDER}"
 )
 
+_STEPS: Final = (  # of a series one instance says it; instance_series
+    "SELECT pgp_sym_decrypt_bytea(i.header, ($2::text[])[i.phi_key]) FROM index.study s"
+    " JOIN index.series e ON e.study_id = s.id CROSS JOIN LATERAL (SELECT o.header, o.phi_key"
+    " FROM index.instance o WHERE o.series_id = e.id AND length(o.header) > 0"
+    " ORDER BY o.instance_number, o.id LIMIT 1) AS i"
+    " WHERE s.status <> 'deleted' AND s.study_instance_uid = $1"
+    " ORDER BY e.series_number, e.id LIMIT 200"
+)
+_STEP: Final = "00081111"  # Referenced Performed Procedure Step Sequence
+_OF_ITEM: Final = ("00081150", "00081155")
 _PATIENT_ID: Final = "PatientID"
 _STORED: Final = (
     "SELECT s.id, i.id, s.study_instance_uid, e.series_instance_uid, i.sop_instance_uid,"
@@ -188,6 +199,31 @@ async def stored_now(db: Connection, instances: Sequence[str]) -> dict[str, Stor
 async def references_of_study(db: Connection, study: str) -> list[Reference]:
     """Return the instances of a study, those of a series one after the other."""
     return [Reference(*row) for row in await db.fetch(_OF_STUDY, study)]
+
+
+async def steps_of_study(db: Connection, study: str, keys: PhiKeys) -> list[tuple[str, str]]:
+    """Return SOP class and instance of the performed procedure steps that made a study's series.
+
+    Raises:
+        UnreadableRow: PHI_KEYS does not hold a row's key.
+    """
+    try:
+        rows = await db.fetch(_STEPS, study, keys.by_id())
+    except asyncpg.ExternalRoutineInvocationError as error:
+        raise UnreadableRow("a row cannot be decrypted with PHI_KEYS") from error
+    found: dict[tuple[str, str], None] = {}
+    for row in rows:
+        for item in orjson.loads(readable(row[0])).get(_STEP, {}).get("Value", ()):
+            sop_class, uid = (_only(item.get(tag)) for tag in _OF_ITEM)
+            if sop_class and uid:
+                found[sop_class, uid] = None
+    return list(found)
+
+
+def _only(element: Any) -> str:
+    """Return the one value of an element of DICOM JSON; nothing if there is none."""
+    values = (element or {}).get("Value") or [""]
+    return str(values[0])
 
 
 async def find_stored(

@@ -17,11 +17,13 @@ from pydicom.dataset import Dataset
 from darkroom_common.dimse.requestor import PeerFault
 from darkroom_common.dimse.statuses import DUPLICATE_SOP_INSTANCE
 from darkroom_common.dimse.users.find import Refused
-from darkroom_common.index.objects import Reference, references_of_study
+from darkroom_common.index.objects import Reference, references_of_study, steps_of_study
+from darkroom_common.index.rows import UnreadableRow
 from darkroom_common.jobs.attempt import Attempt, Ending
 from darkroom_common.jobs.kind import JobKind, Phases, usual_actions
 from darkroom_common.jobs.lease import Claims
 from darkroom_common.jobs.runner import Runner
+from darkroom_common.postgres.phi import PhiKeys
 from darkroom_common.postgres.pool import Connection
 from darkroom_common.resources.declared import DESTINATIONS
 from darkroom_common.resources.identity import identity
@@ -82,11 +84,13 @@ class Notifier:
 
     Attributes:
         ae_title: where the images can be retrieved from: ours.
+        keys: of headers, which name the performed procedure steps.
     """
 
     claims: Claims[Attempt]
     remotes: Remotes
     ae_title: str
+    keys: PhiKeys
     chance: Callable[[], float] = random.random
 
     def __post_init__(self) -> None:
@@ -95,12 +99,16 @@ class Notifier:
 
     async def _attempt(self, job: Attempt) -> Ending:
         study = job.row["study_instance_uid"]
-        async with self.claims.database.acquire() as db:
-            held = await references_of_study(db, study)
+        try:
+            async with self.claims.database.acquire() as db:
+                held = await references_of_study(db, study)
+                steps = await steps_of_study(db, study, self.keys)
+        except UnreadableRow:  # until PHI_KEYS has its key
+            return Ending(PHASES.waiting, "UnreadableRow", wait=UNREADABLE_SECONDS)
         if not held:
             return Ending("DONE", "NoStudy")  # it has gone meanwhile: nothing is available
         uid = f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, job.id).int}"
-        attributes = notice(study, held, self.ae_title)
+        attributes = notice(study, held, self.ae_title, steps)
         work = partial(
             tell,
             sop_instance_uid=uid,
@@ -130,16 +138,27 @@ class Notifier:
         return self.claims.table.kind.again(job, job.backoff, reason, self.chance())
 
 
-def notice(study_instance_uid: str, held: Sequence[Reference], ae_title: str) -> Dataset:
+def notice(
+    study_instance_uid: str,
+    held: Sequence[Reference],
+    ae_title: str,
+    steps: Sequence[tuple[str, str]] = (),
+) -> Dataset:
     """Return the attributes of a notification (PS3.4 table R.3.2-1).
 
     Args:
         study_instance_uid: of the study.
         held: its instances, those of a series one after the other.
         ae_title: where they can be retrieved from.
+        steps: SOP class and instance of the performed procedure steps; there may be none.
     """
     found = Dataset()
     found.ReferencedPerformedProcedureStepSequence = []
+    for sop_class, uid in steps:
+        step = Dataset()
+        step.ReferencedSOPClassUID, step.ReferencedSOPInstanceUID = sop_class, uid
+        step.PerformedWorkitemCodeSequence = []
+        found.ReferencedPerformedProcedureStepSequence.append(step)
     found.StudyInstanceUID = study_instance_uid
     found.ReferencedSeriesSequence = []
     series = ""
