@@ -26,6 +26,7 @@ from darkroom_transmit.commitment.asked import AskedCommitments
 from darkroom_transmit.destinations.configuration import Configuration
 from darkroom_transmit.destinations.destination import Destination
 from darkroom_transmit.routing.router import Router
+from darkroom_transmit.sending.following import Followers
 from darkroom_transmit.sending.repository import SendJobs
 from darkroom_transmit.sending.sender import Sender
 
@@ -46,6 +47,7 @@ class Answers:
     rounds: Rounds[Destination]
     database: Database
     commitments: AskedCommitments
+    followers: Followers
     monotonic: Callable[[], float] = monotonic
 
     async def __call__(self, message: Request) -> Reply:
@@ -106,8 +108,9 @@ class Answers:
         return Reply(outcome="not-found", reason="no destination has this AE title")
 
     async def _follow(self, message: FollowJob) -> Reply:
-        async with self.database.acquire() as db:
-            found = await SendJobs.followed(db, message.job_id, named=message.named)
+        found = await self.followers.follow(
+            message.job_id, named=message.named, seconds=message.seconds
+        )
         if found is None:
             return Reply(outcome="not-found", reason="there is no such job yet")
         return Reply(outcome="done", body=found)

@@ -55,6 +55,7 @@ from darkroom_transmit.retrieval.prefetch import Prefetcher, prefetch_kind
 from darkroom_transmit.retrieval.repository import RetrieveJobs
 from darkroom_transmit.retrieval.retrievals import Receiver, Retrievals
 from darkroom_transmit.routing.router import Router
+from darkroom_transmit.sending import following
 from darkroom_transmit.sending.delivery import Yard
 from darkroom_transmit.sending.lane import destination_lanes, run_lanes
 from darkroom_transmit.sending.pool import AssociationPool
@@ -190,6 +191,7 @@ async def run(service: Service, settings: TransmitSettings) -> None:
             rounds,
             database,
             promised,
+            following.Followers(database, sends),
         )
         of_retrieves = Operator(
             database, retrieves.table, lambda _, job: retrievals.runner.acted(job)
@@ -201,7 +203,7 @@ async def run(service: Service, settings: TransmitSettings) -> None:
             broker.consume_batches(
                 TRANSMIT_ROUTE, router.route, size=ROUTE_BATCH, linger=ROUTE_LINGER
             ),
-            broker.answer(TRANSMIT_REQUESTS, answers, concurrency=ASKED_AT_ONCE),
+            broker.answer(TRANSMIT_REQUESTS, answers, concurrency=ASKED_AT_ONCE + following.MOST),
             broker.answer(TRANSMIT_REMOTE, asked, concurrency=REMOTE_AT_ONCE),
             run_lanes(lanes, pool),
             rounds.run(),
@@ -210,7 +212,7 @@ async def run(service: Service, settings: TransmitSettings) -> None:
             retrievals.run(),
             prefetcher.runner.run(),
             Notifier(
-                Claims(noticed, database, owner, lease), remotes, settings.ae_title
+                Claims(noticed, database, owner, lease), remotes, settings.ae_title, keys
             ).runner.run(),
             tidy(
                 database,

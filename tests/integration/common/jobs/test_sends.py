@@ -1,5 +1,6 @@
 """Jobs of sending in their tables: what each statement keeps, on a real database (TRX-02)."""
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -279,3 +280,10 @@ async def test_the_jobs_of_a_node_s_moves_are_counted_until_they_are_over(sendin
     assert await moves(node) == 1
     assert await act(sending.house, job, "cancel") is not None
     assert await moves(node) == 0
+    # Of several that come at once no more are begun than may be.
+    asked = (sending.job(originator=node, originator_message_id=n, most_moves=2) for n in range(5))
+    rows = [await sending.house.row(one) for one in await asyncio.gather(*asked)]
+    assert await moves(node) == 2
+    ended = [row for row in rows if row["state"] == "FAILED"]
+    assert [row["reason"] for row in ended] == ["TooManyMoves"] * 3
+    assert all(row["failed"] == row["total"] for row in ended)

@@ -39,10 +39,15 @@ class JobTable(Generic[A]):
         self._sql = Statements(kind)
         self._lanes: set[str] = set()
         self._wakes: list[Callable[[], object]] = []
+        self._told: list[Callable[[str], object]] = []
 
     def on_waiting(self, wake: Callable[[], object]) -> None:
         """Have a function called whenever this process has committed a job that waits."""
         self._wakes.append(wake)
+
+    def on_over(self, tell: Callable[[str], object]) -> None:
+        """Have a function called with the key of each job of which this process commits its end."""
+        self._told.append(tell)
 
     async def entered(
         self, db: Connection, row: Row, trace: Mapping[str, str] | None = None
@@ -62,6 +67,9 @@ class JobTable(Generic[A]):
         if row[kind.state] == kind.phases.waiting:
             for wake in self._wakes:
                 after_commit(db, wake)
+        if row[kind.state] in kind.phases.over:
+            for tell in self._told:
+                after_commit(db, partial(tell, row[kind.key]))
         if row[kind.state] in kind.phases.ended_well and row["finished_at"] is not None:
             took = (row["finished_at"] - row["created_at"]).total_seconds()
             after_commit(db, partial(metrics.JOB_SECONDS.labels(kind.name).observe, took))

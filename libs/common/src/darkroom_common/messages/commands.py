@@ -31,6 +31,9 @@ class SendObjects(Command):
         default="", max_length=16, description="AE title of whoever has asked by C-MOVE"
     )
     originator_message_id: int = Field(default=0, ge=0, le=65_535, description="of that C-MOVE")
+    most_moves: int = Field(
+        default=0, ge=0, description="of the originator that may not be over, with this one; 0: any"
+    )
 
     @model_validator(mode="after")
     def _names_objects(self) -> Self:

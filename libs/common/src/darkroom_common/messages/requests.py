@@ -60,7 +60,10 @@ class FindDestination(Request):
 
 
 class FollowJob(Request):
-    """Tell how far a job of sending is: its state, and how many instances came to what."""
+    """Tell how far a job of sending is: its state, and how many instances came to what.
+
+    The reply comes after `seconds`, or when the job is over: then it names what was not sent.
+    """
 
     TYPE: ClassVar[str] = "transmit.job.follow.v1"
 
@@ -68,6 +71,7 @@ class FollowJob(Request):
     named: bool = Field(
         default=False, description="name the instances that have failed, and that were not sent"
     )
+    seconds: float = Field(default=0.0, ge=0, le=2, description="until the reply, at most")
 
 
 class TakeCommitment(Request):

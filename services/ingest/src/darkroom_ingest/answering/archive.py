@@ -161,8 +161,13 @@ class Archive:
                 self._broker = await self._open.enter_async_context(opened)
             return self._broker
 
-    def ask(self, question: Request, *, pause: float = 0.0) -> Reply:
-        """Ask another service, after some seconds, and wait for its answer.
+    def ask(self, question: Request, *, pause: float = 0.0, within: float = 0.0) -> Reply:
+        """Ask another service and wait for its answer.
+
+        Args:
+            question: to be asked.
+            pause: seconds before it is asked.
+            within: seconds that the other takes by itself.
 
         Raises:
             NoReply, BrokerUnavailable, Unroutable: see `Broker.request`.
@@ -171,7 +176,7 @@ class Archive:
         async def ask() -> Reply:
             await asyncio.sleep(pause)
             broker = await self.broker()
-            return await broker.request(question, limit=REPLY_SECONDS)
+            return await broker.request(question, limit=REPLY_SECONDS + within)
 
         return self.begin(ask()).result()
 

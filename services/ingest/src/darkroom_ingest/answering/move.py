@@ -70,16 +70,24 @@ class _Job:
     done: int = 0
 
     def look(self, pause: float, progress: Progress, *, named: bool = False) -> dict[str, Any]:
-        """Wait, then ask how far it is; nothing while nobody can say.
+        """Ask how far it is after some time, or when it is over; nothing while nobody can say.
 
         Args:
             pause: seconds.
             progress: takes the counts.
             named: have named what was not sent.
         """
-        question = FollowJob(job_id=self.id, named=named)
+        began = monotonic()
+        told = self._told(pause, progress, named=named)
+        left = pause - (monotonic() - began)
+        if left > 0 and not self.over:  # whoever was asked does not wait: it is asked less
+            self.archive.begin(asyncio.sleep(left)).result()
+        return told
+
+    def _told(self, pause: float, progress: Progress, *, named: bool) -> dict[str, Any]:
+        question = FollowJob(job_id=self.id, named=named, seconds=pause)
         try:
-            reply = self.archive.ask(question, pause=pause)
+            reply = self.archive.ask(question, within=pause)
         except TransientError as error:  # transmit or the broker is away: the job is kept there
             log.info("retrieval.waits", job=self.id, reason=type(error).__name__)
             return {}
@@ -150,6 +158,7 @@ def _move(
         requested_by=job.by,
         originator=caller,
         originator_message_id=request.command.message_id,
+        most_moves=desk.settings.retrieve_moves,
     )
     try:
         desk.archive.begin(_order(desk.archive, command)).result()
@@ -198,8 +207,7 @@ def _ending(job: _Job, progress: Progress) -> dict[str, Any]:
     """Return what a job that is over has come to; nothing when nobody says it for too long."""
     deadline = monotonic() + END_SECONDS
     while monotonic() < deadline:
-        over = job.over
-        told = job.look(FIRST_LOOK, progress, named=over)
-        if over and told:
+        told = job.look(FIRST_LOOK, progress, named=True)
+        if job.over and told:
             return told
     return {}

@@ -35,7 +35,7 @@ _ADD: Final = (
 _ADD_INSTANCES: Final = (
     "INSERT INTO transmit.job_instance (job_id, sop_instance_uid, position, state, reason)"
     " SELECT $1, uid, place, CASE WHEN missing THEN 'FAILED' ELSE 'PENDING' END,"
-    " CASE WHEN missing THEN 'ObjectNotFound' ELSE '' END"
+    " CASE WHEN missing THEN $4 ELSE '' END"
     " FROM unnest($2::text[], $3::boolean[]) WITH ORDINALITY AS g (uid, missing, place)"
 )
 _LISTED: Final = " FROM transmit.job_instance j"
@@ -92,6 +92,10 @@ _MOVES: Final = (  # job_moves
     "SELECT count(*) FROM transmit.job"
     " WHERE originator = $1 AND originator <> '' AND finished_at IS NULL"
 )
+_MOVES_ALONE: Final = (
+    "SELECT pg_advisory_xact_lock(hashtextextended('darkroom moves ' || $1::text, 0))"
+)
+_TOO_MANY: Final = "TooManyMoves"
 _FAIL_REST: Final = (
     "WITH rest AS (UPDATE transmit.job_instance SET state = 'FAILED',"
     " reason = CASE WHEN reason = '' THEN $2 ELSE reason END, updated_at = now()"
@@ -154,6 +158,9 @@ class SendJobs:
         reason = "" if known else "UnknownDestination"
         if known and not found:
             reason = "ObjectsNotFound"
+        if not reason and await self._too_many(db, request):
+            reason = _TOO_MANY
+            missing, found = sorted(set(found) | set(missing)), []
         row = await db.fetchrow(
             _ADD,
             request.job_id,
@@ -177,7 +184,8 @@ class SendJobs:
         if row is None:
             return False
         absent = [False] * len(found) + [True] * len(missing)
-        await db.execute(_ADD_INSTANCES, request.job_id, [*found, *missing], absent)
+        why = _TOO_MANY if reason == _TOO_MANY else "ObjectNotFound"
+        await db.execute(_ADD_INSTANCES, request.job_id, [*found, *missing], absent, why)
         await self.table.entered(db, row)
         return True
 
@@ -227,19 +235,28 @@ class SendJobs:
         Args:
             db: where it is.
             job_id: of the job.
-            named: whether the instances that have failed, and that were not sent, are named.
+            named: whether the instances that have failed, and that were not sent, are named; those
+                of a job that is over always are.
         """
         row = await db.fetchrow(_FOLLOWED, job_id)
         if row is None:
             return None
-        uids = await db.fetchrow(_NOT_SENT, job_id) if named else None
-        return {**row, **(uids or {}), "over": row["state"] in PHASES.over}
+        over = row["state"] in PHASES.over
+        uids = await db.fetchrow(_NOT_SENT, job_id) if named or over else None
+        return {**row, **(uids or {}), "over": over}
 
     @staticmethod
     async def moves(db: Connection, originator: str) -> int:
         """Return how many jobs of a node's C-MOVEs are not over."""
         found: int = await db.fetchval(_MOVES, originator)
         return found
+
+    async def _too_many(self, db: Connection, request: SendObjects) -> bool:
+        """Tell whether a node has more C-MOVEs under way than it may, seen one after the other."""
+        if not (request.originator and request.most_moves):
+            return False
+        await db.execute(_MOVES_ALONE, request.originator)
+        return await self.moves(db, request.originator) >= request.most_moves
 
     @staticmethod
     async def progress(db: Connection, job_id: str) -> Progress:
