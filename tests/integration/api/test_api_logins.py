@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from darkroom_common.clock import monotonic
 from tests.integration.api.conftest import ADMIN, Api, running_api
 from tests.support.services import Services
 
@@ -116,9 +115,8 @@ async def test_a_crowd_at_the_door_delays_nobody_who_is_known(api: Api) -> None:
         assert await sign_in(known, right) == 200
         crowd = [asyncio.create_task(stranger(number)) for number in range(200)]
         await asyncio.wait(crowd, return_when=asyncio.FIRST_COMPLETED)
-        began = monotonic()
         assert await sign_in(known, right) == 200
-        assert monotonic() - began < 3
+        assert not all(one.done() for one in crowd), "it has not waited for all of them"
         statuses = await asyncio.gather(*crowd)
     assert set(statuses) == {401, 429}
     assert statuses.count(429) > 50
