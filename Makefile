@@ -5,7 +5,7 @@
 	traceability values iods licences sbom security clean distclean
 
 BIN := .venv/bin
-WORKERS ?= auto
+WORKERS ?= $(shell expr $$(nproc) + 1)
 STUDIES ?= 100000
 P8 ?= 10000,100000
 CODE := libs services infra tests

@@ -47,7 +47,8 @@ async def test_every_screen_by_every_role(services: Services, with_browser: str)
         await trouble(services.superuser_url)
         paths = await _paths(api, studies[0])
         async with asyncio.TaskGroup() as walks:
-            for person in PEOPLE:
+            # What a role may is the server's decision: one browser asks it for each of them.
+            for person in PEOPLE if with_browser == "chromium" else PEOPLE[:2]:
                 walks.create_task(_as(person, browser, api, paths))
 
 
@@ -94,14 +95,14 @@ async def _as(person: str, browser: Browser, api: Api, paths: dict[str, str]) ->
 
 
 async def _dialogs(page: Page, shown: str) -> None:
-    """Open what a page can open, and look at it."""
+    """Open what a page can open, and look at it; the page behind it was looked at."""
     ids = await page.locator("[data-opens]:visible").evaluate_all(
         "all => [...new Set(all.filter((one) => !one.disabled).map((one) => one.dataset.opens))]"
     )
     for name in ids:
         await page.locator(f"[data-opens='{name}']:visible").first.click()
         await expect(page.get_by_role("dialog")).to_be_visible()
-        assert await serious(page) == [], (shown, name)
+        assert await serious(page, "dialog[open]") == [], (shown, name)
         await page.keyboard.press("Escape")
 
 

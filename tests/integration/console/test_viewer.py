@@ -19,7 +19,7 @@ _COLOURS = """(canvas) => {
 
 @pytest.mark.parametrize("with_browser", BROWSERS)
 async def test_ohif_shows_a_study(services: Services, with_browser: str) -> None:
-    async with running_api(services) as api, a_browser(with_browser) as browser:
+    async with running_api(services) as api, a_browser(with_browser, webgl=True) as browser:
         studies = await a_house(api)
         async with walking(browser, api) as walk:
             await walk.sign_in("radiologist")
