@@ -34,11 +34,12 @@ class Modules:
     def check(self, iod: Iod, root: Item) -> None:
         """Hold a data set against each module that it needs, or has something of."""
         sure = self._tags_of(one for one in iod.modules if one.usage == "M")
+        told = self._told(iod, root, sure)
         for one in iod.modules:
             module = self._table.module(one.key)
             if module is None:
                 self.undecided[f"{one.key}: the table has no attributes of this module"] = None
-            elif self._is_due(one, module, root, sure):
+            elif self._is_due(one, root, told):
                 self.checked.append(module.name)
                 self._only_optional = self._is_vague(one, module, root, sure)
                 self.attributes(module, module.attributes, root, ROOT)
@@ -52,14 +53,30 @@ class Modules:
                 found |= {attribute.tag for attribute in self._table.attributes(module.attributes)}
         return found
 
-    def _is_due(self, one: ModuleOf, module: Module, root: Item, sure: set[int]) -> bool:
+    def _told(self, iod: Iod, root: Item, sure: set[int]) -> dict[str, frozenset[int]]:
+        """Return what of a data set tells of each module that it need not have."""
+        return {
+            one.key: frozenset(
+                tag for tag in self._tags_of([one]) if root.has(tag) and tag not in sure
+            )
+            for one in iod.modules
+            if one.usage != "M"
+        }
+
+    @staticmethod
+    def _is_due(one: ModuleOf, root: Item, told: dict[str, frozenset[int]]) -> bool:
+        """Tell whether a module is meant, and not another that explains as much and more.
+
+        So the value of a shutter tells of a Display Shutter when edges are there, and not of a
+        Bitmap Display Shutter as well.
+        """
         if one.usage == "M":
             return True
         condition = one.condition
         if condition is not None and condition.kind != "NU" and holds(condition.when, root):
             return True
-        attributes = self._table.attributes(module.attributes)
-        return any(root.has(found.tag) and found.tag not in sure for found in attributes)
+        own = told[one.key]
+        return bool(own) and not any(own < other for other in told.values())
 
     def _is_vague(self, one: ModuleOf, module: Module, root: Item, sure: set[int]) -> bool:
         """Tell whether nothing says that a module is meant but attributes that are optional."""
