@@ -13,11 +13,12 @@ import pytest_asyncio
 
 from tests.conftest import PostgresServer, RabbitServer
 from tests.integration.api.accounts.people import PASSWORD, add_user
+from tests.integration.api.storing.making import DOSE, EVENT, RADIOGRAPH
 from tests.integration.api.storing.stowing import Stowing, stowing
 from tests.support.builders import a_data_set
 from tests.support.dciodvfy import dciodvfy
 from tests.support.stow import a_file
-from tests.support.uploads import COLOUR, GRAY, a_pdf, saved
+from tests.support.uploads import COLOUR, GRAY, WORDS, a_pdf, saved
 
 PATH = "/api/v1/objects"
 ROOT = "1.2.826.0.1.3680043.10.99999"
@@ -141,6 +142,94 @@ async def test_an_entry_of_the_worklist(stow: Stowing, tmp_path: Path) -> None:
     refused = await post(stow, "pdf", {"worklist_entry": over["id"]}, a_pdf())
     assert (refused.status_code, refused.json()["code"]) == (409, 4008)
     assert await conflicts(stow) == []
+
+
+async def put(stow: Stowing, kind: str, values: dict[str, Any]) -> dict[str, Any]:
+    """Make an object of values alone."""
+    answer = await stow.api.client.post(f"{PATH}/{kind}", json=values)
+    assert answer.status_code == 201, answer.text
+    made: dict[str, Any] = answer.json()
+    return made
+
+
+@pytest.mark.req("IOD-02", "IOD-03", "IOD-04", "IOD-05")
+async def test_a_day_in_radiography(stow: Stowing, tmp_path: Path) -> None:
+    """A radiograph, how it is shown, which one matters, what is said of it, and its dose."""
+    await a_study(stow, AccessionNumber="ACC-5", PatientID="U5", Modality="CT")
+    of_it, path = {"study": "ACC-5"}, tmp_path / "made.dcm"
+    answer = await post(stow, "dx", {**of_it, **RADIOGRAPH}, saved(WORDS, "PNG"))
+    assert answer.status_code == 201, answer.text
+    image = answer.json()["sop_instance_uid"]
+    found = await whole(stow, answer.json(), path)
+    assert (found.Modality, found.PresentationIntentType) == ("DX", "FOR PRESENTATION")
+    assert found.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.4.90"
+    plain = await post(stow, "cr", {**of_it, "body_part": "HAND"}, saved(GRAY, "PNG"))
+    assert (await whole(stow, plain.json(), path)).Modality == "CR"
+
+    shown = {**of_it, "images": [image], "inverted": True, "window": {"center": 9, "width": 99}}
+    state = await put(stow, "presentation-state", shown)
+    made = await whole(stow, state, path)
+    (series,) = made.ReferencedSeriesSequence
+    assert series.ReferencedImageSequence[0].ReferencedSOPInstanceUID == image
+    client = stow.api.client
+    study = state["study_instance_uid"]
+    pictures = [
+        await client.get(
+            f"/dicom-web/studies/{study}/instances/{uid}/rendered", headers={"accept": "image/png"}
+        )
+        for uid in (image, state["sop_instance_uid"])
+    ]
+    assert [one.status_code for one in pictures] == [200, 200]
+    assert pictures[0].content != pictures[1].content
+
+    selection = await put(stow, "key-objects", {**of_it, "images": [image]})
+    assert (await whole(stow, selection, path)).Modality == "KO"
+    words = {"heading": "findings", "text": "Kein Befund", "images": [image]}
+    report = await put(stow, "text-report", {**of_it, "sections": [words]})
+    assert (await whole(stow, report, path)).CompletionFlag == "COMPLETE"
+    event = {**EVENT, "image": image}
+    dose = await whole(
+        stow, await put(stow, "dose-report", {**of_it, **DOSE, "events": [event]}), path
+    )
+    assert dose.TimezoneOffsetFromUTC
+    (evidence,) = dose.CurrentRequestedProcedureEvidenceSequence
+    assert evidence.StudyInstanceUID == study
+    assert {dose.PatientID, made.PatientID} == {"U5"}
+    assert await conflicts(stow) == []
+
+
+async def test_values_that_make_no_object(stow: Stowing) -> None:
+    study = await a_study(stow, AccessionNumber="ACC-6", PatientID="U6")
+    other = await a_study(stow, AccessionNumber="ACC-7", PatientID="U7")
+    before = await stow.fetch("SELECT count(*) FROM index.instance")
+    own, foreign = str(study.SOPInstanceUID), str(other.SOPInstanceUID)
+    of_it, client = {"study": "ACC-6"}, stow.api.client
+    edges = dict.fromkeys(("left", "upper", "right", "lower"), 900)
+    without = {**EVENT, "started": "2026-11-27T10:00:00"}
+    for kind, values, word in (
+        ("key-objects", {"images": [foreign]}, "no instance"),
+        ("key-objects", {"images": ["1.2.3"]}, "no instance"),
+        ("key-objects", {"images": []}, "images"),
+        ("key-objects", {"images": [own], "title": "SECRET"}, "title"),
+        ("presentation-state", {"images": [own, own]}, "twice"),
+        ("presentation-state", {"images": [own], "rotation": 45}, "rotation"),
+        ("presentation-state", {"images": [own], "shutter": edges}, "not within"),
+        ("text-report", {"sections": []}, "sections"),
+        ("dose-report", {**DOSE, "events": [{**EVENT, "kvp": -1}]}, "kvp"),
+        ("dose-report", {**DOSE, "events": [EVENT, without]}, "offset"),
+    ):
+        answer = await client.post(f"{PATH}/{kind}", json={**of_it, **values})
+        assert (answer.status_code, word in answer.text) == (422, True), (kind, answer.text)
+        assert "SECRET" not in answer.text
+    for content, media, status in (
+        (b"{}", "multipart/form-data; boundary=x", 415),
+        (b"{", "application/json", 422),
+        (b" " * (1 << 20) + b"{}", "application/json", 422),
+    ):
+        there = f"{PATH}/key-objects"
+        answer = await client.post(there, content=content, headers={"content-type": media})
+        assert answer.status_code == status, answer.text
+    assert await stow.fetch("SELECT count(*) FROM index.instance") == before
 
 
 async def test_what_is_refused_leaves_nothing(stow: Stowing) -> None:

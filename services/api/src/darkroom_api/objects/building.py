@@ -1,17 +1,14 @@
 """Data sets of objects that are made here: plain functions, from values to a data set."""
 
-import io
 from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
-from pydicom import dcmwrite
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import UID, ExplicitVRLittleEndian
+from pydicom.dataset import Dataset
 
 from darkroom_api.objects.documents import check
 from darkroom_api.objects.pictures import Picture, decode
-from darkroom_common.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from darkroom_api.objects.writing import put, written
 
 SECONDARY_CAPTURE: Final = "1.2.840.10008.5.1.4.1.1.7"
 GRAYSCALE_BYTE: Final = "1.2.840.10008.5.1.4.1.1.7.2"
@@ -61,10 +58,14 @@ def secondary_capture(attributes: Mapping[str, Any], body: bytes) -> bytes:
     """
     picture = decode(body)
     found = Dataset.from_json(dict(attributes))
-    _put(found, {**_EQUIPMENT, **_IMAGE, **(_COLOUR if picture.is_colour else _GRAY)})
+    put(
+        found,
+        {**_EQUIPMENT, **_IMAGE, **(_COLOUR if picture.is_colour else _GRAY)},
+        empty=("PatientOrientation",),
+    )
     found.SOPClassUID = SECONDARY_CAPTURE if len(picture.frames) == 1 else _multi_frame(picture)
     _pixels(found, picture)
-    return _file(found)
+    return written(found)
 
 
 def pdf(attributes: Mapping[str, Any], body: bytes) -> bytes:
@@ -75,11 +76,11 @@ def pdf(attributes: Mapping[str, Any], body: bytes) -> bytes:
     """
     check(body)
     found = Dataset.from_json(dict(attributes))
-    _put(found, {**_EQUIPMENT, **_PDF})
+    put(found, {**_EQUIPMENT, **_PDF}, empty=("AcquisitionDateTime",))
     found.SOPClassUID = ENCAPSULATED_PDF
     found.EncapsulatedDocument = body + b"\x00" * (len(body) % 2)
     found.EncapsulatedDocumentLength = len(body)
-    return _file(found)
+    return written(found)
 
 
 def _multi_frame(picture: Picture) -> str:
@@ -110,21 +111,3 @@ def _pixels(found: Dataset, picture: Picture) -> None:
         found.LossyImageCompression = "00"
     data = frames.tobytes()
     found.add_new(0x7FE00010, "OW" if is_wide else "OB", data + b"\x00" * (len(data) % 2))
-
-
-def _put(found: Dataset, values: Mapping[str, Any]) -> None:
-    for keyword, value in values.items():
-        setattr(found, keyword, value)
-
-
-def _file(found: Dataset) -> bytes:
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = found.SOPClassUID
-    meta.MediaStorageSOPInstanceUID = found.SOPInstanceUID
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
-    meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
-    found.file_meta = meta
-    made = io.BytesIO()
-    dcmwrite(made, found, enforce_file_format=True)
-    return made.getvalue()

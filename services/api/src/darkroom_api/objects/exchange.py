@@ -1,6 +1,6 @@
 """What the API and its workers say to each other of an object that is to be made."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -10,6 +10,29 @@ class Kind(StrEnum):
 
     SECONDARY_CAPTURE = "secondary-capture"
     PDF = "pdf"
+    DX = "dx"
+    CR = "cr"
+    PRESENTATION_STATE = "presentation-state"
+    KEY_OBJECTS = "key-objects"
+    TEXT_REPORT = "text-report"
+    DOSE_REPORT = "dose-report"
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """An instance of the study that an object refers to, as the index has it.
+
+    Attributes:
+        rows, columns: of its pixels; 0: it has none.
+        samples: of a pixel; 0: it is not known.
+    """
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    rows: int = 0
+    columns: int = 0
+    samples: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +43,14 @@ class MakeTask:
         kind: of the object.
         attributes: DICOM JSON of what it is to say of patient, study, series and itself.
         size: bytes that follow.
+        values: what else was said of it, as its kind has it.
+        references: the instances that the values name, in their order.
+        uids: new ones, for what needs a UID within it.
     """
 
     kind: Kind
     attributes: dict[str, Any]
     size: int
+    values: dict[str, Any] = field(default_factory=dict)
+    references: tuple[Reference, ...] = ()
+    uids: tuple[str, ...] = ()

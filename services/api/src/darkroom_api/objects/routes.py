@@ -3,7 +3,7 @@
 import asyncio
 import datetime as dt
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, Final
@@ -30,16 +30,20 @@ from darkroom_api.http.errors import RETRY_AFTER, ApiError, Code, bad_request, i
 from darkroom_api.http.parts import parts_of
 from darkroom_api.objects.exchange import Kind, MakeTask
 from darkroom_api.objects.identity import Identity, identity_of, said
-from darkroom_api.objects.spec import GIVEN, PART, DocumentGiven, Given, PictureGiven
-from darkroom_api.objects.uploads import FORM, Form, NoForm
+from darkroom_api.objects.kinds import GIVEN
+from darkroom_api.objects.references import references_of
+from darkroom_api.objects.spec import Given
+from darkroom_api.objects.uploads import FORM, MOST_VALUES, Form, NoForm
 from darkroom_api.rendering.rendering import LIMIT, CannotMake, DecoderFailed
 from darkroom_common.clock import SYSTEM_CLOCK
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.stow.handover import Outcome
+from darkroom_common.stow.media import parse_media_type
 from darkroom_common.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 PATH: Final = "/api/v1/objects/{kind}"
+JSON: Final = "application/json"
 _UPLOADING: Final = 120.0
 """Seconds for a body to come."""
 _INDEXED_SECONDS: Final = 5.0
@@ -58,17 +62,17 @@ class Made(BaseModel):
 
 
 async def make(request: Request, response: Response, kind: Kind) -> Made:
-    """Make an object of a picture or a PDF document, and store it as if it had been received.
+    """Make an object, of a file or of values alone, and store it as if it had been received.
 
     It is of the patient and the study that a study here, or an entry of the worklist, has. What
     would be no valid object is refused. 202: it is stored, but not yet in the index.
     """
     parts = parts_of(request.scope)
-    form = _form(request, kind)
+    read = _body(request, kind)
     wait_for_another(request.scope, _UPLOADING)
     async with parts.validating.room:
         try:
-            values, body = await form.read(request.stream())
+            values, body = await read
         except NoForm as fault:
             raise _unfit(str(fault)) from None
         except ClientDisconnect as gone:
@@ -76,8 +80,15 @@ async def make(request: Request, response: Response, kind: Kind) -> Made:
         given = _given(kind, values)
         now = SYSTEM_CLOCK.now().astimezone()
         identity = await identity_of(request, given, now)
-        attributes = {**identity.attributes, **said(_own(request, given, identity, now))}
-        task = MakeTask(kind, attributes, sum(map(len, body)))
+        references = await references_of(request, given, identity.study_instance_uid)
+        task = MakeTask(
+            kind,
+            {**identity.attributes, **said(_own(request, given, identity, now))},
+            sum(map(len, body)),
+            given.model_dump(mode="json", exclude_unset=True),
+            references,
+            tuple(parts.uids.new() for _ in range(given.new_uids())),
+        )
         made = await _stored(request, task, body)
     request.scope["state"][MORE] = {"studies": [made.study_instance_uid], "kind": kind.value}
     response.headers["location"] = (
@@ -88,11 +99,39 @@ async def make(request: Request, response: Response, kind: Kind) -> Made:
     return made
 
 
-def _form(request: Request, kind: Kind) -> Form:
+def _body(request: Request, kind: Kind) -> Awaitable[tuple[bytes, list[bytes]]]:
+    """Return what reads the values, and what the object is made of.
+
+    Raises:
+        ApiError: 415, it is not what this kind is made of.
+    """
+    content_type = request.headers.get("content-type", "")
+    part = GIVEN[kind].PART
+    if not part:
+        media = parse_media_type(content_type)
+        if media is None or media.kind != JSON:
+            raise ApiError(415, Code.UNSUPPORTED_MEDIA_TYPE, f"It has to be {JSON}.")
+        return _values_alone(request)
     try:
-        return Form(request.headers.get("content-type", ""), PART[kind])
+        return Form(content_type, part).read(request.stream())
     except NoForm as fault:
         raise ApiError(415, Code.UNSUPPORTED_MEDIA_TYPE, str(fault)) from None
+
+
+async def _values_alone(request: Request) -> tuple[bytes, list[bytes]]:
+    """Return values that are the whole body.
+
+    Raises:
+        NoForm: they are too long; the body has come whole all the same.
+    """
+    read, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size <= MOST_VALUES:
+            read.append(chunk)
+    if size > MOST_VALUES:
+        raise NoForm("Its values are too long.")
+    return b"".join(read), []
 
 
 def _given(kind: Kind, values: bytes) -> Given:
@@ -105,7 +144,7 @@ def _given(kind: Kind, values: bytes) -> Given:
         return GIVEN[kind].model_validate(read_json(values))
     except ValidationError as error:
         faults = [
-            {**one, "loc": ("body", "values", *one["loc"])}
+            {**one, "loc": ("body", *(("values",) if GIVEN[kind].PART else ()), *one["loc"])}
             for one in error.errors(include_input=False, include_context=False)
         ]
         raise RequestValidationError(faults) from None
@@ -117,12 +156,13 @@ def _own(request: Request, given: Given, identity: Identity, now: dt.datetime) -
     Raises:
         ApiError: 422, its series is of another modality.
     """
-    modality = given.modality if isinstance(given, PictureGiven) else "DOC"
+    modality = given.of_modality()
     series = given.series_instance_uid or parts_of(request.scope).uids.new()
     numbers = [number or 0 for number, _ in identity.series.values()]
     number, known = identity.series.get(series, (max([0, *numbers]) + 1, modality))
     if known != modality:
-        raise invalid("body.values.series_instance_uid", "The series is of another modality.")
+        where = "body.values" if given.PART else "body"
+        raise invalid(f"{where}.series_instance_uid", "The series is of another modality.")
     day, hour = f"{now:%Y%m%d}", f"{now:%H%M%S}"
     found: dict[str, Any] = {
         "SpecificCharacterSet": "ISO_IR 192",
@@ -135,16 +175,10 @@ def _own(request: Request, given: Given, identity: Identity, now: dt.datetime) -
         "SeriesNumber": number or 0,
         "Modality": modality,
         "InstanceNumber": given.instance_number,
-        "BurnedInAnnotation": "YES" if given.burned_in_annotation else "NO",
     }
     if given.series_description:
         found["SeriesDescription"] = given.series_description
-    match given:
-        case PictureGiven():
-            found |= {"ConversionType": given.conversion_type, "Laterality": given.laterality}
-        case DocumentGiven():
-            found |= {"ConversionType": "WSD", "DocumentTitle": given.title}
-    return found
+    return found | given.said()
 
 
 async def _stored(request: Request, task: MakeTask, body: list[bytes]) -> Made:
@@ -220,20 +254,36 @@ def _unfit(detail: str) -> ApiError:
     return ApiError(422, Code.INVALID_REQUEST, detail)
 
 
+def _whole(schema: Any, parts: Mapping[str, Any]) -> Any:
+    """Return a schema with its parts in place: nothing else in the description names them."""
+    if isinstance(schema, list):
+        return [_whole(one, parts) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _whole(parts[schema["$ref"].rpartition("/")[2]], parts)
+    return {name: _whole(one, parts) for name, one in schema.items()}
+
+
 def _schema(kind: Kind) -> dict[str, Any]:
+    given = GIVEN[kind]
+    schema = given.model_json_schema()
+    values: dict[str, Any] = _whole(schema, schema.pop("$defs", {}))
+    if not given.PART:
+        return values
     return {
         "type": "object",
-        "required": ["values", PART[kind]],
-        "properties": {
-            "values": GIVEN[kind].model_json_schema(),
-            PART[kind]: {"type": "string", "format": "binary"},
-        },
+        "required": ["values", given.PART],
+        "properties": {"values": values, given.PART: {"type": "string", "format": "binary"}},
     }
 
 
 _BODY: Final = {
     "required": True,
-    "content": {FORM: {"schema": {"oneOf": [_schema(kind) for kind in Kind]}}},
+    "content": {
+        FORM: {"schema": {"oneOf": [_schema(kind) for kind in Kind if GIVEN[kind].PART]}},
+        JSON: {"schema": {"anyOf": [_schema(kind) for kind in Kind if not GIVEN[kind].PART]}},
+    },
 }
 
 

@@ -15,7 +15,7 @@ from darkroom_common.stow.multipart import (
 
 FORM: Final = "multipart/form-data"
 VALUES: Final = "values"
-MOST_VALUES: Final = 16 << 10
+MOST_VALUES: Final = 1 << 20
 """Bytes of the values."""
 _NO_FORM: Final = "It is cut off, or is no form."
 _LIMITS: Final = PartLimits(parts=4, fields=10)

@@ -1,0 +1,179 @@
+"""Data sets of grayscale softcopy presentation states: plain functions, from values to them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any, Final
+
+from pydicom.dataset import Dataset
+
+from darkroom_api.objects.exchange import Reference
+from darkroom_api.objects.pictures import NoPicture
+from darkroom_api.objects.softcopy.spec import Annotation, PresentationStateGiven, Rectangle
+from darkroom_api.objects.writing import decimal, put, written
+
+GRAYSCALE_SOFTCOPY: Final = "1.2.840.10008.5.1.4.1.1.11.1"
+_LAYER: Final = "DARKROOM"
+_WHITE: Final = 65_535
+"""The P-value that lines and words are drawn with."""
+
+
+def presentation_state(
+    attributes: Mapping[str, Any], values: Mapping[str, Any], references: Sequence[Reference]
+) -> bytes:
+    """Return the DICOM file of a Grayscale Softcopy Presentation State (PS3.3 section A.33.1).
+
+    Raises:
+        NoPicture: an image is in colour or has no pixels, or the area is not on it.
+    """
+    given = PresentationStateGiven.model_validate(values)
+    _check(given, references)
+    found = Dataset.from_json(dict(attributes))
+    found.SOPClassUID = GRAYSCALE_SOFTCOPY
+    put(
+        found,
+        {
+            "Manufacturer": "Darkroom",
+            "Laterality": None,  # of the images, which say it themselves
+            "ContentLabel": given.label,
+            "ContentDescription": given.description or None,
+            "PresentationCreationDate": found.pop("ContentDate").value,
+            "PresentationCreationTime": found.pop("ContentTime").value,
+            "ContentCreatorName": given.creator or None,
+            "ReferencedSeriesSequence": list(_by_series(references)),
+            "DisplayedAreaSelectionSequence": list(_areas(given, references)),
+            "PresentationLUTShape": "INVERSE" if given.inverted else "IDENTITY",
+        },
+        empty=("ContentDescription", "ContentCreatorName", "Laterality"),
+    )
+    if given.rotation or given.flipped:
+        found.ImageRotation = given.rotation
+        found.ImageHorizontalFlip = "Y" if given.flipped else "N"
+    if given.window is not None:
+        item = Dataset()
+        item.WindowCenter = decimal(given.window.center)
+        item.WindowWidth = decimal(given.window.width)
+        found.SoftcopyVOILUTSequence = [item]
+    if given.shutter is not None:
+        _shutter(found, given.shutter, given.shutter_value)
+    if given.annotations:
+        _annotate(found, given.annotations)
+    return written(found)
+
+
+def _check(given: PresentationStateGiven, references: Sequence[Reference]) -> None:
+    for one in references:
+        if not one.rows or not one.columns:
+            raise NoPicture("One of the images has no pixels.")
+        if one.samples != 1:
+            raise NoPicture("One of the images is not of grey values.")
+        for place in (given.area, given.shutter):
+            if place is not None and (place.right > one.columns or place.lower > one.rows):
+                raise NoPicture("The area or the shutter is not within each of the images.")
+
+
+def _image(one: Reference) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID = one.sop_class_uid
+    item.ReferencedSOPInstanceUID = one.sop_instance_uid
+    return item
+
+
+def _by_series(references: Sequence[Reference]) -> Iterator[Dataset]:
+    """Yield items of the Referenced Series Sequence (section C.11.11)."""
+    ordered = sorted(references, key=lambda one: one.series_instance_uid)
+    for series, images in groupby(ordered, key=lambda one: one.series_instance_uid):
+        item = Dataset()
+        item.SeriesInstanceUID = series
+        item.ReferencedImageSequence = [_image(one) for one in images]
+        yield item
+
+
+def _areas(given: PresentationStateGiven, references: Sequence[Reference]) -> Iterator[Dataset]:
+    """Yield items of the Displayed Area Selection Sequence (section C.10.4), one for each size."""
+
+    def size(one: Reference) -> tuple[int, int]:
+        return one.columns, one.rows
+
+    sizes = {size(one) for one in references}
+    for columns, rows in sorted(sizes):
+        item, area = Dataset(), given.area
+        if len(sizes) > 1:
+            item.ReferencedImageSequence = [
+                _image(one) for one in references if size(one) == (columns, rows)
+            ]
+        if area is None:
+            area = Rectangle(left=1, right=columns, upper=1, lower=rows)
+        top_left, bottom_right = _corners(given, area)
+        item.DisplayedAreaTopLeftHandCorner = top_left
+        item.DisplayedAreaBottomRightHandCorner = bottom_right
+        if given.magnification is None:
+            item.PresentationSizeMode = "SCALE TO FIT"
+        else:
+            item.PresentationSizeMode = "MAGNIFY"
+            item.PresentationPixelMagnificationRatio = given.magnification
+        item.PresentationPixelAspectRatio = [1, 1]
+        yield item
+
+
+def _corners(given: PresentationStateGiven, area: Rectangle) -> tuple[list[int], list[int]]:
+    """Return the pixels that stand top left and bottom right once it is turned and flipped.
+
+    Both are columns and rows of the image as it is stored (section C.10.4).
+    """
+    clockwise = [
+        [area.left, area.upper],
+        [area.right, area.upper],
+        [area.right, area.lower],
+        [area.left, area.lower],
+    ]
+    turns = given.rotation // 90
+    first, last = (1, 3) if given.flipped else (0, 2)
+    return clockwise[(first - turns) % 4], clockwise[(last - turns) % 4]
+
+
+def _shutter(found: Dataset, shown: Rectangle, value: int) -> None:
+    """Cover what is outside (section C.7.6.11): the edges are the first that are covered."""
+    found.ShutterShape = "RECTANGULAR"
+    found.ShutterLeftVerticalEdge = shown.left - 1
+    found.ShutterRightVerticalEdge = shown.right + 1
+    found.ShutterUpperHorizontalEdge = shown.upper - 1
+    found.ShutterLowerHorizontalEdge = shown.lower + 1
+    found.ShutterPresentationValue = value
+
+
+def _annotate(found: Dataset, annotations: Sequence[Annotation]) -> None:
+    """Put words and drawings (section C.10.5) on one layer (section C.10.7)."""
+    item = Dataset()
+    item.GraphicLayer = _LAYER
+    words = [_words(one) for one in annotations if one.text]
+    drawn = [_drawn(one) for one in annotations if one.drawing is not None]
+    if words:
+        item.TextObjectSequence = words
+    if drawn:
+        item.GraphicObjectSequence = drawn
+    layer = Dataset()
+    layer.GraphicLayer, layer.GraphicLayerOrder = _LAYER, 1
+    layer.GraphicLayerRecommendedDisplayGrayscaleValue = _WHITE
+    found.GraphicAnnotationSequence, found.GraphicLayerSequence = [item], [layer]
+
+
+def _words(one: Annotation) -> Dataset:
+    item = Dataset()
+    item.AnchorPointAnnotationUnits = "PIXEL"
+    item.UnformattedTextValue = one.text
+    item.AnchorPoint = list(one.at or ())
+    item.AnchorPointVisibility = "N"
+    return item
+
+
+def _drawn(one: Annotation) -> Dataset:
+    drawing, item = one.drawing, Dataset()
+    if drawing is None:
+        raise ValueError("there is no drawing")
+    item.GraphicAnnotationUnits, item.GraphicDimensions = "PIXEL", 2
+    item.NumberOfGraphicPoints = len(drawing.points)
+    item.GraphicData = [value for point in drawing.points for value in point]
+    item.GraphicType = drawing.kind
+    if drawing.kind != "POINT":
+        item.GraphicFilled = "Y" if drawing.filled else "N"
+    return item
