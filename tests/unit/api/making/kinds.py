@@ -139,7 +139,10 @@ class AnyOf:
             "filled": self.yes(),
         }
         words = {"text": self.one(*WORDS), "at": point}
-        return self.one(words, {"drawing": drawing}, {**words, "drawing": drawing})
+        chosen: dict[str, Any] = self.one(
+            words, {"drawing": drawing}, {**words, "drawing": drawing}
+        )
+        return chosen
 
     def presentation_state(self) -> tuple[dict[str, Any], bytes]:
         place = {"left": 10, "right": 200, "upper": 5, "lower": 190}

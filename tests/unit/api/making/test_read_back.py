@@ -161,7 +161,7 @@ def test_a_state_names_areas_by_size_and_images_by_series() -> None:
 def content_of(file: bytes, path: Path) -> list[tuple[str, str, str]]:
     """Kind, code of its name, and value with its unit, of each content item as DCMTK reads it."""
     path.write_bytes(file)
-    command = ["dsrdump", "-q", "+Pc", "+Pl", path]
+    command = ["dsrdump", "-q", "+Pc", "+Pl", str(path)]
     ended = subprocess.run(command, capture_output=True, check=True, timeout=60)
     return [
         (kind, code, f"{value} {unit}".strip())
