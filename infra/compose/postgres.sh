@@ -13,7 +13,7 @@ take() {
 }
 
 take
-printf 'local all all scram-sha-256\nhostssl all all all scram-sha-256\n' >$at/pg_hba.conf
+printf 'local all all scram-sha-256\nhostssl all,replication all all scram-sha-256\n' >$at/pg_hba.conf
 while sleep 5; do
     if ! cmp -s /run/inner-tls/tls.pem $at/tls.pem; then
         take

@@ -37,6 +37,8 @@ COMPOSE: Final[dict[str, Any]] = yaml.safe_load((ROOT / "compose.yaml").read_tex
 CONTAINERS: Final[dict[str, dict[str, Any]]] = COMPOSE["services"]
 ENGINES: Final = ("postgres", "rabbitmq")
 MONITORING: Final = ("prometheus", "alertmanager", "grafana")
+COMMANDS: Final = ("backup", "ship")
+"""What runs on request, by a profile."""
 WITH_CERTIFICATE: Final = (*SERVICES, *ENGINES, *MONITORING)
 INNER: Final = "${DARKROOM_SECRETS:-./secrets}/tls/%s:/run/inner-tls:ro"
 ONE_SHOTS: Final = tuple(
@@ -71,7 +73,7 @@ def seconds(text: str) -> int:
 
 @pytest.mark.req("DEP-02")
 def test_there_is_a_container_for_each_service_engine_and_preparation() -> None:
-    wanted = {*SERVICES, *ENGINES, *MONITORING, "bootstrap", "definitions", "backup"}
+    wanted = {*SERVICES, *ENGINES, *MONITORING, "bootstrap", "definitions", *COMMANDS}
     assert set(CONTAINERS) == wanted | {f"migrate-{name}" for name in WITH_SCHEMA}
 
 
@@ -113,7 +115,7 @@ def test_only_dicom_orders_reports_and_http_are_published() -> None:
 def test_the_engines_have_no_way_out() -> None:
     assert COMPOSE["networks"]["engines"] == {"internal": True}
     assert {name for name, c in CONTAINERS.items() if c["networks"] != ["engines"]} == (
-        set(SERVICES) - {"metadata"} | {"alertmanager", "grafana", "backup"}
+        set(SERVICES) - {"metadata"} | {"alertmanager", "grafana", *COMMANDS}
     )
 
 
@@ -183,7 +185,7 @@ def test_only_ingest_and_metadata_write_objects() -> None:
     target = "objects:/var/lib/darkroom/objects"
     assert [name for name, volumes in mounts.items() if target in volumes] == ["ingest", "metadata"]
     readers = {name for name, volumes in mounts.items() if f"{target}:ro" in volumes}
-    assert readers == set(SERVICES) - {"ingest", "metadata", "licensing"} | {"backup"}
+    assert readers == set(SERVICES) - {"ingest", "metadata", "licensing"} | {*COMMANDS}
 
 
 @pytest.mark.req("STO-05")
@@ -362,4 +364,6 @@ def test_every_link_is_over_tls(name: str) -> None:
     database = CONTAINERS["postgres"]["command"]
     assert {"-cssl=on", "-chba_file=/run/postgresql/pg_hba.conf"} <= set(database)
     rules = re.findall(r"'(local .*)' >", (SCRIPT.with_name("postgres.sh")).read_text())
-    assert rules == [r"local all all scram-sha-256\nhostssl all all all scram-sha-256\n"]
+    assert rules == [
+        r"local all all scram-sha-256\nhostssl all,replication all all scram-sha-256\n"
+    ]

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-DATABASE_RULES: Final = "hostssl all all 127.0.0.1/32 scram-sha-256\n"
+DATABASE_RULES: Final = "".join(
+    f"hostssl {what} all 127.0.0.1/32 scram-sha-256\n" for what in ("all", "replication")
+)
 _CIPHERS: Final = (  # RFC 9325 section 4.2
     "TLS_AES_256_GCM_SHA384",
     "TLS_AES_128_GCM_SHA256",
