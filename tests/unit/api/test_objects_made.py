@@ -22,9 +22,6 @@ from darkroom_api.objects.exchange import Kind, MakeTask
 from darkroom_api.objects.identity import said
 from darkroom_api.objects.making import make
 from darkroom_api.objects.pictures import NoPicture, decode
-from darkroom_common.clock import SYSTEM_CLOCK
-from darkroom_common.dicom.identity import is_conformant
-from darkroom_common.uids import LONGEST_ROOT, Uids
 from tests.support.dciodvfy import dciodvfy
 from tests.support.uploads import COLOUR, COLUMNS, GRAY, ROWS, WORDS, a_pdf, saved
 
@@ -187,12 +184,3 @@ def test_too_many_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_would_be_no_valid_object_is_refused_by_its_attribute() -> None:
     with pytest.raises(NoPicture, match="no valid object: PatientSex"):
         made(Kind.SECONDARY_CAPTURE, saved(COLOUR, "PNG"), PatientSex="SECRET")
-
-
-@pytest.mark.parametrize("root", ["", "1.2.826.0.1.3680043.10.99999"])
-def test_new_uids(root: str) -> None:
-    assert len(root) <= LONGEST_ROOT
-    one, other = Uids(root, SYSTEM_CLOCK), Uids(root, SYSTEM_CLOCK)
-    found = [each.new() for _ in range(2000) for each in (one, other)]
-    assert len(set(found)) == len(found)
-    assert all(is_conformant(uid) and uid.startswith(root or "2.25.") for uid in found)

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 from darkroom_api.mail.address import Security, is_address
 from darkroom_common.dimse.tls import TlsFiles
 from darkroom_common.settings import EVERY_INTERFACE, RetentionSettings, WorkerSettings
-from darkroom_common.uids import LONGEST_ROOT
+from darkroom_common.uids import LONGEST_ROOT, root_of_one_s_own
 
 HostName = Annotated[
     str, Field(pattern=r"^((\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\])$")
@@ -25,6 +25,11 @@ def _address(text: str) -> str:
 
 
 MailAddress = Annotated[str, AfterValidator(_address)]
+UidRoot = Annotated[
+    str,
+    Field(max_length=LONGEST_ROOT, pattern=r"^[0-2](\.(0|[1-9][0-9]*))+$"),
+    AfterValidator(root_of_one_s_own),
+]
 
 
 class ApiSettings(WorkerSettings, RetentionSettings):
@@ -146,10 +151,8 @@ class ApiSettings(WorkerSettings, RetentionSettings):
         description="JSON, group at the provider to role here; who is in none has no access",
     )
     open_docs: bool = Field(default=True, description="/docs and /openapi.json without a login")
-    uid_root: str | None = Field(
+    uid_root: UidRoot | None = Field(
         default=None,
-        max_length=LONGEST_ROOT,
-        pattern=r"^[0-2](\.(0|[1-9][0-9]*))+$",
         description="root of the organisation's UIDs, for objects that are made here; unset: 2.25",
     )
     validate_limit: int = Field(
