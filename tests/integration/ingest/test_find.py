@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
+from pynetdicom.association import Association
 
+from darkroom_common.index.matching import rolls
+from darkroom_ingest.answering import archive
 from darkroom_ingest.answering.identifier import PATIENT_ROOT, STUDY_ROOT
 from darkroom_local.engines.ports import free_port
 from tests.integration.ingest.asking import HOST, Asked, answering, find, identifier
@@ -193,7 +196,16 @@ async def test_agreed_on_beyond_the_usual(asked: Asked) -> None:
     await asyncio.to_thread(ask)
 
 
-async def test_pages_and_cancel(asked: Asked) -> None:
+def narrow(ours: Association, level: str, model: str) -> None:
+    """Ask for names of which all may match by their tokens; what is decrypted says which do."""
+    for name, count in (("Planted*", 620), ("Plan*Bernd", 310), ("*nted^A*", 310)):
+        wanted = identifier(level, PatientName=name, SOPInstanceUID="")
+        status, found = find(ours, wanted, model)
+        assert status == SUCCESS
+        assert len(found) == len(counted(found, level)) == count
+
+
+async def test_pages_and_cancel(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
     """Matches of many pages come once each; a C-CANCEL ends them."""
     many = [
         a_data_set(
@@ -225,12 +237,12 @@ async def test_pages_and_cancel(asked: Asked) -> None:
                 ("SERIES", STUDY_ROOT),
                 ("IMAGE", STUDY_ROOT),
             ):
-                # All of these may match by their tokens; what is decrypted says which do.
-                for name, count in (("Planted*", 620), ("Plan*Bernd", 310), ("*nted^A*", 310)):
-                    wanted = identifier(level, PatientName=name, SOPInstanceUID="")
-                    status, found = find(ours, wanted, model)
-                    assert status == SUCCESS
-                    assert len(found) == len(counted(found, level)) == count
+                narrow(ours, level, model)
+            # From the newest first, by a roll and without one, as of very many.
+            monkeypatch.setattr(archive, "AT_ONCE", 0)
+            narrow(ours, "STUDY", STUDY_ROOT)
+            monkeypatch.setattr(rolls, "MOST", 100)
+            narrow(ours, "STUDY", STUDY_ROOT)
             told: Iterator[tuple[Dataset, Dataset | None]] = ours.send_c_find(
                 everything, STUDY_ROOT, msg_id=77
             )

@@ -25,8 +25,8 @@ from darkroom_common.postgres.listing import estimate
 
 MOST: Final = 200_000
 """Rows of a roll: 24 bytes each at the level of instances."""
-AT_ONCE: Final = 30_000
-"""Rows of a roll that is there before anybody waits for it."""
+AT_ONCE: Final = 3_000
+"""Rows of a roll that is there at once, although they are read from all over the disk."""
 NEAR: Final = 1_000
 """Of the newest studies, looked through for a first page where a roll takes longer."""
 _TELLING: Final = 3
