@@ -12,6 +12,7 @@ _METADATA: Final = "services/metadata/src/darkroom_metadata"
 _PRINT: Final = "services/print/src/darkroom_print"
 _TRANSMIT: Final = "services/transmit/src/darkroom_transmit"
 _API: Final = "services/api/src/darkroom_api"
+_LOCAL: Final = "infra/local/src/darkroom_local"
 _ORDER: Final = "tests/unit/common/test_order.py"
 _SPOOL: Final = "tests/unit/common/test_spool.py"
 _POOL: Final = "tests/unit/transmit/test_pool.py"
@@ -331,5 +332,29 @@ NAMED: Final = (
         "if full and not self._make_room(among):",
         "if False:",
         "tests/unit/common/test_http_door.py",
+    ),
+    Named(
+        f"{_COMMON}/http/wire.py",
+        'if version == "1.0" or lengths:',
+        'if version == "1.0":',
+        "tests/unit/common/test_http_wire.py",
+    ),
+    Named(
+        f"{_COMMON}/http/wire.py",
+        "        if self._extra > self._limits.extra_bytes:\n",
+        "        if False:\n",
+        "tests/unit/common/test_http_wire.py",
+    ),
+    Named(
+        f"{_INGEST}/workitems/rules.py",
+        "    if not known.claimed_by:\n",
+        "    if False:\n",
+        "tests/unit/ingest/workitems/test_states.py",
+    ),
+    Named(
+        f"{_LOCAL}/stack/rolling.py",
+        "        await program.kill()\n",
+        "",
+        "tests/unit/local/test_rolling.py",
     ),
 )

@@ -51,6 +51,7 @@ def test_what_remains_is_told_until_the_end_and_of_what_was_cancelled() -> None:
 def test_what_has_failed_is_counted_once_and_named_at_the_end_alone() -> None:
     progress = Progress(5)
     assert progress.last().data_set is None
+    assert set(progress.last().elements.values()) == {0}
     progress.fail("1.2", "1.3")
     progress.fail("1.4")
     assert (progress.remaining, progress.failed) == (2, 3)

@@ -1,6 +1,7 @@
 """What `darkroom roll` and `darkroom up` say to each other."""
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -32,8 +33,10 @@ async def test_the_desk_says_each_step_and_why_it_failed(tmp_path: Path) -> None
             raise StartError("it did not start")
         yield {"done": True}
 
+    mask = os.umask(0o022)
     desk = asyncio.create_task(Desk(folder / "control", roll).run())
     await until((folder / "control").exists)
+    assert os.umask(mask) == 0o022, "of all else that is made, as before"
     for wish, last in (
         (Wish(services=("api",)), {"done": True}),
         (Wish(back=True), {"failed": "there is none"}),
@@ -54,7 +57,7 @@ async def test_a_release_says_what_it_knows(tmp_path: Path) -> None:
     older = Release("p", takes_ports=False, migrations={**ours.migrations, "api": 1})
     assert older.is_older_than(ours)
     assert not ours.is_older_than(older)
-    with pytest.raises(RollError, match="cannot be run"):
+    with pytest.raises(RollError, match="cannot be run: Permission denied"):
         await Release.of(str(tmp_path))
     with pytest.raises(RollError, match="has no Darkroom"):
         await Release.of("/bin/false")
@@ -182,6 +185,15 @@ async def test_a_new_process_that_is_not_ready_is_ended_and_the_old_one_stays(
     assert house.roll.leaving == {}
     ended = [(signal.SIGTERM, 0)] if case in ("ends", "late") else []
     assert house.new_child.stopped == ended
+
+
+async def test_where_there_was_no_old_process_nobody_is_seen_off(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.old.child = None
+    await house.roll.replace(house.service)
+    assert house.service.runnable is house.new
+    assert house.roll.leaving == {}
+    await house.roll.gone()
 
 
 async def test_who_has_no_process_is_not_seen_off(tmp_path: Path) -> None:

@@ -239,10 +239,15 @@ def test_an_update_leaves_a_workitem_that_could_be_created() -> None:
     before = known("SCHEDULED", "")
     for tag, status in (
         ("00741204", UpsStatus.MISSING_ATTRIBUTE_VALUE),
+        ("00741200", UpsStatus.MISSING_ATTRIBUTE_VALUE),
         ("00404041", UpsStatus.INVALID_ATTRIBUTE_VALUE),
         ("00404005", UpsStatus.INVALID_ATTRIBUTE_VALUE),
     ):
-        value = {"vr": "LO"} if tag == "00741204" else element("DT", "20269999")
+        value = (
+            {"vr": "LO"}
+            if status == UpsStatus.MISSING_ATTRIBUTE_VALUE
+            else element("DT", "20269999")
+        )
         with pytest.raises(NotTaken) as refused:
             rules.updated(before, {tag: value}, "", NOW)
         assert (refused.value.status, refused.value.tags) == (status, (tag,))
