@@ -15,7 +15,7 @@ UV_VERSION=0.13.8
 
 FONTS="fonts-dejavu-core fonts-noto-core fonts-noto-cjk libfribidi0" # what films are written with
 RUN_PACKAGES="rabbitmq-server dcmtk $FONTS"
-TEST_PACKAGES="chromium curl dicom3tools faketime firefox-esr orthanc orthanc-dicomweb prometheus prometheus-alertmanager rsyslog rsyslog-openssl xvfb"
+TEST_PACKAGES="chromium curl dicom3tools faketime firefox-esr orthanc orthanc-dicomweb prometheus prometheus-alertmanager rsyslog rsyslog-openssl webkit2gtk-driver xvfb"
 FIREFOX=143 # the first that knows what Playwright asks it for; security updates bring newer ones
 # package:daemon, what these would start now and at every boot; Darkroom starts its own.
 DAEMONS="rabbitmq-server:rabbitmq-server rabbitmq-server:epmd.socket rabbitmq-server:epmd orthanc:orthanc prometheus:prometheus prometheus-alertmanager:prometheus-alertmanager rsyslog:rsyslog"

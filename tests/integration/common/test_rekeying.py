@@ -58,6 +58,8 @@ LEFT: Final[Mapping[str, str]] = {
             "api.dead_letter.fingerprint",
             "api.known_device.device",
             "api.login_attempt.name_hash",
+            "api.made_object.fingerprint",
+            "api.made_object.idempotency_key",
             "api.recovery_code.code_hash",
             "api.refresh_token.token_hash",
             "index.edit.merged_key",

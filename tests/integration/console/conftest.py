@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from PIL import Image
 from playwright.async_api import Browser, Page, Request, ViewportSize, async_playwright, expect
 from pydicom.dataset import Dataset
 
@@ -22,6 +24,8 @@ ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage"]
 FIREFOX = "/usr/bin/firefox-esr"
 BROWSERS = ("chromium", "firefox")
 PICTURES = os.environ.get("CONSOLE_PICTURES")
+COLOURS = 96
+"""Of a picture: enough for a page, and the repository stays small."""
 HOSTILE = "<script>alert(1)</script>^\u202egpj.exe&quot;'"
 MARKUP = "<img src=x onerror=alert(1)>"
 PATIENCE = 60_000.0
@@ -53,7 +57,9 @@ class Walk:
         """Keep a picture where `CONSOLE_PICTURES` says; by Chromium, whose pages take no style."""
         browser = self.page.context.browser
         if PICTURES and browser is not None and browser.browser_type.name == "chromium":
-            await self.page.screenshot(path=Path(PICTURES) / f"{name}.png")
+            taken = Image.open(BytesIO(await self.page.screenshot(timeout=60_000))).convert("RGB")
+            few = taken.quantize(COLOURS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+            few.save(Path(PICTURES) / f"{name}.png", optimize=True)
 
     def _asked(self, request: Request) -> None:
         parts = urlsplit(request.url)
@@ -118,6 +124,7 @@ async def walking(browser: Browser, api: Api, scheme: str = "light") -> AsyncIte
     walk = Walk(api, page)
     page.on("request", walk._asked)
     page.on("pageerror", lambda error: walk.faults.append(str(error)))
+    page.on("dialog", lambda dialog: walk.faults.append(f"a script says {dialog.message}"))
     page.on(
         "console",
         lambda said: walk.faults.append(said.text) if "Content Security" in said.text else None,

@@ -25,6 +25,7 @@ _TROUBLE: Final = (
     INSERT INTO ingest.quarantined (receipt, spool, reason, status, received_at, size,
         calling_ae_title, sop_class_uid, transfer_syntax_uid)
     SELECT md5('q'), id, 'truncated', 'C000', now(), 10, '<i>CT1', '', '' FROM ingest.spool
+    WHERE id = '7f1b3a52-0000-4000-8000-000000000001'
     """,
     """
     INSERT INTO api.dead_letter (queue, message_id, type, reason, attempts, died_at, trace, body,

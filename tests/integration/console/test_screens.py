@@ -7,10 +7,11 @@ from playwright.async_api import Browser, Page, ViewportSize, expect
 
 from darkroom_api.accounts.permissions import ROLES, allows
 from darkroom_api.console.paths import SCREENS
+from tests.integration.api.accounts.people import PASSWORD
 from tests.integration.api.conftest import Api, running_api
 from tests.integration.console.conftest import (
     BROWSERS,
-    PICTURES,
+    MARKUP,
     Walk,
     a_browser,
     a_house,
@@ -18,6 +19,7 @@ from tests.integration.console.conftest import (
     walking,
 )
 from tests.integration.console.desk import trouble
+from tests.integration.console.planted import Planted, plant
 from tests.support.services import Services
 
 SIZES: dict[str, ViewportSize] = {
@@ -26,71 +28,104 @@ SIZES: dict[str, ViewportSize] = {
     "-tablet": {"width": 820, "height": 1180},
 }
 PRINTER = {"name": "laser-1", "host": "127.0.0.1", "port": 1, "ae_title": "LASER", "echo": False}
-PACS = {"name": "main-pacs", "host": "127.0.0.1", "port": 1, "ae_title": "PACS", "echo": False}
-DESK = (
-    *("/transmission", "/transmission/destinations", "/transmission/rules"),
-    *("/trouble", "/trouble/quarantine", "/trouble/dead-letters", "/trouble/conflicts"),
-    *("/trouble/findings", "/trouble/jobs"),
-    *("/film/printers", "/others", "/others/retrieves", "/others/worklist", "/others/steps"),
-    *("/people", "/people/roles", "/account/keys", "/people/audit"),
-    *("/system", "/system/queues", "/system/settings", "/notifications"),
+PACS = {
+    "name": "main-pacs",
+    "host": "127.0.0.1",
+    "port": 1,
+    "ae_title": "PACS",
+    "echo": False,
+    "backoff": {"max_attempts": 1},
+}
+PARTS = {
+    "/study/{study}/series/{series}",
+    *("/notifications/count", "/trouble/count", "/upload/whose"),
+}
+"""What is asked for as a part of a page alone."""
+PEOPLE = ("medical_admin", "radiologist", "technician", "viewer", "admin")
+SAYS_IT = (
+    *("/study/{study}", "/schedule", "/schedule/workitems", "/transmission", "/film/queue"),
+    *("/transmission/jobs/{job}", "/others/retrieves", "/others/steps", "/trouble/quarantine"),
+    *("/trouble/dead-letters", "/trouble/conflicts/{one}", "/trouble/jobs", "/people"),
+    *("/people/roles", "/people/users/{user}/sessions", "/account/keys", "/notifications"),
 )
-PEOPLE = ("medical_admin", "radiologist", "technician", "viewer")
+"""Where what was planted is read by who may see all."""
+TURNED = """() => {
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const found = [];
+  while (texts.nextNode()) {
+    const {data, parentElement} = texts.currentNode;
+    if (data.includes('\\u202e') && !parentElement.closest('bdi, option, textarea')) {
+      found.push(parentElement.outerHTML.slice(0, 160));
+    }
+  }
+  return found;
+}"""
+"""Elements with a text that turns what follows, without an end of it."""
+FOCUSED = """() => {
+  const one = document.activeElement;
+  const label = one.labels && one.labels[0] && one.labels[0].firstElementChild;
+  return one.getAttribute('aria-label') || (label ? label.innerText : one.innerText) || '';
+}"""
+WIDER = "() => document.documentElement.scrollWidth - innerWidth"
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("with_browser", BROWSERS)
 async def test_every_screen_by_every_role(services: Services, with_browser: str) -> None:
     async with running_api(services) as api, a_browser(with_browser) as browser:
         studies = await a_house(api)
-        await services.start("transmit")
+        await services.start("ingest", "transmit", "print")
         await trouble(services.superuser_url)
-        paths = await _paths(api, studies[0])
+        paths = await _paths(api, studies[0], await plant(api, studies))
         async with asyncio.TaskGroup() as walks:
             # What a role may is the server's decision: one browser asks it for each of them.
             for person in PEOPLE if with_browser == "chromium" else PEOPLE[:2]:
                 walks.create_task(_as(person, browser, api, paths))
 
 
-async def _paths(api: Api, study: str) -> dict[str, str]:
-    """The screens, and where each is opened."""
+async def _paths(api: Api, study: str, planted: Planted) -> dict[str, str]:
+    """The screens, all of them, and where each is opened."""
     series = (await api.client.get(f"/api/v1/studies/{study}")).json()["series"][0]
     found = await api.client.get(series["instances_url"])
-    instance = found.json()[0]["00080018"]["Value"][0]
-    image = f"/study/{study}/series/{series['series_instance_uid']}/instances/{instance}"
-    return {
-        "/account": "/account",
-        "/start": "/start",
-        "/worklist": "/worklist",
-        "/study/{study}": f"/study/{study}",
-        "/study/{study}/series/{series}/instances/{instance}": image,
-        "/where": "/where?q=tanaka",
-        "/where/{study}": f"/where/{study}",
-        "/film": f"/film?study={study}",
-        "/film/queue": "/film/queue",
-        "/upload": f"/upload?study={study}",
-        **{path: path for path in DESK},
+    given = {
+        "study": study,
+        "series": series["series_instance_uid"],
+        "instance": found.json()[0]["00080018"]["Value"][0],
+        "job": planted.job,
+        "one": planted.conflict,
+        "user": planted.user,
     }
+    more = {"/where": "?q=tanaka", "/film": f"?study={study}", "/upload": f"?study={study}"}
+    screens = [path for method, path in SCREENS if method == "GET" and path not in PARTS]
+    return {path: path.format(**given) + more.get(path, "") for path in screens}
 
 
 async def _as(person: str, browser: Browser, api: Api, paths: dict[str, str]) -> None:
-    dark = person == "radiologist"
-    looked_at = browser.browser_type.name == "chromium" and (dark or person == "medical_admin")
+    dark, thorough = person == "radiologist", browser.browser_type.name == "chromium"
     async with walking(browser, api, "dark" if dark else "light") as walk:
-        await walk.sign_in(person)
+        password = api.services.admin_password if person == "admin" else PASSWORD
+        await walk.sign_in(person, password)
         heading = walk.page.get_by_role("heading", level=1)
         for path, shown in paths.items():
-            await walk.page.goto(
-                api.url + shown, wait_until="load" if looked_at else "domcontentloaded"
+            answer = await walk.page.goto(
+                api.url + shown, wait_until="load" if thorough else "domcontentloaded"
             )
-            may = allows(SCREENS["GET", path], frozenset(map(str, ROLES[person])))
+            assert answer is not None
+            policy = answer.headers["content-security-policy"]
+            assert "script-src 'self';" in policy, shown
+            assert "unsafe" not in policy, shown
+            may = allows(SCREENS["GET", path], frozenset(map(str, ROLES.get(person, {"*"}))))
+            await expect(heading, f"{person} at {shown}").to_be_visible()
             refused = (await heading.inner_text()) == "You may not see this"
             assert refused is not may, (person, shown)
             assert await walk.page.locator("img[src=x]").count() == 0, (person, shown)
-            if looked_at:
+            assert await walk.page.evaluate(TURNED) == [], (person, shown)
+            if person == "admin" and path in SAYS_IT:
+                assert MARKUP in await walk.page.locator("main").inner_text(), shown
+            if thorough:
                 assert await serious(walk.page) == [], (person, shown)
-                await _pictures(walk, shown, dark=dark)
-            if looked_at and not dark:
+                await _sizes(walk, path, dark=dark, kept=person == "medical_admin")
+            if thorough and person == "medical_admin":
                 await _dialogs(walk.page, shown)
 
 
@@ -104,16 +139,20 @@ async def _dialogs(page: Page, shown: str) -> None:
         await expect(page.get_by_role("dialog")).to_be_visible()
         assert await serious(page, "dialog[open]") == [], (shown, name)
         await page.keyboard.press("Escape")
+        await expect(page.get_by_role("dialog")).to_have_count(0)
 
 
-async def _pictures(walk: Walk, shown: str, *, dark: bool) -> None:
-    if not PICTURES:
-        return
-    name = shown.split("?", maxsplit=1)[0].strip("/").split("/")
-    stem = "-".join(one for one in name if not one[0].isdigit()) or "first"
-    for size, viewport in SIZES.items() if not dark else [("-dark", SIZES[""])]:
+async def _sizes(walk: Walk, path: str, *, dark: bool, kept: bool) -> None:
+    """Look at a page in each size: nothing is wider than it; and keep pictures."""
+    name = path.strip("/").split("/")
+    stem = "-".join(one for one in name if "{" not in one or one == "{instance}") or "first"
+    for size, viewport in SIZES.items():
         await walk.page.set_viewport_size(viewport)
-        await walk.picture(f"{stem}{size}")
+        assert await walk.page.evaluate(WIDER) <= 0, (path, size)
+        if kept:
+            await walk.picture(f"{stem.replace('{instance}', 'attributes')}{size}")
+        elif dark and not size:
+            await walk.picture(f"{stem.replace('{instance}', 'attributes')}-dark")
     await walk.page.set_viewport_size(SIZES[""])
 
 
@@ -160,27 +199,60 @@ async def test_ways_by_keyboard_and_button(services: Services, with_browser: str
             await expect(
                 page.get_by_role("definition").filter(has_text="Dr. Okoye")
             ).to_be_visible()
-            await send_and_print(walk, study)
+            await send_print_and_retry(walk, study)
 
 
-async def send_and_print(walk: Walk, study: str) -> None:
-    """Send a study from its page, see its way, lay out a film, look at it and print it."""
-    page = walk.page
-    await page.get_by_role("button", name="Send").click()
-    await page.get_by_role("dialog").get_by_label("Destination").select_option("main-pacs")
-    await page.get_by_role("dialog").get_by_role("button", name="Send").click()
+async def reach(page: Page, name: str) -> None:
+    """Move the focus by the keyboard until it is on what says something."""
+    for _ in range(120):
+        await page.keyboard.press("Tab")
+        if str(await page.evaluate(FOCUSED)).split("\n")[0].strip() == name:
+            return
+    raise AssertionError(f"the keyboard does not reach {name} of {page.url}")
+
+
+async def send_print_and_retry(walk: Walk, study: str) -> None:
+    """Send a study from its page, see its way, print it and retry what failed: by keys alone."""
+    page, press = walk.page, walk.page.keyboard.press
+    await reach(page, "Send")
+    await press("Enter")
+    await expect(page.get_by_role("dialog")).to_be_visible()
+    await reach(page, "Destination")
+    await page.keyboard.type("main")
+    await reach(page, "Send")
+    await press("Enter")
     await expect(page.get_by_role("status")).to_contain_text("1 study on the way")
-    await walk.open(f"/where/{study}")
+    await reach(page, "Where is it?")
+    await press("Enter")
+    await page.wait_for_url(f"**/where/{study}")
     await expect(page.get_by_text("To main-pacs")).to_be_visible()
+    await expect(page.get_by_text("Nobody answers at its address")).to_be_visible()
     await walk.picture("where-study")
-    await walk.open(f"/film?study={study}")
-    await page.get_by_role("button", name="All images").click()
-    await page.get_by_role("button", name="Look").click()
+    await reach(page, "Open the study")
+    await press("Enter")
+    await page.wait_for_url(f"**/study/{study}")
+    await reach(page, "Print")
+    await press("Enter")
+    await page.wait_for_url("**/film?study=*")
+    await reach(page, "All images")
+    await press("Enter")
+    await reach(page, "Look")
+    await press("Enter")
     await expect(page.get_by_alt_text("The film as it is printed")).to_be_visible()
     await walk.picture("film-laid-out")
     assert await serious(page) == []
-    await page.get_by_role("button", name="Print", exact=True).click()
+    await reach(page, "Print")
+    await press("Enter")
     await page.wait_for_url("**/film/queue")
     await expect(page.get_by_role("cell", name="laser-1")).to_be_visible()
-    await walk.picture("film-queue")
-    assert await serious(page) == []
+    await walk.picture("film-jobs")
+    await reach(page, "Trouble")
+    await press("Enter")
+    await page.wait_for_url("**/trouble")
+    await reach(page, "Failed jobs")
+    await press("Enter")
+    await page.wait_for_url("**/trouble/jobs")
+    await walk.picture("failed-jobs")
+    await reach(page, "Retry")
+    await press("Enter")
+    await expect(page.get_by_role("status")).to_contain_text("It is tried again.")

@@ -81,6 +81,11 @@ class ApiSettings(WorkerSettings, RetentionSettings):
         description="file with what `darkroom doctor` has found on this machine, for the console;"
         " `darkroom up` writes it",
     )
+    last_drill: Path | None = Field(
+        default=None,
+        description="file with what the last `darkroom drill` has found, for the console;"
+        " `darkroom up` names that of its data",
+    )
     environment: str = Field(
         default="",
         max_length=40,

@@ -120,6 +120,31 @@ async def test_pages_of_a_study(stow: Stowing, tmp_path: Path) -> None:
     assert "hand" not in audited.text
 
 
+async def test_the_same_request_twice_makes_one_object(stow: Stowing) -> None:
+    study = await a_study(stow, AccessionNumber="ACC-KEY", PatientID="U2")
+    values: dict[str, Any] = {"study": "ACC-KEY", "modality": "XC"}
+    key = {"headers": {"idempotency-key": "one of a series"}}
+    refused = await post(stow, "secondary-capture", values, JPEG[:300], **key)
+    assert refused.status_code == 422, "nothing was made: the key is free"
+    both = [post(stow, "secondary-capture", values, JPEG, **key) for _ in range(2)]
+    first, second = await asyncio.gather(*both)
+    assert {first.status_code, second.status_code} <= {201, 202}, (first.text, second.text)
+    again = await post(stow, "secondary-capture", values, JPEG, **key)
+    assert again.status_code == 201, again.text
+    assert first.json() == second.json() == again.json()
+    assert again.headers["location"] == first.headers["location"]
+    found = await stow.api.client.get(f"/dicom-web/studies/{study.StudyInstanceUID}/instances")
+    assert len(found.json()) == 2
+    assert await conflicts(stow) == []
+    for other, body in (({**values, "instance_number": 2}, JPEG), (values, saved(GRAY, "PNG"))):
+        answer = await post(stow, "secondary-capture", other, body, **key)
+        assert answer.status_code == 422, answer.text
+        assert answer.json()["errors"][0]["field"] == "Idempotency-Key"
+    another = {"headers": {"idempotency-key": "another"}}
+    made = await post(stow, "secondary-capture", values, JPEG, **another)
+    assert made.json()["sop_instance_uid"] != first.json()["sop_instance_uid"]
+
+
 @pytest.mark.req("IOD-07")
 async def test_an_entry_of_the_worklist(stow: Stowing, tmp_path: Path) -> None:
     entry = (await stow.api.client.post("/api/v1/worklist", json=ENTRY)).json()

@@ -181,6 +181,11 @@ class Layout:
         return self.data / "audit-anchor"
 
     @property
+    def drill(self) -> Path:
+        """What the last drill has found."""
+        return self.data / "drill.json"
+
+    @property
     def findings(self) -> Path:
         """What `darkroom doctor` has found at the start, for the console."""
         return self.data / "run" / "findings.json"

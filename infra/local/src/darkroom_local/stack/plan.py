@@ -116,6 +116,7 @@ class Plan:
                 "METRICS_TARGETS_PATH": str(self.layout.targets),
                 "AUDIT_ANCHOR": str(self.layout.audit_anchor),
                 "DOCTOR_FINDINGS": str(self.layout.findings),
+                "LAST_DRILL": str(self.layout.drill),
             }
             values["HTTP_PROCESSES"] = str(http_processes())
             if self.layout.admin_password.exists():  # whoever has read it may remove it

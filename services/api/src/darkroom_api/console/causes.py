@@ -1,5 +1,6 @@
 """Words of ours for what went wrong, as a sentence for people: the filter `cause`."""
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -45,6 +46,7 @@ _SENTENCES: Final[Mapping[str, str]] = {
         ("NotCommitted", "CommitmentTimeout", "CommitmentNotSupported", "CommitmentRefused"),
         _COMMIT,
     ),
+    "InvalidMessage": "What a program has asked for cannot be read.",
     "truncated": "It breaks off before its end: part of it was lost on the way.",
     "item-outside-sequence": "Its structure is broken: a fault of what has made it.",
     "bad-item": "Its structure is broken: a fault of what has made it.",
@@ -70,6 +72,5 @@ _SENTENCES: Final[Mapping[str, str]] = {
 def cause(word: str | None) -> str:
     """Return what a word of docs/transmit.md or docs/operations.md means, or that word itself."""
     said = str(word or "")
-    return (
-        _SENTENCES.get(said) or _SENTENCES.get(said.split(" ", 1)[0].rstrip(".0123456789")) or said
-    )
+    first = re.split("[ :]", said, maxsplit=1)[0].rstrip(".0123456789")
+    return _SENTENCES.get(said) or _SENTENCES.get(first) or said

@@ -46,6 +46,16 @@ class Entry:
 MENU: Final = (
     Entry("/worklist", "Worklist", "list"),
     Entry("/where", "Where is my study?", "clock"),
+    Entry(
+        "/schedule",
+        "Schedule",
+        "calendar",
+        (
+            Tab("/schedule", "Scheduled"),
+            Tab("/schedule/performed", "Performed"),
+            Tab("/schedule/workitems", "Workitems"),
+        ),
+    ),
     Entry("/upload", "Upload", "upload"),
     Entry(
         "/film", "Films", "film", (Tab("/film/queue", "Films"), Tab("/film/printers", "Printers"))
@@ -67,8 +77,8 @@ MENU: Final = (
         (
             Tab("/others", "Find"),
             Tab("/others/retrieves", "Fetching"),
-            Tab("/others/worklist", "Scheduled"),
-            Tab("/others/steps", "Procedure steps"),
+            Tab("/others/worklist", "Scheduled there"),
+            Tab("/others/steps", "Steps told"),
         ),
     ),
     Entry(
@@ -97,7 +107,7 @@ MENU: Final = (
         "gear",
         (
             Tab("/system", "Health and licence"),
-            Tab("/system/queues", "Queues and storage"),
+            Tab("/system/queues", "Services and storage"),
             Tab("/system/settings", "Settings"),
         ),
     ),

@@ -13,7 +13,7 @@ from darkroom_api.accounts.cookies import ACCESS, CSRF, REFRESH, cookie_of
 from darkroom_api.console.page import Page
 from darkroom_api.console.paths import FILES
 from darkroom_api.console.rest import Refused, Rest
-from darkroom_api.http.errors import RETRY_AFTER, ApiError, Code
+from darkroom_api.http.errors import RETRY_AFTER, SHOWN, ApiError, Code
 from darkroom_api.http.guarded import GuardedRoute
 from darkroom_api.http.parts import parts_of
 from darkroom_common.errors import DependencyUnavailable
@@ -35,6 +35,8 @@ class Screen(GuardedRoute):
         if _is_nobody(request):
             await (await _again(request))(scope, receive, send)
             return
+        if not _is_part(request):
+            scope["state"][SHOWN] = Page(request).refused
         try:
             await super().handle(scope, receive, send)
         except ApiError as fault:

@@ -61,6 +61,11 @@ def size(count: int | None) -> str:
     return f"{left:.0f} {unit}" if left >= _WITH_A_TENTH or unit == "B" else f"{left:.1f} {unit}"
 
 
+def many(count: int, noun: str) -> str:
+    """Return a number of things with their noun: `1 image`, `1,200 images`."""
+    return f"{count:,} {noun if count == 1 or noun.endswith('series') else noun + 's'}"
+
+
 def spoken(word: str | None) -> str:
     """Return a word of ours, such as `in_progress`, as a person says it."""
     return str(word or "").replace("_", " ").replace("-", " ").capitalize()
@@ -121,12 +126,13 @@ def seen(one: Mapping[str, Any]) -> str:
     return named_version({**one, "created_at": dt.datetime.fromisoformat(one["created_at"])})
 
 
-FILTERS: Final[dict[str, Callable[[Any], str]]] = {
+FILTERS: Final[dict[str, Callable[..., str]]] = {
     "seen": seen,
     "person": person,
     "day": day,
     "clock": clock,
     "size": size,
+    "many": many,
     "spoken": spoken,
     "tone": tone,
     "cause": cause,

@@ -12,6 +12,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 PROBLEM: Final = "application/problem+json"
+SHOWN: Final = "shown"
+"""In the state of a request for a page: what makes a page of an error."""
 LOCK_SECONDS: Final = 60
 """How long a name is locked after too many failures from somewhere, and what its owner reads."""
 RETRY_AFTER: Final = "5"

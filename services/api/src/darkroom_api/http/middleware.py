@@ -14,6 +14,7 @@ from typing import Final
 import orjson
 import structlog
 from opentelemetry.trace import Span, SpanKind, StatusCode
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from darkroom_api.edge.edge import Edge
@@ -21,6 +22,7 @@ from darkroom_api.edge.head import answer_head
 from darkroom_api.http.deadline import BETWEEN_PARTS, Deadline
 from darkroom_api.http.errors import (
     PROBLEM,
+    SHOWN,
     ApiError,
     internal_error,
     misdirected,
@@ -91,8 +93,10 @@ class RequestScope:
                         else:
                             await self._app(scope, receive, answer.send)
             except TimeoutError:
+                answer.page = scope["state"].get(SHOWN)
                 await self._late(answer)
             except Exception as error:  # noqa: BLE001 - the last place that can answer
+                answer.page = scope["state"].get(SHOWN)
                 await self._defect(error, answer)
             self._count(scope, method, answer.status, monotonic() - started, span)
 
@@ -152,11 +156,16 @@ class _Answer:
         self.begun = False
         self.status = SERVER_ERROR
         self.deadline: Deadline | None = None
+        self.page: Callable[[ApiError], Response] | None = None
 
     async def fail(self, fault: ApiError) -> None:
         """Answer with an error, unless the answer has begun."""
         self.deadline = None
         if self.begun:
+            return
+        if self.page is not None:
+            shown = self.page(fault)
+            await self.reply(shown.status_code, shown.headers, bytes(shown.body))
             return
         body = orjson.dumps(problem(fault, self.request_id))
         headers = {**fault.headers, "content-type": PROBLEM, "content-length": str(len(body))}

@@ -4,7 +4,7 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from pydantic import BaseModel
 from starlette.requests import Request
@@ -21,14 +21,21 @@ from darkroom_common.postgres.statement import statement
 KEY_LIFETIME: Final = timedelta(hours=24)
 """How long an `Idempotency-Key` answers the same job, and how long its row stays at least."""
 _KEY_LENGTH: Final = 255
-IDEMPOTENCY_KEY: Final = parameter(
-    "Idempotency-Key",
-    "The same key and request within 24 hours answers the same job; another request with it is"
-    " refused (422, code 4001).",
-    place="header",
-    minLength=1,
-    maxLength=_KEY_LENGTH,
-)
+
+
+def idempotency_key(what: str) -> dict[str, Any]:
+    """Return the parameter of OpenAPI of routes that make something."""
+    return parameter(
+        "Idempotency-Key",
+        f"The same key and request within 24 hours answers the same {what}; another request with"
+        " it is refused (422, code 4001).",
+        place="header",
+        minLength=1,
+        maxLength=_KEY_LENGTH,
+    )
+
+
+IDEMPOTENCY_KEY: Final = idempotency_key("job")
 _FORGET_KEY: Final = (
     "UPDATE api.{table} SET idempotency_key = NULL WHERE user_id = $1 AND idempotency_key = $2"
     " AND created_at <= now() - $3::interval"

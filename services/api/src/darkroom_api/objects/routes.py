@@ -1,7 +1,6 @@
 """`POST /api/v1/objects/{kind}`: a picture or a document becomes an object (docs/objects.md)."""
 
 import asyncio
-import datetime as dt
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import suppress
@@ -14,7 +13,7 @@ from pydantic import BaseModel, Field, ValidationError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from darkroom_api.audit.recorded import MORE
+from darkroom_api.audit.recorded import MORE, recorded_before
 from darkroom_api.dicomweb.storing.answer import status_of
 from darkroom_api.dicomweb.storing.handover import (
     CONNECT_SECONDS,
@@ -31,11 +30,11 @@ from darkroom_api.http.parts import parts_of
 from darkroom_api.objects.exchange import Kind, MakeTask
 from darkroom_api.objects.identity import Identity, identity_of, said
 from darkroom_api.objects.kinds import GIVEN
+from darkroom_api.objects.once import KEY, Meant, forget, meant
 from darkroom_api.objects.references import references_of
 from darkroom_api.objects.spec import Given
 from darkroom_api.objects.uploads import FORM, MOST_VALUES, Form, NoForm
 from darkroom_api.rendering.rendering import LIMIT, CannotMake, DecoderFailed
-from darkroom_common.clock import SYSTEM_CLOCK
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.stow.handover import Outcome
 from darkroom_common.stow.media import parse_media_type
@@ -78,18 +77,10 @@ async def make(request: Request, response: Response, kind: Kind) -> Made:
         except ClientDisconnect as gone:
             raise bad_request("The body has not come whole.") from gone
         given = _given(kind, values)
-        now = SYSTEM_CLOCK.now().astimezone()
-        identity = await identity_of(request, given, now)
-        references = await references_of(request, given, identity.study_instance_uid)
-        task = MakeTask(
-            kind,
-            {**identity.attributes, **said(_own(request, given, identity, now))},
-            sum(map(len, body)),
-            given.model_dump(mode="json", exclude_unset=True),
-            references,
-            tuple(parts.uids.new() for _ in range(given.new_uids())),
-        )
-        made = await _stored(request, task, body)
+        one = await meant(request, given, body)
+        made = await _made_before(request, one) if one.is_repeated else None
+        if made is None:
+            made = await _made_now(request, given, one, kind, body)
     request.scope["state"][MORE] = {"studies": [made.study_instance_uid], "kind": kind.value}
     response.headers["location"] = (
         f"/dicom-web/studies/{made.study_instance_uid}/series/{made.series_instance_uid}"
@@ -97,6 +88,46 @@ async def make(request: Request, response: Response, kind: Kind) -> Made:
     )
     response.status_code = 201 if await _is_indexed(request, made.sop_instance_uid) else 202
     return made
+
+
+async def _made_before(request: Request, one: Meant) -> Made | None:
+    """Return what the same request has made, as the index has it; None while it has not."""
+    row = await parts_of(request.scope).reader.instance(one.sop_instance_uid)
+    if row is None:
+        return None
+    recorded_before(request.scope)
+    return Made(
+        sop_class_uid=row.sop_class_uid,
+        sop_instance_uid=one.sop_instance_uid,
+        series_instance_uid=one.series_instance_uid,
+        study_instance_uid=row.study_instance_uid,
+    )
+
+
+async def _made_now(
+    request: Request, given: Given, one: Meant, kind: Kind, body: list[bytes]
+) -> Made:
+    """Make an object, and have it stored.
+
+    Raises:
+        ApiError: as `identity_of` and `_stored`.
+    """
+    try:
+        identity = await identity_of(request, given, one.at)
+        references = await references_of(request, given, identity.study_instance_uid)
+        task = MakeTask(
+            kind,
+            {**identity.attributes, **said(_own(given, identity, one))},
+            sum(map(len, body)),
+            given.model_dump(mode="json", exclude_unset=True),
+            references,
+            one.more_uids(given.new_uids()),
+        )
+        return await _stored(request, task, body)
+    except ApiError as refused:
+        if one.is_kept and refused.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            await forget(request, one)
+        raise
 
 
 def _body(request: Request, kind: Kind) -> Awaitable[tuple[bytes, list[bytes]]]:
@@ -150,28 +181,28 @@ def _given(kind: Kind, values: bytes) -> Given:
         raise RequestValidationError(faults) from None
 
 
-def _own(request: Request, given: Given, identity: Identity, now: dt.datetime) -> dict[str, Any]:
+def _own(given: Given, identity: Identity, one: Meant) -> dict[str, Any]:
     """Return what an object says of itself and of its series, by keywords.
 
     Raises:
         ApiError: 422, its series is of another modality.
     """
     modality = given.of_modality()
-    series = given.series_instance_uid or parts_of(request.scope).uids.new()
     numbers = [number or 0 for number, _ in identity.series.values()]
-    number, known = identity.series.get(series, (max([0, *numbers]) + 1, modality))
+    following = (max([0, *numbers]) + 1, modality)
+    number, known = identity.series.get(one.series_instance_uid, following)
     if known != modality:
         where = "body.values" if given.PART else "body"
         raise invalid(f"{where}.series_instance_uid", "The series is of another modality.")
-    day, hour = f"{now:%Y%m%d}", f"{now:%H%M%S}"
+    day, hour = f"{one.at:%Y%m%d}", f"{one.at:%H%M%S}"
     found: dict[str, Any] = {
         "SpecificCharacterSet": "ISO_IR 192",
         "InstanceCreationDate": day,
         "InstanceCreationTime": hour,
         "ContentDate": day,
         "ContentTime": hour,
-        "SOPInstanceUID": parts_of(request.scope).uids.new(),
-        "SeriesInstanceUID": series,
+        "SOPInstanceUID": one.sop_instance_uid,
+        "SeriesInstanceUID": one.series_instance_uid,
         "SeriesNumber": number or 0,
         "Modality": modality,
         "InstanceNumber": given.instance_number,
@@ -299,5 +330,5 @@ def add(app: FastAPI) -> None:
             202: {"model": Made, "description": "It is stored; the index has it in a moment."},
             **errors(400, 401, 403, 404, 409, 413, 415, 422, 429, 503),
         },
-        openapi_extra={"requestBody": _BODY},
+        openapi_extra={"requestBody": _BODY, "parameters": [KEY]},
     )

@@ -8,7 +8,7 @@ from darkroom_api.console.screens import (
     notifications,
     others,
     people,
-    printers,
+    schedule,
     senders,
     start,
     study,
@@ -22,7 +22,7 @@ from darkroom_api.console.screens import (
 )
 
 SCREENS: Final = (
-    *(account, start, notifications, worklist, study, where, film, printers, upload, viewer),
-    *(transmission, others, trouble, people, senders, system),
+    *(account, start, notifications, worklist, study, where, film, upload, viewer),
+    *(schedule, transmission, others, trouble, people, senders, system),
 )
 """Modules whose `add` adds their routes."""

@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from starlette.responses import Response
 
 from darkroom_api.accounts.cookies import drop_session
+from darkroom_api.accounts.permissions import Permission, has
 from darkroom_api.console.page import Page, one_of, some_of
 from darkroom_api.console.screen import screen
 from darkroom_api.http.parts import parts_of
@@ -43,7 +44,8 @@ async def show_keys(page: Page) -> Response:
     if page.is_part:
         return page.render("key_rows.html", found=found)
     who = await page.rest.get("/api/v1/auth/me")
-    return page.render("keys.html", found=found, permissions=who["permissions"])
+    offered = [one for one in Permission if has(one, frozenset(who["permissions"]))]
+    return page.render("keys.html", found=found, permissions=offered)
 
 
 async def add_key(page: Page) -> Response:

@@ -9,6 +9,7 @@ from darkroom_api.console.attributes import said, texts, value
 from darkroom_api.console.page import Page, one_of
 from darkroom_api.console.screen import screen
 from darkroom_api.console.screens.study import address
+from darkroom_api.console.whose import studies_of, whose
 from darkroom_api.http.errors import ApiError, Code
 
 _BASE: Final = "/others"
@@ -99,7 +100,8 @@ async def show_retrieves(page: Page) -> Response:
     asked = {"state": page.asked.get("state", "")}
     found = await page.rest.get(_RETRIEVES, **asked, page=page.asked.get("page"))
     part = "retrieve_rows.html" if page.is_part else "retrieves.html"
-    return page.render(part, found=found, asked=asked, states=_STATES)
+    names = await whose(page, studies_of(found))
+    return page.render(part, found=found, asked=asked, states=_STATES, names=names)
 
 
 async def act(page: Page) -> Response:

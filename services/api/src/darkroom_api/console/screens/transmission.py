@@ -8,6 +8,7 @@ from starlette.responses import Response
 from darkroom_api.console.changing import change, path_of, spec_of, switch
 from darkroom_api.console.page import Page, one_of
 from darkroom_api.console.screen import screen
+from darkroom_api.console.whose import studies_of, whose
 from darkroom_common.resources.declared import DESTINATIONS, RULES
 
 _JOBS: Final = "/api/v1/transmit/jobs"
@@ -21,12 +22,13 @@ async def show_jobs(page: Page) -> Response:
     """Show jobs with their progress, and why and until when they wait."""
     asked = {name: page.asked.get(name, "") for name in ("state", "destination")}
     found = await page.rest.get(_JOBS, **asked, page=page.asked.get("page"))
-    data: dict[str, Any] = {"found": found, "asked": asked}
+    names = await whose(page, studies_of(found))
+    data: dict[str, Any] = {"found": found, "asked": asked, "names": names}
     if page.is_part:
         return page.render("transmission_rows.html", **data)
     listed = await page.rest.get(DESTINATIONS.path, page_size=_MOST)
-    names = [one["name"] for one in listed["data"]]
-    return page.render("transmission.html", **data, states=_STATES, destinations=names)
+    destinations = [one["name"] for one in listed["data"]]
+    return page.render("transmission.html", **data, states=_STATES, destinations=destinations)
 
 
 async def show_job(page: Page) -> Response:
@@ -34,7 +36,8 @@ async def show_job(page: Page) -> Response:
     job = page.at("job")
     found = await page.rest.get(f"{_JOBS}/{job}")
     instances = await page.rest.get(f"{_JOBS}/{job}/instances", page=page.asked.get("page"))
-    return page.render("transmission_job.html", job=found, found=instances)
+    names = await whose(page, [found["study_instance_uid"]])
+    return page.render("transmission_job.html", job=found, found=instances, names=names)
 
 
 async def retry(page: Page) -> Response:

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from darkroom_api.console.page import Page, one_of
 from darkroom_api.console.screen import screen
+from darkroom_api.console.whose import studies_of, whose
 from darkroom_common.specs.conflicts import Action, refusal
 
 _BASE: Final = "/trouble"
@@ -58,7 +59,8 @@ def _listing(name: str) -> Callable[[Page], Awaitable[Response]]:
     async def show(page: Page) -> Response:
         found = await page.rest.get(path, **narrowed, page=page.asked.get("page"))
         part = f"{stem}_rows.html" if page.is_part else f"{stem}.html"
-        return page.render(part, found=found)
+        names = await whose(page, studies_of(found)) if name == "conflicts" else {}
+        return page.render(part, found=found, names=names)
 
     return show
 
@@ -114,7 +116,8 @@ async def show_jobs(page: Page) -> Response:
     """Show the jobs that have failed, the newest of each kind."""
     failed = [(kind, _JOBS[kind][0], whom, found) for kind, whom, found in await _failed(page, 50)]
     part = "failed_rows.html" if page.is_part else "failed.html"
-    return page.render(part, failed=failed)
+    uids = [uid for kind, *_, found in failed if kind != "print" for uid in studies_of(found)]
+    return page.render(part, failed=failed, names=await whose(page, uids))
 
 
 def _retrying(kind: str) -> Callable[[Page], Awaitable[Response]]:

@@ -5,9 +5,11 @@ from typing import Any, Final
 from fastapi import FastAPI
 from starlette.responses import Response
 
+from darkroom_api.console.causes import cause
 from darkroom_api.console.page import Page
 from darkroom_api.console.screen import screen
 from darkroom_api.console.screens.study import address
+from darkroom_api.console.words import many
 
 _SENT: Final = frozenset({"COMPLETED", "DONE", "SENT"})
 _STOPPED: Final = frozenset({"FAILED", "UNKNOWN", "CANCELLED"})
@@ -41,7 +43,9 @@ def _arrival(study: dict[str, Any]) -> list[dict[str, Any]]:
         "at": study["created_at"],
         "title": f"First image from {senders}",
         "state": "done",
-        "text": f"{study['instance_count']} images of {study['series_count']} series so far.",
+        "text": f"{many(study['instance_count'], 'image')} in"
+        f" {many(study['series_count'], 'series')}"
+        " so far.",
     }
     whole: dict[str, Any] = {
         "at": study["completed_at"] or study["last_instance_at"],
@@ -74,13 +78,15 @@ async def _sent(page: Page, one: dict[str, Any]) -> dict[str, Any]:
         "at": one["finished_at"] or one["created_at"],
         "title": f"To {one['destination']}",
         "state": one["state"],
-        "text": f"{one['sent']} images sent.",
+        "text": f"{many(one['sent'], 'image')} sent.",
     }
     if state in _SENT or not page.may("transmit:read"):
         return step
     job = await page.rest.get(f"/api/v1/transmit/jobs/{one['job_id']}")
     if job["reason"]:
-        step["text"] = f"{job['sent']} of {job['total']} images sent; stopped by: {job['reason']}."
+        step["text"] = (
+            f"{job['sent']} of {many(job['total'], 'image')} sent. {cause(job['reason'])}"
+        )
     step |= {"done": job["sent"], "total": job["total"], "next_at": job.get("next_at")}
     if page.may("transmit:send") and state in _STOPPED:
         step |= {"act": "Send again", "path": f"/where/transmit/{one['job_id']}/retry"}
@@ -92,7 +98,7 @@ def _printed(page: Page, one: dict[str, Any]) -> dict[str, Any]:
         "at": one["finished_at"] or one["created_at"],
         "title": f"On {one['printer']}",
         "state": one["state"],
-        "text": f"{one['films']} films.",
+        "text": f"{many(one['films'], 'film')}.",
     }
     if page.may("print:send") and one["state"].upper() in _STOPPED:
         step["open"] = "/film/queue"

@@ -43,12 +43,32 @@
     one.title = at.toString();
   });
 
-  // Dialogs.
+  // Dialogs; browsers without them (Firefox before 98, Safari before 15.4) get what is needed of them.
+  const show = (dialog) => {
+    if (dialog.showModal) { dialog.showModal(); return; }
+    dialog.classList.add('plain');
+    dialog.setAttribute('open', '');
+    dialog.querySelector('input:not([type=hidden]), select, button').focus();
+  };
+  const hide = (dialog) => { if (dialog.close) dialog.close(); else dialog.removeAttribute('open'); };
+  document.addEventListener('keydown', (event) => {
+    const plain = event.key === 'Escape' && document.querySelector('dialog.plain[open]');
+    if (plain) hide(plain);
+  });
+  let confirmed = null;
   document.addEventListener('click', (event) => {
     const opener = event.target.closest('[data-opens]');
-    if (opener) document.getElementById(opener.dataset.opens).showModal();
+    if (opener) show(document.getElementById(opener.dataset.opens));
+    const decision = event.target.closest('#sure button');
+    if (decision) {
+      event.preventDefault();
+      hide(document.getElementById('sure'));
+      if (decision.value === 'yes') confirmed();
+    }
+    const leads = event.target.closest('[data-goes]');
+    if (leads) location.assign(leads.dataset.goes + encodeURIComponent([...kept][0]));
     const closer = event.target.closest('[data-close]');
-    if (closer) closer.closest('dialog').close();
+    if (closer) hide(closer.closest('dialog'));
     if (event.target.closest('[data-theme-switch]')) {
       const dark = getComputedStyle(document.documentElement).colorScheme === 'dark';
       const theme = dark ? 'light' : 'dark';
@@ -59,19 +79,15 @@
   document.addEventListener('htmx:afterRequest', (event) => {
     const form = event.target;
     if (!event.detail.successful || !form.matches) return;
-    if (form.matches('[data-closes]') && form.closest('dialog')) form.closest('dialog').close();
+    if (form.matches('[data-closes]') && form.closest('dialog')) hide(form.closest('dialog'));
     if (form.matches('[data-resets]')) form.reset();
   });
   document.addEventListener('htmx:confirm', (event) => {
     if (!event.detail.question) return;
     event.preventDefault();
-    const sure = document.getElementById('sure');
     document.getElementById('sure-text').textContent = event.detail.question;
-    sure.returnValue = 'no';
-    sure.showModal();
-    sure.addEventListener('close', () => {
-      if (sure.returnValue === 'yes') event.detail.issueRequest(true);
-    }, {once: true});
+    confirmed = () => event.detail.issueRequest(true);
+    show(document.getElementById('sure'));
   });
 
   // Selecting, and what is done with what is selected.
@@ -89,6 +105,7 @@
       one.textContent = chosen.length ? `${chosen.length} selected` : 'Nothing selected';
     });
     all('[data-needs-selection]').forEach((one) => { one.disabled = !chosen.length; });
+    all('[data-needs-one]').forEach((one) => { one.disabled = chosen.length !== 1; });
     all('[data-select-all]').forEach((one) => {
       one.checked = boxes.length > 0 && chosen.length === boxes.length;
     });
@@ -180,6 +197,6 @@
 
   // What somebody typed before htmx listened is searched for as well.
   window.addEventListener('load', () => all('form[role="search"] input[autofocus]').forEach((one) => {
-    if (one.value !== one.defaultValue) one.form.requestSubmit();
+    if (one.value !== one.defaultValue) htmx.trigger(one.form, 'submit');
   }));
 })();

@@ -18,7 +18,7 @@ addEventListener('DOMContentLoaded', () => {
     bar.hidden = !all;
     bar.max = all || 1;
     bar.value = done + failed;
-    at('sum').textContent = `${done} of ${all} stored${failed ? `, ${failed} not` : ''}.`
+    at('sum').textContent = !all && !passed ? '' : `${done} of ${all} stored${failed ? `, ${failed} not` : ''}.`
       + (passed ? ` ${passed} other ${passed === 1 ? 'file' : 'files'} of the medium passed over.` : '');
     at('pictures').hidden = !held.length && !at('pictures').dataset.chosen;
     at('held').textContent = held.length === 1 ? '1 picture or PDF waits'
@@ -41,6 +41,17 @@ addEventListener('DOMContentLoaded', () => {
   };
   const post = (path, body, headers = {}) => fetch(path, {
     method: 'POST', body, headers: {'X-CSRFToken': window.darkroom.csrf() || '', ...headers}});
+
+  // Asks again when no answer has come: with its key, the same request makes one object.
+  const surely = async (path, body) => {
+    const key = {'Idempotency-Key': crypto.getRandomValues(new Uint32Array(4)).join('-')};
+    for (let left = 2; ; left -= 1) {
+      try { return await post(path, body, key); } catch (fault) {
+        if (!left) throw fault;
+        await new Promise((go) => setTimeout(go, 1500));
+      }
+    }
+  };
 
   // What a file is, by its first bytes.
   const kindOf = async (blob) => {
@@ -106,7 +117,7 @@ addEventListener('DOMContentLoaded', () => {
       form.append('values', new Blob([JSON.stringify(values)], {type: 'application/json'}));
       form.append(kind === 'pdf' ? 'document' : 'pixels', blob, 'file');
       try {
-        const answer = await post(`/api/v1/objects/${kind}`, form);
+        const answer = await surely(`/api/v1/objects/${kind}`, form);
         if (answer.ok) {
           const made = await answer.json();
           done += 1;
@@ -143,6 +154,9 @@ addEventListener('DOMContentLoaded', () => {
         const head = new DataView(await blob.slice(local, local + 30).arrayBuffer());
         const first = local + 30 + head.getUint16(26, true) + head.getUint16(28, true);
         const data = blob.slice(first, first + size);
+        if (method !== 0 && !window.DecompressionStream) {
+          throw new Error('This browser opens no ZIP files: unpack it and drop the folder.');
+        }
         return method === 0 ? data
           : new Response(data.stream().pipeThrough(new DecompressionStream('deflate-raw'))).blob();
       };
