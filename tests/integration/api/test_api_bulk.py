@@ -114,6 +114,8 @@ async def test_more_than_five_thousand_are_a_job(clinic: Api) -> None:
     assert (found["total"], found["done"], found["failed"]) == (AT_ONCE + 2, 2, AT_ONCE)
     assert len(found["errors"]) == 1000
     assert found["errors"][0] == {"exam_id": "no-0", "code": 2003, "message": UNKNOWN}
+    etag = (await clinic.client.get(url)).headers["etag"]
+    assert (await clinic.client.get(url, headers={"if-none-match": etag})).status_code == 304
     now = await exams(clinic)
     assert (now["A1"][0], now["A2"][0], now["A3"][0]) == ("in_progress", "in_progress", "pending")
     rows = await sql(clinic, "SELECT sealed, errors FROM api.bulk_change")

@@ -244,7 +244,14 @@ async def test_a_file_expires_and_is_removed(clinic: Api) -> None:
     assert (await status_of(clinic, job))["download_url"] is None
     other = (await ask(clinic))["job_id"]
     await finished(clinic, other)
-    assert (await clinic.client.delete(f"/api/v1/exports/{other}")).status_code == 204
+    shown = await clinic.client.get(f"/api/v1/exports/{other}/status")
+    known = {"If-None-Match": shown.headers["etag"]}
+    again = await clinic.client.get(f"/api/v1/exports/{other}/status", headers=known)
+    assert (again.status_code, again.content) == (304, b"")
+    stale = await clinic.client.delete(f"/api/v1/exports/{other}", headers={"If-Match": '"0"'})
+    assert (stale.status_code, stale.json()["code"]) == (412, 4009)
+    seen = {"If-Match": shown.headers["etag"]}
+    assert (await clinic.client.delete(f"/api/v1/exports/{other}", headers=seen)).status_code == 204
     assert (await clinic.client.get(f"/api/v1/exports/{other}/status")).status_code == 404
     assert (await clinic.client.delete(f"/api/v1/exports/{other}")).status_code == 404
 

@@ -1,12 +1,18 @@
 """What clients are told of exceptions of routes."""
 
+import datetime as dt
+import uuid
+from typing import Any
+
 import httpx
 import pytest
 from fastapi import FastAPI
+from pydantic import AwareDatetime, TypeAdapter, ValidationError
 from starlette.types import Receive, Scope, Send
 
 from darkroom_api.http import handlers
 from darkroom_api.http.errors import Code, permission_denied, problem
+from darkroom_api.http.typed import Moment
 from darkroom_api.studies.editing import StudyPatch
 from darkroom_common.index.reader import SearchTooLong
 
@@ -80,3 +86,21 @@ async def test_a_field_is_named_without_what_its_value_was_taken_for() -> None:
     assert answer.status_code == 422
     named = {one["field"] for one in answer.json()["errors"]}
     assert named == {"body.study_time", "body.patient_birth_date"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (dt.datetime, "It is no time YYYY-MM-DDThh:mm:ss with its offset."),
+        (AwareDatetime, "It is no time YYYY-MM-DDThh:mm:ss with its offset."),
+        (Moment, "it is no time YYYY-MM-DDThh:mm:ss with its offset"),
+        (dt.date, "It is no date YYYY-MM-DD."),
+        (uuid.UUID, "It is no id of ours."),
+    ],
+)
+def test_what_is_wanted_is_said_and_nothing_of_what_was_given(kind: Any, words: str) -> None:
+    for given in ("Doe^Jane", "2026-13-99T00:00:00", "2026-02-03 04"):
+        with pytest.raises(ValidationError) as fault:
+            TypeAdapter(kind).validate_python(given)
+        said = {handlers.message_of(one) for one in fault.value.errors()}
+        assert {one.lower().rstrip(".") for one in said} == {words.lower().rstrip(".")}

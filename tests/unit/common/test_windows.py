@@ -68,6 +68,16 @@ def test_a_window_ends_where_the_page_begins(
     )
 
 
+def test_a_window_that_was_too_small_is_opened_wider_and_not_for_ever() -> None:
+    window: Window | None = window_of(NAME, 14_000, MILLION)
+    sizes = []
+    while window is not None:
+        assert window.until == dt.date.max
+        sizes.append(window.studies)
+        window = window.wider
+    assert sizes == [3 * 1024, 12 * 1024, 48 * 1024]
+
+
 async def test_a_day_is_asked_for_once_in_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[list[Any]] = []
 

@@ -106,8 +106,13 @@ async def test_a_key_is_ended_by_its_owner_alone(api: Api) -> None:
     path = f"/api-keys/{made['key_id']}"
     assert (await other.ask("DELETE", path)).status_code == 404
     assert (await other.ask("GET", "/api-keys")).json()["total"] == 0
+    etag = (await viewer.ask("GET", path)).headers["etag"]
+    known = {"If-None-Match": etag}
+    assert (await viewer.ask("GET", path, headers=known)).status_code == 304
     assert await status_of(api, made["api_key"]) == 200
-    assert (await viewer.ask("DELETE", path)).status_code == 204
+    stale = await viewer.ask("DELETE", path, headers={"If-Match": '"0.x"'})
+    assert (stale.status_code, stale.json()["code"]) == (412, 4009)
+    assert (await viewer.ask("DELETE", path, headers={"If-Match": etag})).status_code == 204
     assert await status_of(api, made["api_key"]) == 401
     assert (await viewer.ask("DELETE", path)).status_code == 404
 

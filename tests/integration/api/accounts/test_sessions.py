@@ -55,6 +55,7 @@ async def test_no_script_and_no_other_site_has_the_tokens(api: Api, behind: str)
     for name, cookie in found.items():
         assert cookie["samesite"] == "strict"
         assert bool(cookie["httponly"]) is (name != "darkroom_csrf")
+        assert '"' not in cookie.coded_value  # scripts hand on what they read
         assert not cookie["secure"]  # nobody trusts that header of anybody
     assert not any(
         found[name].value in answer.text for name in ("darkroom_access", "darkroom_refresh")

@@ -202,9 +202,13 @@ class IndexReader:
         Of many that an index knows those since a day are looked up (`index.matching.windows`).
         """
         if narrow and not query.by_listing:
+            rows: list[asyncpg.Record] | None = None
             window = window_of(query, guess, await self.guessed(undated(query)))
-            if window is not None and (day := await self._days.of(window)) is not None:
-                return (await self._counted(window.narrowed(query, day), MANY) or ([], 0))[0]
+            while window is not None and (day := await self._days.of(window)) is not None:
+                rows = (await self._counted(window.narrowed(query, day), MANY) or ([], 0))[0]
+                window = None if len(rows) == query.limit else window.wider
+            if rows is not None:
+                return rows
         within = LISTED_WITHIN if query.is_listed else WITHIN
         return await self._walked(query, within=within + 2 * query.offset)
 

@@ -132,12 +132,17 @@ class Guard:
         return principal
 
     def csrf_of(self, session_id: uuid.UUID) -> str:
-        """Return what a browser's session says in `X-CSRFToken`."""
-        return self._tokens.mac("csrf", session_id.bytes)
+        """Return what a browser's session says in `X-CSRFToken`.
+
+        It has no padding: a cookie with `=` in its value goes in quotes, and scripts hand on
+        what they read of it.
+        """
+        return self._tokens.mac("csrf", session_id.bytes).rstrip("=")
 
     def is_csrf(self, session_id: uuid.UUID, given: str) -> bool:
-        """Tell whether a header is of a session."""
-        return hmac.compare_digest(self.csrf_of(session_id).encode(), given.encode())
+        """Tell whether a header is of a session; also as cookies of earlier releases have it."""
+        plain = given.strip('"').rstrip("=")
+        return hmac.compare_digest(self.csrf_of(session_id).encode(), plain.encode())
 
     async def _of(self, token: str) -> Principal:
         digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()

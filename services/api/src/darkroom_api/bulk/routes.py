@@ -19,6 +19,7 @@ from darkroom_api.bulk.repository import LIST, PURPOSE, NewBulk, find
 from darkroom_api.http.deadline import wait_for_another
 from darkroom_api.http.documented import errors
 from darkroom_api.http.errors import ApiError, Code
+from darkroom_api.http.etags import ETAG, IfNoneMatch, answer, unless_known
 from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.lists import JOBS, LINKED, Catalogue, JobsQuery, Listed, list_of
 from darkroom_api.http.parts import parts_of
@@ -249,14 +250,15 @@ async def list_jobs(
     return await list_of(request, response, asked, catalogue)
 
 
-async def show_job(request: Request, job: MessageId) -> BulkJob:
+async def show_job(request: Request, job: MessageId, if_none_match: IfNoneMatch = None) -> Response:
     """Show how far a change is, and what has failed of it."""
     parts = parts_of(request.scope)
     async with parts.database.acquire() as db:
         row = await find(db, principal_of(request.scope).user_id, job)
     if row is None:
         raise ApiError(404, Code.NOT_FOUND, "There is no such job.")
-    return _shown(row, parts.own.bulk.jobs.errors(row["errors"]))
+    shown = _shown(row, parts.own.bulk.jobs.errors(row["errors"])).model_dump()
+    return unless_known(answer(shown), if_none_match)
 
 
 def add(app: FastAPI) -> None:
@@ -283,5 +285,9 @@ def add(app: FastAPI) -> None:
         _JOBS, list_jobs, tags=[_TAG], responses={**LINKED, **errors(401, 403, 422, 503)}
     )
     app.add_api_route(
-        _JOBS + "/{job}", show_job, tags=[_TAG], responses=errors(401, 403, 404, 422, 503)
+        _JOBS + "/{job}",
+        show_job,
+        tags=[_TAG],
+        response_class=Response,
+        responses={200: {"model": BulkJob, "headers": ETAG}, **errors(401, 403, 404, 422, 503)},
     )

@@ -4,7 +4,7 @@ import datetime as dt
 import math
 import re
 from collections.abc import Mapping
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from asyncpg import Record
 from fastapi import FastAPI
@@ -22,7 +22,15 @@ from darkroom_api.exports.making import FILTERS
 from darkroom_api.exports.repository import LIST, NewExport, ahead_of, find
 from darkroom_api.http.documented import body, errors
 from darkroom_api.http.errors import ApiError, Code, invalid
-from darkroom_api.http.etags import is_known
+from darkroom_api.http.etags import (
+    ETAG,
+    IfMatch,
+    IfNoneMatch,
+    answer,
+    is_known,
+    require,
+    unless_known,
+)
 from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.lists import JOBS, LINKED, Catalogue, JobsQuery, Listed, list_of
 from darkroom_api.http.parts import parts_of
@@ -246,13 +254,25 @@ async def list_exports(
     return await list_of(request, response, asked, catalogue)
 
 
-async def show_export(request: Request, job: MessageId) -> ExportStatus:
+async def show_export(
+    request: Request, job: MessageId, if_none_match: IfNoneMatch = None
+) -> Response:
     """Show how far an export is."""
     async with parts_of(request.scope).database.acquire() as db:
-        row = await _find(request, db, job)
-        waits = row["state"] in ("PENDING", "RETRYING")
-        ahead = await ahead_of(db, row["created_at"], job) if waits else 0
-    return _shown(row, ahead)
+        shown = await _current(request, db, job)
+    return unless_known(answer(shown), if_none_match)
+
+
+async def _current(request: Request, db: Connection, job: str) -> dict[str, Any]:
+    """Return what is shown of an export that whoever asks may see.
+
+    Raises:
+        ApiError: 404.
+    """
+    row = await _find(request, db, job)
+    waits = row["state"] in ("PENDING", "RETRYING")
+    ahead = await ahead_of(db, row["created_at"], job) if waits else 0
+    return _shown(row, ahead).model_dump()
 
 
 async def download_export(request: Request, job: MessageId) -> Response:
@@ -305,11 +325,11 @@ def _gone() -> ApiError:
     return ApiError(410, Code.NOT_FOUND, "The file has expired: exports are kept for 24 hours.")
 
 
-async def delete_export(request: Request, job: MessageId) -> Response:
+async def delete_export(request: Request, job: MessageId, if_match: IfMatch = None) -> Response:
     """Delete an export of one's own, whether it is finished or not."""
     parts = parts_of(request.scope)
     async with parts.database.transaction() as db:
-        await _find(request, db, job)
+        require(if_match, await _current(request, db, job))
         if await parts.own.exports.cancel(db, job, principal_of(request.scope).user_id) is None:
             raise ApiError(404, Code.NOT_FOUND, "There is no such export.")
         await record(db, request.scope, Action.EXPORT_DELETE, "export", job)
@@ -332,7 +352,14 @@ def add(app: FastAPI) -> None:
         _BASE, list_exports, tags=[_TAG], responses={**LINKED, **errors(401, 403, 422, 503)}
     )
     app.add_api_route(
-        _ONE + "/status", show_export, tags=[_TAG], responses=errors(401, 403, 404, 422, 503)
+        _ONE + "/status",
+        show_export,
+        tags=[_TAG],
+        response_class=Response,
+        responses={
+            200: {"model": ExportStatus, "headers": ETAG},
+            **errors(401, 403, 404, 422, 503),
+        },
     )
     kinds = [re.sub(";.*", "", written.media_type) for written in FORMATS.values()]
     app.add_api_route(
@@ -354,5 +381,5 @@ def add(app: FastAPI) -> None:
         status_code=204,
         tags=[_TAG],
         response_class=Response,
-        responses=errors(401, 403, 404, 422, 503),
+        responses=errors(401, 403, 404, 412, 422, 503),
     )

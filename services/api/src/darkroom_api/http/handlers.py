@@ -54,6 +54,16 @@ _CLEAN: Final = (
     "json_type",
 )
 """Errors of pydantic whose text says what is wanted, never what was given."""
+_SAID: Final = {
+    "datetime_": "It is no time YYYY-MM-DDThh:mm:ss with its offset.",
+    "timezone_": "It is no time YYYY-MM-DDThh:mm:ss with its offset.",
+    "date_": "It is no date YYYY-MM-DD.",
+    "time_": "It is no time hh:mm:ss.",
+    "uuid_": "It is no id of ours.",
+    "enum": "It is none of the values that there are.",
+}
+"""What is wanted in the place of others, by how their kind begins."""
+_NOT_SO: Final = "This value cannot be."
 _NOT_MIGRATED: Final = (
     asyncpg.UndefinedTableError,
     asyncpg.UndefinedColumnError,
@@ -133,7 +143,8 @@ async def _invalid(request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
     fields = [
-        (".".join(map(_place, _named(item["loc"]))), _message(item)) for item in error.errors()[:20]
+        (".".join(map(_place, _named(item["loc"]))), message_of(item))
+        for item in error.errors()[:20]
     ]
     fault = ApiError(422, Code.INVALID_REQUEST, "Some values are missing or wrong.", errors=fields)
     return answer(request, fault)
@@ -163,12 +174,14 @@ def _named(loc: Sequence[int | str]) -> list[int | str]:
     return [part for part in loc if not _TAKEN_FOR.match(str(part))]
 
 
-def _message(item: Mapping[str, Any]) -> str:
+def message_of(item: Mapping[str, Any]) -> str:
     """Return what is wrong in words that hold nothing of the value."""
     kind, text = str(item["type"]), str(item["msg"])
     if kind == "value_error":  # our own words
         return text.removeprefix("Value error, ")
-    return text if kind.startswith(_CLEAN) else "This value cannot be."
+    if kind.startswith(_CLEAN):
+        return text
+    return next((said for begin, said in _SAID.items() if kind.startswith(begin)), _NOT_SO)
 
 
 def _place(part: Any) -> str:

@@ -21,6 +21,7 @@ from darkroom_api.audit.actions import Action
 from darkroom_api.audit.recording import record
 from darkroom_api.http.documented import errors
 from darkroom_api.http.errors import ApiError, Code, invalid, token_invalid
+from darkroom_api.http.etags import ETAG, IfMatch, IfNoneMatch, answer, names_version, unless_known
 from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.lists import LINKED, Catalogue, Listed, ListQuery, list_of
 from darkroom_api.http.parts import parts_of
@@ -119,14 +120,21 @@ async def list_keys(
     return await list_of(request, response, asked, Catalogue(_SHOWN, _ORDERS, _shown), own)
 
 
-async def show_key(request: Request, key_id: uuid.UUID) -> ApiKey:
+async def show_key(
+    request: Request, key_id: uuid.UUID, if_none_match: IfNoneMatch = None
+) -> Response:
     """Show one of your own API keys."""
     async with parts_of(request.scope).database.acquire() as db:
         user_id = principal_of(request.scope).user_id
         row = await db.fetchrow(f"{_SHOWN} AND id = $1 AND user_id = $2", key_id, user_id)
     if row is None:
         raise _none_such()
-    return _shown(row)
+    return unless_known(answer(_shown(row).model_dump(), version=_version(row)), if_none_match)
+
+
+def _version(row: Any) -> str:
+    """Return what `If-Match` looks at: until when it is good is all that changes of a key."""
+    return f"{int(row['expires_at'].timestamp() * 1_000_000):x}"
 
 
 def _none_such() -> ApiError:
@@ -178,19 +186,23 @@ async def add_key(request: Request, response: Response, given: NewKey) -> MadeKe
     return made
 
 
-async def _own(db: Connection, request: Request, key_id: uuid.UUID) -> Any:
+async def _own(db: Connection, request: Request, key_id: uuid.UUID, if_match: str | None) -> Any:
     row = await db.fetchrow(_OWN, key_id, principal_of(request.scope).user_id)
     if row is None:
         raise _none_such()
+    if if_match is not None and not names_version(if_match, _version(row)):
+        raise ApiError(412, Code.CHANGED_MEANWHILE, "It has been changed meanwhile.")
     return row
 
 
-async def rotate_key(request: Request, key_id: uuid.UUID, given: Rotation) -> MadeKey:
+async def rotate_key(
+    request: Request, key_id: uuid.UUID, given: Rotation, if_match: IfMatch = None
+) -> MadeKey:
     """Make a key in the place of another one, which is good for a while longer."""
     expires_at, now = _until(given.expires_at), utc_now()
     async with parts_of(request.scope).database.transaction() as db:
         held = await _own_rights(db, request)
-        former = await _own(db, request, key_id)
+        former = await _own(db, request, key_id, if_match)
         require_all(former["permissions"], held)
         wanted = {"permissions": former["permissions"], "expires_at": expires_at}
         made = await _make(db, request, former["name"], wanted)
@@ -200,10 +212,10 @@ async def rotate_key(request: Request, key_id: uuid.UUID, given: Rotation) -> Ma
     return made
 
 
-async def remove_key(request: Request, key_id: uuid.UUID) -> Response:
+async def remove_key(request: Request, key_id: uuid.UUID, if_match: IfMatch = None) -> Response:
     """Revoke one of your own API keys."""
     async with parts_of(request.scope).database.transaction() as db:
-        await _own(db, request, key_id)
+        await _own(db, request, key_id, if_match)
         await db.execute(_REVOKE, key_id)
         await _told(db, request, str(key_id), revoked=True)
     parts_of(request.scope).guard.forget()
@@ -219,7 +231,7 @@ def add(app: FastAPI) -> None:
     )
     for path, endpoint, more in (
         (BASE, add_key, errors(402)),
-        (_ONE + "/rotate", rotate_key, errors(404)),
+        (_ONE + "/rotate", rotate_key, errors(404, 412)),
     ):
         app.add_api_route(
             path,
@@ -229,12 +241,18 @@ def add(app: FastAPI) -> None:
             tags=[*tags],
             responses={**refused, **more},
         )
-    app.add_api_route(_ONE, show_key, tags=[*tags], responses=errors(401, 403, 404, 422, 503))
+    app.add_api_route(
+        _ONE,
+        show_key,
+        tags=[*tags],
+        response_class=Response,
+        responses={200: {"model": ApiKey, "headers": ETAG}, **errors(401, 403, 404, 422, 503)},
+    )
     app.add_api_route(
         _ONE,
         remove_key,
         methods=["DELETE"],
         status_code=204,
         tags=[*tags],
-        responses=errors(401, 403, 404, 422, 503),
+        responses=errors(401, 403, 404, 412, 422, 503),
     )

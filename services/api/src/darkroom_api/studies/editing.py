@@ -169,9 +169,7 @@ class _Own:
         """
         parts, given, uid = parts_of(request.scope), self.given, self.meant.study_instance_uid
         exams = Examinations(parts.keys, parts.blind)
-        await exams.lock(db, [self.meant])
-        if not names_version(self.if_match, await current_version(parts, db, uid)):
-            raise stale()
+        await require_version(parts, db, self.meant, self.if_match)
         by = principal_of(request.scope).username[:64]
         changed = {one["field"] for one in self.fields}
         said: dict[str, Any] = {"by": by, "reason": given.reason}
@@ -184,6 +182,17 @@ class _Own:
         details = {"fields": sorted(changed), "job_id": job_id}
         phi = {"changes": self.fields, "reason": given.reason}
         await record(db, request.scope, Action.STUDY_UPDATE, "study", uid, details=details, phi=phi)
+
+
+async def require_version(parts: Parts, db: Connection, meant: StudyName, if_match: str) -> None:
+    """Let nobody else change a study until the transaction ends, if it is as the client saw it.
+
+    Raises:
+        ApiError: 412.
+    """
+    await Examinations(parts.keys, parts.blind).lock(db, [meant])
+    if not names_version(if_match, await current_version(parts, db, meant.study_instance_uid)):
+        raise stale()
 
 
 def stale() -> ApiError:

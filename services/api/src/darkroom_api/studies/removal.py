@@ -14,6 +14,7 @@ from darkroom_api.audit.actions import Action
 from darkroom_api.audit.recording import record
 from darkroom_api.http.documented import errors
 from darkroom_api.http.errors import ApiError, Code
+from darkroom_api.http.etags import IfMatch
 from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.lists import LINKED, Catalogue, JobsQuery, Listed, ListQuery, list_of
 from darkroom_api.http.parts import parts_of
@@ -21,7 +22,7 @@ from darkroom_api.jobs.accepted import Accepted, JobView, Together, accept
 from darkroom_api.jobs.once import require_authority
 from darkroom_api.jobs.routes import JobRoutes
 from darkroom_api.studies.detail import PATH, ExamId
-from darkroom_api.studies.editing import conflict
+from darkroom_api.studies.editing import conflict, require_version
 from darkroom_api.studies.identity import study_meant
 from darkroom_common.clock import SYSTEM_CLOCK
 from darkroom_common.dicom.identity import is_conformant
@@ -125,16 +126,26 @@ class RemovalSearch(JobsQuery):
 
 
 async def delete_study(
-    request: Request, response: Response, exam_id: ExamId, given: Removal
+    request: Request, response: Response, exam_id: ExamId, given: Removal, if_match: IfMatch = None
 ) -> Accepted:
     """Delete a study: it is nowhere from then on, can be restored for a while, and is purged."""
-    command = partial(_deletion, request, exam_id, given)
+    command = partial(_deletion, request, exam_id, given, if_match)
     return await accept(request, response, VIEW, given, command)
 
 
-async def _deletion(request: Request, exam_id: str, given: Removal) -> Together:
-    uid = (await study_meant(request, exam_id)).study_instance_uid
-    return await deletion(request, Target(uid), given.reason)
+async def _deletion(
+    request: Request, exam_id: str, given: Removal, if_match: str | None
+) -> Together:
+    meant = await study_meant(request, exam_id)
+    made = await deletion(request, Target(meant.study_instance_uid), given.reason)
+    if if_match is None:
+        return made
+
+    async def told(request: Request, db: Connection, job_id: str) -> None:
+        await require_version(parts_of(request.scope), db, meant, if_match)
+        await made.also(request, db, job_id)
+
+    return Together(made.command, told)
 
 
 @dataclass(frozen=True)
@@ -283,7 +294,7 @@ def add(app: FastAPI) -> None:
         methods=["DELETE"],
         status_code=202,
         tags=["studies"],
-        responses=errors(400, 401, 403, 404, 409, 413, 422, 503),
+        responses=errors(400, 401, 403, 404, 409, 412, 413, 422, 503),
     )
     ROUTES.accept(app, restore_study, VIEW.path + "/{job}/restore")
     ROUTES.serve(app)

@@ -18,6 +18,9 @@ from darkroom_common.index.query import Condition, Query
 _DATE: Final = BY_KEYWORD["StudyDate"]
 _REACH: Final = 2
 """Times as many matches as a page needs are expected in its window."""
+_WIDER: Final = 4
+"""Times as many studies when fewer were in it than were expected: matches come in bunches, and to
+count them all takes ten times as long."""
 _FARTHEST: Final = 1 << 16
 """Studies: to find out when the last of more was takes as long as it saves."""
 _ENTRIES: Final = 50
@@ -46,6 +49,12 @@ class Window:
 
     studies: int
     until: dt.date
+
+    @property
+    def wider(self) -> "Window | None":
+        """A window to look in when a page was not in this one; None: it saves nothing."""
+        studies = self.studies * _WIDER
+        return Window(studies, self.until) if studies <= _FARTHEST else None
 
     def narrowed(self, query: Query, day: dt.date) -> Query:
         """Return a search of the studies since a day, up to the end of the window."""
