@@ -12,7 +12,7 @@ import pytest
 from openpyxl.utils.escape import unescape
 
 from darkroom_api.exports import csv_file, excel_file, pdf_file
-from darkroom_api.exports.table import Column, Row, Table, no_formula, one_line
+from darkroom_api.exports.table import Column, Row, Table, no_formula, no_formulas, one_line
 from darkroom_api.exports.values import encoded, plain
 from darkroom_api.mail.address import is_address
 from darkroom_api.mail.message import Envelope, compose
@@ -58,6 +58,14 @@ def test_a_formula_is_none_any_more(text: str) -> None:
 @pytest.mark.parametrize("text", HARMLESS)
 def test_other_texts_stay_as_they_are(text: str) -> None:
     assert no_formula(text) == text
+
+
+def test_a_row_is_looked_at_as_each_of_its_texts_is() -> None:
+    texts = [*FORMULAS, *HARMLESS, "a;=1", "a\nb", "\n", "\u00e9\u672c", "a\x00b"]
+    for one in texts:
+        for other in texts:
+            row = ["", one, "Doe^Jane", other]
+            assert no_formulas(row) == [no_formula(text) for text in row]
 
 
 ODD = [

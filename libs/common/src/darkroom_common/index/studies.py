@@ -105,6 +105,10 @@ async def stored_studies(db: Connection, studies: Sequence[str]) -> set[str]:
     return {row[0] for row in await db.fetch(_KNOWN, list(studies))}
 
 
+_MIDNIGHT: Final = dt.time()
+_ZONE: Final = BY_KEYWORD["TimezoneOffsetFromUTC"].tag
+
+
 def first_text(attributes: Json, keyword: str) -> str:
     """Return the first value of an attribute as text, or nothing."""
     return first_text_of(attributes.get(BY_KEYWORD[keyword].tag))
@@ -112,10 +116,17 @@ def first_text(attributes: Json, keyword: str) -> str:
 
 def moment_of(row: StudyRow) -> dt.datetime | None:
     """Return when a study was, in UTC; where it names no zone, its clock is taken for that."""
-    if row.study_date is None:
+    return moment_at(row.study_date, row.study_time, row.attributes)
+
+
+def moment_at(day: dt.date | None, time: dt.time | None, attributes: Json) -> dt.datetime | None:
+    """Return the moment of a study of this day, time and attributes; see `moment_of`."""
+    if day is None:
         return None
-    ahead = minutes_ahead(first_text(row.attributes, "TimezoneOffsetFromUTC")) or 0
-    local = dt.datetime.combine(row.study_date, row.study_time or dt.time(), dt.UTC)
+    local = dt.datetime.combine(day, time or _MIDNIGHT, dt.UTC)
+    ahead = minutes_ahead(first_text_of(attributes.get(_ZONE))) or 0
+    if not ahead:
+        return local
     try:
         return local - dt.timedelta(minutes=ahead)
     except OverflowError:  # the first or the last day that there is

@@ -8,7 +8,7 @@ import io
 from collections.abc import Iterator
 from typing import Final
 
-from darkroom_api.exports.table import Table, as_text, batches, no_formula
+from darkroom_api.exports.table import Table, as_text, batches, no_formulas
 
 _AT_ONCE: Final = 500
 
@@ -21,8 +21,7 @@ def content(table: Table) -> Iterator[bytes]:
     writer.writerow([column.title for column in table.columns])
     for rows in batches(table.rows, _AT_ONCE):
         writer.writerows(
-            [no_formula(one) if isinstance(one, str) else as_text(one) for one in row]
-            for row in rows
+            no_formulas([one if type(one) is str else as_text(one) for one in row]) for row in rows
         )
         yield text.getvalue().encode()
         text.seek(0)

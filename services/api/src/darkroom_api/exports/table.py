@@ -14,8 +14,11 @@ _CONTROL: Final = "\x00-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff"
 _CONTROLS: Final = re.compile(f"[{_CONTROL}]")
 _FORMULA: Final = "[=+\\-@\uff1d\uff0b\uff0d\uff20]"
 """What spreadsheets take for the beginning of a formula, in full width as well."""
-_PLAIN: Final = re.compile(f"(?![=+\\-@\uff1d\uff0b\uff0d\uff20\\s])[^{_CONTROL};]*")
+_GLANCE: Final = f"(?![=+\\-@\uff1d\uff0b\uff0d\uff20]|[^\\S\n])[^{_CONTROL};]*"
+_PLAIN: Final = re.compile(_GLANCE)
 """What is no formula at a glance; nearly everything is."""
+_ALL_PLAIN: Final = re.compile(f"(?:{_GLANCE}\n)*{_GLANCE}")
+"""The same of several texts, a line end after each but the last."""
 _BEGINS_FORMULA: Final = re.compile(rf"\s*{_FORMULA}")
 _GOES_ON_WITH_ONE: Final = re.compile(rf";(?=[\s\"]*{_FORMULA})")
 """Where many languages write 1,5, a spreadsheet splits lines at semicolons."""
@@ -69,6 +72,14 @@ def no_formula(text: str) -> str:
     return f"'{said}" if odd else said
 
 
+def no_formulas(texts: list[str]) -> list[str]:
+    """Return texts none of which a spreadsheet takes for a formula; see `no_formula`."""
+    joined = "\n".join(texts)
+    if joined.count("\n") == len(texts) - 1 and _ALL_PLAIN.fullmatch(joined):
+        return texts  # at one glance: nearly every row
+    return [no_formula(text) for text in texts]
+
+
 def as_text(value: Value) -> str:
     """Return a value for people: dates as ISO 8601 has them."""
     match value:
@@ -77,7 +88,7 @@ def as_text(value: Value) -> str:
         case str():
             return value
         case dt.datetime():
-            return value.replace(tzinfo=None).isoformat(" ", "seconds")
+            return value.isoformat(" ", "seconds")[: len("YYYY-MM-DD hh:mm:ss")]
         case _:
             return str(value)
 

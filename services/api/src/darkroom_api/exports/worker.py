@@ -22,12 +22,12 @@ from typing import Any, Final, TypeVar
 import asyncpg
 import orjson
 
-from darkroom_api.exports.columns import COLUMNS, INSTITUTION, Exam, row_maker
+from darkroom_api.exports.columns import COLUMNS, INSTITUTION, ORDERED, Exam, row_maker
 from darkroom_api.exports.formats import FORMATS, writer
 from darkroom_api.exports.table import Row, Table
 from darkroom_api.exports.values import plain
 from darkroom_common.errors import DarkroomError, DependencyUnavailable
-from darkroom_common.index.rows import UnreadableRow, institutions_of, studies_of, study_of
+from darkroom_common.index.rows import UnreadableRow, attributes_of, institutions_of, studies_of
 from darkroom_common.index.studies import ordered_at
 from darkroom_common.objects.sealed import sealed
 from darkroom_common.objects.store import open_store
@@ -39,7 +39,7 @@ T = TypeVar("T")
 STATEMENT_SECONDS: Final = 600.0
 AWAY: Final = "away"
 NEVER: Final = "never"
-_CHUNK: Final = 500
+_CHUNK: Final = 1000
 """Studies that are read and written at once."""
 _NICE: Final = 10
 """Whoever waits for an answer goes first."""
@@ -84,6 +84,7 @@ class Studies:
         self._db = db
         self._keys = keys
         self._institutions = INSTITUTION in columns
+        self._ordered = ORDERED in columns
         self._row = row_maker(columns)
         self._ids = array("q")
 
@@ -115,7 +116,7 @@ class Studies:
         rows = await self._db.fetch(_SAID, uids, self._keys.by_id())
         said = {uid: (status, name) for uid, status, name in rows}
         places = await institutions_of(self._db, self._keys, uids) if self._institutions else {}
-        ordered = await ordered_at(self._db, uids)
+        ordered = await ordered_at(self._db, uids) if self._ordered else {}
         return [
             (study, *said.get(uid, _PENDING), places.get(uid, ""), ordered.get(uid))
             for uid, study in zip(uids, studies, strict=True)
@@ -128,7 +129,8 @@ class Studies:
             read = coming.result()
             coming = asyncio.run_coroutine_threadsafe(self._read(start + _CHUNK), loop)
             for study, status, physician, place, ordered in read:
-                yield self._row(Exam(study_of(study), status, physician, place, ordered))
+                attributes = attributes_of(study["study_phi"])
+                yield self._row(Exam(study, attributes, status, physician, place, ordered))
             tell(done=min(start + _CHUNK, len(self._ids)))
         coming.result()
 
