@@ -10,6 +10,7 @@ import pytest
 from tests.support.rights_page import PAGE, parts, render
 
 TESTS: Final = Path(__file__).parents[1]
+ROOT: Final = TESTS.parent
 SECTIONS: Final[dict[str, str]] = {
     # Of ASVS 5.0.0, by section: the numbers of the requirements of levels 1 and 2.
     "1.1": "1-2",
@@ -129,3 +130,23 @@ def test_each_has_a_test_or_a_reason(row: tuple[list[str], str, list[str]]) -> N
     sources = (path.read_text("utf-8") for path in TESTS.rglob("test_*.py"))
     there = {name for text in sources for name in re.findall(r"def (test_\w+)", text)}
     assert set(tests) <= there
+
+
+TECHNOLOGIES = re.compile(
+    "LDAP|XPath|LaTeX|JNDI|memcache|postMessage|GraphQL|WebSocket|SAML|WebRTC|XML"
+)
+"""Of which the page may say that there is none here."""
+
+
+def test_what_is_said_not_to_be_here_is_nowhere_in_the_code() -> None:
+    said = {
+        name
+        for _, what, _ in mapped()
+        if what.startswith("none here")
+        for name in TECHNOLOGIES.findall(what)
+    }
+    assert {"LDAP", "GraphQL", "SAML"} <= said
+    files = [path for kind in ("*.py", "*.js") for path in ROOT.glob(f"[ls]*/*/src/**/{kind}")]
+    ours = " ".join(path.read_text("utf-8") for path in files if "vendored" not in path.parts)
+    assert len(ours) > 1_000_000
+    assert [name for name in said if re.search(rf"\b{name}\b", ours, re.IGNORECASE)] == []
