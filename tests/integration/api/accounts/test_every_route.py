@@ -56,6 +56,7 @@ async def the_askers(api: Api) -> dict[str, Asker]:
 
 
 @pytest.mark.req("API-02")
+@pytest.mark.timeout(600)  # some 2,000 requests, one after the other
 async def test_every_route_for_everybody(api: Api) -> None:
     data_set = a_data_set()
     await api.seed.add(data_set)
