@@ -244,5 +244,5 @@ async def test_a_study_that_is_moved_keeps_its_uids_and_is_the_others_wherever_i
     listed = (await get("/api/v1/conflicts", params=query)).json()["data"]
     came = [(await get(f"/api/v1/conflicts/{row['conflict_id']}/object")).content for row in listed]
     assert len(came) == len(kept)
-    for one in kept:  # UIDs are of several lengths, and so are they
-        assert [body for body in came if body.endswith(one)], one
+    for whole in kept:  # UIDs are of several lengths, and so are they
+        assert [body for body in came if body.endswith(whole)], whole

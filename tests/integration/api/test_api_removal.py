@@ -41,11 +41,11 @@ async def test_a_study_is_found_shown_changed_and_deleted_in_time(api: Api) -> N
     assert await done(api, changed) == "DONE"
     assert await found("doe") == ["B0", "B1", "B2"]
     assert await found("roe") == []
-    delete = {"method": "DELETE", "url": "/api/v1/studies/B1", "json": {"reason": "twice"}}
-    stale = await api.client.request(**delete, headers=headers)
+    path, why = "/api/v1/studies/B1", {"reason": "twice"}
+    stale = await api.client.request("DELETE", path, json=why, headers=headers)
     assert (stale.status_code, stale.json()["code"]) == (412, 4009)
-    etag = (await api.client.get("/api/v1/studies/B1")).headers["etag"]
-    gone = await api.client.request(**delete, headers={"If-Match": etag})
+    seen = {"If-Match": (await api.client.get(path)).headers["etag"]}
+    gone = await api.client.request("DELETE", path, json=why, headers=seen)
     assert await done(api, gone) == "DONE"
     assert await found("doe") == ["B0", "B2"]
     assert (await api.client.get("/api/v1/studies/B1")).status_code == 404
