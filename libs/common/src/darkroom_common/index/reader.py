@@ -197,10 +197,7 @@ class IndexReader:
         return None if counted is None or counted > most else ([], counted)
 
     async def _latest(self, query: Query, guess: int, *, narrow: bool) -> list[asyncpg.Record]:
-        """Return the rows of a page, as far as they are found among the newest studies.
-
-        Of many that an index knows those since a day are looked up (`index.matching.windows`).
-        """
+        """Return the rows of a page, as far as they are among the newest (`matching.windows`)."""
         if narrow and not query.by_listing:
             rows: list[asyncpg.Record] | None = None
             window = window_of(query, guess, await self.guessed(undated(query)))
