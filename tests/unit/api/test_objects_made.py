@@ -1,6 +1,7 @@
 """Pictures and documents become valid objects: each kind held against our table and dciodvfy."""
 
 import io
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ from darkroom_api.objects.building import (
 from darkroom_api.objects.exchange import Kind, MakeTask
 from darkroom_api.objects.identity import said
 from darkroom_api.objects.making import make
+from darkroom_api.objects.once import Meant
 from darkroom_api.objects.pictures import NoPicture, decode
+from darkroom_common.dicom.identity import is_conformant
 from tests.support.dciodvfy import dciodvfy
 from tests.support.uploads import COLOUR, COLUMNS, GRAY, ROWS, WORDS, a_pdf, saved
 
@@ -184,3 +187,12 @@ def test_too_many_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_would_be_no_valid_object_is_refused_by_its_attribute() -> None:
     with pytest.raises(NoPicture, match="no valid object: PatientSex"):
         made(Kind.SECONDARY_CAPTURE, saved(COLOUR, "PNG"), PatientSex="SECRET")
+
+
+@pytest.mark.parametrize("own", ["2.25.7", f"1.2.3.{'4' * 53}.9", f"1.2.3.{'4' * 56}.9"])
+def test_uids_within_an_object_are_valid_and_stay(own: str) -> None:
+    made = Meant(own, "2.25.8", datetime(2026, 11, 27, tzinfo=UTC))
+    found = made.more_uids(502)
+    assert len(set(found)) == 502
+    assert all(is_conformant(one) for one in found)
+    assert found == made.more_uids(502)

@@ -33,6 +33,8 @@ _KEPT: Final = (
     "SELECT sop_instance_uid, series_instance_uid, fingerprint, created_at FROM api.made_object"
     " WHERE user_id = $1 AND idempotency_key = $2"
 )
+_LONGEST: Final = 64
+"""Characters of a UID (PS3.5 section 9.1)."""
 _FORGET: Final = "DELETE FROM api.made_object WHERE sop_instance_uid = $1"
 
 
@@ -57,7 +59,8 @@ class Meant:
     def more_uids(self, count: int) -> tuple[str, ...]:
         """Return UIDs for what is in the object: the same ones for the same object."""
         own = self.sop_instance_uid
-        if own.startswith(_OF_UUIDS):
+        is_full = len(f"{own}.{count}") > _LONGEST
+        if own.startswith(_OF_UUIDS) or is_full:
             made = (uuid.uuid5(uuid.NAMESPACE_OID, f"{own}/{n}").int for n in range(count))
             return tuple(f"{_OF_UUIDS}{one}" for one in made)
         return tuple(f"{own}.{n + 1}" for n in range(count))
