@@ -26,7 +26,7 @@ def test_the_chart_says_where_the_bucket_is_and_has_its_keys_at_hand(helm: str) 
         for container in pod["spec"]["containers"]:
             for mount in container.get("volumeMounts", []):
                 mounted.setdefault(mount["mountPath"], set()).add(component(pod))
-    assert mounted["/run/secrets/store"] == FIVE
+    assert mounted["/run/secrets/store"] == {*FIVE, "backup"}
     assert "/var/lib/darkroom/objects" not in mounted
     assert mounted["/var/lib/darkroom/exports"] == {"api"}  # still on the volume
     (policy,) = [
@@ -35,7 +35,7 @@ def test_the_chart_says_where_the_bucket_is_and_has_its_keys_at_hand(helm: str) 
         if one["metadata"]["name"].endswith("-store")
     ]
     (expression,) = policy["spec"]["podSelector"]["matchExpressions"]
-    assert set(expression["values"]) == FIVE
+    assert set(expression["values"]) == {*FIVE, "backup"}
 
 
 def test_without_a_bucket_the_chart_is_as_it_was(helm: str) -> None:
@@ -64,7 +64,7 @@ def test_compose_gives_a_bucket_to_whoever_has_the_store() -> None:
     base: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
     bucket: dict[str, Any] = yaml.safe_load((ROOT / "compose.s3.yaml").read_text())["services"]
     has = {n for n, one in base.items() if "DARKROOM_STORE_URL" in (one.get("environment") or {})}
-    assert set(bucket) == has == FIVE
+    assert set(bucket) == has == {*FIVE, "backup", "ship"}
     for one in bucket.values():
         assert one["environment"]["DARKROOM_STORE_URL"].startswith("${DARKROOM_STORE_URL:?")
         assert "outside" in one["networks"]
