@@ -211,6 +211,15 @@ async def reach(page: Page, name: str) -> None:
     raise AssertionError(f"the keyboard does not reach {name} of {page.url}")
 
 
+async def choose(page: Page, value: str) -> None:
+    """Choose from the list that has the focus, with the arrow keys: typing differs by browser."""
+    for key in ["Home", *["ArrowDown"] * 20]:
+        await page.keyboard.press(key)
+        if await page.evaluate("document.activeElement.value") == value:
+            return
+    raise AssertionError(f"the keyboard does not choose {value}")
+
+
 async def send_print_and_retry(walk: Walk, study: str) -> None:
     """Send a study from its page, see its way, print it and retry what failed: by keys alone."""
     page, press = walk.page, walk.page.keyboard.press
@@ -218,7 +227,7 @@ async def send_print_and_retry(walk: Walk, study: str) -> None:
     await press("Enter")
     await expect(page.get_by_role("dialog")).to_be_visible()
     await reach(page, "Destination")
-    await page.keyboard.type("main")
+    await choose(page, "main-pacs")
     await reach(page, "Send")
     await press("Enter")
     await expect(page.get_by_role("status")).to_contain_text("1 study on the way")

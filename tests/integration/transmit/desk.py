@@ -93,6 +93,7 @@ class Desk:
             series=1,
             instances=len(study.digests),
             modalities=("CT",),
+            calling_ae_titles=("SCANNER",),
         )
         for _ in range(times):
             await self.publish(event)

@@ -77,6 +77,19 @@ async def test_a_study_that_is_complete_before_it_is_indexed_is_sent(desk: Desk)
         assert len(peer.stored) == 2
 
 
+@pytest.mark.req("TRX-07")
+async def test_a_study_of_which_no_event_told_the_way_is_sent_by_who_the_index_says(
+    desk: Desk,
+) -> None:
+    """What was indexed while transmit was not yet bound to that, as in an upgrade."""
+    study = await desk.study(2)
+    with ScriptedPeer() as peer:
+        await add_rule(desk, peer, "study-complete")
+        await desk.completed(study, revision=1)
+        await desk.jobs_are(1, "SENT")
+        assert len(peer.stored) == 2
+
+
 async def test_no_rule_for_instances_costs_no_row_of_the_inbox(desk: Desk) -> None:
     study = await desk.study(3)
     await desk.publish(indexed(study))

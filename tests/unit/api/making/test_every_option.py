@@ -9,7 +9,7 @@ from darkroom_api.objects.exchange import Kind
 from tests.support.dciodvfy import dciodvfy
 from tests.unit.api.making.kinds import AnyOf, made
 
-COUNT = int(os.environ.get("DARKROOM_OBJECTS", "12"))
+COUNT = int(os.environ.get("DARKROOM_OBJECTS", "6"))
 """Of each kind; 1,000 have been made."""
 KINDS = [one for one in Kind if one not in (Kind.SECONDARY_CAPTURE, Kind.PDF)]
 

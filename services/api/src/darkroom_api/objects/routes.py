@@ -312,7 +312,7 @@ def _schema(kind: Kind) -> dict[str, Any]:
 _BODY: Final = {
     "required": True,
     "content": {
-        FORM: {"schema": {"oneOf": [_schema(kind) for kind in Kind if GIVEN[kind].PART]}},
+        FORM: {"schema": {"anyOf": [_schema(kind) for kind in Kind if GIVEN[kind].PART]}},
         JSON: {"schema": {"anyOf": [_schema(kind) for kind in Kind if not GIVEN[kind].PART]}},
     },
 }

@@ -34,7 +34,8 @@ from darkroom_transmit.sending.repository import SendJobs
 log = get_logger(__name__)
 tracer = traces.get_tracer(__name__)
 WAY_ATTEMPTS: Final = 2
-"""How often a complete study waits for the event that says how it came; then that is unknown."""
+"""How often a complete study waits for the event that says how it came; then it came from whom the
+index names, to a title that nobody knows."""
 _WAYS: Final = (
     "SELECT calling_ae_title, called_ae_title FROM transmit.arrival WHERE study_instance_uid = $1"
 )
@@ -147,8 +148,11 @@ class Router:
         for one in received:
             if isinstance(one.message, StudyCompleted):
                 study = one.message.study_instance_uid
-                if look and one.attempt < WAY_ATTEMPTS and not await self._ways(db, study):
-                    raise WayUnknown("a study is complete of which no instance is indexed yet")
+                if look and not await self._ways(db, study):
+                    if one.attempt < WAY_ATTEMPTS:
+                        raise WayUnknown("a study is complete of which no instance is indexed yet")
+                    told = {(study, ae, ""): "" for ae in one.message.calling_ae_titles}
+                    await self._keep_ways(db, told)
                 trace = await self._first_trace(db, study) or one.trace
                 destinations |= await self._send(db, rules, study, "study-complete", trace)
         return destinations
@@ -183,6 +187,10 @@ class Router:
             item = one.item
             key = item.study_instance_uid, item.calling_ae_title, item.called_ae_title
             rows.setdefault(key, one.trace.get("traceparent", ""))
+        await Router._keep_ways(db, rows)
+
+    @staticmethod
+    async def _keep_ways(db: Connection, rows: dict[tuple[str, str, str], str]) -> None:
         if rows:
             ordered = sorted(rows)
             await db.execute(
