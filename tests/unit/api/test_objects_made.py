@@ -27,30 +27,10 @@ from darkroom_api.objects.pictures import NoPicture, decode
 from darkroom_common.dicom.identity import is_conformant
 from tests.support.dciodvfy import dciodvfy
 from tests.support.uploads import COLOUR, COLUMNS, GRAY, ROWS, WORDS, a_pdf, saved
+from tests.unit.api.making.kinds import STUDY
 
 ATTRIBUTES = said(
-    {
-        "SpecificCharacterSet": "ISO_IR 192",
-        "SOPInstanceUID": "2.25.1",
-        "StudyInstanceUID": "2.25.2",
-        "SeriesInstanceUID": "2.25.3",
-        "PatientName": "Yamada^Tarou=山田^太郎",
-        "PatientID": "P1",
-        "PatientBirthDate": "",
-        "PatientSex": "",
-        "StudyDate": "20261127",
-        "StudyTime": "120000",
-        "AccessionNumber": "A1",
-        "ReferringPhysicianName": "",
-        "StudyID": "",
-        "Modality": "OT",
-        "SeriesNumber": 3,
-        "InstanceNumber": 1,
-        "ContentDate": "20261127",
-        "ContentTime": "120000",
-        "ConversionType": "WSD",
-        "BurnedInAnnotation": "YES",
-    }
+    {**STUDY, "StudyID": "", "Modality": "OT", "ConversionType": "WSD", "BurnedInAnnotation": "YES"}
 )
 PAGES: dict[str, Any] = {"save_all": True, "append_images": [COLOUR, COLOUR]}
 
