@@ -28,7 +28,7 @@ async def references_of(request: Request, given: Given, study: str) -> tuple[Ref
             raise invalid("body", "The study has no instance of a UID that is named.")
         found.append(one)
     samples: dict[int, int] = {}
-    async for batch in reader.headers(found):
+    async for batch in reader.headers(found if given.NAMES_PIXELS else ()):
         samples |= {one.id: _samples(header) for one, header in batch}
     return tuple(
         Reference(
@@ -45,5 +45,7 @@ async def references_of(request: Request, given: Given, study: str) -> tuple[Ref
 
 def _samples(header: bytes) -> int:
     """Return the samples of a pixel that a header as JSON tells; 0 when it does not."""
-    known = json.loads(header).get(_SAMPLES, {}).get("Value", [0]) if header else [0]
-    return int(known[0])
+    match json.loads(header or b"{}").get(_SAMPLES):
+        case {"Value": [int(known), *_]}:
+            return known
+    return 0

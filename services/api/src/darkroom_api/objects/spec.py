@@ -1,5 +1,6 @@
 """What is said of an object that is to be made, as JSON."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -26,9 +27,11 @@ class Given(Said):
     Attributes:
         PART: the part of the form that holds what it is made of; empty: it is made of values alone,
             which are then the whole body.
+        NAMES_PIXELS: whether it depends on what pixels the instances have that it refers to.
     """
 
     PART: ClassVar[str] = ""
+    NAMES_PIXELS: ClassVar[bool] = False
 
     study: ExamId | None = Field(
         default=None,
@@ -52,9 +55,9 @@ class Given(Said):
             raise ValueError("either study or worklist_entry has to be there")
         return self
 
+    @abstractmethod
     def of_modality(self) -> str:
         """Return the modality of its series."""
-        raise NotImplementedError
 
     def said(self) -> dict[str, Any]:
         """Return what else its header says, by keywords."""

@@ -8,7 +8,12 @@ from pydicom.dataset import Dataset
 
 from darkroom_api.objects.exchange import Reference
 from darkroom_api.objects.pictures import NoPicture
-from darkroom_api.objects.softcopy.spec import Annotation, PresentationStateGiven, Rectangle
+from darkroom_api.objects.softcopy.spec import (
+    Annotation,
+    Drawing,
+    PresentationStateGiven,
+    Rectangle,
+)
 from darkroom_api.objects.writing import decimal, put, written
 
 GRAYSCALE_SOFTCOPY: Final = "1.2.840.10008.5.1.4.1.1.11.1"
@@ -146,7 +151,7 @@ def _annotate(found: Dataset, annotations: Sequence[Annotation]) -> None:
     item = Dataset()
     item.GraphicLayer = _LAYER
     words = [_words(one) for one in annotations if one.text]
-    drawn = [_drawn(one) for one in annotations if one.drawing is not None]
+    drawn = [_drawn(one.drawing) for one in annotations if one.drawing is not None]
     if words:
         item.TextObjectSequence = words
     if drawn:
@@ -166,10 +171,8 @@ def _words(one: Annotation) -> Dataset:
     return item
 
 
-def _drawn(one: Annotation) -> Dataset:
-    drawing, item = one.drawing, Dataset()
-    if drawing is None:
-        raise ValueError("there is no drawing")
+def _drawn(drawing: Drawing) -> Dataset:
+    item = Dataset()
     item.GraphicAnnotationUnits, item.GraphicDimensions = "PIXEL", 2
     item.NumberOfGraphicPoints = len(drawing.points)
     item.GraphicData = [value for point in drawing.points for value in point]

@@ -83,6 +83,8 @@ class Rectangle(Said):
 class PresentationStateGiven(Given):
     """What is said of a grayscale softcopy presentation state."""
 
+    NAMES_PIXELS = True
+
     images: list[Uid] = Field(
         min_length=1,
         max_length=MOST_IMAGES,
