@@ -154,6 +154,17 @@ async def test_an_object_is_a_local_file_for_a_while(bench: Bench) -> None:
     assert await bench.store.read("key") == LONG
 
 
+async def test_an_object_that_is_a_file_says_where_it_is(bench: Bench) -> None:
+    await bench.put(key=LONG)
+    name = bench.store.own_file("key")
+    assert (name is not None) is isinstance(bench.store, FileSystemStore)
+    if name is not None:
+        assert Path(name).read_bytes() == LONG
+        for wrong in ("../x", "a//b", "a/\x00"):
+            with pytest.raises(PermanentError):
+                bench.store.own_file(wrong)
+
+
 async def test_nothing_is_overwritten_and_putting_again_is_no_error(bench: Bench) -> None:
     await bench.put(key=b"first")
     await bench.put(key=b"second", other=b"other")

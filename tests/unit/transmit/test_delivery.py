@@ -46,6 +46,9 @@ class Peer:
         self.prepared: list[str] = []
         self.sent: list[tuple[str, str]] = []
 
+    def at_once(self, _item: Any, _to: Any, _wanted: Any) -> None:
+        return None
+
     @asynccontextmanager
     async def prepare(self, item: Item, _to: Any, wanted: Sequence[str]) -> AsyncIterator[Source]:
         syntax = wanted[0] if wanted else item.transfer_syntax_uid

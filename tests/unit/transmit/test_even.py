@@ -69,7 +69,7 @@ def test_an_odd_object_arrives_with_one_octet_more(tmp_path: Path, size: int) ->
         told, fault = store(a_peer(peer.port), [source, a_source(tmp_path, 100)])
     assert fault is None
     assert len(told) == 2
-    content = source.path.read_bytes()[source.offset :]
+    content = Path(source.path).read_bytes()[source.offset :]
     assert peer.stored[0].sha256 == hashlib.sha256(content + b"\0").hexdigest()
 
 

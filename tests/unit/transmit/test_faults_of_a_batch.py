@@ -41,6 +41,9 @@ class Node:
         self.echoed: list[PeerFault | None] = []
         self.unprepared: dict[str, Exception] = {}
 
+    def at_once(self, _item: Any, _to: Any, _wanted: Any) -> None:
+        return None
+
     @asynccontextmanager
     async def prepare(self, item: Item, _to: Any, _wanted: Any) -> AsyncIterator[Source]:
         uid = item.sop_instance_uid

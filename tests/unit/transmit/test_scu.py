@@ -49,7 +49,7 @@ def a_source(directory: Path, size: int, **changes: Any) -> Source:
 
 
 def digest(source: Source) -> str:
-    return hashlib.sha256(source.path.read_bytes()[source.offset :]).hexdigest()
+    return hashlib.sha256(Path(source.path).read_bytes()[source.offset :]).hexdigest()
 
 
 def a_peer(port: int, **changes: Any) -> Peer:
@@ -168,7 +168,7 @@ def test_files_that_are_missing_or_cut_are_told_and_the_others_go(
     tmp_path: Path, peer: ScriptedPeer
 ) -> None:
     missing, cut, good = (a_source(tmp_path, 3 << 20) for _ in range(3))
-    missing.path.unlink()
+    Path(missing.path).unlink()
     os.truncate(cut.path, 1 << 20)
     told, fault = store(a_peer(peer.port), [missing, cut, good])
     assert fault is None

@@ -123,6 +123,17 @@ class ObjectStore(Protocol):
         """
         ...
 
+    def own_file(self, key: str) -> str | None:
+        """Return the name of the file that an object is, if it is one, for an event loop.
+
+        None says nothing of the object: `local_file` has to be asked. That the object is missing,
+        opening the file says.
+
+        Raises:
+            PermanentError: this cannot be a key.
+        """
+        ...
+
     def local_file(self, key: str) -> AbstractAsyncContextManager[Path]:
         """Hold an object as a file of this machine: for `sendfile`, or for another process.
 

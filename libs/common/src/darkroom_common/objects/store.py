@@ -61,6 +61,10 @@ class FileSystemStore:
         """Open an object a part of which is in the page cache."""
         return open_cached(self._name(key), start, length)
 
+    def own_file(self, key: str) -> str | None:
+        """Return the name of an object's file: itself."""
+        return self._name(key)
+
     def _path(self, key: str) -> Path:
         """Return where an object lives.
 

@@ -79,7 +79,7 @@ class Prepared:
         left_out: tags of elements that could not be said in it.
     """
 
-    path: Path
+    path: str | Path
     offset: int
     size: int
     sop_class_uid: str
@@ -94,6 +94,21 @@ class ObjectPreparer:
     def __init__(self, store: ObjectStore, converters: Converters) -> None:
         self._store = store
         self._converters = converters
+
+    def at_once(
+        self, stored: StoredObject, wanted: tuple[str, ...], change: Sequence[Any] | None = None
+    ) -> Prepared | None:
+        """Return what is ready as it is stored and needs no holding; of the others nothing.
+
+        `prepare`, which costs several times as much, has to be asked when this returns nothing.
+        """
+        syntax = stored.transfer_syntax_uid
+        if change is not None or (wanted and syntax not in wanted):
+            return None
+        if stored.size % 2 and syntax not in _NOT_PADDED:
+            return None
+        path = self._store.own_file(stored.object_key)
+        return None if path is None else _unchanged(stored, path)
 
     @asynccontextmanager
     async def prepare(
@@ -132,14 +147,7 @@ class ObjectPreparer:
         """Yield an instance bit for bit; one of odd length with its values padded, if it can be."""
         syntax = stored.transfer_syntax_uid
         async with AsyncExitStack() as held:
-            prepared = Prepared(
-                path,
-                stored.data_set_offset,
-                stored.size,
-                stored.sop_class_uid,
-                stored.sop_instance_uid,
-                syntax,
-            )
+            prepared = _unchanged(stored, path)
             if stored.size % 2 and syntax not in _NOT_PADDED:
                 try:
                     padded = self._converted(path, (syntax,), None)
@@ -177,3 +185,14 @@ class ObjectPreparer:
             )
         finally:
             await asyncio.to_thread(made.path.unlink, missing_ok=True)
+
+
+def _unchanged(stored: StoredObject, path: str | Path) -> Prepared:
+    return Prepared(
+        path,
+        stored.data_set_offset,
+        stored.size,
+        stored.sop_class_uid,
+        stored.sop_instance_uid,
+        stored.transfer_syntax_uid,
+    )

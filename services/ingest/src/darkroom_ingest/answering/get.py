@@ -109,8 +109,9 @@ class Shelf:
             found: Prepared | str = _NOT_ACCEPTED
             if syntaxes:
                 try:
-                    made = preparer.prepare(one, syntaxes)
-                    found = await ready.held.enter_async_context(made)
+                    found = preparer.at_once(one, syntaxes) or await ready.held.enter_async_context(
+                        preparer.prepare(one, syntaxes)
+                    )
                 except (CannotPrepare, PreparationUnavailable) as error:
                     found = error.reason
             ready.objects.append((one, found))

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from darkroom_common.specs.deidentification import parse_profile
-from darkroom_common.transcoding.preparing import ObjectPreparer
+from darkroom_common.transcoding.preparing import ObjectPreparer, Prepared
 from darkroom_transmit.conversion.exchange import Profile, destination_key
 from darkroom_transmit.destinations.destination import Destination
 from darkroom_transmit.sending.sources import Item, Source
@@ -17,6 +17,15 @@ class ConvertingPreparer:
         self._objects = objects
         self._secret = secret
 
+    def at_once(
+        self, item: Item, destination: Destination, wanted: tuple[str, ...]
+    ) -> Source | None:
+        """See `Preparer.at_once`."""
+        if destination.spec.deidentify:
+            return None
+        ready = self._objects.at_once(item, wanted)
+        return None if ready is None else _source(item, ready)
+
     @asynccontextmanager
     async def prepare(
         self, item: Item, destination: Destination, wanted: tuple[str, ...]
@@ -24,16 +33,7 @@ class ConvertingPreparer:
         """See `Preparer.prepare`."""
         profile = self._profile(destination)
         async with self._objects.prepare(item, wanted, profile) as ready:
-            yield Source(
-                item,
-                ready.path,
-                ready.offset,
-                ready.size,
-                ready.sop_class_uid,
-                ready.sop_instance_uid,
-                ready.transfer_syntax_uid,
-                ready.left_out,
-            )
+            yield _source(item, ready)
 
     def _profile(self, destination: Destination) -> Profile | None:
         text = destination.spec.deidentify
@@ -41,3 +41,16 @@ class ConvertingPreparer:
             return None
         key = destination_key(self._secret, destination.name)
         return Profile(options=tuple(sorted(parse_profile(text))), key=key.hex())
+
+
+def _source(item: Item, ready: Prepared) -> Source:
+    return Source(
+        item,
+        ready.path,
+        ready.offset,
+        ready.size,
+        ready.sop_class_uid,
+        ready.sop_instance_uid,
+        ready.transfer_syntax_uid,
+        ready.left_out,
+    )

@@ -211,10 +211,12 @@ class Delivery:
     async def _prepare(
         self, item: Item, wanted: tuple[str, ...], held: AsyncExitStack
     ) -> Source | Outcome:
+        preparer = self.yard.preparer
+        ready = preparer.at_once(item, self.destination, wanted)
+        if ready is not None:
+            return ready
         try:
-            return await held.enter_async_context(
-                self.yard.preparer.prepare(item, self.destination, wanted)
-            )
+            return await held.enter_async_context(preparer.prepare(item, self.destination, wanted))
         except CannotPrepare as error:
             return Outcome(Verdict.FAILED, error.reason)
         except PreparationUnavailable as error:

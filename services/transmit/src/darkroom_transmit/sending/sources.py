@@ -38,7 +38,7 @@ class Source:
     """
 
     item: Item
-    path: Path
+    path: str | Path
     offset: int
     size: int
     sop_class_uid: str
@@ -49,6 +49,18 @@ class Source:
 
 class Preparer(Protocol):
     """Makes what a destination takes: transcoded, de-identified, or just as it is stored."""
+
+    def at_once(
+        self, item: Item, destination: Destination, wanted: tuple[str, ...]
+    ) -> Source | None:
+        """Return the data set if it is ready as it is stored; else `prepare` has to be asked.
+
+        Args:
+            item: the instance.
+            destination: whom it is for.
+            wanted: as for `prepare`.
+        """
+        ...
 
     def prepare(
         self, item: Item, destination: Destination, wanted: tuple[str, ...]

@@ -253,7 +253,7 @@ async def _file(source: Source, orders: Orders) -> AsyncIterator[bytes]:
     """Yield the data set."""
     left = source.size
     try:
-        file: BinaryIO = await asyncio.to_thread(source.path.open, "rb")
+        file: BinaryIO = await asyncio.to_thread(open, source.path, "rb")
     except OSError as error:
         raise PeerFault("StoreUnavailable") from error
     try:

@@ -23,7 +23,7 @@ class DataSetFile(Protocol):
     """A data set that stands in a file, from `offset` on for `size` bytes."""
 
     @property
-    def path(self) -> Path:
+    def path(self) -> str | Path:
         """Of the file."""
         ...
 

@@ -101,6 +101,11 @@ class S3Store:
         """Open an object for a thread that parses it: seekable, and it may block."""
         return self._reader.open(self._name(key))
 
+    def own_file(self, key: str) -> str | None:
+        """Return nothing: an object of a bucket is no file."""
+        del key
+        return None
+
     @asynccontextmanager
     async def local_file(self, key: str) -> AsyncIterator[Path]:
         """Hold a copy of an object in the directory for temporary files."""
