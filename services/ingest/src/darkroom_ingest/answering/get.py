@@ -22,7 +22,12 @@ from darkroom_common.dimse.wire.pdu import ProtocolError
 from darkroom_common.index.rows import StoredInstance
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_common.telemetry.metrics import ingest as metrics
-from darkroom_common.transcoding.preparing import CannotPrepare, PreparationUnavailable, Prepared
+from darkroom_common.transcoding.preparing import (
+    CannotPrepare,
+    ObjectPreparer,
+    PreparationUnavailable,
+    Prepared,
+)
 from darkroom_ingest.answering.archive import Archive
 from darkroom_ingest.answering.find import agreed
 from darkroom_ingest.answering.named import MODELS
@@ -106,16 +111,22 @@ class Shelf:
         ready = Ready()
         for one in batch:
             syntaxes = self._accepted.get(one.sop_class_uid, ())
-            found: Prepared | str = _NOT_ACCEPTED
-            if syntaxes:
-                try:
-                    found = preparer.at_once(one, syntaxes) or await ready.held.enter_async_context(
-                        preparer.prepare(one, syntaxes)
-                    )
-                except (CannotPrepare, PreparationUnavailable) as error:
-                    found = error.reason
+            found = await _made(preparer, one, syntaxes, ready) if syntaxes else _NOT_ACCEPTED
             ready.objects.append((one, found))
         return ready
+
+
+async def _made(
+    preparer: ObjectPreparer, one: StoredInstance, syntaxes: tuple[str, ...], ready: Ready
+) -> Prepared | str:
+    """Return a data set that is held until `ready` is given up, or why there is none."""
+    at_once = preparer.at_once(one, syntaxes)
+    if at_once is not None:
+        return at_once
+    try:
+        return await ready.held.enter_async_context(preparer.prepare(one, syntaxes))
+    except (CannotPrepare, PreparationUnavailable) as error:
+        return error.reason
 
 
 @dataclass
