@@ -22,6 +22,7 @@ from darkroom_common.messages.commands import (
     ResolveConflict,
     RetrieveFromRemote,
     SendObjects,
+    StartMigration,
     ValidateLicence,
 )
 from darkroom_common.messages.events import (
@@ -162,7 +163,9 @@ TRANSMIT_ROUTE: Final = WorkQueue(
     prefetch=64,
     unbinds=("dicom.instance.indexed.v1",),
 )
-TRANSMIT_JOBS: Final = WorkQueue("transmit.jobs", (SendObjects, RetrieveFromRemote), prefetch=50)
+TRANSMIT_JOBS: Final = WorkQueue(
+    "transmit.jobs", (SendObjects, RetrieveFromRemote, StartMigration), prefetch=50
+)
 PRINT_JOBS: Final = WorkQueue("print.jobs", (PrintFilm,), prefetch=50)
 PRINT_RULES: Final = WorkQueue("print.rules", (StudyCompleted,), prefetch=50)
 API_REFUSALS: Final = WorkQueue("api.refusals", (CommandRefused,), prefetch=50)

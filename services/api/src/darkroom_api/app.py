@@ -35,6 +35,7 @@ from darkroom_api.http import docs, handlers, health
 from darkroom_api.http.errors import handled
 from darkroom_api.http.guarded import GuardedRoute, require_listed
 from darkroom_api.http.parts import Parts
+from darkroom_api.jobs import migrations
 from darkroom_api.jobs import print as print_jobs
 from darkroom_api.jobs import retrieve as retrieve_jobs
 from darkroom_api.jobs import transmit as transmit_jobs
@@ -82,6 +83,7 @@ _MODULES: Final = (
     mpps,
     worklist,
     retrieve_jobs,
+    migrations,
     conflicts,
     dead_letters,
     bulk,
@@ -117,6 +119,7 @@ _MODULES: Final = (
 VIEWS: Final = (
     transmit_jobs.VIEW,
     retrieve_jobs.VIEW,
+    migrations.VIEW,
     print_jobs.VIEW,
     conflicts.VIEW,
     study_editing.VIEW,

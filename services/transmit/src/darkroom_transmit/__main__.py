@@ -3,7 +3,8 @@
 import sys
 
 from darkroom_common.rekeying import rekey_command
-from darkroom_common.service import main
+from darkroom_common.service import Command, main
+from darkroom_transmit.migration.command import migrate
 from darkroom_transmit.rekey import COLUMNS
 from darkroom_transmit.settings import TransmitSettings
 from darkroom_transmit.wiring import run
@@ -15,6 +16,6 @@ if __name__ == "__main__":
             settings=TransmitSettings,
             run=run,
             schema="transmit",
-            commands=[rekey_command("transmit", "transmit", COLUMNS)],
+            commands=[Command("migrate", migrate), rekey_command("transmit", "transmit", COLUMNS)],
         )
     )

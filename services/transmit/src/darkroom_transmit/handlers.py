@@ -6,8 +6,9 @@ from functools import partial
 
 from darkroom_common.jobs.intake import Intake
 from darkroom_common.messages.base import Message
-from darkroom_common.messages.commands import RetrieveFromRemote, SendObjects
+from darkroom_common.messages.commands import RetrieveFromRemote, SendObjects, StartMigration
 from darkroom_common.postgres.pool import Connection
+from darkroom_transmit.migration.repository import MigrationJobs
 from darkroom_transmit.retrieval.repository import RetrieveJobs
 from darkroom_transmit.sending.repository import SendJobs
 
@@ -19,6 +20,7 @@ class Handlers:
     intake: Intake
     sends: SendJobs
     retrieves: RetrieveJobs
+    migrations: MigrationJobs
     wake_lane: Callable[[str], None]
 
     async def accept_job(self, message: Message) -> None:
@@ -29,6 +31,8 @@ class Handlers:
                     self.wake_lane(message.destination)
             case RetrieveFromRemote():
                 await self.intake.take(message, partial(self._retrieve, message))
+            case StartMigration():
+                await self.intake.take(message, partial(self._migrate, message))
             case _:
                 raise TypeError(f"transmit.jobs got {message.TYPE}")
 
@@ -37,3 +41,6 @@ class Handlers:
 
     async def _retrieve(self, request: RetrieveFromRemote, db: Connection) -> bool:
         return await self.retrieves.add(db, request)
+
+    async def _migrate(self, request: StartMigration, db: Connection) -> bool:
+        return await self.migrations.add(db, request)

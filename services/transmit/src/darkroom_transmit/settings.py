@@ -79,6 +79,10 @@ class TransmitSettings(SenderSettings):
     ingest_calling_ae_title: str = Field(
         default="", max_length=16, description="of C-GET's objects; empty: that of their source"
     )
+    migration_directory: Path | None = Field(
+        default=None,
+        description="below which files of earlier archives may be read; unset: none are",
+    )
     retrieve_silence_seconds: float = Field(
         default=600, gt=0, description="that a node may be busy with C-MOVE or C-GET without a word"
     )

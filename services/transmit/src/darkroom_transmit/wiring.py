@@ -48,6 +48,9 @@ from darkroom_transmit.destinations.configuration import Configuration
 from darkroom_transmit.destinations.echoing import open_rounds
 from darkroom_transmit.destinations.from_file import apply_file
 from darkroom_transmit.handlers import Handlers
+from darkroom_transmit.migration.migrations import Migrations
+from darkroom_transmit.migration.opening import Sources
+from darkroom_transmit.migration.repository import MigrationJobs
 from darkroom_transmit.remote.answers import RemoteAnswers
 from darkroom_transmit.remote.procedure_steps import ProcedureSteps
 from darkroom_transmit.remote.remotes import Remotes
@@ -109,7 +112,7 @@ async def run(service: Service, settings: TransmitSettings) -> None:
         if settings.destinations_file is not None:
             await apply_file(configuration, settings.destinations_file)
         events, requests = (Inbox("transmit", one.name) for one in (TRANSMIT_ROUTE, TRANSMIT_JOBS))
-        sends, retrieves = SendJobs(outbox), RetrieveJobs(outbox)
+        sends, retrieves, moved = SendJobs(outbox), RetrieveJobs(outbox), MigrationJobs(outbox)
         prefetched, noticed = JobTable(prefetch_kind(), outbox), JobTable(notice_kind(), outbox)
         committed, promised = CommitmentJobs(outbox, sends), AskedCommitments(database, outbox)
         tables = (
@@ -118,6 +121,7 @@ async def run(service: Service, settings: TransmitSettings) -> None:
             prefetched,
             noticed,
             promised.table,
+            moved.table,
             committed.table,
         )
         named = replica(database, "transmit", tables, host=settings.replica)
@@ -133,7 +137,17 @@ async def run(service: Service, settings: TransmitSettings) -> None:
         remotes = Remotes(configuration, sender, callers)
         steps = ProcedureSteps(database, seal, remotes)
         retrievals = Retrievals(
-            retrieves, Claims(retrieves.table, database, owner, lease), remotes, _receiver(settings)
+            retrieves,
+            Claims(retrieves.table, database, owner, lease),
+            remotes,
+            receiver_of(settings),
+        )
+        migrations = Migrations(
+            moved,
+            Claims(moved.table, database, owner, lease),
+            Sources(remotes, retrievals.receiver, tls, settings.migration_directory),
+            seal,
+            Checking(store),
         )
         prefetcher = Prefetcher(
             Claims(prefetched, database, owner, lease), remotes, retrieves, keys
@@ -173,7 +187,7 @@ async def run(service: Service, settings: TransmitSettings) -> None:
             open_rounds(configuration, yard, lanes, outbox, settings.echo_seconds)
         )
         router = Router(database, configuration, sends, events, outbox, keys, lanes.wake)
-        handlers = Handlers(Intake(database, requests, outbox), sends, retrieves, lanes.wake)
+        handlers = Handlers(Intake(database, requests, outbox), sends, retrieves, moved, lanes.wake)
 
         resources = ResourceAnswers(
             {configuration.destination_table: lanes.reload, configuration.rule_table: lambda: None},
@@ -196,7 +210,15 @@ async def run(service: Service, settings: TransmitSettings) -> None:
         of_retrieves = Operator(
             database, retrieves.table, lambda _, job: retrievals.runner.acted(job)
         )
-        asked = RemoteAnswers(remotes, steps, retrievals, of_retrieves, seal)
+        asked = RemoteAnswers(
+            remotes,
+            steps,
+            retrievals,
+            of_retrieves,
+            migrations,
+            Operator(database, moved.table, lambda _, job: migrations.runner.acted(job)),
+            seal,
+        )
         async with service.background(
             tell_settings(service.name, settings, broker),
             broker.consume(TRANSMIT_JOBS, handlers.accept_job),
@@ -210,6 +232,7 @@ async def run(service: Service, settings: TransmitSettings) -> None:
             commitments.run(),
             promises.runner.run(),
             retrievals.run(),
+            migrations.run(),
             prefetcher.runner.run(),
             Notifier(
                 Claims(noticed, database, owner, lease), remotes, settings.ae_title, keys
@@ -253,7 +276,8 @@ async def _leave(service: Service, door: Door | None) -> None:
         await service.until(lambda: door.is_empty)
 
 
-def _receiver(settings: TransmitSettings) -> Receiver:
+def receiver_of(settings: TransmitSettings) -> Receiver:
+    """Return where ingest listens."""
     return Receiver(
         settings.ingest_dicom_host,
         settings.ingest_dicom_port,

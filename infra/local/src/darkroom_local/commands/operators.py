@@ -81,6 +81,14 @@ def jobs(context: typer.Context, data: Data = DEFAULT) -> None:
     _become(running(data).jobs(context.args or ["list"]))
 
 
+def migrate(context: typer.Context, data: Data = DEFAULT) -> None:
+    """Bring the studies of an earlier archive here: from a PACS, by DICOMweb, from files.
+
+    `darkroom migrate --help` says how. Darkroom must run.
+    """
+    _become(running(data).migrating(context.args or ["list"]))
+
+
 def events(context: typer.Context, data: Data = DEFAULT) -> None:
     """What has happened: the last events, or with --follow those that come. Darkroom must run.
 
@@ -125,6 +133,7 @@ _WORDS: Final[dict[str, Callable[..., Any]]] = {
     "licence": licence,
     "dead-letters": dead_letters,
     "jobs": jobs,
+    "migrate": migrate,
     "events": events,
     "sign-in-link": sign_in_link,
 }

@@ -215,6 +215,12 @@ class Plan:
         words = ["-m", "darkroom_api", "jobs", *arguments]
         return self._command("jobs", words, self._store(), self._secret_files("api"))
 
+    def migrating(self, arguments: Sequence[str]) -> Command:
+        """Return the command that brings studies of earlier archives here."""
+        words = ["-m", "darkroom_transmit", "migrate", *arguments]
+        values = self._store() | {"AE_TITLE": self.settings.ae_title}
+        return self._command("migration", words, values, self._secret_files("transmit"))
+
     def events(self, arguments: Sequence[str]) -> Command:
         """Return the command that shows what has happened, and what comes."""
         words = ["-m", "darkroom_api", "events", *arguments]

@@ -9,6 +9,7 @@ from darkroom_common.specs.conflicts import Decision, Why
 from darkroom_common.specs.destinations import Name
 from darkroom_common.specs.edits import Edit
 from darkroom_common.specs.films import FilmOrder
+from darkroom_common.specs.remote import MigrationSpec
 
 Method = Literal["move", "get"]
 _ID: Final = "of the one that was meant: another one of that name is not; empty: whichever has it"
@@ -168,4 +169,15 @@ class RetrieveFromRemote(Command):
     series_instance_uid: Uid | None = None
     sop_instance_uids: tuple[Uid, ...] = Field(default=(), max_length=500)
     method: Method = "move"
+    requested_by: str = Field(default="", max_length=64, description="user name")
+
+
+class StartMigration(Command):
+    """Have studies of an earlier archive brought here. Transmit keeps it as a job of its own."""
+
+    TYPE: ClassVar[str] = "transmit.migration.v1"
+
+    job_id: MessageId
+    source_id: str = Field(default="", max_length=64, description=_ID)
+    spec: MigrationSpec
     requested_by: str = Field(default="", max_length=64, description="user name")

@@ -15,6 +15,7 @@ from darkroom_common.messages.commands import (
     ResolveConflict,
     RetrieveFromRemote,
     SendObjects,
+    StartMigration,
     ValidateLicence,
 )
 from darkroom_common.messages.earlier import EARLIER
@@ -67,6 +68,7 @@ _LISTED: Final[tuple[type[Message], ...]] = (
     SendObjects,
     PrintFilm,
     RetrieveFromRemote,
+    StartMigration,
     DeleteStudy,
     ChangeStudyStatus,
     ResolveConflict,

@@ -13,6 +13,7 @@ from darkroom_common.messages.commands import RetrieveFromRemote
 from darkroom_common.specs.destinations import Name
 from darkroom_common.specs.films import FilmOrder
 from darkroom_common.specs.remote import (
+    FirstOrder,
     NewProcedureStep,
     ProcedureStepChange,
     RemoteQuery,
@@ -298,6 +299,26 @@ class ActOnRetrieve(Request):
     requested_by: str = By
 
 
+class ActOnMigration(Request):
+    """Let a migration rest, go on or end, or have what did not come tried once more."""
+
+    TYPE: ClassVar[str] = "transmit.migration.act.v1"
+
+    job_id: MessageId
+    action: Literal["retry", "cancel", "pause", "resume"]
+    requested_by: str = By
+
+
+class BringFirst(Request):
+    """Have some of a migration come before all else. `sealed` is a `FirstOrder`."""
+
+    TYPE: ClassVar[str] = "transmit.migration.first.v1"
+    SEALED: ClassVar[type[BaseModel] | None] = FirstOrder
+
+    job_id: MessageId
+    requested_by: str = By
+
+
 class ActOnTagJob(Request):
     """Let a job that follows a change of the indexed tags rest, go on, begin again, or end."""
 
@@ -316,4 +337,6 @@ REMOTE_REQUESTS = (
     SetProcedureStep,
     StartRetrieve,
     ActOnRetrieve,
+    ActOnMigration,
+    BringFirst,
 )

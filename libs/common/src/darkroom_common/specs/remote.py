@@ -1,15 +1,17 @@
-"""What REST takes and the requests to transmit seal: keys of queries, attributes of steps."""
+"""What other nodes are asked: keys of queries, attributes of steps, what is to be migrated."""
 
 import datetime as dt
 import re
+from pathlib import PurePosixPath
 from typing import Annotated, Final, Literal, Self
+from zoneinfo import ZoneInfo
 
 from pydantic import Field, StrictBool, StringConstraints, model_validator
 from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
 
 from darkroom_common.messages.base import Uid
 from darkroom_common.specs.base import Spec, WrittenMoment
-from darkroom_common.specs.destinations import ConfiguredAe
+from darkroom_common.specs.destinations import ConfiguredAe, Name, Window
 
 _IDENTIFYING: Final = 0x0008
 """The first group of attributes; those below are of commands, files and directories."""
@@ -186,3 +188,74 @@ class RetrieveOrder(Spec):
     series_instance_uid: Uid | None = None
     sop_instance_uids: tuple[Uid, ...] = Field(default=(), max_length=500)
     method: Literal["move", "get"] = "move"
+
+
+Way = Literal["get", "move", "web", "directory", "dicomdir"]
+"""C-FIND with C-GET or C-MOVE; QIDO-RS with WADO-RS; a tree of files; a medium with a DICOMDIR."""
+FILES: Final[frozenset[Way]] = frozenset({"directory", "dicomdir"})
+OF_FILES: Final = ":files"
+"""What stands where the name of a destination does, for what comes from files."""
+Modality = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9_ ]{1,16}$")]
+
+
+class MigrationSpec(Spec):
+    """Which studies come from where, and how fast."""
+
+    way: Way = Field(
+        description="get, move: C-FIND with C-GET or C-MOVE; web: QIDO-RS and WADO-RS; directory,"
+        " dicomdir: files below MIGRATION_DIRECTORY"
+    )
+    source: Name | None = Field(default=None, description="a destination; not of files")
+    directory: str = Field(
+        default="", max_length=1024, description="below MIGRATION_DIRECTORY, of files alone"
+    )
+    date_from: dt.date | None = Field(default=None, description="of study dates; none: all")
+    date_to: dt.date | None = None
+    modalities: tuple[Modality, ...] = Field(default=(), max_length=50, description="none: all")
+    bytes_per_second: int | None = Field(
+        default=None, ge=1024, description="what somebody has asked for first comes as it can"
+    )
+    studies_at_once: int = Field(default=2, ge=1, le=8)
+    windows: tuple[Window, ...] = Field(default=(), max_length=50, description="none: always")
+    time_zone: str = Field(default="UTC", max_length=64, description="of the windows, IANA name")
+    calling_ae_title: ConfiguredAe = Field(
+        default="MIGRATION", description="as which the objects of files come to ingest"
+    )
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        of_files = self.way in FILES
+        if of_files == bool(self.source):
+            raise ValueError("a migration has a source, or comes from files")
+        path = PurePosixPath(self.directory)
+        if path.is_absolute() or ".." in path.parts:
+            raise ValueError("directory lies below MIGRATION_DIRECTORY")
+        if self.directory and not of_files:
+            raise ValueError("a directory is of files")
+        if self.date_from and self.date_to and self.date_from > self.date_to:
+            raise ValueError("date_from is after date_to")
+        try:
+            ZoneInfo(self.time_zone)
+        except (OSError, ValueError, KeyError) as error:
+            raise ValueError("time_zone is not known") from error
+        return self
+
+    @property
+    def lane(self) -> str:
+        """The source as jobs have it."""
+        return self.source or OF_FILES
+
+
+class FirstOrder(Spec):
+    """What is to come before all else: studies, or those of a patient."""
+
+    studies: tuple[Uid, ...] = Field(default=(), max_length=500)
+    patient_id: str = Field(default="", max_length=64)
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if bool(self.studies) == bool(self.patient_id):
+            raise ValueError("say studies or a patient")
+        if set(self.patient_id) & set("*?\\"):
+            raise ValueError("patient_id is just one")
+        return self

@@ -18,6 +18,7 @@ from darkroom_common.specs.conflicts import Action
 
 _P: Final = Permission
 _CALLBACK: Final = f"{CALLBACKS.path}/{CALLBACKS.in_path}"
+_MIGRATION: Final = "/api/v1/migrations/{job}"
 _CONFLICT: Final = "/api/v1/conflicts/{conflict}"
 _ROLE: Final = "/api/v1/roles/{role}"
 _USER: Final = "/api/v1/users/{user_id}"
@@ -194,6 +195,16 @@ ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("GET", "/api/v1/retrieve/jobs/{job}"): _P.REMOTE_QUERY,
     ("POST", "/api/v1/retrieve/jobs/{job}/retry"): _P.REMOTE_RETRIEVE,
     ("POST", "/api/v1/retrieve/jobs/{job}/cancel"): _P.REMOTE_RETRIEVE,
+    ("GET", "/api/v1/migrations"): _P.REMOTE_QUERY,
+    ("POST", "/api/v1/migrations"): _P.DESTINATIONS_WRITE,
+    ("GET", _MIGRATION): _P.REMOTE_QUERY,
+    ("POST", _MIGRATION + "/first"): _P.REMOTE_RETRIEVE,
+    ("GET", _MIGRATION + "/report.csv"): _P.REMOTE_QUERY,
+    ("GET", _MIGRATION + "/report.pdf"): _P.REMOTE_QUERY,
+    **{
+        ("POST", f"{_MIGRATION}/{act}"): _P.DESTINATIONS_WRITE
+        for act in ("retry", "cancel", "pause", "resume")
+    },
     ("GET", "/api/v1/conflicts"): _P.CONFLICTS_READ,
     ("GET", _CONFLICT): _P.CONFLICTS_READ,  # what identifies a patient: also studies:read
     ("GET", _CONFLICT + "/object"): _P.STUDIES_READ,

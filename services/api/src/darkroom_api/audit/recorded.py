@@ -174,6 +174,13 @@ RECORDED: Final = (
         ("POST", f"/api/v1/tag-jobs/{{job}}/{act}"): Recorded(Action.JOB_UPDATE, "tag_job", "job")
         for act in ("retry", "cancel", "pause", "resume")
     }
+    | {
+        ("POST", f"/api/v1/migrations/{{job}}/{act}"): Recorded(
+            Action.JOB_UPDATE, "migration", "job"
+        )
+        for act in ("retry", "cancel", "pause", "resume", "first")
+    }
+    | {("POST", "/api/v1/migrations"): Recorded(Action.JOB_CREATE, "migration")}
 )
 
 

@@ -77,6 +77,7 @@ MENU: Final = (
         (
             Tab("/others", "Find"),
             Tab("/others/retrieves", "Fetching"),
+            Tab("/others/migrations", "Migration"),
             Tab("/others/worklist", "Scheduled there"),
             Tab("/others/steps", "Steps told"),
         ),

@@ -34,9 +34,9 @@ _SOME: Final = (
     " AND ($2 OR finished_at IS NULL) ORDER BY created_at DESC LIMIT $3"
 )
 _ONE: Final = "SELECT * FROM ({source}) AS jobs WHERE job_id = $1"
-_LANES: Final = ("lane", "destination", "printer", "remote", "action")
-_DONE: Final = ("sent", "done", "completed", "films_done")
-_ALL: Final = ("total", "films", "instances")
+_LANES: Final = ("lane", "destination", "printer", "remote", "source", "action")
+_DONE: Final = ("sent", "done", "completed", "films_done", "studies_done")
+_ALL: Final = ("total", "films", "instances", "studies")
 _TOLD: Final = (
     *("kind", "job_id", "lane", "state", "done", "total", "attempts", "reason", "requested_by"),
     *("created_at", "next_at", "finished_at"),

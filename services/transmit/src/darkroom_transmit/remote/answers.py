@@ -19,7 +19,9 @@ from darkroom_common.errors import PermanentError
 from darkroom_common.jobs.operator import Operator
 from darkroom_common.messages.base import Reply, Request
 from darkroom_common.messages.requests import (
+    ActOnMigration,
     ActOnRetrieve,
+    BringFirst,
     CreateProcedureStep,
     QueryRemote,
     QueryWorklist,
@@ -30,12 +32,14 @@ from darkroom_common.resources.answers import refused
 from darkroom_common.resources.resource import Refusal
 from darkroom_common.seal import Seal
 from darkroom_common.specs.remote import (
+    FirstOrder,
     NewProcedureStep,
     ProcedureStepChange,
     RemoteQuery,
     WorklistQuery,
 )
 from darkroom_common.telemetry.logs import get_logger
+from darkroom_transmit.migration.migrations import Migrations
 from darkroom_transmit.remote.procedure_steps import ProcedureSteps
 from darkroom_transmit.remote.query_keys import study_root_identifier, worklist_identifier
 from darkroom_transmit.remote.remotes import ANSWER_SECONDS, Remotes, reply_to
@@ -57,6 +61,8 @@ class RemoteAnswers:
     steps: ProcedureSteps
     retrievals: Retrievals
     operator: Operator
+    migrations: Migrations
+    of_migrations: Operator
     seal: Seal
 
     async def __call__(self, message: Request) -> Reply:
@@ -88,14 +94,25 @@ class RemoteAnswers:
                 return await self.steps.create(message, self._opened(message, NewProcedureStep))
             case SetProcedureStep():
                 return await self.steps.set(message, self._opened(message, ProcedureStepChange))
+            case StartRetrieve() | ActOnRetrieve() | ActOnMigration() | BringFirst():
+                return await self._job(message)
+            case _:
+                raise TypeError(f"transmit.remote got {message.TYPE}")
+
+    async def _job(
+        self, message: StartRetrieve | ActOnRetrieve | ActOnMigration | BringFirst
+    ) -> Reply:
+        match message:
             case StartRetrieve():
                 return await self._start(message)
             case ActOnRetrieve():
-                return await self.operator.act(
-                    message.job_id, message.action, by=message.requested_by
-                )
-            case _:
-                raise TypeError(f"transmit.remote got {message.TYPE}")
+                operator = self.operator
+            case ActOnMigration():
+                operator = self.of_migrations
+            case BringFirst():
+                order = self._opened(message, FirstOrder)
+                return await self.migrations.first(message.job_id, order, message.requested_by)
+        return await operator.act(message.job_id, message.action, by=message.requested_by)
 
     async def _start(self, message: StartRetrieve) -> Reply:
         self.remotes.peer(await self.remotes.named(message.remote))

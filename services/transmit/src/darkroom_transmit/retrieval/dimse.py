@@ -49,6 +49,8 @@ class Handle:
     before: int = 0
     """Instances that earlier attempts have brought, and that this one does not ask for."""
     asked: bool = False
+    hurried: bool = False
+    """Somebody waits for it: no throttle of a migration holds it up."""
     association: Association | None = None
 
     def interrupt(self) -> None:
@@ -90,7 +92,15 @@ def retrieve(peer: Peer, order: Order, way: Way, handle: Handle) -> End:
         return End(SUCCESS, 0, 0, 0, ())
     if left is not order:
         handle.before = len(order.here)
-    order = left
+    return retrieve_known(peer, left, contents, way, handle)
+
+
+def retrieve_known(peer: Peer, order: Order, contents: Contents, way: Way, handle: Handle) -> End:
+    """Retrieve what is known to be there; see `retrieve`. It blocks.
+
+    Raises:
+        PeerFault: it is not known what has arrived.
+    """
     asked = identifiers(order, contents)
     if order.method == "move":
         return _Retrieval(peer, way, handle, STUDY_ROOT_MOVE, None).run(asked, ())

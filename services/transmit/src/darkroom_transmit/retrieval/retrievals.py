@@ -61,15 +61,28 @@ class Receiver:
         Raises:
             PeerFault: certificates cannot be used.
         """
-        peer = Peer(
+        peer = self.ingest(calling_for(source))
+        return Way(self.silence, self.ae_title, lambda: Forwarder(peer))
+
+    def ingest(self, calling: str) -> Peer:
+        """Return ingest as it is called as `calling`, where nothing else is set.
+
+        Raises:
+            PeerFault: certificates cannot be used.
+        """
+        return Peer(
             host=self.host,
             port=self.port,
             called_ae_title=self.ae_title,
-            calling_ae_title=self.calling_ae_title or source.spec.ae_title or source.name[:16],
+            calling_ae_title=self.calling_ae_title or calling,
             tls=None if self.tls is None else tls_context(self.tls, _CHECKED),
             server_name=self.server_name or self.host,
         )
-        return Way(self.silence, self.ae_title, lambda: Forwarder(peer))
+
+
+def calling_for(source: Destination) -> str:
+    """Return as whom objects of a node are given to ingest."""
+    return source.spec.ae_title or source.name[:16]
 
 
 @dataclass

@@ -130,13 +130,13 @@ class StowSender:
             yield end
 
         async def once() -> tuple[int, dict[str, Any] | None]:
-            extensions = _extensions(destination)
+            extensions = extensions_of(destination)
             async with client.stream(
                 "POST", "studies", content=body(), headers=headers, extensions=extensions
             ) as response:
                 answer = await _answer(response)
                 if response.status_code in _BY_ITS_OBJECTS:
-                    raise _fault_of(response.status_code)
+                    raise fault_of(response.status_code)
                 return response.status_code, answer
 
         # Only connecting is tried again here, when nothing has been sent; the job does the rest.
@@ -146,19 +146,19 @@ class StowSender:
             retry=retry_if_exception_type((httpx.ConnectError, httpx.ConnectTimeout)),
             reraise=True,
         )
-        with _faults():
+        with http_faults():
             return await retrying(once)
 
     async def echo(self, destination: Destination, executor: Executor) -> None:  # noqa: ARG002 - the interface
         """Ask for at most one study, and read nothing of it."""
         client = await self._client(destination)
-        with _faults():
+        with http_faults():
             async with client.stream(
                 "GET",
                 "studies",
                 params={"limit": "1"},
                 headers={"Accept": _JSON},
-                extensions=_extensions(destination),
+                extensions=extensions_of(destination),
             ) as response:
                 status = response.status_code
         if not httpx.codes.is_success(status):
@@ -213,7 +213,8 @@ async def open_stow_sender(tls: TlsClient) -> AsyncIterator[StowSender]:
         await sender.close()
 
 
-def _extensions(destination: Destination) -> dict[str, str]:
+def extensions_of(destination: Destination) -> dict[str, str]:
+    """Return what httpx needs to know beside the URL: whom the certificate names."""
     name = destination.spec.tls.server_name
     return {"sni_hostname": name} if name else {}
 
@@ -290,10 +291,11 @@ async def _answer(response: httpx.Response) -> dict[str, Any] | None:
 
 def _raise_for(status: int) -> None:
     if status not in _ANSWERED:
-        raise _fault_of(status)
+        raise fault_of(status)
 
 
-def _fault_of(status: int) -> PeerFault:
+def fault_of(status: int) -> PeerFault:
+    """Return what a status of HTTP that is no success means."""
     if status in _NOT_NOW:
         return PeerFault(f"HttpStatus{status}")
     return PeerFault(_WORDS.get(status, f"HttpStatus{status}"), transient=False)
@@ -325,7 +327,7 @@ def _interrupting(sources: Sequence[Source]) -> Iterator[None]:
 
 
 @contextmanager
-def _faults() -> Iterator[None]:
+def http_faults() -> Iterator[None]:
     """Translate what httpx raises; its texts may hold addresses, never more."""
     try:
         yield

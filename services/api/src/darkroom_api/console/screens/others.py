@@ -19,6 +19,21 @@ _KEYS: Final = ("PatientName", "PatientID", "AccessionNumber", "ModalitiesInStud
 _STATES: Final = ("PENDING", "RETRIEVING", "RETRYING", "DONE", "FAILED", "CANCELLED")
 _DONE: Final = {"retry": "It is fetched again.", "cancel": "No more of it is fetched."}
 _MOST: Final = 200
+_MIGRATIONS: Final = "/api/v1/migrations"
+_MIGRATED: Final = {
+    "pause": "It rests.",
+    "resume": "It goes on.",
+    "cancel": "Nothing more of it comes.",
+    "retry": "What has not come is tried once more.",
+}
+_WAYS: Final = (
+    ("get", "C-FIND and C-GET"),
+    ("move", "C-FIND and C-MOVE"),
+    ("web", "DICOMweb"),
+    ("directory", "Files below MIGRATION_DIRECTORY"),
+    ("dicomdir", "A medium with a DICOMDIR"),
+)
+_FILES: Final = ("directory", "dicomdir")
 
 
 async def _remotes(page: Page) -> list[str]:
@@ -154,6 +169,55 @@ async def show_steps(page: Page) -> Response:
     return page.render("step_rows.html" if page.is_part else "steps.html", found=found)
 
 
+async def show_migrations(page: Page) -> Response:
+    """Show the migrations with their progress, the newest first."""
+    found = await page.rest.get(_MIGRATIONS, page=page.asked.get("page"))
+    part = "migration_rows.html" if page.is_part else "migrations.html"
+    names: list[str] = []
+    if page.may("destinations:write") and not page.is_part:
+        listed = await page.rest.get("/api/v1/destinations", page_size=200)
+        names = [one["name"] for one in listed["data"]]
+    going = [one for one in found["data"] if one["state"] not in ("DONE", "FAILED", "CANCELLED")]
+    return page.render(part, found=found, ways=_WAYS, names=names, going=going)
+
+
+async def start_migration(page: Page) -> Response:
+    """Begin one."""
+    form = await page.form()
+    given = {name: one for name, values in form.items() if (one := values[0].strip())}
+    body: dict[str, Any] = {"way": given.get("way", "get")}
+    if body["way"] in _FILES:
+        body["directory"] = given.get("directory", ".")
+    else:
+        body["source"] = given.get("source")
+    body |= {name: given[name] for name in ("date_from", "date_to") if name in given}
+    if "bytes_per_second" in given:
+        body["bytes_per_second"] = given["bytes_per_second"]
+    if "begin" in given and "end" in given:
+        body["windows"] = [{"start": given["begin"], "end": given["end"]}]
+    await page.rest.post(_MIGRATIONS, body)
+    return page.done("It has begun.")
+
+
+async def act_on_migration(page: Page) -> Response:
+    """Let one rest, go on or end, or try again what has not come."""
+    word = page.at("act")
+    if word not in _MIGRATED:
+        raise ApiError(404, Code.NOT_FOUND, "There is nothing here.")
+    await page.rest.post(f"{_MIGRATIONS}/{page.at('job')}/{word}")
+    return page.done(_MIGRATED[word])
+
+
+async def bring_first(page: Page) -> Response:
+    """Have a study, or those of a patient, come before all else."""
+    form = await page.form()
+    study, patient = (form.get(name, [""])[0].strip() for name in ("study", "patient_id"))
+    body = {"studies": [study]} if study else {"patient_id": patient}
+    said = await page.rest.post(f"{_MIGRATIONS}/{one_of(form, 'job')}/first", body)
+    count = said["studies"]
+    return page.done(f"{count} {'study comes' if count == 1 else 'studies come'} first.")
+
+
 def add(app: FastAPI) -> None:
     """Add the routes."""
     screen(app, _BASE, show_find)
@@ -164,3 +228,7 @@ def add(app: FastAPI) -> None:
     screen(app, f"{_BASE}/worklist", show_scheduled)
     screen(app, f"{_BASE}/worklist", find_scheduled, "POST")
     screen(app, f"{_BASE}/steps", show_steps)
+    screen(app, f"{_BASE}/migrations", show_migrations)
+    screen(app, f"{_BASE}/migrations", start_migration, "POST")
+    screen(app, f"{_BASE}/migrations/first", bring_first, "POST")
+    screen(app, f"{_BASE}/migrations/{{job}}/{{act}}", act_on_migration, "POST")

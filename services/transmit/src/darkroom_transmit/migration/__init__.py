@@ -1,0 +1,1 @@
+"""Migration from earlier archives: listed, copied newest first, compared, reported (STO-06)."""
