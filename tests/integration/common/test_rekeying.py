@@ -81,6 +81,8 @@ LEFT: Final[Mapping[str, str]] = {
             "index.tagged.digest",
             "index.verification_finding.sha256",
             "print.film.sha256",
+            "transmit.migration_object.sha256",
+            "transmit.migration_study.digest",
             "ingest.taken.key",
             "ingest.worklist.accession_key",
             "ingest.worklist.patient_key",
