@@ -335,9 +335,9 @@ async def test_what_somebody_asks_for_comes_first_from_an_archive_that_speaks_di
             return bool(one["listed"] and one["studies"] == 10)
 
         await until(listed)
-        first = await both.call("POST", f"/migrations/{job}/first", 200, json={"patient_id": "P3"})
+        first = await both.call("POST", f"/migrations/{job}/first", 200, json={"patient_id": "P1"})
         assert first == {"studies": 2, "state": "MIGRATING"}
-        wanted = {str(one.SOPInstanceUID) for one in there if one.PatientID == "P3"}
+        wanted = {str(one.SOPInstanceUID) for one in there if one.PatientID == "P1"}
 
         async def came() -> bool:
             return (await state_of(both, job))["there"] == len(wanted)
