@@ -235,9 +235,9 @@ async def test_files_are_brought_and_what_cannot_be_is_told(
         (old / "Planted^Name 1" / "1.dcm").write_bytes(cut[:-100])
         (old / "away").symlink_to("/etc")
         job = await begin(both, way="directory", directory="tree")
-        one = await over(both, job)
-        assert (one["state"], counts(one)) == ("DONE", (19, 17, 0, 1, 1)), one
-        assert (one["passed_over"], one["studies"]) == (1, 3)
+        ended = await over(both, job)
+        assert (ended["state"], counts(ended)) == ("DONE", (19, 17, 0, 1, 1)), ended
+        assert (ended["passed_over"], ended["studies"]) == (1, 3)
         lines = await report(both, job, "?exceptions=true")
         objects = {(row["object"], row["outcome"]) for row in lines if row["object"]}
         wrong = str(there[1].SOPInstanceUID)
@@ -276,8 +276,8 @@ async def test_a_medium_is_brought_by_its_dicomdir(services: Services, tmp_path:
         (medium / "IM0003").unlink()
         shutil.copy(medium / "IM0004", medium / "NOT_NAMED")
         job = await begin(both, way="dicomdir", directory=".")
-        one = await over(both, job)
-        assert (one["state"], counts(one)) == ("DONE", (12, 11, 1, 0, 0)), one
+        ended = await over(both, job)
+        assert (ended["state"], counts(ended)) == ("DONE", (12, 11, 1, 0, 0)), ended
         (line,) = [row for row in await report(both, job, "?exceptions=true") if row["object"]]
         missing = (str(there[3].SOPInstanceUID), "missing", "NotOnMedium")
         assert (line["object"], line["outcome"], line["reason"]) == missing
@@ -340,7 +340,7 @@ async def test_what_somebody_asks_for_comes_first_from_an_archive_that_speaks_di
         wanted = {str(one.SOPInstanceUID) for one in there if one.PatientID == "P1"}
 
         async def came() -> bool:
-            return (await state_of(both, job))["there"] == len(wanted)
+            return int((await state_of(both, job))["there"]) == len(wanted)
 
         await until(came)
         assert set(await stored(both)) == wanted
@@ -354,7 +354,7 @@ async def test_what_somebody_asks_for_comes_first_from_an_archive_that_speaks_di
             "UPDATE transmit.migration SET spec = spec || '{\"windows\": []}' WHERE id = $1", job
         )
         await both.call("POST", f"/migrations/{job}/resume", 200)
-        one = await over(both, job)
-        assert counts(one) == (60, 60, 0, 0, 0), one
+        ended = await over(both, job)
+        assert counts(ended) == (60, 60, 0, 0, 0), ended
         assert await stored(both) == digests(there)
         await both.call("POST", f"/migrations/{job}/cancel", 409)

@@ -30,7 +30,7 @@ from darkroom_common.postgres.phi import PhiKeys
 from darkroom_common.postgres.pool import Database, open_database
 from darkroom_common.readers.migrations import MIGRATIONS, TITLES, report
 from darkroom_common.seal import Seal
-from darkroom_common.specs.base import strict
+from darkroom_common.specs.base import as_spec, strict
 from darkroom_common.specs.destinations import Window
 from darkroom_common.specs.remote import FILES, FirstOrder, MigrationSpec
 from darkroom_transmit.destinations.configuration import Configuration
@@ -153,7 +153,7 @@ def _spec(given: argparse.Namespace) -> MigrationSpec:
     if given.calling_ae_title:
         values["calling_ae_title"] = given.calling_ae_title
     try:
-        return strict(MigrationSpec).model_validate(values)
+        return as_spec(MigrationSpec, strict(MigrationSpec).model_validate(values))
     except ValidationError as error:
         told = "; ".join(
             f"{'.'.join(map(str, one['loc']))}: {one['msg']}"

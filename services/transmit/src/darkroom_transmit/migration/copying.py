@@ -78,9 +78,8 @@ class Copying:
     async def _settle(self) -> None:
         while not self._is_over:
             await self.settling.some()
-            async with self.database.acquire() as db:
-                state = await db.fetchrow(_STATE, self.job.id)
-            if state["listed"] and not state["left"] and not self._in_hand:
+            listed, left = await self._state()
+            if listed and not left and not self._in_hand:
                 self._done = True
                 return
             await asyncio.sleep(LOOK_SECONDS)
@@ -107,9 +106,13 @@ class Copying:
             return False
         if not self.needs_all:
             return True
+        return (await self._state())[0]
+
+    async def _state(self) -> tuple[bool, bool]:
+        """Return whether all is listed, and whether there is a study that is not done."""
         async with self.database.acquire() as db:
-            state = await db.fetchrow(_STATE, self.job.id)
-        return bool(state["listed"])
+            row = await db.fetchrow(_STATE, self.job.id)
+        return (False, False) if row is None else (row["listed"], row["left"])
 
     async def _study(self, found: Next) -> None:
         self._in_hand.add(found.study)

@@ -211,7 +211,7 @@ class Studies:
     async def wanted(self, db: Connection, study: str) -> list[Wanted]:
         """Return what has not come of a study."""
         rows = await db.fetch(_WANTED, self.migration, study)
-        return [Wanted(*tuple(row)[:4], self._opened(row["location"])) for row in rows]
+        return [Wanted(*row)._replace(location=self._opened(row["location"])) for row in rows]
 
     def _opened(self, text: str) -> str:
         return str(self.seal.open(text, purpose=LOCATION)) if text else ""

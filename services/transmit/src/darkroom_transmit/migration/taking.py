@@ -40,7 +40,7 @@ class Taker(Forwarder):
 
     def object(self, sop_class: str, sop_instance: str, transfer_syntax: str) -> None:
         """Begin an object that no C-STORE has brought."""
-        elements = {
+        elements: dict[int, bytes] = {
             Element.AFFECTED_SOP_CLASS: sop_class.encode("latin-1"),
             Element.AFFECTED_SOP_INSTANCE: sop_instance.encode("latin-1"),
         }

@@ -183,7 +183,7 @@ class _Part:
             return
         self._head += data
         try:
-            meta, offset = decode_head(self._head)
+            meta, offset = decode_head(bytes(self._head))
         except Unreadable as error:
             if error.code == "truncated" and len(self._head) < HEAD_LIMIT:
                 return
