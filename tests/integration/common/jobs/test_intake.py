@@ -5,11 +5,13 @@ import json
 from darkroom_common.errors import PermanentError
 from darkroom_common.jobs.intake import Intake
 from darkroom_common.messages.base import new_message_id
-from darkroom_common.messages.commands import RetrieveFromRemote, SendObjects
+from darkroom_common.messages.commands import RetrieveFromRemote, SendObjects, StartMigration
 from darkroom_common.postgres.inbox import Inbox
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Connection
+from darkroom_common.specs.remote import MigrationSpec
 from darkroom_transmit.handlers import Handlers
+from darkroom_transmit.migration.repository import MigrationJobs
 from darkroom_transmit.retrieval.repository import RetrieveJobs
 from darkroom_transmit.sending.repository import SendJobs
 from tests.support.database import Prepared
@@ -26,19 +28,22 @@ async def test_commands_are_taken_once_and_the_impossible_is_a_failed_job(
             Intake(database, Inbox("transmit", "transmit.jobs"), outbox),
             SendJobs(outbox),
             RetrieveJobs(outbox),
+            MigrationJobs(outbox),
             woken.append,
         )
         send = SendObjects(job_id=new_message_id(), destination="NO", study_instance_uid="1.2")
         retrieve = RetrieveFromRemote(
             job_id=new_message_id(), remote="NO", study_instance_uid="1.2"
         )
-        for message in (send, retrieve):
+        spec = MigrationSpec(way="get", source="NO")
+        move = StartMigration(job_id=new_message_id(), spec=spec)
+        for message in (send, retrieve, move):
             for _ in range(2):
                 await handlers.accept_job(message)
             again = message.model_copy(update={"id": new_message_id()})
             await handlers.accept_job(again)  # another message of the same job
     assert woken == ["NO"]
-    for table in ("job", "retrieve"):
+    for table in ("job", "retrieve", "migration"):
         rows = await prepared.fetch(f"SELECT state, reason, finished_at FROM transmit.{table}")
         assert [tuple(row)[:2] for row in rows] == [("FAILED", "UnknownDestination")]
         assert rows[0]["finished_at"] is not None
