@@ -58,6 +58,7 @@ LEFT: Final[Mapping[str, str]] = {
             "api.dead_letter.fingerprint",
             "api.known_device.device",
             "api.login_attempt.name_hash",
+            "api.patient_hold.patient_key",
             "api.made_object.fingerprint",
             "api.made_object.idempotency_key",
             "api.recovery_code.code_hash",

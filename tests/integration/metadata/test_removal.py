@@ -18,6 +18,7 @@ from darkroom_metadata.removal.intake import RemovalCommands
 from darkroom_metadata.removal.removing import NotDeletable, Remover
 from darkroom_metadata.removal.repository import Removals
 from tests.integration.metadata.resolving import House, house
+from tests.integration.metadata.test_indexer import KEYS
 from tests.support.builders import a_data_set
 from tests.support.services import prepare_database
 
@@ -48,7 +49,7 @@ class Archive:
         return await self.house.bench.prepared.fetch(sql, *values)
 
     async def hold(self, uid: str) -> None:
-        await self.rows("INSERT INTO api.legal_hold VALUES ($1, 'x', now(), '')", uid)
+        await self.rows("INSERT INTO api.legal_hold VALUES ($1, 'x', now(), '', 'x')", uid)
 
     async def purge(self) -> None:
         """Purge as if the time had come."""
@@ -85,6 +86,7 @@ async def archive(superuser_url: str, tmp_path: Path) -> AsyncIterator[Archive]:
             indexer.outbox,
             Retention(7, rules),
             timedelta(days=30),
+            KEYS,
         )
         yield Archive(made, RemovalCommands(remover, removals))
 

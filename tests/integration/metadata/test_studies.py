@@ -23,7 +23,7 @@ from darkroom_metadata.studies.lifecycle import Lifecycle
 from darkroom_metadata.verification.judgement import Check, Pace
 from darkroom_metadata.verification.ledger import Ledger
 from darkroom_metadata.verification.verification import Brake, Contents
-from tests.integration.metadata.test_indexer import Bench, indexing
+from tests.integration.metadata.test_indexer import KEYS, Bench, indexing
 from tests.support.builders import a_data_set, new_uid
 from tests.support.database import Prepared
 
@@ -53,7 +53,7 @@ class Life(Bench):
         database, outbox = self.indexer.database, Outbox("index")
         claims = Claims(Removals(outbox).table, database, "test", 20.0)
         store, nothing = FileSystemStore(self.directory), Retention(0)
-        remover = Remover(claims, store, outbox, nothing, timedelta(days=1))
+        remover = Remover(claims, store, outbox, nothing, timedelta(days=1), KEYS)
         await Studies(database, outbox, remover.told_to_delete).handle(message)
 
     async def ask(self, status: str) -> None:

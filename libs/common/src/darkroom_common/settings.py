@@ -170,8 +170,9 @@ class RetentionSettings(SettingsBase):
     )
     retention_rules: tuple[RetentionRule, ...] = Field(
         default=(),
-        description="JSON list of {modality, calling_ae_title, studies_from, studies_to, years}:"
-        " the first that fits holds in the place of RETENTION_YEARS",
+        description="JSON list of {modality, calling_ae_title, studies_from, studies_to,"
+        " description, exam_status, age_from, age_below, from_age, years}: the first that fits"
+        " holds in the place of RETENTION_YEARS",
     )
 
     @property

@@ -47,9 +47,10 @@ from darkroom_api.remote import procedure_steps as mpps
 from darkroom_api.remote import query as remote
 from darkroom_api.rendering import routes as rendering
 from darkroom_api.resources import destinations, indexed_tags, printers, rules, senders
+from darkroom_api.retention import routes as retention
 from darkroom_api.studies import detail as study_detail
 from darkroom_api.studies import editing as study_editing
-from darkroom_api.studies import patients
+from darkroom_api.studies import holds, patients
 from darkroom_api.studies import removal as study_removal
 from darkroom_api.studies import search as study_search
 from darkroom_api.validation import routes as validation
@@ -111,6 +112,8 @@ _MODULES: Final = (
     patients,
     study_editing,
     study_removal,
+    holds,
+    retention,
     study_detail,
     validation,
     *SCREENS,

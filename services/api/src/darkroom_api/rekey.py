@@ -27,4 +27,5 @@ COLUMNS: Final[tuple[Column, ...]] = (
     Sealed("callback", "secret", callbacks.PURPOSE),
     Sealed("callback", "former_secret", callbacks.PURPOSE),
     Sealed("legal_hold", "sealed", REMOVAL_PURPOSE, row="study_instance_uid"),
+    Sealed("patient_hold", "sealed", REMOVAL_PURPOSE),
 )

@@ -42,3 +42,16 @@ class MetadataSettings(WorkerSettings, RetentionSettings):
     purge_days: float = Field(
         default=30.0, ge=0, description="a study that was deleted can be restored for so long"
     )
+    retention_purge: bool = Field(
+        default=False,
+        description="each night studies that no rule of retention keeps any longer are deleted;"
+        " restorable for PURGE_DAYS",
+    )
+    retention_hour: int = Field(
+        default=2, ge=0, le=23, description="of UTC, at which a night's run of retention begins"
+    )
+    purge_per_minute: float = Field(
+        default=60.0,
+        ge=0,
+        description="studies that retention deletes, and that are purged, at most; 0 is no limit",
+    )

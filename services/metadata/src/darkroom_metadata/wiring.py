@@ -44,6 +44,9 @@ from darkroom_metadata.indexing.rows import RowWriter
 from darkroom_metadata.removal.intake import RemovalCommands
 from darkroom_metadata.removal.removing import Remover
 from darkroom_metadata.removal.repository import Removals
+from darkroom_metadata.retention.judging import Judging
+from darkroom_metadata.retention.pace import Turns
+from darkroom_metadata.retention.runs import Runs, retention_jobs
 from darkroom_metadata.settings import MetadataSettings
 from darkroom_metadata.studies.changes import Studies
 from darkroom_metadata.studies.infix import InfixRuns
@@ -90,9 +93,9 @@ async def run(service: Service, settings: MetadataSettings) -> None:
         lifecycle = Lifecycle(database, outbox, timedelta(seconds=settings.quiet_seconds))
         schedule = _schedule(settings, database, store, outbox, indexer)
         resolutions, edits, removals = Resolutions(outbox), Edits(outbox), Removals(outbox)
-        tags = tag_jobs(outbox)
+        tags, nights = tag_jobs(outbox), retention_jobs(outbox)
         asked: tuple[AskedJobs, ...] = (resolutions, edits, removals)
-        tables: tuple[JobTable[Any], ...] = (*(jobs.table for jobs in asked), tags)
+        tables: tuple[JobTable[Any], ...] = (*(jobs.table for jobs in asked), tags, nights)
         named = replica(database, "index", tables, host=settings.replica)
         owner = await stack.enter_async_context(named)
         lease = settings.lease_seconds
@@ -108,6 +111,17 @@ async def run(service: Service, settings: MetadataSettings) -> None:
             outbox,
             settings.retention,
             timedelta(days=settings.purge_days),
+            keys,
+            Turns("mark", settings.purge_per_minute),
+            Turns("purge", settings.purge_per_minute),
+        )
+        runs = Runs(
+            Claims(nights, database, owner, lease),
+            Judging(keys, settings.retention),
+            remover,
+            settings.retention_purge,
+            settings.retention_hour,
+            lambda: indexer.behind,
         )
         studies, removal_commands = (
             Studies(database, outbox, remover.told_to_delete),
@@ -131,6 +145,8 @@ async def run(service: Service, settings: MetadataSettings) -> None:
             broker.consume(METADATA_REMOVALS, removal_commands.handle),
             remover.runner.run(),
             remover.run(),
+            runs.runner.run(),
+            runs.run(),
             upkeep.run(),
             broker.answer(METADATA_REQUESTS, Answers(database, tagging), concurrency=1),
             tagging.runner.run(),

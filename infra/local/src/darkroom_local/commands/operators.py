@@ -41,6 +41,14 @@ def conflicts(context: typer.Context, data: Data = DEFAULT) -> None:
     _become(running(data).conflicts(context.args or ["--help"]))
 
 
+def retention(context: typer.Context, data: Data = DEFAULT) -> None:
+    """What may go by the rules, when and why: plan, and run (--dry-run). Darkroom must run.
+
+    `darkroom retention --help` says how. `plan` deletes nothing.
+    """
+    _become(running(data).retention(context.args or ["--help"]))
+
+
 def audit(context: typer.Context, data: Data = DEFAULT) -> None:
     """Who did what: summary (the last 7 days), list, export, verify.
 
@@ -128,6 +136,7 @@ def _become(command: Command) -> NoReturn:
 _WORDS: Final[dict[str, Callable[..., Any]]] = {
     "quarantine": quarantine,
     "conflicts": conflicts,
+    "retention": retention,
     "audit": audit,
     "database": database,
     "licence": licence,

@@ -194,6 +194,11 @@ class Plan:
         words = ["-m", "darkroom_metadata", "conflicts", *arguments]
         return self._command("conflicts", words, self._store(), self._secret_files("metadata"))
 
+    def retention(self, arguments: Sequence[str]) -> Command:
+        """Return the command that tells what retention lets go, and has a run done."""
+        words = ["-m", "darkroom_metadata", "retention", *arguments]
+        return self._command("retention", words, self._store(), self._secret_files("metadata"))
+
     def audit(self, arguments: Sequence[str]) -> Command:
         """Return the command that shows and verifies the audit log."""
         words = ["-m", "darkroom_api", "audit", *arguments]

@@ -237,6 +237,9 @@ class StudyRemoved(Event):
     removal_id: MessageId = Field(description="of the removal that was asked for")
     requested_by: str = Field(default="", max_length=64, description="who asked for it")
     objects: int = Field(default=0, ge=0, description="that went for good")
+    rule: str = Field(
+        default="", max_length=500, description="of retention, if nobody has asked for it"
+    )
 
 
 class InstanceDamaged(Event):

@@ -16,11 +16,16 @@ from darkroom_common.postgres.pool import Connection
 
 COUNT_CAP: Final = 10_000
 """Rows are counted up to here; beyond it a total is the planner's estimate."""
-Key = str | int | dt.datetime
+Key = str | int | dt.datetime | dt.date
 HOP: Final = 20_000
 """Rows before a page that is asked for by its number, passed over by one statement."""
 _COUNT: Final = "SELECT count(*) FROM ({} LIMIT {}) AS counted"
-_KINDS: Final[Mapping[type[Key], str]] = {str: "text", int: "bigint", dt.datetime: "timestamptz"}
+_KINDS: Final[Mapping[type[Key], str]] = {
+    str: "text",
+    int: "bigint",
+    dt.datetime: "timestamptz",
+    dt.date: "date",
+}
 
 
 @dataclass(frozen=True)

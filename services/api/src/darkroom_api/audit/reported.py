@@ -92,6 +92,8 @@ def _removed(message: StudyRemoved) -> Entry:
         details["part"] = message.part
     elif message.how == "purged":
         details["objects"] = str(message.objects)
+    if message.rule:
+        details["rule"] = message.rule
     return Entry(
         _REMOVED[message.how],
         "study",

@@ -110,6 +110,7 @@ MENU: Final = (
             Tab("/system", "Health and licence"),
             Tab("/system/queues", "Services and storage"),
             Tab("/system/settings", "Settings"),
+            Tab("/system/retention", "Retention"),
         ),
     ),
 )

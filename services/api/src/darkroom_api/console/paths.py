@@ -111,5 +111,9 @@ SCREENS: Final[dict[tuple[str, str], Access]] = {
     ("GET", "/system"): _P.SETTINGS_READ,
     ("GET", "/system/queues"): _P.SETTINGS_READ,
     ("GET", "/system/settings"): _P.SETTINGS_READ,
+    ("GET", "/system/retention"): _P.STUDIES_DELETE,
+    ("POST", "/system/retention/hold"): _P.STUDIES_DELETE,
+    ("POST", "/system/retention/release"): _P.STUDIES_DELETE,
+    ("POST", "/system/retention/restore"): _P.STUDIES_DELETE,
 }
 """Pages and what their buttons do."""

@@ -154,7 +154,7 @@ def set_headers(
 
 def cursor_of(sort: str, keys: tuple[object, ...]) -> str:
     """Return the cursor of what follows a row."""
-    texts = [key.isoformat() if isinstance(key, dt.datetime) else key for key in keys]
+    texts = [key.isoformat() if isinstance(key, dt.date) else key for key in keys]
     return base64.urlsafe_b64encode(json.dumps([sort, *texts]).encode()).rstrip(b"=").decode()
 
 
@@ -178,6 +178,8 @@ def _key(text: object, kind: type[Key]) -> Key:
         moment = dt.datetime.fromisoformat(text)
         if moment.tzinfo is not None:
             return moment
+    elif kind is dt.date and isinstance(text, str):
+        return dt.date.fromisoformat(text)
     elif kind is str and isinstance(text, str) and "\x00" not in text:
         text.encode()  # half of a surrogate pair is no text
         return text

@@ -8,6 +8,7 @@ import asyncio
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from functools import partial
 from typing import Final
 
@@ -15,20 +16,24 @@ import asyncpg
 
 from darkroom_common.clock import SYSTEM_CLOCK, Clock
 from darkroom_common.errors import DependencyUnavailable, PermanentError
+from darkroom_common.index.retention.holds import is_held
+from darkroom_common.index.retention.judged import dated_of
 from darkroom_common.jobs.attempt import Attempt, Ending
 from darkroom_common.jobs.lease import Claims, Decide
 from darkroom_common.jobs.runner import Runner
+from darkroom_common.messages.base import new_message_id
 from darkroom_common.messages.commands import DeleteStudy
 from darkroom_common.messages.events import StudyRemoved
 from darkroom_common.objects.store import ObjectStore
 from darkroom_common.postgres.outbox import Outbox
+from darkroom_common.postgres.phi import PhiKeys
 from darkroom_common.postgres.pool import Connection
-from darkroom_common.readers.api import is_held
-from darkroom_common.specs.retention import Dated, Retention
+from darkroom_common.specs.retention import Kept, Retention
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_metadata.indexing.repository import lock_studies
 from darkroom_metadata.removal import parts
 from darkroom_metadata.removal.repository import PHASES
+from darkroom_metadata.retention.pace import NotYet, Turns
 from darkroom_metadata.studies.changes import told
 from darkroom_metadata.studies.status import StudyStatus
 
@@ -36,8 +41,7 @@ log = get_logger(__name__)
 LOOK_SECONDS: Final = 60.0
 LATER: Final = dt.timedelta(days=1)
 _STUDIES: Final = (  # study_study_instance_uid_key, study_beside_uid
-    "SELECT id, status, study_date, modalities, calling_ae_titles, created_at FROM index.study"
-    " WHERE study_instance_uid = $1 ORDER BY id FOR UPDATE"
+    "SELECT id, status FROM index.study WHERE study_instance_uid = $1 ORDER BY id FOR UPDATE"
 )
 _SET: Final = (
     "UPDATE index.study s SET status = $2, version = s.version + 1"
@@ -47,7 +51,7 @@ _SET: Final = (
 _DELETED: Final = "UPDATE index.removal SET purge_after = now() + $2::interval WHERE id = $1"
 _NO_JOB: Final = (
     "INSERT INTO index.removal (id, action, study_instance_uid, state, requested_by, finished_at,"
-    " purge_after) VALUES ($1, 'delete', $2, 'DONE', $3, now(), now() + $4::interval)"
+    " purge_after, rule) VALUES ($1, 'delete', $2, 'DONE', $3, now(), now() + $4::interval, $5)"
     " ON CONFLICT (id) DO NOTHING"
 )
 _RESTORED: Final = (  # removal_study
@@ -56,10 +60,14 @@ _RESTORED: Final = (  # removal_study
     " AND purge_after IS NOT NULL AND purged_at IS NULL AND restored_at IS NULL"
 )
 _DUE: Final = (  # removal_purge
-    "SELECT id, study_instance_uid, series_instance_uid, sop_instance_uid, requested_by,"
+    "SELECT id, study_instance_uid, series_instance_uid, sop_instance_uid, requested_by, rule,"
     " finished_at FROM index.removal WHERE purge_after < now() AND purged_at IS NULL"
     " AND restored_at IS NULL AND state = 'DONE' ORDER BY purge_after"
     " LIMIT 1 FOR UPDATE SKIP LOCKED"
+)
+_RESTORED_LATELY: Final = (  # removal_study
+    "SELECT EXISTS (SELECT FROM index.removal WHERE study_instance_uid = $1"
+    " AND restored_at > now() - $2::interval)"
 )
 _LATER: Final = "UPDATE index.removal SET purge_after = now() + $2::interval WHERE id = $1"
 _PURGED: Final = "UPDATE index.removal SET purged_at = now(), updated_at = now() WHERE id = $1"
@@ -82,6 +90,7 @@ _GONE: Final = (
     ("DELETE FROM index.instance WHERE id = ANY($1::bigint[])", "instances"),
     ("DELETE FROM index.series WHERE study_id = ANY($1::bigint[])", "studies"),
     ("DELETE FROM index.study_edit WHERE id = ANY($1::bigint[])", "studies"),
+    ("DELETE FROM index.retention WHERE study_id = ANY($1::bigint[])", "studies"),
 )
 _CHANGES_GONE: Final = "DELETE FROM index.study_change WHERE study_instance_uid = $1"
 _STUDIES_GONE: Final = "DELETE FROM index.study WHERE id = ANY($1::bigint[]) RETURNING patient_id"
@@ -91,8 +100,22 @@ _PATIENTS_GONE: Final = (  # study_patient, study_beside_patient
 )
 
 
+_SETTLED: Final = frozenset(
+    {StudyStatus.COMPLETE.value, StudyStatus.VERIFIED.value, StudyStatus.ARCHIVED.value}
+)
+AT_ONCE: Final = Turns("purge", 0)
+
+
 class NotDeletable(PermanentError):
     """A study may not be deleted; the text says why."""
+
+
+class Marked(Enum):
+    """What has become of a study that is due by the rules."""
+
+    GONE = "deleted, and can be restored"
+    HELD = "under legal hold"
+    KEPT = "restored lately, being received, or not due after all"
 
 
 @dataclass
@@ -100,7 +123,9 @@ class Remover:
     """Does the jobs of `Removals`, and purges.
 
     Attributes:
+        keys: for what rules look at that is encrypted.
         keep: how long a deleted study can be restored.
+        marks, purges: how fast it goes at most.
     """
 
     claims: Claims[Attempt]
@@ -108,6 +133,9 @@ class Remover:
     outbox: Outbox
     retention: Retention
     keep: dt.timedelta
+    keys: PhiKeys
+    marks: Turns = AT_ONCE
+    purges: Turns = AT_ONCE
     clock: Clock = SYSTEM_CLOCK
 
     def __post_init__(self) -> None:
@@ -156,10 +184,41 @@ class Remover:
             raise NotDeletable("there is no such study")
         if await is_held(db, uid):
             raise NotDeletable("the study is under legal hold")
-        until = self.retention.until(dated(row) for row in rows)
+        until = (await self._kept(db, uid)).until
         if self.clock.now().date() < until:
             raise NotDeletable(f"the study is to be kept until {until}")
         return rows
+
+    async def _kept(self, db: Connection, uid: str) -> Kept:
+        return self.retention.kept(await dated_of(db, self.keys, self.retention, uid))
+
+    async def mark(self, db: Connection, uid: str, *, by: str) -> Marked:
+        """Delete a study that is due by the rules, unless something stands in the way.
+
+        Raises:
+            NotYet: it is not its turn.
+        """
+        await lock_studies(db, {uid})
+        rows = [row for row in await db.fetch(_STUDIES, uid) if row["status"] != "deleted"]
+        if not rows or not {row["status"] for row in rows} <= _SETTLED:
+            return Marked.KEPT
+        if await is_held(db, uid):
+            return Marked.HELD
+        kept = await self._kept(db, uid)
+        if self.clock.now().date() < kept.until:
+            return Marked.KEPT
+        if await db.fetchval(_RESTORED_LATELY, uid, self.keep):
+            return Marked.KEPT
+        await self.marks.take(db)
+        removal, rule = new_message_id(), self.retention.in_words(kept.rule)
+        await self._set(db, [row["id"] for row in rows], StudyStatus.DELETED, by=by)
+        await db.execute(_NO_JOB, removal, uid, by, self.keep, rule)
+        gone = StudyRemoved(
+            study_instance_uid=uid, how="deleted", removal_id=removal, requested_by=by, rule=rule
+        )
+        await self.outbox.put(db, gone)
+        log.warning("study.marked", study_instance_uid=uid, removal=removal, rule=kept.rule)
+        return Marked.GONE
 
     async def _delete_part(self, db: Connection, job: str, part: parts.Part, *, by: str) -> None:
         studies = [row["id"] for row in await self._deletable(db, part.study)]
@@ -196,7 +255,7 @@ class Remover:
         if rows and all(row["status"] == "deleted" for row in rows):
             return False
         await self.delete(db, uid, by=by)
-        await db.execute(_NO_JOB, asked.id, uid, by, self.keep)
+        await db.execute(_NO_JOB, asked.id, uid, by, self.keep, "")
         gone = StudyRemoved(
             study_instance_uid=uid, how="deleted", removal_id=asked.id, requested_by=by
         )
@@ -221,23 +280,30 @@ class Remover:
     async def run(self) -> None:
         """Purge what is due for ever; cancel to stop."""
         while True:
+            pause = LOOK_SECONDS
             try:
                 while await self.purge_one():
                     pass
+            except NotYet as wait:
+                pause = min(wait.seconds, LOOK_SECONDS)
             except DependencyUnavailable as error:
                 log.warning("purge.waits", reason=str(error))
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(pause)
 
     async def purge_one(self) -> bool:
         """Purge one study that is due; tell if there was any.
 
         Its row is locked meanwhile, and so is the study: whoever receives something of it waits. A
         crash before the commit has it done again, which finds some objects gone and is content.
+
+        Raises:
+            NotYet: it is not the turn of the next one.
         """
         async with self.database.transaction() as db:
             due = await db.fetchrow(_DUE)
             if due is None:
                 return False
+            await self.purges.take(db)
             uid = due["study_instance_uid"]
             await lock_studies(db, {uid})
             if parts.Part.of(due) is not None:
@@ -247,6 +313,8 @@ class Remover:
             studies = [row["id"] for row in rows if row["status"] == "deleted"]
             if rows and not studies:
                 await db.execute(_RESTORED, uid)  # something of it has come again
+            elif due["rule"] and await self._is_kept_after_all(db, uid, studies):
+                log.warning("study.kept_after_all", study_instance_uid=uid, removal=due["id"])
             elif await is_held(db, uid) or (objects := await self._purge(db, due, studies)) is None:
                 await db.execute(_LATER, due["id"], LATER)
             else:
@@ -257,9 +325,23 @@ class Remover:
                     removal_id=due["id"],
                     requested_by=due["requested_by"],
                     objects=objects,
+                    rule=due["rule"],
                 )
                 await self.outbox.put(db, gone)
                 log.warning("study.purged", study_instance_uid=uid, removal=due["id"])
+        return True
+
+    async def _is_kept_after_all(self, db: Connection, uid: str, studies: Sequence[int]) -> bool:
+        """Restore what the rules have marked and would keep today; tell whether it is so."""
+        trial = db.transaction()
+        await trial.start()
+        await self._set(db, studies, StudyStatus.COMPLETE, by="")  # judged as it was when it stood
+        kept = await self._kept(db, uid)
+        if self.clock.now().date() >= kept.until:
+            await trial.rollback()
+            return False
+        await db.execute(_RESTORED, uid)
+        await trial.commit()
         return True
 
     async def _purge_part(self, db: Connection, due: asyncpg.Record) -> None:
@@ -297,9 +379,3 @@ class Remover:
         patients = [row["patient_id"] for row in await db.fetch(_STUDIES_GONE, studies)]
         await db.execute(_PATIENTS_GONE, patients)
         return len(instances)
-
-
-def dated(row: asyncpg.Record) -> Dated:
-    """Return what retention looks at of a study's row."""
-    day = row["study_date"] or row["created_at"].date()
-    return Dated(day, tuple(row["modalities"]), tuple(row["calling_ae_titles"]))

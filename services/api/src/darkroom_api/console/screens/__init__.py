@@ -20,9 +20,10 @@ from darkroom_api.console.screens import (
     where,
     worklist,
 )
+from darkroom_api.console.screens.upkeep import retention
 
 SCREENS: Final = (
     *(account, start, notifications, worklist, study, where, film, upload, viewer),
-    *(schedule, transmission, others, trouble, people, senders, system),
+    *(schedule, transmission, others, trouble, people, senders, system, retention),
 )
 """Modules whose `add` adds their routes."""

@@ -1,0 +1,1 @@
+"""Screens of what keeps the archive in order over the years."""

@@ -1,0 +1,1 @@
+"""What retention would delete and has deleted, as people look at it (STO-04)."""
