@@ -1,7 +1,6 @@
 """Nights of retention: what is due is marked, what is held or restored stays, at a set rate."""
 
 import datetime as dt
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -80,8 +79,8 @@ class Night:
 
 
 @pytest.fixture
-async def night(archive: Archive) -> AsyncIterator[Night]:
-    yield Night(archive)
+async def night(archive: Archive) -> Night:
+    return Night(archive)
 
 
 async def test_a_night_marks_what_is_due_and_nothing_else(night: Night) -> None:

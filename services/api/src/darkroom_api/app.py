@@ -53,6 +53,8 @@ from darkroom_api.studies import editing as study_editing
 from darkroom_api.studies import holds, patients
 from darkroom_api.studies import removal as study_removal
 from darkroom_api.studies import search as study_search
+from darkroom_api.subjects import erasure as person_erasure
+from darkroom_api.subjects import export as person_export
 from darkroom_api.validation import routes as validation
 from darkroom_api.worklist import routes as worklist
 
@@ -114,6 +116,8 @@ _MODULES: Final = (
     study_removal,
     holds,
     retention,
+    person_export,
+    person_erasure,
     study_detail,
     validation,
     *SCREENS,

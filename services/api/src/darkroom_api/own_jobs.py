@@ -110,6 +110,7 @@ async def open_own_jobs(
             settings.phi_keys,
             settings.exports_at_once,
             mail,
+            settings.store_url,
         )
         bulk_jobs = BulkJobs(outbox, seal)
         changes = Changes(exams, audit, mail, settings.mail_physicians or "")

@@ -11,6 +11,7 @@ from darkroom_api.bulk import repository as bulk
 from darkroom_api.callbacks import repository as callbacks
 from darkroom_api.exports.making import FILTERS
 from darkroom_api.mail import repository as mail
+from darkroom_api.subjects import erasing
 from darkroom_common.rekeying import Column, Encrypted, Sealed
 from darkroom_common.specs.retention import REMOVAL_PURPOSE
 
@@ -28,4 +29,5 @@ COLUMNS: Final[tuple[Column, ...]] = (
     Sealed("callback", "former_secret", callbacks.PURPOSE),
     Sealed("legal_hold", "sealed", REMOVAL_PURPOSE, row="study_instance_uid"),
     Sealed("patient_hold", "sealed", REMOVAL_PURPOSE),
+    Sealed("erasure", "sealed", erasing.PURPOSE),
 )

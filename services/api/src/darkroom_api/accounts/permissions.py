@@ -44,6 +44,7 @@ class Permission(StrEnum):
     TAGS_WRITE = "tags:write"
     CALLBACKS_READ = "callbacks:read"
     CALLBACKS_WRITE = "callbacks:write"
+    PERSONS_WRITE = "persons:write"  # all of one person, as a file or gone: of administrators
 
 
 class Open(Enum):

@@ -7,6 +7,7 @@ import orjson
 from darkroom_api.audit.actions import Action
 from darkroom_api.audit.entries import Entry, address_in
 from darkroom_api.audit.log import AuditLog
+from darkroom_common.index.retention.judged import is_stored
 from darkroom_common.messages.base import Message
 from darkroom_common.messages.events import (
     AssociationItem,
@@ -29,6 +30,10 @@ _FORGET: Final = "DELETE FROM api.service_setting WHERE service = $1"
 _KEEP: Final = (
     "INSERT INTO api.service_setting (service, name, value, is_default, description, at)"
     " VALUES ($1, $2, $3::text::jsonb, $4, $5, $6)"
+)
+_FORGOTTEN: Final = (  # examination_change_study, examination_pkey
+    "DELETE FROM api.examination_change WHERE study_instance_uid = $1",
+    "DELETE FROM api.examination WHERE study_instance_uid = $1",
 )
 
 
@@ -55,6 +60,8 @@ class Reported:
                 case StudyRemoved():
                     new = await INBOX.first_time(db, message.id)
                     entries = [_removed(message)] if new else []
+                    if new and message.how == "purged" and message.part is None:
+                        await _forget(db, message.study_instance_uid)
                 case SettingsInForce():
                     new = await INBOX.first_time(db, message.id)
                     entries = await _settings(db, message) if new else []
@@ -84,6 +91,13 @@ def _association(item: AssociationItem) -> Entry:
         details=details,
         at=item.ended_at,
     )
+
+
+async def _forget(db: Connection, study: str) -> None:
+    """Let what people said of an examination go with its study, unless it has come again."""
+    if not await is_stored(db, study):
+        for sql in _FORGOTTEN:
+            await db.execute(sql, study)
 
 
 def _removed(message: StudyRemoved) -> Entry:

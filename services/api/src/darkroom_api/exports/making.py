@@ -49,6 +49,8 @@ MEMORY: Final = 48 << 20
 """Bytes that a process which makes one has for itself, however many studies are in it: measured."""
 MOST_MEMORY: Final = 192 << 20
 """Bytes of its address space: what it shares with the others is in it, and what stops a fault."""
+PERSON: Final = "person"
+"""The format of all that there is of one person."""
 FILTERS: Final = "export filters"
 """What the filters are sealed for."""
 SWEEP_SECONDS: Final = 30.0
@@ -110,6 +112,7 @@ class Making:
         select: see there.
         postgres_url, phi_keys: for the processes, which get them by their standard input.
         at_once: files; further ones wait.
+        store_url: where the objects are that one of a person holds.
     """
 
     claims: Claims[Export]
@@ -122,6 +125,7 @@ class Making:
     phi_keys: SecretStr
     at_once: int
     mail: Mail
+    store_url: str
     clock: Clock = SYSTEM_CLOCK
 
     def __post_init__(self) -> None:
@@ -182,10 +186,8 @@ class Making:
 
     async def _make(self, job: Export) -> int | Ending:
         row = job.row
-        sql, values = await self.select(self.seal.open(row["filters"], purpose=FILTERS))
         task = {
-            "sql": sql,
-            "values": encoded(values),
+            **await self._asked(row["format"], self.seal.open(row["filters"], purpose=FILTERS)),
             "format": row["format"],
             "columns": row["columns"],
             "made_at": self.clock.now().isoformat(),
@@ -213,6 +215,13 @@ class Making:
                 if job.stopped:
                     raise _Stopped
                 await held.follow()
+
+    async def _asked(self, made_as: str, filters: Any) -> dict[str, Any]:
+        """Return what a process is told of what goes into a file."""
+        if made_as == PERSON:
+            return {"patient_key": filters["patient_key"], "objects_url": self.store_url}
+        sql, values = await self.select(filters)
+        return {"sql": sql, "values": encoded(values)}
 
     def acted(self, job: str) -> None:
         """Take it that somebody has deleted an export."""

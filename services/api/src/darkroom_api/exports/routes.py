@@ -17,7 +17,7 @@ from darkroom_api.accounts.permissions import Permission, allows
 from darkroom_api.audit.actions import Action
 from darkroom_api.audit.recording import record
 from darkroom_api.exports.columns import COLUMNS, DEFAULT
-from darkroom_api.exports.formats import FORMATS, Format
+from darkroom_api.exports.formats import FORMATS, Format, ListFormat
 from darkroom_api.exports.making import FILTERS
 from darkroom_api.exports.repository import LIST, NewExport, ahead_of, find
 from darkroom_api.http.documented import body, errors
@@ -49,8 +49,8 @@ from darkroom_common.telemetry.logs import get_logger
 log = get_logger(__name__)
 Status = Literal["pending", "processing", "completed", "failed"]
 _TAG: Final = "exports"
-_BASE: Final = "/api/v1/exports"
-_ONE: Final = _BASE + "/{job}"
+PATH: Final = "/api/v1/exports"
+_ONE: Final = PATH + "/{job}"
 _ONCE: Final = Once("export")
 _START_SECONDS: Final = 1.0
 _STATUS: Final[Mapping[str, Status]] = {
@@ -84,7 +84,7 @@ class ExportRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
-    format: Format
+    format: ListFormat
     filters: ExportFilters = Field(default_factory=ExportFilters)
     columns: list[ColumnName] = Field(
         default_factory=lambda: list(DEFAULT),
@@ -146,7 +146,7 @@ def _shown(row: Record, ahead: int = 0) -> ExportStatus:
         case "completed" if over:
             message = "The file has expired."
         case "completed":
-            message = f"{total} records"
+            message = f"{total} {'objects' if row['format'] == 'person' else 'records'}"
         case _:
             message = row["reason"]
     return ExportStatus(
@@ -154,7 +154,7 @@ def _shown(row: Record, ahead: int = 0) -> ExportStatus:
         status=status,
         progress=progress,
         message=message,
-        download_url=f"{_BASE}/{job}/download" if there else None,
+        download_url=f"{PATH}/{job}/download" if there else None,
         file_size=row["size"] if there else None,
         expires_at=row["expires_at"],
         code=Code.EXPORT_FAILED if failed else None,
@@ -212,7 +212,7 @@ async def add_export(request: Request, response: Response, given: ExportRequest)
     async with parts.database.acquire() as db:
         row = await _find(request, db, job)
         ahead = await ahead_of(db, row["created_at"], job)
-    url = f"{_BASE}/{job}/status"
+    url = f"{PATH}/{job}/status"
     response.headers["location"] = url
     written = FORMATS[given.format]
     seconds = _START_SECONDS * (1 + ahead // parts.own.making.at_once) + expected * written.seconds
@@ -349,7 +349,7 @@ def add(app: FastAPI) -> None:
         openapi_extra={"parameters": [IDEMPOTENCY_KEY]},
     )
     app.add_api_route(
-        _BASE, list_exports, tags=[_TAG], responses={**LINKED, **errors(401, 403, 422, 503)}
+        PATH, list_exports, tags=[_TAG], responses={**LINKED, **errors(401, 403, 422, 503)}
     )
     app.add_api_route(
         _ONE + "/status",

@@ -26,6 +26,7 @@ from darkroom_api.exports.columns import COLUMNS, INSTITUTION, ORDERED, Exam, ro
 from darkroom_api.exports.formats import FORMATS, writer
 from darkroom_api.exports.table import Row, Table
 from darkroom_api.exports.values import plain
+from darkroom_api.subjects.package import Package
 from darkroom_common.errors import DarkroomError, DependencyUnavailable
 from darkroom_common.index.rows import UnreadableRow, attributes_of, institutions_of, studies_of
 from darkroom_common.index.studies import ordered_at
@@ -157,9 +158,26 @@ def _make(task: dict[str, Any], loop: asyncio.AbstractEventLoop, until: AsyncExi
             )
         )
     )
-    studies = Studies(
-        run(until.enter_async_context(database.acquire())), keys, list(task["columns"])
-    )
+    db = run(until.enter_async_context(database.acquire()))
+    sizes: list[int] = []
+    if "patient_key" in task:
+        person = Package(
+            loop,
+            db,
+            keys,
+            open_store(task["objects_url"]),
+            bytes.fromhex(task["patient_key"]),
+            dt.datetime.fromisoformat(task["made_at"]),
+            task["made_for"],
+            lambda done: tell(done=done),
+        )
+        total = person.find()
+        tell(total=total)
+        content = _counted(person.content(), sizes)
+        store.put_now(task["key"], sealed(keys, content, purpose=task["purpose"]))
+        tell(size=sum(sizes), rows=total)
+        return
+    studies = Studies(db, keys, list(task["columns"]))
     total = run(studies.find(task["sql"], plain(task["values"]), FORMATS[task["format"]].most))
     tell(total=total)
     table = Table(
@@ -170,7 +188,6 @@ def _make(task: dict[str, Any], loop: asyncio.AbstractEventLoop, until: AsyncExi
         dt.datetime.fromisoformat(task["made_at"]),
         task["made_for"],
     )
-    sizes: list[int] = []
     content = _counted(writer(task["format"])(table), sizes)
     store.put_now(task["key"], sealed(keys, content, purpose=task["purpose"]))
     tell(size=sum(sizes), rows=total)

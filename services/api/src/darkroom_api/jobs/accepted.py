@@ -169,32 +169,46 @@ async def _keep(
     request: Request, asked: Asked, view: JobView, given: Command | Together
 ) -> str | None:
     """Return the job, once it and its message are durable; None when the key is taken."""
-    parts, principal = parts_of(request.scope), principal_of(request.scope)
+    parts = parts_of(request.scope)
     command, also = (given.command, given.also) if isinstance(given, Together) else (given, None)
-    body = command.model_dump(mode="json", exclude={"id", "occurred_at", "sealed"})
     async with parts.database.transaction() as db:
         await require_authority(db, request)
         await _ONCE.forget(db, request, asked)
-        job_id: str | None = await db.fetchval(
-            _ADD,
-            body["job_id"],
-            command.id,
-            view.name,
-            json.dumps(body),
-            principal.user_id,
-            principal.username[:64],
-            asked.key,
-            asked.fingerprint,
-            command.occurred_at,
-        )
+        job_id = await _put(db, request, view, command, asked)
         if job_id is None:
             return None
-        await parts.outbox.put(db, command)
         if also is not None:
             await also(request, db, job_id)
         else:
             await record_accepted(db, request.scope, job_id)
     log.info("command.accepted", job=job_id, type=command.TYPE)
+    return job_id
+
+
+async def keep_beside(db: Connection, request: Request, view: JobView, command: Command) -> None:
+    """Keep one command of several that a request makes, in its transaction; see `accept`."""
+    await _put(db, request, view, command, Asked(None, b""))
+
+
+async def _put(
+    db: Connection, request: Request, view: JobView, command: Command, asked: Asked
+) -> str | None:
+    principal = principal_of(request.scope)
+    body = command.model_dump(mode="json", exclude={"id", "occurred_at", "sealed"})
+    job_id: str | None = await db.fetchval(
+        _ADD,
+        body["job_id"],
+        command.id,
+        view.name,
+        json.dumps(body),
+        principal.user_id,
+        principal.username[:64],
+        asked.key,
+        asked.fingerprint,
+        command.occurred_at,
+    )
+    if job_id is not None:
+        await parts_of(request.scope).outbox.put(db, command)
     return job_id
 
 

@@ -142,7 +142,7 @@ async def deletion(request: Request, target: Target, reason: str) -> Together:
         more: dict[str, Any] = {"details": details, "phi": {"reason": reason}}
         await record(db, request.scope, Action.STUDY_DELETE, "study", uid, **more)
 
-    return Together(_command(request, "delete", target, reason), told)
+    return Together(command_of(request, "delete", target, reason), told)
 
 
 def _named(target: Target) -> dict[str, str]:
@@ -151,9 +151,10 @@ def _named(target: Target) -> dict[str, str]:
     return {name: uid for name, uid in uids.items() if uid and is_conformant(uid)}
 
 
-def _command(
+def command_of(
     request: Request, action: Literal["delete", "restore"], target: Target, reason: str
 ) -> RemoveStudy | RemovePart:
+    """Return the command that deletes or restores something."""
     given: dict[str, Any] = {
         "job_id": new_message_id(),
         "action": action,
@@ -189,7 +190,7 @@ async def restore_study(
             more: dict[str, Any] = {"details": details, "phi": {"reason": given.reason}}
             await record(db, request.scope, Action.STUDY_DELETE, "study", uid, **more)
 
-        return Together(_command(request, "restore", target, given.reason), told)
+        return Together(command_of(request, "restore", target, given.reason), told)
 
     return await accept(request, response, VIEW, given, command)
 
