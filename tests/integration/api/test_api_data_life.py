@@ -143,6 +143,7 @@ async def test_all_of_a_person_is_one_file_and_goes_as_far_as_it_may(ward: Api) 
             answer = await doctor.post(f"/api/v1/patients/{path}", json=PATIENT)
             assert answer.status_code == 403, path
     await require_package(ward, old, kept, bodies)
+    uid = str(old.StudyInstanceUID)
     dry = await client.post("/api/v1/patients/erase", json={**PATIENT, "dry_run": True})
     assert dry.status_code == 200, dry.text
     states = {one["study_instance_uid"]: one for one in dry.json()["studies"]}

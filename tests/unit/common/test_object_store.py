@@ -53,6 +53,12 @@ def file_system(directory: Path) -> Bench:
     return Bench(FileSystemStore(root), lambda: void(root.rename(directory / "away")), directory)
 
 
+def tiered(directory: Path) -> Bench:
+    fast, slow = directory / "objects", directory / "slow"
+    store = open_store(f"{fast.as_uri()} {slow.as_uri()}")
+    return Bench(store, lambda: void(fast.rename(directory / "away")), directory)
+
+
 def void(_: object) -> None:
     return
 
@@ -82,9 +88,10 @@ def in_bucket(server: s3.Server, directory: Path, many: int) -> Iterator[Bench]:
         yield Bench(store, way.close, directory, many)
 
 
-@pytest.fixture(params=["file_system", "in_memory", "moto", "seaweed"])
+@pytest.fixture(params=["file_system", "in_memory", "tiered", "moto", "seaweed"])
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
-    made = {"file_system": file_system, "in_memory": in_memory}.get(request.param)
+    here = {"file_system": file_system, "in_memory": in_memory, "tiered": tiered}
+    made = here.get(request.param)
     if made is not None:
         yield made(tmp_path)
         return

@@ -25,6 +25,7 @@ from darkroom_common.objects.interface import (
     StoreUnavailable,
     VolumeSpace,
 )
+from darkroom_common.objects.tiered import TieredStore
 
 __all__ = [
     "CHUNK",
@@ -364,6 +365,8 @@ def _forget_cached(file: BinaryIO) -> None:
 def open_store(url: str, *, setting: str = "STORE_URL") -> ObjectStore:
     """Return the store that a URL names: `file:///path`, or `s3://bucket/prefix?...`.
 
+    Two of them with a space in between are a fast store and one for what is moved there.
+
     Args:
         url: of the store; of S3 see `s3/location.py`.
         setting: that has said it, for whoever set it wrong.
@@ -371,6 +374,12 @@ def open_store(url: str, *, setting: str = "STORE_URL") -> ObjectStore:
     Raises:
         ConfigurationError: another scheme, or what the scheme does not take.
     """
+    named = url.split()
+    if len(named) > 1:
+        fast, slow, *more = (open_store(one, setting=setting) for one in named)
+        if more:
+            raise ConfigurationError(f"{setting} names two stores at most")
+        return TieredStore(fast, slow)
     parts = urlsplit(url)
     if parts.scheme == "s3":  # who has files alone need not hold its library in memory
         module = import_module("darkroom_common.objects.s3.store")
@@ -388,6 +397,6 @@ def open_store(url: str, *, setting: str = "STORE_URL") -> ObjectStore:
 
 
 def below(url: str, name: str) -> str:
-    """Return the URL of a store within another one, under a name."""
-    parts = urlsplit(url)
+    """Return the URL of a store within another one, the fast one of two, under a name."""
+    parts = urlsplit(url.split(maxsplit=1)[0])
     return parts._replace(path=f"{parts.path.rstrip('/')}/{name}").geturl()

@@ -13,7 +13,9 @@ from darkroom_common.postgres.pool import Connection, the_row
 from darkroom_common.specs.retention import Retention
 
 AT_ONCE: Final = 500
-"""Studies of a slice: what these take, whoever else is served waits for."""
+"""Studies that are judged at once: what these take, whoever else is served waits for."""
+SLICE: Final = 10_000
+"""Studies that are looked through for stale ones at once."""
 _SLICE: Final = (  # study_pkey, study_beside_pkey
     "SELECT max(id) AS last FROM"
     " (SELECT id FROM index.study WHERE id > $1 ORDER BY id LIMIT $2) AS slice"
@@ -24,6 +26,7 @@ _STALE: Final = (  # study_pkey, study_beside_pkey, retention_pkey, listing_pkey
     " LEFT JOIN index.retention r ON r.study_id = s.id"
     " WHERE s.id > $2 AND s.id <= $3 AND s.status <> 'deleted') AS j"
     " WHERE (j.of, j.rules, j.status_then) IS DISTINCT FROM (j.version, $4::text, j.exam_status)"
+    " ORDER BY id LIMIT $5"
 )
 _KEEP: Final = (
     "INSERT INTO index.retention AS r (study_id, study_version, exam_status, rules, keep_until,"
@@ -47,16 +50,18 @@ class Judging:
     retention: Retention
 
     async def step(self, db: Connection, after: int) -> tuple[int, int] | None:
-        """Judge the next studies behind a row; return the last of them, and how many were stale.
+        """Judge the next stale studies behind a row; return up to where, and how many.
 
         None: there are no more.
         """
-        last = the_row(await db.fetchrow(_SLICE, after, AT_ONCE))["last"]
+        last: int | None = the_row(await db.fetchrow(_SLICE, after, SLICE))["last"]
         if last is None:
             return None
         digest = self.retention.digest
         sql = _STALE.format(columns(self.retention))
-        rows = await db.fetch(sql, self.keys.by_id(), after, last, digest)
+        rows = await db.fetch(sql, self.keys.by_id(), after, last, digest, AT_ONCE)
+        if len(rows) == AT_ONCE:
+            last = int(rows[-1]["id"])
         if rows:
             kept = [self.retention.kept([dated(row)]) for row in rows]
             await db.execute(
