@@ -23,4 +23,5 @@ CREATE TABLE patient_hold_study (
 CREATE INDEX patient_hold_study_uid ON patient_hold_study (study_instance_uid);
 
 GRANT SELECT, INSERT, DELETE ON patient_hold, patient_hold_study TO darkroom_api;
+GRANT UPDATE ON patient_hold TO darkroom_api;  -- under another key of PHI_KEYS
 GRANT SELECT ON patient_hold, patient_hold_study TO darkroom_metadata;

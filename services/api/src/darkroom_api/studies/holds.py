@@ -248,9 +248,8 @@ def add(app: FastAPI) -> None:
         (_STUDIES, "/{study}", list_holds, hold_study, end_hold),
         (_PATIENTS, "/{hold}", list_patient_holds, hold_patient, end_patient_hold),
     ):
-        more = {"tags": ["studies"]}
         app.add_api_route(
-            path, list_all, responses={**LINKED, **errors(401, 403, 422, 503)}, **more
+            path, list_all, tags=["studies"], responses={**LINKED, **errors(401, 403, 422, 503)}
         )
         app.add_api_route(
             path,
@@ -258,7 +257,7 @@ def add(app: FastAPI) -> None:
             methods=["POST"],
             status_code=201,
             responses=errors(400, 401, 403, 404, 409, 413, 422, 503),
-            **more,
+            tags=["studies"],
         )
         app.add_api_route(
             path + one,
@@ -266,5 +265,5 @@ def add(app: FastAPI) -> None:
             methods=["DELETE"],
             status_code=204,
             responses=errors(401, 403, 404, 422, 503),
-            **more,
+            tags=["studies"],
         )

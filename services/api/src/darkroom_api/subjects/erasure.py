@@ -222,27 +222,28 @@ async def _recorded(request: Request, erasure: str, form: str) -> None:
 
 def add(app: FastAPI) -> None:
     """Add the routes."""
-    tags = ["persons"]
     app.add_api_route(
         "/api/v1/patients/erase",
         erase_person,
         methods=["POST"],
         status_code=202,
-        tags=tags,
+        tags=["persons"],
         responses={
             200: {"model": Erasure, "description": "A dry run: this would be done."},
             **errors(400, 401, 403, 409, 413, 422, 503),
         },
     )
     app.add_api_route(
-        _PATH, list_erasures, tags=tags, responses={**LINKED, **errors(401, 403, 422, 503)}
+        _PATH, list_erasures, tags=["persons"], responses={**LINKED, **errors(401, 403, 422, 503)}
     )
     one = _PATH + "/{erasure}"
-    app.add_api_route(one, show_erasure, tags=tags, responses=errors(401, 403, 404, 422, 503))
+    app.add_api_route(
+        one, show_erasure, tags=["persons"], responses=errors(401, 403, 404, 422, 503)
+    )
     app.add_api_route(
         one + "/certificate",
         show_certificate,
-        tags=tags,
+        tags=["persons"],
         response_class=Response,
         responses={
             **body("The certificate.", "application/pdf"),

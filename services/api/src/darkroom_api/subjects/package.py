@@ -70,6 +70,9 @@ class _Sink:
     def flush(self) -> None:
         """Do nothing: all of it is taken."""
 
+    def close(self) -> None:
+        """Do nothing: nothing is open."""
+
     def taken(self) -> bytes:
         data, self._pieces = b"".join(self._pieces), []
         return data
