@@ -35,6 +35,8 @@ async def test_an_object_is_read_wherever_it_is(store: TieredStore) -> None:
             assert file.read() == content
         async with store.local_file(key) as path:
             assert path.read_bytes() == content
+        own = store.own_file(key)
+        assert (own is None) == (key == "a/2")
     for missing in (store.read("c"), store.size("c")):
         with pytest.raises(ObjectMissing):
             await missing

@@ -84,6 +84,11 @@ class TieredStore:
         except ObjectMissing:
             return self.slow.open_now(key)
 
+    def own_file(self, key: str) -> str | None:
+        """Return the name of the file that an object of the fast store is, if it is there."""
+        name = self.fast.own_file(key)
+        return name if name is not None and Path(name).is_file() else None
+
     @asynccontextmanager
     async def local_file(self, key: str) -> AsyncIterator[Path]:
         """Hold an object as a file, of the store that has it."""
