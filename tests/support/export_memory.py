@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, get_args
 
 from darkroom_api.exports.columns import COLUMNS, DEFAULT
-from darkroom_api.exports.formats import Format, writer
+from darkroom_api.exports.formats import ListFormat, writer
 from darkroom_api.exports.table import Row, Table, Value
 
 MODULE: Final = "darkroom_api.exports.worker"
@@ -40,7 +40,7 @@ def rows(number: int, looks: list[int]) -> Iterator[Row]:
         yield [values[COLUMNS[name].kind] for name in DEFAULT]
 
 
-def main(name: Format, number: int) -> int:
+def main(name: ListFormat, number: int) -> int:
     """Make a file and forget it; return the most memory."""
     looks: list[int] = []
     columns = [COLUMNS[one] for one in DEFAULT]
@@ -53,5 +53,5 @@ def main(name: Format, number: int) -> int:
 
 if __name__ == "__main__":
     importlib.import_module(MODULE)  # all that the process has loaded
-    wanted = next(name for name in get_args(Format) if name == sys.argv[1])
+    wanted = next(name for name in get_args(ListFormat) if name == sys.argv[1])
     sys.stdout.write(f"{main(wanted, int(sys.argv[2]))}\n")

@@ -224,7 +224,7 @@ class Archive:
             await self.admin.execute("UPDATE index.retention_run SET judged_to = 2^62")
         while (attempt := await claims.claim()) is not None:
             await claims.finish(attempt, await self.runs.attempt(attempt))
-        row = await self.admin.fetchrow("SELECT * FROM index.retention_run WHERE id = $1", job)
+        (row,) = await self.admin.fetch("SELECT * FROM index.retention_run WHERE id = $1", job)
         assert row["state"] == "DONE", row["reason"]
         self.marked["marked"] += row["marked"]
         self.marked["held"] += row["held"]

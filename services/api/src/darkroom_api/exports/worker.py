@@ -17,6 +17,7 @@ from array import array
 from collections.abc import Coroutine, Iterable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from functools import partial
+from importlib import import_module
 from typing import Any, Final, TypeVar
 
 import asyncpg
@@ -26,7 +27,6 @@ from darkroom_api.exports.columns import COLUMNS, INSTITUTION, ORDERED, Exam, ro
 from darkroom_api.exports.formats import FORMATS, writer
 from darkroom_api.exports.table import Row, Table
 from darkroom_api.exports.values import plain
-from darkroom_api.subjects.package import Package
 from darkroom_common.errors import DarkroomError, DependencyUnavailable
 from darkroom_common.index.rows import UnreadableRow, attributes_of, institutions_of, studies_of
 from darkroom_common.index.studies import ordered_at
@@ -38,6 +38,7 @@ from darkroom_common.workers.answering import answer_tasks
 
 T = TypeVar("T")
 STATEMENT_SECONDS: Final = 600.0
+_PERSON: Final = "darkroom_api.subjects.package"
 AWAY: Final = "away"
 NEVER: Final = "never"
 _CHUNK: Final = 1000
@@ -161,7 +162,8 @@ def _make(task: dict[str, Any], loop: asyncio.AbstractEventLoop, until: AsyncExi
     db = run(until.enter_async_context(database.acquire()))
     sizes: list[int] = []
     if "patient_key" in task:
-        person = Package(
+        package = import_module(_PERSON)  # lists need not hold what it loads
+        person = package.Package(
             loop,
             db,
             keys,

@@ -5,7 +5,7 @@ import datetime as dt
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import FastAPI, Query
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StrictBool
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -39,7 +39,9 @@ State = Literal["erased", "deleted", "being deleted", "restored", "failed", "kep
 class ErasureRequest(PersonRequest):
     """A person who is to be erased."""
 
-    dry_run: bool = Field(default=False, description="say what would go and what stays, no more")
+    dry_run: StrictBool = Field(
+        default=False, description="say what would go and what stays, no more"
+    )
 
 
 class ErasedStudy(Item):
