@@ -49,13 +49,13 @@ class Night:
         remover = self.archive.remover
         remover.retention, remover.clock = self.rules, self
 
-        async def sleep(seconds: float) -> None:
+        async def wait(seconds: float) -> None:
             self.slept.append(seconds)
             await self.archive.rows("UPDATE index.pace SET next_at = now()")
 
         claims = Claims(retention_jobs(remover.outbox), remover.database, new_message_id(), 20.0)
         judging = Judging(KEYS, self.rules)
-        return Runs(claims, judging, remover, self.is_on, 0, lambda: False, self, sleep)
+        return Runs(claims, judging, remover, self.is_on, 0, lambda: False, self, wait)
 
     async def work(self, runs: Runs) -> None:
         while (attempt := await runs.claims.claim()) is not None:

@@ -69,5 +69,5 @@ async def test_without_the_slow_store_what_is_in_the_fast_one_is_read(
 
 def test_two_stores_are_named_and_no_more(tmp_path: Path) -> None:
     assert below("file:///fast s3://slow/x", ".exports") == "file:///fast/.exports"
-    with pytest.raises(ConfigurationError, match="two stores at most"):
+    with pytest.raises(ConfigurationError, match="one store, or two"):
         open_store(" ".join((tmp_path / name).as_uri() for name in "abc"))

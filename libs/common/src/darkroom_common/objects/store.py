@@ -374,12 +374,8 @@ def open_store(url: str, *, setting: str = "STORE_URL") -> ObjectStore:
     Raises:
         ConfigurationError: another scheme, or what the scheme does not take.
     """
-    named = url.split()
-    if len(named) > 1:
-        fast, slow, *more = (open_store(one, setting=setting) for one in named)
-        if more:
-            raise ConfigurationError(f"{setting} names two stores at most")
-        return TieredStore(fast, slow)
+    if " " in url:
+        return TieredStore.of([open_store(one, setting=setting) for one in url.split()], setting)
     parts = urlsplit(url)
     if parts.scheme == "s3":  # who has files alone need not hold its library in memory
         module = import_module("darkroom_common.objects.s3.store")

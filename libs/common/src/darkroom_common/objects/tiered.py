@@ -10,9 +10,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final, Self
 
+from darkroom_common.errors import ConfigurationError
 from darkroom_common.objects.interface import Listed, ObjectMissing, ObjectStore, VolumeSpace
+
+_TWO: Final = 2
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,17 @@ class TieredStore:
 
     fast: ObjectStore
     slow: ObjectStore
+
+    @classmethod
+    def of(cls, stores: Sequence[ObjectStore], setting: str) -> Self:
+        """Return two stores as one.
+
+        Raises:
+            ConfigurationError: there are more, or fewer.
+        """
+        if len(stores) != _TWO:
+            raise ConfigurationError(f"{setting} names one store, or two with a space in between")
+        return cls(*stores)
 
     async def put_files(self, files: Sequence[tuple[str, Path]]) -> None:
         """Make local files objects of the fast store."""
