@@ -87,6 +87,10 @@ async def test_holds_rules_and_plan_say_the_same(ward: Api) -> None:
     link = (await client.get("/api/v1/retention/plan?on=2051-01-01&page_size=3")).links["next"]
     rest = (await client.get(link["url"])).json()["data"]
     assert [one["study_instance_uid"] for one in rest] == [uids["SCREEN"]]
+    recalled = await client.post("/api/v1/studies/NEW/recall", json={})
+    assert await done(ward, recalled) == "DONE"  # there is one store: it is there
+    (recall,) = (await client.get("/api/v1/study-recalls")).json()["data"]
+    assert (recall["study_instance_uid"], recall["bytes"]) == (uids["NEW"], 0)
     # What is deleted can be held until it is purged, and the hold keeps it.
     assert await done(ward, await delete(ward, "FREE")) == "DONE"
     late = await client.post("/api/v1/legal-holds", json={"exam_id": uids["FREE"], **WHY})

@@ -17,6 +17,7 @@ from darkroom_common.specs.retention import Retention, RetentionRule
 from darkroom_metadata.removal.intake import RemovalCommands
 from darkroom_metadata.removal.removing import NotDeletable, Remover
 from darkroom_metadata.removal.repository import Removals
+from darkroom_metadata.tiering.jobs import TierJobs
 from tests.integration.metadata.resolving import House, house
 from tests.integration.metadata.test_indexer import KEYS
 from tests.support.builders import a_data_set
@@ -88,7 +89,7 @@ async def archive(superuser_url: str, tmp_path: Path) -> AsyncIterator[Archive]:
             timedelta(days=30),
             KEYS,
         )
-        yield Archive(made, RemovalCommands(remover, removals))
+        yield Archive(made, RemovalCommands(remover, removals, TierJobs(indexer.outbox)))
 
 
 @pytest.mark.req("STO-04")

@@ -18,6 +18,7 @@ from darkroom_metadata.removal.removing import Remover
 from darkroom_metadata.removal.repository import Removals
 from darkroom_metadata.retention.judging import Judging
 from darkroom_metadata.retention.runs import Runs, retention_jobs
+from darkroom_metadata.tiering.jobs import TierJobs
 from tests.integration.metadata.test_indexer import KEYS
 from tests.support.retention_years import GRACE, RULES, Archive
 from tests.support.services import prepare_database, role_url
@@ -42,7 +43,9 @@ async def archive_of(superuser_url: str, store: Path) -> AsyncIterator[Archive]:
             runs = Runs(
                 nights, Judging(KEYS, RULES), remover, is_on=True, hour=0, behind=lambda: False
             )
-            archive = Archive(admin, KEYS, runs, RemovalCommands(remover, removals))
+            archive = Archive(
+                admin, KEYS, runs, RemovalCommands(remover, removals, TierJobs(outbox))
+            )
             remover.clock = runs.clock = archive
             yield archive
         finally:

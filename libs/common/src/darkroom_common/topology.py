@@ -17,6 +17,7 @@ from darkroom_common.messages.commands import (
     DeleteStudy,
     EditStudies,
     PrintFilm,
+    RecallStudy,
     RemovePart,
     RemoveStudy,
     ResolveConflict,
@@ -155,7 +156,9 @@ METADATA_STUDIES: Final = WorkQueue(
 )
 METADATA_CONFLICTS: Final = WorkQueue("metadata.conflicts", (ResolveConflict,), prefetch=20)
 METADATA_EDITS: Final = WorkQueue("metadata.edits", (EditStudies,), prefetch=20)
-METADATA_REMOVALS: Final = WorkQueue("metadata.removals", (RemoveStudy, RemovePart), prefetch=20)
+METADATA_REMOVALS: Final = WorkQueue(
+    "metadata.removals", (RemoveStudy, RemovePart, RecallStudy), prefetch=20
+)
 METADATA_ORDERS: Final = WorkQueue("metadata.orders", (StudyOrdered,), prefetch=50)
 TRANSMIT_ROUTE: Final = WorkQueue(
     "transmit.route",

@@ -50,7 +50,7 @@ from darkroom_api.resources import destinations, indexed_tags, printers, rules, 
 from darkroom_api.retention import routes as retention
 from darkroom_api.studies import detail as study_detail
 from darkroom_api.studies import editing as study_editing
-from darkroom_api.studies import holds, patients
+from darkroom_api.studies import holds, patients, recall
 from darkroom_api.studies import removal as study_removal
 from darkroom_api.studies import search as study_search
 from darkroom_api.subjects import erasure as person_erasure
@@ -115,6 +115,7 @@ _MODULES: Final = (
     study_editing,
     study_removal,
     holds,
+    recall,
     retention,
     person_export,
     person_erasure,
@@ -131,6 +132,7 @@ VIEWS: Final = (
     conflicts.VIEW,
     study_editing.VIEW,
     study_removal.VIEW,
+    recall.VIEW,
 )
 """The kinds of work that accepted commands ask for."""
 

@@ -3,6 +3,7 @@
 from pydantic import Field, SecretStr
 
 from darkroom_common.settings import RetentionSettings, WorkerSettings
+from darkroom_common.specs.retention import RetentionRule
 
 
 class MetadataSettings(WorkerSettings, RetentionSettings):
@@ -54,4 +55,15 @@ class MetadataSettings(WorkerSettings, RetentionSettings):
         default=60.0,
         ge=0,
         description="studies that retention deletes, and that are purged, at most; 0 is no limit",
+    )
+    tier_rules: tuple[RetentionRule, ...] = Field(
+        default=(),
+        description="JSON list as RETENTION_RULES: of a study that one fits, objects move to the"
+        " second store of STORE_URL `years` after its date; one that none fits stays",
+    )
+    tier_recall_days: float = Field(
+        default=7.0, ge=0, description="a recalled study stays in the first store as well"
+    )
+    tier_bytes_per_second: int = Field(
+        default=20 << 20, ge=0, description="that are moved and recalled at most; 0 is no limit"
     )

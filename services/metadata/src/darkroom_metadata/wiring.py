@@ -5,12 +5,14 @@ from datetime import timedelta
 from typing import Any
 
 from darkroom_common.amqp.rabbitmq import open_broker
+from darkroom_common.errors import ConfigurationError
 from darkroom_common.jobs.attempt import Attempt
 from darkroom_common.jobs.lease import Claims
 from darkroom_common.jobs.replica import replica
 from darkroom_common.jobs.table import JobTable
 from darkroom_common.jobs.tidy import tidy
 from darkroom_common.objects.store import ObjectStore
+from darkroom_common.objects.tiered import TieredStore
 from darkroom_common.postgres.migrate import wait_until_compatible
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.phi import PhiKeys
@@ -18,6 +20,7 @@ from darkroom_common.postgres.pool import Database, open_database
 from darkroom_common.seal import Seal
 from darkroom_common.service import Service
 from darkroom_common.settings_in_force import tell_settings
+from darkroom_common.specs.retention import Retention
 from darkroom_common.topology import (
     METADATA_CONFLICTS,
     METADATA_EDITS,
@@ -54,6 +57,8 @@ from darkroom_metadata.studies.lifecycle import Lifecycle
 from darkroom_metadata.studies.orders import StudyOrders
 from darkroom_metadata.tagging.tagging import Tagging, tag_jobs
 from darkroom_metadata.tagging.writer import TagWriter
+from darkroom_metadata.tiering.jobs import Tiering, TierJobs
+from darkroom_metadata.tiering.moving import Mover
 from darkroom_metadata.verification.judgement import Pace
 from darkroom_metadata.verification.ledger import Ledger
 from darkroom_metadata.verification.reconciler import Objects
@@ -93,9 +98,12 @@ async def run(service: Service, settings: MetadataSettings) -> None:
         lifecycle = Lifecycle(database, outbox, timedelta(seconds=settings.quiet_seconds))
         schedule = _schedule(settings, database, store, outbox, indexer)
         resolutions, edits, removals = Resolutions(outbox), Edits(outbox), Removals(outbox)
-        tags, nights = tag_jobs(outbox), retention_jobs(outbox)
+        tags, nights, tiers = tag_jobs(outbox), retention_jobs(outbox), TierJobs(outbox)
         asked: tuple[AskedJobs, ...] = (resolutions, edits, removals)
-        tables: tuple[JobTable[Any], ...] = (*(jobs.table for jobs in asked), tags, nights)
+        tables: tuple[JobTable[Any], ...] = (
+            *(jobs.table for jobs in asked),
+            *(tags, nights, tiers.table),
+        )
         named = replica(database, "index", tables, host=settings.replica)
         owner = await stack.enter_async_context(named)
         lease = settings.lease_seconds
@@ -123,9 +131,12 @@ async def run(service: Service, settings: MetadataSettings) -> None:
             settings.retention_hour,
             lambda: indexer.behind,
         )
+        tiering = _tiering(
+            settings, tiers, Claims(tiers.table, database, owner, lease), store, keys
+        )
         studies, removal_commands = (
             Studies(database, outbox, remover.told_to_delete),
-            RemovalCommands(remover, removals),
+            RemovalCommands(remover, removals, tiers),
         )
         tagging = Tagging(Claims(tags, database, owner, lease), tag_writer)
         upkeep = Upkeep(database, store, resolver.desk, keys)
@@ -147,6 +158,8 @@ async def run(service: Service, settings: MetadataSettings) -> None:
             remover.run(),
             runs.runner.run(),
             runs.run(),
+            tiering.runner.run(),
+            tiering.run(),
             upkeep.run(),
             broker.answer(METADATA_REQUESTS, Answers(database, tagging), concurrency=1),
             tagging.runner.run(),
@@ -158,6 +171,32 @@ async def run(service: Service, settings: MetadataSettings) -> None:
             schedule.run(),
         ):
             await service.run_until_stopped()
+
+
+def _tiering(
+    settings: MetadataSettings,
+    tiers: TierJobs,
+    claims: Claims[Attempt],
+    store: ObjectStore,
+    keys: PhiKeys,
+) -> Tiering:
+    """Put together what moves and recalls studies, where there are two stores.
+
+    Raises:
+        ConfigurationError: there are rules, and one store.
+    """
+    if settings.tier_rules and not isinstance(store, TieredStore):
+        raise ConfigurationError("TIER_RULES needs a second store in STORE_URL")
+    return Tiering(
+        claims,
+        tiers,
+        Mover(store) if isinstance(store, TieredStore) else None,
+        keys,
+        Retention(0, settings.tier_rules),
+        timedelta(days=settings.tier_recall_days),
+        Brake(Pace(settings.tier_bytes_per_second)).spend,
+        settings.retention_hour,
+    )
 
 
 def _resolver(

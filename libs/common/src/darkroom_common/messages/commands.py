@@ -131,6 +131,16 @@ class RemoveStudy(Command):
     sealed: str = Field(default="", max_length=16 << 10, description="a Why; see seal.py")
 
 
+class RecallStudy(Command):
+    """Copy a study back from the slow store of two. Metadata keeps it as a job of its own."""
+
+    TYPE: ClassVar[str] = "study.recall.v1"
+
+    job_id: MessageId
+    study_instance_uid: Uid
+    requested_by: str = Field(default="", max_length=64, description="user name")
+
+
 class RemovePart(Command):
     """Delete a series or an instance of a study, or restore one. Metadata keeps it as a job.
 

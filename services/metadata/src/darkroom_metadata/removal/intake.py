@@ -5,12 +5,13 @@ from functools import partial
 
 from darkroom_common.jobs.intake import Intake
 from darkroom_common.messages.base import Message
-from darkroom_common.messages.commands import RemovePart, RemoveStudy
+from darkroom_common.messages.commands import RecallStudy, RemovePart, RemoveStudy
 from darkroom_common.postgres.inbox import Inbox
 from darkroom_common.postgres.pool import Connection
 from darkroom_common.topology import METADATA_REMOVALS
 from darkroom_metadata.removal.removing import Remover
 from darkroom_metadata.removal.repository import Removals
+from darkroom_metadata.tiering.jobs import TierJobs
 
 
 @dataclass
@@ -19,6 +20,7 @@ class RemovalCommands:
 
     remover: Remover
     removals: Removals
+    recalls: TierJobs
 
     def __post_init__(self) -> None:
         """Make what keeps the commands."""
@@ -28,6 +30,9 @@ class RemovalCommands:
 
     async def handle(self, message: Message) -> None:
         """Keep what is asked as a job; the same job id again keeps nothing."""
+        if isinstance(message, RecallStudy):
+            await self.intake.take(message, partial(self.recalls.add, asked=message))
+            return
         if not isinstance(message, RemoveStudy | RemovePart):
             raise TypeError(f"{METADATA_REMOVALS.name} got {message.TYPE}")
         await self.intake.take(message, partial(self._add, message))

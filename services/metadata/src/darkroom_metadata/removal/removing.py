@@ -91,6 +91,7 @@ _GONE: Final = (
     ("DELETE FROM index.series WHERE study_id = ANY($1::bigint[])", "studies"),
     ("DELETE FROM index.study_edit WHERE id = ANY($1::bigint[])", "studies"),
     ("DELETE FROM index.retention WHERE study_id = ANY($1::bigint[])", "studies"),
+    ("DELETE FROM index.tier WHERE study_id = ANY($1::bigint[])", "studies"),
 )
 _CHANGES_GONE: Final = "DELETE FROM index.study_change WHERE study_instance_uid = $1"
 _STUDIES_GONE: Final = "DELETE FROM index.study WHERE id = ANY($1::bigint[]) RETURNING patient_id"
