@@ -116,7 +116,7 @@ ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("GET", "/api/v1/study-removals/{job}"): _P.STUDIES_DELETE,
     ("POST", "/api/v1/study-removals/{job}/restore"): _P.STUDIES_DELETE,
     ("POST", "/api/v1/study-removals/{job}/cancel"): _P.STUDIES_DELETE,
-    ("POST", "/api/v1/studies/{exam_id}/recall"): _P.STUDIES_WRITE,
+    ("POST", "/api/v1/studies/{exam_id:path}/recall"): _P.STUDIES_WRITE,
     ("GET", "/api/v1/study-recalls"): _P.STUDIES_READ,
     ("GET", "/api/v1/study-recalls/{job}"): _P.STUDIES_READ,
     ("POST", "/api/v1/study-recalls/{job}/cancel"): _P.STUDIES_WRITE,
