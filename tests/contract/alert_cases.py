@@ -99,6 +99,23 @@ CASES: Final[dict[str, Case]] = {
     "DarkroomDamage": gauge(
         'darkroom_verification_findings{kind="missing-object"}', 1, 0, kind="missing-object"
     ),
+    "DarkroomReplicationLate": Case(
+        {"darkroom_replication_lag_seconds": "901x150"},
+        {"darkroom_replication_lag_seconds": "899x150"},
+        value="901",
+    ),
+    "DarkroomReplicationFails": counted('darkroom_replicated_total{outcome="failed"}'),
+    "DarkroomRepaired": counted('darkroom_repaired_total{outcome="repaired"}', outcome="repaired"),
+    "DarkroomReplicationDisagrees": counted(
+        'darkroom_replication_taken_total{outcome="refused"}', outcome="refused"
+    ),
+    "DarkroomReplicationPeerLate": Case(
+        {"darkroom_replication_untaken_seconds": "901x150"},
+        {"darkroom_replication_untaken_seconds": "899x150"},
+        value="901",
+    ),
+    "DarkroomReplicationPeerAway": gauge("darkroom_replication_peer_up", 0, 1),
+    "DarkroomShippingStopped": gauge("darkroom_shipping_stopped", 1, 0),
     "DarkroomConflicts": gauge(
         'darkroom_conflicts_open{kind="patient",job="metadata"}', 2, 0, kind="patient"
     ),

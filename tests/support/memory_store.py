@@ -59,6 +59,10 @@ class MemoryStore:
             content = self._content(key)
         self._objects[key] = (content, datetime.now(UTC))
 
+    def replace_now(self, key: str, pieces: Iterable[bytes]) -> None:
+        self._require()
+        self._objects[key] = (b"".join(pieces), datetime.now(UTC))
+
     async def remove(self, key: str, *, untouched_since: datetime) -> bool:
         try:
             self._content(key)

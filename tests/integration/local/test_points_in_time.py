@@ -17,6 +17,7 @@ from darkroom_local.engines.postgres import PrivatePostgres
 from darkroom_local.recovery.archive import RecoveryError
 from darkroom_local.recovery.backup import Source, fingerprints
 from darkroom_local.recovery.drill import Drill, drill_shipped, is_shipped
+from darkroom_local.recovery.fencing import Fenced, Sent, require_unfenced
 from darkroom_local.recovery.point import Reached, Standby, restore_at
 from darkroom_local.recovery.shipping import Pace, Shipping
 from darkroom_local.recovery.wal import WalArchive, is_segment
@@ -189,6 +190,8 @@ async def test_a_standby_follows_and_takes_the_place(house: Shipped) -> None:
     assert reached.seconds > 0
     assert await keys_in(house.data) == set(house.acknowledged)
     assert said[0] == "follows"
+    with pytest.raises(Fenced):  # what had sent until then does so no more, and does not start
+        require_unfenced(house.archive, Sent(str(house.backups), str(house.key_file), 0))
     with pytest.raises(RecoveryError, match="an installation of its own"):
         await Standby(house.archive, house.data, house.secrets).take_place(progress=unseen)
 

@@ -312,3 +312,20 @@ async def test_putting_once_more_counts_as_wanting_it(bench: Bench) -> None:
 
     await until(is_newer, poll=0.2)
     assert await bench.store.read("key") == b"1"
+
+
+async def test_what_is_damaged_is_written_over_or_stays(bench: Bench) -> None:
+    await bench.put(damaged=b"other bytes")
+    bench.store.replace_now("damaged", (LONG[at : at + 1000] for at in range(0, len(LONG), 1000)))
+    assert await bench.store.read("damaged") == LONG
+    bench.store.replace_now("new", [b"was not there"])
+    assert await bench.store.read("new") == b"was not there"
+
+    def pieces() -> Iterator[bytes]:
+        yield b"some"
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        bench.store.replace_now("damaged", pieces())
+    assert await bench.store.read("damaged") == LONG
+    assert sorted([one.key async for one in bench.store.list_keys()]) == ["damaged", "new"]

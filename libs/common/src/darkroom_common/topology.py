@@ -51,6 +51,7 @@ from darkroom_common.messages.procedure_steps import (
     StudyOrdered,
     WorklistChanged,
 )
+from darkroom_common.messages.repairs import InstanceRepaired
 from darkroom_common.messages.requests import INGEST_REQUESTS as ASKED_OF_INGEST
 from darkroom_common.messages.requests import METADATA_REQUESTS as ASKED_OF_METADATA
 from darkroom_common.messages.requests import PRINT_REQUESTS as ASKED_OF_PRINT
@@ -176,7 +177,9 @@ API_NOTICES: Final = WorkQueue(
     "api.notices", (TransmitJobChanged, PrintJobChanged, JobChanged), prefetch=50
 )
 API_AUDIT: Final = WorkQueue(
-    "api.audit", (AssociationsEnded, StudyRemoved, SettingsInForce, WorklistChanged), prefetch=20
+    "api.audit",
+    (AssociationsEnded, StudyRemoved, InstanceRepaired, SettingsInForce, WorklistChanged),
+    prefetch=20,
 )
 API_STEPS: Final = WorkQueue("api.steps", (ProcedureStepChanged,), prefetch=20)
 API_LICENCE: Final = WorkQueue("api.licence", (LicenceChecked,), prefetch=1)
@@ -187,6 +190,7 @@ API_EVENTS: Final = WorkQueue(
         InstancesReplaced,
         InstanceQuarantined,
         InstanceDamaged,
+        InstanceRepaired,
         StudyCompleted,
         StudyStatusChanged,
         StudyRemoved,

@@ -7,6 +7,7 @@ from darkroom_common.service import Command, main
 from darkroom_metadata.conflicts.command import conflicts
 from darkroom_metadata.reindexing.command import reindex
 from darkroom_metadata.rekey import COLUMNS
+from darkroom_metadata.replication.command import replication
 from darkroom_metadata.retention.command import retention
 from darkroom_metadata.settings import MetadataSettings
 from darkroom_metadata.verification.command import verify
@@ -23,6 +24,7 @@ if __name__ == "__main__":
                 Command("verify", verify),
                 rekey_command("metadata", "index", COLUMNS),
                 Command("reindex", reindex),
+                Command("replication", replication),
                 Command("conflicts", conflicts),
                 Command("retention", retention),
             ],

@@ -5,6 +5,8 @@ from typing import Final
 from darkroom_common.rekeying import Column, Encrypted, Sealed
 from darkroom_common.specs import conflicts, edits
 from darkroom_common.specs.retention import REMOVAL_PURPOSE
+from darkroom_metadata.replication.inbound import TOLD
+from darkroom_metadata.replication.said import SAID
 
 COLUMNS: Final[tuple[Column, ...]] = (
     Encrypted("patient"),
@@ -20,4 +22,6 @@ COLUMNS: Final[tuple[Column, ...]] = (
     Sealed("edit", "sealed", edits.PURPOSE),
     Sealed("merged_patient", "sealed", edits.PURPOSE, row="patient_key"),
     Sealed("removal", "sealed", REMOVAL_PURPOSE),
+    Sealed("replication_said", "sealed", SAID),
+    Sealed("replication_told", "sealed", TOLD),
 )

@@ -4,9 +4,10 @@ from pydantic import Field, SecretStr
 
 from darkroom_common.settings import RetentionSettings, WorkerSettings
 from darkroom_common.specs.retention import RetentionRule
+from darkroom_metadata.replication.settings import ReplicationSettings
 
 
-class MetadataSettings(WorkerSettings, RetentionSettings):
+class MetadataSettings(WorkerSettings, RetentionSettings, ReplicationSettings):
     """Settings of metadata."""
 
     store_url: str
@@ -36,6 +37,9 @@ class MetadataSettings(WorkerSettings, RetentionSettings):
     )
     verify_repair: bool = Field(
         default=False, description="the scheduled comparison publishes orphans again"
+    )
+    verify_replica_days: float = Field(
+        default=90.0, ge=0, description="the second store is read back so often; 0 is never"
     )
     discarded_days: float = Field(
         default=30.0, ge=0, description="the object of a discarded conflict is kept for so long"

@@ -16,7 +16,7 @@ from darkroom_common.objects.tiered import TieredStore
 from darkroom_common.postgres.migrate import wait_until_compatible
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.phi import PhiKeys
-from darkroom_common.postgres.pool import Database, open_database
+from darkroom_common.postgres.pool import open_database
 from darkroom_common.seal import Seal
 from darkroom_common.service import Service
 from darkroom_common.settings_in_force import tell_settings
@@ -47,6 +47,7 @@ from darkroom_metadata.indexing.rows import RowWriter
 from darkroom_metadata.removal.intake import RemovalCommands
 from darkroom_metadata.removal.removing import Remover
 from darkroom_metadata.removal.repository import Removals
+from darkroom_metadata.replication.replicating import Replicating
 from darkroom_metadata.retention.judging import Judging
 from darkroom_metadata.retention.pace import Turns
 from darkroom_metadata.retention.runs import Runs, retention_jobs
@@ -62,6 +63,8 @@ from darkroom_metadata.tiering.moving import Mover
 from darkroom_metadata.verification.judgement import Pace
 from darkroom_metadata.verification.ledger import Ledger
 from darkroom_metadata.verification.reconciler import Objects
+from darkroom_metadata.verification.repairing import Repairs
+from darkroom_metadata.verification.replica import Replica
 from darkroom_metadata.verification.schedule import Planned, Schedule
 from darkroom_metadata.verification.verification import Brake, Contents, Rows
 
@@ -96,7 +99,8 @@ async def run(service: Service, settings: MetadataSettings) -> None:
             settings.batch_size,
         )
         lifecycle = Lifecycle(database, outbox, timedelta(seconds=settings.quiet_seconds))
-        schedule = _schedule(settings, database, store, outbox, indexer)
+        replicating = Replicating.of(settings, database, store, outbox)
+        schedule = _schedule(settings, indexer, replicating)
         resolutions, edits, removals = Resolutions(outbox), Edits(outbox), Removals(outbox)
         tags, nights, tiers = tag_jobs(outbox), retention_jobs(outbox), TierJobs(outbox)
         asked: tuple[AskedJobs, ...] = (resolutions, edits, removals)
@@ -169,6 +173,7 @@ async def run(service: Service, settings: MetadataSettings) -> None:
             InfixRuns(database, keys, reading.blind).run(),
             tidy(database, inboxes=inboxes),
             schedule.run(),
+            replicating.run(),
         ):
             await service.run_until_stopped()
 
@@ -213,15 +218,9 @@ def _resolver(
     )
 
 
-def _schedule(
-    settings: MetadataSettings,
-    database: Database,
-    store: ObjectStore,
-    outbox: Outbox,
-    indexer: Indexer,
-) -> Schedule:
+def _schedule(settings: MetadataSettings, indexer: Indexer, replicating: Replicating) -> Schedule:
     """Plan what verification does by itself; an interval of 0 leaves its checks out."""
-    ledger = Ledger(outbox)
+    store, ledger = indexer.reading.store, Ledger(indexer.outbox)
     brake = Brake(Pace(settings.verify_bytes_per_second))
     planned: list[Planned] = []
     if settings.verify_consistency_hours:
@@ -238,4 +237,11 @@ def _schedule(
         # Each day what has become due since: one run a day, not one for every object.
         every = min(age, timedelta(days=1))
         planned.append(Planned(Contents(store, ledger, brake), every, age))
-    return Schedule(database, ledger, planned, lambda: indexer.behind)
+    if (replica := replicating.second) is not None and settings.verify_replica_days:
+        age = timedelta(days=settings.verify_replica_days)
+        every = min(age, timedelta(days=1))
+        planned.append(Planned(Replica(replica, ledger, brake), every, age))
+    repairs = None
+    if replicating.copies:
+        repairs = Repairs(store, replicating.second, replicating.copies, ledger, brake)
+    return Schedule(indexer.database, ledger, planned, lambda: indexer.behind, repairs=repairs)

@@ -51,6 +51,8 @@ class Handlers:
         """Make the jobs that the rules want of a complete study, each rule's once a study."""
         if not isinstance(message, StudyCompleted):
             raise TypeError(f"print.rules got {message.TYPE}")
+        if message.replicated:
+            return  # the site that received it prints it
         made: list[PrintFilm] = []
         async with self.intake.database.transaction() as db:
             if not await self.events.first_time(db, message.id):

@@ -22,7 +22,9 @@ from darkroom_local.commands.validate import validate
 from darkroom_local.engines.lock import AlreadyRunningError, DirectoryLock
 from darkroom_local.engines.ports import LOOPBACK, NoFreePortError
 from darkroom_local.engines.process import StartError, make_reachable
+from darkroom_local.recovery.archive import RecoveryError
 from darkroom_local.recovery.drill import Drill
+from darkroom_local.recovery.fencing import may_start
 from darkroom_local.stack.authority import Authority, names_of_here
 from darkroom_local.stack.keyring import KeysLostError
 from darkroom_local.stack.layout import COMMITMENT_PORT, Layout, LocalTls, SettingError, Settings
@@ -119,6 +121,7 @@ _EXPECTED = (
     NoFreePortError,
     PortBusyError,
     PermissionError,
+    RecoveryError,
     SettingError,
     StartError,
     demonstration.DemoError,
@@ -153,6 +156,7 @@ def up(
         settings = replace(settings, http_host=listen, tls=tls)
         make_reachable(settings.data)
         with DirectoryLock(settings.data):
+            await asyncio.to_thread(may_start, settings.data, typer.echo)
             ports = {"DICOM": settings.dicom_port, "HTTP": settings.http_port}
             found = examination.examine(settings.data, ports, running_here=False)
             examination.keep(found, Layout(settings.data).findings)
@@ -392,7 +396,4 @@ def _expecting_trouble(run: Callable[[], Coroutine[Any, Any, None]], *, code: in
 
 def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
     for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error
+        yield from _leaves(error) if isinstance(error, BaseExceptionGroup) else (error,)

@@ -20,6 +20,7 @@ from darkroom_local.engines.lock import AlreadyRunningError
 from darkroom_local.engines.process import StartError, make_reachable
 from darkroom_local.recovery import backup as backing_up
 from darkroom_local.recovery import drill as drilling
+from darkroom_local.recovery import fencing
 from darkroom_local.recovery import point as points
 from darkroom_local.recovery import restore as restoring
 from darkroom_local.recovery.archive import Archive, RecoveryError, is_bucket
@@ -119,9 +120,25 @@ def ship(
     `darkroom backup`; the login of PostgreSQL may replicate. Exit code 2: it cannot go on.
     """
     with _trouble():
-        wal = WalArchive(_archive(place, key_file, may_make_key=True))
+        archive = _archive(place, key_file, may_make_key=True)
+        source = _source(data)
+        sent = fencing.begin_sending(archive, data.expanduser().resolve(), place, key_file)
         own = (scratch or data.expanduser() / "shipping").resolve()
-        _until_told(Shipping(_source(data), wal, own, Pace(seconds=seconds), typer.echo).run())
+        pace = Pace(seconds=seconds)
+        ships = Shipping(source, WalArchive(archive), own, pace, typer.echo, sent)
+        _until_told(ships.run())
+
+
+def take_back(place: Where, key_file: KeyFile, data: Data = DEFAULT) -> None:
+    """Say that this site is the one to work with again, after another has taken its place.
+
+    What was done at the other site since then is not here, unless this directory is a standby that
+    has taken its place in turn. See first that the other site stays down. Exit code 2: not done.
+    """
+    with _trouble():
+        whole = data.expanduser().resolve()
+        fencing.take_back(_archive(place, key_file), whole, place, key_file)
+    typer.echo(f"{whole} is the one to work with: darkroom up starts it, darkroom ship sends it")
 
 
 def standby(
@@ -278,5 +295,5 @@ def _trouble() -> Iterator[None]:
 
 def add(app: typer.Typer) -> None:
     """Add these commands."""
-    for word in (backup, restore, drill, ship, standby, failover):
+    for word in (backup, restore, drill, ship, standby, failover, take_back):
         app.command()(word)

@@ -194,6 +194,15 @@ DASHBOARDS: Final[dict[str, tuple[Panel, ...]]] = {
             "max by (kind) (darkroom_conflicts_open or darkroom_verification_findings)",
             "{{kind}}",
         ),
+        Panel(
+            "Replication Lag",
+            (
+                ("max(darkroom_replication_lag_seconds)", "to the second store"),
+                ("max(darkroom_replication_untaken_seconds)", "from another site"),
+            ),
+        ),
+        _one("Bytes for the Second Store", "max(darkroom_replication_waiting_bytes)", "waiting"),
+        _one("Objects for the Second Store", "max(darkroom_replication_waiting)", "waiting"),
     ),
     "API": (
         _one(

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from darkroom_common.clock import monotonic, utc_now
 from darkroom_local.recovery.archive import Archive
@@ -12,6 +12,9 @@ from darkroom_local.recovery.backup import Progress
 from darkroom_local.recovery.point import Reached, rebuilt_at
 from darkroom_local.recovery.restore import Compared, rebuilt
 from darkroom_local.recovery.wal import WalArchive
+
+_SHORT: Final = 90
+"""Up to so many a time is said in seconds, or in minutes."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +59,18 @@ class Drill:
         """Say it in a line."""
         verdict = "database and objects agreed" if self.agrees else "DISAGREED"
         return (
-            f"drill of {self.at[:16]}: {verdict}, RPO {self.rpo_seconds / 3600:.2f} h, "
-            f"RTO {self.rto_seconds:.1f} s, {self.objects} objects of {self.generation}"
+            f"drill of {self.at[:16]}: {verdict}, RPO {spoken(self.rpo_seconds)}, "
+            f"RTO {spoken(self.rto_seconds)}, {self.objects} objects of {self.generation}"
         )
+
+
+def spoken(seconds: float) -> str:
+    """Return a time in the unit in which it says something: 4.6 s, 12 min, 23.5 h."""
+    if seconds < _SHORT:
+        return f"{seconds:.1f} s"
+    if seconds < 60 * _SHORT:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
 
 
 def drill(

@@ -22,6 +22,7 @@ from darkroom_local.engines.process import StartError
 from darkroom_local.recovery.archive import Archive, Head, RecoveryError
 from darkroom_local.recovery.backup import Progress
 from darkroom_local.recovery.changed import Changed
+from darkroom_local.recovery.fencing import raise_fence
 from darkroom_local.recovery.replaying import Replaying
 from darkroom_local.recovery.restore import Compared, objects_of_rows, require_keys
 from darkroom_local.recovery.wal import Base, WalArchive
@@ -220,7 +221,7 @@ class Standby:
         return count
 
     async def take_place(self, *, progress: Progress) -> Reached:
-        """Be what is followed no longer: replay what there is, promote, compare.
+        """Be what is followed no longer: replay what there is, promote, compare, raise a fence.
 
         Raises:
             RecoveryError, StartError: as `follow`.
@@ -233,6 +234,7 @@ class Standby:
             await asyncio.to_thread(replaying.fetch, base, last=True)
             keyring = Keyring(self.layout)
             compared = await _promoted(replaying, base, None, keyring, progress)
+        await asyncio.to_thread(raise_fence, self.wal.archive)
         self._record.unlink()
         return Reached(compared, lost, monotonic() - began)
 

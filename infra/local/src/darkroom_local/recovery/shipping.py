@@ -25,6 +25,7 @@ from darkroom_local.recovery.archive import OBJECTS, RecoveryError
 from darkroom_local.recovery.backup import AT_ONCE, Source
 from darkroom_local.recovery.changed import Changed
 from darkroom_local.recovery.dumping import base_backup, environment, tool, without_password
+from darkroom_local.recovery.fencing import Sent, require_unfenced
 from darkroom_local.recovery.wal import Base, WalArchive, first_gap, is_segment
 
 SLOT: Final = "darkroom_shipping"
@@ -84,6 +85,8 @@ class Shipping:
     scratch: Path
     pace: Pace
     tell: Callable[[str], None]
+    sent: Sent | None = None
+    """Where to, and how it stood when this site began to: a fence since then ends it."""
     shipped: Shipped = field(default_factory=Shipped)
     _changed: Changed = field(default_factory=Changed)
 
@@ -143,7 +146,14 @@ class Shipping:
             await child.stop(signal.SIGINT, seconds=10)
 
     async def round(self) -> None:
-        """Send what there is now."""
+        """Send what there is now.
+
+        Raises:
+            Fenced: another site has taken the place of this one.
+            RecoveryError, StoreUnavailable: as `run`.
+        """
+        if self.sent is not None:
+            await asyncio.to_thread(require_unfenced, self.wal.archive, self.sent)
         db = await self._connect()
         try:
             now = utc_now().timestamp()

@@ -39,6 +39,7 @@ from darkroom_common.messages.procedure_steps import (
     WorklistChanged,
 )
 from darkroom_common.messages.registry import MESSAGE_TYPES
+from darkroom_common.messages.repairs import InstanceRepaired
 from darkroom_common.messages.requests import (
     ActOnJob,
     FindDestination,
@@ -73,6 +74,7 @@ PUBLISHED: Final[Mapping[str, tuple[type[Message], ...]]] = {
         InstancesReplaced,
         InstanceConflicted,
         InstanceDamaged,
+        InstanceRepaired,
         ConflictOpened,
         ConflictResolved,
         StudyCompleted,

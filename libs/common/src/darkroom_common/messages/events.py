@@ -33,9 +33,8 @@ class StoredItem(Item):
     calling_ae_title: AeTitle
     called_ae_title: AeTitle
     received_at: AwareDatetime
-    flags: tuple[str, ...] = Field(
-        default=(), description="what was odd about it: see docs/operations.md"
-    )
+    flags: tuple[str, ...] = Field(default=(), description="what was odd: docs/operations.md")
+    replicated: bool = Field(default=False, description="it has come from another site")
 
 
 class InstancesStored(Batch):
@@ -76,6 +75,7 @@ class IndexedItem(Item):
     size: int
     calling_ae_title: AeTitle
     called_ae_title: AeTitle
+    replicated: bool = Field(default=False, description="it has come from another site")
 
 
 class InstancesIndexed(Batch):
@@ -163,9 +163,7 @@ class AssociationItem(Item):
     calling_ae_title: AeTitle
     called_ae_title: AeTitle
     protection: str = Field(default="", max_length=16, description="version of TLS, if any")
-    certificate_sha256: str = Field(
-        default="", max_length=64, description="that the peer has shown"
-    )
+    certificate_sha256: str = Field(default="", max_length=64, description="that the peer shows")
     result: str = Field(
         max_length=16, description="released, aborted, rejected, or refused by TLS or the network"
     )
@@ -205,6 +203,7 @@ class StudyCompleted(Event):
     instances: int
     modalities: tuple[str, ...]
     calling_ae_titles: tuple[AeTitle, ...] = ()
+    replicated: bool = Field(default=False, description="it has come from another site")
 
 
 class StudyStatusChanged(Event):

@@ -46,6 +46,7 @@ from darkroom_common.messages.procedure_steps import (
     StudyOrdered,
     WorklistChanged,
 )
+from darkroom_common.messages.repairs import InstanceRepaired
 from darkroom_common.messages.requests import (
     INGEST_REQUESTS,
     METADATA_REQUESTS,
@@ -64,6 +65,7 @@ _LISTED: Final[tuple[type[Message], ...]] = (
     ConflictOpened,
     ConflictResolved,
     InstanceDamaged,
+    InstanceRepaired,
     StudyCompleted,
     StudyStatusChanged,
     SendObjects,

@@ -156,6 +156,14 @@ class ObjectStore(Protocol):
         """
         ...
 
+    def replace_now(self, key: str, pieces: Iterable[bytes]) -> None:
+        """Write over an object that is damaged, for a thread: readers see the one or the other.
+
+        Raises:
+            StoreUnavailable: nothing can be said of it; do it again. What `pieces` raises passes.
+        """
+        ...
+
     async def remove(self, key: str, *, untouched_since: datetime) -> bool:
         """Delete an object for good; one that is not there is deleted.
 

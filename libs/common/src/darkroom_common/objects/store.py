@@ -204,23 +204,31 @@ class FileSystemStore:
             raise StoreUnavailable(f"object store: {error.strerror}") from error
 
     def put_now(self, key: str, pieces: Iterable[bytes]) -> None:
-        """Write a draft beside the object's place, sync it and link it there.
+        """Write a draft beside the object's place, sync it and link it there."""
+        self._make(key, pieces, over=False)
 
-        The draft of a process that died is written over by the next one for this key.
-        """
-        target = self._path(key)
-        draft = _draft_of(target)
+    def replace_now(self, key: str, pieces: Iterable[bytes]) -> None:
+        """Write a draft beside the object, sync it and give it the object's name."""
+        self._make(key, pieces, over=True)
+
+    def _make(self, key: str, pieces: Iterable[bytes], *, over: bool) -> None:
+        draft = _draft_of(
+            target := self._path(key)
+        )  # of a process that died: the next one writes over it
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with draft.open("ab") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 try:
                     file.truncate(0)
-                    for piece in pieces:
-                        file.write(piece)
+                    file.writelines(pieces)
                     file.flush()
                     os.fsync(file.fileno())
-                    self._put([(target, draft)])
+                    if over:
+                        draft.replace(target)
+                        sync_directory(target.parent)
+                    else:
+                        self._put([(target, draft)])
                 finally:
                     draft.unlink(missing_ok=True)
         except BlockingIOError as error:
@@ -273,7 +281,7 @@ class FileSystemStore:
         """
         walk = self._walk(self._root, (), prefix, tuple(after.split("/")) if after else ())
         try:
-            while some := await asyncio.to_thread(_some, walk):
+            while some := await asyncio.to_thread(list, islice(walk, _LISTED_AT_ONCE)):
                 for listed in some:
                     yield listed
         except OSError as error:
@@ -327,10 +335,6 @@ class FileSystemStore:
         except OSError as error:
             raise StoreUnavailable(f"object store: {error.strerror}") from error
         return VolumeSpace(free=usage.free, total=usage.total)
-
-
-def _some(walk: Iterator[Listed]) -> list[Listed]:
-    return list(islice(walk, _LISTED_AT_ONCE))
 
 
 def _has_entries(directory: Path) -> bool:

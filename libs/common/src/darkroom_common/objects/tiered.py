@@ -119,6 +119,20 @@ class TieredStore:
         """Make an object of the fast store of bytes."""
         self.fast.put_now(key, pieces)
 
+    def replace_now(self, key: str, pieces: Iterable[bytes]) -> None:
+        """Write over an object where it lies."""
+        try:
+            self.fast.open_now(key).close()
+        except ObjectMissing:
+            try:
+                self.slow.open_now(key).close()
+            except ObjectMissing:
+                self.fast.replace_now(key, pieces)
+            else:
+                self.slow.replace_now(key, pieces)
+        else:
+            self.fast.replace_now(key, pieces)
+
     async def remove(self, key: str, *, untouched_since: datetime) -> bool:
         """Delete an object from both; one that is wanted in either stays where it is."""
         return await self.fast.remove(

@@ -38,6 +38,7 @@ class Action(StrEnum):
     JOB_CREATE = "JOB_CREATE"  # sending, retrieving, printing
     JOB_UPDATE = "JOB_UPDATE"  # retried, cancelled, confirmed
     STUDY_PURGE = "STUDY_PURGE"  # what was left of a deleted study has gone for good
+    OBJECT_REPAIR = "OBJECT_REPAIR"  # a damaged object was copied from the second store
     CONFLICT_DECIDE = "CONFLICT_DECIDE"
     # The operator's desk and what is set up.
     RESOURCE_CREATE = "RESOURCE_CREATE"  # a destination, printer, rule or sender

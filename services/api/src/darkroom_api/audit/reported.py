@@ -1,4 +1,4 @@
-"""What other services report for the audit log: associations, orders, removals, settings."""
+"""What other services report for the audit log: associations, orders, removals, repairs."""
 
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from darkroom_common.messages.events import (
     StudyRemoved,
 )
 from darkroom_common.messages.procedure_steps import WorklistChanged
+from darkroom_common.messages.repairs import InstanceRepaired
 from darkroom_common.postgres.inbox import Inbox
 from darkroom_common.postgres.pool import Connection, Database
 from darkroom_common.topology import API_AUDIT
@@ -62,6 +63,9 @@ class Reported:
                     entries = [_removed(message)] if new else []
                     if new and message.how == "purged" and message.part is None:
                         await _forget(db, message.study_instance_uid)
+                case InstanceRepaired():
+                    new = await INBOX.first_time(db, message.id)
+                    entries = [_repaired(message)] if new else []
                 case SettingsInForce():
                     new = await INBOX.first_time(db, message.id)
                     entries = await _settings(db, message) if new else []
@@ -114,6 +118,16 @@ def _removed(message: StudyRemoved) -> Entry:
         message.study_instance_uid,
         privileged=True,
         details=details,
+        at=message.occurred_at,
+    )
+
+
+def _repaired(message: InstanceRepaired) -> Entry:
+    return Entry(
+        Action.OBJECT_REPAIR,
+        "instance",
+        message.sop_instance_uid,
+        details={"kind": message.kind, "study": message.study_instance_uid},
         at=message.occurred_at,
     )
 

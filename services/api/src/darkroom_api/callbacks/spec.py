@@ -15,6 +15,7 @@ EventType = Literal[
     "instances.replaced",
     "instance.quarantined",
     "instance.damaged",
+    "instance.repaired",
     "study.completed",
     "study.status_changed",
     "study.removed",

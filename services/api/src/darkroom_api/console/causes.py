@@ -61,6 +61,7 @@ _SENTENCES: Final[Mapping[str, str]] = {
     "wrong-size": "An image is not as long as it was when it was received.",
     "orphan-object": "There is an object in the store that the index does not know.",
     "unreadable": "An object in the store cannot be read.",
+    "replica-damaged": "The second store has not what was copied there.",
     "instance": "The same image has come twice, with other bytes.",
     "correction": "A corrected image has come for one that is there.",
     "patient": "A study has images of two patients.",

@@ -33,11 +33,21 @@ class Run(BaseModel):
     findings: int
 
 
+FindingKind = Literal[
+    "missing-object",
+    "altered-object",
+    "wrong-size",
+    "orphan-object",
+    "unreadable",
+    "replica-damaged",
+]
+
+
 class Finding(BaseModel):
     """Something wrong with an object."""
 
     finding_id: str
-    kind: Literal["missing-object", "altered-object", "wrong-size", "orphan-object", "unreadable"]
+    kind: FindingKind
     state: Literal["open", "repaired", "resolved"]
     object_key: str = Field(description="in the store; it tells nothing of the patient")
     receipt: str | None
@@ -52,7 +62,7 @@ class RunSearch(ListQuery):
     """What the list is narrowed by."""
 
     sort: Literal["-started", "started"] = "-started"
-    kind: Literal["contents", "rows", "objects"] | None = None
+    kind: Literal["contents", "rows", "objects", "replica"] | None = None
     state: Literal["running", "finished", "abandoned"] | None = None
 
 
@@ -60,10 +70,7 @@ class FindingSearch(ListQuery):
     """What the list is narrowed by."""
 
     sort: Literal["-first_seen", "first_seen"] = "-first_seen"
-    kind: (
-        Literal["missing-object", "altered-object", "wrong-size", "orphan-object", "unreadable"]
-        | None
-    ) = None
+    kind: FindingKind | None = None
     state: Literal["open", "repaired", "resolved"] | None = None
 
 

@@ -32,6 +32,7 @@ from darkroom_common.messages.events import (
     StudyStatusChanged,
     TransmitJobChanged,
 )
+from darkroom_common.messages.repairs import InstanceRepaired
 
 TEST: Final = "callback.test"
 """The type of what is sent to try a callback: to it alone, and in no stream."""
@@ -64,6 +65,9 @@ KINDS: Final[Mapping[EventType, Kind]] = {
     "instance.damaged": Kind(
         _P.VERIFICATION_READ, "A stored object is not as it was received any more."
     ),
+    "instance.repaired": Kind(
+        _P.VERIFICATION_READ, "A damaged object is again as it was received."
+    ),
     "study.completed": Kind(
         _P.STUDIES_READ, "Nothing more of a study has come for a while; `revision` grows with more."
     ),
@@ -88,6 +92,7 @@ MESSAGES: Final[Mapping[type[Event], EventType]] = {
     InstancesReplaced: "instances.replaced",
     InstanceQuarantined: "instance.quarantined",
     InstanceDamaged: "instance.damaged",
+    InstanceRepaired: "instance.repaired",
     StudyCompleted: "study.completed",
     StudyStatusChanged: "study.status_changed",
     StudyRemoved: "study.removed",
@@ -104,6 +109,10 @@ _FIELDS: Final[Mapping[EventType, tuple[str, ...]]] = {
     "instance.damaged": (
         *("study_instance_uid", "series_instance_uid", "sop_instance_uid"),
         *("kind", "sha256", "size", "found_sha256"),
+    ),
+    "instance.repaired": (
+        *("study_instance_uid", "series_instance_uid", "sop_instance_uid"),
+        *("kind", "sha256", "size"),
     ),
     "study.completed": (
         *("study_instance_uid", "revision", "series", "instances", "modalities"),

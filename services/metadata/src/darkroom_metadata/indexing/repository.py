@@ -156,6 +156,7 @@ def indexed(item: Item) -> IndexedItem:
         size=event.size,
         calling_ae_title=event.calling_ae_title,
         called_ae_title=event.called_ae_title,
+        replicated=event.replicated,
     )
 
 

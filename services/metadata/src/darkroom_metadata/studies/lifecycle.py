@@ -17,6 +17,21 @@ from darkroom_common.telemetry.metrics import metadata as metrics
 
 log = get_logger(__name__)
 BATCH: Final = 100
+_QUIET: Final = (  # study_receiving
+    "UPDATE index.study s SET status = 'complete', revision = revision + 1,"
+    " version = version + 1, completed_at = clock_timestamp()"
+    " WHERE id IN (SELECT id FROM index.study WHERE status = 'receiving'"
+    "  AND last_instance_at < clock_timestamp() - $1::interval"
+    "  ORDER BY last_instance_at LIMIT $2 FOR UPDATE SKIP LOCKED)"
+    " RETURNING study_instance_uid, revision, series_count, instance_count,"
+    " modalities, calling_ae_titles, traceparent,"
+    # replication_taken_pkey, replication_vector_pkey: whether nothing of it was received here
+    " NOT EXISTS (SELECT FROM index.series e JOIN index.instance i ON i.series_id = e.id"
+    "  WHERE e.study_id = s.id AND NOT EXISTS (SELECT FROM index.replication_taken t"
+    "   WHERE t.object_key = i.object_key)) OR EXISTS (SELECT FROM index.replication_vector v"
+    "  JOIN index.replication_site h ON h.is_on AND NOT v.counts ? h.name"
+    "  WHERE v.study_instance_uid = s.study_instance_uid) AS replicated"
+)
 
 
 @dataclass
@@ -42,18 +57,7 @@ class Lifecycle:
     async def complete_quiet(self) -> int:
         """Complete up to 100 studies and return how many; the event is in the same transaction."""
         async with self.database.transaction() as db:
-            rows = await db.fetch(
-                # study_receiving
-                "UPDATE index.study SET status = 'complete', revision = revision + 1,"
-                " version = version + 1, completed_at = clock_timestamp()"
-                " WHERE id IN (SELECT id FROM index.study WHERE status = 'receiving'"
-                "  AND last_instance_at < clock_timestamp() - $1::interval"
-                "  ORDER BY last_instance_at LIMIT $2 FOR UPDATE SKIP LOCKED)"
-                " RETURNING study_instance_uid, revision, series_count, instance_count,"
-                " modalities, calling_ae_titles, traceparent",
-                self.quiet,
-                BATCH,
-            )
+            rows = await db.fetch(_QUIET, self.quiet, BATCH)
             await self.outbox.put_traced(db, [_completed(row) for row in rows])
         for row in rows:
             log.info(
@@ -77,5 +81,6 @@ def _completed(row: asyncpg.Record) -> tuple[Message, dict[str, str]]:
         instances=row["instance_count"],
         modalities=tuple(row["modalities"]),
         calling_ae_titles=tuple(row["calling_ae_titles"]),
+        replicated=row["replicated"],
     )
     return event, {"traceparent": row["traceparent"]} if row["traceparent"] else {}

@@ -19,11 +19,14 @@ from darkroom_common.output import say
 from darkroom_common.postgres.migrate import require_compatible
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Connection, Database, open_database
+from darkroom_metadata.replication.replicating import Replicating
 from darkroom_metadata.settings import MetadataSettings
 from darkroom_metadata.verification.expected import Run, total
 from darkroom_metadata.verification.judgement import Finding, Pace
 from darkroom_metadata.verification.ledger import Ledger
 from darkroom_metadata.verification.reconciler import Objects
+from darkroom_metadata.verification.repairing import Repairs
+from darkroom_metadata.verification.replica import Replica
 from darkroom_metadata.verification.verification import Brake, Contents, Rows, Step
 
 LOCK_SECONDS: Final = 600.0
@@ -62,7 +65,11 @@ def parse(arguments: Sequence[str]) -> Options:
     reading.add_argument(
         "--since", type=_moment, metavar="DATE", help="also read back what was received since"
     )
-    parser.add_argument("--repair", action="store_true", help="have objects without a row indexed")
+    parser.add_argument(
+        "--repair",
+        action="store_true",
+        help="have objects without a row indexed, and copy damaged ones from the second store",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument(
         "--bytes-per-second", type=int, metavar="N", help="0 is no limit; default: the setting"
@@ -106,15 +113,23 @@ async def run_checks(
     ledger = Ledger(Outbox("index"))
     grace = timedelta(seconds=settings.verify_grace_seconds)
     objects = Objects(store, ledger, brake, grace, repair=options.repair)
+    replicating = Replicating.of(settings, database, store, ledger.outbox)
+    repairs = None
+    if options.repair and replicating.copies:
+        repairs = Repairs(store, replicating.second, replicating.copies, ledger, brake)
     steps: list[Step] = [Rows(store, ledger, brake), objects]
     if options.read_all:
         steps[0] = Contents(store, ledger, brake)  # sees all that the rows' check sees
+        if replicating.second is not None:
+            steps.append(Replica(replicating.second, ledger, brake))
     elif options.since:
         steps.insert(0, Contents(store, ledger, brake))
     async with database.session() as db:
         await _lock(db, ledger, tell)
         for step in steps:
             await _finish(db, ledger, step, options, tell)
+        while repairs is not None and (tried := await repairs.pending(db)):
+            tell({"event": "repair", "tried": tried})
         found = await ledger.open_findings(db)
     tell({"event": "summary", "open": {kind.value: n for kind, n in found.items() if n}})
     return 1 if any(found.values()) else 0

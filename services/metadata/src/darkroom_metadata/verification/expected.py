@@ -125,6 +125,14 @@ async def next_rows(db: Connection, run: Run, limit: int) -> list[Expected]:
     return [_expected(row) for row in rows]
 
 
+async def expected_of(db: Connection, keys: Sequence[str]) -> dict[str, Expected]:
+    """Return what rows expect of objects, by their keys; those that none names are not in it."""
+    # instance_object, conflict_object
+    rows = await db.fetch(f"{_CONFLICTS} AND c.object_key = ANY($1::text[])", keys)
+    rows += await db.fetch(f"{_INSTANCES} WHERE i.object_key = ANY($1::text[])", keys)
+    return {row["object_key"]: _expected(row) for row in rows}
+
+
 async def unnamed(db: Connection, keys: Sequence[str]) -> set[str]:
     """Return those of the keys that no row names."""
     rows = await db.fetch(

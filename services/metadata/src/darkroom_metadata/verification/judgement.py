@@ -20,10 +20,12 @@ class FindingKind(StrEnum):
     WRONG_SIZE = "wrong-size"
     ORPHAN = "orphan-object"
     UNREADABLE = "unreadable"
+    REPLICA = "replica-damaged"
+    """The second store has not what was copied there."""
 
 
 class Check(StrEnum):
-    """The three passes of verification."""
+    """The passes of verification."""
 
     CONTENTS = "contents"
     """Every object is read back."""
@@ -31,6 +33,8 @@ class Check(StrEnum):
     """Every row's object is there and has its size; nothing is read."""
     OBJECTS = "objects"
     """Every object of the store has a row."""
+    REPLICA = "replica"
+    """Every object of the second store is read back."""
 
 
 @dataclass(frozen=True)

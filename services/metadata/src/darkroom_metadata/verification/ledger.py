@@ -224,7 +224,7 @@ class Ledger:
 
 
 def _damaged(findings: Sequence[Finding]) -> list[InstanceDamaged]:
-    """Return what is told of findings: nothing of objects that no row names."""
+    """Return what is told of findings: nothing of objects that no row names, or of copies."""
     return [
         InstanceDamaged(
             receipt=row.receipt,
@@ -238,5 +238,6 @@ def _damaged(findings: Sequence[Finding]) -> list[InstanceDamaged]:
             found_sha256=finding.sha256,
         )
         for finding in findings
-        if (row := finding.expected) is not None and finding.kind is not FindingKind.ORPHAN
+        if (row := finding.expected) is not None
+        and finding.kind not in (FindingKind.ORPHAN, FindingKind.REPLICA)
     ]

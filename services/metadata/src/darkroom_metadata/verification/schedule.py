@@ -12,6 +12,7 @@ from darkroom_common.postgres.pool import Connection, Database
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_common.telemetry.metrics import metadata as metrics
 from darkroom_metadata.verification.ledger import DUE, Ledger
+from darkroom_metadata.verification.repairing import Repairs
 from darkroom_metadata.verification.verification import Step
 
 log = get_logger(__name__)
@@ -21,6 +22,10 @@ BREATH_SECONDS: Final = 1.0
 BUSY_SECONDS: Final = 5.0
 """After so long it is asked again whether the index is still behind."""
 IDLE_SECONDS: Final = 60.0
+_SHIPPING: Final = (  # the slot of `darkroom ship`, where somebody has begun that
+    "SELECT NOT active AS stopped, coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)"
+    "::bigint AS behind FROM pg_replication_slots WHERE slot_name = 'darkroom_shipping'"
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,8 @@ class Schedule:
     behind: Callable[[], bool]
     """Whether the index is behind: then verification waits."""
     clock: Clock = SYSTEM_CLOCK
+    repairs: Repairs | None = None
+    """What is damaged is repaired by, from the second store; None: there is none."""
 
     async def run(self) -> None:
         """Verify for ever; cancel to stop. A store or a database that is away is waited for."""
@@ -69,6 +76,9 @@ class Schedule:
             await self._measure(db)
             if not await self.ledger.lock(db):
                 return False
+            if self.repairs is not None and await self.repairs.pending(db):
+                await self._measure(db)
+                return True
             for planned in self.planned:
                 if await self.ledger.is_time(db, planned.step.check, planned.every):
                     await self._advance(db, planned)
@@ -93,4 +103,7 @@ class Schedule:
     async def _measure(self, db: Connection) -> None:
         for kind, count in (await self.ledger.open_findings(db)).items():
             metrics.FINDINGS_OPEN.labels(kind.value).set(count)
+        shipping = await db.fetchrow(_SHIPPING)
+        metrics.SHIPPING_STOPPED.set(bool(shipping and shipping["stopped"]))
+        metrics.SHIPPING_BEHIND.set(shipping["behind"] if shipping else 0)
         metrics.VERIFIED_OLDEST.set((await self.ledger.oldest(db)).total_seconds())

@@ -64,7 +64,7 @@ class Brake:
 
 
 class Step(Protocol):
-    """One of the three checks."""
+    """One of the checks."""
 
     check: Check
 

@@ -91,7 +91,8 @@ class Router:
         async with self.database.transaction() as db:
             rules = await self.configuration.rules(db)  # none goes, with whom it names, meanwhile
             moments = {rule.spec.when for rule in rules if rule.spec.enabled}
-            looked_at = arrived if "instance" in moments else []
+            ours = [one for one in arrived if not one.item.replicated]  # others' is theirs to send
+            looked_at = ours if "instance" in moments else []
             ids = [one.item.receipt for one in (*looked_at, *replaced)]
             ids += [one.message.id for one in completed]
             await self._remember(db, arrived)
@@ -102,7 +103,7 @@ class Router:
             destinations |= await self._again(db, rules, list(again.values()))
             studies = [one for one in completed if one.message.id in new]
             for one in studies:
-                if isinstance(one.message, StudyCompleted):
+                if isinstance(one.message, StudyCompleted) and not one.message.replicated:
                     uid, revision = one.message.study_instance_uid, one.message.revision
                     await want_notices(db, uid, revision, one.trace)
             if "study-complete" in moments:
@@ -146,7 +147,7 @@ class Router:
         destinations: set[str] = set()
         look = any(_looks_at_way(rule) for rule in rules)
         for one in received:
-            if isinstance(one.message, StudyCompleted):
+            if isinstance(one.message, StudyCompleted) and not one.message.replicated:
                 study = one.message.study_instance_uid
                 if look and not await self._ways(db, study):
                     if one.attempt < WAY_ATTEMPTS:

@@ -33,7 +33,7 @@ _PATIENT_HELD: Final = (  # patient_hold_patient_key_key, patient_hold_study_uid
     " OR EXISTS (SELECT FROM api.patient_hold_study WHERE study_instance_uid = $2)"
 )
 
-HELD_STUDIES: Final = (
+_HELD_HERE: Final = (
     "SELECT s.id FROM index.study s WHERE s.study_instance_uid IN (SELECT study_instance_uid"
     "  FROM api.legal_hold UNION SELECT study_instance_uid FROM api.patient_hold_study)"
     " UNION SELECT s.id FROM api.patient_hold h JOIN index.patient p"
@@ -42,7 +42,21 @@ HELD_STUDIES: Final = (
     "  ON m.patient_key = h.patient_key JOIN index.patient p ON p.patient_key = m.target_key"
     "  JOIN index.study s ON s.patient_id = p.id"
 )
+_HELD_ELSEWHERE: Final = (
+    "SELECT s.id FROM index.replication_hold r"
+    " JOIN index.study s ON s.study_instance_uid = r.subject"
+)
+HELD_STUDIES: Final = f"{_HELD_HERE} UNION {_HELD_ELSEWHERE}"
 """The row ids of what `is_held` is true of, for lists and counts."""
+_THERE: Final = (  # what the api makes may not be there yet
+    "SELECT count(*) = 3 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+    " WHERE n.nspname = 'api' AND has_table_privilege(c.oid, 'SELECT')"
+    " AND c.relname IN ('legal_hold', 'patient_hold', 'patient_hold_study')"
+)
+_UIDS: Final = "SELECT DISTINCT study_instance_uid FROM index.study WHERE id IN ({})"
+_ELSEWHERE: Final = (  # replication_hold_subject
+    "SELECT EXISTS (SELECT FROM index.replication_hold WHERE subject = $1)"
+)
 
 
 async def begin_holding(db: Connection, names: Sequence[str]) -> None:
@@ -64,9 +78,11 @@ async def is_held(db: Connection, study: str) -> bool:
     """Tell whether a study is under legal hold, until the end of the transaction.
 
     Its own hold counts, that of its patient, that of a patient who was merged with theirs, and that
-    of a patient whose study it was when the hold was placed. While the api has not made its tables,
-    nothing is held.
+    of a patient whose study it was when the hold was placed; and so does that of another site.
+    While the api has not made its tables, this site holds nothing.
     """
+    if await db.fetchval(_ELSEWHERE, study):
+        return True
     try:
         async with db.transaction():  # what fails here leaves the caller's as it is
             await db.execute(_DELETING, [study])
@@ -80,3 +96,10 @@ async def is_held(db: Connection, study: str) -> bool:
     await db.execute(_DELETING, [name_of(key) for key in keys])
     held: bool = await db.fetchval(_PATIENT_HELD, keys, study)
     return held
+
+
+async def held_here(db: Connection) -> list[str]:
+    """Return the UIDs of the studies that this site holds, and not another one."""
+    if not await db.fetchval(_THERE):
+        return []
+    return [row[0] for row in await db.fetch(_UIDS.format(_HELD_HERE))]

@@ -128,6 +128,10 @@ class S3Store:
         """Put the bytes, in parts when they are many."""
         self._uploads.put_pieces(self._name(key), pieces)
 
+    def replace_now(self, key: str, pieces: Iterable[bytes]) -> None:
+        """Put the bytes over what is there."""
+        self._uploads.put_pieces(self._name(key), pieces, over=True)
+
     async def remove(self, key: str, *, untouched_since: datetime) -> bool:
         """Delete it unless it is newer; a store tells times in whole seconds."""
         return await self._run(partial(self._remove, self._name(key), untouched_since))

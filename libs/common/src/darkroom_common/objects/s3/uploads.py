@@ -83,26 +83,26 @@ class Uploads:
             if made or self._touch(name):
                 return
 
-    def put_pieces(self, name: str, pieces: Iterable[bytes]) -> None:
-        """Make an object of bytes; one that is there already stays as it is.
+    def put_pieces(self, name: str, pieces: Iterable[bytes], *, over: bool = False) -> None:
+        """Make an object of bytes; one that is there already stays as it is, unless `over`.
 
         Raises:
             StoreUnavailable: nothing can be said of it; do it again. What `pieces` raises passes.
         """
-        self._put(name, _parts(pieces))
+        self._put(name, _parts(pieces), over=over)
 
-    def _put(self, name: str, parts: Iterator[bytes]) -> bool:
+    def _put(self, name: str, parts: Iterator[bytes], *, over: bool = False) -> bool:
         """Return whether it was made now; False: it is there already."""
         first = next(parts, b"")
         if len(first) == PART:
-            return self._put_parts(name, first, parts)
+            return self._put_parts(name, first, parts, over=over)
         for more in parts:  # a file that has grown
             first += more
-        return self._put_whole(name, first)
+        return self._put_whole(name, first, over=over)
 
-    def _put_whole(self, name: str, data: bytes) -> bool:
-        keeps = self._keeps_what_is_there()
-        if not keeps and self._exists(name):
+    def _put_whole(self, name: str, data: bytes, *, over: bool) -> bool:
+        keeps = not over and self._keeps_what_is_there()
+        if not over and not keeps and self._exists(name):
             return False
         sums = _Sums.of(data)
         try:
@@ -119,9 +119,9 @@ class Uploads:
         self._require(name, sums.agree(answer), sums.sha256)
         return True
 
-    def _put_parts(self, name: str, first: bytes, rest: Iterator[bytes]) -> bool:
-        keeps = self._keeps_what_is_there()
-        if self._exists(name):  # before so many bytes are sent for nothing
+    def _put_parts(self, name: str, first: bytes, rest: Iterator[bytes], *, over: bool) -> bool:
+        keeps = not over and self._keeps_what_is_there()
+        if not over and self._exists(name):  # before so many bytes are sent for nothing
             return False
         ours = secrets.token_hex(16)
         upload = self._client.call(

@@ -28,7 +28,7 @@ STUDIES_COMPLETED: Final = _of.counter("darkroom_studies_completed_total", "Stud
 VERIFIED: Final = _of.counter(
     "darkroom_verified_total",
     "Objects looked at by verification.",
-    one_of("check", "contents", "rows", "objects"),
+    one_of("check", "contents", "rows", "objects", "replica"),
     one_of("outcome", "well", "damaged"),
 )
 VERIFIED_BYTES: Final = _of.counter("darkroom_verified_bytes_total", "Bytes read back.")
@@ -48,4 +48,48 @@ VERIFIED_OLDEST: Final = _of.gauge(
 )
 RECONCILED: Final = _of.counter(
     "darkroom_reconciled_total", "Objects without a row that were published again."
+)
+REPAIRED: Final = _of.counter(
+    "darkroom_repaired_total",
+    "Damaged objects, of which the other store has had a good copy or has not.",
+    one_of("outcome", "repaired", "failed"),
+)
+REPLICATED: Final = _of.counter(
+    "darkroom_replicated_total",
+    "Objects and changes for the second store.",
+    one_of("outcome", "sent", "removed", "failed"),
+)
+REPLICATED_BYTES: Final = _of.counter(
+    "darkroom_replicated_bytes_total", "Bytes of objects copied to the second store."
+)
+REPLICATION_WAITING: Final = _of.gauge(
+    "darkroom_replication_waiting", "Objects and changes that the second store lacks."
+)
+REPLICATION_WAITING_BYTES: Final = _of.gauge(
+    "darkroom_replication_waiting_bytes", "Bytes of the objects that the second store lacks."
+)
+REPLICATION_LAG: Final = _of.gauge(
+    "darkroom_replication_lag_seconds",
+    "Since the change that has waited longest for the second store.",
+)
+REPLICATION_TAKEN: Final = _of.counter(
+    "darkroom_replication_taken_total",
+    "Objects and changes of another site, by what became of them.",
+    one_of("outcome", "object", "change", "outvoted", "refused"),
+)
+REPLICATION_UNTAKEN: Final = _of.gauge(
+    "darkroom_replication_untaken", "Objects and changes of another site that are not here yet."
+)
+REPLICATION_UNTAKEN_SECONDS: Final = _of.gauge(
+    "darkroom_replication_untaken_seconds",
+    "Since the change of another site that has waited longest was made there.",
+)
+REPLICATION_PEER_UP: Final = _of.gauge(
+    "darkroom_replication_peer_up", "Whether another site's store could be read the last time."
+)
+SHIPPING_STOPPED: Final = _of.gauge(
+    "darkroom_shipping_stopped", "1 while nobody takes the WAL that `darkroom ship` has asked for."
+)
+SHIPPING_BEHIND: Final = _of.gauge(
+    "darkroom_shipping_behind_bytes", "Bytes of WAL that `darkroom ship` has not taken yet."
 )
