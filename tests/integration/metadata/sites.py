@@ -34,6 +34,7 @@ from darkroom_metadata.replication.said import Words
 from darkroom_metadata.replication.sending import Sending
 from darkroom_metadata.replication.taking import Taking
 from darkroom_metadata.replication.telling import Telling
+from darkroom_metadata.tiering.jobs import TierJobs
 from darkroom_metadata.verification.judgement import Pace
 from darkroom_metadata.verification.verification import Brake
 from tests.integration.metadata.resolving import House, house
@@ -251,7 +252,7 @@ def _site(name: str, peer: str, made: House, directory: Path, link: Link) -> Sit
         name,
         made,
         EditCommands(editor, edits),
-        RemovalCommands(remover, removals),
+        RemovalCommands(remover, removals, TierJobs(outbox)),
         Sending(database, store, Journal(second, seal, name), Telling(seal), brake),
         Taking(
             database,
