@@ -367,9 +367,7 @@ def _forget_cached(file: BinaryIO) -> None:
 
 
 def open_store(url: str, *, setting: str = "STORE_URL") -> ObjectStore:
-    """Return the store that a URL names: `file:///path`, or `s3://bucket/prefix?...`.
-
-    Two of them with a space in between are a fast store and one for what is moved there.
+    """Return the store of a URL, `file:///path` or `s3://bucket/...`, or of two: fast and slow.
 
     Args:
         url: of the store; of S3 see `s3/location.py`.
