@@ -185,6 +185,7 @@ async def refused(house: Api) -> None:
         f"{BASE}/{FILTERED}/subscribers/ONE",
         f"{BASE}/{FILTERED}/subscribers/ONE?filter=NoSuch=1",
         f"{BASE}/{FILTERED}/subscribers/ONE?filter=00100030=x",
+        f"{BASE}/{FILTERED}/subscribers/ONE?filter=00100020=a%00b",
         f"{BASE}/{GLOBAL}/subscribers/ONE?filter=00100020=1",
         f"{BASE}/{GLOBAL}/subscribers/TOO-LONG-A-TITLE-IT-IS",
         f"{BASE}/{GLOBAL}/subscribers/ONE?deletionlock=perhaps",

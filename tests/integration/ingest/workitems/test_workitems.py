@@ -143,6 +143,8 @@ async def refused(house: Api) -> None:
         (b"", JSON["content-type"], 400),
         (b'<?xml version="1.0"?><!DOCTYPE x><x/>', "application/dicom+xml", 400),
         (b"\xff", JSON["content-type"], 400),
+        (b"\0", JSON["content-type"], 400),
+        (b"<a>\0</a>", "application/dicom+xml", 400),
         (json.dumps(a_workitem()).encode(), "text/plain", 415),
         (b" " * (257 * 1024), JSON["content-type"], 413),
         (b"[" * 100_000, JSON["content-type"], 400),

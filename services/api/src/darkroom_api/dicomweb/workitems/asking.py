@@ -85,6 +85,8 @@ async def payload_of(request: Request) -> Payload:
         content = body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise bad_request("The body is not in UTF-8.") from error
+    if "\0" in content:  # neither JSON nor XML has one, and no message takes one
+        raise bad_request("The body has a NUL character.")
     return Payload(form="xml" if kind in _XML else "json", content=content)
 
 

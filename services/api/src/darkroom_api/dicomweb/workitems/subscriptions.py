@@ -49,7 +49,7 @@ def _keys(given: list[str]) -> dict[str, str]:
 
     Raises:
         ApiError: it is missing.
-        BadKey: it names no attribute, or one twice.
+        BadKey: it names no attribute, or one twice, or has a NUL.
     """
     found: dict[str, str] = {}
     for part in (one for text in given for one in text.split(",") if one.strip()):
@@ -57,6 +57,8 @@ def _keys(given: list[str]) -> dict[str, str]:
         path = path_of(name.strip())
         if not equals or path in found:
             raise BadKey("filter", "takes attribute=value, each attribute once")
+        if "\0" in value:
+            raise BadKey("filter", "has a NUL character")
         found[path] = value.strip()
     if not found or len(found) > MAX_KEYS:
         raise bad_request("The filtered worklist needs a filter.", ("query.filter", "is missing"))
