@@ -16,7 +16,10 @@ from tests.support.builders import a_data_set, encode
 from tests.support.stow import a_file
 from tests.support.uploads import COLOUR, a_pdf, saved
 
-_LETTER = "letter.txt\tIt is neither a DICOM file nor a picture or PDF."
+_LETTER = (
+    "letter.txt\tIt is neither a DICOM file nor a picture, PDF, clinical document (CDA) or"
+    " binary model (STL)."
+)
 _FOLDER = """async (files) => {
   const entry = (name, bytes) => ({isFile: true, name, file: (yes) => yes(
     new File([Uint8Array.from(atob(bytes), (one) => one.charCodeAt(0))], name))});

@@ -3,6 +3,7 @@
 import io
 from dataclasses import dataclass
 from typing import Any
+from xml.sax.saxutils import escape
 
 import numpy as np
 from PIL import Image as Pillow
@@ -13,6 +14,7 @@ from darkroom_api.objects.kinds import GIVEN
 from darkroom_api.objects.making import make
 from darkroom_api.objects.projection.spec import BODY_PARTS
 from darkroom_api.objects.structured.spec import HEADINGS, TITLES
+from tests.support.uploads import a_pdf
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 REFERENCES = (
@@ -63,6 +65,42 @@ def gray(bits: int, seed: int = 1, shape: tuple[int, int] = (31, 33)) -> bytes:
     pixels = np.random.default_rng(seed).integers(0, 1 << bits, shape)
     file = io.BytesIO()
     Pillow.fromarray(pixels.astype(np.uint8 if bits == 8 else np.uint16)).save(file, "PNG")
+    return file.getvalue()
+
+
+def a_document(title: str = "Findings", extension: str = "7") -> bytes:
+    """Return a clinical document."""
+    named = f"<title>{escape(title)}</title>" if title else ""
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?><ClinicalDocument xmlns="urn:hl7-org:v3">'
+        f'<typeId root="2.16.840.1.113883.1.3"/><id root="1.2.3.9" extension="{extension}"/>'
+        f"{named}<component><section><title>Not this one</title></section></component>"
+        "</ClinicalDocument>"
+    ).encode()
+
+
+def a_model(triangles: int = 4) -> bytes:
+    """Return a model in binary STL."""
+    numbers = np.arange(12 * triangles, dtype="<f4").reshape(triangles, 12)
+    pieces = [one.tobytes() + bytes(2) for one in numbers]
+    return b"made by hand".ljust(80) + triangles.to_bytes(4, "little") + b"".join(pieces)
+
+
+def a_picture(
+    random: np.random.Generator, *, pages: int, words: bool, colour: bool, form: str
+) -> bytes:
+    """Return a picture: of several pages it is a TIFF, of words it has no colour."""
+    rows, columns = (int(one) for one in random.integers(1, 40, 2))
+    kind: Any = np.uint16 if words and not colour else np.uint8
+    shape = (rows, columns, 3) if colour else (rows, columns)
+    frames = [
+        Pillow.fromarray(random.integers(0, np.iinfo(kind).max, shape).astype(kind))
+        for _ in range(pages)
+    ]
+    chosen = "TIFF" if pages > 1 or kind is np.uint16 else form
+    file = io.BytesIO()
+    more: dict[str, Any] = {"save_all": True, "append_images": frames[1:]} if pages > 1 else {}
+    frames[0].save(file, chosen, **more)
     return file.getvalue()
 
 
@@ -218,6 +256,43 @@ class AnyOf:
             ),
         }
 
+    def secondary_capture(self) -> tuple[dict[str, Any], bytes]:
+        values = self.maybe(
+            modality=self.one("OT", "XC", "ES"),
+            conversion_type=self.one("DV", "DI", "WSD", "SD", "SI"),
+            laterality=self.one("", "L", "R"),
+            burned_in_annotation=self.yes(),
+        )
+        return values, a_picture(
+            self.random,
+            pages=self.one(1, 1, 2, 3),
+            words=self.yes(),
+            colour=self.yes(),
+            form=self.one("PNG", "TIFF", "BMP", "JPEG"),
+        )
+
+    def pdf(self) -> tuple[dict[str, Any], bytes]:
+        values = self.maybe(title=self.one(*WORDS[:3]), burned_in_annotation=self.yes())
+        return values, a_pdf(pages=self.whole(1, 5))
+
+    def clinical_document(self) -> tuple[dict[str, Any], bytes]:
+        return self.maybe(title=self.one(*WORDS[:3]), burned_in_annotation=self.yes()), a_document(
+            title=self.one("", *WORDS[:3], "A long title " * 9), extension=self.one("", "X.7")
+        )
+
+    def model(self) -> tuple[dict[str, Any], bytes]:
+        values = self.maybe(
+            title=self.one(*WORDS[:3]),
+            units=self.one("um", "mm", "cm", "m"),
+            usage=self.one("diagnostic", "educational", "implant", "planning", "tool"),
+            modified=self.yes(),
+            mirrored=self.yes(),
+            description=self.one(*WORDS[:3]),
+            frame_of_reference_uid="2.25.77",
+            manufacturer="Acme",
+        )
+        return values, a_model(self.whole(1, 20))
+
     def dose_report(self) -> tuple[dict[str, Any], bytes]:
         with_offset = self.yes()
         count = self.whole(1, 4)
@@ -242,15 +317,7 @@ class AnyOf:
 
     def values(self, kind: Kind) -> tuple[dict[str, Any], bytes]:
         """Return values of a kind, and what it is made of."""
-        match kind:
-            case Kind.DX | Kind.CR:
-                return self.radiograph(kind)
-            case Kind.PRESENTATION_STATE:
-                return self.presentation_state()
-            case Kind.KEY_OBJECTS:
-                return self.key_objects()
-            case Kind.TEXT_REPORT:
-                return self.text_report()
-            case Kind.DOSE_REPORT:
-                return self.dose_report()
-        raise AssertionError(kind)
+        if kind in (Kind.DX, Kind.CR):
+            return self.radiograph(kind)
+        values: tuple[dict[str, Any], bytes] = getattr(self, kind.name.lower())()
+        return values

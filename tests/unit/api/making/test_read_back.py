@@ -135,7 +135,7 @@ def test_a_state_is_shown_as_dcmtk_shows_it(tmp_path: Path, rotation: int, flipp
     [({"rows": 0}, "no pixels"), ({"samples": 3}, "grey values"), ({"columns": 150}, "not within")],
 )
 def test_an_image_that_no_state_is_for(change: dict[str, int], word: str) -> None:
-    sizes = {"rows": 200, "columns": 200, "samples": 1, **change}
+    sizes: dict[str, Any] = {"rows": 200, "columns": 200, "samples": 1, **change}
     values = {
         "study": "A1",
         "images": ["2.25.11"],

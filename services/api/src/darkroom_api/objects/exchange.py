@@ -10,6 +10,8 @@ class Kind(StrEnum):
 
     SECONDARY_CAPTURE = "secondary-capture"
     PDF = "pdf"
+    CLINICAL_DOCUMENT = "clinical-document"
+    MODEL = "model"
     DX = "dx"
     CR = "cr"
     PRESENTATION_STATE = "presentation-state"
@@ -25,6 +27,7 @@ class Reference:
     Attributes:
         rows, columns: of its pixels; 0: it has none.
         samples: of a pixel; 0: it is not known.
+        aspect: how high a pixel is, to how wide it is.
     """
 
     sop_class_uid: str
@@ -33,6 +36,7 @@ class Reference:
     rows: int = 0
     columns: int = 0
     samples: int = 0
+    aspect: tuple[int, int] = (1, 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,11 +51,13 @@ class Identity:
         study_instance_uid: of the study.
         attributes: DICOM JSON of patient, study, and of what was asked for.
         series: number and modality of those that the study has, by their UIDs.
+        equipment: what the index has of each of them, as DICOM JSON.
     """
 
     study_instance_uid: str
     attributes: Json
     series: Mapping[str, tuple[int | None, str]]
+    equipment: Mapping[str, Json]
 
 
 async def identity_of(request: Request, given: Given, now: dt.datetime) -> Identity:
@@ -107,7 +109,12 @@ async def _identity(request: Request, study: str, attributes: Json) -> Identity:
         for one in found
         if one.series is not None
     }
-    return Identity(study, attributes, series)
+    known = {
+        one.series.series_instance_uid: one.series.attributes
+        for one in found
+        if one.series is not None
+    }
+    return Identity(study, attributes, series, known)
 
 
 def _of_row(row: StudyRow) -> Json:

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from darkroom_api.objects.encapsulated.spec import ClinicalDocumentGiven, ModelGiven
 from darkroom_api.objects.exchange import Kind
 from darkroom_api.objects.projection.spec import CrGiven, DxGiven
 from darkroom_api.objects.softcopy.spec import PresentationStateGiven
@@ -12,6 +13,8 @@ from darkroom_api.objects.structured.spec import KeyObjectsGiven, TextReportGive
 GIVEN: Final[dict[Kind, type[Given]]] = {
     Kind.SECONDARY_CAPTURE: PictureGiven,
     Kind.PDF: DocumentGiven,
+    Kind.CLINICAL_DOCUMENT: ClinicalDocumentGiven,
+    Kind.MODEL: ModelGiven,
     Kind.DX: DxGiven,
     Kind.CR: CrGiven,
     Kind.PRESENTATION_STATE: PresentationStateGiven,

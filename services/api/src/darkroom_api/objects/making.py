@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Final
 
 from darkroom_api.objects.building import pdf, secondary_capture
+from darkroom_api.objects.encapsulated.building import clinical_document, model
 from darkroom_api.objects.exchange import Kind, MakeTask
 from darkroom_api.objects.pictures import NoPicture
 from darkroom_api.objects.projection.building import cr, dx
@@ -17,6 +18,8 @@ from darkroom_common.validation.validate import validate
 _BUILDERS: Final[dict[Kind, Callable[[MakeTask, bytes], bytes]]] = {
     Kind.SECONDARY_CAPTURE: lambda task, body: secondary_capture(task.attributes, body),
     Kind.PDF: lambda task, body: pdf(task.attributes, body),
+    Kind.CLINICAL_DOCUMENT: lambda task, body: clinical_document(task.attributes, body),
+    Kind.MODEL: lambda task, body: model(task.attributes, task.values, body, task.uids),
     Kind.DX: lambda task, body: dx(task.attributes, task.values, body),
     Kind.CR: lambda task, body: cr(task.attributes, task.values, body),
     Kind.PRESENTATION_STATE: lambda task, _: presentation_state(
@@ -36,7 +39,15 @@ def make(task: MakeTask, body: bytes) -> bytes:
     Raises:
         NoPicture: what was uploaded, or what is known of the patient, makes no valid object.
     """
-    made = _BUILDERS[task.kind](task, body)
+    return valid(_BUILDERS[task.kind](task, body))
+
+
+def valid(made: bytes) -> bytes:
+    """Return a DICOM file that we have made, if it is valid.
+
+    Raises:
+        NoPicture: it is not; the text names the attributes.
+    """
     wrong = [
         f"{'the data set' if one.tag is None else named(one.tag)}: {one.message}"
         for one in validate(io.BytesIO(made)).findings

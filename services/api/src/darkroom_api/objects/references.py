@@ -1,7 +1,8 @@
 """The instances of a study that an object refers to, as the index has them."""
 
 import json
-from typing import Final
+from fractions import Fraction
+from typing import Any, Final
 
 from starlette.requests import Request
 
@@ -12,6 +13,10 @@ from darkroom_api.objects.spec import Given
 from darkroom_common.index.rows import StoredInstance
 
 _SAMPLES: Final = "00280002"
+_SPACINGS: Final = ("00280030", "00181164", "00280034")
+"""Pixel Spacing, Imager Pixel Spacing, Pixel Aspect Ratio: vertical before horizontal."""
+_FINEST: Final = 1000
+_UNKNOWN: Final = (0, (1, 1))
 
 
 async def references_of(request: Request, given: Given, study: str) -> tuple[Reference, ...]:
@@ -27,9 +32,9 @@ async def references_of(request: Request, given: Given, study: str) -> tuple[Ref
         if one is None or one.study_instance_uid != study:
             raise invalid("body", "The study has no instance of a UID that is named.")
         found.append(one)
-    samples: dict[int, int] = {}
+    pixels: dict[int, tuple[int, tuple[int, int]]] = {}
     async for batch in reader.headers(found if given.NAMES_PIXELS else ()):
-        samples |= {one.id: _samples(header) for one, header in batch}
+        pixels |= {one.id: pixels_of(header) for one, header in batch}
     return tuple(
         Reference(
             sop_class_uid=one.sop_class_uid,
@@ -37,15 +42,38 @@ async def references_of(request: Request, given: Given, study: str) -> tuple[Ref
             series_instance_uid=one.series_instance_uid,
             rows=one.rows or 0,
             columns=one.columns or 0,
-            samples=samples.get(one.id, 0),
+            samples=pixels.get(one.id, _UNKNOWN)[0],
+            aspect=pixels.get(one.id, _UNKNOWN)[1],
         )
         for one in found
     )
 
 
-def _samples(header: bytes) -> int:
-    """Return the samples of a pixel that a header as JSON tells; 0 when it does not."""
-    match json.loads(header or b"{}").get(_SAMPLES):
-        case {"Value": [int(known), *_]}:
-            return known
-    return 0
+def pixels_of(header: bytes) -> tuple[int, tuple[int, int]]:
+    """Return the samples of a pixel, and how high it is to how wide, as a header tells.
+
+    0 samples: it does not tell; pixels are square where it does not.
+    """
+    told = json.loads(header or b"{}")
+    samples = _values(told, _SAMPLES)[:1] or [0]
+    for tag in _SPACINGS:
+        high, wide = [*map(_number, _values(told, tag)), 0.0, 0.0][:2]
+        if high > 0 and wide > 0:
+            ratio = Fraction(high / wide).limit_denominator(_FINEST)
+            if ratio > 0:
+                return int(samples[0]), (ratio.numerator, ratio.denominator)
+    return int(samples[0]), (1, 1)
+
+
+def _values(told: Any, tag: str) -> list[Any]:
+    match told.get(tag):
+        case {"Value": [*values]}:
+            return [one for one in values if one is not None]
+    return []
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return 0.0

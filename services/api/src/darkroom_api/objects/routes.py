@@ -33,6 +33,9 @@ from darkroom_api.objects.kinds import GIVEN
 from darkroom_api.objects.once import KEY, Meant, forget, meant
 from darkroom_api.objects.references import references_of
 from darkroom_api.objects.spec import Given
+from darkroom_api.objects.steps import step_of
+from darkroom_api.objects.structured.dose_spec import DoseReportGiven
+from darkroom_api.objects.structured.from_step import NoDose, told
 from darkroom_api.objects.uploads import FORM, MOST_VALUES, Form, NoForm
 from darkroom_api.rendering.rendering import LIMIT, CannotMake, DecoderFailed
 from darkroom_common.errors import DependencyUnavailable
@@ -113,7 +116,12 @@ async def _made_now(
         ApiError: as `identity_of` and `_stored`.
     """
     try:
+        step = await step_of(request, given)
+        if step is not None:
+            given = given.model_copy(update={"study": step.study()})
         identity = await identity_of(request, given, one.at)
+        if step is not None and isinstance(given, DoseReportGiven):
+            given = told(given, step, identity.equipment)
         references = await references_of(request, given, identity.study_instance_uid)
         task = MakeTask(
             kind,
@@ -124,6 +132,10 @@ async def _made_now(
             one.more_uids(given.new_uids()),
         )
         return await _stored(request, task, body)
+    except NoDose as fault:
+        if one.is_kept:
+            await forget(request, one)
+        raise _unfit(str(fault)) from None
     except ApiError as refused:
         if one.is_kept and refused.status < HTTPStatus.INTERNAL_SERVER_ERROR:
             await forget(request, one)

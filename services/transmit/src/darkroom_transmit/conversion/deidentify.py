@@ -80,6 +80,8 @@ _CLEANED: Final = {
 }
 _DOCUMENT: Final = 0x00420011
 _BIRTHS: Final = frozenset({0x00100030, 0x00100032})
+_TYPE_1: Final = frozenset({0x00700082, 0x00700083})
+"""Moments that their IODs need (PS3.3 section C.11.10): what would be removed is replaced."""
 _TEMPORAL: Final = frozenset({"DA", "DT", "TM"})
 _TEXT: Final = frozenset({"LO", "SH", "ST", "LT", "UT", "UC", "PN", "AE", "UR"})
 _DUMMIES: Final[Mapping[str, Any]] = {
@@ -246,7 +248,9 @@ class _Edit:
         elif vr in _TEXT and self._tells(" ".join(read_values(dataset, tag, self._text))):
             dataset[tag] = DataElement(tag, vr, _DUMMY)
 
-    def _moment(self, action: str, vr: str) -> str:
+    def _moment(self, tag: int, action: str, vr: str) -> str:
+        if action == "X" and tag in _TYPE_1:
+            action = "D"
         chosen = self._how.options
         if "retain-full-dates" in chosen:
             return "K"
@@ -258,7 +262,7 @@ class _Edit:
         """Return what to do; K to keep what tells no identifier."""
         action = _ACTIONS.get(tag, "K")
         if vr in _TEMPORAL and tag not in _BIRTHS:
-            return self._moment(action, vr)
+            return self._moment(tag, action, vr)
         if tag in self._kept:
             return "age" if vr == "AS" else "K"
         if tag in self._cleaned and (vr in _TEXT or vr == "SQ"):

@@ -1,4 +1,4 @@
-// Stores dropped files: DICOM objects by STOW-RS, one a request; of pictures and PDFs objects are made
+// Stores dropped files: DICOM objects by STOW-RS, one a request; of pictures and documents objects are made
 // once somebody has said whose they are. ZIP files are opened here, one of their files at a time.
 addEventListener('DOMContentLoaded', () => {
   const at = (id) => document.getElementById(id);
@@ -53,13 +53,16 @@ addEventListener('DOMContentLoaded', () => {
     }
   };
 
-  // What a file is, by its first bytes.
+  // What a file is, by its first bytes; a binary model (STL) by its length, which it says itself.
+  const DOCUMENTS = ['pdf', 'clinical-document', 'model'];
   const kindOf = async (blob) => {
     const head = new Uint8Array(await blob.slice(0, 132).arrayBuffer());
+    if (head.length >= 84 && new DataView(head.buffer).getUint32(80, true) * 50 + 84 === blob.size) return 'model';
     const text = String.fromCharCode(...head);
     if (text.slice(128) === 'DICM') return 'dicom';
     if (text.startsWith('%PDF-')) return 'pdf';
     if (/^(\u00ff\u00d8\u00ff|\u0089PNG|II\*\0|MM\0\*|BM)/.test(text)) return 'secondary-capture';
+    if (/<ClinicalDocument[\s>]/.test(await blob.slice(0, 4096).text())) return 'clinical-document';
     return '';
   };
 
@@ -83,7 +86,7 @@ addEventListener('DOMContentLoaded', () => {
     } else if (kind) {
       all -= 1;
       held.push({name, blob, kind});
-    } else tell(name, 'It is neither a DICOM file nor a picture or PDF.');
+    } else tell(name, 'It is neither a DICOM file nor a picture, PDF, clinical document (CDA) or binary model (STL).');
   };
   const go = () => {
     say();
@@ -112,10 +115,10 @@ addEventListener('DOMContentLoaded', () => {
       const values = {[what]: id, instance_number: number[kind], series_description: text,
         burned_in_annotation: at('burned').checked,
         ...(series[kind] ? {series_instance_uid: series[kind]} : {}),
-        ...(kind === 'pdf' ? {title: text} : {modality: at('modality').value})};
+        ...(DOCUMENTS.includes(kind) ? {title: text} : {modality: at('modality').value})};
       const form = new FormData();
       form.append('values', new Blob([JSON.stringify(values)], {type: 'application/json'}));
-      form.append(kind === 'pdf' ? 'document' : 'pixels', blob, 'file');
+      form.append(DOCUMENTS.includes(kind) ? 'document' : 'pixels', blob, 'file');
       try {
         const answer = await surely(`/api/v1/objects/${kind}`, form);
         if (answer.ok) {

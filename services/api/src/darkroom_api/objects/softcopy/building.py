@@ -94,17 +94,20 @@ def _by_series(references: Sequence[Reference]) -> Iterator[Dataset]:
 
 
 def _areas(given: PresentationStateGiven, references: Sequence[Reference]) -> Iterator[Dataset]:
-    """Yield items of the Displayed Area Selection Sequence (section C.10.4), one for each size."""
+    """Yield items of the Displayed Area Selection Sequence (section C.10.4), one for each size.
 
-    def size(one: Reference) -> tuple[int, int]:
-        return one.columns, one.rows
+    Images of one size whose pixels are of another form have an item of their own.
+    """
+
+    def size(one: Reference) -> tuple[int, int, tuple[int, int]]:
+        return one.columns, one.rows, one.aspect
 
     sizes = {size(one) for one in references}
-    for columns, rows in sorted(sizes):
+    for columns, rows, aspect in sorted(sizes):
         item, area = Dataset(), given.area
         if len(sizes) > 1:
             item.ReferencedImageSequence = [
-                _image(one) for one in references if size(one) == (columns, rows)
+                _image(one) for one in references if size(one) == (columns, rows, aspect)
             ]
         if area is None:
             area = Rectangle(left=1, right=columns, upper=1, lower=rows)
@@ -116,7 +119,7 @@ def _areas(given: PresentationStateGiven, references: Sequence[Reference]) -> It
         else:
             item.PresentationSizeMode = "MAGNIFY"
             item.PresentationPixelMagnificationRatio = given.magnification
-        item.PresentationPixelAspectRatio = [1, 1]
+        item.PresentationPixelAspectRatio = list(aspect)
         yield item
 
 

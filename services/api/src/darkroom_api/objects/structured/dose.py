@@ -9,6 +9,7 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from darkroom_api.objects.exchange import Reference
+from darkroom_api.objects.pictures import NoPicture
 from darkroom_api.objects.projection.spec import BODY_PARTS
 from darkroom_api.objects.structured import content
 from darkroom_api.objects.structured.content import (
@@ -73,15 +74,18 @@ def dose_report(
     given = DoseReportGiven.model_validate(values)
     new = iter(uids)
     found = Dataset.from_json(dict(attributes))
-    device_uid = given.device.uid or next(new)
+    device = given.device
+    if device is None:
+        raise NoPicture("It does not say which device has irradiated.")
+    device_uid = device.uid or next(new)
     put(
         found,
         {
             "SOPClassUID": DOSE_REPORT,
-            "Manufacturer": given.device.manufacturer,
-            "ManufacturerModelName": given.device.model,
-            "DeviceSerialNumber": given.device.serial,
-            "SoftwareVersions": given.device.software,
+            "Manufacturer": device.manufacturer,
+            "ManufacturerModelName": device.model,
+            "DeviceSerialNumber": device.serial,
+            "SoftwareVersions": device.software,
             "SynchronizationFrameOfReferenceUID": next(new),
             "SynchronizationTrigger": "NO TRIGGER",
             "AcquisitionTimeSynchronized": "N",
@@ -97,7 +101,7 @@ def dose_report(
             content.code(_HAS_INTENT, _DIAGNOSTIC, relation=HAS_MODIFIER),
             relation=HAS_MODIFIER,
         ),
-        *_observer(given.device, device_uid),
+        *_observer(device, device_uid),
         _scope(given, study),
         *_accumulated(given),
         *(_event(given, one, one.uid or next(new), known) for one in given.events),
@@ -147,7 +151,8 @@ def _accumulated(given: DoseReportGiven) -> Iterator[Dataset]:
 
 
 def _is_fluoroscopy(given: DoseReportGiven) -> bool:
-    return any(one.kind == _FLUOROSCOPY for one in given.events)
+    told = given.total_fluoroscopy_time is not None
+    return told or any(one.kind == _FLUOROSCOPY for one in given.events)
 
 
 def _sum(events: Sequence[Event]) -> float | None:
@@ -156,12 +161,19 @@ def _sum(events: Sequence[Event]) -> float | None:
     return sum(doses) if len(doses) == len(events) else None
 
 
+def _area(events: Sequence[Event]) -> float | None:
+    """Return the dose-area product of events; None when it is not known of each of them."""
+    known = [one.dose_area_product for one in events if one.dose_area_product is not None]
+    return sum(known) if len(known) == len(events) else None
+
+
 def _totals(given: DoseReportGiven) -> Iterator[Dataset]:
     """Yield what is known of all events together (TID 10007)."""
     area = given.total_dose_area_product
     if area is None:
-        area = sum(one.dose_area_product for one in given.events)
-    yield content.number(DCM.DoseAreaProductTotal, area, _GY_M2)
+        area = _area(given.events)
+    if area is not None:
+        yield content.number(DCM.DoseAreaProductTotal, area, _GY_M2)
     dose = _sum(given.events) if given.total_dose is None else given.total_dose
     if dose is not None:
         yield content.number(DCM.DoseRPTotal, dose, "Gy")
@@ -185,11 +197,16 @@ def _with_fluoroscopy(given: DoseReportGiven) -> Iterator[Dataset]:
     yield from _totals(given)
     for is_fluoroscopy, area, dose, time in apart:
         events = [one for one in given.events if (one.kind == _FLUOROSCOPY) is is_fluoroscopy]
-        yield content.number(area, sum(one.dose_area_product for one in events), _GY_M2)
-        known = _sum(events)
+        # Of fluoroscopy of which only the time was told, the dose is not known to be nothing.
+        product = _area(events) if events or not is_fluoroscopy else None
+        if product is not None:
+            yield content.number(area, product, _GY_M2)
+        known = _sum(events) if events or not is_fluoroscopy else None
         if known is not None:
             yield content.number(dose, known, "Gy")
         seconds = sum(one.exposure_time or 0.0 for one in events) / _THOUSAND
+        if is_fluoroscopy and given.total_fluoroscopy_time is not None:
+            seconds = given.total_fluoroscopy_time
         yield content.number(time, seconds, "s")
 
 
@@ -208,7 +225,6 @@ def _event(given: DoseReportGiven, one: Event, uid: str, known: Mapping[str, Ref
             content.moment(DCM.DatetimeStarted, one.started),
             content.code(DCM.IrradiationEventType, _KINDS[one.kind]),
             *_where(one),
-            content.number(DCM.DoseAreaProduct, one.dose_area_product, _GY_M2),
             *_dose(given, one),
             *_numbers(one),
             *(_filter(each) for each in one.filters),
@@ -228,6 +244,8 @@ def _where(one: Event) -> Iterator[Dataset]:
 
 
 def _dose(given: DoseReportGiven, one: Event) -> Iterator[Dataset]:
+    if one.dose_area_product is not None:
+        yield content.number(DCM.DoseAreaProduct, one.dose_area_product, _GY_M2)
     if one.dose is not None:
         yield content.number(DCM.DoseRP, one.dose, "Gy")
         yield from _point(given)

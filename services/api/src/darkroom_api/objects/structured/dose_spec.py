@@ -12,6 +12,7 @@ from darkroom_common.specs.remote import LongText
 
 Text = Annotated[LongText, StringConstraints(min_length=1)]
 MOST_EVENTS: Final = 500
+_ALL_BUT_ONE: Final = 2
 
 
 class Device(Said):
@@ -42,7 +43,9 @@ class Event(Said):
     protocol: LongText = ""
     body_part: BodyPart
     laterality: Literal["", "L", "R", "B"] = ""
-    dose_area_product: Amount = Field(description="Gy m2")
+    dose_area_product: Amount | None = Field(
+        default=None, description="Gy m2; left out of any: the total has to be given"
+    )
     dose: Amount | None = Field(default=None, description="Gy at the reference point")
     kvp: Amount | None = Field(default=None, description="kV")
     tube_current: Amount | None = Field(default=None, description="mA")
@@ -61,7 +64,15 @@ class Event(Said):
 class DoseReportGiven(Given):
     """What is said of a report of the dose of projection X-rays in a study (PS3.16 TID 10001)."""
 
-    device: Device
+    mpps: Uid | None = Field(
+        default=None,
+        description="instead of study, device and events: the performed procedure step (MPPS) that"
+        " has told of dose (permission mpps:read); what is given here beside goes before it",
+    )
+    body_part: BodyPart | None = Field(
+        default=None, description="with mpps, where neither the step nor its images say it"
+    )
+    device: Device | None = None
     administered_by: LongText = Field(default="", description="who irradiated, as a person name")
     performed_procedure_step: Uid | None = Field(
         default=None, description="that it sums up; left out: all of the study"
@@ -70,13 +81,30 @@ class DoseReportGiven(Given):
     reference_point: Literal["isocenter-15cm", "entrance", "none"] = Field(
         default="isocenter-15cm", description="where the dose is told for"
     )
-    events: list[Event] = Field(min_length=1, max_length=MOST_EVENTS)
+    events: list[Event] = Field(default_factory=list, max_length=MOST_EVENTS)
+    total_fluoroscopy_time: Amount | None = Field(
+        default=None, description="s; left out: that of the events of fluoroscopy"
+    )
     total_dose_area_product: Amount | None = Field(
         default=None, description="Gy m2; left out: the sum of the events"
     )
     total_dose: Amount | None = Field(
         default=None, description="Gy at the reference point; left out: the sum, if each has one"
     )
+
+    @model_validator(mode="after")
+    def check_identity(self) -> Self:
+        """Refuse what does not say whose it is, says it twice, or leaves out what no step tells."""
+        if (self.study, self.worklist_entry, self.mpps).count(None) != _ALL_BUT_ONE:
+            raise ValueError("either study, worklist_entry or mpps has to be there")
+        if self.mpps is None and (self.device is None or not self.events):
+            raise ValueError("device and events have to be there, or mpps")
+        if self.mpps is None and self.body_part is not None:
+            raise ValueError("body_part is for what mpps tells of")
+        untold = any(one.dose_area_product is None for one in self.events)
+        if untold and self.total_dose_area_product is None:
+            raise ValueError("the dose-area product of each event has to be there, or the total")
+        return self
 
     @model_validator(mode="after")
     def check_times(self) -> Self:

@@ -1,0 +1,1 @@
+"""Documents within DICOM objects, beside PDF: clinical documents and models for manufacturing."""
