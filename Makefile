@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup run status doctor demo test unit fmt lint type imports check bench bench-api bench-cost bench-quick fuzz \
 	coverage mutants mutants-quick chaos chart chart-lint policies images images-twice messages metrics dashboards log-events \
-	traceability values iods licences sbom security clean distclean
+	traceability values conformance iods licences sbom security clean distclean
 
 BIN := .venv/bin
 WORKERS ?= $(shell expr $$(nproc) + 1)
@@ -75,6 +75,9 @@ log-events: setup ## write docs/log-events.md from the code
 
 dashboards: setup ## write what Grafana loads, from the panels
 	$(BIN)/python -m darkroom_local.monitoring.dashboards $(CHART)/files/dashboards
+
+conformance: setup ## write docs/conformance.md from what the services register, as they are set by default
+	$(BIN)/python -m tests.support.conformance
 
 values: setup ## write the chart's VALUES.md from values.yaml
 	$(BIN)/python -m tests.support.chart_values

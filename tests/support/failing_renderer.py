@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Iterator
 
+from darkroom_api.conformance.exchange import StatementTask
 from darkroom_api.objects.exchange import MakeTask
 from darkroom_api.rendering.exchange import MADE, TASK, FramesTask, Made
 from darkroom_common.workers.answering import answer_tasks
@@ -14,7 +15,7 @@ def answer(line: bytes) -> Iterator[bytes]:
     task = TASK.validate_json(line)
     count = len(task.frames or ()) if isinstance(task, FramesTask) else 1
     for number in range(count):
-        match "" if isinstance(task, MakeTask) else task.place.key:
+        match "" if isinstance(task, MakeTask | StatementTask) else task.place.key:
             case "crash":
                 os._exit(11)
             case "hang":

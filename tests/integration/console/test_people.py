@@ -25,6 +25,8 @@ async def test_an_administrator_keeps_users_roles_and_keys(services: Services) -
         assert "DARKROOM_JWT_KEY" in shown
         assert "(hidden)" in shown
         assert services.admin_password not in shown
+        conformance = await admin.words("/system/conformance")
+        assert "WADO-RS, rendered" in conformance
         queues = await admin.words("/system/queues")
         assert "Room for images" in queues
         assert "metadata.index.dead" in queues

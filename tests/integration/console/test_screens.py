@@ -37,7 +37,7 @@ PACS = {
     "backoff": {"max_attempts": 1},
 }
 PARTS = {
-    "/study/{study}/series/{series}",
+    *("/study/{study}/series/{series}", "/study/{study}/marks/preview"),
     *("/notifications/count", "/trouble/count", "/upload/whose"),
 }
 """What is asked for as a part of a page alone."""

@@ -22,6 +22,7 @@ from darkroom_common.dicom.charset import (
 )
 from darkroom_common.dicom.code_extensions import SETS
 from darkroom_common.dicom.json_values import element, texts
+from tests.support.conformance import stated
 from tests.support.waiting import LIMIT
 
 YAMADA = b"\x1b$B;3ED\x1b(B^\x1b$BB@O:\x1b(B"
@@ -307,6 +308,27 @@ def test_the_page_lists_what_is_read() -> None:
         assert not character_set(one).flag
     for one in (WRONG, UNDECLARED, "windows-1250", "KOI8-R", "EUC-JP"):
         assert f"`{one}`" in page
+
+
+def test_every_set_that_is_stated_is_read_and_written() -> None:
+    lines = [one.cells for one in stated().lines if one.table == "characters"]
+    assert len(lines) == len(SETS) - 1 + 3  # of ISO_IR 13 two sets; three without extensions
+    for alone, extended, reads, writes in lines:
+        assert (reads, writes) == ("yes", "yes")
+        for declared in (alone, f"\\{extended}" if extended else alone):
+            written = character_set(declared)
+            assert not written.flag
+            number = int(alone.rpartition(" ")[2]) if " " in alone else 0
+            letters = "A^B" if number not in SETS else f"A{letter_of(number)}^B"
+            raw = written.encode(letters, "PN")
+            assert written.decode(raw, "PN") == (letters, ""), (declared, raw)
+
+
+def letter_of(number: int) -> str:
+    """A character that this set has and ASCII has not; A where it has no other."""
+    if SETS[number].width > 1:
+        return {87: "山", 159: "丂", 149: "한", 58: "张"}[number]
+    return {6: "A", 13: "ﾔ"}.get(number) or SETS[number].decode(b"\xe4", "strict")
 
 
 def test_what_we_write_is_declared() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -9,6 +10,7 @@ from pydantic import SecretBytes, SecretStr
 from pydantic_core import to_jsonable_python
 
 from darkroom_common.amqp.broker import Broker
+from darkroom_common.conformance.lines import StatedLine
 from darkroom_common.errors import DependencyUnavailable, TransientError
 from darkroom_common.messages.events import SettingItem, SettingsInForce
 from darkroom_common.settings import PREFIX, SettingsBase
@@ -20,9 +22,20 @@ _SECRET: Final = re.compile(r"(secret|password|token|keys?|credential)s?$")
 _AGAIN_SECONDS: Final = 5.0
 
 
-async def tell_settings(service: str, settings: SettingsBase, broker: Broker) -> None:
-    """Tell the audit log and the desk once what a service has started with; never ends."""
-    message = SettingsInForce(service=service, settings=tuple(shown(settings)))
+async def tell_settings(
+    service: str, settings: SettingsBase, broker: Broker, stated: Sequence[StatedLine] = ()
+) -> None:
+    """Tell the audit log and the desk once what a service has started with; never ends.
+
+    Args:
+        service: whose they are.
+        settings: in force.
+        broker: takes the message.
+        stated: what it says of itself in the conformance statement.
+    """
+    message = SettingsInForce(
+        service=service, settings=tuple(shown(settings)), stated=tuple(stated)
+    )
     while True:
         try:
             await broker.publish(message)

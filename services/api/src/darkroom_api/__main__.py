@@ -7,6 +7,7 @@ import uvloop
 from darkroom_api.accounts.link import sign_in_link
 from darkroom_api.app import prepare
 from darkroom_api.audit.command import audit
+from darkroom_api.conformance.command import conformance
 from darkroom_api.dead_letters.command import dead_letters
 from darkroom_api.desk.database import database
 from darkroom_api.events.command import events
@@ -26,6 +27,7 @@ if __name__ == "__main__":
             schema="api",
             commands=[
                 Command("audit", audit),
+                Command("conformance", conformance),
                 Command("dead-letters", dead_letters),
                 Command("database", database),
                 Command("jobs", jobs),

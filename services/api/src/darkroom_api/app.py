@@ -15,6 +15,7 @@ from darkroom_api.audit import routes as audit
 from darkroom_api.bulk import routes as bulk
 from darkroom_api.callbacks import routes as callbacks
 from darkroom_api.conflicts import routes as conflicts
+from darkroom_api.conformance import routes as conformance
 from darkroom_api.console.screens import SCREENS
 from darkroom_api.dead_letters import routes as dead_letters
 from darkroom_api.desk import quarantine, reports, shown_settings, system, verification
@@ -96,6 +97,7 @@ _MODULES: Final = (
     reports,
     shown_settings,
     system,
+    conformance,
     search,
     capabilities,
     metadata,
@@ -168,6 +170,11 @@ def prepare() -> None:
     """
     if not _prepared:
         _prepared.append(_with_routes())
+
+
+def described() -> FastAPI:
+    """Return an application for what it says of its routes; it has no parts to answer with."""
+    return _with_routes()
 
 
 def create_app(parts: Parts) -> FastAPI:

@@ -25,6 +25,7 @@ from darkroom_common.telemetry.metrics import common
 from darkroom_common.telemetry.metrics import ingest as metrics
 from darkroom_common.topology import INGEST_REQUESTS
 from darkroom_ingest.answers import Answers
+from darkroom_ingest.conformance.stated import stated
 from darkroom_ingest.door.nursery import Nursery
 from darkroom_ingest.door.scp import listen_for_dicom
 from darkroom_ingest.door.workers import Listeners, Workers
@@ -103,7 +104,7 @@ async def run(nursery: Nursery, service: Service, settings: IngestSettings) -> N
             common.ASSOCIATIONS_LIMIT.set(settings.max_associations)
             service.health.add("workers", workers.check)
             async with service.background(
-                tell_settings(service.name, settings, broker),
+                tell_settings(service.name, settings, broker, stated(settings)),
                 as_owner(
                     spool,
                     service.stopping,

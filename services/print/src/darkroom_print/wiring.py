@@ -27,6 +27,7 @@ from darkroom_common.settings_in_force import tell_settings
 from darkroom_common.topology import PRINT_JOBS, PRINT_REQUESTS, PRINT_RULES
 from darkroom_print.answers import Answers
 from darkroom_print.composing.composer import open_composers
+from darkroom_print.conformance import stated
 from darkroom_print.handlers import Handlers
 from darkroom_print.printers.asking import Asking
 from darkroom_print.printers.configuration import Configuration
@@ -113,7 +114,7 @@ async def run(service: Service, settings: PrintSettings) -> None:
         forgotten = old_jobs(jobs, days=settings.job_retention_days)
         await composers.warm(1)  # the others come with the first film that has work for them
         async with service.background(
-            tell_settings(service.name, settings, broker),
+            tell_settings(service.name, settings, broker, stated(settings)),
             broker.consume(PRINT_JOBS, handlers.accept_job),
             broker.consume(PRINT_RULES, handlers.apply_rules),
             broker.answer(PRINT_REQUESTS, answers, concurrency=ASKED_AT_ONCE),

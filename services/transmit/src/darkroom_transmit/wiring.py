@@ -43,6 +43,7 @@ from darkroom_transmit.commitment.commitments import LEASES, Commitments
 from darkroom_transmit.commitment.door import open_door
 from darkroom_transmit.commitment.reporting import Checking, Promises
 from darkroom_transmit.commitment.repository import CommitmentJobs
+from darkroom_transmit.conformance import stated
 from darkroom_transmit.conversion.preparation import ConvertingPreparer
 from darkroom_transmit.destinations.configuration import Configuration
 from darkroom_transmit.destinations.echoing import open_rounds
@@ -220,7 +221,7 @@ async def run(service: Service, settings: TransmitSettings) -> None:
             seal,
         )
         async with service.background(
-            tell_settings(service.name, settings, broker),
+            tell_settings(service.name, settings, broker, stated(settings)),
             broker.consume(TRANSMIT_JOBS, handlers.accept_job),
             broker.consume_batches(
                 TRANSMIT_ROUTE, router.route, size=ROUTE_BATCH, linger=ROUTE_LINGER

@@ -105,6 +105,14 @@ def events(context: typer.Context, data: Data = DEFAULT) -> None:
     _become(running(data).events(context.args))
 
 
+def conformance(context: typer.Context, data: Data = DEFAULT) -> None:
+    """The DICOM conformance statement of what runs: as Markdown, HTML, PDF, DICOM or JSON.
+
+    `darkroom conformance --help` says how. Darkroom must run.
+    """
+    _become(running(data).conformance(context.args))
+
+
 def sign_in_link(context: typer.Context, data: Data = DEFAULT) -> None:
     """Write an address that opens the console as admin (or --user NAME): once, for 15 minutes."""
     plan = running(data)
@@ -144,6 +152,7 @@ _WORDS: Final[dict[str, Callable[..., Any]]] = {
     "jobs": jobs,
     "migrate": migrate,
     "events": events,
+    "conformance": conformance,
     "sign-in-link": sign_in_link,
 }
 

@@ -215,6 +215,11 @@ class Plan:
         words = ["-m", "darkroom_api", "database", *arguments]
         return self._command("database", words, self._store(), self._secret_files("api"))
 
+    def conformance(self, arguments: Sequence[str]) -> Command:
+        """Return the command that writes the conformance statement."""
+        words = ["-m", "darkroom_api", "conformance", *arguments]
+        return self._command("conformance", words, self._store(), self._secret_files("api"))
+
     def jobs(self, arguments: Sequence[str]) -> Command:
         """Return the command that shows jobs of every kind."""
         words = ["-m", "darkroom_api", "jobs", *arguments]

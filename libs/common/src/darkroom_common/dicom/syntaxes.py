@@ -29,6 +29,14 @@ MEDIA_TYPES: Final = {
     **{f"1.2.840.10008.1.2.4.{n}": kind for kind, ns in _FAMILIES.items() for n in ns},
 }
 """Transfer syntax to the media type of one frame (PS3.18 table 8.7.3-5)."""
+JPEG_2000_LOSSLESS: Final = "1.2.840.10008.1.2.4.90"
+JPEG_LOSSLESS_SV1: Final = "1.2.840.10008.1.2.4.70"
+JPEG_LS_LOSSLESS: Final = "1.2.840.10008.1.2.4.80"
+HTJ2K_LOSSLESS: Final = "1.2.840.10008.1.2.4.201"
+ENCODABLE: Final = frozenset(
+    {JPEG_2000_LOSSLESS, JPEG_LOSSLESS_SV1, JPEG_LS_LOSSLESS, HTJ2K_LOSSLESS, RLE}
+)
+"""Compressed ones that can be made, without loss."""
 RECENT: Final = (
     "1.2.840.10008.1.2.4.110",  # JPEG XL lossless
     "1.2.840.10008.1.2.4.111",  # JPEG XL, JPEG recompressed

@@ -4,6 +4,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from darkroom_common.conformance.lines import StatedLine
 from darkroom_common.messages.base import (
     AeTitle,
     ConflictId,
@@ -360,6 +361,7 @@ class SettingsInForce(Event):
 
     service: str = Field(max_length=32)
     settings: tuple[SettingItem, ...]
+    stated: tuple[StatedLine, ...] = Field(default=(), description="for the conformance statement")
 
 
 LicenceState = Literal["unconfigured", "valid", "grace", "expired", "invalid"]
@@ -387,9 +389,7 @@ class LicenceChecked(Event):
     features: tuple[str, ...] = Field(default=("*",), description="`*` is all of them")
     licence_id: str = Field(default="", description="empty: the community edition")
     customer: str = ""
-    confirmed_at: AwareDatetime | None = Field(
-        default=None, description="when Odoo, or a new file, last said so"
-    )
+    confirmed_at: AwareDatetime | None = Field(default=None, description="by Odoo or by a file")
     read_only: bool = Field(default=False, description="new administrative work is refused")
     read_only_from: AwareDatetime | None = Field(
         default=None, description="since when it is, or will be unless something changes"

@@ -14,17 +14,18 @@ import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
 
+from darkroom_common.dicom import syntaxes
 from darkroom_common.dicom.syntaxes import RLE
 from darkroom_common.pixels.faults import Unconvertible
 
 Frame = npt.NDArray[Any]
 
 _4 = "1.2.840.10008.1.2.4."
-JPEG_2000_LOSSLESS: Final = f"{_4}90"
-JPEG_LOSSLESS_SV1: Final = f"{_4}70"
+JPEG_2000_LOSSLESS: Final = syntaxes.JPEG_2000_LOSSLESS
+JPEG_LOSSLESS_SV1: Final = syntaxes.JPEG_LOSSLESS_SV1
 JPEG_BASELINE: Final = f"{_4}50"
-JPEG_LS_LOSSLESS: Final = f"{_4}80"
-HTJ2K_LOSSLESS: Final = f"{_4}201"
+JPEG_LS_LOSSLESS: Final = syntaxes.JPEG_LS_LOSSLESS
+HTJ2K_LOSSLESS: Final = syntaxes.HTJ2K_LOSSLESS
 ALWAYS_LOSSY: Final = frozenset({f"{_4}50", f"{_4}51"})
 JPEG_XL: Final = frozenset({f"{_4}110", f"{_4}111", f"{_4}112"})
 PERHAPS_LOSSY: Final = frozenset(
@@ -36,9 +37,7 @@ _JPEG_LS: Final = frozenset({f"{_4}80", f"{_4}81"})
 _JPEG_2000: Final = frozenset({JPEG_2000_LOSSLESS, f"{_4}91"})
 _HTJ2K: Final = frozenset({f"{_4}201", f"{_4}202", f"{_4}203"})
 DECODABLE: Final = frozenset({RLE, *_JPEG, *_JPEG_LS, *_JPEG_2000, *_HTJ2K, *JPEG_XL})
-ENCODABLE: Final = frozenset(
-    {JPEG_2000_LOSSLESS, JPEG_LOSSLESS_SV1, JPEG_LS_LOSSLESS, HTJ2K_LOSSLESS, RLE}
-)
+ENCODABLE: Final = syntaxes.ENCODABLE
 """What can be made without loss."""
 UNDONE: Final = frozenset({"YBR_RCT", "YBR_ICT"})
 """Colours that a code stream tells of itself: its decoder makes them RGB (PS3.5 8.2.4)."""

@@ -231,6 +231,7 @@ ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("GET", "/api/v1/verification/findings"): _P.VERIFICATION_READ,
     ("GET", "/api/v1/settings"): _P.SETTINGS_READ,
     ("GET", "/api/v1/system"): _P.SETTINGS_READ,
+    ("GET", "/api/v1/system/conformance"): _P.SETTINGS_READ,
     ("GET", "/api/v1/reports/errors"): _P.AUDIT_READ,
     ("GET", "/api/v1/quarantine"): _P.QUARANTINE_READ,
     ("GET", _QUARANTINED): _P.QUARANTINE_READ,

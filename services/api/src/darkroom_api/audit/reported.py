@@ -36,6 +36,10 @@ _FORGOTTEN: Final = (  # examination_change_study, examination_pkey
     "DELETE FROM api.examination_change WHERE study_instance_uid = $1",
     "DELETE FROM api.examination WHERE study_instance_uid = $1",
 )
+_STATED: Final = (
+    "INSERT INTO api.stated (service, lines, at) VALUES ($1, $2::text::jsonb, $3)"
+    " ON CONFLICT (service) DO UPDATE SET lines = excluded.lines, at = excluded.at"
+)
 
 
 class Reported:
@@ -157,6 +161,8 @@ async def _settings(db: Connection, message: SettingsInForce) -> list[Entry]:
         value = orjson.dumps(one.value).decode()
         kept = (one.name, value, one.is_default, one.description, message.occurred_at)
         await db.execute(_KEEP, message.service, *kept)
+    lines = orjson.dumps([one.model_dump() for one in message.stated]).decode()
+    await db.execute(_STATED, message.service, lines, message.occurred_at)
     changed = {
         name: {"old": before.get(name), "new": after.get(name)}
         for name in sorted({*before, *after})

@@ -33,6 +33,10 @@ SCREENS: Final[dict[tuple[str, str], Access]] = {
     ("GET", f"{_STUDY}/series/{{series}}/instances/{{instance}}"): _P.STUDIES_READ,
     ("POST", f"{_STUDY}/edit"): _P.STUDIES_WRITE,
     ("POST", f"{_STUDY}/delete"): _P.STUDIES_DELETE,
+    ("GET", f"{_STUDY}/marks"): _P.STUDIES_WRITE,
+    ("GET", f"{_STUDY}/marks/preview"): _P.STUDIES_WRITE,
+    ("POST", f"{_STUDY}/marks/key-images"): _P.STUDIES_WRITE,
+    ("POST", f"{_STUDY}/marks/state"): _P.STUDIES_WRITE,
     ("GET", "/where"): _P.STUDIES_READ,
     ("GET", "/where/{study}"): _P.STUDIES_READ,
     ("POST", "/where/transmit/{job}/retry"): _P.TRANSMIT_SEND,
@@ -115,5 +119,6 @@ SCREENS: Final[dict[tuple[str, str], Access]] = {
     ("POST", "/system/retention/hold"): _P.STUDIES_DELETE,
     ("POST", "/system/retention/release"): _P.STUDIES_DELETE,
     ("POST", "/system/retention/restore"): _P.STUDIES_DELETE,
+    ("GET", "/system/conformance"): _P.SETTINGS_READ,
 }
 """Pages and what their buttons do."""

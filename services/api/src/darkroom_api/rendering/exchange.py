@@ -5,6 +5,7 @@ from typing import Final
 
 from pydantic import TypeAdapter
 
+from darkroom_api.conformance.exchange import StatementTask
 from darkroom_api.objects.exchange import MakeTask
 from darkroom_api.rendering.appearance import Appearance
 
@@ -102,6 +103,6 @@ NO_FRAME: Final = "no-frame"
 MISSING: Final = "missing"
 STORE: Final = "store"
 
-Task = RenderTask | FramesTask | ObjectTask | MakeTask
+Task = RenderTask | FramesTask | ObjectTask | MakeTask | StatementTask
 TASK: Final[TypeAdapter[Task]] = TypeAdapter(Task)
 MADE: Final = TypeAdapter(Made)

@@ -9,6 +9,7 @@ from typing import Final
 
 import orjson
 
+from darkroom_api.conformance.exchange import StatementTask
 from darkroom_api.dicomweb.retrieving.pixels import NoSuchFrame
 from darkroom_api.objects.exchange import MakeTask
 from darkroom_api.rendering.ahead import Ahead
@@ -148,8 +149,10 @@ class Rendering:
                 yield MadeObject(made.syntax, made.length, held.read(made.length))
 
     @asynccontextmanager
-    async def object(self, task: MakeTask, body: Sequence[bytes]) -> AsyncIterator[MadeObject]:
-        """Hold a new object, made of a body.
+    async def object(
+        self, task: MakeTask | StatementTask, body: Sequence[bytes]
+    ) -> AsyncIterator[MadeObject]:
+        """Hold a new object, made of a body, or the document of a statement.
 
         Raises:
             CannotMake, DecoderFailed, DependencyUnavailable: as for `image`.

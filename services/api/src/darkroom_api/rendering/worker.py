@@ -11,6 +11,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from typing import BinaryIO, Final
 
+from darkroom_api.conformance.exchange import StatementTask
+from darkroom_api.conformance.made import printed
 from darkroom_api.dicomweb.retrieving.pixels import NoSuchFrame
 from darkroom_api.objects.exchange import MakeTask
 from darkroom_api.objects.making import make
@@ -61,8 +63,8 @@ def answer(store: ObjectStore, line: bytes, uploads: BinaryIO | None = None) -> 
 
 
 def _pieces(store: ObjectStore, task: Task, upload: bytes) -> Pieces:
-    if isinstance(task, MakeTask):
-        file = make(task, upload)
+    if isinstance(task, MakeTask | StatementTask):
+        file = make(task, upload) if isinstance(task, MakeTask) else printed(task)
         yield _line(Made(len(file)))
         yield file
         return

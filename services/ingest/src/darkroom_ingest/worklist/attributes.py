@@ -51,7 +51,7 @@ OF_STEP: Final = {
     "RequestedContrastAgent": "requested_contrast_agent",
     "CommentsOnTheScheduledProcedureStep": "comments",
 }
-_NOTHING: Final = ("ReferencedStudySequence", "ReferencedPatientSequence")
+NOTHING: Final = ("ReferencedStudySequence", "ReferencedPatientSequence")
 """What there is nothing to say of: asked for often, and of type 2."""
 
 
@@ -72,7 +72,7 @@ def attributes(entry: WorklistEntry, stations: Sequence[str]) -> Json:
     """
     given = entry.model_dump() | {"scheduled_station_ae_titles": tuple(stations)}
     found = _of(given, OF_PATIENT)
-    found |= {tag_of(keyword): element("SQ") for keyword in _NOTHING}
+    found |= {tag_of(keyword): element("SQ") for keyword in NOTHING}
     code = entry.requested_procedure_code
     found[tag_of("RequestedProcedureCodeSequence")] = _codes([code] if code else [])
     step = _of(given, OF_STEP)

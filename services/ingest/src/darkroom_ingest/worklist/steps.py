@@ -58,8 +58,8 @@ _SCHEDULED: Final = tag_of("ScheduledStepAttributesSequence")
 _STUDY: Final = f"{_SCHEDULED}.{tag_of('StudyInstanceUID')}"
 _STATION: Final = tag_of("PerformedStationAETitle")
 _MODALITY: Final = tag_of("Modality")
-_SERIES: Final = tag_of("PerformedSeriesSequence")
-_AT_FIRST: Final = (
+SERIES: Final = tag_of("PerformedSeriesSequence")
+AT_FIRST: Final = (
     tag_of("PerformedProcedureStepID"),
     _STATION,
     tag_of("PerformedProcedureStepStartDate"),
@@ -69,13 +69,13 @@ _AT_FIRST: Final = (
     _SCHEDULED,
 )
 """Of type 1 when a step begins (PS3.4 table F.7.2-1)."""
-_AT_LAST: Final = (tag_of("PerformedProcedureStepEndDate"), tag_of("PerformedProcedureStepEndTime"))
+AT_LAST: Final = (tag_of("PerformedProcedureStepEndDate"), tag_of("PerformedProcedureStepEndTime"))
 """Of type 1 in a final state; a completed one has series, too."""
-_FIXED: Final = frozenset(
+FIXED: Final = frozenset(
     {
         *(tag_of(keyword) for keyword in ("PatientName", "PatientID", "PatientBirthDate")),
         *(tag_of(keyword) for keyword in ("PatientSex", "StudyID", "PerformedStationName")),
-        *(one for one in _AT_FIRST if one != _STATUS),
+        *(one for one in AT_FIRST if one != _STATUS),
     }
 )
 """What N-SET may not change."""
@@ -185,7 +185,7 @@ class StepHandlers:
 
     def _create(self, request: Request, permit: Permit) -> Answer:
         attributes = to_json(request.data_set(permit.assumed))
-        _require(attributes, _AT_FIRST)
+        _require(attributes, AT_FIRST)
         if _one(attributes, _STATUS) != "IN PROGRESS":
             raise NotTaken(INVALID_ATTRIBUTE_VALUE, "a step begins IN PROGRESS", [_STATUS])
         studies = _distinct(values_at(attributes, _STUDY))
@@ -226,15 +226,15 @@ class StepHandlers:
             if known.state != "IN PROGRESS":
                 raise NotTaken(PROCESSING_FAILURE, _NO_LONGER)
             fixed = [
-                tag for tag in given if tag in _FIXED and given[tag] != known.attributes.get(tag)
+                tag for tag in given if tag in FIXED and given[tag] != known.attributes.get(tag)
             ]
-            taken = {tag: value for tag, value in given.items() if tag not in _FIXED}
+            taken = {tag: value for tag, value in given.items() if tag not in FIXED}
             attributes = known.attributes | taken
             state = _STATES.get(_one(attributes, _STATUS))
             if state is None:
                 raise NotTaken(INVALID_ATTRIBUTE_VALUE, "this is no state of a step", [_STATUS])
             if state != "IN PROGRESS":
-                _require(attributes, (*_AT_LAST, *([_SERIES] if state == "COMPLETED" else [])))
+                _require(attributes, (*AT_LAST, *([SERIES] if state == "COMPLETED" else [])))
             change = Change(state, attributes)
             work = self.steps.change(uid, change, expected=known)
             if self.archive.run(work, seconds=SECONDS):

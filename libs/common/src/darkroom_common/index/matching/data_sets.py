@@ -21,6 +21,7 @@ from darkroom_common.postgres.phi import normalise, words
 
 _FOLDED: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 """VRs of which case and accents make no difference to the index."""
+_DECIMALS: Final = frozenset({"DS", "FD", "FL"})
 _TEXTS: Final = _FOLDED - {"PN"}
 """Of these it makes one to who asks (PS3.4 section C.2.2.2.1)."""
 
@@ -59,7 +60,7 @@ def match_of(name: str, vr: str, text: str, *, fuzzy: bool = False) -> Match | N
     Raises:
         BadKey: it is no value of this VR.
     """
-    kept = Kept.SEARCHABLE if vr in _FOLDED else Kept.COLUMN
+    kept = Kept.SEARCHABLE if vr in _FOLDED or vr in _DECIMALS else Kept.COLUMN
     return parse_match(Field(name, name, vr, Level.STUDY, kept), text, fuzzy=fuzzy)
 
 

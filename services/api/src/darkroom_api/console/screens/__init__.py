@@ -4,7 +4,6 @@ from typing import Final
 
 from darkroom_api.console.screens import (
     account,
-    film,
     notifications,
     others,
     people,
@@ -16,14 +15,14 @@ from darkroom_api.console.screens import (
     transmission,
     trouble,
     upload,
-    viewer,
     where,
     worklist,
 )
+from darkroom_api.console.screens.images import film, marks, viewer
 from darkroom_api.console.screens.upkeep import retention
 
 SCREENS: Final = (
-    *(account, start, notifications, worklist, study, where, film, upload, viewer),
+    *(account, start, notifications, worklist, study, where, marks, film, upload, viewer),
     *(schedule, transmission, others, trouble, people, senders, system, retention),
 )
 """Modules whose `add` adds their routes."""

@@ -1,4 +1,4 @@
-"""System: whether all is well, the licence, what is in use, and settings with their source."""
+"""System: whether all is well, the licence, settings with their source, conformance."""
 
 from typing import Any, Final
 
@@ -45,8 +45,15 @@ async def show_settings(page: Page) -> Response:
     return page.render("settings_rows.html" if page.is_part else "settings.html", **data)
 
 
+async def show_conformance(page: Page) -> Response:
+    """Show the conformance statement of what runs, with its files."""
+    found = await page.rest.get("/api/v1/system/conformance")
+    return page.render("conformance.html", found=found)
+
+
 def add(app: FastAPI) -> None:
     """Add the routes."""
     screen(app, "/system", show_system)
     screen(app, "/system/queues", show_queues)
     screen(app, "/system/settings", show_settings)
+    screen(app, "/system/conformance", show_conformance)

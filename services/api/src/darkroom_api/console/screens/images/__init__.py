@@ -1,0 +1,1 @@
+"""Screens of images: film, key images and presentation states, the viewer."""

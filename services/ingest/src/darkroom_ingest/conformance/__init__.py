@@ -1,0 +1,1 @@
+"""What ingest says of itself in the conformance statement."""
