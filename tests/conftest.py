@@ -13,18 +13,21 @@ import concurrent.futures
 import gc
 import os
 import shutil
+import ssl
 import sys
 import tempfile
 import uuid
 from collections import defaultdict
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from dataclasses import dataclass
+from functools import cache
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 import asyncpg
+import certifi
 import hypothesis
 import pytest
 
@@ -83,6 +86,28 @@ class RabbitServer:
     def management(self) -> Management:
         """Return a client of the management API, to be used in a `with` block."""
         return Management(self.management_url, self.user, self.password)
+
+
+_context: Final = ssl.create_default_context
+
+
+@cache
+def _authorities(file: str) -> ssl.SSLContext:
+    return _context(cafile=file)
+
+
+def _shared_context(*arguments: Any, **named: Any) -> ssl.SSLContext:
+    """Be `ssl.create_default_context`; the one of a client that says nothing of TLS is shared.
+
+    httpx reads all authorities for each client, which takes 40 ms, also where TLS is not spoken.
+    """
+    file = os.environ.get("SSL_CERT_FILE") or certifi.where()
+    if not arguments and named == {"cafile": file}:
+        return _authorities(file)
+    return _context(*arguments, **named)
+
+
+ssl.create_default_context = _shared_context
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -3,8 +3,9 @@
 What runs is `python -m darkroom_<name>`, by `runpy`, in a process that has imported the modules of
 that service and nothing else, and has done what the service does before it forks (`prepare` of its
 `__main__`). It has one thread and no event loop, and gets the environment and the output of the
-test. A service whose environment says how to start (`LD_PRELOAD`, `PYTHONPATH`) is not of this
-kind: see `same_start`.
+test. There is one such process for each `PYTHONPATH`: what that has Python import is imported
+once, too (`tests/chaos/points`). A service whose environment says otherwise how to start
+(`LD_PRELOAD`) is not of this kind: see `same_start`.
 """
 
 import asyncio
@@ -18,14 +19,15 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 _PACKET: Final = 1 << 18
-_OURS: Final = ("DARKROOM_", "PYTEST_")
-_holders: dict[str, "_Holder"] = {}
+_PATH: Final = "PYTHONPATH"
+_OURS: Final = ("DARKROOM_", "PYTEST_", "CHAOS_", _PATH)
+_holders: dict[tuple[str, str], "_Holder"] = {}
 
 
 def _of_others(environment: Mapping[str, str]) -> dict[str, str]:
@@ -36,7 +38,8 @@ def _of_others(environment: Mapping[str, str]) -> dict[str, str]:
 def _start() -> dict[str, str]:
     """Return how our processes start: as this one is when the first is asked for.
 
-    `pytest_configure` changes it, which comes after the import of a conftest that is named.
+    `pytest_configure` changes it, which comes after the import of a conftest that is named. Where
+    Python looks for modules is not of it.
     """
     return _of_others(os.environ)
 
@@ -93,14 +96,14 @@ class Forked:
 class _Holder:
     """The process that has imported a service, of one process of the test run."""
 
-    def __init__(self, package: str) -> None:
+    def __init__(self, package: str, path: str) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, __file__, package, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                env=_start(),
+                env=_start() | ({_PATH: path} if path else {}),
                 cwd="/",  # which python would search for modules
             )
         atexit.register(self.close)
@@ -115,15 +118,36 @@ class _Holder:
         self._process.wait()
 
 
-def fork(package: str, environment: Mapping[str, str], log: Path) -> Forked:
-    """Start `python -m <package>` with an environment; what it writes is added to a file."""
-    holder = _holders.get(package) or _holders.setdefault(package, _Holder(package))
-    asked = {"environment": dict(environment), "log": str(log), "directory": str(Path.cwd())}
+def fork(
+    package: str,
+    environment: Mapping[str, str],
+    log: Path,
+    arguments: Sequence[str] = (),
+    errors: Path | None = None,
+) -> Forked:
+    """Start `python -m <package>` with an environment; what it writes is added to a file.
+
+    Args:
+        package: of a service.
+        environment: all of it.
+        log: gets what it says, and its errors unless `errors` is another file.
+        arguments: of the command.
+        errors: see there.
+    """
+    key = package, environment.get(_PATH, "")
+    holder = _holders.get(key) or _holders.setdefault(key, _Holder(*key))
+    asked = {
+        "environment": dict(environment),
+        "log": str(log),
+        "errors": str(errors or log),
+        "directory": str(Path.cwd()),
+        "arguments": list(arguments),
+    }
     return Forked(holder, holder.ask(asked)["pid"])
 
 
-def _hold(package: str, control: socket.socket) -> bool:
-    """Answer until nobody asks any more; in a child, return at once that it is one."""
+def _hold(package: str, control: socket.socket) -> list[str] | None:
+    """Answer until nobody asks any more; in a child, return at once with what arguments it has."""
     main = importlib.import_module(f"{package}.__main__")
     if hasattr(main, "prepare"):  # what it does itself before it forks
         main.prepare()
@@ -139,10 +163,10 @@ def _hold(package: str, control: socket.socket) -> bool:
             if pid == 0:
                 control.close()
                 _become(asked)
-                return True
+                return list(asked["arguments"])
             answer = {"pid": pid}
         control.send(json.dumps(answer).encode())
-    return False
+    return None
 
 
 def _code_of(pid: int) -> int | None:
@@ -154,15 +178,16 @@ def _become(asked: Mapping[str, Any]) -> None:
     os.chdir(asked["directory"])
     os.environ.clear()
     os.environ.update(asked["environment"])
-    output = os.open(asked["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.close(output)
+    for name, descriptor in (("log", 1), ("errors", 2)):
+        output = os.open(asked[name], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        os.dup2(output, descriptor)
+        os.close(output)
 
 
 if __name__ == "__main__":
     sys.path.pop(0)  # of this file
     _, name, descriptor = sys.argv
-    if _hold(name, socket.socket(fileno=int(descriptor))):
-        sys.argv = [name]
+    words = _hold(name, socket.socket(fileno=int(descriptor)))
+    if words is not None:
+        sys.argv = [name, *words]
         runpy.run_module(name, run_name="__main__", alter_sys=True)

@@ -14,6 +14,9 @@ T = TypeVar("T")
 LIMIT: Final = 60.0
 """Seconds after which what was waited for is missing, also on a machine that is slow and busy."""
 POLL: Final = 0.03
+_SLOWER, _SLOWEST = 0.1, 0.5
+"""What takes long is asked for less often: after each pause a tenth of the time waited, at most
+half a second; each question may be a connection to PostgreSQL."""
 
 
 @overload
@@ -47,7 +50,7 @@ async def until(
     Raises:
         AssertionError: the limit has passed; it names `what` and the last value or exception.
     """
-    deadline = time.monotonic() + limit
+    began = time.monotonic()
     last: object = None
     while True:
         try:
@@ -59,10 +62,11 @@ async def until(
             last = value
         except retry as error:
             last = error
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - began
+        if waited > limit:
             name = what or getattr(condition, "__qualname__", repr(condition))
             raise AssertionError(f"not within {limit:g} s: {name}; last: {last!r}")
-        await asyncio.sleep(poll)
+        await asyncio.sleep(max(poll, min(_SLOWER * waited, _SLOWEST)))
 
 
 def until_true(condition: Callable[[], T], what: str = "", *, limit: float = LIMIT) -> T:

@@ -2,7 +2,8 @@
 
 Python imports this at the start of every process that has this directory in `PYTHONPATH`. When the
 file that `CHAOS_PLAN` names holds the name of a point, the first process that passes that point
-takes the file away and ends itself by SIGKILL, there and then. `point:3` is the third passage.
+takes the file away and ends itself by SIGKILL, there and then. `point:3` is the third passage. The
+plan is asked for at the point: what imports this may only have the services forked that are killed.
 """
 
 import os
@@ -12,16 +13,18 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-PLAN = os.environ.get("CHAOS_PLAN", "")
-
-
 _passed: Counter[str] = Counter()
+
+
+def the_plan() -> str:
+    """The file that says where to die."""
+    return os.environ.get("CHAOS_PLAN", "")
 
 
 def is_next(point: str) -> bool:
     """Count a passage; tell whether it is the one to die at."""
     try:
-        with open(PLAN, encoding="ascii") as plan:
+        with open(the_plan(), encoding="ascii") as plan:
             planned, _, number = plan.read().partition(":")
     except FileNotFoundError:
         return False
@@ -34,7 +37,7 @@ def is_next(point: str) -> bool:
 def die() -> None:
     """Die here, unless another process just does."""
     try:
-        os.rename(PLAN, f"{PLAN}.done")
+        os.rename(the_plan(), f"{the_plan()}.done")
     except FileNotFoundError:
         return
     os.kill(os.getpid(), signal.SIGKILL)
@@ -199,11 +202,11 @@ def prepare_print() -> None:
     around_coroutine(table.JobTable, "finish", before="finish-before", after="finish-before-commit")
 
 
-if PLAN and "darkroom_ingest" in sys.orig_argv:
+if "darkroom_ingest" in sys.orig_argv:
     prepare_main()
-elif PLAN and "darkroom_metadata" in sys.orig_argv:
+elif "darkroom_metadata" in sys.orig_argv:
     prepare_metadata()
-elif PLAN and "darkroom_transmit" in sys.orig_argv:
+elif "darkroom_transmit" in sys.orig_argv:
     prepare_transmit()
-elif PLAN and "darkroom_print" in sys.orig_argv:
+elif "darkroom_print" in sys.orig_argv:
     prepare_print()

@@ -1,8 +1,6 @@
 """A sign-in link opens the console once, and the guide says what a new house needs."""
 
-import asyncio
 import json
-import sys
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +9,7 @@ from playwright.async_api import Browser, expect
 from darkroom_local.commands.doctor import Finding, keep
 from tests.integration.api.conftest import Api, running_api
 from tests.integration.console.conftest import a_browser, serious, walking
+from tests.support.commands import run_command
 from tests.support.services import Services
 
 _OLD: Final = """
@@ -21,15 +20,11 @@ delete window.DecompressionStream;
 
 async def link(services: Services, *arguments: str) -> tuple[int, str, str]:
     """Have the api write what opens the console; return its exit code and what it says."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "darkroom_api", "sign-in-link", *arguments),
-        env=services.environment("api", 0),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+    environment = services.environment("api", 0)
+    code, said, wrong = await run_command(
+        "api", "sign-in-link", *arguments, environment=environment
     )
-    said, wrong = await process.communicate()
-    return process.returncode or 0, said.decode().strip(), wrong.decode()
+    return code, said.strip(), wrong
 
 
 async def _without_dialogs(browser: Browser, api: Api) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from tests.integration.metadata.resolving import House, house
 from tests.integration.metadata.test_indexer import KEY
 from tests.integration.metadata.test_reindex import BLIND_KEY
 from tests.support.builders import a_data_set
+from tests.support.commands import run_command
 
 
 @pytest.fixture
@@ -35,7 +35,6 @@ async def desk(superuser_url: str, tmp_path: Path) -> AsyncIterator[House]:
 async def command(desk: House, *arguments: str) -> tuple[int, str]:
     """Run the command while metadata works; return its exit code and what it says."""
     environment = {
-        "PATH": "/usr/bin:/bin",
         "USER": "olga",
         "DARKROOM_POSTGRES_URL": desk.bench.prepared.url("metadata"),
         "DARKROOM_AMQP_URL": "amqp://nobody@127.0.0.1:1/",
@@ -43,16 +42,10 @@ async def command(desk: House, *arguments: str) -> tuple[int, str]:
         "DARKROOM_PHI_KEYS": json.dumps({"current": 1, "keys": {"1": KEY}}),
         "DARKROOM_BLIND_INDEX_KEY": BLIND_KEY,
     }
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "darkroom_metadata", "conflicts", *arguments),
-        env=environment,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
+    code, said, errors = await run_command(
+        "metadata", "conflicts", *arguments, environment=environment
     )
-    async with asyncio.timeout(30):
-        output, _ = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, output.decode()
+    return code, said + errors
 
 
 async def listed(desk: House, *arguments: str) -> list[dict[str, Any]]:

@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import json
-import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -20,6 +19,7 @@ from darkroom_common.seal import Seal
 from tests.e2e.user import data_set_of, digest
 from tests.integration.upgrade.old_house import OldHouse, goes_on, read
 from tests.integration.upgrade.peers import Peers, willing
+from tests.support.commands import run_command
 from tests.support.services import Services
 
 LIMIT = 240.0
@@ -106,14 +106,10 @@ async def everything_is_listed(house: OldHouse) -> None:
 
 
 async def ingest_says(house: OldHouse, *words: str) -> str:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "darkroom_ingest", *words,
-        env=house.services.environment("ingest", 0) | {"DARKROOM_HEALTH_PORT": "1"},
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    told, trouble = await process.communicate()
-    assert process.returncode == 0, trouble.decode()
-    return told.decode()
+    environment = house.services.environment("ingest", 0) | {"DARKROOM_HEALTH_PORT": "1"}
+    code, told, trouble = await run_command("ingest", *words, environment=environment)
+    assert code == 0, trouble
+    return told
 
 
 async def the_session_continues(house: OldHouse) -> None:

@@ -1,10 +1,8 @@
 """The audit log by REST and by its command, on a running api."""
 
-import asyncio
 import csv
 import io
 import json
-import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +18,7 @@ from darkroom_common.clock import SYSTEM_CLOCK
 from darkroom_common.postgres.phi import PhiKeys
 from darkroom_common.postgres.pool import open_database
 from darkroom_common.seal import Seal
+from tests.support.commands import run_command
 from tests.support.services import role_url
 from tests.support.waiting import until
 
@@ -179,18 +178,9 @@ async def test_nobody_else_reads_it(api: "Api") -> None:
 
 
 async def run(api: "Api", *words: str) -> tuple[int, str]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "darkroom_api",
-        "audit",
-        *words,
-        env=api.services.environment("api", 0),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    output, _ = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, output.decode()
+    environment = api.services.environment("api", 0)
+    code, output, _ = await run_command("api", "audit", *words, environment=environment)
+    return code, output
 
 
 async def test_pages_and_sums_are_the_same_in_whatever_steps(

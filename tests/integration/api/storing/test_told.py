@@ -4,7 +4,6 @@ import asyncio
 import io
 import json
 import os
-import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -19,6 +18,7 @@ from tests.conftest import PostgresServer, RabbitServer
 from tests.integration.api.storing.stowing import Stowing, stowing
 from tests.support.builders import a_data_set
 from tests.support.callback_receiver import Receiver, a_receiver
+from tests.support.commands import run_command
 from tests.support.stow import TYPE, a_body, a_file
 from tests.support.waiting import until
 
@@ -38,18 +38,10 @@ async def stow(
 
 async def command(stow: Stowing, *words: str) -> tuple[int, list[Any]]:
     """A command of the api: its exit code, and the JSON that it says."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "darkroom_api",
-        *words,
-        "--json",
-        env=stow.services.environment("api", 0),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    output, _ = await process.communicate()
-    assert NAME not in output.decode()
-    return process.returncode or 0, [json.loads(line) for line in output.splitlines()]
+    environment = stow.services.environment("api", 0)
+    code, output, errors = await run_command("api", *words, "--json", environment=environment)
+    assert NAME not in output + errors
+    return code, [json.loads(line) for line in output.splitlines()]
 
 
 @pytest.mark.req("API-13", "OBS-07")
