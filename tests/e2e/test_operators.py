@@ -131,8 +131,7 @@ async def test_what_is_made_to_be_sent_or_printed_lies_beside_the_objects(
         lambda: any(
             f"storage commitment on port {darkroom.commitment_port}" in line
             for line in darkroom.output
-        ),
-        limit=10,
+        )
     )
 
 

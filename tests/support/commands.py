@@ -18,15 +18,15 @@ async def run_command(
     Args:
         name: of the service.
         words: of the command.
-        environment: that it has beside what is needed to find programs.
+        environment: that it has beside where programs and modules are found.
 
     Returns:
         Its exit code, its standard output and its standard error.
     """
-    given = {"PATH": os.environ["PATH"]} | dict(environment)
+    given = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
     with tempfile.TemporaryDirectory() as directory:
         said, errors = Path(directory, "said"), Path(directory, "errors")
-        process = fork(f"darkroom_{name}", given, said, words, errors)
+        process = fork(f"darkroom_{name}", given | dict(environment), said, words, errors)
         try:
             async with asyncio.timeout(LIMIT):
                 code = await process.wait()

@@ -155,7 +155,7 @@ async def test_a_second_signal_hurries(external: Callable[..., Running]) -> None
     await stack.line("stopping")
     began = time.monotonic()
     assert await stack.end(signal.SIGTERM) == 0
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20  # without it 25, or for ever
     assert stack.left() == []
 
 

@@ -59,8 +59,7 @@ async def test_orphans_are_indexed_and_damage_is_found_told_and_resolved(
         lambda: (
             'darkroom_verification_findings{kind="altered-object"} 1.0'
             in metadata.probe("/metrics")[1]
-        ),
-        limit=20,
+        )
     )
     (line,) = (
         told

@@ -3,7 +3,7 @@
 import asyncio
 
 from darkroom_api.studies.turns import Turns
-from tests.support.waiting import until
+from tests.support.waiting import LIMIT, until
 
 
 async def test_a_user_with_many_searches_leaves_room_for_others() -> None:
@@ -36,7 +36,7 @@ async def test_who_gives_up_frees_the_turn() -> None:
     for task in (second, waiting):
         task.cancel()
     await asyncio.gather(second, waiting, return_exceptions=True)
-    async with asyncio.timeout(1), turns.of("a"):
+    async with asyncio.timeout(LIMIT), turns.of("a"):
         pass
 
 

@@ -14,7 +14,7 @@ from darkroom_api.rendering.exchange import Picture
 from darkroom_api.rendering.rendering import CannotMake, DecoderFailed, Rendering
 from darkroom_common.index.rows import StoredInstance
 from darkroom_common.workers.pool import open_workers
-from tests.support.waiting import until
+from tests.support.waiting import LIMIT, until
 
 PICTURE = Picture(None, JPEG, Appearance())
 MEMORY = str(2 << 30)
@@ -27,7 +27,7 @@ def an_instance(key: str) -> StoredInstance:
 @pytest.fixture
 async def rendering() -> AsyncIterator[Rendering]:
     async with open_workers("tests.support.failing_renderer", MEMORY, processes=2) as workers:
-        yield Rendering(workers, Cache("rendered", 10), processes=2, limit=5.0)
+        yield Rendering(workers, Cache("rendered", 10), processes=2, limit=LIMIT)
 
 
 async def test_a_decoder_that_crashes_costs_its_own_object_alone(rendering: Rendering) -> None:
@@ -55,7 +55,7 @@ def paused() -> int | None:
 
 async def test_a_decoder_that_is_killed_costs_its_own_object_alone(rendering: Rendering) -> None:
     good, bad = an_instance("good"), an_instance("hang")
-    rendering.limit = 30.0
+    rendering.limit = LIMIT
     asked = asyncio.create_task(rendering.image(bad, PICTURE))
     worker = await until(paused)
     assert await rendering.image(good, PICTURE) == b"abc"
@@ -69,12 +69,12 @@ async def test_a_decoder_that_is_killed_costs_its_own_object_alone(rendering: Re
 
 async def test_a_decoder_that_hangs_is_replaced() -> None:
     async with open_workers("tests.support.failing_renderer", MEMORY, processes=1) as workers:
-        rendering = Rendering(workers, Cache("rendered", 0), processes=1, limit=5.0)
+        rendering = Rendering(workers, Cache("rendered", 0), processes=1, limit=LIMIT)
         await rendering.image(an_instance("good"), PICTURE)  # it has started by now
         rendering.limit = 0.3
         with pytest.raises(DecoderFailed):
             await rendering.image(an_instance("hang"), PICTURE)
-        rendering.limit = 5.0
+        rendering.limit = LIMIT
         assert await rendering.image(an_instance("good"), PICTURE) == b"abc"
 
 

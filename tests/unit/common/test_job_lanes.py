@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 
 from darkroom_common.jobs.lanes import Lanes
-from tests.support.waiting import until
-
-LIMIT = 5.0
+from tests.support.waiting import LIMIT, until
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ async def test_a_changed_lane_starts_when_the_old_one_has_ended() -> None:
     lanes.wake("FILM")
     house.printers = [new]
     lanes.reload()
-    await until(lambda: "FILM" not in lanes.lanes, limit=LIMIT)
+    await until(lambda: "FILM" not in lanes.lanes)
     lanes.acted("FILM", "1")  # nobody is there: the new lane looks for itself
     assert house.running == [old]
     house.may_end.set()
@@ -163,15 +161,15 @@ async def test_a_lane_that_has_ended_is_nobody_and_only_one_that_failed_waits(
     )
     running = asyncio.create_task(lanes.run())
     await looked(house, 1)
-    await until(lambda: not lanes._tasks or len(house.running) > 1, limit=LIMIT)
+    await until(lambda: not lanes._tasks or len(house.running) > 1)
     if anew:
-        await until(lambda: len(house.running) > 2, limit=LIMIT)
+        await until(lambda: len(house.running) > 2)
     else:
         assert lanes.lanes == {}
         assert not lanes._changed.is_set()
         lanes.acted("FILM", "1")
         assert (house.told, len(house.running)) == ([], 1)
         lanes.wake("FILM")  # it is not there: it is looked for
-        await until(lambda: len(house.running) == 2, limit=LIMIT)
+        await until(lambda: len(house.running) == 2)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)

@@ -12,9 +12,9 @@ from darkroom_common.jobs.attempt import Attempt, Ending
 from darkroom_common.jobs.runner import Runner
 from darkroom_common.messages.base import new_message_id
 from tests.integration.common.jobs.cases import BACKOFF, TRACE, House, act, changes
+from tests.support.waiting import LIMIT
 
 pytestmark = pytest.mark.req("TRX-02")
-LIMIT = 20.0
 
 
 async def test_two_workers_never_hold_one_job(house: House) -> None:

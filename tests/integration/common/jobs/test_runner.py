@@ -18,9 +18,7 @@ from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import open_database
 from tests.integration.common.jobs.cases import CASES, House
 from tests.support.database import Prepared
-from tests.support.waiting import until
-
-LIMIT = 20.0
+from tests.support.waiting import LIMIT, until
 
 
 class Watched(Claims[Any]):

@@ -11,9 +11,9 @@ from darkroom_common.postgres.inbox import Inbox
 from darkroom_common.postgres.outbox import Outbox
 from tests.integration.common.jobs.cases import LEASE, House, act
 from tests.support.database import Prepared
+from tests.support.waiting import LIMIT
 
 pytestmark = pytest.mark.req("TRX-02")
-LIMIT = 20.0
 
 
 async def test_a_claim_passes_over_what_another_is_about_to_take(house: House) -> None:
