@@ -279,6 +279,10 @@ CORE.update(
         f"{_INGEST}/stow/described.py": _of("ingest/stow", "described"),
         f"{_INGEST}/workitems/rules.py": _of("ingest/workitems", "states"),
         f"{_INGEST}/answering/progress.py": _of("ingest", "progress"),
+        f"{_INGEST}/answering/retrieving.py": _of("ingest", "retrievals"),
+        f"{_INGEST}/answering/move.py": _of("ingest", "retrievals"),
+        f"{_INGEST}/answering/find.py": _of("ingest", "finding"),
+        f"{_INGEST}/answering/get.py": _of("ingest", "finding"),
         f"{_LOCAL}/stack/rolling.py": _of("local", "rolling"),
         f"{_COMMON}/films/fitting.py": _of("print", "fitting"),
     }
