@@ -36,7 +36,7 @@ from darkroom_local.engines.ports import LOOPBACK
 from darkroom_local.engines.postgres import PrivatePostgres
 from darkroom_local.engines.rabbitmq import PrivateRabbitMQ, RabbitPorts
 from tests.support.management import Management
-from tests.support.shared_engine import new_base, shared_engine, wait_until_gone
+from tests.support.shared_engine import home_of_engines, new_base, shared_engine, wait_until_gone
 from tests.support.templates import BY_FILES
 
 _ENGINES = "DARKROOM_TEST_ENGINES"
@@ -196,7 +196,7 @@ def amqp_url(rabbitmq_server: RabbitServer) -> Iterator[str]:
 @pytest.fixture
 def engine_directory() -> Iterator[Path]:
     """An empty directory that the users of the engines can reach; pytest's own they cannot."""
-    directory = Path(tempfile.mkdtemp(prefix="darkroom-test-")).resolve()
+    directory = Path(tempfile.mkdtemp(prefix="darkroom-test-", dir=home_of_engines()))
     directory.chmod(0o711)
     yield directory
     shutil.rmtree(directory)

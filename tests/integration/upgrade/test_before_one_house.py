@@ -49,7 +49,7 @@ async def until(what: str, found: Callable[[], Awaitable[Any]], expected: Any) -
     end = time.monotonic() + LIMIT
     while (last := await found()) != expected:
         assert time.monotonic() < end, f"{what}: {last}, not {expected}"
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.5)
 
 
 def states(house: OldHouse, table: str) -> Callable[[], Awaitable[dict[str, str]]]:
