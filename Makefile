@@ -31,7 +31,7 @@ demo: ## send sample studies to the running stack
 	@$(BIN)/darkroom demo $(ARGS)
 
 test: setup ## all tests but bench and chaos (WORKERS=1 for one process, ARGS for pytest)
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile --ignore tests/bench --ignore tests/chaos \
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --ignore tests/bench --ignore tests/chaos \
 		--durations 15 --durations-min 5 $(ARGS)
 
 coverage: setup ## lines and branches that tests reach, in services too; adds to .coverage (ARGS: which tests)

@@ -41,6 +41,15 @@ from tests.support.templates import BY_FILES
 
 _ENGINES = "DARKROOM_TEST_ENGINES"
 _KEPT = "DARKROOM_TEST_ENGINES_KEPT"
+_FIRST: Final = (
+    *("integration/upgrade/test_before_one_house", "integration/console/test_screens"),
+    *("e2e/test_upgrade", "e2e/test_killed", "e2e/test_operators", "e2e/test_first_image"),
+    *("integration/local/test_points_in_time", "integration/transmit/test_killed_at_points"),
+    *("integration/ingest/test_killed_at_points", "integration/api/test_accepted"),
+    *("e2e/test_openapi", "e2e/test_day", "e2e/test_encrypted", "integration/console/test_tasks"),
+    *("integration/api/accounts/test_every_route", "integration/transmit/test_retrieve"),
+)
+"""Files that take longest, some of them for one test: the end of a run is not to wait for them."""
 _SHOWN, _LONG = 15, 10.0
 """Files in the summary at most, and seconds that each has taken at least."""
 
@@ -120,6 +129,12 @@ def pytest_configure(config: pytest.Config) -> None:
     sys.dont_write_bytecode = False
     if not _uses_anothers(config):
         os.environ[_ENGINES] = str(new_base("tests"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have the longest files come first; the rest stays as it is."""
+    ranks = {f"tests/{name}.py": rank for rank, name in enumerate(_FIRST)}
+    items.sort(key=lambda item: ranks.get(item.nodeid.partition("::")[0], len(ranks)))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

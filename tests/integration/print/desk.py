@@ -123,7 +123,7 @@ async def open_desk(services: Services) -> AsyncIterator[PrintDesk]:
     blind = BlindIndex(decode_key(services.secrets["BLIND_INDEX_KEY"], setting="test"))
     broker = RabbitBroker(services.amqp_url, service="test")
     try:
-        async with prepared.login("metadata") as database:
+        async with prepared.login("metadata") as database, prepared.looking():
             seed = Seed(database, services.store, keys, blind)
             yield PrintDesk(services, prepared, broker, seed, Seal(keys))
     finally:

@@ -181,7 +181,7 @@ async def open_desk(services: Services) -> AsyncIterator[Desk]:
     blind = BlindIndex(decode_key(services.secrets["BLIND_INDEX_KEY"], setting="test"))
     broker = RabbitBroker(services.amqp_url, service="test")
     try:
-        async with prepared.login("metadata") as database:
+        async with prepared.login("metadata") as database, prepared.looking():
             yield Desk(services, prepared, broker, Seed(database, services.store, keys, blind))
     finally:
         await broker.close()
