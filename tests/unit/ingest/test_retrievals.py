@@ -312,7 +312,7 @@ def test_what_is_left_of_a_job_that_is_over_has_failed(archive: Archive) -> None
     ],
 )
 def test_what_takes_too_long_is_cancelled_and_all_of_it_failed_as_far_as_is_known(
-    archive: Archive, settings: dict[str, float], looks: list[Reply | Exception]
+    archive: Archive, settings: dict[str, Any], looks: list[Reply | Exception]
 ) -> None:
     archive.instances = [an_instance(n) for n in range(20)]
     archive.looks = looks
@@ -337,7 +337,7 @@ def test_what_takes_too_long_is_cancelled_and_all_of_it_failed_as_far_as_is_know
 
 def test_what_moves_on_is_not_given_up_for_silence(archive: Archive) -> None:
     archive.instances = [an_instance(n) for n in range(20)]
-    archive.looks = [told(sent=n) for n in range(1, 20)] + [told(sent=20, over=True)] * 2
+    archive.looks = [*(told(sent=n) for n in range(1, 20)), *[told(sent=20, over=True)] * 2]
     desk = a_desk(archive, retrieve_instances=20, retrieve_bytes=1000, move_silence_seconds=5.0)
     *_, last = answers(desk, a_request())
     assert (last.status, counts(last)) == (SUCCESS, (20, 0, 0, None))
