@@ -31,13 +31,13 @@ import certifi
 import hypothesis
 import pytest
 
-from darkroom_common.topology import render_policies
 from darkroom_local.engines.ports import LOOPBACK
 from darkroom_local.engines.postgres import PrivatePostgres
 from darkroom_local.engines.rabbitmq import PrivateRabbitMQ, RabbitPorts
 from tests.support.management import Management
 from tests.support.shared_engine import home_of_engines, new_base, shared_engine, wait_until_gone
 from tests.support.templates import BY_FILES
+from tests.support.vhosts import Vhosts
 
 _ENGINES = "DARKROOM_TEST_ENGINES"
 _KEPT = "DARKROOM_TEST_ENGINES_KEPT"
@@ -198,14 +198,28 @@ def rabbitmq_server() -> Iterator[RabbitServer]:
         yield RabbitServer(**address)
 
 
+@pytest.fixture(scope="session")
+def vhosts(rabbitmq_server: RabbitServer) -> Iterator[Vhosts]:
+    """The virtual hosts of this process."""
+    made = Vhosts(rabbitmq_server)
+    yield made
+    made.close()
+
+
 @pytest.fixture
-def amqp_url(rabbitmq_server: RabbitServer) -> Iterator[str]:
-    """The URL of a new virtual host with our policies and no queue, deleted afterwards."""
-    name = f"test-{uuid.uuid4().hex[:16]}"
-    with rabbitmq_server.management() as management:
-        management.create_vhost(name, render_policies(name))
-        yield rabbitmq_server.url(name)
-        management.delete_vhost(name)
+def begins_with() -> str:
+    """What the queues are called that the test begins with (`api.`); none without a name.
+
+    A folder whose tests begin with one service says so: they share what has nothing in it.
+    """
+    return ""
+
+
+@pytest.fixture
+def amqp_url(vhosts: Vhosts, begins_with: str) -> Iterator[str]:
+    """The URL of a virtual host with our policies that is the test's own while it runs."""
+    with vhosts.of(begins_with) if begins_with else vhosts.new() as url:
+        yield url
 
 
 @pytest.fixture

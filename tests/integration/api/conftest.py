@@ -60,6 +60,12 @@ async def running_api(services: Services) -> AsyncIterator[Api]:
 
 
 @pytest.fixture
+def begins_with(request: pytest.FixtureRequest) -> str:
+    """Return what the queues of the api are called, where a test has one from the beginning."""
+    return "api." if "api" in request.fixturenames else ""
+
+
+@pytest.fixture
 async def api(services: Services) -> AsyncIterator[Api]:
     """A running api with its administrator signed in."""
     async with running_api(services) as made:

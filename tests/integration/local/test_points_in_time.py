@@ -44,7 +44,7 @@ class Shipped(House):
     async def shipping(self) -> AsyncIterator[Shipping]:
         keys = PhiKeys.parse((self.secrets / "phi-keys").read_text()).keys
         source = Source(self.superuser_url, self.store, fingerprints(keys))
-        pace = Pace(seconds=0.2, switch_seconds=0.4)
+        pace = Pace(seconds=0.5, switch_seconds=1.0)
         ships = Shipping(source, self.wal, self.place / "scratch", pace, self.said.append)
         running = asyncio.create_task(ships.run())
 
@@ -168,7 +168,7 @@ async def test_a_standby_follows_and_takes_the_place(house: Shipped) -> None:
     async with house.shipping():
         await house.sent_until(utc_now())
         standby = Standby(house.archive, house.data, house.secrets)
-        following = asyncio.create_task(standby.follow(seconds=0.2, tell=said.append))
+        following = asyncio.create_task(standby.follow(seconds=0.5, tell=said.append))
         await house.receive(4)
 
         def has_all() -> bool:

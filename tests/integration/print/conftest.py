@@ -9,6 +9,12 @@ from tests.support.services import Services
 
 
 @pytest.fixture
+def begins_with(request: pytest.FixtureRequest) -> str:
+    """Return what the queues of the service are called that `desk` has."""
+    return "print." if "desk" in request.fixturenames else ""
+
+
+@pytest.fixture
 async def desk(services: Services) -> AsyncIterator[PrintDesk]:
     """An index, a store and a running print."""
     async with open_desk(services) as made:
