@@ -30,6 +30,9 @@ _INFLATE: Final = "tests/unit/common/test_inflate.py"
 _REPORTS: Final = "tests/unit/ingest/test_reports.py"
 _DIGEST: Final = "tests/unit/ingest/test_digest.py"
 _LANE: Final = "tests/unit/transmit/test_lane.py"
+_RETRIEVING: Final = "tests/unit/ingest/test_retrievals.py"
+_FINDING: Final = "tests/unit/ingest/test_finding.py"
+_WAL: Final = "tests/unit/local/test_wal.py"
 
 
 class Named(NamedTuple):
@@ -357,4 +360,39 @@ NAMED: Final = (
         "",
         "tests/unit/local/test_rolling.py",
     ),
+    # retrieving and shipping
+    Named(
+        f"{_INGEST}/answering/retrieving.py", '.retrieve_rule == "own"', ' == "own"', _RETRIEVING
+    ),
+    Named(
+        f"{_INGEST}/answering/retrieving.py",
+        "if len(found) > settings.retrieve_instances:",
+        "if False:",
+        _RETRIEVING,
+    ),
+    Named(
+        f"{_INGEST}/answering/move.py",
+        'if reply.body["moves"] >= desk.settings.retrieve_moves:',
+        "if False:",
+        _RETRIEVING,
+    ),
+    Named(f"{_INGEST}/answering/move.py", "        job.cancel()\n", "        pass\n", _RETRIEVING),
+    Named(f"{_INGEST}/answering/find.py", '.query_rule == "own"', ' == "own"', _FINDING),
+    Named(
+        f"{_INGEST}/answering/find.py",
+        "if told >= self._settings.query_answers:",
+        "if False:",
+        _FINDING,
+    ),
+    Named(f"{_INGEST}/answering/get.py", "if sending.cancelled:", "if False:", _FINDING),
+    Named(
+        f"{_LOCAL}/recovery/shipping.py",
+        "            full, part = await asyncio.to_thread(self._noted)\n"
+        "            await self._copy_objects(db)\n",
+        "            await self._copy_objects(db)\n"
+        "            full, part = await asyncio.to_thread(self._noted)\n",
+        _WAL,
+    ),
+    Named(f"{_LOCAL}/recovery/shipping.py", "if is_received:", "if True:", _WAL),
+    Named(f"{_LOCAL}/recovery/wal.py", "if name[:24] < oldest", "if name[:24] <= oldest", _WAL),
 )
