@@ -48,6 +48,7 @@ WALKERS = {"chromium": ("medical_admin", "admin"), "firefox": ("admin",)}
 READERS = ("radiologist", "technician", "viewer")
 """Who asks for each screen without one: what a role may is the server's decision."""
 REFUSED = "You may not see this"
+MOST = frozenset(map(str, ROLES["medical_admin"]))
 VOID = frozenset(
     {"area", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"}
 )
@@ -183,7 +184,10 @@ async def _as(person: str, browser: Browser, api: Api, paths: dict[str, str]) ->
                 assert MARKUP in await walk.page.locator("main").inner_text(), shown
             if thorough:
                 assert await serious(walk.page) == [], (person, shown)
-                await _sizes(walk, path, dark=dark, kept=person == "medical_admin")
+                if not dark or not allows(SCREENS["GET", path], MOST):
+                    await _sizes(walk, path, kept=not dark)
+                if dark:
+                    await walk.picture(f"{_stem(path)}-dark")
             if thorough and person == "medical_admin":
                 await _dialogs(walk.page, shown)
 
@@ -201,17 +205,20 @@ async def _dialogs(page: Page, shown: str) -> None:
         await expect(page.get_by_role("dialog")).to_have_count(0)
 
 
-async def _sizes(walk: Walk, path: str, *, dark: bool, kept: bool) -> None:
-    """Look at a page in each size: nothing is wider than it; and keep pictures."""
+def _stem(path: str) -> str:
+    """Return what pictures of a screen are called."""
     name = path.strip("/").split("/")
     stem = "-".join(one for one in name if "{" not in one or one == "{instance}") or "first"
+    return stem.replace("{instance}", "attributes")
+
+
+async def _sizes(walk: Walk, path: str, *, kept: bool) -> None:
+    """Look at a page in each size: nothing is wider than it; and keep pictures."""
     for size, viewport in SIZES.items():
         await walk.page.set_viewport_size(viewport)
         assert await walk.page.evaluate(WIDER) <= 0, (path, size)
         if kept:
-            await walk.picture(f"{stem.replace('{instance}', 'attributes')}{size}")
-        elif dark and not size:
-            await walk.picture(f"{stem.replace('{instance}', 'attributes')}-dark")
+            await walk.picture(f"{_stem(path)}{size}")
     await walk.page.set_viewport_size(SIZES[""])
 
 
