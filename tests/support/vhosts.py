@@ -27,6 +27,11 @@ _GONE_SECONDS: Final = 2.0
 """In which the queues of those who were killed have gone, and what they had taken is back."""
 
 
+def _is_of(queue: str, service: str) -> bool:
+    """Say whether a service declares a queue; the api does so with all that hold dead letters."""
+    return queue in WAITING or queue.startswith(service) or queue.endswith(".dead")
+
+
 class Server(Protocol):
     """A RabbitMQ with its management interface."""
 
@@ -100,7 +105,7 @@ class Vhosts:
     async def _looked_at(self, name: str, service: str, management: Management) -> bool | None:
         """Say whether it is as declared; None: those who were killed are not all gone yet."""
         queues = management.names_of_queues(name)
-        others = {one for one in queues if one not in WAITING and not one.startswith(service)}
+        others = {one for one in queues if not _is_of(one, service)}
         if others:
             return None if all(one.startswith(_OF_A_CONNECTION) for one in others) else False
         try:
