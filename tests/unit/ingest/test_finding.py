@@ -26,6 +26,7 @@ from darkroom_common.dimse.statuses import (
     UNABLE_TO_SEND,
 )
 from darkroom_common.dimse.wire.command import CommandField, Element
+from darkroom_common.dimse.wire.data_set import decode_data_set
 from darkroom_common.dimse.wire.pdu import ProtocolError
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.index.query import Query
@@ -33,9 +34,15 @@ from darkroom_common.index.reader import SearchTooLong
 from darkroom_common.index.rows import Json, StoredInstance, UnreadableRow
 from darkroom_common.transcoding.preparing import CannotPrepare, Prepared
 from darkroom_ingest.answering import get
-from darkroom_ingest.answering.find import Finder, IndexModel
+from darkroom_ingest.answering.find import Finder, IndexModel, finding
 from darkroom_ingest.answering.find import Prepared as Asked
-from darkroom_ingest.answering.identifier import STUDY_ROOT, BadIdentifier
+from darkroom_ingest.answering.identifier import (
+    PATIENT_ROOT,
+    PATIENT_STUDY_ONLY,
+    STUDY_ROOT,
+    BadIdentifier,
+    Options,
+)
 from darkroom_ingest.answering.progress import Progress
 from darkroom_ingest.answering.retrieving import Found
 from darkroom_ingest.senders.admission import Denied, Permit
@@ -210,6 +217,40 @@ def test_a_relational_query_is_agreed_on(
     else:
         with pytest.raises(BadIdentifier):
             model(request, ANY)
+
+
+@pytest.mark.parametrize(
+    ("extended", "settings", "expected"),
+    [
+        (b"", {}, Options()),
+        (b"\0\0\1", {}, Options(fuzzy=True)),
+        (b"\0\1\0", {}, Options(combined=True)),
+        (b"\1", {"query_fuzzy": "always"}, Options(relational=True, fuzzy=True)),
+    ],
+)
+def test_what_was_agreed_on_is_what_is_done(
+    extended: bytes, settings: dict[str, str], expected: Options
+) -> None:
+    request = a_request()
+    request.caller.extended[STUDY_ROOT] = extended
+    assert a_model(Index(), **settings)._options(request) == expected
+
+
+def test_every_model_is_served() -> None:
+    settings: Any = SimpleNamespace()
+    nobody: Any = None
+    served = finding(settings, nobody, nobody)
+    assert set(served.sop_classes) == {STUDY_ROOT, PATIENT_ROOT, PATIENT_STUDY_ONLY}
+    assert list(served.handlers) == [CommandField.C_FIND]
+
+
+@pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT])
+def test_an_answer_is_in_the_transfer_syntax_of_its_context(syntax: str) -> None:
+    request = a_request()
+    request.context.transfer_syntax = syntax
+    answer, _ = a_finder(studies(1)).answer(request)
+    assert isinstance(answer.data_set, bytes)
+    assert decode_data_set(answer.data_set, syntax).StudyInstanceUID == "1.2.0"
 
 
 @dataclass

@@ -58,6 +58,7 @@ class Archive:
     looks: list[Reply | Exception] = field(default_factory=list)
     publishes: Callable[[], None] = lambda: None
     clock: float = 1000.0
+    quick: bool = False
     wanted: list[tuple[Wanted, int]] = field(default_factory=list)
     asked: list[Request] = field(default_factory=list)
     published: list[Message] = field(default_factory=list)
@@ -68,11 +69,11 @@ class Archive:
 
     def ask(self, question: Request, *, within: float = 0.0) -> Reply:
         self.asked.append(question)
-        self.clock += within
+        self.clock += 0.0 if self.quick else within
         if isinstance(question, FindDestination):
             reply: Reply | Exception = self.destination
         elif isinstance(question, FollowJob):
-            self.clock += 1.0
+            self.clock += 0.0 if self.quick else 1.0
             reply = self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
         else:
             reply = Reply(outcome="done")
@@ -164,6 +165,43 @@ def test_whose_are_its_own_alone_gets_no_others(archive: Archive) -> None:
     a_desk(archive, ANY).find(a_request())
     (own, most), (every, _) = archive.wanted
     assert (own.sources, every.sources, most) == (("CT1",), (), 3)
+
+
+@pytest.mark.parametrize(
+    ("extended", "setting", "is_relational"),
+    [(b"\1\1", "always", True), (b"\1", "agreed", True), (b"\0", "agreed", False)],
+)
+def test_levels_above_are_left_out_where_that_was_agreed_on(
+    archive: Archive, extended: bytes, setting: str, is_relational: bool
+) -> None:
+    request = a_request(level="SERIES")
+    identifier = request.data_set(None)
+    del identifier.StudyInstanceUID
+    identifier.SeriesInstanceUID = "1.3"
+    request.caller.extended[STUDY_ROOT["move"]] = extended
+    desk = a_desk(archive, query_relational=setting)
+    if is_relational:
+        assert desk.find(request).level == "SERIES"
+        return
+    with pytest.raises(Refused):
+        desk.find(request)
+
+
+def test_who_does_not_answer_is_not_asked_without_a_pause(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paused: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        paused.append(seconds)
+        archive.clock += seconds
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    monkeypatch.setattr(move, "FIRST_LOOK", 1.5)
+    archive.quick = True
+    archive.looks = [BrokerUnavailable("away"), told(sent=1, over=True, failed_uids=[])]
+    *_, last = answers(a_desk(archive), a_request())
+    assert (last.status, paused) == (SUCCESS, [1.5])
 
 
 @pytest.mark.parametrize(
@@ -346,7 +384,11 @@ def test_what_moves_on_is_not_given_up_for_silence(archive: Archive) -> None:
 
 def test_who_cancels_hears_what_remains(archive: Archive) -> None:
     archive.instances = [an_instance(n) for n in range(3)]
-    archive.looks = [told(sent=1), told(sent=1, over=True, failed_uids=[], left_uids=["1.4.1"])]
+    archive.looks = [
+        told(sent=1),
+        told(sent=1),  # the one under way is finished
+        told(sent=2, over=True, failed_uids=[], left_uids=["1.4.2"]),
+    ]
     request = a_request()
     desk = a_desk(archive)
     (handler,) = move.moving(desk).handlers.values()
@@ -354,5 +396,5 @@ def test_who_cancels_hears_what_remains(archive: Archive) -> None:
     assert next(found).status == PENDING_MATCH
     request.cancelled = True
     (last,) = found
-    assert (last.status, counts(last)) == (CANCELLED, (1, 0, 0, 2))
+    assert (last.status, counts(last)) == (CANCELLED, (2, 0, 0, 1))
     assert [one.action for one in archive.of(ActOnJob)] == ["cancel"]
