@@ -142,7 +142,9 @@ class Seen(HTMLParser):
 
 async def _reads(person: str, api: Api, paths: dict[str, str]) -> None:
     """Ask for every screen as somebody of a role, and look at what is answered."""
-    async with httpx.AsyncClient(base_url=api.url, timeout=60, follow_redirects=True) as client:
+    async with httpx.AsyncClient(
+        base_url=api.url, timeout=60, follow_redirects=True, headers={"accept": "text/html"}
+    ) as client:
         given = {"username": person, "password": PASSWORD, "browser": True}
         signed_in = await client.post("/api/v1/auth/login", json=given)
         assert signed_in.status_code == 200, signed_in.text
