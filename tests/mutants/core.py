@@ -286,11 +286,6 @@ CORE.update(
         f"{_LOCAL}/stack/rolling.py": _of("local", "rolling"),
         f"{_LOCAL}/recovery/wal.py": _of("local", "wal"),
         f"{_LOCAL}/recovery/shipping.py": _of("local", "wal"),
-        f"{_API}/objects/building.py": _of("api", "objects_made"),
-        f"{_API}/objects/identity.py": _of("api", "objects_made"),
-        f"{_API}/objects/structured/dose.py": _of("api/making", "every_option", "read_back"),
-        f"{_API}/objects/projection/building.py": _of("api/making", "every_option", "read_back"),
-        f"{_API}/objects/softcopy/building.py": _of("api/making", "every_option", "read_back"),
         f"{_COMMON}/films/fitting.py": _of("print", "fitting"),
     }
 )
