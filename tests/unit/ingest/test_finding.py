@@ -43,6 +43,7 @@ from darkroom_ingest.answering.identifier import (
     BadIdentifier,
     Options,
 )
+from darkroom_ingest.answering.named import MODELS
 from darkroom_ingest.answering.progress import Progress
 from darkroom_ingest.answering.retrieving import Found
 from darkroom_ingest.senders.admission import Denied, Permit
@@ -242,6 +243,9 @@ def test_every_model_is_served() -> None:
     served = finding(settings, nobody, nobody)
     assert set(served.sop_classes) == {STUDY_ROOT, PATIENT_ROOT, PATIENT_STUDY_ONLY}
     assert list(served.handlers) == [CommandField.C_FIND]
+    asked = get.getting(nobody)
+    assert set(asked.sop_classes) == {model["get"] for model in MODELS}
+    assert list(asked.handlers) == [CommandField.C_GET]
 
 
 @pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT])
@@ -270,6 +274,9 @@ class Shelf:
 
     async def preparer(self) -> Any:
         return self
+
+    def at_once(self, one: StoredInstance, _: tuple[str, ...]) -> None:
+        """Say that none is ready as it is stored."""
 
     @asynccontextmanager
     async def prepare(self, one: StoredInstance, syntaxes: tuple[str, ...]) -> AsyncIterator[Any]:
