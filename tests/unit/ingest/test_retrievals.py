@@ -192,11 +192,11 @@ def test_who_does_not_answer_is_not_asked_without_a_pause(
 ) -> None:
     paused: list[float] = []
 
-    async def sleep(seconds: float) -> None:
+    async def pause(seconds: float) -> None:
         paused.append(seconds)
         archive.clock += seconds
 
-    monkeypatch.setattr(asyncio, "sleep", sleep)
+    monkeypatch.setattr(asyncio, "sleep", pause)
     monkeypatch.setattr(move, "FIRST_LOOK", 1.5)
     archive.quick = True
     archive.looks = [BrokerUnavailable("away"), told(sent=1, over=True, failed_uids=[])]
