@@ -207,16 +207,16 @@ def vhosts(rabbitmq_server: RabbitServer) -> Iterator[Vhosts]:
 
 
 @pytest.fixture
-def begins_with() -> str:
+def begins_with() -> tuple[str, ...]:
     """What the queues are called that the test begins with (`api.`); none without a name.
 
-    A folder whose tests begin with one service says so: they share what has nothing in it.
+    A folder whose tests begin with the same services says so: they share what has nothing in it.
     """
-    return ""
+    return ()
 
 
 @pytest.fixture
-def amqp_url(vhosts: Vhosts, begins_with: str) -> Iterator[str]:
+def amqp_url(vhosts: Vhosts, begins_with: tuple[str, ...]) -> Iterator[str]:
     """The URL of a virtual host with our policies that is the test's own while it runs."""
     with vhosts.of(begins_with) if begins_with else vhosts.new() as url:
         yield url

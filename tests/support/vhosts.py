@@ -1,7 +1,7 @@
-"""Virtual hosts that are kept for a test that begins with the same service: most of what such a
+"""Virtual hosts that are kept for a test that begins with the same services: most of what such a
 test costs RabbitMQ is to make and to remove a dozen quorum queues.
 
-One is kept as long as it is as the service has declared it: no queue but those of that service, in
+One is kept as long as it is as the services have declared it: no queue but theirs, in
 none of them a message, and nobody who takes from them. Else it is removed, as any other is.
 """
 
@@ -27,9 +27,9 @@ _GONE_SECONDS: Final = 2.0
 """In which the queues of those who were killed have gone, and what they had taken is back."""
 
 
-def _is_of(queue: str, service: str) -> bool:
-    """Say whether a service declares a queue; the api does so with all that hold dead letters."""
-    return queue in WAITING or queue.startswith(service) or queue.endswith(".dead")
+def _is_of(queue: str, services: tuple[str, ...]) -> bool:
+    """Say whether services declare a queue; the api does so with all that hold dead letters."""
+    return queue in WAITING or queue.startswith(services) or queue.endswith(".dead")
 
 
 class Server(Protocol):
@@ -49,19 +49,19 @@ class Vhosts:
     """Those of one process of a run."""
 
     server: Server
-    _kept: dict[str, list[str]] = field(default_factory=dict)
+    _kept: dict[tuple[str, ...], list[str]] = field(default_factory=dict)
 
     @contextmanager
-    def of(self, service: str) -> Iterator[str]:
-        """Hold the URL of a virtual host that has the queues of a service, or none yet.
+    def of(self, services: tuple[str, ...]) -> Iterator[str]:
+        """Hold the URL of a virtual host that has the queues of services, or none yet.
 
         Args:
-            service: what the names of its queues begin with, such as `api.`.
+            services: what the names of their queues begin with, such as `api.`.
         """
-        kept = self._kept.setdefault(service, [])
+        kept = self._kept.setdefault(services, [])
         name = kept.pop() if kept else self._make()
         yield self.server.url(name)
-        if self._is_as_declared(name, service):
+        if self._is_as_declared(name, services):
             kept.append(name)
         else:
             self._remove(name)
@@ -89,23 +89,25 @@ class Vhosts:
         with self.server.management() as management:
             management.delete_vhost(name)
 
-    def _is_as_declared(self, name: str, service: str) -> bool:
+    def _is_as_declared(self, name: str, services: tuple[str, ...]) -> bool:
         with ThreadPoolExecutor(1) as pool:  # whether or not this thread has a loop
-            return pool.submit(asyncio.run, self._settles(name, service)).result()
+            return pool.submit(asyncio.run, self._settles(name, services)).result()
 
-    async def _settles(self, name: str, service: str) -> bool:
+    async def _settles(self, name: str, services: tuple[str, ...]) -> bool:
         deadline = time.monotonic() + _GONE_SECONDS
         with self.server.management() as management:
-            while (found := await self._looked_at(name, service, management)) is None:
+            while (found := await self._looked_at(name, services, management)) is None:
                 if time.monotonic() > deadline:
                     return False
                 await lasting(POLL)
         return found
 
-    async def _looked_at(self, name: str, service: str, management: Management) -> bool | None:
+    async def _looked_at(
+        self, name: str, services: tuple[str, ...], management: Management
+    ) -> bool | None:
         """Say whether it is as declared; None: those who were killed are not all gone yet."""
         queues = management.names_of_queues(name)
-        others = {one for one in queues if not _is_of(one, service)}
+        others = {one for one in queues if not _is_of(one, services)}
         if others:
             return None if all(one.startswith(_OF_A_CONNECTION) for one in others) else False
         try:

@@ -60,9 +60,9 @@ async def running_api(services: Services) -> AsyncIterator[Api]:
 
 
 @pytest.fixture
-def begins_with(request: pytest.FixtureRequest) -> str:
+def begins_with(request: pytest.FixtureRequest) -> tuple[str, ...]:
     """Return what the queues of the api are called, where a test has one from the beginning."""
-    return "api." if "api" in request.fixturenames else ""
+    return ("api.",) if "api" in request.fixturenames else ()
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from tests.support.services import Services
 
 
 @pytest.fixture
-def begins_with(request: pytest.FixtureRequest) -> str:
+def begins_with(request: pytest.FixtureRequest) -> tuple[str, ...]:
     """Return what the queues of the service are called that `desk` has."""
-    return "print." if "desk" in request.fixturenames else ""
+    return ("print.",) if "desk" in request.fixturenames else ()
 
 
 @pytest.fixture

@@ -9,9 +9,12 @@ from tests.support.services import Services
 
 
 @pytest.fixture
-def begins_with(request: pytest.FixtureRequest) -> str:
-    """Return what the queues of the service are called that `desk` has."""
-    return "transmit." if "desk" in request.fixturenames else ""
+def begins_with(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """Return what the queues of the services are called that a test begins with."""
+    names = set(request.fixturenames)
+    if names & {"both", "lonely"}:
+        return ("api.", "transmit.", "ingest.", "metadata.")
+    return ("transmit.",) if "desk" in names else ()
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """What an archive keeps of WAL, and in which order it is sent there: no row before its object."""
 
 import io
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 
 from darkroom_common.objects.store import FileSystemStore, ObjectMissing
 from darkroom_common.postgres.phi import PhiKeys
+from darkroom_local.engines.process import StartError
 from darkroom_local.recovery import shipping
 from darkroom_local.recovery.archive import Archive, RecoveryError
 from darkroom_local.recovery.backup import Source
@@ -295,3 +298,28 @@ def test_the_database_is_sent_again_after_some_days(ships: Shipping) -> None:
     ships.wal.put(segment(1), b"w")
     assert not ships._wants_base()
     assert ships._wants_base()  # it is of 1970
+
+
+async def test_it_ends_when_nothing_receives_any_more(
+    ships: Shipping, steps: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connected(ships, Database(steps), monkeypatch)
+    (ships.scratch / "seen.json").write_text('{"instance": 7}')
+    kept(ships.wal, a_base("20260101", 4e9, 1))
+    ships.wal.put(segment(1), b"w")
+
+    class Ended:
+        running, returncode = False, 1
+
+        def failure(self, what: str) -> StartError:
+            return StartError(what)
+
+    @asynccontextmanager
+    async def receiving(_: Shipping) -> AsyncIterator[Ended]:
+        yield Ended()
+
+    monkeypatch.setattr(Shipping, "_receiving", receiving)
+    with pytest.raises(StartError, match="ended with code 1"):
+        await ships.run()
+    assert "set_mark" in steps
+    assert ships._changed.seen == {"instance": 7}
