@@ -1,11 +1,14 @@
 """P9 of the targets: REST at 100 requests a second over a hospital's index, beside other load.
 
+`BENCH_SETTINGS` is a JSON object of settings of the services, to measure it beside what they say.
+
 The load is open: a request goes out at its time whether or not those before it were answered, so
 that what waits is measured as waiting, which a client with a fixed number of connections hides.
 """
 
 import asyncio
 import itertools
+import json
 import os
 import random
 import time
@@ -66,6 +69,7 @@ def page() -> Iterator[None]:
 async def ward(tmp_path: Path, amqp_url: str) -> AsyncIterator[tuple[Services, Slow]]:
     async with hospital(tmp_path, amqp_url) as (services, slow):
         services.extra["HTTP_PROCESSES"] = str(min(4, os.cpu_count() or 1))  # as `darkroom up`
+        services.extra |= json.loads(os.environ.get("BENCH_SETTINGS", "{}"))
         for name in ("ingest", "metadata", "api"):
             await services.start(name)
         yield services, slow

@@ -5,10 +5,14 @@ become of each study is reckoned apart from the code that judges.
 """
 
 import os
+import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+
+import pytest
 
 from darkroom_local.engines.postgres import PrivatePostgres
 from tests.integration.metadata.test_retention_years import archive_of, require_exact
@@ -26,9 +30,19 @@ _SETTINGS: Final = {
 }
 
 
-async def test_a_year_of_nights_lets_go_exactly_what_the_rules_say(tmp_path: Path) -> None:
-    postgres = PrivatePostgres(tmp_path / "postgres", fsync=False, settings=_SETTINGS)
-    tmp_path.chmod(0o755)
+@pytest.fixture
+def reachable() -> Iterator[Path]:
+    """A directory that PostgreSQL's user reaches."""
+    with tempfile.TemporaryDirectory(prefix="darkroom-years-") as made:
+        directory = Path(made)
+        directory.chmod(0o711)
+        yield directory
+
+
+async def test_a_year_of_nights_lets_go_exactly_what_the_rules_say(
+    reachable: Path, tmp_path: Path
+) -> None:
+    postgres = PrivatePostgres(reachable / "postgres", fsync=False, settings=_SETTINGS)
     async with postgres.running():
         url = postgres.superuser_url()
         await prepare_database(url, "metadata", "api")

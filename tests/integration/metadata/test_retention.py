@@ -1,18 +1,22 @@
 """Nights of retention: what is due is marked, what is held or restored stays, at a set rate."""
 
 import datetime as dt
+import json
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from darkroom_common.clock import SYSTEM_CLOCK
 from darkroom_common.jobs.lease import Claims
 from darkroom_common.messages.base import new_message_id
 from darkroom_common.specs.retention import Retention, RetentionRule
+from darkroom_metadata.retention.command import Desk, Off
 from darkroom_metadata.retention.judging import Judging
 from darkroom_metadata.retention.pace import NotYet, Turns
 from darkroom_metadata.retention.runs import Runs, retention_jobs
+from darkroom_metadata.settings import MetadataSettings
 from tests.integration.metadata.test_indexer import KEYS
 from tests.integration.metadata.test_removal import Archive, archive
 from tests.support.builders import a_data_set
@@ -141,12 +145,17 @@ async def test_new_rules_are_planned_at_once_and_an_old_run_ends(night: Night) -
     others = night.runs()
     await others.plan()
     await night.work(others)
+    night.moment += dt.timedelta(days=1)
+    await others.plan()
+    night.is_on = False  # switched off before it has begun
+    await night.work(night.runs())
     rows = await night.archive.rows(
         "SELECT action, rules, state FROM index.retention_run ORDER BY created_at, action"
     )
     assert [(row["rules"] == night.rules.digest, row["state"]) for row in rows] == [
         (False, "CANCELLED"),
         (True, "DONE"),
+        (True, "CANCELLED"),
     ]
 
 
@@ -201,3 +210,32 @@ async def test_no_more_than_so_many_are_marked_and_purged_in_a_minute(night: Nig
     # A clock that was an hour ahead does not hold it up for an hour.
     await night.archive.rows("UPDATE index.pace SET next_at = now() + interval '1 hour'")
     assert await remover.purge_one()
+
+
+async def test_the_command_says_what_goes_and_why_and_deletes_nothing(
+    night: Night, capsys: pytest.CaptureFixture[str]
+) -> None:
+    due = a_data_set(StudyDate=OLD, PatientBirthDate="19700101")
+    minor = a_data_set(StudyDate=OLD, PatientBirthDate="20050101", PatientID="M")
+    await night.archive.house.received(due, minor)
+    await night.archive.hold(due.StudyInstanceUID)
+    settings = MetadataSettings.model_construct(
+        phi_keys=SecretStr(json.dumps({"current": 1, "keys": KEYS.keys})),
+        retention_years=7.0,
+        retention_rules=RULES.rules,
+        retention_purge=False,
+    )
+    desk = Desk(settings, night.archive.remover.database, as_json=True)
+    capsys.readouterr()
+    assert await desk.plan(dt.date(2032, 12, 31), 10) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    rule, study, summary = lines
+    assert (rule["studies"], rule["held"], rule["why"]) == (1, 1, "RETENTION_YEARS: 7 years")
+    assert study["study_instance_uid"] == due.StudyInstanceUID
+    assert (study["keep_until"], study["held"]) == ("2017-01-01", True)
+    assert (summary["studies"], summary["held"]) == (1, 1)
+    assert await desk.plan(dt.date(2033, 1, 2), 10) == 0
+    assert '"rule 1: age_below 18' in capsys.readouterr().out
+    with pytest.raises(Off):
+        await desk.run(dry=False)
+    assert len(await night.there()) == 2

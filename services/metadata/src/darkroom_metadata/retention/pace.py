@@ -9,14 +9,16 @@ from darkroom_common.postgres.pool import Connection, the_row
 
 # A clock that was set back leaves a moment far ahead: that one is not waited for.
 _TAKE: Final = (
-    "UPDATE index.pace SET next_at = now() + $2::interval WHERE name = $1"
+    "UPDATE index.pace SET next_at = now() + $2::interval WHERE name ="
+    " (SELECT name FROM index.pace WHERE name = $1 FOR UPDATE SKIP LOCKED)"
     " AND (next_at <= now() OR next_at > now() + 2 * $2::interval) RETURNING true"
 )
 _WAIT: Final = (
     "SELECT extract(epoch FROM next_at - clock_timestamp())::float8 AS seconds FROM index.pace"
     " WHERE name = $1"
 )
-_SHORTEST: Final = 0.01
+_ELSEWHERE: Final = 1.0
+"""Seconds until it is looked again while another process is at work at its turn."""
 
 
 class NotYet(TransientError):
@@ -49,4 +51,4 @@ class Turns:
         between = dt.timedelta(minutes=1) / self.per_minute
         if not await db.fetchval(_TAKE, self.name, between):
             row = the_row(await db.fetchrow(_WAIT, self.name))
-            raise NotYet(max(_SHORTEST, row["seconds"]))
+            raise NotYet(row["seconds"] if row["seconds"] > 0 else _ELSEWHERE)

@@ -141,6 +141,8 @@ class Runs:
         row, digest = job.row, self.judging.retention.digest
         if row["rules"] != digest:
             return Ending(PHASES.cancelled, "The rules are others since.")
+        if row["action"] == "mark" and not self.is_on:
+            return Ending(PHASES.cancelled, "RETENTION_PURGE is off.")
         try:
             judged_to: int | None = row["judged_to"]
             while judged_to is not None:
