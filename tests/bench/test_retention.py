@@ -27,6 +27,7 @@ _SETTINGS: Final = {
     "max_wal_size": "8GB",
     "maintenance_work_mem": "512MB",
     "work_mem": "64MB",
+    "max_locks_per_transaction": "1024",
 }
 
 

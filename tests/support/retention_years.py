@@ -58,7 +58,10 @@ _STUDIES: Final = """
                     (1930 + n % $1 % 85)::int, (1 + n % $1 % 12)::int, (1 + n % $1 % 28)::int),
                     'YYYYMMDD')))) END)::text, $5, $6), 1
     FROM numbers JOIN index.patient p ON p.patient_key = int8send(n % $1)
+    WHERE n BETWEEN $7 AND $8
 """
+AT_ONCE: Final = 5000
+"""Studies in one transaction: each is locked by its name."""
 _HOLD: Final = """
     INSERT INTO api.patient_hold (id, patient_key, by, owner, sealed)
     SELECT $2::text || p, int8send(p), 'x', 'x', '' FROM generate_series(0, $1::bigint - 1) AS p
@@ -173,11 +176,15 @@ class Archive:
         await db.execute("CREATE TEMPORARY TABLE numbers (n bigint)")
         rows = [(one.number,) for one in self.studies.values()]
         await db.copy_records_to_table("numbers", records=rows)
+        await db.execute("CREATE INDEX ON numbers (n)")
         await db.execute("ANALYZE numbers")
         await db.execute(_PATIENTS, self.patients)
         await db.execute(_CANCELLED)
         key = self.keys.current_key
-        await db.execute(_STUDIES, self.patients, FIRST, DAYS, KINDS, key, PGP_OPTIONS)
+        given = (self.patients, FIRST, DAYS, KINDS, key, PGP_OPTIONS)
+        for start in range(0, count, AT_ONCE):
+            some = rows[start : start + AT_ONCE]
+            await db.execute(_STUDIES, *given, some[0][0], some[-1][0])
         await db.execute(_HOLD_STUDIES, HELD_STUDY)
         await self._hold("first", HELD_PATIENTS)
         await db.execute("ANALYZE")

@@ -222,7 +222,7 @@ async def test_the_command_says_what_goes_and_why_and_deletes_nothing(
     settings = MetadataSettings.model_construct(
         phi_keys=SecretStr(json.dumps({"current": 1, "keys": KEYS.keys})),
         retention_years=7.0,
-        retention_rules=RULES.rules,
+        retention_rules=tuple(RULES.rules),
         retention_purge=False,
     )
     desk = Desk(settings, night.archive.remover.database, as_json=True)

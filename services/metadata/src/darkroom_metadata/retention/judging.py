@@ -12,9 +12,9 @@ from darkroom_common.postgres.phi import PhiKeys
 from darkroom_common.postgres.pool import Connection, the_row
 from darkroom_common.specs.retention import Retention
 
-AT_ONCE: Final = 500
+AT_ONCE: Final = 250
 """Studies that are judged at once: what these take, whoever else is served waits for."""
-SLICE: Final = 10_000
+SLICE: Final = 5_000
 """Studies that are looked through for stale ones at once."""
 _SLICE: Final = (  # study_pkey, study_beside_pkey
     "SELECT max(id) AS last FROM"
