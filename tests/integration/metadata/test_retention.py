@@ -227,7 +227,7 @@ async def test_the_command_says_what_goes_and_why_and_deletes_nothing(
     )
     desk = Desk(settings, night.archive.remover.database, as_json=True)
     capsys.readouterr()
-    assert await desk.plan(dt.date(2032, 12, 31), 10) == 0
+    assert await desk.plan(dt.date(2032, 12, 30), 10) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     rule, study, summary = lines
     assert (rule["studies"], rule["held"], rule["why"]) == (1, 1, "RETENTION_YEARS: 7 years")
