@@ -15,16 +15,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import aio_pika
 import asyncpg
 import pytest
 
-from darkroom_common.amqp.rabbitmq import open_broker
+from darkroom_common.amqp.rabbitmq import declare, open_broker
 from darkroom_common.messages.base import new_message_id
 from darkroom_common.messages.commands import EditStudies, RemoveStudy
 from darkroom_common.postgres.phi import PhiKeys
 from darkroom_common.seal import Seal
 from darkroom_common.specs.edits import PURPOSE, Edit
-from darkroom_common.topology import render_policies
+from darkroom_common.topology import WORK_QUEUES, render_policies
 from darkroom_local.engines.ports import free_port
 from tests.chaos.proxy import Proxy, proxy_to
 from tests.support.builders import CT, a_data_set, encode, new_uid
@@ -142,6 +143,10 @@ async def _site(stack: AsyncExitStack, made: Site, store: Server, peer: str) -> 
         "RETENTION_YEARS": "0",
         "LOG_LEVEL": "INFO",
     }
+    async with await aio_pika.connect(services.amqp_url) as connection:
+        channel = await connection.channel()
+        for queue in WORK_QUEUES:  # those of services that do not run here: what is told is taken
+            await declare(channel, queue)
     stack.push_async_callback(services.stop)
     await services.start("metadata", "ingest")
 
