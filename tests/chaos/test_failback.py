@@ -37,8 +37,10 @@ async def followed(
     wal = WalArchive(archive)
     ships = asyncio.create_task(Shipping(source, wal, home, PACE, lambda _: None).run())
     await until(lambda: bool(wal.bases()), "a base", limit=120)
-    follows = asyncio.create_task(standby.follow(seconds=0.2, tell=lambda _: None))
+    said: list[str] = []
+    follows = asyncio.create_task(standby.follow(seconds=0.2, tell=said.append))
     try:
+        await until(lambda: "follows" in said, "it follows", limit=120)
         yield
         moment = utc_now().timestamp()
         await until(lambda: (wal.mark() or 0) > moment, "sent", limit=60)

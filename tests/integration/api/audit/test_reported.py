@@ -10,6 +10,7 @@ from darkroom_api.audit.reported import Reported
 from darkroom_common.messages.base import Message, new_message_id
 from darkroom_common.messages.events import SettingItem, SettingsInForce, StudyRemoved
 from darkroom_common.messages.procedure_steps import WorklistChanged
+from darkroom_common.messages.repairs import InstanceRepaired
 from darkroom_common.postgres.pool import Database
 
 
@@ -85,3 +86,20 @@ async def test_a_service_that_starts_with_other_settings_has_a_row(
 
 def _values(message: SettingsInForce) -> dict[str, Any]:
     return {one.name: one.value for one in message.settings}
+
+
+@pytest.mark.req("STO-08")
+async def test_an_object_that_was_repaired_has_a_row(database: Database, audit: AuditLog) -> None:
+    told = InstanceRepaired(
+        receipt=new_message_id(),
+        study_instance_uid="1.2.3",
+        series_instance_uid="1.2.3.4",
+        sop_instance_uid="1.2.3.4.5",
+        object_key="a/b",
+        kind="altered-object",
+        sha256="0" * 64,
+        size=10,
+    )
+    (row,) = await taken(database, audit, told)
+    assert (row["action"], row["resource_id"]) == ("OBJECT_REPAIR", "1.2.3.4.5")
+    assert row["details"] == {"kind": "altered-object", "study": "1.2.3"}
