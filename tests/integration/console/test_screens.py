@@ -1,7 +1,9 @@
 """Every screen by every role: nothing breaks, nothing is offered in vain, names stay text."""
 
 import asyncio
+from html.parser import HTMLParser
 
+import httpx
 import pytest
 from playwright.async_api import Browser, Page, ViewportSize, expect
 
@@ -41,7 +43,16 @@ PARTS = {
     *("/notifications/count", "/trouble/count", "/upload/whose"),
 }
 """What is asked for as a part of a page alone."""
-PEOPLE = ("medical_admin", "radiologist", "technician", "viewer", "admin")
+WALKERS = {"chromium": ("medical_admin", "admin"), "firefox": ("admin",)}
+"""Who looks at each screen with a browser: one sees all of them, one is refused some."""
+READERS = ("radiologist", "technician", "viewer")
+"""Who asks for each screen without one: what a role may is the server's decision."""
+REFUSED = "You may not see this"
+MOST = frozenset(map(str, ROLES["medical_admin"]))
+VOID = frozenset(
+    {"area", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"}
+)
+ENDS_TURNS = frozenset({"bdi", "option", "textarea", "script", "style"})
 SAYS_IT = (
     *("/study/{study}", "/schedule", "/schedule/workitems", "/transmission", "/film/queue"),
     *("/transmission/jobs/{job}", "/others/retrieves", "/others/steps", "/trouble/quarantine"),
@@ -78,9 +89,10 @@ async def test_every_screen_by_every_role(services: Services, with_browser: str)
         await trouble(services.superuser_url)
         paths = await _paths(api, studies[0], await plant(api, studies))
         async with asyncio.TaskGroup() as walks:
-            # What a role may is the server's decision: one browser asks it for each of them.
-            for person in PEOPLE if with_browser == "chromium" else PEOPLE[:2]:
+            for person in WALKERS[with_browser]:
                 walks.create_task(_as(person, browser, api, paths))
+        for person in READERS if with_browser == "chromium" else ():
+            await _reads(person, api, paths)
 
 
 async def _paths(api: Api, study: str, planted: Planted) -> dict[str, str]:
@@ -100,8 +112,60 @@ async def _paths(api: Api, study: str, planted: Planted) -> dict[str, str]:
     return {path: path.format(**given) + more.get(path, "") for path in screens}
 
 
+class Seen(HTMLParser):
+    """A page without a browser: its heading, and what must not be in it."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.heading = ""
+        self.turned: list[str] = []
+        self.strange: list[str] = []
+        self._open: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "img" and dict(attrs).get("src") == "x":
+            self.strange.append(tag)
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        while tag in self._open and self._open.pop() != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        if "h1" in self._open:
+            self.heading += data
+        if "\u202e" in data and "body" in self._open and not ENDS_TURNS & {*self._open}:
+            self.turned.append(data)
+
+
+async def _reads(person: str, api: Api, paths: dict[str, str]) -> None:
+    """Ask for every screen as somebody of a role, and look at what is answered."""
+    async with httpx.AsyncClient(
+        base_url=api.url, timeout=60, follow_redirects=True, headers={"accept": "text/html"}
+    ) as client:
+        given = {"username": person, "password": PASSWORD, "browser": True}
+        signed_in = await client.post("/api/v1/auth/login", json=given)
+        assert signed_in.status_code == 200, signed_in.text
+        rights = frozenset(map(str, ROLES[person]))
+        for path, shown in paths.items():
+            answer = await client.get(shown)
+            _policy(answer.headers["content-security-policy"], shown)
+            may = allows(SCREENS["GET", path], rights)
+            assert answer.status_code == (200 if may else 403), (person, shown)
+            seen = Seen(answer.text)
+            assert (seen.heading.strip() == REFUSED) is not may, (person, shown, seen.heading)
+            assert (seen.strange, seen.turned) == ([], []), (person, shown)
+
+
+def _policy(policy: str, shown: str) -> None:
+    assert "script-src 'self';" in policy, shown
+    assert "unsafe" not in policy, shown
+
+
 async def _as(person: str, browser: Browser, api: Api, paths: dict[str, str]) -> None:
-    dark, thorough = person == "radiologist", browser.browser_type.name == "chromium"
+    dark, thorough = person == "admin", browser.browser_type.name == "chromium"
     async with walking(browser, api, "dark" if dark else "light") as walk:
         password = api.services.admin_password if person == "admin" else PASSWORD
         await walk.sign_in(person, password)
@@ -111,12 +175,10 @@ async def _as(person: str, browser: Browser, api: Api, paths: dict[str, str]) ->
                 api.url + shown, wait_until="load" if thorough else "domcontentloaded"
             )
             assert answer is not None
-            policy = answer.headers["content-security-policy"]
-            assert "script-src 'self';" in policy, shown
-            assert "unsafe" not in policy, shown
+            _policy(answer.headers["content-security-policy"], shown)
             may = allows(SCREENS["GET", path], frozenset(map(str, ROLES.get(person, {"*"}))))
             await expect(heading, f"{person} at {shown}").to_be_visible()
-            refused = (await heading.inner_text()) == "You may not see this"
+            refused = (await heading.inner_text()) == REFUSED
             assert refused is not may, (person, shown)
             assert await walk.page.locator("img[src=x]").count() == 0, (person, shown)
             assert await walk.page.evaluate(TURNED) == [], (person, shown)
@@ -124,7 +186,10 @@ async def _as(person: str, browser: Browser, api: Api, paths: dict[str, str]) ->
                 assert MARKUP in await walk.page.locator("main").inner_text(), shown
             if thorough:
                 assert await serious(walk.page) == [], (person, shown)
-                await _sizes(walk, path, dark=dark, kept=person == "medical_admin")
+                if not dark or not allows(SCREENS["GET", path], MOST):
+                    await _sizes(walk, path, kept=not dark)
+                if dark:
+                    await walk.picture(f"{_stem(path)}-dark")
             if thorough and person == "medical_admin":
                 await _dialogs(walk.page, shown)
 
@@ -142,17 +207,20 @@ async def _dialogs(page: Page, shown: str) -> None:
         await expect(page.get_by_role("dialog")).to_have_count(0)
 
 
-async def _sizes(walk: Walk, path: str, *, dark: bool, kept: bool) -> None:
-    """Look at a page in each size: nothing is wider than it; and keep pictures."""
+def _stem(path: str) -> str:
+    """Return what pictures of a screen are called."""
     name = path.strip("/").split("/")
     stem = "-".join(one for one in name if "{" not in one or one == "{instance}") or "first"
+    return stem.replace("{instance}", "attributes")
+
+
+async def _sizes(walk: Walk, path: str, *, kept: bool) -> None:
+    """Look at a page in each size: nothing is wider than it; and keep pictures."""
     for size, viewport in SIZES.items():
         await walk.page.set_viewport_size(viewport)
         assert await walk.page.evaluate(WIDER) <= 0, (path, size)
         if kept:
-            await walk.picture(f"{stem.replace('{instance}', 'attributes')}{size}")
-        elif dark and not size:
-            await walk.picture(f"{stem.replace('{instance}', 'attributes')}-dark")
+            await walk.picture(f"{_stem(path)}{size}")
     await walk.page.set_viewport_size(SIZES[""])
 
 
