@@ -88,10 +88,12 @@ async def _printed(request: Request, found: Statement, *, as_object: bool) -> by
 def add(app: FastAPI) -> None:
     """Add the route."""
     kinds = [kind.partition(";")[0] for kind in KINDS.values()]
+    answers = body("The statement.", *kinds)
+    answers[200]["content"][KINDS["json"]] = {"schema": {"type": "object"}}
     app.add_api_route(
         PATH,
         show_conformance,
         tags=["operations"],
         response_class=Response,
-        responses={**body("The statement.", *kinds), **errors(401, 403, 422, 429, 503)},
+        responses={**answers, **errors(401, 403, 422, 429, 503)},
     )
