@@ -39,7 +39,7 @@ async def show_marks(page: Page) -> Response:
 async def preview(page: Page) -> Response:
     """Show the first chosen image as the state would have it, drawn by the renderer."""
     asked = page.asked
-    chosen = asked.get("image", "").partition(":")
+    chosen = next(iter(page.request.query_params.getlist("image")), "").partition(":")
     window = _window(asked)
     return page.render(
         "marks_preview.html",
