@@ -78,12 +78,9 @@ def _chosen(form: dict[str, list[str]]) -> list[str]:
 async def keep_key_images(page: Page) -> Response:
     """Have the chosen images kept as key images."""
     form = await page.form()
-    body = {
-        "study": page.at("study"),
-        "images": _chosen(form),
-        "title": one_of(form, "title"),
-        "description": form.get("description", [""])[0],
-    }
+    body = {"study": page.at("study"), "images": _chosen(form), "title": one_of(form, "title")}
+    if form.get("description", [""])[0]:
+        body["description"] = form["description"][0]
     await page.rest.post(f"{_OBJECTS}/key-objects", body)
     return page.go(f"/study/{page.at('study')}")
 
