@@ -43,7 +43,7 @@ _ECHOED: Final = (
     f"{_HERE}/test_echoes.py::test_a_destination_that_dies_and_comes_back_is_seen_in_the_list"
 )
 _REPORTED: Final = (
-    "tests/e2e/test_commitment.py::test_a_destination_reports_on_an_association_of_its_own"
+    "tests/e2e/test_operators.py::test_a_destination_reports_on_an_association_of_its_own"
 )
 _CALLED: Final = (
     "tests/integration/ingest/test_commitment.py::test_whoever_releases_is_called_until_it_takes_it"
