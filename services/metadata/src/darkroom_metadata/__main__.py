@@ -6,6 +6,7 @@ from darkroom_common.rekeying import rekey_command
 from darkroom_common.service import Command, main
 from darkroom_metadata.conflicts.command import conflicts
 from darkroom_metadata.reindexing.command import reindex
+from darkroom_metadata.reindexing.rebuild import rebuild
 from darkroom_metadata.rekey import COLUMNS
 from darkroom_metadata.replication.command import replication
 from darkroom_metadata.retention.command import retention
@@ -25,6 +26,7 @@ if __name__ == "__main__":
                 rekey_command("metadata", "index", COLUMNS),
                 Command("reindex", reindex),
                 Command("replication", replication),
+                Command("rebuild", rebuild),
                 Command("conflicts", conflicts),
                 Command("retention", retention),
             ],

@@ -4,6 +4,7 @@ import sys
 
 from darkroom_common.rekeying import rekey_command
 from darkroom_common.service import Command, main
+from darkroom_transmit.masking.command import mask
 from darkroom_transmit.migration.command import migrate
 from darkroom_transmit.rekey import COLUMNS
 from darkroom_transmit.settings import TransmitSettings
@@ -16,6 +17,10 @@ if __name__ == "__main__":
             settings=TransmitSettings,
             run=run,
             schema="transmit",
-            commands=[Command("migrate", migrate), rekey_command("transmit", "transmit", COLUMNS)],
+            commands=[
+                Command("migrate", migrate),
+                Command("mask", mask),
+                rekey_command("transmit", "transmit", COLUMNS),
+            ],
         )
     )

@@ -2,8 +2,9 @@
 
 import asyncio
 import os
+import shutil
 import signal
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +22,7 @@ from darkroom_local.engines.process import StartError, make_reachable
 from darkroom_local.recovery import backup as backing_up
 from darkroom_local.recovery import drill as drilling
 from darkroom_local.recovery import fencing
+from darkroom_local.recovery import masking
 from darkroom_local.recovery import point as points
 from darkroom_local.recovery import restore as restoring
 from darkroom_local.recovery.archive import Archive, RecoveryError, is_bucket
@@ -101,6 +103,94 @@ def restore(
     if said is not None:
         typer.echo(said)
     _tell(found)
+
+
+Rules = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="DARKROOM_MASK_RULES",
+        help="JSON: where devices write into their pictures; see docs/masking.md.",
+    ),
+]
+Pseudonyms = Annotated[
+    Path | None,
+    typer.Option(
+        "--pseudonyms",
+        envvar="DARKROOM_MASK_PSEUDONYMS",
+        help="The key of the pseudonyms, made when it is not there: who is the same stays the same"
+        " in the next copy. Without it the key is thrown away.",
+    ),
+]
+Profile = Annotated[str, typer.Option(help="Of PS3.15 annex E; else basic+retain-modified-dates.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be, change nothing.")]
+
+
+def mask(
+    data: Data = DEFAULT,
+    rules: Rules = None,
+    pseudonyms: Pseudonyms = None,
+    profile: Profile = "",
+    dry_run: DryRun = False,
+) -> None:
+    """Make a restored copy anonymous, for an installation that tests. It cannot be undone.
+
+    Only a directory that `darkroom restore` has made, and that was never started, is masked.
+    Exit code 0: done; 1: objects were left out; 2: not done, and the copy is as it was.
+    """
+    how = masking.How(pseudonyms, rules, profile, dry_run)
+    if not _mask(data.expanduser().resolve(), how):
+        raise typer.Exit(_DISAGREES)
+
+
+def refresh_test(
+    place: Where,
+    key_file: KeyFile,
+    test: Annotated[Path, typer.Option("--test", help="The data directory to make: empty.")],
+    data: Data = DEFAULT,
+    dry_run: DryRun = False,
+) -> None:
+    """Back up, restore the backup into another directory, and mask that, in one go.
+
+    What `darkroom mask` is told by options is said by DARKROOM_MASK_RULES, DARKROOM_MASK_PSEUDONYMS
+    and DARKROOM_MASK_PROFILE. Exit code 0: done; 1: objects were left out; 2: not done, and nothing
+    is there.
+    """
+    rules, pseudonyms = (os.environ.get(f"DARKROOM_MASK_{one}") for one in ("RULES", "PSEUDONYMS"))
+    how = masking.How(
+        Path(pseudonyms) if pseudonyms else None,
+        Path(rules) if rules else None,
+        os.environ.get("DARKROOM_MASK_PROFILE", ""),
+        dry_run,
+    )
+    whole = test.expanduser().resolve()
+    with _trouble(), _bar("objects") as progress:
+        archive = _archive(place, key_file, may_make_key=True)
+        done = backing_up.back_up(_source(data), archive, keep=30, progress=progress)
+        secrets = Layout(data.expanduser().resolve()).secrets
+        make_reachable(whole.parent)
+        restoring.restore(archive, done.name, whole, secrets, progress=progress)
+    anonymous = False
+    try:
+        whole_copy = _mask(whole, how)
+        anonymous = not dry_run
+    finally:
+        if not anonymous:  # what is not anonymous does not stay
+            shutil.rmtree(whole, ignore_errors=True)
+    if not whole_copy:
+        raise typer.Exit(_DISAGREES)
+
+
+def _mask(data: Path, how: masking.How) -> bool:
+    def tell(line: Mapping[str, Any]) -> None:
+        if line["event"] == "refused":
+            typer.echo(f"left out: {line['sop_instance_uid']}: {line['reason']}")
+
+    with _trouble():
+        masked = masking.mask(data, how, tell=tell)
+    left = sum(masked.refused.values())
+    would = "would be " if how.dry else ""
+    typer.echo(f"{masked.objects} objects {would}masked, {left} left out")
+    return not left
 
 
 def ship(
@@ -295,5 +385,6 @@ def _trouble() -> Iterator[None]:
 
 def add(app: typer.Typer) -> None:
     """Add these commands."""
-    for word in (backup, restore, drill, ship, standby, failover, take_back):
+    words = (backup, restore, drill, mask, refresh_test, ship, standby, failover, take_back)
+    for word in words:
         app.command()(word)

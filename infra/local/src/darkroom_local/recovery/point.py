@@ -24,7 +24,7 @@ from darkroom_local.recovery.backup import Progress
 from darkroom_local.recovery.changed import Changed
 from darkroom_local.recovery.fencing import raise_fence
 from darkroom_local.recovery.replaying import Replaying
-from darkroom_local.recovery.restore import Compared, objects_of_rows, require_keys
+from darkroom_local.recovery.restore import Compared, mark_as_copy, objects_of_rows, require_keys
 from darkroom_local.recovery.wal import Base, WalArchive
 from darkroom_local.stack.keyring import Keyring
 from darkroom_local.stack.layout import Layout
@@ -107,6 +107,7 @@ def restore_at(
     if data.exists() and (data.is_mount() or any(data.iterdir())):
         raise RecoveryError(f"{data} is not empty, or a volume: give an empty directory within it")
     with rebuilt_at(archive, until, data, secrets, progress=progress) as (draft, reached):
+        mark_as_copy(draft, str(until or "latest"))
         draft.rename(data)
         sync_directory(data.parent)
     return reached

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ from typing import Any, Final
 
 import asyncpg
 
+from darkroom_common.clock import utc_now
 from darkroom_common.index.verification import KEPT
 from darkroom_common.objects.directory import sync_directory
 from darkroom_common.objects.store import FileSystemStore, ObjectMissing
@@ -79,9 +81,16 @@ def restore(
     if data.exists() and any(data.iterdir()):
         raise RecoveryError(f"{data} is not empty")
     with rebuilt(archive, name, data, secrets, progress=progress) as (draft, compared):
+        mark_as_copy(draft, name)
         draft.rename(data)
         sync_directory(data.parent)
     return compared
+
+
+def mark_as_copy(draft: Path, name: str) -> None:
+    """Say in a data directory that it is a copy, which may be masked until it is started."""
+    said = {"of": name, "at": utc_now().isoformat()}
+    Layout(draft).restored.write_text(json.dumps(said))
 
 
 @contextmanager

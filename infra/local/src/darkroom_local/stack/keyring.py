@@ -35,6 +35,7 @@ class Keyring:
         Raises:
             KeysLostError: objects or a database are there, but not every key.
         """
+        self._layout.restored.unlink(missing_ok=True)  # who starts here has traffic: it is no copy
         self._make_before_objects()
         self._make_audit_keys()
         self._make_amqp_passwords()
@@ -123,6 +124,11 @@ def write_secret(path: Path, text: str) -> None:
 def new_password() -> str:
     """Return a password of letters, digits, `-` and `_`."""
     return secrets.token_urlsafe(24)
+
+
+def new_key() -> str:
+    """Return a new key, in base64."""
+    return _key()
 
 
 def new_keys() -> str:

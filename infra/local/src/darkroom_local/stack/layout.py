@@ -186,6 +186,16 @@ class Layout:
         return self.data / "drill.json"
 
     @property
+    def restored(self) -> Path:
+        """Says that this is a restored copy which was never started: only such is masked."""
+        return self.data / "restored.json"
+
+    @property
+    def masked(self) -> Path:
+        """What masking has left out, of a copy that was masked."""
+        return self.data / "masked.json"
+
+    @property
     def findings(self) -> Path:
         """What `darkroom doctor` has found at the start, for the console."""
         return self.data / "run" / "findings.json"

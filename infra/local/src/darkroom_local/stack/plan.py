@@ -231,6 +231,17 @@ class Plan:
         values = self._store() | {"AE_TITLE": self.settings.ae_title}
         return self._command("migration", words, values, self._secret_files("transmit"))
 
+    def masking(self, arguments: Sequence[str]) -> Command:
+        """Return the command that makes the objects of a restored copy anonymous."""
+        words = ["-m", "darkroom_transmit", "mask", *arguments]
+        values = self._store() | {"SCRATCH": str(self.layout.scratch)}
+        return self._command("mask", words, values, self._secret_files("transmit"))
+
+    def rebuilding(self) -> Command:
+        """Return the command that makes an empty index of what the store holds."""
+        words = ["-m", "darkroom_metadata", "rebuild"]
+        return self._command("rebuild", words, self._store(), self._secret_files("metadata"))
+
     def events(self, arguments: Sequence[str]) -> Command:
         """Return the command that shows what has happened, and what comes."""
         words = ["-m", "darkroom_api", "events", *arguments]

@@ -84,6 +84,11 @@ _STORED_NOW: Final = (  # instance_sop_instance_uid_key
     " i.sop_class_uid, i.transfer_syntax_uid, i.object_key, i.size, i.data_set_offset, i.sha256"
     f"{_TREE} AND i.sop_instance_uid = ANY($1::text[])"
 )
+_EVERY: Final = (
+    "SELECT i.id, s.study_instance_uid, e.series_instance_uid, i.sop_instance_uid,"
+    " i.sop_class_uid, i.transfer_syntax_uid, i.object_key, i.size, i.data_set_offset, i.sha256"
+    f"{_TREE} AND i.id > $1 ORDER BY i.id LIMIT $2"
+)
 _NAMES: Final = (
     "SELECT s.id, pgp_sym_decrypt_bytea(s.phi, ($1::text[])[s.phi_key]) AS phi"
     " FROM index.study s WHERE s.id = ANY($2::bigint[])"
@@ -194,6 +199,11 @@ async def stored_now(db: Connection, instances: Sequence[str]) -> dict[str, Stor
     """Return where instances are, by UID; what is not there is left out."""
     rows = await db.fetch(_STORED_NOW, list(instances))
     return {one.sop_instance_uid: one for one in (StoredInstance(*row) for row in rows)}
+
+
+async def every_stored(db: Connection, behind: int, most: int) -> list[StoredInstance]:
+    """Return where the instances behind the row `behind` are, at most `most`, by their rows."""
+    return [StoredInstance(*row) for row in await db.fetch(_EVERY, behind, most)]
 
 
 async def references_of_study(db: Connection, study: str) -> list[Reference]:

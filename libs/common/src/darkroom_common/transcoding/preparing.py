@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -160,6 +160,12 @@ class ObjectPreparer:
                         reason=error.reason,
                     )
             yield prepared
+
+    def convert(
+        self, path: Path, wanted: tuple[str, ...], change: Sequence[Any] | None
+    ) -> AbstractAsyncContextManager[Prepared]:
+        """Hold what is made of a file ready for the length of a block; see `prepare`."""
+        return self._converted(path, wanted, change)
 
     @asynccontextmanager
     async def _converted(

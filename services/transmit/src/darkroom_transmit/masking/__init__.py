@@ -1,0 +1,1 @@
+"""Masking: every object of a restored copy made anonymous, for installations that test (MET-07)."""
