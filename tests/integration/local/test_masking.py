@@ -108,9 +108,10 @@ async def restored(house: House, planted: Planted) -> Path:
     """A copy of an installation in which all is planted: rows, objects, and files beside."""
     await house.bench.index(*(house.bench.stored(one) for one in planted.data_sets))
     said = " ".join(planted.values)
+    described = "jsonb_build_object('description', $1::text)"
     for statement in (
-        "INSERT INTO transmit.change (by, action, kind, name) VALUES ($1, $1, 'job', $1)",
-        "INSERT INTO transmit.destination (name, spec) VALUES ($1, '{}')",
+        "INSERT INTO transmit.change (by, action, kind, name) VALUES ($1, 'added', 'job', $1)",
+        f"INSERT INTO transmit.destination (name, spec) VALUES ('PACS', {described})",
         "INSERT INTO index.reindex_run (scope) VALUES ($1)",
     ):
         await house.bench.prepared.fetch(statement, said)

@@ -34,7 +34,7 @@ MANY = int(os.environ.get("DARKROOM_TEST_MIGRATED", "240"))
 """Objects that are migrated through kills: 10,000 for the figures of docs/migration.md."""
 KILLS, CUTS = (10, 2) if MANY > 1000 else (3, 1)
 LIMIT = max(120.0, MANY / 10)
-OF_A_STUDY = 6
+OF_A_STUDY = 60 if MANY > 1000 else 6  # DCMTK keeps 200 studies
 
 
 @dataclass

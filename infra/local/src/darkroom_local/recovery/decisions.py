@@ -2,7 +2,7 @@
 
 A new database is made for a masked copy. Of its tables only these have rows; all others are as the
 migrations make them, empty: jobs of every kind, the audit log, users, exports, e-mail, callbacks,
-queues, worklist, quarantine, conflicts, edits, removals, holds, licences. A column that one of these
+queues, worklist, quarantine, conflicts, edits, removals, holds, licences. A column that one of them
 gets later fails a test until it is decided that masked objects alone fill it.
 """
 

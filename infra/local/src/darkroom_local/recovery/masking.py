@@ -72,15 +72,15 @@ def mask(data: Path, how: How, *, tell: Tell) -> Masked:
         AlreadyRunningError: something works in it.
         StartError: PostgreSQL does not start.
     """
+    old, draft = (data.with_name(f".{data.name}.{word}") for word in ("unmasked", "masking"))
+    _go_on(data, old)
     require_copy(data)
-    draft = data.with_name(f".{data.name}.masking")
     with DirectoryLock(data):
         shutil.rmtree(draft, ignore_errors=True)
         try:
             masked = _build(Layout(data), Layout(draft), how, tell)
             if how.dry:
                 return masked
-            old = data.with_name(f".{data.name}.unmasked")
             data.rename(old)
             draft.rename(data)
             sync_directory(data.parent)
@@ -88,6 +88,16 @@ def mask(data: Path, how: How, *, tell: Tell) -> Masked:
         finally:
             shutil.rmtree(draft, ignore_errors=True)
     return masked
+
+
+def _go_on(data: Path, old: Path) -> None:
+    """End what a masking has left that was killed at its end: the copy is back, or it goes."""
+    if not old.exists():
+        return
+    if data.exists():
+        shutil.rmtree(old)
+    else:
+        old.rename(data)
 
 
 def require_copy(data: Path) -> None:
@@ -157,7 +167,14 @@ def _server(layout: Layout, *, fresh: bool = False) -> Iterator[Plan]:
             url = server.superuser_url(DATABASE)
             runner.run(bootstrap(url, {role: keyring.role_password(role) for role in ROLES}))
             amqp = dict.fromkeys(SERVICES, "amqp://nobody.invalid")  # no broker has a part in it
-            plan = Plan(Settings(layout.data), layout, keyring, url, amqp, {})
+            plan = Plan(
+                settings=Settings(layout.data),
+                layout=layout,
+                keyring=keyring,
+                superuser_url=url,
+                amqp_urls=amqp,
+                health_ports={},
+            )
             if fresh:
                 for _ in _lines(plan.migration(), layout.log("migrate")):
                     pass  # its log: which migrations there are
