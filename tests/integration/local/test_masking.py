@@ -112,7 +112,7 @@ async def restored(house: House, planted: Planted) -> Path:
     for statement in (
         "INSERT INTO transmit.change (by, action, kind, name) VALUES ($1, 'added', 'job', $1)",
         f"INSERT INTO transmit.destination (name, spec) VALUES ('PACS', {described})",
-        "INSERT INTO index.reindex_run (scope) VALUES ($1)",
+        "INSERT INTO index.change (by, action, kind, name) VALUES ($1, $1, 'conflict', $1)",
     ):
         await house.bench.prepared.fetch(statement, said)
     done = await house.back_up()

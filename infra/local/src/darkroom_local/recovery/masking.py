@@ -21,6 +21,7 @@ from darkroom_common.clock import utc_now
 from darkroom_common.objects.directory import sync_directory
 from darkroom_common.postgres.bootstrap import ROLES, bootstrap
 from darkroom_local.engines.lock import DirectoryLock
+from darkroom_local.engines.ports import LOOPBACK
 from darkroom_local.engines.postgres import PrivatePostgres
 from darkroom_local.engines.process import Command
 from darkroom_local.recovery.archive import RecoveryError
@@ -166,7 +167,7 @@ def _server(layout: Layout, *, fresh: bool = False) -> Iterator[Plan]:
                 runner.run(create_database(server.superuser_url()))
             url = server.superuser_url(DATABASE)
             runner.run(bootstrap(url, {role: keyring.role_password(role) for role in ROLES}))
-            amqp = dict.fromkeys(SERVICES, "amqp://nobody.invalid")  # no broker has a part in it
+            amqp = dict.fromkeys(SERVICES, f"amqp://{LOOPBACK}")  # no broker has a part in it
             plan = Plan(
                 settings=Settings(layout.data),
                 layout=layout,
