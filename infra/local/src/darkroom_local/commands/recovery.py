@@ -21,8 +21,7 @@ from darkroom_local.engines.lock import AlreadyRunningError
 from darkroom_local.engines.process import StartError, make_reachable
 from darkroom_local.recovery import backup as backing_up
 from darkroom_local.recovery import drill as drilling
-from darkroom_local.recovery import fencing
-from darkroom_local.recovery import masking
+from darkroom_local.recovery import fencing, masking
 from darkroom_local.recovery import point as points
 from darkroom_local.recovery import restore as restoring
 from darkroom_local.recovery.archive import Archive, RecoveryError, is_bucket
