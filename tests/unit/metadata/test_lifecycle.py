@@ -13,6 +13,7 @@ from darkroom_metadata.studies.lifecycle import BATCH, Lifecycle
 
 ROW = {
     "study_instance_uid": "1.2",
+    "replicated": False,
     "revision": 1,
     "series_count": 1,
     "instance_count": 1,
