@@ -1,7 +1,9 @@
 """`POST /api/v1/objects/{kind}`: a picture or document of a study or a worklist entry is stored."""
 
 import asyncio
+import html
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,14 +13,20 @@ import pydicom
 import pytest
 import pytest_asyncio
 
+from darkroom_common.postgres.phi import PhiKeys
+from darkroom_common.seal import Seal
+from darkroom_common.specs.worklist.entries import STEP_PURPOSE
 from tests.conftest import PostgresServer, RabbitServer
 from tests.integration.api.accounts.people import PASSWORD, add_user
 from tests.integration.api.storing.making import DOSE, EVENT, RADIOGRAPH
 from tests.integration.api.storing.stowing import Stowing, stowing
+from tests.integration.console.desk import Desk
 from tests.support.builders import a_data_set
+from tests.support.database import Prepared
 from tests.support.dciodvfy import dciodvfy
 from tests.support.stow import a_file
 from tests.support.uploads import COLOUR, GRAY, WORDS, a_pdf, saved
+from tests.unit.api.making.test_from_step import a_step
 
 PATH = "/api/v1/objects"
 ROOT = "1.2.826.0.1.3680043.10.99999"
@@ -34,6 +42,11 @@ ENTRY = {
     "scheduled_at": "2026-11-27T12:00:00",
     "modality": "XC",
 }
+_STEP = """
+    INSERT INTO ingest.performed_step (sop_instance_uid, state, calling_ae_title, station_ae_title,
+        modality, study_instance_uids, entries, sealed)
+    VALUES ($1, $2, 'DX1', 'DX1', 'DX', $3, '{}', $4)
+"""
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
@@ -221,6 +234,44 @@ async def test_a_day_in_radiography(stow: Stowing, tmp_path: Path) -> None:
     assert evidence.StudyInstanceUID == study
     assert {dose.PatientID, made.PatientID} == {"U5"}
     assert await conflicts(stow) == []
+
+
+async def test_marks_of_the_console_and_the_dose_of_a_step(stow: Stowing, tmp_path: Path) -> None:
+    one = await a_study(
+        stow, AccessionNumber="ACC-8", PatientID="U8", BodyPartExamined="CHEST", Manufacturer="Acme"
+    )
+    study, client = str(one.StudyInstanceUID), stow.api.client
+    desk = Desk(stow.api.anonymous, stow.api.tokens["access_token"])
+    marks, chosen = f"/study/{study}/marks", f"{one.SeriesInstanceUID}:{one.SOPInstanceUID}"
+    assert chosen in await desk.page(marks)
+    window = {"center": "2", "width": "4"}
+    shown = await desk.page(
+        f"{marks}/preview", image=chosen, rotation="90", inverted="yes", center="2", width="4"
+    )
+    assert 'class="turned turned-90 inverted"' in shown
+    source = re.search(r'src="([^"]+)"', shown)
+    assert source is not None
+    assert (await client.get(html.unescape(source[1]))).status_code == 200
+    await desk.page(f"{marks}/preview", 422, image=chosen, center="2")
+    await desk.press(f"{marks}/key-images", {"image": chosen, "title": "for-teaching"})
+    await desk.press(f"{marks}/state", {"image": chosen, "text": "Look", **window})
+    found = await client.get("/dicom-web/series", params={"StudyInstanceUID": study})
+    assert {row["00080060"]["Value"][0] for row in found.json()} == {"CT", "KO", "PR"}
+
+    step, uid = a_step(), "2.25.881"
+    step.ScheduledStepAttributesSequence[0].StudyInstanceUID = study
+    step.PerformedSeriesSequence[0].SeriesInstanceUID = one.SeriesInstanceUID
+    seal = Seal(PhiKeys.parse(stow.api.services.secrets["PHI_KEYS"]))
+    sealed = seal.seal(step.to_json_dict(), purpose=STEP_PURPOSE)
+    database = Prepared(stow.api.services.superuser_url)
+    for number, state in ((uid, "COMPLETED"), (f"{uid}.1", "IN PROGRESS")):
+        await database.fetch(_STEP, number, state, [study], sealed)
+    made = await put(stow, "dose-report", {"mpps": uid})
+    report = await whole(stow, made, tmp_path / "made.dcm")
+    assert (report.PatientID, report.StudyInstanceUID, report.Manufacturer) == ("U8", study, "Acme")
+    for number, status in ((f"{uid}.1", 409), (f"{uid}.2", 404)):
+        answer = await client.post(f"{PATH}/dose-report", json={"mpps": number})
+        assert answer.status_code == status, answer.text
 
 
 async def test_values_that_make_no_object(stow: Stowing) -> None:
