@@ -78,8 +78,8 @@ class Desk:
 
 @pytest.fixture
 async def database(superuser_url: str) -> AsyncIterator[Database]:
-    """The database of the api, under its own role."""
-    await prepare_database(superuser_url, "api")
+    """The database of the api, under its own role, with the index that it reads."""
+    await prepare_database(superuser_url, "metadata", "api")
     async with open_database(role_url(superuser_url, "darkroom_api"), service="test") as made:
         yield made
 
