@@ -48,7 +48,8 @@ from tests.e2e.stating import (
     taken,
 )
 from tests.e2e.user import DarkroomUp, instances
-from tests.support.builders import CT, a_data_set, new_uid
+from tests.support.builders import CT, a_data_set, encode, new_uid
+from tests.support.dicom_peer import Association
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -168,14 +169,13 @@ async def test_an_object_of_every_storage_class_is_stored(
     def store() -> list[int]:
         told = []
         for begin in range(0, len(classes), 100):
-            some = [UID(uid) for uid in classes[begin : begin + 100]]
-            association = asked(darkroom.dicom_port, [build_context(uid, EXPLICIT) for uid in some])
-            for uid in some:
-                one = a_data_set(SOPClassUID=uid, StudyInstanceUID=study)
-                one.ensure_file_meta()
-                one.file_meta.TransferSyntaxUID = UID(EXPLICIT)
-                told.append(int(association.send_c_store(one).Status))
-            association.release()
+            some = {2 * n + 1: uid for n, uid in enumerate(classes[begin : begin + 100])}
+            contexts = {number: (uid, EXPLICIT) for number, uid in some.items()}
+            with Association(darkroom.dicom_port, contexts) as association:
+                for number, uid in some.items():
+                    one = a_data_set(SOPClassUID=uid, StudyInstanceUID=study)
+                    name = str(one.SOPInstanceUID)
+                    told.append(association.store(number, uid, name, encode(one)))
         return told
 
     assert await asyncio.to_thread(store) == [0] * len(classes)

@@ -127,13 +127,15 @@ async def test_who_floods_us_does_not_flood_the_log(
     connect: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = metrics.HTTP_CLOSED.labels("test", "host")._value.get()
+    began = monotonic()
     async with serving(SLOW) as port:
         for _ in range(50):
             client = await connect(port)
             await client.send(b"GET / HTTP/1.1\r\n\r\n")
             await client.rest()
     assert metrics.HTTP_CLOSED.labels("test", "host")._value.get() == before + 50
-    assert 1 <= capsys.readouterr().out.count("http.refused") < 10
+    most = 2 + (monotonic() - began)  # one a second
+    assert 1 <= capsys.readouterr().out.count("http.refused") <= most
 
 
 async def test_parts_of_a_file_are_sent_whole_to_a_client_that_takes_its_time(
