@@ -11,7 +11,7 @@ _FREE: Final = frozenset({"/livez", "/readyz", "/metrics/{service}", "/api/v1/he
 _LASTING: Final = frozenset({"/dicom-web/subscribers/{ae_title}"})
 """Whose answer goes on: counted when it begins, as the event stream is."""
 _JOBS: Final = re.compile(
-    r"/api/v1/(.+/jobs|exports|conflict-decisions|study-edits|study-removals|study-recalls|tag-jobs)"
+    r"/api/v1/(.+/jobs|exports|conflict-decisions|study-edits|study-removals|study-recalls|tag-jobs|migrations)"
     r"(/\{[a-z_]+\}(/status)?)?"
 )
 
