@@ -19,6 +19,7 @@ from darkroom_common.objects.store import (
     StoreUnavailable,
     open_store,
 )
+from darkroom_common.objects.tiered import TieredStore
 from tests.support import s3
 from tests.support.memory_store import MemoryStore
 from tests.support.waiting import until
