@@ -66,7 +66,7 @@ async def until(
         if waited > limit:
             name = what or getattr(condition, "__qualname__", repr(condition))
             raise AssertionError(f"not within {limit:g} s: {name}; last: {last!r}")
-        await asyncio.sleep(max(poll, min(_SLOWER * waited, _SLOWEST)))
+        await asyncio.sleep(max(poll, min(_SLOWER * waited, _SLOWEST)) if poll else 0)
 
 
 def until_true(condition: Callable[[], T], what: str = "", *, limit: float = LIMIT) -> T:

@@ -76,6 +76,7 @@ def test_what_is_stored_says_the_same_as_the_receipt() -> None:
         "calling_ae_title": "SCANNER",
         "called_ae_title": "DARKROOM",
         "received_at": NOW,
+        "replicated": False,
     }
 
 

@@ -92,7 +92,8 @@ CREATE UNIQUE INDEX migration_object_once
 
 ALTER TABLE change DROP CONSTRAINT change_kind_check;
 ALTER TABLE change ADD CONSTRAINT change_kind_check CHECK (kind IN
-    ('destination', 'rule', 'job', 'retrieve', 'procedure-step', 'prefetch', 'migration'));
+    ('destination', 'rule', 'job', 'retrieve', 'procedure-step', 'prefetch', 'migration'))
+    NOT VALID;  -- validated in 0017
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON migration, migration_study, migration_object
     TO darkroom_transmit;
