@@ -94,6 +94,9 @@ ALTER TABLE change DROP CONSTRAINT change_kind_check;
 ALTER TABLE change ADD CONSTRAINT change_kind_check CHECK (kind IN
     ('destination', 'rule', 'job', 'retrieve', 'procedure-step', 'prefetch', 'migration'))
     NOT VALID;  -- validated in 0017
+ALTER TABLE change DROP CONSTRAINT change_action_check;
+ALTER TABLE change ADD CONSTRAINT change_action_check CHECK (action IN
+    ('added', 'changed', 'removed', 'retry', 'cancel', 'pause', 'resume')) NOT VALID;
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON migration, migration_study, migration_object
     TO darkroom_transmit;
