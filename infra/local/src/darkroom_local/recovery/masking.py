@@ -201,8 +201,7 @@ def _lines(command: Command, log: Path) -> Iterator[dict[str, Any]]:
         ) as process,
     ):
         try:
-            assert process.stdout is not None  # noqa: S101 - it is a pipe
-            for line in process.stdout:
+            for line in process.stdout or ():
                 if line.startswith(b"{"):
                     yield json.loads(line)
         except BaseException:
