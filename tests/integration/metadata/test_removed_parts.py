@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import asyncpg
 import pytest
 
 from darkroom_common.messages.base import new_message_id
@@ -127,3 +128,17 @@ async def test_what_is_held_or_comes_again_is_not_purged(archive: Archive) -> No
     assert archive.objects() == 2
     assert await found(archive) == {one.SOPInstanceUID, three.SOPInstanceUID}
     await archive.house.require_agreement()
+
+
+async def test_holds_that_may_not_be_read_let_nothing_go(archive: Archive) -> None:
+    ((one, two),) = a_study(2)
+    await archive.house.received(one, two)
+    gone = (one.StudyInstanceUID, one.SeriesInstanceUID, one.SOPInstanceUID)
+    assert await ask(archive, "delete", *gone) == ("DONE", "")
+    await archive.rows("REVOKE SELECT ON api.legal_hold FROM darkroom_metadata")
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await archive.purge()
+    assert archive.objects() == 2
+    await archive.rows("GRANT SELECT ON api.legal_hold TO darkroom_metadata")
+    await archive.purge()
+    assert archive.objects() == 1

@@ -21,6 +21,10 @@ _HOLDING: Final = _LOCK.format("")
 _HELD: Final = (  # legal_hold_pkey
     "SELECT EXISTS (SELECT FROM api.legal_hold WHERE study_instance_uid = $1)"
 )
+_MADE: Final = (
+    "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+    " WHERE n.nspname = 'api' AND c.relname = 'legal_hold')"
+)
 _KNOWN: Final = "SELECT to_regclass('api.patient_hold') IS NOT NULL"
 _KEYS: Final = (  # study_study_instance_uid_key, study_beside_uid, merged_patient_target
     "SELECT p.patient_key AS key FROM index.study s JOIN index.patient p ON p.id = s.patient_id"
@@ -80,6 +84,9 @@ async def is_held(db: Connection, study: str) -> bool:
     Its own hold counts, that of its patient, that of a patient who was merged with theirs, and that
     of a patient whose study it was when the hold was placed; and so does that of another site.
     While the api has not made its tables, this site holds nothing.
+
+    Raises:
+        InsufficientPrivilegeError: they are there and may not be read: nobody knows.
     """
     if await db.fetchval(_ELSEWHERE, study):
         return True
@@ -90,7 +97,11 @@ async def is_held(db: Connection, study: str) -> bool:
                 return True
             if not await db.fetchval(_KNOWN):
                 return False
-    except (asyncpg.UndefinedTableError, asyncpg.InsufficientPrivilegeError):
+    except asyncpg.UndefinedTableError:
+        return False
+    except asyncpg.InsufficientPrivilegeError:  # also of a schema in which nothing is yet
+        if await db.fetchval(_MADE):
+            raise
         return False
     keys = [row["key"] for row in await db.fetch(_KEYS, study)]
     await db.execute(_DELETING, [name_of(key) for key in keys])
