@@ -201,7 +201,6 @@ async def test_a_destination_that_dies_and_comes_back_is_seen_in_the_list(
 
         async def shows(state: str, reason: str) -> bool:
             (one,) = (await both.call("GET", "/destinations", 200))["data"]
-            assert one == await both.call("GET", "/destinations/PACS", 200) or one["echo_at"]
             return (one["echo_state"], one["echo_reason"]) == (state, reason)
 
         def metric(line: str) -> bool:
