@@ -11,6 +11,7 @@ Roles belong to the whole PostgreSQL server: tests that make them must agree on 
 import asyncio
 import concurrent.futures
 import gc
+import logging
 import os
 import shutil
 import ssl
@@ -30,6 +31,7 @@ import asyncpg
 import certifi
 import hypothesis
 import pytest
+import structlog
 
 from darkroom_local.engines.ports import LOOPBACK
 from darkroom_local.engines.postgres import PrivatePostgres
@@ -117,6 +119,16 @@ def _shared_context(*arguments: Any, **named: Any) -> ssl.SSLContext:
 
 
 ssl.create_default_context = _shared_context
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were() -> Iterator[None]:
+    """Undo what a test has made of the process's logs: those that come after it read them, too."""
+    before, level = structlog.get_config(), logging.getLogger().level
+    yield
+    if structlog.get_config() != before:
+        structlog.configure(**before)
+        logging.getLogger().setLevel(level)
 
 
 def pytest_configure(config: pytest.Config) -> None:
