@@ -1,5 +1,6 @@
 """Ten daily tasks, each in at most three actions once its page is open."""
 
+import asyncio
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Locator, Page, Route, expect
 
 from darkroom_common.clock import monotonic
 from tests.integration.api.accounts.people import PASSWORD
@@ -94,6 +95,7 @@ async def test_ten_daily_tasks_take_three_actions_each(services: Services, tmp_p
                 await _late(hands, f"{api.url}/where")
             async with walking(browser, api) as walk:
                 await _newcomer(walk)
+                await _meanwhile(walk.page, api, studies[0])
     assert len(hands.seconds) == 10
     for name, seconds in hands.seconds.items():
         sys.stdout.write(f"{name}: {seconds:.1f} s\n")
@@ -128,6 +130,32 @@ async def _newcomer(walk: Walk) -> None:
     await link(name="Transmission").first.click()
     sent = page.get_by_role("row", name="ARCHIVE").first
     await expect(sent.get_by_text("Sent").or_(sent.get_by_text("Done")).first).to_be_visible()
+
+
+async def _meanwhile(page: Page, api: Api, study: str) -> None:
+    """See what happens after a page is made and before it listens."""
+    listens = asyncio.Event()
+
+    async def later(route: Route) -> None:
+        await listens.wait()
+        await route.continue_()
+
+    await page.route("**/api/v1/events*", later)
+    await page.goto(f"{api.url}/film/queue")
+    done = page.locator("tr", has_text="laser-1").filter(has_text="Done")
+    before = await done.count()
+    order = {"printer": "laser-1", "study_instance_uid": study}
+    made = await api.client.post("/api/v1/print/jobs", json=order)
+    assert made.status_code == 202, made.text
+
+    async def printed() -> bool:
+        found = await api.client.get(f"/api/v1/print/jobs/{made.json()['job_id']}")
+        return bool(found.json()["state"] == "DONE")
+
+    await until(printed, "it is printed")
+    assert await done.count() == before
+    listens.set()
+    await expect(done).to_have_count(before + 1)
 
 
 async def _set_up(api: Api, printer: int, archive: int) -> None:

@@ -50,11 +50,14 @@ class Page:
     Attributes:
         request: as it came.
         rest: asks REST as the person who asks.
+        told: the number of the last event before what the page shows was read; None if it does
+            not matter. What happens from then on, also before the page listens, it hears of.
     """
 
     def __init__(self, request: Request) -> None:
         self.request = request
         self.rest = Rest(request)
+        self.told: int | None = None
 
     @property
     def principal(self) -> Principal | None:

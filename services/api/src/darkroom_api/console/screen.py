@@ -62,6 +62,8 @@ def screen(app: FastAPI, path: str, shows: Shows, method: str = "GET") -> None:
     async def answer(request: Request) -> Response:
         page = Page(request)
         try:
+            if method == "GET" and page.principal is not None and not page.is_part:
+                page.told = (await parts_of(request.scope).hub.ends()).newest
             return await shows(page)
         except ApiError as fault:
             refusal = fault

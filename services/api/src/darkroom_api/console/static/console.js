@@ -146,7 +146,10 @@
   });
 
   // Live parts, by the event stream; it is let go while nobody looks.
+  // What happens between the making of a page and its listening is not missed: the stream begins at
+  // the event that the page knows of; when it is opened again, all is asked for anew.
   let stream = null;
+  let told = document.documentElement.dataset.told;
   const waiting = new Map();
   const touch = (part) => {
     if (waiting.has(part)) return;
@@ -163,18 +166,26 @@
       return;
     }
     if (stream) return;
-    stream = new EventSource('/api/v1/events');
+    stream = new EventSource('/api/v1/events' + (told ? `?after=${told}` : ''));
     const types = new Set(parts.flatMap((one) => one.dataset.live.split(' ')));
     types.forEach((type) => stream.addEventListener(type, () => {
       all('[data-live]').filter((one) => one.dataset.live.split(' ').includes(type)).forEach(touch);
     }));
     stream.addEventListener('gap', () => all('[data-live]').forEach(touch));
-    stream.addEventListener('open', () => document.documentElement.dataset.listening = 'yes');
+    const again = !told;
+    told = '';
+    stream.addEventListener('open', () => {
+      document.documentElement.dataset.listening = 'yes';
+      if (again) all('[data-live]').forEach(touch);
+    });
+    // A refusal (too many listen) is for good to the browser: ask again.
+    stream.addEventListener('error', (event) => {
+      if (event.target.readyState !== EventSource.CLOSED || event.target !== stream) return;
+      stream = null;
+      setTimeout(listen, 5000);
+    });
   };
-  document.addEventListener('visibilitychange', () => {
-    listen();
-    if (!document.hidden) all('[data-live]').forEach(touch);
-  });
+  document.addEventListener('visibilitychange', listen);
 
   const ready = (root) => {
     localise(root);
