@@ -32,7 +32,8 @@ demo: ## send sample studies to the running stack
 
 test: setup ## all tests but bench and chaos (WORKERS=1 for one process, ARGS for pytest)
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --ignore tests/bench --ignore tests/chaos \
-		--durations 15 --durations-min 5 $(ARGS)
+		--cache-clear --durations 15 --durations-min 5 $(ARGS) \
+		|| { [ $$? -eq 1 ] && $(BIN)/python -m tests.support.again; }
 
 coverage: setup ## lines and branches that tests reach, in services too; adds to .coverage (ARGS: which tests)
 	$(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadfile --ignore tests/bench --ignore tests/chaos $(ARGS)
