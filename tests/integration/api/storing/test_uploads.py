@@ -47,6 +47,11 @@ _STEP = """
         modality, study_instance_uids, entries, sealed)
     VALUES ($1, $2, 'DX1', 'DX1', 'DX', $3, '{}', $4)
 """
+_JOB = "0f5c0000000000000000000000000001"
+_PRINTED = """
+    INSERT INTO print.job (id, state, printer, layout, copies, sop_instance_uids, requested_by)
+    VALUES ($1, 'DONE', 'FILM', 'single', 1, $2, 'technician')
+"""
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
@@ -258,12 +263,20 @@ async def test_marks_of_the_console_and_the_dose_of_a_step(stow: Stowing, tmp_pa
     found = await client.get("/dicom-web/series", params={"StudyInstanceUID": study})
     assert {row["00080060"]["Value"][0] for row in found.json()} == {"CT", "KO", "PR"}
 
+    database = Prepared(stow.api.services.superuser_url)
+    await database.fetch(_PRINTED, _JOB, [str(one.SOPInstanceUID)])
+    film = await whole(
+        stow, await put(stow, "presentation-state", {"print_job": _JOB}), tmp_path / "film.dcm"
+    )
+    assert (film.ContentLabel, film.PatientID, film.StudyInstanceUID) == ("FILM", "U8", study)
+    gone = await client.post(f"{PATH}/presentation-state", json={"print_job": _JOB[:-1] + "2"})
+    assert gone.status_code == 404, gone.text
+
     step, uid = a_step(), "2.25.881"
     step.ScheduledStepAttributesSequence[0].StudyInstanceUID = study
     step.PerformedSeriesSequence[0].SeriesInstanceUID = one.SeriesInstanceUID
     seal = Seal(PhiKeys.parse(stow.api.services.secrets["PHI_KEYS"]))
     sealed = seal.seal(step.to_json_dict(), purpose=STEP_PURPOSE)
-    database = Prepared(stow.api.services.superuser_url)
     for number, state in ((uid, "COMPLETED"), (f"{uid}.1", "IN PROGRESS")):
         await database.fetch(_STEP, number, state, [study], sealed)
     made = await put(stow, "dose-report", {"mpps": uid})

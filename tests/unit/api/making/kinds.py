@@ -18,9 +18,9 @@ from tests.support.uploads import a_pdf
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 REFERENCES = (
-    Reference(CT, "2.25.11", "2.25.4", 512, 512, 1),
-    Reference(CT, "2.25.12", "2.25.5", 256, 300, 1),
-    Reference(CT, "2.25.13", "2.25.4", 512, 512, 1),
+    Reference(CT, "2.25.11", "2.25.4", 512, 512, 1, spacing=(0.5, 0.5)),
+    Reference(f"{CT}.1", "2.25.12", "2.25.5", 256, 300, 1, spacing=(0.3, 0.3), frames=4),
+    Reference(CT, "2.25.13", "2.25.4", 512, 512, 1, spacing=(0.7, 0.7)),
 )
 STUDY = {
     "SpecificCharacterSet": "ISO_IR 192",
@@ -197,12 +197,20 @@ class AnyOf:
                 rotation=self.one(0, 90, 180, 270),
                 flipped=self.yes(),
                 area=place,
-                magnification=0.1 + self.amount(5),
                 shutter=place,
                 shutter_value=self.whole(0, 65535),
             ),
         }
-        return values, b""
+        size: dict[str, Any] = self.one(
+            {}, {"true_size": True}, {"magnification": 0.1 + self.amount(5)}
+        )
+        of_images = [self.of_image(uid) for uid in values["images"] if self.yes()]
+        return {**values, **size, "of_images": of_images}, b""
+
+    def of_image(self, uid: str) -> dict[str, Any]:
+        frames = [2, 4] if uid == "2.25.12" and self.yes() else []
+        window = {"center": self.amount(99), "width": 1 + self.amount(99)}
+        return {"image": uid, "frames": frames, **self.maybe(window=window)}
 
     def key_objects(self) -> tuple[dict[str, Any], bytes]:
         count = self.whole(1, 3)

@@ -12,7 +12,7 @@ from pydicom import dcmread
 from darkroom_api.objects.exchange import Kind, MakeTask, Reference
 from darkroom_api.objects.identity import said
 from darkroom_api.objects.making import make
-from darkroom_api.objects.references import pixels_of
+from darkroom_api.objects.references import Pixels, pixels_of
 from darkroom_api.rendering.appearance import PNG, Appearance
 from darkroom_api.rendering.drawing import draw
 from darkroom_api.rendering.exchange import Picture
@@ -26,16 +26,16 @@ from tests.unit.api.making.kinds import STUDY
 @pytest.mark.parametrize(
     ("header", "expected"),
     [
-        ({"00280002": [1], "00280030": ["0.5", "0.25"]}, (1, (2, 1))),
-        ({"00280002": [1], "00181164": [0.3, 0.45]}, (1, (2, 3))),
-        ({"00280002": [1], "00280034": ["5", "4"]}, (1, (5, 4))),
-        ({"00280002": [3], "00280030": ["0", "x"], "00280034": [7, 7]}, (3, (1, 1))),
-        ({"00280030": [1e-9, 1e9]}, (0, (1, 1))),
-        ({}, (0, (1, 1))),
+        ({"00280002": [1], "00280030": ["0.5", "0.25"]}, Pixels(1, (2, 1), (0.5, 0.25))),
+        ({"00280002": [1], "00181164": [0.3, 0.45]}, Pixels(1, (2, 3), (0.3, 0.45))),
+        ({"00280002": [1], "00280034": ["5", "4"]}, Pixels(1, (5, 4))),
+        ({"00280002": [3], "00280030": ["0", "x"], "00280034": [7, 7]}, Pixels(3)),
+        ({"00280030": [1e-9, 1e9]}, Pixels()),
+        ({}, Pixels()),
     ],
 )
 def test_their_form_is_read_from_the_header(
-    header: dict[str, list[object]], expected: tuple[int, tuple[int, int]]
+    header: dict[str, list[object]], expected: Pixels
 ) -> None:
     told = {tag: {"vr": "DS", "Value": values} for tag, values in header.items()}
     assert pixels_of(json.dumps(told).encode()) == expected

@@ -28,6 +28,8 @@ class Reference:
         rows, columns: of its pixels; 0: it has none.
         samples: of a pixel; 0: it is not known.
         aspect: how high a pixel is, to how wide it is.
+        spacing: millimetres from row to row, and from column to column; empty: it is not known.
+        frames: how many it has.
     """
 
     sop_class_uid: str
@@ -37,6 +39,8 @@ class Reference:
     columns: int = 0
     samples: int = 0
     aspect: tuple[int, int] = (1, 1)
+    spacing: tuple[float, ...] = ()
+    frames: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """The instances of a study that an object refers to, as the index has them."""
 
 import json
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Final
 
@@ -15,8 +16,26 @@ from darkroom_common.index.rows import StoredInstance
 _SAMPLES: Final = "00280002"
 _SPACINGS: Final = ("00280030", "00181164", "00280034")
 """Pixel Spacing, Imager Pixel Spacing, Pixel Aspect Ratio: vertical before horizontal."""
+_IN_MILLIMETRES: Final = _SPACINGS[:2]
 _FINEST: Final = 1000
-_UNKNOWN: Final = (0, (1, 1))
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """What a header tells of pixels.
+
+    Attributes:
+        samples: of a pixel; 0: it does not tell.
+        aspect: how high one is, to how wide; square where it does not tell.
+        spacing: millimetres from row to row and from column to column; empty: it does not tell.
+    """
+
+    samples: int = 0
+    aspect: tuple[int, int] = (1, 1)
+    spacing: tuple[float, ...] = ()
+
+
+_UNKNOWN: Final = Pixels()
 
 
 async def references_of(request: Request, given: Given, study: str) -> tuple[Reference, ...]:
@@ -32,7 +51,7 @@ async def references_of(request: Request, given: Given, study: str) -> tuple[Ref
         if one is None or one.study_instance_uid != study:
             raise invalid("body", "The study has no instance of a UID that is named.")
         found.append(one)
-    pixels: dict[int, tuple[int, tuple[int, int]]] = {}
+    pixels: dict[int, Pixels] = {}
     async for batch in reader.headers(found if given.NAMES_PIXELS else ()):
         pixels |= {one.id: pixels_of(header) for one, header in batch}
     return tuple(
@@ -42,27 +61,27 @@ async def references_of(request: Request, given: Given, study: str) -> tuple[Ref
             series_instance_uid=one.series_instance_uid,
             rows=one.rows or 0,
             columns=one.columns or 0,
-            samples=pixels.get(one.id, _UNKNOWN)[0],
-            aspect=pixels.get(one.id, _UNKNOWN)[1],
+            samples=pixels.get(one.id, _UNKNOWN).samples,
+            aspect=pixels.get(one.id, _UNKNOWN).aspect,
+            spacing=pixels.get(one.id, _UNKNOWN).spacing,
+            frames=one.frames or 1,
         )
         for one in found
     )
 
 
-def pixels_of(header: bytes) -> tuple[int, tuple[int, int]]:
-    """Return the samples of a pixel, and how high it is to how wide, as a header tells.
-
-    0 samples: it does not tell; pixels are square where it does not.
-    """
+def pixels_of(header: bytes) -> Pixels:
+    """Return what a header tells of pixels."""
     told = json.loads(header or b"{}")
-    samples = _values(told, _SAMPLES)[:1] or [0]
+    samples = int((_values(told, _SAMPLES)[:1] or [0])[0])
     for tag in _SPACINGS:
         high, wide = [*map(_number, _values(told, tag)), 0.0, 0.0][:2]
         if high > 0 and wide > 0:
             ratio = Fraction(high / wide).limit_denominator(_FINEST)
             if ratio > 0:
-                return int(samples[0]), (ratio.numerator, ratio.denominator)
-    return int(samples[0]), (1, 1)
+                spacing = (high, wide) if tag in _IN_MILLIMETRES else ()
+                return Pixels(samples, (ratio.numerator, ratio.denominator), spacing)
+    return Pixels(samples)
 
 
 def _values(told: Any, tag: str) -> list[Any]:

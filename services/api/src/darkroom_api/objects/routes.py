@@ -32,8 +32,9 @@ from darkroom_api.objects.identity import Identity, identity_of, said
 from darkroom_api.objects.kinds import GIVEN
 from darkroom_api.objects.once import KEY, Meant, forget, meant
 from darkroom_api.objects.references import references_of
+from darkroom_api.objects.softcopy.films import NoState
 from darkroom_api.objects.spec import Given
-from darkroom_api.objects.steps import step_of
+from darkroom_api.objects.steps import of_films, step_of
 from darkroom_api.objects.structured.dose_spec import DoseReportGiven
 from darkroom_api.objects.structured.from_step import NoDose, told
 from darkroom_api.objects.uploads import FORM, MOST_VALUES, Form, NoForm
@@ -116,6 +117,7 @@ async def _made_now(
         ApiError: as `identity_of` and `_stored`.
     """
     try:
+        given = await of_films(request, given)
         step = await step_of(request, given)
         if step is not None:
             given = given.model_copy(update={"study": step.study()})
@@ -132,7 +134,7 @@ async def _made_now(
             one.more_uids(given.new_uids()),
         )
         return await _stored(request, task, body)
-    except NoDose as fault:
+    except (NoDose, NoState) as fault:
         if one.is_kept:
             await forget(request, one)
         raise _unfit(str(fault)) from None

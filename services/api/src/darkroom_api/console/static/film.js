@@ -5,6 +5,7 @@ addEventListener('DOMContentLoaded', () => {
   const boxes = document.getElementById('boxes');
   const preview = document.getElementById('preview');
   const print = document.getElementById('print');
+  const state = document.getElementById('state');  // for who may write studies
   const picks = [...document.querySelectorAll('.pick')];
   const picture = new Map(picks.map((one) => [one.dataset.uid, one.querySelector('img').src]));
   let images = [];
@@ -33,6 +34,7 @@ addEventListener('DOMContentLoaded', () => {
     }
     document.getElementById('films').textContent = `${images.length} images, ${films} film${films > 1 ? 's' : ''}`;
     print.disabled = !images.length;
+    if (state) state.disabled = !images.length;
   };
   const order = () => {
     const given = form.elements;
@@ -96,6 +98,17 @@ addEventListener('DOMContentLoaded', () => {
         {'Idempotency-Key': `console-${Date.now()}-${Math.random().toString(36).slice(2)}`});
       location.assign('/film/queue');
     } catch (fault) { window.darkroom.say(fault.message, true); print.disabled = false; }
+  });
+  // What the film shows of its images, for whoever looks at them on a screen (PS3.3 A.33.1).
+  if (state) state.addEventListener('click', async () => {
+    const {window: shown} = order();
+    const body = {study: form.dataset.study, images: [...new Set(images)], label: 'FILM'};
+    if (shown) body.window = shown;
+    state.disabled = true;
+    try {
+      await ask('/api/v1/objects/presentation-state', body);
+      location.assign(`/study/${encodeURIComponent(form.dataset.study)}`);
+    } catch (fault) { window.darkroom.say(fault.message, true); state.disabled = false; }
   });
   const windowed = new URLSearchParams(location.search).get('image');
   if (windowed && picture.has(windowed)) images = [windowed];

@@ -13,6 +13,7 @@ from darkroom_api.objects.softcopy.spec import (
     Drawing,
     PresentationStateGiven,
     Rectangle,
+    Window,
 )
 from darkroom_api.objects.writing import decimal, put, written
 
@@ -44,7 +45,7 @@ def presentation_state(
             "PresentationCreationDate": found.pop("ContentDate").value,
             "PresentationCreationTime": found.pop("ContentTime").value,
             "ContentCreatorName": given.creator or None,
-            "ReferencedSeriesSequence": list(_by_series(references)),
+            "ReferencedSeriesSequence": list(_by_series(given, references)),
             "DisplayedAreaSelectionSequence": list(_areas(given, references)),
             "PresentationLUTShape": "INVERSE" if given.inverted else "IDENTITY",
         },
@@ -53,11 +54,9 @@ def presentation_state(
     if given.rotation or given.flipped:
         found.ImageRotation = given.rotation
         found.ImageHorizontalFlip = "Y" if given.flipped else "N"
-    if given.window is not None:
-        item = Dataset()
-        item.WindowCenter = decimal(given.window.center)
-        item.WindowWidth = decimal(given.window.width)
-        found.SoftcopyVOILUTSequence = [item]
+    windows = list(_windows(given, references))
+    if windows:
+        found.SoftcopyVOILUTSequence = windows
     if given.shutter is not None:
         _shutter(found, given.shutter, given.shutter_value)
     if given.annotations:
@@ -66,7 +65,12 @@ def presentation_state(
 
 
 def _check(given: PresentationStateGiven, references: Sequence[Reference]) -> None:
+    frames = {one.image: max(one.frames, default=0) for one in given.of_images}
     for one in references:
+        if frames.get(one.sop_instance_uid, 0) > one.frames:
+            raise NoPicture(f"One of the images has {one.frames} frames.")
+        if given.true_size and not one.spacing:
+            raise NoPicture("One of the images does not tell the size of a pixel.")
         if not one.rows or not one.columns:
             raise NoPicture("One of the images has no pixels.")
         if one.samples != 1:
@@ -76,20 +80,50 @@ def _check(given: PresentationStateGiven, references: Sequence[Reference]) -> No
                 raise NoPicture("The area or the shutter is not within each of the images.")
 
 
-def _image(one: Reference) -> Dataset:
+def _image(one: Reference, frames: Sequence[int] = ()) -> Dataset:
     item = Dataset()
     item.ReferencedSOPClassUID = one.sop_class_uid
     item.ReferencedSOPInstanceUID = one.sop_instance_uid
+    if frames and one.frames > 1:
+        item.ReferencedFrameNumber = sorted(frames)
     return item
 
 
-def _by_series(references: Sequence[Reference]) -> Iterator[Dataset]:
+def _by_series(given: PresentationStateGiven, references: Sequence[Reference]) -> Iterator[Dataset]:
     """Yield items of the Referenced Series Sequence (section C.11.11)."""
+    frames: dict[str, list[int]] = {}
+    for of_image in given.of_images:
+        frames.setdefault(of_image.image, []).extend(of_image.frames)
     ordered = sorted(references, key=lambda one: one.series_instance_uid)
     for series, images in groupby(ordered, key=lambda one: one.series_instance_uid):
         item = Dataset()
         item.SeriesInstanceUID = series
-        item.ReferencedImageSequence = [_image(one) for one in images]
+        item.ReferencedImageSequence = [
+            _image(one, frames.get(one.sop_instance_uid, ())) for one in images
+        ]
+        yield item
+
+
+def _windows(given: PresentationStateGiven, references: Sequence[Reference]) -> Iterator[Dataset]:
+    """Yield items of the Softcopy VOI LUT Sequence (section C.11.8), one for each window."""
+    known = {one.sop_instance_uid: one for one in references}
+    named: dict[tuple[float, float], list[Dataset]] = {}
+    common = set(known)
+
+    def show(window: Window | None, *images: Dataset) -> None:
+        if window is not None and images:
+            named.setdefault((window.center, window.width), []).extend(images)
+
+    for of_image in given.of_images:
+        common.discard(of_image.image)
+        image = _image(known[of_image.image], of_image.frames)
+        show(of_image.window or given.window, image)
+    show(given.window, *(_image(one) for one in references if one.sop_instance_uid in common))
+    for (center, width), images in named.items():
+        item = Dataset()
+        if len(named) > 1 or len(images) < len(references):
+            item.ReferencedImageSequence = images
+        item.WindowCenter, item.WindowWidth = decimal(center), decimal(width)
         yield item
 
 
@@ -99,21 +133,26 @@ def _areas(given: PresentationStateGiven, references: Sequence[Reference]) -> It
     Images of one size whose pixels are of another form have an item of their own.
     """
 
-    def size(one: Reference) -> tuple[int, int, tuple[int, int]]:
-        return one.columns, one.rows, one.aspect
+    def size(one: Reference) -> tuple[int, int, tuple[int, int], tuple[float, ...]]:
+        return one.columns, one.rows, one.aspect, one.spacing if given.true_size else ()
 
     sizes = {size(one) for one in references}
-    for columns, rows, aspect in sorted(sizes):
+    for columns, rows, aspect, spacing in sorted(sizes):
         item, area = Dataset(), given.area
         if len(sizes) > 1:
             item.ReferencedImageSequence = [
-                _image(one) for one in references if size(one) == (columns, rows, aspect)
+                _image(one) for one in references if size(one) == (columns, rows, aspect, spacing)
             ]
         if area is None:
             area = Rectangle(left=1, right=columns, upper=1, lower=rows)
         top_left, bottom_right = _corners(given, area)
         item.DisplayedAreaTopLeftHandCorner = top_left
         item.DisplayedAreaBottomRightHandCorner = bottom_right
+        if given.true_size:
+            item.PresentationSizeMode = "TRUE SIZE"
+            item.PresentationPixelSpacing = [decimal(one) for one in spacing]
+            yield item
+            continue
         if given.magnification is None:
             item.PresentationSizeMode = "SCALE TO FIT"
         else:

@@ -6,17 +6,20 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from darkroom_api.objects.spec import MOST_IMAGES, Given, Said, Uid
+from darkroom_common.messages.base import MessageId
 from darkroom_common.specs.remote import LongText
 
 Label = Annotated[str, StringConstraints(min_length=1, max_length=16, pattern=r"^[A-Z0-9_ ]+$")]
 Number = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
 Point = tuple[Number, Number]
-"""Column and row, the middle of the first pixel being 1, 1 (PS3.3 C.10.5.1.2)."""
+"""Column and row: 0, 0 is the corner of the first pixel, 1, 1 that opposite (PS3.3 C.10.5)."""
 Words = Annotated[str, StringConstraints(max_length=1024, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f]*$")]
 Place = Annotated[int, Field(ge=1, le=65_535)]
 _MOST_POINTS = 2000
 _FEWEST = {"POINT": 1, "CIRCLE": 2, "ELLIPSE": 4, "POLYLINE": 2, "INTERPOLATED": 2}
 _EXACT = frozenset({"POINT", "CIRCLE", "ELLIPSE"})
+_ALL_BUT_ONE = 2
+Frame = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 class Window(Said):
@@ -24,6 +27,16 @@ class Window(Said):
 
     center: Number
     width: Annotated[float, Field(ge=1, le=1e6, allow_inf_nan=False)]
+
+
+class OfImage(Said):
+    """What holds for one of the images, or for some of its frames."""
+
+    image: Uid
+    frames: list[Frame] = Field(
+        default_factory=list, max_length=MOST_IMAGES, description="from 1; left out: all of them"
+    )
+    window: Window | None = Field(default=None, description="left out: that of all images")
 
 
 class Drawing(Said):
@@ -85,10 +98,21 @@ class PresentationStateGiven(Given):
 
     NAMES_PIXELS = True
 
+    print_job: MessageId | None = Field(
+        default=None,
+        description="instead of study and images: the print job whose films show them (permission"
+        " print:read); windows, frames, polarity and true size are those of the films, and what is"
+        " given here beside goes before them",
+    )
     images: list[Uid] = Field(
-        min_length=1,
+        default_factory=list,
         max_length=MOST_IMAGES,
         description="SOP instance UIDs of grey images of the study",
+    )
+    of_images: list[OfImage] = Field(
+        default_factory=list,
+        max_length=MOST_IMAGES,
+        description="what differs from image to image: frames and windows",
     )
     label: Label = Field(default="PRESENTATION", description="(0070,0080)")
     description: LongText = ""
@@ -101,6 +125,9 @@ class PresentationStateGiven(Given):
     magnification: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] | None = Field(
         default=None, description="pixels of the screen for one of the image; left out: to fit"
     )
+    true_size: bool = Field(
+        default=False, description="a millimetre stays one; images have to tell the size of a pixel"
+    )
     shutter: Rectangle | None = Field(default=None, description="what is not covered")
     shutter_value: int = Field(
         default=0, ge=0, le=65_535, description="P-value of what is covered; 0 is black"
@@ -108,10 +135,27 @@ class PresentationStateGiven(Given):
     annotations: list[Annotation] = Field(default_factory=list, max_length=MOST_IMAGES)
 
     @model_validator(mode="after")
+    def check_identity(self) -> Self:
+        """Refuse what does not say whose it is, or says it twice."""
+        if (self.study, self.worklist_entry, self.print_job).count(None) != _ALL_BUT_ONE:
+            raise ValueError("either study, worklist_entry or print_job has to be there")
+        if self.print_job is None and not self.images:
+            raise ValueError("images have to be there, or print_job")
+        if self.true_size and self.magnification is not None:
+            raise ValueError("true_size and magnification exclude each other")
+        return self
+
+    @model_validator(mode="after")
     def check_images(self) -> Self:
-        """Refuse an image that is named twice."""
+        """Refuse an image that is named twice, and a frame that is shown in two ways."""
         if len(set(self.images)) < len(self.images):
             raise ValueError("an image is named twice")
+        if not {one.image for one in self.of_images} <= set(self.images):
+            raise ValueError("of_images names an image that is none of images")
+        shown = [(one.image, frame) for one in self.of_images for frame in one.frames or [0]]
+        whole = {image for image, frame in shown if frame == 0}
+        if len(set(shown)) < len(shown) or any(frame and image in whole for image, frame in shown):
+            raise ValueError("of_images names an image, or a frame of it, twice")
         return self
 
     def of_modality(self) -> str:
