@@ -15,13 +15,14 @@
     const at = encodeURIComponent(study);
     const links = study ? [['Study', `/study/${at}`], ['Print', `/film?study=${at}`]] : [['Worklist', '/worklist']];
     return React.createElement('nav', {'aria-label': 'Darkroom', onClick: (event) => event.stopPropagation()},
-      links.map(([text, href]) => React.createElement('a', {
-        key: text, href, className: 'text-primary mx-2 text-base underline'}, text)));
+      [...links.map(([text, href]) => React.createElement('a', {
+        key: text, href, className: 'text-primary mx-2 text-base underline'}, text)),
+      ...(study ? [window.darkroomStates.choice(React)] : [])]);
   };
   window.PUBLIC_URL = '/viewer/';
   window.browserImportFunction = (name) => import(name);
   window.config = {
-    routerBasename: '/viewer', extensions: [], modes: [], customizationService: [{'ohif.tours': {$set: []}}],
+    routerBasename: '/viewer', extensions: [window.darkroomStates.extension], modes: [], customizationService: [{'ohif.tours': {$set: []}}],
     showStudyList: true, maxNumberOfWebWorkers: 3, showLoadingIndicator: true,
     showCPUFallbackMessage: false, strictZSpacingForVolumeViewport: true,
     whiteLabeling: {createLogoComponentFn: ways},

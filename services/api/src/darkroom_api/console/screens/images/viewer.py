@@ -16,7 +16,11 @@ from darkroom_api.http.errors import ApiError, Code
 from darkroom_common.errors import ConfigurationError
 
 _OHIF: Final = VENDORED / "ohif"
-_CONFIG: Final = files("darkroom_api.console") / "static" / "viewer_config.js"
+_OWN: Final = {
+    "app-config.js": "viewer_config.js",
+    "presentation-states.js": "viewer_states.js",
+}
+"""What stands beside the files of OHIF, and where it is."""
 _INDEX: Final = "index.html"
 _POLICY: Final = (
     # OHIF styles its elements itself, and decodes by WebAssembly in workers made of blobs; what
@@ -37,8 +41,9 @@ async def show_viewer(request: Request) -> Response:
         raise ApiError(404, Code.NOT_FOUND, "There is nothing here.")
     headers = {"content-security-policy": _POLICY, "cache-control": "public, max-age=3600"}
     kind = KINDS.get(name.rpartition(".")[2])
-    if name == "app-config.js":
-        body = await asyncio.to_thread(content_of, _CONFIG)
+    if name in _OWN:
+        own = files("darkroom_api.console") / "static" / _OWN[name]
+        body = await asyncio.to_thread(content_of, own)
         return Response(body, headers={**headers, "content-type": KINDS["js"]})
     if kind is None:
         name, kind = _INDEX, KINDS["html"]
