@@ -23,6 +23,11 @@ from tests.support.stow import a_file
 from tests.unit.api.making.kinds import STUDY
 
 
+def of_frames(slope: float) -> dict[str, object]:
+    """An item of functional groups that says what pixel values mean."""
+    return {"00289145": {"vr": "SQ", "Value": [{"00281053": {"vr": "DS", "Value": [slope]}}]}}
+
+
 @pytest.mark.parametrize(
     ("header", "expected"),
     [
@@ -32,6 +37,11 @@ from tests.unit.api.making.kinds import STUDY
         ({"00280002": [3], "00280030": ["0", "x"], "00280034": [7, 7]}, Pixels(3)),
         ({"00280030": [1e-9, 1e9]}, Pixels()),
         ({}, Pixels()),
+        ({"00281053": ["2"], "00281052": [-1024]}, Pixels(rescale=(2.0, -1024.0, ""))),
+        ({"00281052": [-1000], "00281054": ["HU"]}, Pixels(rescale=(1.0, -1000.0, "HU"))),
+        ({"00283000": [{}]}, Pixels(rescale=None)),
+        ({"52009229": [of_frames(3)]}, Pixels(rescale=(3.0, 0.0, ""))),
+        ({"52009230": [of_frames(3), of_frames(2)]}, Pixels(rescale=None)),
     ],
 )
 def test_their_form_is_read_from_the_header(

@@ -130,11 +130,36 @@ def test_a_state_is_shown_as_dcmtk_shows_it(tmp_path: Path, rotation: int, flipp
     assert len(np.unique(ours)) > 100
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_window_is_in_the_units_of_the_image(tmp_path: Path) -> None:
+    image = a_data_set(Rows=40, Columns=30, BitsAllocated=16, BitsStored=12, HighBit=11)
+    image.RescaleIntercept, image.RescaleSlope, image.RescaleType = "-1024", "2", "HU"
+    values = np.arange(1200, dtype="<u2").reshape(40, 30)
+    image.PixelData = values.tobytes()
+    path, state = tmp_path / "image.dcm", tmp_path / "state.dcm"
+    path.write_bytes(a_file(image))
+    uid, series = str(image.SOPInstanceUID), str(image.SeriesInstanceUID)
+    one = Reference(CT, uid, series, 40, 30, 1, rescale=(2.0, -1024.0, "HU"))
+    asked = {"study": "A1", "images": [uid], "window": {"center": 40, "width": 400}}
+    given = said({**STUDY, "StudyInstanceUID": str(image.StudyInstanceUID), "Modality": "PR"})
+    state.write_bytes(make(MakeTask(Kind.PRESENTATION_STATE, given, 0, asked, (one,)), b""))
+    ours, theirs = compared(path, state, tmp_path / "seen.pgm")
+    hounsfield = values.astype(float) * 2 - 1024
+    wanted = np.clip((hounsfield - 39.5) / 399 + 0.5, 0, 1) * 255
+    assert np.abs(ours - wanted).max() <= 1
+    assert np.abs(theirs - wanted).max() <= 2
+
+
 @pytest.mark.parametrize(
     ("change", "word"),
-    [({"rows": 0}, "no pixels"), ({"samples": 3}, "grey values"), ({"columns": 150}, "not within")],
+    [
+        ({"rows": 0}, "no pixels"),
+        ({"samples": 3}, "grey values"),
+        ({"columns": 150}, "not within"),
+        ({"rescale": None}, "What pixel values mean"),
+    ],
 )
-def test_an_image_that_no_state_is_for(change: dict[str, int], word: str) -> None:
+def test_an_image_that_no_state_is_for(change: dict[str, Any], word: str) -> None:
     sizes: dict[str, Any] = {"rows": 200, "columns": 200, "samples": 1, **change}
     values = {
         "study": "A1",

@@ -30,6 +30,8 @@ class Reference:
         aspect: how high a pixel is, to how wide it is.
         spacing: millimetres from row to row, and from column to column; empty: it is not known.
         frames: how many it has.
+        rescale: slope, intercept and type (PS3.3 C.11.1) of all of it; None: a table says what its
+            values mean, or frames differ.
     """
 
     sop_class_uid: str
@@ -41,6 +43,7 @@ class Reference:
     aspect: tuple[int, int] = (1, 1)
     spacing: tuple[float, ...] = ()
     frames: int = 1
+    rescale: tuple[float, float, str] | None = (1.0, 0.0, "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,7 @@ def presentation_state(
     if given.rotation or given.flipped:
         found.ImageRotation = given.rotation
         found.ImageHorizontalFlip = "Y" if given.flipped else "N"
+    _modality(found, references)
     windows = list(_windows(given, references))
     if windows:
         found.SoftcopyVOILUTSequence = windows
@@ -78,6 +79,22 @@ def _check(given: PresentationStateGiven, references: Sequence[Reference]) -> No
         for place in (given.area, given.shutter):
             if place is not None and (place.right > one.columns or place.lower > one.rows):
                 raise NoPicture("The area or the shutter is not within each of the images.")
+
+
+def _modality(found: Dataset, references: Sequence[Reference]) -> None:
+    """Say what stored values mean (section C.11.1): a state does, and its images count for nothing.
+
+    Raises:
+        NoPicture: one state cannot say it of all of the images.
+    """
+    meanings = {one.rescale and one.rescale[:2] for one in references}
+    if len(meanings) > 1 or None in meanings:
+        raise NoPicture("What pixel values mean differs among the images: make a state of each.")
+    ((slope, intercept),) = (one for one in meanings if one is not None)
+    if (slope, intercept) != (1.0, 0.0):
+        units = next((one.rescale[2] for one in references if one.rescale and one.rescale[2]), "US")
+        found.RescaleIntercept, found.RescaleSlope = decimal(intercept), decimal(slope)
+        found.RescaleType = units
 
 
 def _image(one: Reference, frames: Sequence[int] = ()) -> Dataset:

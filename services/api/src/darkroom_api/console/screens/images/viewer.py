@@ -16,10 +16,7 @@ from darkroom_api.http.errors import ApiError, Code
 from darkroom_common.errors import ConfigurationError
 
 _OHIF: Final = VENDORED / "ohif"
-_OWN: Final = {
-    "app-config.js": "viewer_config.js",
-    "presentation-states.js": "viewer_states.js",
-}
+_OWN: Final = {"app-config.js": "viewer_config.js", "presentation-states.js": "viewer_states.js"}
 """What stands beside the files of OHIF, and where it is."""
 _INDEX: Final = "index.html"
 _POLICY: Final = (
