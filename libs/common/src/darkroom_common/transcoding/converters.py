@@ -54,22 +54,46 @@ class Converters:
             ConversionFailed: it could not be done now.
         """
         target = self.scratch / f"{uuid.uuid4().hex}.dcm"
-        task = {
+        task: dict[str, Any] = {
             "source": str(source),
             "target": str(target),
             "wanted": list(wanted),
             "change": None if change is None else [*change],
         }
-        try:
-            size = (await asyncio.to_thread(source.stat)).st_size
-        except OSError as error:
-            raise ConversionFailed(f"file: {os.strerror(error.errno or 0)}") from error
-        limit = self._limit + size / SLOWEST
+        limit = await self._limit_of(source)
         try:
             return _converted(await self._ask(task, limit), target)
         except BaseException:
             target.unlink(missing_ok=True)
             raise
+
+    async def faults(self, file: Path) -> list[str]:
+        """Return what makes a DICOM file no valid object: attributes and kinds, without values.
+
+        Raises:
+            Unconvertible: it cannot be judged.
+            ConversionFailed: it could not be judged now.
+        """
+        task = {"validate": str(file), "change": None}
+        answer = await self._ask(task, await self._limit_of(file))
+        if answer.get("transient"):
+            raise ConversionFailed(answer["error"])
+        if "error" in answer:
+            raise Unconvertible(answer["error"])
+        found: list[str] = answer["faults"]
+        return found
+
+    async def _limit_of(self, file: Path) -> float:
+        """Return the seconds that a worker may take for a file.
+
+        Raises:
+            ConversionFailed: it cannot be found.
+        """
+        try:
+            size = (await asyncio.to_thread(file.stat)).st_size
+        except OSError as error:
+            raise ConversionFailed(f"file: {os.strerror(error.errno or 0)}") from error
+        return self._limit + size / SLOWEST
 
     async def _ask(self, task: dict[str, Any], limit: float) -> dict[str, Any]:
         try:

@@ -13,10 +13,13 @@ from darkroom_common.pixels.faults import Unconvertible
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_common.transcoding.converted import NATIVE_TARGETS
 from darkroom_common.transcoding.converters import ConversionFailed, Converters
+from darkroom_common.validation.made_here import CLASSES, LOOKED_AT, is_made_here
 
 log = get_logger(__name__)
 _NOT_PADDED: Final = frozenset({"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"})
 """Deflated ones have a NUL after their end (PS3.5 section A.5); big endian is not written."""
+NOT_VALID: Final = "NotValid"
+"""Why an object that was made here does not leave."""
 
 
 class CannotPrepare(PermanentError):
@@ -89,7 +92,11 @@ class Prepared:
 
 
 class ObjectPreparer:
-    """Hands out stored objects, or files that were made from them and go when they are sent."""
+    """Hands out stored objects, or files that were made from them and go when they are sent.
+
+    What was made here is held against the standard once more, as it would leave; what others have
+    made is not judged.
+    """
 
     def __init__(self, store: ObjectStore, converters: Converters) -> None:
         self._store = store
@@ -104,6 +111,8 @@ class ObjectPreparer:
         """
         syntax = stored.transfer_syntax_uid
         if change is not None or (wanted and syntax not in wanted):
+            return None
+        if stored.sop_class_uid in CLASSES:  # it may have been made here
             return None
         if stored.size % 2 and syntax not in _NOT_PADDED:
             return None
@@ -133,14 +142,35 @@ class ObjectPreparer:
                 raise CannotPrepare("ObjectMissing") from error
             except StoreUnavailable as error:
                 raise PreparationUnavailable("StoreUnavailable") from error
+            made_here = stored.sop_class_uid in CLASSES and await _is_made_here(stored, path)
             if change is None and (not wanted or syntax in wanted):
-                yield await held.enter_async_context(self._as_stored(stored, path))
-                return
-            if not wanted:
-                wanted = (syntax, *NATIVE_TARGETS)
-            elif syntax in wanted:  # nothing is compressed or decoded without need
-                wanted = (syntax, *wanted)
-            yield await held.enter_async_context(self._converted(path, wanted, change))
+                ready = await held.enter_async_context(self._as_stored(stored, path))
+            else:
+                if not wanted:
+                    wanted = (syntax, *NATIVE_TARGETS)
+                elif syntax in wanted:  # nothing is compressed or decoded without need
+                    wanted = (syntax, *wanted)
+                ready = await held.enter_async_context(self._converted(path, wanted, change))
+            if made_here:
+                await self._require_valid(ready)
+            yield ready
+
+    async def _require_valid(self, ready: Prepared) -> None:
+        """Hold back what is ready unless it is valid.
+
+        Raises:
+            CannotPrepare, PreparationUnavailable: see `prepare`.
+        """
+        try:
+            faults = await self._converters.faults(Path(ready.path))
+        except Unconvertible as error:
+            raise CannotPrepare(NOT_VALID) from error
+        except ConversionFailed as error:
+            raise PreparationUnavailable("ValidationFailed") from error
+        if faults:
+            uid = ready.sop_instance_uid
+            log.error("instance.not_valid", sop_instance_uid=uid, faults=faults)
+            raise CannotPrepare(NOT_VALID)
 
     @asynccontextmanager
     async def _as_stored(self, stored: StoredObject, path: Path) -> AsyncIterator[Prepared]:
@@ -191,6 +221,26 @@ class ObjectPreparer:
             )
         finally:
             await asyncio.to_thread(made.path.unlink, missing_ok=True)
+
+
+async def _is_made_here(stored: StoredObject, path: Path) -> bool:
+    """Tell whether an object says that it was made here.
+
+    Raises:
+        CannotPrepare, PreparationUnavailable: its file is not there, or cannot be read.
+    """
+
+    def read() -> bytes:
+        with path.open("rb") as file:
+            file.seek(stored.data_set_offset)
+            return file.read(LOOKED_AT)
+
+    try:
+        return is_made_here(await asyncio.to_thread(read))
+    except FileNotFoundError as error:
+        raise CannotPrepare("ObjectMissing") from error
+    except OSError as error:
+        raise PreparationUnavailable("StoreUnavailable") from error
 
 
 def _unchanged(stored: StoredObject, path: str | Path) -> Prepared:

@@ -15,12 +15,28 @@ from pydicom.dataset import Dataset
 
 from darkroom_common.pixels.faults import Unconvertible
 from darkroom_common.transcoding.transcode import convert
+from darkroom_common.validation.findings import Severity, named
+from darkroom_common.validation.validate import validate
 from darkroom_common.workers.answering import answer_tasks
+
+_MOST_FAULTS = 10
+
+
+def _faults(file: Path) -> list[str]:
+    """Return what makes a file no valid object."""
+    with file.open("rb") as opened:
+        found = [one for one in validate(opened).findings if one.severity is Severity.ERROR]
+    return [
+        f"{'the data set' if one.tag is None else named(one.tag)}: {one.kind.value}"
+        for one in found[:_MOST_FAULTS]
+    ]
 
 
 def answer(task: dict[str, Any], edit: Callable[[Dataset], None] | None = None) -> dict[str, Any]:
-    """Do one task and return its answer: the converted file, or why there is none."""
+    """Do one task and return its answer: the converted file, or why there is none; or faults."""
     try:
+        if "validate" in task:
+            return {"faults": _faults(Path(task["validate"]))}
         made = convert(Path(task["source"]), Path(task["target"]), task["wanted"], edit=edit)
     except Unconvertible as error:
         return {"error": str(error)}

@@ -38,6 +38,7 @@ _SENTENCES: Final[Mapping[str, str]] = {
     **dict.fromkeys(
         ("ObjectMissing", "ObjectDamaged", "ObjectNotFound", "ObjectsNotFound"), _STORE
     ),
+    "NotValid": "It was made here, and does not follow the standard any more: correct its study.",
     "UnknownDestination": "There is no such destination any more.",
     "KindNotAvailable": "The destination is of a kind that is not available here.",
     "Misconfigured": "The destination cannot be used as it is set up.",

@@ -25,6 +25,7 @@ from darkroom_common.dicom.part10 import (
 from darkroom_common.dicom.stored import stored_file
 from darkroom_common.pixels.faults import Unconvertible
 from darkroom_common.transcoding.transcode import write_in
+from darkroom_common.validation.made_here import CREATOR
 
 SYNTAXES: Final = {
     "none": ExplicitVRLittleEndian,
@@ -70,7 +71,8 @@ def coded(one: Code) -> Dataset:
 
 
 def written(found: Dataset, compression: str = "none") -> bytes:
-    """Return the DICOM file of a data set (PS3.10)."""
+    """Return the DICOM file of a data set (PS3.10), which says by whom it was made."""
+    found.InstanceCreatorUID = CREATOR
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = found.SOPClassUID
     meta.MediaStorageSOPInstanceUID = found.SOPInstanceUID
