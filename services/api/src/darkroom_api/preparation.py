@@ -18,7 +18,11 @@ CLEAN_SECONDS: Final = 3600.0
 
 
 class Preparation:
-    """Gets schema `api` ready, however late the database comes, and keeps it tidy."""
+    """Gets schema `api` ready, however late the database comes, and keeps it tidy.
+
+    Attributes:
+        tidies: are done every hour.
+    """
 
     def __init__(
         self,
@@ -30,7 +34,7 @@ class Preparation:
         self._database = database
         self._accounts = accounts
         self._password = password
-        self._tidies = tidies
+        self.tidies = list(tidies)
         self._done = asyncio.Event()
 
     async def check(self) -> None:
@@ -62,7 +66,7 @@ class Preparation:
                 await asyncio.sleep(RETRY_SECONDS)
         while True:
             try:
-                for tidy in self._tidies:
+                for tidy in self.tidies:
                     await tidy()
             except DependencyUnavailable as error:
                 log.warning("expired.kept", reason=str(error))

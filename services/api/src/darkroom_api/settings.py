@@ -160,6 +160,13 @@ class ApiSettings(WorkerSettings, RetentionSettings):
         default=None,
         description="root of the organisation's UIDs, for objects that are made here; unset: 2.25",
     )
+    dose_report_minutes: int | None = Field(
+        default=None,
+        ge=0,
+        le=1440,
+        description="after a performed procedure step (MPPS) has ended, a dose report is made of"
+        " what it has told, unless the study has one by then; unset: never",
+    )
     validate_limit: int = Field(
         default=64 << 20,
         ge=1 << 16,

@@ -3,10 +3,11 @@
 import asyncio
 import gc
 import socket
+from collections.abc import Coroutine, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from limits import parse
 
@@ -54,6 +55,7 @@ from darkroom_api.settings import ApiSettings
 from darkroom_api.studies.examinations import Examinations
 from darkroom_api.studies.turns import Turns
 from darkroom_api.validation import validating
+from darkroom_api.worklist.dose_reports import DoseReports
 from darkroom_api.worklist.following import StepsFollowed
 from darkroom_common.amqp.rabbitmq import open_broker
 from darkroom_common.clock import SYSTEM_CLOCK
@@ -252,13 +254,7 @@ async def run(service: Service, settings: ApiSettings) -> None:
                     preparation.then(
                         partial(broker.consume, API_AUDIT, Reported(database, audit).take)
                     ),
-                    preparation.then(
-                        partial(
-                            broker.consume,
-                            API_STEPS,
-                            StepsFollowed(database, Examinations(keys, blind)).take,
-                        )
-                    ),
+                    *_following_steps(parts, preparation),
                     preparation.then(expiry.run),
                     preparation.then(partial(broker.consume, API_LICENCE, standings.handle)),
                     preparation.then(own.run),
@@ -288,6 +284,28 @@ def _caches(service: Service, settings: ApiSettings) -> tuple[Cache, Cache]:
         Cache("rendered", settings.render_cache_bytes, *memories[:1]),
         Cache("metadata", metadata.KEPT, *memories[1:]),
     )
+
+
+def _following_steps(parts: Parts, preparation: Preparation) -> Iterator[Coroutine[Any, Any, None]]:
+    """Yield what takes what modalities tell of their steps, and what makes dose reports of it."""
+    reports, minutes = None, parts.settings.dose_report_minutes
+    if minutes is not None:
+        reports = DoseReports(
+            parts.database,
+            parts.reader,
+            parts.seal,
+            parts.rendering,
+            parts.handover,
+            parts.audit,
+            parts.uids,
+            SYSTEM_CLOCK,
+            timedelta(minutes=minutes),
+        )
+        preparation.tidies.append(reports.forget)
+        yield preparation.then(reports.run)
+    exams = Examinations(parts.keys, parts.blind)
+    take = StepsFollowed(parts.database, exams, reports).take
+    yield preparation.then(partial(parts.broker.consume, API_STEPS, take))
 
 
 def _whole(of_all: int) -> int:

@@ -2,33 +2,41 @@
 
 import asyncio
 import html
-import json
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import httpx
-import pydicom
 import pytest
 import pytest_asyncio
 
+from darkroom_api.worklist.dose_reports import DOSE_REPORT
 from darkroom_common.postgres.phi import PhiKeys
 from darkroom_common.seal import Seal
 from darkroom_common.specs.worklist.entries import STEP_PURPOSE
 from tests.conftest import PostgresServer, RabbitServer
 from tests.integration.api.accounts.people import PASSWORD, add_user
-from tests.integration.api.storing.making import DOSE, EVENT, RADIOGRAPH
+from tests.integration.api.storing.making import (
+    DOSE,
+    EVENT,
+    PATH,
+    RADIOGRAPH,
+    a_study,
+    conflicts,
+    perform,
+    post,
+    put,
+    whole,
+)
 from tests.integration.api.storing.stowing import Stowing, stowing
 from tests.integration.console.desk import Desk
+from tests.support import waiting
 from tests.support.builders import a_data_set
 from tests.support.database import Prepared
-from tests.support.dciodvfy import dciodvfy
 from tests.support.stow import a_file
 from tests.support.uploads import COLOUR, GRAY, WORDS, a_pdf, saved
 from tests.unit.api.making.test_from_step import a_step
 
-PATH = "/api/v1/objects"
 ROOT = "1.2.826.0.1.3680043.10.99999"
 JPEG = saved(COLOUR, "JPEG")
 ENTRY = {
@@ -59,50 +67,10 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 async def stow(
     postgres_server: PostgresServer, rabbitmq_server: RabbitServer
 ) -> AsyncIterator[Stowing]:
-    async with stowing(postgres_server, rabbitmq_server, UID_ROOT=ROOT) as made:
+    async with stowing(
+        postgres_server, rabbitmq_server, UID_ROOT=ROOT, DOSE_REPORT_MINUTES="0"
+    ) as made:
         yield made
-
-
-async def post(
-    stow: Stowing, kind: str, values: dict[str, Any], body: bytes, **more: Any
-) -> httpx.Response:
-    part = "document" if kind == "pdf" else "pixels"
-    files = {
-        "values": (None, json.dumps(values).encode(), "application/json"),
-        part: ("Müller hand.jpg", body, "application/octet-stream"),
-    }
-    return await stow.api.client.post(f"{PATH}/{kind}", files=files, **more)
-
-
-async def a_study(stow: Stowing, **attributes: Any) -> pydicom.Dataset:
-    data_set = a_data_set(
-        SpecificCharacterSet="ISO_IR 192",
-        PatientName="Yamada^Tarou=山田^太郎",
-        PatientBirthDate="19800101",
-        PatientSex="M",
-        StudyDescription="CT hand",
-        SeriesNumber=4,
-        **attributes,
-    )
-    assert (await stow.store([a_file(data_set)])).status_code == 200
-    await stow.kept(str(data_set.SOPInstanceUID))
-    return data_set
-
-
-async def whole(stow: Stowing, made: dict[str, str], path: Path) -> pydicom.Dataset:
-    """The object as it is stored, held against dciodvfy."""
-    found = await stow.fetch(
-        "SELECT object_key FROM index.instance WHERE sop_instance_uid = $1",
-        made["sop_instance_uid"],
-    )
-    path.write_bytes((stow.services.store / found[0]["object_key"]).read_bytes())
-    assert await asyncio.to_thread(dciodvfy, path) == []
-    return pydicom.dcmread(path)
-
-
-async def conflicts(stow: Stowing) -> list[Any]:
-    data: list[Any] = (await stow.api.client.get("/api/v1/conflicts")).json()["data"]
-    return data
 
 
 @pytest.mark.req("IOD-07")
@@ -185,14 +153,6 @@ async def test_an_entry_of_the_worklist(stow: Stowing, tmp_path: Path) -> None:
     refused = await post(stow, "pdf", {"worklist_entry": over["id"]}, a_pdf())
     assert (refused.status_code, refused.json()["code"]) == (409, 4008)
     assert await conflicts(stow) == []
-
-
-async def put(stow: Stowing, kind: str, values: dict[str, Any]) -> dict[str, Any]:
-    """Make an object of values alone."""
-    answer = await stow.api.client.post(f"{PATH}/{kind}", json=values)
-    assert answer.status_code == 201, answer.text
-    made: dict[str, Any] = answer.json()
-    return made
 
 
 @pytest.mark.req("IOD-02", "IOD-03", "IOD-04", "IOD-05")
@@ -285,6 +245,49 @@ async def test_marks_of_the_console_and_the_dose_of_a_step(stow: Stowing, tmp_pa
     for number, status in ((f"{uid}.1", 409), (f"{uid}.2", 404)):
         answer = await client.post(f"{PATH}/dose-report", json={"mpps": number})
         assert answer.status_code == status, answer.text
+
+
+async def test_a_step_that_has_ended_is_reported_of_its_own_accord(
+    stow: Stowing, tmp_path: Path
+) -> None:
+    of = {"BodyPartExamined": "CHEST", "Manufacturer": "Acme"}
+    one = await a_study(stow, AccessionNumber="ACC-9", PatientID="U9", **of)
+    other = await a_study(stow, AccessionNumber="ACC-10", PatientID="U10", **of)
+    report_of_the_device = a_data_set(
+        StudyInstanceUID=other.StudyInstanceUID, SOPClassUID=DOSE_REPORT, Modality="SR"
+    )
+    assert (await stow.store([a_file(report_of_the_device)])).status_code == 200
+    await stow.kept(str(report_of_the_device.SOPInstanceUID))
+    dose = {"ImageAndFluoroscopyAreaDoseProduct": "1.25", "EntranceDoseInmGy": "0.4"}
+    told = ((one, dose), (one, {}), (other, dose))
+    for number, (image, values) in enumerate(told, 1):
+        named = (str(image.StudyInstanceUID), str(image.SeriesInstanceUID), f"2.25.99{number}")
+        port = stow.services.dicom_port
+        assert await asyncio.to_thread(perform, port, *named, **values) == [0, 0]
+
+    async def over() -> dict[str, Any]:
+        rows = await stow.fetch("SELECT * FROM api.dose_report WHERE state <> 'WAITING'")
+        found = {row["step"]: row for row in rows}
+        return found if len(found) == len(told) else {}
+
+    rows = await waiting.until(over, "each step is over")
+    became = [(rows[f"2.25.99{n}"]["state"], rows[f"2.25.99{n}"]["reason"]) for n in (1, 2, 3)]
+    assert became == [
+        ("MADE", ""),
+        ("NONE", "The step tells of no dose-area product (0018,115E)."),
+        ("NONE", "The study has a dose report."),
+    ]
+    uid = rows["2.25.991"]["sop_instance_uid"]
+    assert uid.startswith(f"{ROOT}.")
+    await stow.kept(uid)
+    report = await whole(stow, {"sop_instance_uid": uid}, tmp_path / "made.dcm")
+    assert (report.PatientID, report.StudyInstanceUID) == ("U9", one.StudyInstanceUID)
+    assert report.SOPClassUID == DOSE_REPORT
+    assert "1.25e-05" in str(report)
+    assert "MPPS Content" in str(report)
+    audited = await stow.api.client.get("/api/v1/audit-logs", params={"action": "OBJECT_CREATE"})
+    (row,) = [row for row in audited.json()["data"] if row["resource_id"] == uid]
+    assert row["details"]["mpps"] == "2.25.991"
 
 
 async def test_values_that_make_no_object(stow: Stowing) -> None:

@@ -16,6 +16,7 @@ from darkroom_api.objects.spec import Given
 from darkroom_api.studies.identity import study_meant
 from darkroom_common.index.fields import Level
 from darkroom_common.index.query import Query
+from darkroom_common.index.reader import IndexReader
 from darkroom_common.index.rows import Json, StudyRow
 from darkroom_common.index.studies import first_text
 from darkroom_common.readers import ingest
@@ -76,7 +77,8 @@ async def identity_of(request: Request, given: Given, now: dt.datetime) -> Ident
         row = await parts_of(request.scope).reader.study(meant.study_instance_uid)
         if row is None:
             raise study_not_found()
-        return await _identity(request, row.study_instance_uid, _of_row(row))
+        reader = parts_of(request.scope).reader
+        return await identity_in(reader, row.study_instance_uid, of_row(row))
     return await _of_entry(request, str(given.worklist_entry), now)
 
 
@@ -97,13 +99,21 @@ async def _of_entry(request: Request, entry_id: str, now: dt.datetime) -> Identi
     row = await parts.reader.study(entry.study_instance_uid)
     if row is not None and first_text(row.attributes, "PatientID") != entry.patient_id:
         raise ApiError(409, Code.CONFLICT, "The study of this entry is another patient's here.")
-    attributes = _of_entry_alone(entry, now) if row is None else _of_row(row)
-    return await _identity(request, entry.study_instance_uid, {**attributes, **_asked_for(entry)})
+    attributes = _of_entry_alone(entry, now) if row is None else of_row(row)
+    whole = {**attributes, **_asked_for(entry)}
+    return await identity_in(parts.reader, entry.study_instance_uid, whole)
 
 
-async def _identity(request: Request, study: str, attributes: Json) -> Identity:
+async def identity_in(reader: IndexReader, study: str, attributes: Json) -> Identity:
+    """Return whose an object is that becomes part of a study.
+
+    Args:
+        reader: of the index.
+        study: its StudyInstanceUID.
+        attributes: of patient and study, see `of_row`.
+    """
     query = Query(Level.SERIES, study_uid=study, limit=_MOST_SERIES)
-    found = (await parts_of(request.scope).reader.search(query)).results
+    found = (await reader.search(query)).results
     series = {
         one.series.series_instance_uid: (one.series.series_number, one.series.modality or "")
         for one in found
@@ -117,7 +127,7 @@ async def _identity(request: Request, study: str, attributes: Json) -> Identity:
     return Identity(study, attributes, series, known)
 
 
-def _of_row(row: StudyRow) -> Json:
+def of_row(row: StudyRow) -> Json:
     """Return what the index has of a study, as it was received or corrected."""
     found: Json = {}
     for keyword in _OF_THE_STUDY:

@@ -19,6 +19,7 @@ from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.parts import parts_of
 from darkroom_api.jobs.once import KEY_LIFETIME, Asked, idempotency_key
 from darkroom_api.objects.spec import Given
+from darkroom_api.objects.storing import Own
 from darkroom_common.clock import SYSTEM_CLOCK
 
 KEY: Final = idempotency_key("object")
@@ -56,14 +57,22 @@ class Meant:
     is_kept: bool = False
     is_repeated: bool = False
 
+    def own(self) -> Own:
+        """Return that alone."""
+        return Own(self.sop_instance_uid, self.series_instance_uid, self.at)
+
     def more_uids(self, count: int) -> tuple[str, ...]:
-        """Return UIDs for what is in the object: the same ones for the same object."""
-        own = self.sop_instance_uid
-        is_full = len(f"{own}.{count}") > _LONGEST
-        if own.startswith(_OF_UUIDS) or is_full:
-            made = (uuid.uuid5(uuid.NAMESPACE_OID, f"{own}/{n}").int for n in range(count))
-            return tuple(f"{_OF_UUIDS}{one}" for one in made)
-        return tuple(f"{own}.{n + 1}" for n in range(count))
+        """Return UIDs for what is in the object; see `more_uids`."""
+        return more_uids(self.sop_instance_uid, count)
+
+
+def more_uids(own: str, count: int) -> tuple[str, ...]:
+    """Return UIDs for what is in an object of a UID: the same ones for the same object."""
+    is_full = len(f"{own}.{count}") > _LONGEST
+    if own.startswith(_OF_UUIDS) or is_full:
+        made = (uuid.uuid5(uuid.NAMESPACE_OID, f"{own}/{n}").int for n in range(count))
+        return tuple(f"{_OF_UUIDS}{one}" for one in made)
+    return tuple(f"{own}.{n + 1}" for n in range(count))
 
 
 class _Whole(BaseModel):

@@ -1,8 +1,7 @@
 """`POST /api/v1/objects/{kind}`: a picture or a document becomes an object (docs/objects.md)."""
 
 import asyncio
-import secrets
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, Final
@@ -25,16 +24,17 @@ from darkroom_api.http.asking import service_away
 from darkroom_api.http.body import read_json
 from darkroom_api.http.deadline import wait_for_another
 from darkroom_api.http.documented import errors
-from darkroom_api.http.errors import RETRY_AFTER, ApiError, Code, bad_request, invalid
+from darkroom_api.http.errors import RETRY_AFTER, ApiError, Code, bad_request
 from darkroom_api.http.parts import parts_of
 from darkroom_api.objects.exchange import Kind, MakeTask
-from darkroom_api.objects.identity import Identity, identity_of, said
+from darkroom_api.objects.identity import identity_of, said
 from darkroom_api.objects.kinds import GIVEN
 from darkroom_api.objects.once import KEY, Meant, forget, meant
 from darkroom_api.objects.references import references_of
 from darkroom_api.objects.softcopy.films import NoState
 from darkroom_api.objects.spec import Given
 from darkroom_api.objects.steps import of_films, step_of
+from darkroom_api.objects.storing import own_of, store
 from darkroom_api.objects.structured.dose_spec import DoseReportGiven
 from darkroom_api.objects.structured.from_step import NoDose, told
 from darkroom_api.objects.uploads import FORM, MOST_VALUES, Form, NoForm
@@ -127,7 +127,7 @@ async def _made_now(
         references = await references_of(request, given, identity.study_instance_uid)
         task = MakeTask(
             kind,
-            {**identity.attributes, **said(_own(given, identity, one))},
+            {**identity.attributes, **said(own_of(given, identity, one.own()))},
             sum(map(len, body)),
             given.model_dump(mode="json", exclude_unset=True),
             references,
@@ -195,37 +195,6 @@ def _given(kind: Kind, values: bytes) -> Given:
         raise RequestValidationError(faults) from None
 
 
-def _own(given: Given, identity: Identity, one: Meant) -> dict[str, Any]:
-    """Return what an object says of itself and of its series, by keywords.
-
-    Raises:
-        ApiError: 422, its series is of another modality.
-    """
-    modality = given.of_modality()
-    numbers = [number or 0 for number, _ in identity.series.values()]
-    following = (max([0, *numbers]) + 1, modality)
-    number, known = identity.series.get(one.series_instance_uid, following)
-    if known != modality:
-        where = "body.values" if given.PART else "body"
-        raise invalid(f"{where}.series_instance_uid", "The series is of another modality.")
-    day, hour = f"{one.at:%Y%m%d}", f"{one.at:%H%M%S}"
-    found: dict[str, Any] = {
-        "SpecificCharacterSet": "ISO_IR 192",
-        "InstanceCreationDate": day,
-        "InstanceCreationTime": hour,
-        "ContentDate": day,
-        "ContentTime": hour,
-        "SOPInstanceUID": one.sop_instance_uid,
-        "SeriesInstanceUID": one.series_instance_uid,
-        "SeriesNumber": number or 0,
-        "Modality": modality,
-        "InstanceNumber": given.instance_number,
-    }
-    if given.series_description:
-        found["SeriesDescription"] = given.series_description
-    return found | given.said()
-
-
 async def _stored(request: Request, task: MakeTask, body: list[bytes]) -> Made:
     """Have a worker make an object, and ingest store it as it comes out of there.
 
@@ -233,13 +202,9 @@ async def _stored(request: Request, task: MakeTask, body: list[bytes]) -> Made:
         ApiError: 422, nothing can be made of the body; 503, somebody who is needed is away.
     """
     parts = parts_of(request.scope)
-    boundary = secrets.token_hex(16)
-    kind = f'multipart/related; type="application/dicom"; boundary={boundary}'
     wait_for_another(request.scope, LIMIT + CONNECT_SECONDS + ROOM_SECONDS + SETTLE_SECONDS)
     try:
-        async with parts.rendering.object(task, body) as made:
-            body.clear()  # the worker has it
-            outcome = await parts.handover.store(kind, "", _part(boundary, made.chunks))
+        outcome = await store(parts.rendering, parts.handover, task, body)
     except CannotMake as fault:
         raise _unfit(str(fault)) from None
     except DecoderFailed:
@@ -248,13 +213,6 @@ async def _stored(request: Request, task: MakeTask, body: list[bytes]) -> Made:
         log.warning("object.not_stored", reason=type(away).__name__)
         raise service_away() from away
     return _made(outcome)
-
-
-async def _part(boundary: str, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
-    async for chunk in chunks:
-        yield chunk
-    yield f"\r\n--{boundary}--\r\n".encode()
 
 
 def _made(outcome: Outcome) -> Made:

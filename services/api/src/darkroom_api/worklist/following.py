@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from darkroom_api.studies.examinations import Examinations, ExamStatus
+from darkroom_api.worklist.dose_reports import DoseReports
 from darkroom_common.messages.base import Message
 from darkroom_common.messages.procedure_steps import ProcedureStepChanged
 from darkroom_common.postgres.inbox import Inbox
@@ -20,10 +21,15 @@ _STATUS: Final[dict[str, ExamStatus]] = {
 
 @dataclass(frozen=True)
 class StepsFollowed:
-    """Takes what the queue `api.steps` holds."""
+    """Takes what the queue `api.steps` holds.
+
+    Attributes:
+        dose_reports: are told of steps that have ended; None: nothing is made of them.
+    """
 
     database: Database
     examinations: Examinations
+    dose_reports: DoseReports | None = None
 
     async def take(self, message: Message) -> None:
         """Set the work status of the studies; what people have set further on stays."""
@@ -36,6 +42,8 @@ class StepsFollowed:
         async with self.database.transaction() as db:
             if not await INBOX.first_time(db, message.id):
                 return
+            if self.dose_reports is not None and message.state != "IN PROGRESS":
+                await self.dose_reports.add(db, message.sop_instance_uid)
             await self.examinations.follow(
                 db, studies, _STATUS[message.state], by=f"mpps:{message.calling_ae_title}"
             )
