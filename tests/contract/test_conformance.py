@@ -8,7 +8,7 @@ import pytest
 
 from darkroom_api.conformance.pages import html, markdown
 from darkroom_api.conformance.statement import Statement, statement
-from darkroom_common.conformance.tables import SECTIONS, TABLES
+from darkroom_common.conformance.tables import CONTENTS, INTRODUCTION, SECTIONS, TABLES
 from darkroom_ingest.conformance.stated import stated as of_ingest
 from darkroom_ingest.settings import IngestSettings
 from tests.support.conformance import PAGE, ROOT, SECRETS, named_tests, stated
@@ -56,7 +56,7 @@ def test_each_line_names_a_test_that_there_is(name: str) -> None:
     twice = Counter((one.table, one.cells) for one in found.lines)
     own = {table for (table, _), count in twice.items() if count > 1}
     assert own <= {"services"}  # echoes are sent by two services
-    assert {form.section for form in TABLES.values()} == set(SECTIONS)
+    assert {form.section for form in TABLES.values()} == set(SECTIONS) - {CONTENTS, INTRODUCTION}
 
 
 def test_each_line_of_the_ihe_statement_names_a_test_that_there_is() -> None:
@@ -93,10 +93,37 @@ def test_what_is_set_is_stated() -> None:
     )
 
 
+def test_the_sections_are_those_of_annex_n() -> None:
+    """PS3.2 annex N (2024): eight that have numbers, then annexes; what is content comes first."""
+    found = [(one.label, one.title) for one in stated().sections()]
+    assert found == [
+        ("1", "Overview"),
+        ("2", "Table of contents"),
+        ("3", "Introduction"),
+        ("4", "Implementation model"),
+        ("5", "Service and interoperability description"),
+        ("6", "Configuration"),
+        ("7", "Network and media communication details"),
+        ("8", "Security"),
+        ("A", "Annex: information object definitions"),
+    ]
+    overview = next(iter(stated().sections()))
+    assert [(number, form.title) for number, form, _ in overview.numbered()] == [
+        ("1.1", "Storage SOP classes"),
+        ("1.1.1", "Root templates of structured reports"),
+        ("1.2", "DICOM services"),
+        ("1.3", "DICOM web services, as origin server"),
+        ("1.4", "Media services"),
+        ("1.5", "Real-time video service"),
+        ("1.6", "De-identification profiles (PS3.15 annex E)"),
+        ("1.7", "Specific character sets (0008,0005)"),
+    ]
+
+
 def test_the_forms_have_all_lines() -> None:
     found = stated()
     page, document = markdown(found), html(found)
     rows = sum(page.count(f"| `tests/{folder}/") for folder in ("e2e", "integration", "unit"))
     assert rows == document.count("<td><code>tests/") == len(found.lines)
-    listed = [line for _, tables in found.sections() for _, lines in tables for line in lines]
+    listed = [line for one in found.sections() for _, lines in one.tables for line in lines]
     assert len(listed) == len(found.lines)

@@ -13,6 +13,7 @@ from darkroom_common.dimse.users.find import MODALITY_WORKLIST_FIND, STUDY_ROOT_
 from darkroom_common.dimse.wire.association_items import IMPLICIT_VR_LITTLE_ENDIAN
 from darkroom_common.dimse.wire.data_set import SYNTAXES
 from darkroom_common.settings_in_force import shown
+from darkroom_common.specs.deidentification import OPTIONS
 from darkroom_common.specs.remote import (
     DiscontinuationReason,
     NewProcedureStep,
@@ -30,6 +31,11 @@ from darkroom_transmit.sending.outcome import Verdict, classify
 from darkroom_transmit.settings import TransmitSettings
 
 _HERE: Final = "tests/integration/transmit"
+_OF_OPTIONS: Final = {
+    "clean-descriptors": "test_descriptors_lose_names_and_numbers_only",
+    "retain-safe-private": "test_safe_private_values_stay_when_they_are_to",
+}
+"""Tests of options that have one of their own."""
 _SENT: Final = f"{_HERE}/test_sending.py::test_a_study_arrives_bit_for_bit_and_once"
 _PROPOSED: Final = f"{_HERE}/test_proposals.py"
 _ASKED: Final = f"{_HERE}/test_remote_query.py::test_dcmtk_is_asked_at_three_levels"
@@ -271,13 +277,15 @@ def _security(settings: TransmitSettings) -> Iterator[StatedLine]:
     profile = "BCP 195 RFC 8996, 9325 TLS Secure Transport Connection Profile"
     yield line("security", profile, where, "as each destination says", shown_by=tls)
     yield line("security", "Our certificate", where, own, shown_by=tls)
-    yield line(
-        "security",
-        "Basic Application Level Confidentiality Profile, with options",
-        "objects that are sent",
-        "as each destination says",
-        shown_by=f"{_HERE}/test_preparation.py::test_objects_leave_without_names_and_twice_alike",
-    )
+    hidden = f"{_HERE}/test_preparation.py::test_objects_leave_without_names_and_twice_alike"
+    said = ("objects that are sent", "as each destination says")
+    name = "Basic Application Level Confidentiality Profile"
+    yield line("deidentification", name, "113100", *said, shown_by=hidden)
+    for option, coded in OPTIONS.items():
+        if coded:  # one of ours has no code, and is no option of the standard
+            test = _OF_OPTIONS.get(option, "test_options_keep_what_they_name")
+            shown_by = f"tests/unit/transmit/test_deidentify.py::{test}"
+            yield line("deidentification", coded[1], coded[0], *said, shown_by=shown_by)
 
 
 def _configuration(settings: TransmitSettings) -> Iterable[StatedLine]:

@@ -4,14 +4,26 @@ from dataclasses import dataclass
 from typing import Final
 
 OVERVIEW: Final = "Overview"
+CONTENTS: Final = "Table of contents"
+INTRODUCTION: Final = "Introduction"
 MODEL: Final = "Implementation model"
 SERVICES: Final = "Service and interoperability description"
 CONFIGURATION: Final = "Configuration"
-NETWORK: Final = "Network communication details"
+NETWORK: Final = "Network and media communication details"
 SECURITY: Final = "Security"
-OBJECTS: Final = "Information objects that are created"
-CHARACTERS: Final = "Character sets"
-SECTIONS: Final = (OVERVIEW, MODEL, SERVICES, CONFIGURATION, NETWORK, CHARACTERS, SECURITY, OBJECTS)
+OBJECTS: Final = "Annex: information object definitions"
+SECTIONS: Final = (
+    OVERVIEW,
+    CONTENTS,
+    INTRODUCTION,
+    MODEL,
+    SERVICES,
+    CONFIGURATION,
+    NETWORK,
+    SECURITY,
+    OBJECTS,
+)
+"""In the order of annex N; the second and the third are text alone."""
 
 
 @dataclass(frozen=True)
@@ -20,41 +32,71 @@ class TableForm:
 
     Attributes:
         section: one of `SECTIONS`.
+        columns: none: what is said about it is all.
         about: a sentence or two before it.
+        number: that annex N gives it; empty: the next of its section.
     """
 
     section: str
     title: str
     columns: tuple[str, ...]
     about: str = ""
+    number: str = ""
 
 
 TABLES: Final[dict[str, TableForm]] = {
+    "storage": TableForm(
+        OVERVIEW,
+        "Storage SOP classes",
+        ("SOP class", "UID", "Remark"),
+        "Objects of all of them are received (SCP), sent (SCU), and handed out by C-GET and"
+        " WADO-RS, in each transfer syntax of the table below network and media communication.",
+        number="1.1",
+    ),
+    "templates": TableForm(
+        OVERVIEW,
+        "Root templates of structured reports",
+        ("Template", "Name", "SOP class", "Made or read"),
+        "Templates are those of PS3.16. Reports of every template are received and sent as they"
+        " are; what is made here is of these.",
+        number="1.1.1",
+    ),
     "services": TableForm(
         OVERVIEW,
         "DICOM services",
         ("Service", "SOP class", "UID", "Role", "Operations"),
         "SCP: others ask Darkroom. SCU: Darkroom asks others.",
+        number="1.2",
     ),
     "web": TableForm(
         OVERVIEW,
         "DICOM web services, as origin server",
         ("Service", "Method", "Resource", "Answers", "Takes"),
         "Resources are below /dicom-web. Answers and bodies are of these media types.",
+        number="1.3",
     ),
-    "storage": TableForm(
+    "media": TableForm(
         OVERVIEW,
-        "Storage SOP classes",
-        ("SOP class", "UID", "Remark"),
-        "Objects of all of them are received (SCP), sent (SCU), and handed out by C-GET and"
-        " WADO-RS, in each transfer syntax of the next table.",
+        "Media services",
+        (),
+        "None: no media are written or read (PS3.10, PS3.11), and there are no application"
+        " profiles.",
+        "1.4",
     ),
-    "syntaxes": TableForm(
+    "video": TableForm(OVERVIEW, "Real-time video service", (), "None (PS3.22).", "1.5"),
+    "deidentification": TableForm(
         OVERVIEW,
-        "Transfer syntaxes",
-        ("Transfer syntax", "UID", "Received", "Written"),
-        "Received: it is stored and sent on as it is. Written: what is stored is made over to it"
-        " where somebody takes nothing else.",
+        "De-identification profiles (PS3.15 annex E)",
+        ("Profile or option", "Code", "Where", "In this configuration"),
+        number="1.6",
+    ),
+    "characters": TableForm(
+        OVERVIEW,
+        "Specific character sets (0008,0005)",
+        ("Defined term", "With code extensions", "Read", "Written"),
+        "Text is kept as it came. Answers are in the set of whoever asks where it has all of the"
+        " text, else in the next larger one, at last in ISO_IR 192.",
+        number="1.7",
     ),
     "entities": TableForm(
         MODEL, "Application entities", ("Application entity", "AE title", "Port", "What it does")
@@ -99,6 +141,13 @@ TABLES: Final[dict[str, TableForm]] = {
         "What can be configured of that",
         ("Parameter", "Value", "By default", "Meaning"),
     ),
+    "syntaxes": TableForm(
+        NETWORK,
+        "Transfer syntaxes",
+        ("Transfer syntax", "UID", "Received", "Written"),
+        "Received: it is stored and sent on as it is. Written: what is stored is made over to it"
+        " where somebody takes nothing else.",
+    ),
     "contexts": TableForm(
         NETWORK,
         "Presentation contexts, as acceptor of associations",
@@ -111,13 +160,6 @@ TABLES: Final[dict[str, TableForm]] = {
         ("Activity", "SOP class", "UID", "Transfer syntaxes", "We are"),
     ),
     "association": TableForm(NETWORK, "Associations", ("Application entity", "Property", "Value")),
-    "characters": TableForm(
-        CHARACTERS,
-        "Specific character sets (0008,0005)",
-        ("Defined term", "With code extensions", "Read", "Written"),
-        "Text is kept as it came. Answers are in the set of whoever asks where it has all of the"
-        " text, else in the next larger one, at last in ISO_IR 192.",
-    ),
     "security": TableForm(
         SECURITY,
         "Security profiles (PS3.15) and what else protects",

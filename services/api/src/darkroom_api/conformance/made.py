@@ -9,7 +9,6 @@ from pydantic import TypeAdapter
 
 from darkroom_api.conformance.exchange import StatementTask
 from darkroom_api.conformance.printed import document
-from darkroom_api.conformance.statement import INTRODUCTION
 from darkroom_api.objects.building import pdf
 from darkroom_api.objects.making import valid
 
@@ -20,7 +19,7 @@ def printed(task: StatementTask) -> bytes:
     Raises:
         NoPicture: the object would not be valid.
     """
-    made = document(task.found, INTRODUCTION)
+    made = document(task.found)
     return valid(pdf(task.attributes, made)) if task.attributes else made
 
 

@@ -115,7 +115,20 @@ OBJECTS: Final[dict[Kind, tuple[tuple[str, ...], str, str]]] = {
     Kind.DOSE_REPORT: ((f"{_SR}.67",), "values", _BUILT),
 }
 """SOP classes of what is made, of what it is made, and the test that shows it."""
-_SETTINGS: Final = ("public_url", "stow_limit", "search_limit", "instance_search_limit", "uid_root")
+_TEMPLATES: Final = (  # of PS3.16, of the documents that are made here
+    ("TID 2010", "Key Object Selection", Kind.KEY_OBJECTS),
+    ("TID 2000", "Basic Diagnostic Imaging Report", Kind.TEXT_REPORT),
+    ("TID 10001", "Projection X-Ray Radiation Dose", Kind.DOSE_REPORT),
+)
+_FOLLOWED: Final = "tests/unit/api/making/test_templates.py::test_each_row_is_as_the_template_says"
+_SETTINGS: Final = (
+    "public_url",
+    "stow_limit",
+    "search_limit",
+    "instance_search_limit",
+    "uid_root",
+    "dose_report_minutes",
+)
 
 
 def stated(settings: ApiSettings, routes: Iterable[BaseRoute]) -> tuple[StatedLine, ...]:
@@ -169,6 +182,9 @@ def _way(method: str, path: str) -> tuple[str, str]:
 
 
 def _objects() -> Iterator[StatedLine]:
+    for template, name, kind in _TEMPLATES:
+        sop_class = name_of(OBJECTS[kind][0][0])
+        yield line("templates", template, name, sop_class, "made", shown_by=_FOLLOWED)
     for kind in Kind:
         uids, made_of, shown_by = OBJECTS[kind]
         for uid in uids:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from html import escape
 from typing import Final
 
-from darkroom_api.conformance.statement import INTRODUCTION, TITLE, Statement
+from darkroom_api.conformance.statement import TITLE, Statement
 
 SHOWN_BY: Final = "Shown by"
 
@@ -26,14 +26,16 @@ def _markdown(found: Statement) -> Iterator[str]:
     yield from ("", f"Version {found.version}.", "")
     if away(found):
         yield from (f"**{away(found)}**", "")
-    for paragraph in INTRODUCTION:
-        yield from (paragraph, "")
-    for number, (section, tables) in enumerate(found.sections(), 1):
-        yield from (f"## {number} {section}", "")
-        for below, (form, lines) in enumerate(tables, 1):
-            yield from (f"### {number}.{below} {form.title}", "")
+    for section in found.sections():
+        yield from (f"## {section.label} {section.title}", "")
+        for paragraph in section.paragraphs:
+            yield from (paragraph, "")
+        for number, form, lines in section.numbered():
+            yield from (f"### {number} {form.title}", "")
             if form.about:
                 yield from (form.about, "")
+            if not form.columns:
+                continue
             yield _row((*form.columns, SHOWN_BY))
             yield "|" + "---|" * (len(form.columns) + 1)
             for one in lines:
@@ -57,13 +59,15 @@ def _html(found: Statement) -> Iterator[str]:
     yield f"<p>Version {escape(found.version)}.</p>"
     if away(found):
         yield f"<p><strong>{escape(away(found))}</strong></p>"
-    yield from (f"<p>{escape(one)}</p>" for one in INTRODUCTION)
-    for number, (section, tables) in enumerate(found.sections(), 1):
-        yield f"<h2>{number} {escape(section)}</h2>"
-        for below, (form, lines) in enumerate(tables, 1):
-            yield f"<h3>{number}.{below} {escape(form.title)}</h3>"
+    for section in found.sections():
+        yield f"<h2>{section.label} {escape(section.title)}</h2>"
+        yield from (f"<p>{escape(one)}</p>" for one in section.paragraphs)
+        for number, form, lines in section.numbered():
+            yield f"<h3>{number} {escape(form.title)}</h3>"
             if form.about:
                 yield f"<p>{escape(form.about)}</p>"
+            if not form.columns:
+                continue
             heads = "".join(f"<th>{escape(one)}</th>" for one in (*form.columns, SHOWN_BY))
             yield f'<table border="1"><thead><tr>{heads}</tr></thead><tbody>'
             for one in lines:

@@ -32,12 +32,11 @@ _BREAKS: Final = ("::", "/", "_")
 """After which a long name may go on in the next line."""
 
 
-def document(found: Mapping[str, Any], introduction: tuple[str, ...]) -> bytes:
+def document(found: Mapping[str, Any]) -> bytes:
     """Return the PDF of a statement, on A4 on its side, the same bytes for the same statement.
 
     Args:
         found: `Statement.to_json`.
-        introduction: paragraphs before the tables.
     """
     made = io.BytesIO()
     page = landscape(A4)
@@ -53,13 +52,11 @@ def document(found: Mapping[str, Any], introduction: tuple[str, ...]) -> bytes:
         invariant=1,
     )
     width = page[0] - 2 * _MARGIN
-    template.build(list(_flowables(found, introduction, width)))
+    template.build(list(_flowables(found, width)))
     return made.getvalue()
 
 
-def _flowables(
-    found: Mapping[str, Any], introduction: tuple[str, ...], width: float
-) -> Iterator[Flowable]:
+def _flowables(found: Mapping[str, Any], width: float) -> Iterator[Flowable]:
     styles = getSampleStyleSheet()
     cell = styles["Normal"].clone("cell", fontSize=_SIZE, leading=_LEADING)
     yield Paragraph(escape(found["title"]), styles["Title"])
@@ -67,16 +64,19 @@ def _flowables(
     if found["missing"]:
         missing = f"Nothing has been told yet by: {', '.join(found['missing'])}."
         yield Paragraph(escape(missing), styles["Normal"])
-    for paragraph in introduction:
-        yield Spacer(1, 6)
-        yield Paragraph(escape(paragraph), styles["Normal"])
-    for number, section in enumerate(found["sections"], 1):
+    for section in found["sections"]:
+        number = section["label"]
         yield Paragraph(f"{number} {escape(section['title'])}", styles["Heading1"])
-        for below, table in enumerate(section["tables"], 1):
-            yield Paragraph(f"{number}.{below} {escape(table['title'])}", styles["Heading2"])
+        for paragraph in section["paragraphs"]:
+            yield Paragraph(escape(paragraph), styles["Normal"])
+            yield Spacer(1, 6)
+        for table in section["tables"]:
+            yield Paragraph(f"{table['number']} {escape(table['title'])}", styles["Heading2"])
             if table["about"]:
                 yield Paragraph(escape(table["about"]), styles["Normal"])
                 yield Spacer(1, 4)
+            if not table["columns"]:
+                continue
             heads = [*table["columns"], "Shown by"]
             rows = [heads, *([*one["cells"], one["shown_by"]] for one in table["lines"])]
             widths = _widths(rows, width)

@@ -7,7 +7,15 @@ from typing import Any, Final
 import orjson
 
 from darkroom_common.conformance.lines import StatedLine
-from darkroom_common.conformance.tables import SECTIONS, TABLES, TableForm
+from darkroom_common.conformance.tables import (
+    CONTENTS,
+    INTRODUCTION,
+    OBJECTS,
+    OVERVIEW,
+    SECTIONS,
+    TABLES,
+    TableForm,
+)
 from darkroom_common.postgres.pool import Connection
 
 TITLE: Final = "DICOM Conformance Statement of Darkroom"
@@ -23,8 +31,40 @@ _FOR: Final = (
     "For integrators and those who buy: whether two systems work together is decided by a test of"
     " both, for which this is the beginning. Terms are those of PS3.1 to PS3.18."
 )
-_MEDIA: Final = "No media are written or read (PS3.10, PS3.11): there are no application profiles."
-INTRODUCTION: Final = (_MADE, _FOR, _MEDIA)
+_PRODUCT: Final = (
+    "Darkroom receives, keeps, indexes, routes, prints and serves medical images, and makes objects"
+    " of its own."
+)
+_REVISIONS: Final = (
+    "There is one statement for each version, made by that version: it names itself above, and what"
+    " has changed stands in its CHANGELOG."
+)
+_WORDS: Final = (
+    "AE: application entity. SCU and SCP: user and provider of a service. SOP class: what is done"
+    " with which kind of object. Transfer syntax: how an object is encoded."
+)
+_SHOWN: Final = {OBJECTS: "A"}
+"""Labels of sections that have no number."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of the statement.
+
+    Attributes:
+        label: its number; a letter of an annex.
+        paragraphs: before its tables.
+    """
+
+    label: str
+    title: str
+    paragraphs: Sequence[str]
+    tables: Sequence[tuple[TableForm, list[StatedLine]]]
+
+    def numbered(self) -> Iterator[tuple[str, TableForm, list[StatedLine]]]:
+        """Yield each table with its number."""
+        for below, (form, lines) in enumerate(self.tables, 1):
+            yield form.number or f"{self.label}.{below}", form, lines
 
 
 @dataclass(frozen=True)
@@ -41,15 +81,23 @@ class Statement:
     lines: Sequence[StatedLine]
     missing: Sequence[str] = ()
 
-    def sections(self) -> Iterator[tuple[str, list[tuple[TableForm, list[StatedLine]]]]]:
+    def sections(self) -> Iterator[Section]:
         """Yield each section with those of its tables that have lines."""
+        labels = {one: _SHOWN.get(one, str(number)) for number, one in enumerate(SECTIONS, 1)}
+        contents = "; ".join(f"{labels[one]} {one}" for one in SECTIONS) + "."
+        texts = {
+            OVERVIEW: (_PRODUCT,),
+            CONTENTS: (contents,),
+            INTRODUCTION: (_MADE, _FOR, _REVISIONS, _WORDS),
+        }
         for section in SECTIONS:
             tables = [
                 (form, [one for one in self.lines if one.table == name])
                 for name, form in TABLES.items()
                 if form.section == section
             ]
-            yield section, [(form, lines) for form, lines in tables if lines]
+            held = [(form, lines) for form, lines in tables if lines or not form.columns]
+            yield Section(labels[section], section, texts.get(section, ()), held)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values."""
@@ -59,9 +107,12 @@ class Statement:
             "missing": list(self.missing),
             "sections": [
                 {
-                    "title": section,
+                    "label": section.label,
+                    "title": section.title,
+                    "paragraphs": list(section.paragraphs),
                     "tables": [
                         {
+                            "number": number,
                             "title": form.title,
                             "about": form.about,
                             "columns": list(form.columns),
@@ -70,10 +121,10 @@ class Statement:
                                 for one in lines
                             ],
                         }
-                        for form, lines in tables
+                        for number, form, lines in section.numbered()
                     ],
                 }
-                for section, tables in self.sections()
+                for section in self.sections()
             ],
         }
 

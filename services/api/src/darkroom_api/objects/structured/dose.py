@@ -137,10 +137,11 @@ def _scope(given: DoseReportGiven, study: str) -> Dataset:
     step = given.performed_procedure_step
     if step is None:
         of = content.uid(DCM.StudyInstanceUID, study, relation=HAS_PROPERTIES)
-        return content.code(DCM.ScopeOfAccumulation, codes.cid10000.Study, of)
+        return content.code(DCM.ScopeOfAccumulation, codes.cid10000.Study, of, relation=HAS_CONTEXT)
     name = codes.cid10001.PerformedProcedureStepSOPInstanceUID
     of = content.uid(name, step, relation=HAS_PROPERTIES)
-    return content.code(DCM.ScopeOfAccumulation, codes.cid10000.PerformedProcedureStep, of)
+    performed = codes.cid10000.PerformedProcedureStep
+    return content.code(DCM.ScopeOfAccumulation, performed, of, relation=HAS_CONTEXT)
 
 
 def _accumulated(given: DoseReportGiven) -> Iterator[Dataset]:
@@ -220,7 +221,7 @@ def _event(given: DoseReportGiven, one: Event, uid: str, known: Mapping[str, Ref
     return content.container(
         DCM.IrradiationEventXRayData,
         [
-            content.code(DCM.AcquisitionPlane, DCM.SinglePlane),
+            content.code(DCM.AcquisitionPlane, DCM.SinglePlane, relation=HAS_MODIFIER),
             content.uid(DCM.IrradiationEventUID, uid),
             content.moment(DCM.DatetimeStarted, one.started),
             content.code(DCM.IrradiationEventType, _KINDS[one.kind]),
