@@ -78,6 +78,11 @@ class Said:
 
 def dciodvfy(path: Path) -> list[str]:
     """Run it; return the lines that are errors."""
+    return heard(path)[0]
+
+
+def heard(path: Path) -> tuple[list[str], list[str]]:
+    """Run it; return the lines that are errors, and those that are warnings."""
     ended = subprocess.run(
         ["dciodvfy", path],
         capture_output=True,
@@ -86,11 +91,12 @@ def dciodvfy(path: Path) -> list[str]:
         timeout=60,
         check=False,
     )
-    return [
-        line.removeprefix("Error - ")
-        for line in ended.stderr.splitlines()
-        if line.startswith("Error - ")
-    ]
+    lines = ended.stderr.splitlines()
+    errors, warnings = (
+        [line.removeprefix(prefix) for line in lines if line.startswith(prefix)]
+        for prefix in ("Error - ", "Warning - ")
+    )
+    return errors, warnings
 
 
 def could_read(lines: list[str]) -> bool:
