@@ -13,7 +13,7 @@ from pynetdicom.pdu_primitives import SOPClassExtendedNegotiation
 
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys, decode_key
 from darkroom_common.postgres.pool import open_database
-from darkroom_ingest.answering.identifier import PATIENT_ROOT, STUDY_ROOT
+from darkroom_ingest.answering.identifier import PATIENT_ROOT, PATIENT_STUDY_ONLY, STUDY_ROOT
 from darkroom_ingest.senders.admission import QueryRule, Roster, Sender
 from darkroom_ingest.senders.roster import COPY_NAME, RosterCopy
 from tests.integration.api.seed import Seed
@@ -59,7 +59,7 @@ class Asked:
     ) -> Iterator[Association]:
         """Ask as this node; `wants` is what is beyond the usual service."""
         ae = AE(ae_title=ae_title)
-        for model in (PATIENT_ROOT, STUDY_ROOT):
+        for model in (PATIENT_ROOT, STUDY_ROOT, PATIENT_STUDY_ONLY):
             ae.add_requested_context(model)
         extended: list[Any] = []
         if wants:

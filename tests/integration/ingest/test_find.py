@@ -12,7 +12,7 @@ from pynetdicom.association import Association
 
 from darkroom_common.index.matching import rolls
 from darkroom_ingest.answering import archive
-from darkroom_ingest.answering.identifier import PATIENT_ROOT, STUDY_ROOT
+from darkroom_ingest.answering.identifier import PATIENT_ROOT, PATIENT_STUDY_ONLY, STUDY_ROOT
 from darkroom_local.engines.ports import free_port
 from tests.integration.ingest.asking import HOST, Asked, answering, find, identifier
 from tests.integration.ingest.test_same_queries import told as counted
@@ -114,6 +114,8 @@ async def test_answers_have_what_was_asked_for(asked: Asked) -> None:
             wanted = identifier("PATIENT", PatientName="", NumberOfPatientRelatedStudies="")
             wanted.NumberOfPatientRelatedSeries = wanted.NumberOfPatientRelatedInstances = ""
             _, found = find(ours, wanted, PATIENT_ROOT)
+            patient_study = [match for _, match in find(ours, wanted, PATIENT_STUDY_ONLY)[1]]
+            assert patient_study == [match for _, match in found]
             assert {
                 m.PatientID: (
                     int(m.NumberOfPatientRelatedStudies),

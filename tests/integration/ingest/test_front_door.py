@@ -158,6 +158,20 @@ async def test_rejections(tmp_path: Path) -> None:
             assert caught.value.answer == (CONGESTION.result, 3, 1)
 
         await asyncio.to_thread(try_all)
+    other = tmp_path / "other"
+    other.mkdir()
+    async with running_scp(other, max_associations=2, max_associations_per_host=10) as scp:
+
+        def try_in_all() -> None:
+            with (
+                Association(scp.port, CONTEXTS),
+                Association(scp.port, CONTEXTS),
+                pytest.raises(Rejected) as caught,
+            ):
+                Association(scp.port, CONTEXTS)
+            assert caught.value.answer == (2, 3, 2)
+
+        await asyncio.to_thread(try_in_all)
 
 
 @pytest.mark.req("ING-08")

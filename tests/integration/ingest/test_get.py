@@ -16,7 +16,7 @@ from pynetdicom import AE, build_role, evt
 from pynetdicom.association import Association
 
 from darkroom_common.pixels.codecs import JPEG_2000_LOSSLESS
-from darkroom_ingest.answering.named import PATIENT_ROOT, STUDY_ROOT
+from darkroom_ingest.answering.named import PATIENT_ROOT, PATIENT_STUDY_ONLY, STUDY_ROOT
 from tests.integration.ingest.asking import HOST, Asked, answering, identifier
 from tests.support.builders import CT, a_data_set, new_uid
 from tests.support.services import Services
@@ -67,7 +67,7 @@ class Taker:
         self, syntaxes: Sequence[str] = (EXPLICIT,), *, classes: Sequence[str] = (CT,)
     ) -> Iterator[Association]:
         ae = AE(ae_title=self.title)
-        for model in (GET, PATIENT_ROOT["get"]):
+        for model in (GET, PATIENT_ROOT["get"], PATIENT_STUDY_ONLY["get"]):
             ae.add_requested_context(model)
         for uid in classes:
             ae.add_requested_context(uid, list(syntaxes))
@@ -124,6 +124,7 @@ async def test_every_level_comes_as_it_is_stored(asked: Asked) -> None:
                 PATIENT_ROOT["get"],
                 uids,
             ),
+            (identifier("PATIENT", PatientID="P1"), PATIENT_STUDY_ONLY["get"], uids),
             (identifier("STUDY", PatientID="p1", StudyInstanceUID=study), PATIENT_ROOT["get"], []),
             (identifier("STUDY", StudyInstanceUID=new_uid()), GET, []),
         ):

@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 
-from darkroom_ingest.answering.named import PATIENT_ROOT, STUDY_ROOT
+from darkroom_ingest.answering.named import PATIENT_ROOT, PATIENT_STUDY_ONLY, STUDY_ROOT
 from tests.chaos.killing import Killer
 from tests.chaos.transmit_rounds import STORE_POINTS, prepare
 from tests.integration.ingest.asking import HOST, Asked, answering, identifier
@@ -106,7 +106,7 @@ class House:
     def asker(self, title: str = "ASKER") -> Iterator[Association]:
         ae = AE(ae_title=title)
         ae.acse_timeout = ae.dimse_timeout = 60
-        for model in (MOVE, PATIENT_ROOT["move"]):
+        for model in (MOVE, PATIENT_ROOT["move"], PATIENT_STUDY_ONLY["move"]):
             ae.add_requested_context(model)
         opened = ae.associate(HOST, self.asked.port, ae_title="DARKROOM")
         try:
@@ -160,6 +160,7 @@ async def test_every_level_is_sent_as_it_is_stored(services: Services, tmp_path:
                 (identifier("SERIES", **upper), MOVE, uids),
                 (identifier("IMAGE", **upper, SOPInstanceUID=two), MOVE, uids[1:3]),
                 (identifier("PATIENT", PatientID="P1"), patient_root, uids),
+                (identifier("PATIENT", PatientID="P1"), PATIENT_STUDY_ONLY["move"], uids),
                 (identifier("STUDY", PatientID="p1", StudyInstanceUID=study), patient_root, []),
                 (identifier("STUDY", StudyInstanceUID=new_uid()), MOVE, []),
             ):

@@ -7,7 +7,9 @@ from typing import Final
 
 import pytest
 
+from darkroom_api.conformance.own import OBJECTS
 from darkroom_api.objects.exchange import Kind
+from darkroom_common.dicom.part10 import decode_head
 from tests.support.dciodvfy import heard
 from tests.unit.api.making.kinds import AnyOf, made
 
@@ -33,3 +35,14 @@ def test_it_is_valid(kind: Kind, tmp_path: Path) -> None:
         assert errors == [], values
         unknown = [one for one in warnings if not any(re.match(each, one) for each in WARNINGS)]
         assert unknown == [], values
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_each_sop_class_that_is_stated_is_made(kind: Kind) -> None:
+    stated, seen = set(OBJECTS[kind][0]), set[str]()
+    for number in range(60):
+        values, body = AnyOf(number).values(kind)
+        seen.add(decode_head(made(kind, values, body))[0].sop_class_uid)
+        if seen == stated:
+            break
+    assert seen == stated

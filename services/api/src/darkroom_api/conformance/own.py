@@ -82,8 +82,9 @@ _WAYS: Final = (  # method, how the path ends (without a slash in front: holds),
     ("PATCH", "", "Update of a study", _CHANGED),
 )
 _SEARCHES: Final = ("/patients", "/studies", "/series", "/instances")
-_BUILT: Final = "tests/unit/api/making/test_every_option.py::test_it_is_valid"
-_UPLOADED: Final = f"{_HERE}/storing/test_uploads.py"
+_BUILT: Final = (
+    "tests/unit/api/making/test_every_option.py::test_each_sop_class_that_is_stated_is_made"
+)
 _SR: Final = "1.2.840.10008.5.1.4.1.1.88"
 OBJECTS: Final[dict[Kind, tuple[tuple[str, ...], str, str]]] = {
     Kind.SECONDARY_CAPTURE: (
@@ -94,13 +95,9 @@ OBJECTS: Final[dict[Kind, tuple[tuple[str, ...], str, str]]] = {
             "1.2.840.10008.5.1.4.1.1.7.4",
         ),
         "a picture: JPEG, PNG, TIFF, BMP",
-        f"{_UPLOADED}::test_pages_of_a_film_are_frames",
+        _BUILT,
     ),
-    Kind.PDF: (
-        ("1.2.840.10008.5.1.4.1.1.104.1",),
-        "a PDF document",
-        f"{_UPLOADED}::test_pages_of_a_study",
-    ),
+    Kind.PDF: (("1.2.840.10008.5.1.4.1.1.104.1",), "a PDF document", _BUILT),
     Kind.CLINICAL_DOCUMENT: (("1.2.840.10008.5.1.4.1.1.104.2",), "an HL7 CDA document", _BUILT),
     Kind.MODEL: (("1.2.840.10008.5.1.4.1.1.104.3",), "a model in binary STL", _BUILT),
     Kind.DX: (
