@@ -12,6 +12,7 @@ from tests.conftest import PostgresServer, RabbitServer
 from tests.integration.api.accounts.people import add_user
 from tests.integration.api.storing.stowing import stowing
 from tests.integration.console.conftest import a_browser, serious, walking
+from tests.integration.console.test_screens import PRINTER
 from tests.support.builders import a_data_set, encode
 from tests.support.stow import a_file
 from tests.support.uploads import COLOUR, a_pdf, saved
@@ -84,6 +85,9 @@ async def test_a_picture_and_a_pdf_become_part_of_a_study(
             "modality": "XC",
         }
         scheduled = (await made.api.client.post("/api/v1/worklist", json=entry)).json()
+        await made.services.start("print")
+        printer = await made.api.client.post("/api/v1/printers", json=PRINTER)
+        assert printer.status_code == 201, printer.text
         async with walking(browser, made.api) as walk:
             page = walk.page
             await walk.sign_in("technician")
@@ -115,6 +119,13 @@ async def test_a_picture_and_a_pdf_become_part_of_a_study(
             await expect(page.get_by_role("heading", name="3 series, 4 images")).to_be_visible()
             await page.get_by_role("link", name="Add a picture or PDF").click()
             await expect(page.get_by_role("radio", name="Adaeze")).to_be_checked()
+            await walk.open(f"/film?study={one.StudyInstanceUID}")
+            await page.get_by_role("button", name="Image 7", exact=True).click()
+            await page.get_by_label("Window centre").fill("40")
+            await page.get_by_label("Window width").fill("400")
+            await page.get_by_role("button", name="Keep as presentation state").click()
+            await page.wait_for_url(f"**/study/{one.StudyInstanceUID}")
+            await expect(page.get_by_role("heading", name="4 series, 5 images")).to_be_visible()
             await walk.open(f"/upload?entry={scheduled['id']}")
             await page.locator("#files").set_input_files([a_choice("a.jpg", saved(COLOUR, "JPEG"))])
             await expect(page.get_by_role("radio", name="Ngozi")).to_be_checked()
