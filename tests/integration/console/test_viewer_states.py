@@ -118,7 +118,6 @@ async def test_states_are_shown_as_our_renderer_shows_them(services: Services) -
             there = f"/viewer/viewer?StudyInstanceUIDs={image.StudyInstanceUID}&state={first}"
             await walk.open(there)
             choice = walk.page.get_by_label("Presentation state")
-            worst = 0
             for number, (uid, file) in enumerate(states.items()):
                 if number:
                     await choice.select_option(uid)
@@ -130,8 +129,6 @@ async def test_states_are_shown_as_our_renderer_shows_them(services: Services) -
                 assert found.shape == wanted.shape, number
                 assert len(np.unique(wanted)) > 100
                 difference = int(np.abs(found - wanted).max())
-                assert difference <= 2, (number, difference)
-                worst = max(worst, difference)
+                assert difference <= 2, (number, difference)  # 1 was measured
             await choice.select_option("")
             await expect(walk.page.locator(".darkroom-state")).to_have_count(0)
-    print(f"greatest difference between the viewer and our renderer: {worst} of 255")

@@ -255,9 +255,9 @@ def test_numbers_and_units_are_those_that_went_in(tmp_path: Path) -> None:
         assert len(events) == len(values["events"])
         for event, given in zip(events, values["events"], strict=True):
             found = {
-                one.code.partition(":")[0]: float(number["number"])
+                one.code.partition(":")[0]: float(measured["number"])
                 for one in event.items
-                if (number := _NUMBER.match(one.value)) is not None
+                if (measured := _NUMBER.match(one.value)) is not None
             }
             wanted: dict[str, Any] = {
                 code: pytest.approx(given[name], rel=1e-9, abs=1e-12)

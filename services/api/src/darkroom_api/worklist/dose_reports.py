@@ -131,9 +131,10 @@ class DoseReports:
             DependencyUnavailable: the database is away.
         """
         async with self.database.acquire() as db:
-            row = await db.fetchrow(_CLAIM, LEASE)
-        if row is None:
+            claimed = await db.fetchrow(_CLAIM, LEASE)
+        if claimed is None:
             return False
+        row = dict(claimed)
         try:
             studies = await self._made(row)
         except _NoReport as none:
