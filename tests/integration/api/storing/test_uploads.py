@@ -259,11 +259,7 @@ async def test_a_step_that_has_ended_is_reported_of_its_own_accord(
     assert (await stow.store([a_file(report_of_the_device)])).status_code == 200
     await stow.kept(str(report_of_the_device.SOPInstanceUID))
     dose = {"ImageAndFluoroscopyAreaDoseProduct": "1.25", "EntranceDoseInmGy": "0.4"}
-    told: tuple[tuple[pydicom.Dataset, dict[str, str]], ...] = (
-        (one, dose),
-        (one, {}),
-        (other, dose),
-    )
+    told: list[tuple[pydicom.Dataset, dict[str, str]]] = [(one, dose), (one, {}), (other, dose)]
     for number, (image, values) in enumerate(told, 1):
         named = (str(image.StudyInstanceUID), str(image.SeriesInstanceUID), f"2.25.99{number}")
         port = stow.services.dicom_port
