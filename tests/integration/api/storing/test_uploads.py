@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from pydicom.dataset import Dataset
 
 from darkroom_api.worklist.dose_reports import DOSE_REPORT
 from darkroom_common.postgres.phi import PhiKeys
@@ -259,7 +260,7 @@ async def test_a_step_that_has_ended_is_reported_of_its_own_accord(
     assert (await stow.store([a_file(report_of_the_device)])).status_code == 200
     await stow.kept(str(report_of_the_device.SOPInstanceUID))
     dose = {"ImageAndFluoroscopyAreaDoseProduct": "1.25", "EntranceDoseInmGy": "0.4"}
-    told: list[tuple[pydicom.Dataset, dict[str, str]]] = [(one, dose), (one, {}), (other, dose)]
+    told: list[tuple[Dataset, dict[str, str]]] = [(one, dose), (one, {}), (other, dose)]
     for number, (image, values) in enumerate(told, 1):
         named = (str(image.StudyInstanceUID), str(image.SeriesInstanceUID), f"2.25.99{number}")
         port = stow.services.dicom_port
