@@ -68,8 +68,9 @@ async def studies(stow: Stowing) -> dict[str, tuple[str, str]]:
     place = {"patient_orientation": ["L", "F"], "imager_pixel_spacing": [0.556, 0.556]}
 
     async def of(kind: str) -> str:
-        await a_study(stow, AccessionNumber=f"ACC-{kind}", PatientID=kind, Modality="OT")
-        return f"ACC-{kind}"
+        number = f"ACC-{kind}"[:16]
+        await a_study(stow, AccessionNumber=number, PatientID=kind, Modality="OT")
+        return number
 
     for kind, values, body in (
         ("dx", {**gray, **place}, radiograph()),

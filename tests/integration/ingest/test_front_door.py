@@ -160,16 +160,15 @@ async def test_rejections(tmp_path: Path) -> None:
         await asyncio.to_thread(try_all)
     other = tmp_path / "other"
     other.mkdir()
-    async with running_scp(other, max_associations=2, max_associations_per_host=10) as scp:
+    async with running_scp(other, max_associations=10, max_associations_per_host=50) as scp:
 
         def try_in_all() -> None:
-            with (
-                Association(scp.port, CONTEXTS),
-                Association(scp.port, CONTEXTS),
-                pytest.raises(Rejected) as caught,
-            ):
-                Association(scp.port, CONTEXTS)
-            assert caught.value.answer == (2, 3, 2)
+            with ExitStack() as stack:
+                for _ in range(10):
+                    stack.enter_context(Association(scp.port, CONTEXTS))
+                with pytest.raises(Rejected) as caught:
+                    Association(scp.port, CONTEXTS)
+                assert caught.value.answer == (2, 3, 2)
 
         await asyncio.to_thread(try_in_all)
 
