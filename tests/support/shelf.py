@@ -98,6 +98,9 @@ class Shelf:
     async def instance(self, uid: str) -> StoredInstance | None:
         return next((one for one in self.rows if one.sop_instance_uid == uid), None)
 
+    async def frame_places(self, one: StoredInstance) -> bytes | None:
+        return one.frame_places
+
     async def headers(
         self, instances: Sequence[StoredInstance]
     ) -> AsyncIterator[list[tuple[StoredInstance, bytes]]]:
@@ -157,7 +160,7 @@ async def open_shelf(root: Path) -> AsyncIterator[Shelf]:
             reader=shelf,
             store=store,
             settings=settings,
-            parsing=parsing.Parsing(store, finders, processes=1),
+            parsing=parsing.Parsing(store, finders, shelf.frame_places, processes=1),
             rendering=rendering.Rendering(renderers, Cache("rendered", 1 << 20), processes=1),
             kept_metadata=Cache("metadata", 1 << 20),
             known=KnownInstances(),

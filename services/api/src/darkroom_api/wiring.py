@@ -200,7 +200,9 @@ async def run(service: Service, settings: ApiSettings) -> None:
                 handover=Handover(
                     settings.ingest_stow_host, settings.ingest_stow_port, proof, inner
                 ),
-                parsing=parsing.Parsing(store, workers, processes=settings.parse_processes),
+                parsing=parsing.Parsing(
+                    store, workers, reader.frame_places, processes=settings.parse_processes
+                ),
                 rendering=rendering.Rendering(
                     renderers, rendered, processes=share(settings.render_processes)
                 ),

@@ -1,6 +1,8 @@
 """Frames and bulk data: at hand, found by a worker, or made by one; and videos."""
 
 import zlib
+from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,10 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 
 from darkroom_api.dicomweb.retrieving import parsing
+from darkroom_api.dicomweb.retrieving.composite import read_pieces
+from darkroom_api.dicomweb.retrieving.pixels import NoSuchFrame
 from darkroom_api.http.errors import ApiError
+from darkroom_common.objects.frame_places import packed
 from darkroom_common.objects.store import FileSystemStore
 from darkroom_common.workers.pool import open_workers
 from tests.support.builders import a_data_set, encode
@@ -111,6 +116,44 @@ async def test_compressed_frames_are_found_once(shelf: Shelf) -> None:
     assert (await shelf.client.get(f"{url}/frames/4", headers={"accept": ANY})).status_code == 404
     named = await shelf.client.get(f"{url}/frames/1", headers={"accept": "image/dicom-rle"})
     assert named.content == bodies[0]
+
+
+async def test_compressed_frames_are_where_the_index_says_and_no_worker_looks(
+    shelf: Shelf, tmp_path: Path
+) -> None:
+    data_set = an_image(NumberOfFrames=500)
+    bodies = [bytes([n % 256]) * (20 + n % 7 * 2) for n in range(500)]
+    data_set.PixelData = encapsulate(bodies)
+    data_set["PixelData"].VR = "OB"
+    data_set["PixelData"].is_undefined_length = True
+    whole = shelf.add(data_set, RLE)
+    first = whole.index(b"\xfe\xff\x00\xe0") + 8 + 4 * 500 + 8  # behind the table of offsets
+    lengths = [len(body) for body in bodies]
+    items = zip(accumulate((n + 8 for n in lengths[:-1]), initial=first), lengths, strict=True)
+    right = packed([(0, 0), *items], 500, RLE)
+    assert right
+    store = FileSystemStore(tmp_path)
+    async with open_workers("tests.support.failing_renderer", str(2 << 30), processes=1) as dying:
+        known = replace(shelf.rows[0], frame_places=right)
+        finding = parsing.Parsing(store, dying, shelf.frame_places, processes=1)
+        for numbers in ([250], [0, 499], [7]):
+            found = await finding.frames(known, numbers)
+            assert found.pieces is not None
+            assert await read_pieces(store, [one for each in found.pieces for one in each]) == [
+                bodies[number] for number in numbers
+            ]
+        with pytest.raises(NoSuchFrame):
+            await finding.frames(known, [500])
+        # Places of other bytes are not believed: a worker is asked, and this one dies of it.
+        for wrong in (places_moved(right, 2), right[:-4] + bytes([1, 0, 0, 0])):
+            finding = parsing.Parsing(store, dying, shelf.frame_places, processes=1)
+            with pytest.raises(ApiError):
+                await finding.frames(replace(known, frame_places=wrong), [250])
+
+
+def places_moved(places: bytes, by: int) -> bytes:
+    start = int.from_bytes(places[:8], "little") + by
+    return start.to_bytes(8, "little") + places[8:]
 
 
 async def test_bulk_data_by_ranges_and_as_a_part(shelf: Shelf) -> None:
@@ -232,7 +275,7 @@ async def test_a_worker_that_dies_of_an_object_is_500_for_that_alone(
     data_set = an_image()
     shelf.add(data_set, RLE)
     async with open_workers("tests.support.failing_renderer", str(2 << 30), processes=1) as dying:
-        finding = parsing.Parsing(FileSystemStore(tmp_path), dying, processes=1)
+        finding = parsing.Parsing(FileSystemStore(tmp_path), dying, shelf.frame_places, processes=1)
         for _ in range(2):  # a worker that knows nothing of such tasks ends; the next one, too
             with pytest.raises(ApiError) as refused:
                 await finding.frames(shelf.rows[0], [0])

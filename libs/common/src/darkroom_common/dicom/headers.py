@@ -51,7 +51,12 @@ class Unusual(Exception):
 
 
 def read_json(
-    read: Read, size: int, *, implicit: bool, text: TextReader | None = None
+    read: Read,
+    size: int,
+    *,
+    implicit: bool,
+    text: TextReader | None = None,
+    items: list[tuple[int, int]] | None = None,
 ) -> JsonDataset:
     """Return the header of a little endian data set.
 
@@ -60,15 +65,20 @@ def read_json(
         size: bytes of the whole data set.
         implicit: whether its elements have no VR.
         text: reads its text, and knows afterwards what was odd; none: nothing is assumed.
+        items: gets those of encapsulated pixel data: where the bytes of each begin, and how many.
 
     Raises:
         Unusual: pydicom must read it.
         OSError: `read` has failed.
     """
     try:
-        return _Reader(read, size, text or TextReader(), implicit=implicit).header()
+        reader = _Reader(read, size, text or TextReader(), implicit=implicit)
+        found = reader.header()
     except (struct.error, IndexError, ValueError, OverflowError, RecursionError) as error:
         raise Unusual from error
+    if items is not None:
+        items += reader.items
+    return found
 
 
 class _Reader:
@@ -78,6 +88,7 @@ class _Reader:
         self._implicit = implicit
         self._text = text
         self._data = b""
+        self.items: list[tuple[int, int]] = []
 
     def header(self) -> JsonDataset:
         found: JsonDataset = {}
@@ -196,6 +207,7 @@ class _Reader:
                 return at
             if group << 16 | number != ITEM or size == UNDEFINED:
                 raise Unusual
+            self.items.append((at, size))
             at += size
         raise Unusual
 

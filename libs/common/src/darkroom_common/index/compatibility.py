@@ -7,9 +7,9 @@ import asyncpg
 from darkroom_common.errors import Unhealthy
 from darkroom_common.postgres.pool import Database
 
-NEEDED: Final = 18
+NEEDED: Final = 23
 """The migration of schema `index` that brought the last column that readers use."""
-KNOWN: Final = 18
+KNOWN: Final = 23
 """The last migration that this code was written with; a later `post` one is for newer code."""
 
 

@@ -66,7 +66,8 @@ PATIENT: Final = (  # study_patient
 _STORED: Final = (
     "SELECT i.id, s.study_instance_uid, e.series_instance_uid, i.sop_instance_uid,"
     " i.sop_class_uid, i.transfer_syntax_uid, i.object_key, i.size, i.data_set_offset, i.sha256,"
-    " i.pixel_rows, i.pixel_columns, i.bits_allocated, i.number_of_frames, i.xmin::text::bigint"
+    " i.pixel_rows, i.pixel_columns, i.bits_allocated, i.number_of_frames, i.xmin::text::bigint,"
+    " CASE WHEN octet_length(i.frame_places) <= 12 THEN i.frame_places END"  # of one frame
 )
 _WHERE_STORED: Final = (
     f"{_STORED} FROM index.study s JOIN index.series e ON e.study_id = s.id"
@@ -315,6 +316,14 @@ class IndexReader:
         """Return where an instance is (instance_sop_instance_uid_key); None when it is not."""
         rows = await self._fetch(_ONE_INSTANCE, [sop_instance_uid])
         return StoredInstance(*rows[0]) if rows else None
+
+    async def frame_places(self, one: StoredInstance) -> bytes | None:
+        """Return where the compressed frames of an instance are (instance_pkey), if it is known."""
+        if one.frame_places is not None:
+            return one.frame_places
+        sql = "SELECT i.frame_places FROM index.instance i WHERE i.id = $1 AND i.object_key = $2"
+        rows = await self._fetch(sql, [one.id, one.object_key])
+        return rows[0][0] if rows else None
 
     async def headers(
         self, instances: Sequence[StoredInstance]

@@ -109,6 +109,7 @@ class StoredInstance:
         sha256: of the data set.
         rows, columns, bits_allocated, frames: of its pixels, as its header says.
         written: grows with every change of the row.
+        frame_places: of its one frame, if that is compressed, see `objects.frame_places`.
     """
 
     id: int
@@ -126,6 +127,7 @@ class StoredInstance:
     bits_allocated: int | None = None
     frames: int | None = None
     written: int = 0
+    frame_places: bytes | None = None
 
     @property
     def object_size(self) -> int:

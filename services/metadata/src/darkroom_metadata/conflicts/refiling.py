@@ -29,8 +29,9 @@ _REPLACE: Final = (
     " pixel_columns = g.columns, bits_allocated = g.bits, number_of_frames = g.frames,"
     " object_key = g.key, sha256 = g.digest, size = g.size, data_set_offset = g.start,"
     " receipt = g.receipt, calling_ae_title = g.ae, flags = string_to_array(g.flags, E'\\x1f'),"
-    " header = pgp_sym_encrypt(g.header, $20, $22), phi_key = $21, received_at = g.at,"
-    " head_sha256 = g.head, verified_at = NULL{} WHERE i.sop_instance_uid = g.uid"
+    " header = pgp_sym_encrypt(g.header, $21, $23), phi_key = $22, received_at = g.at,"
+    " head_sha256 = g.head, frame_places = g.places, verified_at = NULL{}"
+    " WHERE i.sop_instance_uid = g.uid"
 )
 _COUNT_SERIES: Final = (  # instance_series
     "UPDATE index.series e SET version = e.version + 1,"

@@ -28,12 +28,12 @@ _NEXT: Final = (  # series_study_id_series_instance_uid_key, instance_series, ed
 _LEFT: Final = f"SELECT EXISTS (SELECT{_UNWRITTEN})"
 _STAGE: Final = (
     "INSERT INTO index.edited AS g (edit_id, instance_id, from_key, object_key, sha256, size,"
-    " data_set_offset, head_sha256, header, phi_key)"
-    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, pgp_sym_encrypt($9, $10, $12), $11)"
+    " data_set_offset, head_sha256, header, phi_key, frame_places)"
+    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, pgp_sym_encrypt($9, $10, $12), $11, $13)"
     " ON CONFLICT (edit_id, instance_id) DO UPDATE SET from_key = excluded.from_key,"
     " object_key = excluded.object_key, sha256 = excluded.sha256, size = excluded.size,"
     " data_set_offset = excluded.data_set_offset, head_sha256 = excluded.head_sha256,"
-    " header = excluded.header, phi_key = excluded.phi_key"
+    " header = excluded.header, phi_key = excluded.phi_key, frame_places = excluded.frame_places"
 )
 _STAGED: Final = (
     f"{_OF_STUDY} JOIN index.edited g ON g.instance_id = i.id AND g.edit_id = $2"
@@ -52,7 +52,7 @@ _KEEP_ORIGINALS: Final = (  # conflict_bytes
 _PUT_IN_FORCE: Final = (
     "UPDATE index.instance i SET object_key = g.object_key, sha256 = g.sha256, size = g.size,"
     " data_set_offset = g.data_set_offset, head_sha256 = g.head_sha256, header = g.header,"
-    " phi_key = g.phi_key, edition = $3,"
+    " phi_key = g.phi_key, edition = $3, frame_places = g.frame_places,"
     " verified_at = CASE WHEN g.object_key = i.object_key THEN i.verified_at END"
     " FROM index.edited g, index.series e, index.study s WHERE g.edit_id = $2"
     " AND g.instance_id = i.id AND g.from_key = i.object_key AND e.id = i.series_id"
@@ -115,6 +115,7 @@ class Staging:
             self.keys.current_key,
             self.keys.current,
             PGP_OPTIONS,
+            item.found.frame_places,
         )
 
     @staticmethod

@@ -91,6 +91,8 @@ class Extracted:
     flags: tuple[str, ...] = field(default=())
     head_sha256: bytes | None = None
     """Of the object's bytes before its data set."""
+    frame_places: bytes | None = None
+    """Of compressed pixel data, see `objects.frame_places`."""
 
 
 def extract(

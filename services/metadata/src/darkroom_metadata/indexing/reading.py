@@ -51,11 +51,13 @@ class Header:
         attributes: as DICOM JSON, those at least that rows are made of.
         flags: what there is to say of it.
         text: the whole header; None: `attributes` is that.
+        frame_places: of compressed pixel data, see `objects.frame_places`.
     """
 
     attributes: JsonDataset
     flags: tuple[str, ...] = ()
     text: str | None = None
+    frame_places: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class Reading:
             flags=tuple(dict.fromkeys((*event.flags, *header.flags))),
             text=header.text,
         )
-        return replace(found, head_sha256=head)
+        return replace(found, head_sha256=head, frame_places=header.frame_places)
 
     def _asked(self, event: StoredItem, assumed: Assumed) -> Header:
         task = {
@@ -139,8 +141,10 @@ def ordinary_header(event: StoredItem, file: BinaryIO, assumed: Assumed) -> Head
         return file.read(count)
 
     text = TextReader(assumed)
-    found = read_json(read, event.size, implicit=encoding.implicit, text=text)
-    return Header(found, tuple(sorted(text.flags)))
+    items: list[tuple[int, int]] = []
+    found = read_json(read, event.size, implicit=encoding.implicit, text=text, items=items)
+    places = worker.places_of(found, items, syntax, event.data_set_offset)
+    return Header(found, tuple(sorted(text.flags)), frame_places=places)
 
 
 def _header(answer: dict[str, Any], event: StoredItem) -> Header:
@@ -151,7 +155,8 @@ def _header(answer: dict[str, Any], event: StoredItem) -> Header:
     if "error" in answer:
         log.warning("header.unreadable", receipt=event.receipt, reason=answer["error"])
         return Header({}, (UNREADABLE,))
-    return Header(answer["attributes"], tuple(answer["flags"]), answer["text"])
+    places = answer["places"] and bytes.fromhex(answer["places"])
+    return Header(answer["attributes"], tuple(answer["flags"]), answer["text"], places)
 
 
 @asynccontextmanager

@@ -18,20 +18,20 @@ GIVEN_INSTANCES: Final = (
     " FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::bigint[],"
     " $6::int[], $7::int[], $8::int[], $9::int[], $10::text[], $11::bytea[],"
     " $12::bigint[], $13::bigint[], $14::text[], $15::text[], $16::text[], $17::text[],"
-    " $18::timestamptz[], $19::bytea[])"
+    " $18::timestamptz[], $19::bytea[], $20::bytea[])"
     " AS g (series, uid, class, syntax, number, rows, columns, bits, frames, key, digest,"
-    " size, start, receipt, ae, flags, header, at, head)"
+    " size, start, receipt, ae, flags, header, at, head, places)"
 )
-"""What `instance_values` binds: the flags of an instance are one text, and $20 to $22 encrypt."""
+"""What `instance_values` binds: the flags of an instance are one text, and $21 to $23 encrypt."""
 _ADD_INSTANCES: Final = (
     "INSERT INTO index.instance (series_id, sop_instance_uid, sop_class_uid,"
     " transfer_syntax_uid, instance_number, pixel_rows, pixel_columns, bits_allocated,"
     " number_of_frames, object_key, sha256, size, data_set_offset, receipt,"
-    " calling_ae_title, flags, header, phi_key, received_at, head_sha256)"
+    " calling_ae_title, flags, header, phi_key, received_at, head_sha256, frame_places)"
     " SELECT g.series, g.uid, g.class, g.syntax, g.number, g.rows, g.columns, g.bits,"
     " g.frames, g.key, g.digest, g.size, g.start, g.receipt, g.ae,"
-    " string_to_array(g.flags, E'\\x1f'), pgp_sym_encrypt(g.header, $20, $22), $21, g.at,"
-    f" g.head{GIVEN_INSTANCES}"
+    " string_to_array(g.flags, E'\\x1f'), pgp_sym_encrypt(g.header, $21, $23), $22, g.at,"
+    f" g.head, g.places{GIVEN_INSTANCES}"
     " ON CONFLICT (sop_instance_uid) DO NOTHING RETURNING id, sop_instance_uid"
 )
 
@@ -168,6 +168,7 @@ def instance_values(items: Sequence[Item], places: Sequence[Place], keys: PhiKey
         [item.found.header for item in items],
         [item.event.received_at for item in items],
         [item.found.head_sha256 for item in items],
+        [item.found.frame_places for item in items],
         keys.current_key,
         keys.current,
         PGP_OPTIONS,

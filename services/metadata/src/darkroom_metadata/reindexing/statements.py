@@ -21,7 +21,7 @@ INSTANCES: Final = (  # series_study_id_series_instance_uid_key, instance_series
     "SELECT i.id, i.series_id, e.series_instance_uid, i.sop_instance_uid, i.sop_class_uid,"
     " i.transfer_syntax_uid, i.instance_number, i.pixel_rows, i.pixel_columns, i.bits_allocated,"
     " i.number_of_frames, i.object_key, encode(i.sha256, 'hex') AS sha256, i.size,"
-    " i.data_set_offset, i.receipt, i.calling_ae_title, i.flags, i.received_at,"
+    " i.data_set_offset, i.receipt, i.calling_ae_title, i.flags, i.received_at, i.frame_places,"
     " CASE WHEN length(i.header) > 0"
     "  THEN pgp_sym_decrypt(i.header, ($1::text[])[i.phi_key]) ELSE '' END AS header"
     " FROM index.series e JOIN index.instance i ON i.series_id = e.id"
@@ -55,10 +55,11 @@ PATIENT: Final = (  # study_patient
 SET_INSTANCES: Final = (
     "UPDATE index.instance i SET instance_number = g.number, pixel_rows = g.rows,"
     " pixel_columns = g.columns, bits_allocated = g.bits, number_of_frames = g.frames,"
-    " flags = string_to_array(g.flags, E'\\x1f'), header = pgp_sym_encrypt(g.header, $9, $11),"
-    " phi_key = $10 FROM unnest($1::bigint[], $2::bigint[], $3::int[], $4::int[], $5::int[],"
-    " $6::int[], $7::text[], $8::text[])"
-    " AS g (id, number, rows, columns, bits, frames, flags, header) WHERE i.id = g.id"
+    " flags = string_to_array(g.flags, E'\\x1f'), header = pgp_sym_encrypt(g.header, $10, $12),"
+    " phi_key = $11, frame_places = g.places"
+    " FROM unnest($1::bigint[], $2::bigint[], $3::int[], $4::int[], $5::int[],"
+    " $6::int[], $7::text[], $8::text[], $9::bytea[])"
+    " AS g (id, number, rows, columns, bits, frames, flags, header, places) WHERE i.id = g.id"
 )
 SET_SERIES: Final = (
     "UPDATE index.series SET modality = $2, series_number = $3, performed_date = $4,"

@@ -145,6 +145,7 @@ class StudyReindexer:
             [one.number_of_frames for one in found],
             [FLAG_SEPARATOR.join(one.flags) for one in found],
             [one.header for one in found],
+            [one.frame_places for one in found],
             *self._encryption,
         )
 
@@ -217,9 +218,10 @@ def _differs(row: asyncpg.Record, item: Item | None) -> bool:
         return False
     one = item.found
     made: list[Any] = [one.instance_number, one.rows, one.columns, one.bits_allocated]
-    made += [one.number_of_frames, list(one.flags), one.header]
+    made += [one.number_of_frames, list(one.flags), one.header, one.frame_places]
     names = ("instance_number", "pixel_rows", "pixel_columns", "bits_allocated")
-    have = [row[name] for name in (*names, "number_of_frames", "flags", "header")]
+    names += ("number_of_frames", "flags", "header", "frame_places")
+    have = [row[name] for name in names]
     return made != have
 
 

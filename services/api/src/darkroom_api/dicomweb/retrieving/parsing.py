@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
@@ -16,11 +16,13 @@ from darkroom_api.http.errors import decoder_failed
 from darkroom_common.dicom.syntaxes import NATIVE
 from darkroom_common.errors import DependencyUnavailable, PermanentError
 from darkroom_common.index.rows import StoredInstance
+from darkroom_common.objects.frame_places import ITEM_HEAD, head_of, unpacked
 from darkroom_common.objects.store import CHUNK, ObjectMissing, ObjectStore, StoreUnavailable
 from darkroom_common.workers.faults import WorkerCrashed, WorkerFault, WorkerGone, WorkerTooSlow
 from darkroom_common.workers.pool import Held, Workers
 
 MODULE: Final = worker.__name__
+Places = Callable[[StoredInstance], Awaitable[bytes | None]]
 MEMORY: Final = 320 << 20
 """Bytes of address space of a worker."""
 LIMIT: Final = 20.0
@@ -94,12 +96,16 @@ class Parsing:
     Args:
         store: has the objects.
         workers: of `worker`.
+        places: what the index has of compressed frames, see `objects.frame_places`.
         processes: of the workers.
     """
 
-    def __init__(self, store: ObjectStore, workers: Workers, *, processes: int) -> None:
+    def __init__(
+        self, store: ObjectStore, workers: Workers, places: Places, *, processes: int
+    ) -> None:
         self._store = store
         self._workers = workers
+        self._places = places
         self._makers = asyncio.Semaphore(max(1, processes - 1))  # one is there to find things
         self._known: OrderedDict[str, Sequence[Sequence[Piece]]] = OrderedDict()
         self._remembered = 0
@@ -117,14 +123,14 @@ class Parsing:
         if one.transfer_syntax_uid in NATIVE:
             found = await self._native(one, numbers)
             return found or await self._find(one, {"frames": asked})
-        every = self._known.get(one.object_key)
+        every = self._known.get(one.object_key) or await self._indexed(one)
         if every is None:
             found = await self._find(one, {"frames": None})
             if found.pieces is None:  # made one by one: of those that are asked for alone
                 await found.close()
                 return await self._find(one, {"frames": asked})
             every = found.pieces
-            self._remember(one.object_key, every)
+        self._remember(one.object_key, every)
         chosen = [every[number] for number in chosen_of(numbers, len(every))]
         return Found([length_of(pieces) for pieces in chosen], chosen)
 
@@ -147,6 +153,26 @@ class Parsing:
             for number in chosen_of(numbers, found.count)
         ]
         return Found([found.frame] * len(pieces), [[piece] for piece in pieces])
+
+    async def _indexed(self, one: StoredInstance) -> Sequence[Sequence[Piece]] | None:
+        """Return compressed frames that are where the index says, as the bytes before them agree.
+
+        Raises:
+            ObjectMissing, StoreUnavailable, DependencyUnavailable: as the store and the index.
+        """
+        known = await self._places(one)
+        if not known:
+            return None
+        places = unpacked(known)
+        ends = [places[0], places[-1]]
+        heads = [head_of(length) for _, length in ends]
+        before = [(start - ITEM_HEAD, ITEM_HEAD) for start, _ in ends]
+        stands = self._store.at_hand(one.object_key, before)
+        if stands is None:
+            stands = await asyncio.to_thread(_read_now, self._store, one.object_key, before)
+        if stands != heads:
+            return None
+        return [[Extent(one.object_key, start, length)] for start, length in places]
 
     def _remember(self, key: str, every: Sequence[Sequence[Piece]]) -> None:
         if key not in self._known:
@@ -233,5 +259,22 @@ def _standing(store: ObjectStore, key: str, likely: Sequence[Expected]) -> Expec
     try:
         with store.open_now(key) as file:
             return next((pixels for pixels in likely if pixels.stands_in(file)), None)
+    except OSError as error:
+        raise StoreUnavailable(f"object store: {error.strerror}") from error
+
+
+def _read_now(store: ObjectStore, key: str, parts: Sequence[tuple[int, int]]) -> list[bytes]:
+    """Return parts of an object, for a thread.
+
+    Raises:
+        ObjectMissing, StoreUnavailable: as the store.
+    """
+    try:
+        with store.open_now(key) as file:
+            found = []
+            for start, length in parts:
+                file.seek(start)
+                found.append(file.read(length))
+            return found
     except OSError as error:
         raise StoreUnavailable(f"object store: {error.strerror}") from error
