@@ -59,8 +59,7 @@ class FrameHeader:
                 given: list[Any] = bytes(stands.value or b"").decode("latin-1").split("\\")
             else:
                 given = _listed(item.get(keyword))
-            found = [_decimal(one) for one in given]
-            if any(str("" if one is None else one).strip(" \0") for one in given):
+            if found := decimals_of(given):
                 return found
         return []
 
@@ -84,6 +83,13 @@ class FrameHeader:
         """Return the items of a sequence; none when it is absent."""
         found = self.get(keyword)
         return list(found) if found else []
+
+
+def decimals_of(given: Sequence[Any]) -> list[float | None]:
+    """Return values as numbers, None for each that is no finite one; nothing if all are empty."""
+    if any(str("" if one is None else one).strip(" \0") for one in given):
+        return [_decimal(one) for one in given]
+    return []
 
 
 def _listed(value: Any) -> list[Any]:

@@ -1,5 +1,6 @@
 """From stored values to displayed ones: modality LUT, VOI LUT, polarity (PS3.3 C.11.1, C.11.2)."""
 
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -67,17 +68,17 @@ def displayed(
     """
     padding = _padding(header)
     if stored.dtype.kind not in "iu" or 8 * stored.dtype.itemsize > _TABLE_BITS:
-        return made(_render(stored.astype(np.float64), stored, header, window, padding))
+        given = _Given(stored, padding, _ends(stored, padding))
+        return made(_render(stored.astype(np.float64), given, header, window))
     # At most 65536 different values: each that occurs is rendered once.
-    least, greatest = int(stored.min()), max(int(stored.max()), -1)
+    least, greatest = int(stored.min()), int(stored.max())
+    given = _Given(stored, padding, _whole_ends(stored, padding, least, greatest))
     every = np.arange(least, greatest + 1, dtype=np.float64)
-    table = made(_render(every, stored, header, window, padding))
-    if least > 0:
-        table = np.concatenate((np.zeros(least, table.dtype), table))
-    elif least < 0:
-        table = np.roll(table, least)  # entry -1 is the last one
-    # In a fifth of the time of table[stored]; what is looked up is there.
-    return table.take(stored, mode="wrap")
+    table = made(_render(every, given, header, window))
+    # In a tenth of the time of table[stored - least]; what is looked up is there.
+    places = stored.astype(np.intp)
+    places -= least
+    return table.take(places, mode="clip")
 
 
 def in_units(stored: Samples, header: FrameHeader) -> Values:
@@ -85,26 +86,35 @@ def in_units(stored: Samples, header: FrameHeader) -> Values:
     return (_modality(header) or _as_stored)(stored.astype(np.float64))
 
 
-def _render(
-    values: Values,
-    stored: Samples,
-    header: FrameHeader,
-    window: Window | None,
-    padding: tuple[float, float] | None,
-) -> Shown:
+@dataclass(frozen=True)
+class _Given:
+    """Stored values of an image.
+
+    Attributes:
+        stored: all of them.
+        padding: the range of those that are no image.
+        ends: the least and the greatest that there are, padding aside.
+    """
+
+    stored: Samples
+    padding: tuple[float, float] | None
+    ends: tuple[float, float]
+
+
+def _render(values: Values, given: _Given, header: FrameHeader, window: Window | None) -> Shown:
     modality = _modality(header)
-    seen = _Seen.of(stored, header, padding, modality)
+    seen = _Seen.of(given, header, modality)
     if not np.isfinite(seen.possible).all():
         header.warn(f"its rescale slope and intercept make no sense: {_BY_RANGE}")
         modality = None
     if modality is None:
-        modality, seen = _as_stored, _Seen.of(stored, header, padding, None)
+        modality, seen = _as_stored, _Seen.of(given, header, None)
     voi = _voi(header, window, seen)
     shown = voi(modality(values))
     inverse = header.word("PhotometricInterpretation") == "MONOCHROME1"
     if inverse or header.word("PresentationLUTShape") == "INVERSE":
         shown = 1.0 - shown
-    if padding:
+    if padding := given.padding:
         shown = np.where((values >= padding[0]) & (values <= padding[1]), 0.0, shown)
     return np.nan_to_num(shown, nan=0.0).astype(np.float32)
 
@@ -159,16 +169,10 @@ class _Seen:
     in_units: bool
 
     @classmethod
-    def of(
-        cls,
-        stored: Samples,
-        header: FrameHeader,
-        padding: tuple[float, float] | None,
-        modality: _Step | None,
-    ) -> Self:
+    def of(cls, given: _Given, header: FrameHeader, modality: _Step | None) -> Self:
         """Look at an image."""
-        step = modality or _as_stored
-        least, greatest = _ends(stored, padding)
+        step, stored = modality or _as_stored, given.stored
+        least, greatest = given.ends
         full = possible = (least, greatest)
         if stored.dtype.kind in "iu":
             info = np.iinfo(stored.dtype)
@@ -177,10 +181,10 @@ class _Seen:
             if bits <= OCTET and stored.dtype.kind == "u":
                 full = (0.0, float((1 << bits) - 1))
         with np.errstate(over="ignore", invalid="ignore"):
-            ends, shown, all_of_it = (
+            seen, shown, all_of_it = (
                 step(np.array(pair)) for pair in ((least, greatest), full, possible)
             )
-        return cls(ends, shown, all_of_it, in_units=modality is not None)
+        return cls(seen, shown, all_of_it, in_units=modality is not None)
 
 
 def _voi(header: FrameHeader, window: Window | None, seen: _Seen) -> _Step:
@@ -223,6 +227,21 @@ def _ends(stored: Samples, padding: tuple[float, float] | None) -> tuple[float, 
             return (0.0, 0.0)
         return (float(image.min()), float(image.max()))
     return (float(stored.min()), float(stored.max()))
+
+
+def _whole_ends(
+    stored: Samples, padding: tuple[float, float] | None, least: int, greatest: int
+) -> tuple[float, float]:
+    """Return what `_ends` does for whole numbers, whose least and greatest are known."""
+    first, last = padding or (math.inf, math.inf)
+    is_least, is_greatest = first <= least <= last, first <= greatest <= last
+    if is_least and is_greatest:
+        return (0.0, 0.0)
+    if is_least:
+        least = int(np.where(stored > math.floor(last), stored, greatest).min())
+    elif is_greatest:
+        greatest = int(np.where(stored < math.ceil(first), stored, least).max())
+    return (float(least), float(greatest))
 
 
 def _window(header: FrameHeader, seen: _Seen) -> _Step | None:

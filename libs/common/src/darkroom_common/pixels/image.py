@@ -15,6 +15,7 @@ from darkroom_common.pixels.faults import Unrenderable
 from darkroom_common.pixels.frame import FrameHeader
 from darkroom_common.pixels.grayscale import WHITE, Octets, displayed, octets_of
 from darkroom_common.pixels.overlay import overlay_mask
+from darkroom_common.pixels.plain import Plain
 from darkroom_common.pixels.samples import Samples, is_colour
 from darkroom_common.pixels.window import Window
 
@@ -122,6 +123,27 @@ def render_octets(
         pixels[mask] = WHITE
     _aspect(header, _spacing(header)[0])
     return pixels
+
+
+def render_plain(plain: Plain, number: int, window: Window | None = None) -> Octets | None:
+    """Return the pixels of `render_octets` of a plain image, in a fraction of the time.
+
+    Args:
+        plain: the image.
+        number: of the frame, from 0.
+        window: asked for by the user.
+
+    Returns:
+        None: the frame is not whole.
+
+    Raises:
+        Unrenderable: it cannot be shown.
+    """
+    values = plain.values(number)
+    if values is None:
+        return None
+    _aspect(plain.header, _spacing(plain.header)[0])
+    return displayed(values, plain.header, window, octets_of)
 
 
 def _coloured(values: tuple[Samples, str], dataset: Dataset) -> npt.NDArray[np.float32]:

@@ -33,7 +33,8 @@ from darkroom_common.dicom.syntaxes import EXPLICIT_LITTLE, NATIVE, VIDEO
 from darkroom_common.pixels.decoding import native_grey, stored_values
 from darkroom_common.pixels.faults import Unrenderable
 from darkroom_common.pixels.grayscale import Octets, octets_of
-from darkroom_common.pixels.image import Image, prepared, render, render_octets
+from darkroom_common.pixels.image import Image, prepared, render, render_octets, render_plain
+from darkroom_common.pixels.plain import plain_image
 from darkroom_common.pixels.samples import Samples
 
 Shown = npt.NDArray[np.float32]
@@ -57,6 +58,8 @@ def draw(stored: StoredObject, picture: Picture, state: StoredObject | None = No
         NoPixels: there are none, or they cannot be told apart.
         Unrenderable: they cannot be shown.
     """
+    if state is None and (octets := _plain(stored, picture)) is not None:
+        return encoded(octets, Dataset(), picture.kind, picture.appearance)
     found = stored.data_set(stop_at=PIXELS)
     dataset = found.data_set
     if not any(tag in dataset for tag in PIXELS):
@@ -82,6 +85,23 @@ def draw(stored: StoredObject, picture: Picture, state: StoredObject | None = No
     if picture.kind == GIF:
         return animated(pictures, dataset)
     return encoded(next(pictures), dataset, picture.kind, picture.appearance)
+
+
+def _plain(stored: StoredObject, picture: Picture) -> Octets | None:
+    """Return the image of a plain object, pixel for pixel; None: it is drawn the general way."""
+    asked = picture.appearance
+    if picture.kind == GIF or asked.annotations or asked.viewport is not None:
+        return None
+    plain = plain_image(stored)
+    if plain is None:
+        return None
+    if picture.frames is not None:
+        number = picture.frames[0]
+    else:
+        number = (plain.frames - 1) // 2 if picture.middle else 0
+    if not 0 <= number < plain.frames:
+        return None
+    return render_plain(plain, number, asked.window)
 
 
 def _read_state(state: StoredObject | None) -> PresentationState | None:
