@@ -38,6 +38,12 @@ class MediaRange:
     quality: float = 1.0
     without: tuple["MediaRange", ...] = ()
 
+    @property
+    def is_any(self) -> bool:
+        """Whether it leaves the media type of the parts, or of the whole, to the server."""
+        multipart = self.kind in (MULTIPART, "multipart/*")
+        return self.kind == "*/*" or (multipart and self.part in ("", "*/*"))
+
     def takes(self, kind: str) -> bool:
         """Tell whether this range takes a single part of a media type."""
         return (
@@ -141,14 +147,14 @@ def _range(text: str) -> MediaRange | None:
     part, syntax, quality = "", None, 1.0
     for parameter in rest:
         name, _, value = parameter.partition("=")
-        value = value.strip().strip('"')
+        value = value.strip().strip("\"'")
         match name.strip().lower():
             case "type":
                 part, _, more = value.lower().partition(";")  # as some clients quote all of it
                 part, said = part.strip(), _SYNTAX.search(more)
                 syntax = said[1] if said and syntax is None else syntax
             case "transfer-syntax":
-                syntax = value
+                syntax = value or None
             case "q":
                 if _QUALITY.fullmatch(value) is None:
                     return None

@@ -85,7 +85,7 @@ def _stored_forms(ranges: Sequence[MediaRange], stored: str, *, one: bool) -> It
         for single, takes in _ways(wanted, one=one):
             if own != OCTETS and takes(own):
                 yield FrameForm(own, single=single)
-            named = wanted.transfer_syntax is not None or wanted.kind == "*/*"
+            named = wanted.transfer_syntax is not None or wanted.is_any
             if takes(OCTETS) and (native or named):
                 yield FrameForm(OCTETS, single=single)
 
