@@ -32,7 +32,7 @@ OWNERS: Final[Mapping[str, tuple[str, Sequence[Column]]]] = {
     "api": ("api", OF_API),
 }
 MESSAGES = "a message on its way"
-NO_KEY = "a digest, a code or a token: nothing is read out of it"
+NO_KEY = "a digest, a code, a token or a place: nothing is read out of it"
 LEFT: Final[Mapping[str, str]] = {
     "api.audit_log.phi": "nobody changes the log: PHI_KEYS keeps the key for as long as its rows",
     "print.picture.sealed": "is gone in minutes",
@@ -64,6 +64,7 @@ LEFT: Final[Mapping[str, str]] = {
             "api.recovery_code.code_hash",
             "api.refresh_token.token_hash",
             "index.edit.merged_key",
+            "index.edited.frame_places",
             "index.edited.head_sha256",
             "index.edited.sha256",
             "index.listing.physician_key",
@@ -73,6 +74,7 @@ LEFT: Final[Mapping[str, str]] = {
             "index.study.blind",
             "index.conflict.head_sha256",
             "index.conflict.sha256",
+            "index.instance.frame_places",
             "index.instance.head_sha256",
             "index.listing.physician_key",
             "index.merged_patient.patient_key",
