@@ -37,6 +37,7 @@ def s(kind: str, syntax: str = "") -> str:
     return f"{kind}; transfer-syntax={syntax}" if syntax else kind
 
 
+DECODED_DICOM = f'{M};type="{DICOM}";transfer-syntax={EXPLICIT}'
 EVERYTHING = {
     "object": m(DICOM, J50),
     "frame": m(JPEG, J50),
@@ -85,13 +86,7 @@ WALK: list[tuple[list[str], dict[str, str]]] = [
     ([f'{M.upper()}; TYPE="{DICOM.upper()}"; Transfer-Syntax=*'], OBJECTS),
     ([f'{M};type="{DICOM}";transfer-syntax={EXPLICIT}'], DECODED),
     ([f'{M}; type="{DICOM}"; transfer-syntax={EXPLICIT}; boundary=abc'], DECODED),
-    (
-        [
-            f'{M};type="{DICOM}";transfer-syntax=*;q=0,'
-            f' {M};type="{DICOM}";transfer-syntax={EXPLICIT}'
-        ],
-        DECODED,
-    ),
+    ([f'{M};type="{DICOM}";transfer-syntax=*;q=0, {DECODED_DICOM}'], DECODED),
     ([DICOM], OBJECT),
     ([f"{DICOM}; transfer-syntax=*"], OBJECT),
     ([f"{DICOM};q=2"], OBJECT),
