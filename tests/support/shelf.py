@@ -156,12 +156,15 @@ async def open_shelf(root: Path) -> AsyncIterator[Shelf]:
         )
         shelf = Shelf(root, client)
         settings: Any = SimpleNamespace(public_url=BASE)
+        finding = parsing.Parsing(store, finders, shelf.frame_places, processes=1)
         app.state.parts = SimpleNamespace(
             reader=shelf,
             store=store,
             settings=settings,
-            parsing=parsing.Parsing(store, finders, shelf.frame_places, processes=1),
-            rendering=rendering.Rendering(renderers, Cache("rendered", 1 << 20), processes=1),
+            parsing=finding,
+            rendering=rendering.Rendering(
+                renderers, Cache("rendered", 1 << 20), processes=1, places=finding.places
+            ),
             kept_metadata=Cache("metadata", 1 << 20),
             known=KnownInstances(),
         )

@@ -200,11 +200,16 @@ async def run(service: Service, settings: ApiSettings) -> None:
                 handover=Handover(
                     settings.ingest_stow_host, settings.ingest_stow_port, proof, inner
                 ),
-                parsing=parsing.Parsing(
-                    store, workers, reader.frame_places, processes=settings.parse_processes
+                parsing=(
+                    finding := parsing.Parsing(
+                        store, workers, reader.frame_places, processes=settings.parse_processes
+                    )
                 ),
                 rendering=rendering.Rendering(
-                    renderers, rendered, processes=share(settings.render_processes)
+                    renderers,
+                    rendered,
+                    processes=share(settings.render_processes),
+                    places=finding.places,
                 ),
                 kept_metadata=kept_metadata,
                 validating=validating.Validating(validators),

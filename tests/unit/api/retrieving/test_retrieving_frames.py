@@ -2,6 +2,7 @@
 
 import zlib
 from dataclasses import replace
+from io import BytesIO
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import httpx
 import imagecodecs
 import numpy as np
 import pytest
+from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 
@@ -30,6 +32,7 @@ DEFLATED = "1.2.840.10008.1.2.1.99"
 RLE = "1.2.840.10008.1.2.5"
 IMPLICIT = "1.2.840.10008.1.2"
 JPEG_XL = "1.2.840.10008.1.2.4.110"
+JPEG_LS = "1.2.840.10008.1.2.4.80"
 
 
 def an_image(frames: int = 1, samples: int = 1, **changes: Any) -> Dataset:
@@ -149,6 +152,31 @@ async def test_compressed_frames_are_where_the_index_says_and_no_worker_looks(
             finding = parsing.Parsing(store, dying, shelf.frame_places, processes=1)
             with pytest.raises(ApiError):
                 await finding.frames(replace(known, frame_places=wrong), [250])
+
+
+async def test_a_frame_is_drawn_from_where_the_index_says(shelf: Shelf) -> None:
+    """And from where it is, when the index is wrong, or says nothing."""
+    for moved in (0, 2, None):
+        frames = np.arange(4 * 64, dtype=np.uint8).reshape(4, 8, 8)
+        data_set = a_data_set(Rows=8, Columns=8, NumberOfFrames=4)
+        bodies = [bytes(imagecodecs.jpegls_encode(one)) for one in frames]
+        bodies = [body + bytes(len(body) % 2) for body in bodies]
+        data_set.PixelData = encapsulate(bodies, has_bot=False)
+        data_set["PixelData"].VR = "OB"
+        data_set["PixelData"].is_undefined_length = True
+        whole = shelf.add(data_set, JPEG_LS)
+        lengths = [len(body) for body in bodies]
+        first = whole.index(b"\xfe\xff\x00\xe0") + 16  # behind an empty table of offsets
+        steps = accumulate((length + 8 for length in lengths[:-1]), initial=first)
+        right = packed([(0, 0), *zip(steps, lengths, strict=True)], 4, JPEG_LS)
+        assert right
+        said = None if moved is None else places_moved(right, moved)
+        shelf.rows[-1] = replace(shelf.rows[-1], frame_places=said)
+        url = f"{url_of(data_set)}/frames/3"
+        answer = await shelf.client.get(f"{url}/rendered", headers={"accept": "image/png"})
+        assert np.array_equal(np.asarray(Image.open(BytesIO(answer.content))), frames[2])
+        octets = await shelf.client.get(url, headers={"accept": OCTETS})
+        assert octets.content == frames[2].tobytes()
 
 
 def places_moved(places: bytes, by: int) -> bytes:

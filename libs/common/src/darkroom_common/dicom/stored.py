@@ -7,7 +7,7 @@ to pydicom, which decodes them when they are asked for.
 """
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Final
@@ -50,6 +50,7 @@ class StoredObject:
         start: where the data set begins in `file`, and with it every `value_tell`.
         size: its bytes.
         inflated: whether positions are none of the stored object.
+        frames: where some of its compressed frames are said to be, by their numbers from 0.
     """
 
     file: BinaryIO
@@ -57,6 +58,7 @@ class StoredObject:
     start: int
     size: int
     inflated: bool = False
+    frames: Mapping[int, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def encoding(self) -> Encoding:

@@ -19,12 +19,14 @@ class Place:
         syntax: that was negotiated.
         start: of the data set.
         size: of the data set.
+        frames: number from 0, start and length of compressed frames, as far as they are known.
     """
 
     key: str
     syntax: str
     start: int
     size: int
+    frames: tuple[tuple[int, int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,9 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import orjson
@@ -44,6 +44,10 @@ _VERSION: Final = b"2"
 """Of how images are drawn: with another one, those that clients have are not taken for new."""
 
 
+Places = Callable[[StoredInstance, Sequence[int]], Awaitable[tuple[tuple[int, int, int], ...]]]
+"""Returns number, start and length of those of some frames of an object that are known."""
+
+
 class CannotMake(PermanentError):
     """It cannot be made of this object, and never will. The text has no PHI."""
 
@@ -81,14 +85,22 @@ class Rendering:
         workers: of `worker`.
         cache: of images.
         processes: of the workers.
+        places: see `Places`.
         limit: seconds for an image, a frame, or an object.
     """
 
     def __init__(
-        self, workers: Workers, cache: Cache, *, processes: int, limit: float = LIMIT
+        self,
+        workers: Workers,
+        cache: Cache,
+        *,
+        processes: int,
+        places: Places | None = None,
+        limit: float = LIMIT,
     ) -> None:
         self._workers = workers
         self._cache = cache
+        self._places = places
         # What clients take at their own pace leaves a worker for images, if there are several.
         self._streams = asyncio.Semaphore(max(1, processes - 1))
         self._free = processes
@@ -107,10 +119,11 @@ class Rendering:
             CannotMake, DecoderFailed: see there.
             ObjectMissing, StoreUnavailable, DependencyUnavailable: as the store; no worker.
         """
-        task = RenderTask(_place(one), picture, None if state is None else _place(state))
         key = key_of([one] if state is None else [one, state], picture)
         found = self._cache.get(key)
         if found is None:
+            place = await self._place(one, picture.frames)
+            task = RenderTask(place, picture, None if state is None else _place(state))
             async with self._answer(task, self.limit) as (held, made):
                 found = b"".join([chunk async for chunk in held.read(made.length)])
             self._cache.put(key, found)
@@ -127,7 +140,7 @@ class Rendering:
             ObjectMissing, StoreUnavailable, DependencyUnavailable: as the store; no worker.
         """
         chosen = None if frames is None else tuple(frames)
-        task = FramesTask(_place(one), chosen, tuple(wanted))
+        task = FramesTask(await self._place(one, chosen), chosen, tuple(wanted))
         async with self._stream(), self._answer(task, self.limit) as (held, made):
             yield MadeFrames(made.syntax, _each(held, made))
 
@@ -159,6 +172,12 @@ class Rendering:
         """
         async with self._stream(), self._answer(task, self.limit, body) as (held, made):
             yield MadeObject(made.syntax, made.length, held.read(made.length))
+
+    async def _place(self, one: StoredInstance, frames: tuple[int, ...] | None) -> Place:
+        place = _place(one)
+        if self._places is None or not frames:
+            return place
+        return replace(place, frames=await self._places(one, frames))
 
     def limit_of(self, one: StoredInstance) -> float:
         """Return the seconds that an object may take as a whole."""

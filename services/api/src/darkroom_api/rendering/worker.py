@@ -8,6 +8,7 @@ and the bytes that it tells of; for frames there is a line for each.
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import BinaryIO, Final
 
@@ -102,7 +103,8 @@ def _held(store: ObjectStore, place: Place) -> Iterator[StoredObject]:
         store.open_now(place.key) as file,
         stored_object(file, place.syntax, place.start, place.size) as stored,
     ):
-        yield stored
+        known = {number: (start, length) for number, start, length in place.frames}
+        yield replace(stored, frames=known) if known else stored
 
 
 def _line(made: Made) -> bytes:

@@ -31,6 +31,8 @@ LONGEST: Final = 8 << 20
 """Bytes of an answer: room for the places of some 300,000 frames."""
 REMEMBERED: Final = 200_000
 """Frames of compressed objects whose places are kept in mind."""
+_SEVERAL: Final = 2
+"""Frames of which it takes long to find one by walking."""
 HOLD: Final = 30.0
 SLOWEST: Final = 1_000_000
 """Seconds for a client that is sent what a worker makes, and bytes in each further one."""
@@ -133,6 +135,29 @@ class Parsing:
         self._remember(one.object_key, every)
         chosen = [every[number] for number in chosen_of(numbers, len(every))]
         return Found([length_of(pieces) for pieces in chosen], chosen)
+
+    async def places(
+        self, one: StoredInstance, numbers: Sequence[int]
+    ) -> tuple[tuple[int, int, int], ...]:
+        """Return number, start and length of compressed frames of several, without a worker.
+
+        Nothing: it is not known where they are.
+
+        Raises:
+            ObjectMissing, StoreUnavailable, DependencyUnavailable: as the store and the index.
+        """
+        if one.transfer_syntax_uid in NATIVE or (one.frames or 1) < _SEVERAL:
+            return ()
+        every = self._known.get(one.object_key) or await self._indexed(one)
+        if every is None:
+            return ()
+        self._remember(one.object_key, every)
+        found = []
+        for number in numbers:
+            match every[number : number + 1]:
+                case [[Extent() as only]]:
+                    found.append((number, only.start, only.length))
+        return tuple(found)
 
     async def _native(self, one: StoredInstance, numbers: Sequence[int] | None) -> Found | None:
         """Return native frames that are where the index has them expected.

@@ -12,6 +12,7 @@ from darkroom_common.dicom.heads import UNDEFINED
 from darkroom_common.dicom.stored import PIXELS, StoredObject
 from darkroom_common.dicom.syntaxes import NATIVE, VIDEO
 from darkroom_common.errors import PermanentError
+from darkroom_common.objects.frame_places import ITEM_HEAD, head_of
 
 DEFER: Final = 65536
 """Bytes of a value that is only located, not read."""
@@ -69,6 +70,8 @@ def frames_in(stored: StoredObject, dataset: Dataset, numbers: Sequence[int] | N
     if pixels.length == UNDEFINED:
         if syntax in NATIVE:
             raise NoPixels("the pixel data has fragments, which this transfer syntax has not")
+        if said := _said(stored, numbers):
+            return Values([length for _, length in said], [[one] for one in said])
         extended = _table(stored, dataset, 0), _table(stored, dataset, 1)
         count = 1 if syntax in VIDEO else frames
         every = frames_of(stored.read, pixels.value_tell, count, syntax, extended)
@@ -81,6 +84,17 @@ def frames_in(stored: StoredObject, dataset: Dataset, numbers: Sequence[int] | N
     bits = _frame_bits(dataset, pixels.length, frames or 1)
     chosen = chosen_of(numbers, frames or 1)
     return _native(stored, dataset, pixels, bits, chosen)
+
+
+def _said(stored: StoredObject, numbers: Sequence[int] | None) -> list[Stretch]:
+    """Return where frames are said to be, if all are and the bytes before each agree."""
+    found = [stored.frames.get(number, (0, 0)) for number in numbers or ()]
+    if any(
+        stored.read(start - ITEM_HEAD, ITEM_HEAD) != head_of(length) if start else True
+        for start, length in found
+    ):
+        return []
+    return found
 
 
 def chosen_of(numbers: Sequence[int] | None, frames: int) -> Sequence[int]:
