@@ -9,8 +9,14 @@ from pathlib import Path
 from typing import Final
 
 import httpx
+import numpy as np
 import pytest
+from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
 
+from darkroom_common.dicom.part10 import FileMeta, encode_head
+from darkroom_common.pixels import codecs
+from darkroom_common.pixels.codecs import Pixels
 from darkroom_local.engines.ports import LOOPBACK
 from darkroom_local.engines.postgres import PrivatePostgres
 from tests.bench import report
@@ -19,12 +25,15 @@ from tests.bench.report import QUICK, ROUNDS, Table
 from tests.bench.senders import make_load, section, send
 from tests.bench.spent import since, spent
 from tests.bench.web_clients import Client, Refused, Request, latency, rate
+from tests.support.builders import a_data_set, encode
 from tests.support.services import WITH_SCHEMA, Services, prepare_database
 from tests.support.waiting import until
 
 OBJECTS: Final = 60 if QUICK else 500
 PLUGIN: Final = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 CLIENTS: Final = 10
+FRAMES: Final = 50 if QUICK else 500
+JPEG: Final = "1.2.840.10008.1.2.4.50"
 MULTIPART: Final = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 OCTETS: Final = 'multipart/related; type="application/octet-stream"; transfer-syntax=*'
 JSON: Final = "application/dicom+json"
@@ -91,6 +100,48 @@ async def uids(base: str, headers: dict[str, str]) -> list[str]:
     ]
 
 
+def a_film() -> Dataset:
+    """Return an object of 500 frames, compressed: an angiogram of 33 s."""
+    made = a_data_set(Modality="XA", Rows=512, Columns=512, NumberOfFrames=FRAMES)
+    grey = np.frombuffer(section(512), "<u2").reshape(512, 512) >> 4
+    plain = Pixels.of(made)
+    several = [
+        codecs.encode_baseline(np.roll(grey, n, 1).astype(np.uint8), plain, 90) for n in range(8)
+    ]
+    made.PixelData = encapsulate([several[n % len(several)] for n in range(FRAMES)])
+    made["PixelData"].VR = "OB"
+    made["PixelData"].is_undefined_length = True
+    return made
+
+
+async def keep(name: str, base: str, sent: dict[str, str], film: Dataset) -> None:
+    """Store a film by HTTP, and wait until it can be asked for."""
+    uid = str(film.SOPInstanceUID)
+    body = encode_head(FileMeta(str(film.SOPClassUID), uid, JPEG)) + encode(film, JPEG)
+    async with httpx.AsyncClient(base_url=base, timeout=60, headers=sent) as client:
+        path = "/instances" if name == "Orthanc" else "/dicom-web/studies"
+        answer = await client.post(
+            path, content=body, headers={"Content-Type": "application/dicom"}
+        )
+        answer.raise_for_status()
+
+        async def there() -> bool:
+            found = await client.get(f"/dicom-web/instances?SOPInstanceUID={uid}")
+            return bool(found.json())
+
+        await until(there, limit=60, retry=(ValueError,))
+
+
+def of_film(film: Dataset) -> tuple[list[Request], int]:
+    """Return requests of its frames, one after the other, and of how many a rate is measured."""
+    one = (
+        f"/dicom-web/studies/{film.StudyInstanceUID}/series/{film.SeriesInstanceUID}"
+        f"/instances/{film.SOPInstanceUID}/frames/"
+    )
+    wanted = {"Accept": f'multipart/related; type="image/jpeg"; transfer-syntax={JPEG}'}
+    return [(f"{one}{number + 1}", wanted) for number in range(FRAMES)], 200 if QUICK else 2000
+
+
 async def signed_in(services: Services) -> dict[str, str]:
     """Return the headers of the administrator."""
     who = {"username": "admin", "password": services.admin_password}
@@ -139,6 +190,7 @@ async def test_p7_side_by_side(services: Services, tmp_path: Path) -> None:
     together = Table(f"P7: {CLIENTS} clients", "requests/s", against="Orthanc")
     processor = Table(f"P7: processor time of a request at {CLIENTS} clients", "ms")
     TABLES.extend((alone, together, processor))
+    film = a_film()
     load = make_load(tmp_path / "load", objects=OBJECTS, associations=1, side=512, pixels=section)
     async with orthanc(tmp_path / "orthanc", best=True, plugins=[PLUGIN]) as peer:
         await services.start("ingest", "metadata", "api")
@@ -152,6 +204,8 @@ async def test_p7_side_by_side(services: Services, tmp_path: Path) -> None:
         ):
             await send(load, dicom, best=True)
             paths[name] = asked(await uids(f"http://{LOOPBACK}:{port}", sent))
+            await keep(name, f"http://{LOOPBACK}:{port}", sent, film)
+            paths[name]["frame of 500 in JPEG"] = of_film(film)
         for kind in paths["Darkroom"]:
             for _ in range(ROUNDS):
                 for name, (port, sent) in sides.items():
