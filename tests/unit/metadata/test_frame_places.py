@@ -12,10 +12,9 @@ from darkroom_api.dicomweb.retrieving.pixels import find_frames
 from darkroom_common.dicom.part10 import FileMeta, encode_head
 from darkroom_common.dicom.stored import stored_file
 from darkroom_common.dicom.walk import Unreadable
-from darkroom_common.messages.events import StoredItem
 from darkroom_common.objects.frame_places import unpacked
 from darkroom_common.postgres.phi import BlindIndex
-from tests.support.builders import CT, a_data_set, encode
+from tests.support.builders import CT, a_data_set, a_stored_item, encode
 from tests.support.headers import read_one
 from tests.support.real_files import REAL_FILES
 
@@ -38,14 +37,10 @@ def compressed(value: bytes, frames: int | None, **more: object) -> Dataset:
 def kept(content: bytes) -> bytes | None:
     """What the indexer keeps of a file."""
     with stored_file(io.BytesIO(content)) as (stored, meta):
-        event = StoredItem.model_construct(
-            object_key="k",
+        event = a_stored_item(
             transfer_syntax_uid=meta.transfer_syntax_uid,
-            data_set_offset=stored.start if not stored.inflated else 0,
+            data_set_offset=len(content) - stored.size if not stored.inflated else 0,
             size=stored.size,
-            flags=(),
-            study_instance_uid="1.2",
-            receipt="r",
         )
     return read_one(event, content, BLIND).frame_places
 

@@ -141,9 +141,10 @@ def _plain(
     )
     frames = header.get("NumberOfFrames") or "1"
     grey = header.get("PhotometricInterpretation") in _GREY
-    if not (rows and columns and samples == 1 and signed in (0, 1) and grey and frames.isdigit()):
+    if not (rows and columns and samples == 1 and signed in (0, 1) and grey and frames.isdecimal()):
         return None
-    if allocated not in (8, 16) or not 1 <= (bits or 0) <= allocated or int(frames) < 1:
+    bits = bits or 0
+    if allocated not in (8, 16) or not 1 <= bits <= allocated or int(frames) < 1:
         return None
     size = rows * columns * allocated // _OCTET * int(frames)
     if length < size or at + length > stored.size:
