@@ -220,8 +220,8 @@ def _differs(row: asyncpg.Record, item: Item | None) -> bool:
     made: list[Any] = [one.instance_number, one.rows, one.columns, one.bits_allocated]
     made += [one.number_of_frames, list(one.flags), one.header, one.frame_places]
     names = ("instance_number", "pixel_rows", "pixel_columns", "bits_allocated")
-    names += ("number_of_frames", "flags", "header", "frame_places")
-    have = [row[name] for name in names]
+    more = ("number_of_frames", "flags", "header", "frame_places")
+    have = [row[name] for name in (*names, *more)]
     return made != have
 
 
