@@ -64,6 +64,7 @@ from darkroom_common.errors import ConfigurationError
 from darkroom_common.http.limits import Limits
 from darkroom_common.http.server import HttpServer, Leaving, listen
 from darkroom_common.index.compatibility import check_index
+from darkroom_common.index.objects import frame_places
 from darkroom_common.index.reader import IndexReader
 from darkroom_common.links.inherited import is_held
 from darkroom_common.objects.store import open_store
@@ -202,7 +203,10 @@ async def run(service: Service, settings: ApiSettings) -> None:
                 ),
                 parsing=(
                     finding := parsing.Parsing(
-                        store, workers, reader.frame_places, processes=settings.parse_processes
+                        store,
+                        workers,
+                        partial(frame_places, database),
+                        processes=settings.parse_processes,
                     )
                 ),
                 rendering=rendering.Rendering(

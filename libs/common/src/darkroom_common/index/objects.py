@@ -15,7 +15,7 @@ import orjson
 from darkroom_common.index.fields import BY_KEYWORD
 from darkroom_common.index.rows import StoredInstance, UnreadableRow, attributes_of, readable
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys, normalise
-from darkroom_common.postgres.pool import Connection
+from darkroom_common.postgres.pool import Connection, Database
 
 INSTANCES: Final = (
     "(SELECT sop_instance_uid, sop_class_uid, transfer_syntax_uid, object_key, size,"
@@ -285,3 +285,17 @@ async def _of_patient(
         if str(values[0]).strip() == patient_id.strip():
             found.add(row["id"])
     return frozenset(found)
+
+
+async def frame_places(database: Database, one: StoredInstance) -> bytes | None:
+    """Return where the compressed frames of an instance are (instance_pkey), if it is known.
+
+    Raises:
+        DependencyUnavailable: the database is away.
+    """
+    if one.frame_places is not None:
+        return one.frame_places
+    sql = "SELECT i.frame_places FROM index.instance i WHERE i.id = $1 AND i.object_key = $2"
+    async with database.acquire() as db:
+        found: bytes | None = await db.fetchval(sql, one.id, one.object_key)
+    return found

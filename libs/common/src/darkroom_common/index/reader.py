@@ -86,8 +86,6 @@ _EACH: Final = (
 _EACH_STORED: Final = _ASKED + _WHERE_STORED + _EACH
 _ONE_INSTANCE: Final = _WHERE_STORED + " AND i.sop_instance_uid = $1"
 _STORED_ORDER: Final = " ORDER BY e.series_number, e.id, i.instance_number, i.id"
-
-
 _Uids = tuple[str, str, str]
 
 
@@ -316,14 +314,6 @@ class IndexReader:
         """Return where an instance is (instance_sop_instance_uid_key); None when it is not."""
         rows = await self._fetch(_ONE_INSTANCE, [sop_instance_uid])
         return StoredInstance(*rows[0]) if rows else None
-
-    async def frame_places(self, one: StoredInstance) -> bytes | None:
-        """Return where the compressed frames of an instance are (instance_pkey), if it is known."""
-        if one.frame_places is not None:
-            return one.frame_places
-        sql = "SELECT i.frame_places FROM index.instance i WHERE i.id = $1 AND i.object_key = $2"
-        rows = await self._fetch(sql, [one.id, one.object_key])
-        return rows[0][0] if rows else None
 
     async def headers(
         self, instances: Sequence[StoredInstance]
