@@ -201,10 +201,17 @@ async def test_what_is_not_taken_is_tried_again_then_the_callback_is_disabled(
     assert missed["deliveries"] == 2  # those that had failed
     await deliveries(api, "DELIVERED", 4)
     since = {"since": LONG_AGO, "delivered_too": True}
-    assert (await act(api, "replay", since))["deliveries"] == 4
+    once = {"idempotency-key": "all of it"}
+    for _ in range(2):
+        answer = await api.client.post(f"{CALLBACKS}/ris/replay", json=since, headers=once)
+        assert (answer.status_code, answer.json()["deliveries"]) == (202, 4)
     await deliveries(api, "DELIVERED", 4)
     again = await act(api, f"deliveries/{first['delivery_id']}/replay", status=202)
     assert again["event_id"] == first["event_id"]
+    once = {"idempotency-key": "a trial"}
+    tried = [await api.client.post(f"{CALLBACKS}/ris/test", headers=once) for _ in range(2)]
+    assert tried[0].status_code == 202
+    assert tried[0].json() == tried[1].json()
 
 
 async def recorded(api: Api, least: int) -> bool | None:

@@ -157,9 +157,13 @@ async def test_all_of_a_person_is_one_file_and_goes_as_far_as_it_may(ward: Api) 
     assert (await client.get("/api/v1/studies/OLD")).status_code == 200
     assert (await client.get("/api/v1/erasures")).json()["total"] == 0
 
-    erased = await client.post("/api/v1/patients/erase", json=PATIENT)
+    once = {"idempotency-key": "erase 17"}
+    erased = await client.post("/api/v1/patients/erase", json=PATIENT, headers=once)
     assert erased.status_code == 202, erased.text
     place = erased.headers["location"]
+    again = await client.post("/api/v1/patients/erase", json=PATIENT, headers=once)
+    assert (again.status_code, again.headers["location"]) == (202, place)
+    assert (await client.get("/api/v1/erasures")).json()["total"] == 1
     await ward.services.start("metadata")
 
     async def state() -> Any:

@@ -119,6 +119,29 @@ async def test_two_operators_replay_it_once(api: Api) -> None:
     assert [item["resource_id"] for item in logged["data"]] == [one["letter_id"]]
 
 
+async def test_a_key_answers_an_act_again_and_is_for_nothing_else(api: Api) -> None:
+    await bury(api, b'{"a": 1}', message_id="m-3")
+    await bury(api, b'{"a": 2}', message_id="m-4")
+    one, other = (f"{BASE}/{found['letter_id']}" for found in await kept(api, 2))
+    seen = {"if-match": (await api.client.get(one)).headers["etag"], "idempotency-key": "night-1"}
+    answers = await asyncio.gather(
+        *(api.client.post(f"{one}/replay", headers=seen) for _ in range(4))
+    )
+    assert {answer.status_code for answer in answers} <= {200, 202}  # 412 without the key
+    await take(api, 1)
+    assert (await api.client.post(f"{one}/replay", headers=seen)).status_code in (200, 202)
+    for url in (f"{one}/discard", f"{other}/replay"):
+        refused = await api.client.post(url, headers={"idempotency-key": "night-1"})
+        assert (refused.status_code, refused.json()["code"]) == (422, 4001)
+    # What was refused has used no key up.
+    stale = {"if-match": '"7.x"', "idempotency-key": "night-2"}
+    assert (await api.client.post(f"{other}/discard", headers=stale)).status_code == 412
+    fresh = {"idempotency-key": "night-2"}
+    assert (await api.client.post(f"{other}/discard", headers=fresh)).json()["state"] == "DISCARDED"
+    long = {"idempotency-key": "x" * 256}
+    assert (await api.client.post(f"{one}/replay", headers=long)).status_code == 422
+
+
 async def test_a_discarded_one_is_gone_for_good(api: Api) -> None:
     await bury(api, b"{}", message_id="m-2")
     ((one,)) = await kept(api, 1)

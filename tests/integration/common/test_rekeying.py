@@ -47,6 +47,8 @@ LEFT: Final[Mapping[str, str]] = {
             "api.audit_checkpoint.mac",
             "api.audit_link.mac",
             "api.audit_link.macs",
+            "api.act.fingerprint",
+            "api.act.idempotency_key",
             "api.audit_link.previous",
             "api.audit_log.mac",
             "api.bulk_change.fingerprint",

@@ -73,7 +73,8 @@ async def test_any_ingest_is_asked_and_the_one_with_the_file_does_it(services: S
         first, other = (one["quarantine_id"] for one in found)
 
         # It cannot be read today either: it stays, and says why.
-        answer = await api.client.post(f"{BASE}/{first}/release", json={})
+        once = {"idempotency-key": "the first one"}
+        answer = await api.client.post(f"{BASE}/{first}/release", json={}, headers=once)
         assert answer.status_code == 202
         assert answer.headers["etag"]
 
@@ -82,6 +83,10 @@ async def test_any_ingest_is_asked_and_the_one_with_the_file_does_it(services: S
             return bool(shown["state"] == "HELD" and "truncated" in shown["result"])
 
         await until(refused)
+        again = await api.client.post(f"{BASE}/{first}/release", json={}, headers=once)
+        assert (again.status_code, again.json()["state"]) == (202, "HELD")  # not tried once more
+        taken = await api.client.post(f"{BASE}/{other}/release", json={}, headers=once)
+        assert taken.status_code == 422
         stale = {"if-match": answer.headers["etag"]}
         late = await api.client.post(f"{BASE}/{first}/discard", headers=stale)
         assert late.status_code == 412

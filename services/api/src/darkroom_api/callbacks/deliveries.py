@@ -19,6 +19,7 @@ from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.lists import JOBS, LINKED, Catalogue, JobsQuery, Listed, list_of
 from darkroom_api.http.parts import parts_of
 from darkroom_api.http.typed import Moment
+from darkroom_api.jobs.acts import KEY, act_of
 from darkroom_common.messages.base import MessageId
 from darkroom_common.postgres.pool import Connection
 from darkroom_common.specs.destinations import Name
@@ -224,7 +225,9 @@ async def replay_delivery(request: Request, name: Name, delivery: MessageId) -> 
     """Have one sent again, or at once if it waits; `webhook-id` stays what it was."""
     parts = parts_of(request.scope)
     async with parts.database.transaction() as db:
-        await _detail(db, name, delivery)
+        shown = await _detail(db, name, delivery)
+        if (await act_of(db, request)).said is not None:
+            return shown
         by = principal_of(request.scope).username[:64]
         acted = await parts.own.deliveries.table.act(db, delivery, "retry", by=by)
         if acted is None or acted.after is None:
@@ -246,4 +249,5 @@ def add(app: FastAPI) -> None:
         status_code=202,
         tags=[*tags],
         responses={**found, **errors(409)},
+        openapi_extra=KEY,
     )

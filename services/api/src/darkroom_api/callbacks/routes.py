@@ -22,6 +22,7 @@ from darkroom_api.http.documented import errors
 from darkroom_api.http.errors import ApiError, Code, invalid
 from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.parts import parts_of
+from darkroom_api.jobs.acts import KEY, act_of
 from darkroom_api.people.roles import Strict
 from darkroom_api.resources.served import serve
 from darkroom_common.clock import utc_now
@@ -31,6 +32,7 @@ from darkroom_common.specs.destinations import Name
 from darkroom_common.telemetry import traces
 
 _ONE: Final = f"{CALLBACKS.path}/{CALLBACKS.in_path}"
+_WORK: Final = 202
 LONGEST_OVERLAP: Final = dt.timedelta(days=30)
 _ROTATE: Final = (
     "UPDATE api.callback SET former_secret = secret, former_until = now() + $3::interval,"
@@ -133,12 +135,17 @@ async def test(request: Request, name: Name) -> TestSent:
     async with parts.database.transaction() as db:
         await log.alone(db)
         row = await hold(db, name)
+        act = await act_of(db, request)
+        if act.said is not None:
+            delivery, _, event = act.said.partition(" ")
+            return TestSent(delivery_id=delivery, event_id=event)
         event = uuid.uuid4().hex
         trace = traces.inject().get("traceparent", "")
         data = as_json({"callback": name})
         await parts.own.deliveries.tell(db, [Told(event, TEST, utc_now(), data, trace, row["id"])])
         delivery = await deliveries.of_event(db, row["id"], event)
         await record(db, request.scope, Action.JOB_CREATE, "callback_delivery", delivery)
+        await act.say(db, f"{delivery} {event}")
     return TestSent(delivery_id=delivery, event_id=event)
 
 
@@ -148,11 +155,15 @@ async def replay(request: Request, name: Name, given: Replay) -> Replayed:
     async with parts.database.transaction() as db:
         await log.alone(db)
         row = await hold(db, name)
+        act = await act_of(db, request, given)
+        if act.said is not None:
+            return Replayed.model_validate_json(act.said)
         if row["disabled_at"] is not None:
             raise ApiError(409, Code.CONFLICT, "It is disabled; enable it first.")
         found = await replay_range(db, parts.own.deliveries, row, given)
         details = {"callback": name, "deliveries": found.deliveries, "all": given.delivered_too}
         await record(db, request.scope, Action.JOB_UPDATE, "callback", name, details=details)
+        await act.say(db, found.model_dump_json())
     return found
 
 
@@ -181,8 +192,8 @@ def add(app: FastAPI) -> None:
     acts: tuple[tuple[str, Callable[..., Any], int], ...] = (
         ("rotate-secret", rotate_secret, 200),
         ("enable", enable, 200),
-        ("test", test, 202),
-        ("replay", replay, 202),
+        ("test", test, _WORK),
+        ("replay", replay, _WORK),
     )
     for word, endpoint, status in acts:
         app.add_api_route(
@@ -191,7 +202,8 @@ def add(app: FastAPI) -> None:
             methods=["POST"],
             status_code=status,
             tags=[CALLBACKS.tag],
-            responses={**failed, **(errors(409) if endpoint is replay else {})},
+            responses={**failed, **(errors(409) if status == _WORK else {})},
+            openapi_extra=KEY if status == _WORK else None,
         )
     app.add_api_route(
         "/api/v1/event-types", list_event_types, tags=["events"], responses=errors(401, 403, 503)

@@ -19,6 +19,7 @@ from darkroom_api.http.etags import ETAG, IfMatch, IfNoneMatch, answer, names_ve
 from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.lists import LINKED, Catalogue, Listed, ListQuery, list_of
 from darkroom_api.http.parts import parts_of
+from darkroom_api.jobs.acts import KEY, act_of
 from darkroom_common.postgres.pool import after_commit
 
 _BASE: Final = "/api/v1/dead-letters"
@@ -71,6 +72,8 @@ def _changing(state: State, action: Action) -> Callable[..., Awaitable[Response]
                 parts.guard.forget()
                 raise token_invalid()
             row = await _found(db, letter_id)
+            if (await act_of(db, request)).said is not None:
+                return _answer(row)
             if if_match is not None and not names_version(if_match, row["version"]):
                 raise ApiError(412, Code.CHANGED_MEANWHILE, "It has been changed meanwhile.")
             if await letters.change(db, letter_id, state, principal.username[:64]):
@@ -78,11 +81,15 @@ def _changing(state: State, action: Action) -> Callable[..., Awaitable[Response]
                 await record(db, request.scope, action, _RESOURCE, row["letter_id"], details=told)
                 after_commit(db, parts.dead_letters.wake)
             row = await _found(db, letter_id)
-        if row["state"] not in {state, _AFTER.get(state)}:
-            raise ApiError(409, Code.CONFLICT, f"It is {row['state']} already.")
-        return answer(letters.detail(row), 202 if row["state"] == "REPLAYING" else 200)
+            if row["state"] not in {state, _AFTER.get(state)}:
+                raise ApiError(409, Code.CONFLICT, f"It is {row['state']} already.")
+        return _answer(row)
 
     return act
+
+
+def _answer(row: Any) -> Response:
+    return answer(letters.detail(row), 202 if row["state"] == "REPLAYING" else 200)
 
 
 _ACTS: Final[dict[str, tuple[State, Action, str]]] = {
@@ -120,4 +127,5 @@ def add(app: FastAPI) -> None:
                 202: {"description": "It is kept, and will be done.", **shown},
                 **failed,
             },
+            openapi_extra=KEY,
         )

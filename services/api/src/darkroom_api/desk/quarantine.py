@@ -19,6 +19,7 @@ from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.lists import LINKED, Catalogue, Listed, ListQuery, list_of
 from darkroom_api.http.parts import parts_of
 from darkroom_api.http.typed import typed
+from darkroom_api.jobs.acts import KEY, act_of
 from darkroom_common.messages.base import ReceiptId
 from darkroom_common.messages.requests import ActOnQuarantined
 from darkroom_common.postgres.listing import Key, Order
@@ -114,8 +115,7 @@ def _acting(word: Literal["release", "discard"], action: Action) -> Callable[...
         database = parts_of(request.scope).database
         async with database.acquire() as db:
             found = await _found(db, quarantine_id)
-        if if_match is not None and not names_version(if_match, found["version"]):
-            raise ApiError(412, Code.CHANGED_MEANWHILE, "It has been changed meanwhile.")
+        stale = if_match is not None and not names_version(if_match, found["version"])
         force = given is not None and getattr(given, "force", False)
         message = ActOnQuarantined(
             receipt=quarantine_id,
@@ -127,9 +127,23 @@ def _acting(word: Literal["release", "discard"], action: Action) -> Callable[...
         told = {"reason": found["reason"], "calling_ae_title": found["calling_ae_title"]}
         # Before it is asked for: what cannot be kept is not done.
         async with database.transaction() as db:
+            made = await act_of(db, request, given, said=str(found["version"]))
+            # Asked for before: once more when nobody knows whether it has got as far as ingest.
+            if made.said is not None and (found["state"], str(found["version"])) != (
+                "HELD",
+                made.said,
+            ):
+                return answer(found, 202)
+            if stale:
+                raise ApiError(412, Code.CHANGED_MEANWHILE, "It has been changed meanwhile.")
             details = {**told, "force": force}
             await record(db, request.scope, action, _RESOURCE, quarantine_id, details=details)
-        await ask(request.scope, message)
+        try:
+            await ask(request.scope, message)
+        except ApiError:
+            async with database.acquire() as db:
+                await made.forget(db)
+            raise
         async with database.acquire() as db:
             return answer(await _found(db, quarantine_id), 202)
 
@@ -159,6 +173,7 @@ def add(app: FastAPI) -> None:
         tags=[_TAG],
         response_class=Response,
         responses={202: shown, **errors(401, 403, 404, 409, 413, 422, 500, 503)},
+        openapi_extra=KEY,
     )
     app.add_api_route(
         f"{_ONE}/discard",
@@ -170,4 +185,5 @@ def add(app: FastAPI) -> None:
         tags=[_TAG],
         response_class=Response,
         responses={202: shown, **errors(401, 403, 404, 409, 413, 422, 500, 503)},
+        openapi_extra=KEY,
     )

@@ -18,6 +18,7 @@ from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.lists import JobsQuery
 from darkroom_api.http.parts import parts_of
 from darkroom_api.jobs.accepted import Accepted, JobView, Together, accept
+from darkroom_api.jobs.once import IDEMPOTENCY_KEY
 from darkroom_api.jobs.routes import JobRoutes
 from darkroom_api.studies.detail import PATH, ExamId
 from darkroom_api.studies.editing import conflict, require_version
@@ -214,6 +215,7 @@ def add(app: FastAPI) -> None:
         status_code=202,
         tags=["studies"],
         responses=errors(400, 401, 403, 404, 409, 412, 413, 422, 503),
+        openapi_extra={"parameters": [IDEMPOTENCY_KEY]},
     )
     ROUTES.accept(app, restore_study, VIEW.path + "/{job}/restore")
     ROUTES.serve(app)

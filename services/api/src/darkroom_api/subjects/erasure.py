@@ -17,6 +17,7 @@ from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.lists import LINKED, Catalogue, Listed, ListQuery, list_of
 from darkroom_api.http.parts import Parts, parts_of
 from darkroom_api.jobs.accepted import keep_beside
+from darkroom_api.jobs.acts import KEY, act_of
 from darkroom_api.jobs.once import require_authority
 from darkroom_api.studies.removal import VIEW, Target, command_of
 from darkroom_api.subjects import certificate
@@ -97,38 +98,16 @@ async def erase_person(request: Request, response: Response, given: ErasureReque
 
     They are restorable until they are purged, as after any deletion. A dry run deletes nothing.
     """
-    parts, principal = parts_of(request.scope), principal_of(request.scope)
+    parts, by = parts_of(request.scope), principal_of(request.scope).username[:64]
     key = await patient_key(parts, given.patient)
-    erasure, by = new_message_id(), principal.username[:64]
+    erasure = new_message_id()
     async with parts.database.transaction() as db:
         await require_authority(db, request)
-        items = await decide(db, parts, key)
-        told = {"patient": given.patient.model_dump(), "reason": given.reason}
-        if not given.dry_run:
-            for item in items:
-                if item.outcome == "to_erase":
-                    asked = command_of(
-                        request, "delete", Target(item.study_instance_uid), "erasure"
-                    )
-                    await keep_beside(db, request, VIEW, asked)
-                    item.removal = asked.job_id
-            kept = told | {"items": [item.model_dump(mode="json") for item in items]}
-            sealed = parts.seal.seal(kept, purpose=PURPOSE)
-            await db.execute(_ADD, erasure, principal.user_id, by, sealed)
-            for item in items:
-                if item.removal:
-                    uid, job = item.study_instance_uid, {"job_id": item.removal, "erasure": erasure}
-                    await record(db, request.scope, Action.STUDY_DELETE, "study", uid, details=job)
-        more: dict[str, Any] = {
-            "details": {
-                "erasure": erasure,
-                "dry_run": given.dry_run,
-                "studies": len(items),
-                "erasable": sum(item.outcome == "to_erase" for item in items),
-            },
-            "phi": told,
-        }
-        await record(db, request.scope, Action.STUDY_DELETE, "patient", erasure, **more)
+        before = None if given.dry_run else (await act_of(db, request, given, said=erasure)).said
+        items = [] if before else await _erase(db, request, given, key, erasure)
+    if before:
+        response.headers["location"] = f"{_PATH}/{before}"
+        return await _find(request, before)
     if given.dry_run:
         response.status_code = 200
         erasure = ""
@@ -137,7 +116,43 @@ async def erase_person(request: Request, response: Response, given: ErasureReque
     async with parts.database.acquire() as db:
         studies = [await _study(db, item) for item in items]
     named = {"erasure_id": erasure, "by": by, "at": SYSTEM_CLOCK.now()}
-    return _erasure(parts, named, told, studies)
+    return _erasure(parts, named, _told(given), studies)
+
+
+def _told(given: ErasureRequest) -> dict[str, Any]:
+    return {"patient": given.patient.model_dump(), "reason": given.reason}
+
+
+async def _erase(
+    db: Connection, request: Request, given: ErasureRequest, key: bytes, erasure: str
+) -> list[Item]:
+    """Return what is known of the person, and have deleted what may go unless it is a dry run."""
+    parts, principal = parts_of(request.scope), principal_of(request.scope)
+    items, told = await decide(db, parts, key), _told(given)
+    if not given.dry_run:
+        for item in items:
+            if item.outcome == "to_erase":
+                asked = command_of(request, "delete", Target(item.study_instance_uid), "erasure")
+                await keep_beside(db, request, VIEW, asked)
+                item.removal = asked.job_id
+        kept = told | {"items": [item.model_dump(mode="json") for item in items]}
+        sealed = parts.seal.seal(kept, purpose=PURPOSE)
+        await db.execute(_ADD, erasure, principal.user_id, principal.username[:64], sealed)
+        for item in items:
+            if item.removal:
+                uid, job = item.study_instance_uid, {"job_id": item.removal, "erasure": erasure}
+                await record(db, request.scope, Action.STUDY_DELETE, "study", uid, details=job)
+    more: dict[str, Any] = {
+        "details": {
+            "erasure": erasure,
+            "dry_run": given.dry_run,
+            "studies": len(items),
+            "erasable": sum(item.outcome == "to_erase" for item in items),
+        },
+        "phi": told,
+    }
+    await record(db, request.scope, Action.STUDY_DELETE, "patient", erasure, **more)
+    return items
 
 
 def _erasure(parts: Parts, named: Any, told: Any, studies: list[ErasedStudy]) -> Erasure:
@@ -234,6 +249,7 @@ def add(app: FastAPI) -> None:
             200: {"model": Erasure, "description": "A dry run: this would be done."},
             **errors(400, 401, 403, 409, 413, 422, 503),
         },
+        openapi_extra=KEY,
     )
     app.add_api_route(
         _PATH, list_erasures, tags=["persons"], responses={**LINKED, **errors(401, 403, 422, 503)}
