@@ -9,6 +9,8 @@ from tests.integration.api.conftest import Api
 from tests.support.builders import a_data_set
 from tests.support.services import role_url
 
+UNTOUCHED = Examination("pending", "", 0, None)
+
 
 async def test_many_are_changed_at_once_and_each_failure_is_told(api: Api) -> None:
     one, two = a_data_set(AccessionNumber="ACC-1"), a_data_set(AccessionNumber="ACC-2")
@@ -31,9 +33,13 @@ async def test_many_are_changed_at_once_and_each_failure_is_told(api: Api) -> No
             await exams.assign(db, ["ACC-1"], "", by="joe")
             await exams.assign(db, ["ACC-1"], "Müller, Anna", by="joe")
         async with database.acquire() as db:
-            found = await exams.find(db, [one.StudyInstanceUID, twin.StudyInstanceUID])
+            found = await exams.shown(db, [one.StudyInstanceUID, twin.StudyInstanceUID])
+            assert await exams.find(db, twin.StudyInstanceUID) == UNTOUCHED
             history = await exams.history(db, one.StudyInstanceUID)
-        assert found == {one.StudyInstanceUID: Examination("completed", "Müller, Anna", 4)}
+        assert found == {
+            one.StudyInstanceUID: (Examination("completed", "Müller, Anna", 4, None), ""),
+            twin.StudyInstanceUID: (UNTOUCHED, ""),
+        }
         assert [(c.by, c.field, c.old, c.new, c.reason) for c in history] == [
             ("joe", "physician_name", "", "Müller, Anna", ""),
             ("joe", "physician_name", "Dr. Jane Smith", "", ""),
@@ -62,9 +68,9 @@ async def test_two_who_change_the_same_studies_do_not_stop_each_other(api: Api) 
 
         await asyncio.gather(*(change(names[::step], str(step)) for step in (1, -1, 1, -1)))
         async with database.acquire() as db:
-            found = await exams.find(db, names)
-    assert len({one.physician_name for one in found.values()}) == 1
-    assert {one.version for one in found.values()} <= {2, 3, 4, 5}
+            found = [exam for exam, _ in (await exams.shown(db, names)).values()]
+    assert len({one.physician_name for one in found}) == 1
+    assert {one.version for one in found} <= {2, 3, 4, 5}
 
 
 async def test_an_accession_number_is_found_in_any_case_and_width(api: Api) -> None:

@@ -60,6 +60,9 @@ _OF_STUDY: Final = (  # study_study_instance_uid_key, series_study, instance_ser
     f"SELECT e.series_instance_uid, i.sop_class_uid, i.sop_instance_uid{_TREE}"
     f" AND s.study_instance_uid = $1{_ORDER}"
 )
+_UIDS: Final = (
+    f"SELECT i.sop_instance_uid{_TREE} AND s.study_instance_uid = $1 LIMIT $2"  # the same
+)
 
 _STEPS: Final = (  # of a series one instance says it; instance_series
     "SELECT pgp_sym_decrypt_bytea(i.header, ($2::text[])[i.phi_key]) FROM index.study s"
@@ -209,6 +212,11 @@ async def every_stored(db: Connection, behind: int, most: int) -> list[StoredIns
 async def references_of_study(db: Connection, study: str) -> list[Reference]:
     """Return the instances of a study, those of a series one after the other."""
     return [Reference(*row) for row in await db.fetch(_OF_STUDY, study)]
+
+
+async def instance_uids(db: Connection, study: str, *, most: int) -> list[str]:
+    """Return the UIDs of a study's instances, in any order."""
+    return [row[0] for row in await db.fetch(_UIDS, study, most)]
 
 
 async def steps_of_study(db: Connection, study: str, keys: PhiKeys) -> list[tuple[str, str]]:

@@ -27,7 +27,6 @@ from darkroom_common.index.rows import (
     StudyRow,
     UnreadableRow,
     attributes_of,
-    institutions_of,
     readable,
 )
 from darkroom_common.index.sql import Builder
@@ -284,11 +283,6 @@ class IndexReader:
         page = await self.search(Query(Level.STUDY, study_uid=study_uid, limit=_MOST_PATIENTS))
         studies = [found.study for found in reversed(page.results)]  # by their ids, if all else is
         return min(studies, key=lambda study: study.created_at, default=None)
-
-    async def institutions(self, studies: Sequence[str]) -> dict[str, str]:
-        """Return the institution of studies' first series, as far as one is named; by UID."""
-        async with self._database.acquire() as db:
-            return await institutions_of(db, self._keys, studies)
 
     async def stored(self, *uids: str | None) -> list[StoredInstance]:
         """Return where instances are, in order: of a study, series and instance, None being any."""

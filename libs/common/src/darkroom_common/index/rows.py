@@ -37,6 +37,12 @@ INSTITUTIONS: Final = (  # study_study_instance_uid_key, series_study_id_series_
     " (SELECT e.phi, e.phi_key FROM index.series e WHERE e.study_id = s.id ORDER BY e.id LIMIT 1)"
     " AS e WHERE s.study_instance_uid = ANY($2::text[]) ORDER BY s.id DESC"
 )
+FIRST_SERIES: Final = (  # the same indexes
+    "(SELECT pgp_sym_decrypt_bytea(f.phi, coalesce(({keys})[f.phi_key], '')) FROM"
+    " (SELECT e.phi, e.phi_key FROM index.study s JOIN index.series e ON e.study_id = s.id"
+    "  WHERE s.study_instance_uid = {uid} ORDER BY s.id, e.id LIMIT 1) AS f)"
+)
+"""What there is of the first series of a study, for `institution_in`: by SQL of keys and UID."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,10 +263,15 @@ async def institutions_of(db: Connection, keys: PhiKeys, studies: Sequence[str])
     """Return the institution of studies' first series, by UID; raises as `studies_of`."""
     found = {}
     for uid, phi in await _opened(db, INSTITUTIONS, keys, studies):
-        names = attributes_of(phi).get(_INSTITUTION, {}).get("Value")
-        if names and names[0]:
-            found[uid] = str(names[0])
+        if name := institution_in(phi):
+            found[uid] = name
     return found
+
+
+def institution_in(decrypted: bytes | None) -> str:
+    """Return the institution that a series names, whose `phi` was decrypted; or nothing."""
+    names = attributes_of(decrypted).get(_INSTITUTION, {}).get("Value")
+    return str(names[0]) if names and names[0] else ""
 
 
 async def _opened(db: Connection, sql: str, keys: PhiKeys, given: Sequence[Any]) -> list[Any]:

@@ -37,6 +37,10 @@ _ORDERED: Final = (  # study_order_pkey
     "SELECT study_instance_uid, ordered_at FROM index.study_order"
     " WHERE study_instance_uid = ANY($1::text[]) AND ordered_at IS NOT NULL"
 )
+ORDERED: Final = (  # study_order_pkey
+    "(SELECT o.ordered_at FROM index.study_order o WHERE o.study_instance_uid = {uid})"
+)
+"""When a study was ordered, by SQL of its UID; NULL: nobody has ordered it."""
 _KNOWN: Final = (  # study_study_instance_uid_key
     "SELECT study_instance_uid FROM index.study WHERE status <> 'deleted'"
     " AND study_instance_uid = ANY($1::text[])"

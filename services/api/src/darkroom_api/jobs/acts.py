@@ -1,4 +1,4 @@
-"""The same act twice is one: `Idempotency-Key` where something is done that makes no job of its own.
+"""The same act twice is one: `Idempotency-Key` of what makes no job of its own.
 
 A dead letter is replayed, an object of the quarantine released: whoever has seen no answer asks
 again with the key, and is answered as the first time, whatever has become of it meanwhile.
@@ -22,9 +22,7 @@ _KEEP: Final = (
     "INSERT INTO api.act (user_id, idempotency_key, fingerprint, said) VALUES ($1, $2, $3, $4)"
     " ON CONFLICT DO NOTHING RETURNING 1"
 )
-_KEPT: Final = (
-    "SELECT fingerprint, said FROM api.act WHERE user_id = $1 AND idempotency_key = $2"
-)
+_KEPT: Final = "SELECT fingerprint, said FROM api.act WHERE user_id = $1 AND idempotency_key = $2"
 _SAY: Final = "UPDATE api.act SET said = $3 WHERE user_id = $1 AND idempotency_key = $2"
 _FORGET: Final = "DELETE FROM api.act WHERE user_id = $1 AND idempotency_key = $2"
 

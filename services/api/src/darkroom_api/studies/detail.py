@@ -18,6 +18,7 @@ from darkroom_api.studies.identity import study_meant
 from darkroom_api.studies.shown import StudyDetail, series, study
 from darkroom_common.index.edits import changes_of, edition_of
 from darkroom_common.index.fields import Level
+from darkroom_common.index.objects import instance_uids
 from darkroom_common.index.query import Query
 from darkroom_common.postgres.pool import Connection
 from darkroom_common.readers import print as printing
@@ -59,10 +60,9 @@ async def detail(parts: Parts, uid: str) -> tuple[StudyDetail, str]:
         raise study_not_found()
     found = await reader.search(Query(Level.SERIES, study_uid=uid, limit=MOST_SERIES))
     conflicts = await reader.conflicts(uid)
-    institutions = await reader.institutions([uid])
-    images = [one.sop_instance_uid for one in (await reader.stored(uid))[:MOST_IMAGES]]
     async with parts.database.acquire() as db:
-        exam = (await exams.find(db, [uid])).get(uid, Examination())
+        images = await instance_uids(db, uid, most=MOST_IMAGES)
+        exam, institution = (await exams.shown(db, [uid]))[uid]
         more: dict[str, Any] = {
             "sent_to": [dict(one) for one in await transmit.sends_of(db, uid)],
             "printed_on": [dict(one) for one in await printing.prints_of(db, images)],
@@ -71,7 +71,7 @@ async def detail(parts: Parts, uid: str) -> tuple[StudyDetail, str]:
         version = await _version(db, uid, exam)
     shown = StudyDetail.model_validate(
         {
-            **study(row, exam, institutions.get(uid, "")),
+            **study(row, exam, institution),
             "series": [series(uid, one.series) for one in found.results if one.series is not None],
             "conflicts": [asdict(one) for one in conflicts],
             **more,
@@ -90,7 +90,7 @@ async def _history(parts: Parts, db: Connection, uid: str) -> list[dict[str, Any
 
 async def current_version(parts: Parts, db: Connection, uid: str) -> str:
     """Return what `If-Match` looks at: how often people have changed a study."""
-    exam = (await Examinations(parts.keys, parts.blind).find(db, [uid])).get(uid, Examination())
+    exam = await Examinations(parts.keys, parts.blind).find(db, uid)
     return await _version(db, uid, exam)
 
 

@@ -9,15 +9,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
+import asyncpg
 from pydantic import StringConstraints
 
 from darkroom_api.http.errors import ApiError, Code
 from darkroom_api.studies.named import only
 from darkroom_common.index.fields import PHYSICIAN, search_tokens
 from darkroom_common.index.identity import StudyName, studies_named
-from darkroom_common.index.studies import ordered_at
+from darkroom_common.index.rows import FIRST_SERIES, UnreadableRow, institution_in
+from darkroom_common.index.studies import ORDERED
 from darkroom_common.postgres.phi import PGP_OPTIONS, BlindIndex, PhiKeys
-from darkroom_common.postgres.pool import Connection
+from darkroom_common.postgres.pool import Connection, the_row
 
 ExamStatus = Literal["pending", "in_progress", "completed", "cancelled"]
 PhysicianName = Annotated[
@@ -77,10 +79,16 @@ _TOUCH: Final = (
     "UPDATE api.examination SET version = version + 1, updated_at = clock_timestamp()"
     " WHERE study_instance_uid = $1"
 )
-_FIND: Final = (  # examination_pkey
-    "SELECT study_instance_uid, exam_status, version, coalesce(pgp_sym_decrypt(physician,"
-    " coalesce(($2::text[])[phi_key], '')), '') AS physician_name, updated_at"
-    " FROM api.examination WHERE study_instance_uid = ANY($1::text[])"
+_EXAM: Final = (  # examination_pkey
+    "SELECT asked.uid, coalesce(x.exam_status, 'pending'), coalesce(pgp_sym_decrypt(x.physician,"
+    " coalesce(($2::text[])[x.phi_key], '')), ''), coalesce(x.version, 0), {ordered}{more}"
+    " FROM unnest($1::text[]) AS asked (uid)"
+    " LEFT JOIN api.examination x ON x.study_instance_uid = asked.uid"
+)
+_ORDERED: Final = ORDERED.format(uid="asked.uid")
+_FIND: Final = _EXAM.format(ordered=_ORDERED, more="")
+_WITH_SERIES: Final = _EXAM.format(
+    ordered=_ORDERED, more=", " + FIRST_SERIES.format(keys="$2::text[]", uid="asked.uid")
 )
 _HISTORY: Final = (  # examination_change_study
     "SELECT at, by, field,"
@@ -118,10 +126,10 @@ class Examination:
         ordered_at: as the worklist has it; None: it has no entry of the study.
     """
 
-    exam_status: ExamStatus = "pending"
-    physician_name: str = ""
-    version: int = 0
-    ordered_at: dt.datetime | None = None
+    exam_status: ExamStatus
+    physician_name: str
+    version: int
+    ordered_at: dt.datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,15 +218,27 @@ class Examinations:
         """Let the version grow: something that is not ours is going to change."""
         await db.execute(_TOUCH, study)
 
-    async def find(self, db: Connection, studies: Sequence[str]) -> dict[str, Examination]:
-        """Return what was said of studies, by UID; without those that nothing was said of."""
-        ordered = await ordered_at(db, studies)
-        found = {uid: Examination(ordered_at=moment) for uid, moment in ordered.items()}
-        for row in await db.fetch(_FIND, list(studies), self.keys.by_id()):
-            uid = row["study_instance_uid"]
-            found[uid] = Examination(
-                row["exam_status"], row["physician_name"], row["version"], ordered.get(uid)
-            )
+    async def find(self, db: Connection, study: str) -> Examination:
+        """Return what was said of a study, and when it was ordered."""
+        row = the_row(await db.fetchrow(_FIND, [study], self.keys.by_id()))
+        return Examination(*row[1:])
+
+    async def shown(
+        self, db: Connection, studies: Sequence[str]
+    ) -> dict[str, tuple[Examination, str]]:
+        """Return the same of several, by UID, each with the institution of its first series.
+
+        Raises:
+            UnreadableRow: PHI_KEYS does not hold a row's key.
+        """
+        try:
+            rows = await db.fetch(_WITH_SERIES, list(studies), self.keys.by_id())
+        except asyncpg.ExternalRoutineInvocationError as error:
+            raise UnreadableRow("a row cannot be decrypted with PHI_KEYS") from error
+        found = {}
+        for uid, *exam, series in rows:
+            institution = "" if series is None else institution_in(series)  # there is none
+            found[uid] = Examination(*exam), institution
         return found
 
     async def history(self, db: Connection, study: str, *, limit: int = 100) -> list[Change]:

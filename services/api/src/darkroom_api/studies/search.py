@@ -24,7 +24,7 @@ from darkroom_api.http.lists import (
 )
 from darkroom_api.http.parts import Parts, parts_of
 from darkroom_api.http.typed import Day
-from darkroom_api.studies.examinations import Examination, Examinations, ExamStatus
+from darkroom_api.studies.examinations import Examinations, ExamStatus
 from darkroom_api.studies.shown import Status, Study, study
 from darkroom_common.index.fields import BY_KEYWORD, Level
 from darkroom_common.index.matching.values import BadKey, Matching, Range
@@ -233,18 +233,8 @@ def _after(asked: StudySearch) -> tuple[dt.date | dt.datetime | None, int] | Non
 async def _shown(parts: Parts, rows: list[StudyRow]) -> list[Study]:
     uids = [row.study_instance_uid for row in rows]
     async with parts.database.acquire() as db:
-        exams = await Examinations(parts.keys, parts.blind).find(db, uids)
-    institutions = await parts.reader.institutions(uids)
-    return [
-        Study.model_validate(
-            study(
-                row,
-                exams.get(row.study_instance_uid, Examination()),
-                institutions.get(row.study_instance_uid, ""),
-            )
-        )
-        for row in rows
-    ]
+        beside = await Examinations(parts.keys, parts.blind).shown(db, uids)
+    return [Study.model_validate(study(row, *beside[row.study_instance_uid])) for row in rows]
 
 
 async def list_filters(request: Request) -> Filters:
