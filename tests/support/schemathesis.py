@@ -21,6 +21,8 @@ enabled = false # a schema cannot say that a name must exist, a cursor be of a l
 include-path-regex = "^/api/v1/(remote/.+|worklist/query|destinations/.+/echo|printers/.+/status)$"
 checks.not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", "502", "504"]
 """
+_DOCUMENT_SECONDS: Final = 120
+"""For the document: each of the processes of the api makes its own when it is asked first."""
 LIFTED: Final = {
     f"DARKROOM_LIMIT_{name}": "100000000/hour"
     for name in ("DEFAULT", "LOGIN", "EXPORTS", "BULK", "ANONYMOUS")
@@ -56,6 +58,8 @@ class Fuzzing:
             "--exclude-path",
             "/api/v1/events",  # it does not end
             "--no-shrink",
+            "--wait-for-schema",
+            str(_DOCUMENT_SECONDS),
             *options,
             cwd=directory,
             env={

@@ -1,7 +1,9 @@
 """The OpenAPI document, with the permission that each route needs."""
 
+import threading
 from typing import Any, Final
 
+import orjson
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
@@ -36,6 +38,18 @@ _ACCESS: Final = {
 """OpenAPI has no path converters."""
 _FASTAPIS: Final = {"$ref": f"{SCHEMAS}HTTPValidationError"}
 """What FastAPI says that it answers to values that are wrong; we answer a problem."""
+_TEXT: Final = "openapi_text"
+_MAKING: Final = threading.Lock()
+
+
+def openapi_text(app: FastAPI) -> bytes:
+    """Return the document of an application as it is sent, made once, for any thread."""
+    with _MAKING:
+        text: bytes | None = getattr(app.state, _TEXT, None)
+        if text is None:
+            text = orjson.dumps(openapi_document(app))
+            setattr(app.state, _TEXT, text)
+        return text
 
 
 def openapi_document(app: FastAPI) -> dict[str, Any]:
