@@ -24,25 +24,38 @@ STUDY: Final = (
     " s.last_instance_at, s.completed_at, {study} AS study_phi"
 )
 _STUDIES_OF: Final = (  # study_pkey
-    "SELECT s.study_instance_uid, s.study_date, s.study_time, s.modalities, s.calling_ae_titles,"
-    " s.series_count, s.instance_count, s.byte_count, s.status, s.created_at,"
-    " pgp_sym_decrypt_bytea(s.phi, ($1::text[])[s.phi_key]) AS study_phi"
+    "SELECT {columns}, pgp_sym_decrypt_bytea(s.phi, ($1::text[])[s.phi_key]) AS study_phi"
     " FROM unnest($2::bigint[]) WITH ORDINALITY AS asked (id, place)"
-    " JOIN index.study s ON s.id = asked.id WHERE s.status <> 'deleted' ORDER BY asked.place"
+    " JOIN index.study s ON s.id = asked.id{beside}"
+    " WHERE s.status <> 'deleted' ORDER BY asked.place"
 )
 _INSTITUTION: Final = "00080080"
-INSTITUTIONS: Final = (  # study_study_instance_uid_key, series_study_id_series_instance_uid_key
-    "SELECT s.study_instance_uid, pgp_sym_decrypt_bytea(e.phi, coalesce(($1::text[])[e.phi_key],"
-    " '')) FROM index.study s CROSS JOIN LATERAL"
-    " (SELECT e.phi, e.phi_key FROM index.series e WHERE e.study_id = s.id ORDER BY e.id LIMIT 1)"
-    " AS e WHERE s.study_instance_uid = ANY($2::text[]) ORDER BY s.id DESC"
-)
-FIRST_SERIES: Final = (  # the same indexes
+FIRST_SERIES: Final = (  # study_study_instance_uid_key, series_study_id_series_instance_uid_key
     "(SELECT pgp_sym_decrypt_bytea(f.phi, coalesce(({keys})[f.phi_key], '')) FROM"
     " (SELECT e.phi, e.phi_key FROM index.study s JOIN index.series e ON e.study_id = s.id"
     "  WHERE s.study_instance_uid = {uid} ORDER BY s.id, e.id LIMIT 1) AS f)"
 )
 """What there is of the first series of a study, for `institution_in`: by SQL of keys and UID."""
+ORDERED: Final = (  # study_order_pkey
+    "(SELECT o.ordered_at FROM index.study_order o WHERE o.study_instance_uid = {uid})"
+)
+"""When a study was ordered, by SQL of its UID; NULL: nobody has ordered it."""
+_OWN_UID: Final = "s.study_instance_uid"
+LISTED: Final = {
+    "study_instance_uid": _OWN_UID,
+    "study_date": "s.study_date",
+    "study_time": "s.study_time",
+    "modalities": "array_to_string(s.modalities, ', ')",
+    "sender": "coalesce(s.calling_ae_titles[1], '')",
+    "series_count": "s.series_count",
+    "instance_count": "s.instance_count",
+    "byte_count": "s.byte_count",
+    "status": "s.status",
+    "created_at": "s.created_at",
+    "ordered_at": ORDERED.format(uid=_OWN_UID),
+    "first_series": FIRST_SERIES.format(keys="$1::text[]", uid=_OWN_UID),
+}
+"""What lists have of studies, by the name that `studies_sql` takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,38 +260,45 @@ def study_of(row: asyncpg.Record) -> StudyRow:
     )
 
 
-async def studies_of(db: Connection, keys: PhiKeys, ids: Sequence[int]) -> list[asyncpg.Record]:
+def studies_sql(names: Sequence[str], *, more: Sequence[str] = (), beside: str = "") -> str:
+    """Return the statement for `studies_of`.
+
+    Args:
+        names: columns of `LISTED`.
+        more: further ones, in SQL.
+        beside: joins that these need, of the study `s`; with no study they lose or double.
+    """
+    columns = [f"{LISTED[name]} AS {name}" for name in names]
+    return _STUDIES_OF.format(columns=", ".join([*columns, *more]), beside=beside)
+
+
+async def studies_of(
+    db: Connection, sql: str, keys: PhiKeys, ids: Sequence[int]
+) -> list[asyncpg.Record]:
     """Return what lists have of studies, by the ids of their rows, in that order.
 
     Those that are gone are left out. `study_phi` is for `attributes_of` when it is needed: parsed,
     it takes ten times as much, and four times as long when much of it is held.
 
+    Args:
+        db: where.
+        sql: of `studies_sql`.
+        keys: that open them.
+        ids: of the rows.
+
     Raises:
         UnreadableRow: PHI_KEYS does not hold a row's key.
     """
-    return await _opened(db, _STUDIES_OF, keys, ids)
-
-
-async def institutions_of(db: Connection, keys: PhiKeys, studies: Sequence[str]) -> dict[str, str]:
-    """Return the institution of studies' first series, by UID; raises as `studies_of`."""
-    found = {}
-    for uid, phi in await _opened(db, INSTITUTIONS, keys, studies):
-        if name := institution_in(phi):
-            found[uid] = name
-    return found
+    try:
+        return list(await db.fetch(sql, keys.by_id(), list(ids)))
+    except asyncpg.ExternalRoutineInvocationError as error:
+        raise UnreadableRow("a row cannot be decrypted with PHI_KEYS") from error
 
 
 def institution_in(decrypted: bytes | None) -> str:
     """Return the institution that a series names, whose `phi` was decrypted; or nothing."""
     names = attributes_of(decrypted).get(_INSTITUTION, {}).get("Value")
     return str(names[0]) if names and names[0] else ""
-
-
-async def _opened(db: Connection, sql: str, keys: PhiKeys, given: Sequence[Any]) -> list[Any]:
-    try:
-        return list(await db.fetch(sql, keys.by_id(), list(given)))
-    except asyncpg.ExternalRoutineInvocationError as error:
-        raise UnreadableRow("a row cannot be decrypted with PHI_KEYS") from error
 
 
 _MOST: Final = 10_000

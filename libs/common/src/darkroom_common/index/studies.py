@@ -33,14 +33,6 @@ _SERIES: Final = (  # study_study_instance_uid_key, series_study_id_series_insta
     " WHERE s.study_instance_uid = $2 AND s.status <> 'deleted'"
     " ORDER BY e.series_number, e.id"
 )
-_ORDERED: Final = (  # study_order_pkey
-    "SELECT study_instance_uid, ordered_at FROM index.study_order"
-    " WHERE study_instance_uid = ANY($1::text[]) AND ordered_at IS NOT NULL"
-)
-ORDERED: Final = (  # study_order_pkey
-    "(SELECT o.ordered_at FROM index.study_order o WHERE o.study_instance_uid = {uid})"
-)
-"""When a study was ordered, by SQL of its UID; NULL: nobody has ordered it."""
 _KNOWN: Final = (  # study_study_instance_uid_key
     "SELECT study_instance_uid FROM index.study WHERE status <> 'deleted'"
     " AND study_instance_uid = ANY($1::text[])"
@@ -135,12 +127,6 @@ def moment_at(day: dt.date | None, time: dt.time | None, attributes: Json) -> dt
         return local - dt.timedelta(minutes=ahead)
     except OverflowError:  # the first or the last day that there is
         return local
-
-
-async def ordered_at(db: Connection, studies: Sequence[str]) -> dict[str, dt.datetime]:
-    """Return when studies were ordered, by UID; those that nobody has ordered are left out."""
-    rows = await db.fetch(_ORDERED, list(studies))
-    return {row["study_instance_uid"]: row["ordered_at"] for row in rows}
 
 
 def minutes_ahead(offset: str) -> int | None:

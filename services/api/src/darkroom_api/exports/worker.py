@@ -23,13 +23,12 @@ from typing import Any, Final, TypeVar
 import asyncpg
 import orjson
 
-from darkroom_api.exports.columns import COLUMNS, INSTITUTION, ORDERED, Exam, row_maker
+from darkroom_api.exports.columns import COLUMNS, row_maker, statement_of
 from darkroom_api.exports.formats import FORMATS, writer
 from darkroom_api.exports.table import Row, Table
 from darkroom_api.exports.values import plain
 from darkroom_common.errors import DarkroomError, DependencyUnavailable
-from darkroom_common.index.rows import UnreadableRow, attributes_of, institutions_of, studies_of
-from darkroom_common.index.studies import ordered_at
+from darkroom_common.index.rows import UnreadableRow, attributes_of, studies_of
 from darkroom_common.objects.sealed import sealed
 from darkroom_common.objects.store import open_store
 from darkroom_common.postgres.phi import PhiKeys
@@ -47,12 +46,6 @@ _NICE: Final = 10
 """Whoever waits for an answer goes first."""
 _NEW_OBJECTS: Final = 200_000
 _LINES: Final = 5000
-_SAID: Final = (  # examination_pkey
-    "SELECT study_instance_uid, exam_status, coalesce(pgp_sym_decrypt(physician,"
-    " coalesce(($2::text[])[phi_key], '')), '') FROM api.examination"
-    " WHERE study_instance_uid = ANY($1::text[])"
-)
-_PENDING: Final = ("pending", "")
 
 
 class TooMany(DarkroomError):
@@ -85,8 +78,7 @@ class Studies:
     def __init__(self, db: Connection, keys: PhiKeys, columns: list[str]) -> None:
         self._db = db
         self._keys = keys
-        self._institutions = INSTITUTION in columns
-        self._ordered = ORDERED in columns
+        self._sql = statement_of(columns)
         self._row = row_maker(columns)
         self._ids = array("q")
 
@@ -98,8 +90,9 @@ class Studies:
         """
         try:
             async with self._db.transaction(readonly=True):
-                async for row in self._db.cursor(sql, *values, prefetch=_LINES):
-                    self._ids.append(row[0])
+                found = await self._db.cursor(sql, *values)
+                while some := await found.fetch(_LINES):
+                    self._ids.extend([row[0] for row in some])
                     if len(self._ids) > most:
                         raise TooMany(
                             f"More than {most} studies are too many for this format;"
@@ -109,20 +102,9 @@ class Studies:
             raise UnreadableRow("a row cannot be decrypted with PHI_KEYS") from error
         return len(self._ids)
 
-    async def _read(
-        self, start: int
-    ) -> list[tuple[asyncpg.Record, str, str, str, dt.datetime | None]]:
-        """Return studies with what an `Exam` has besides, in its order."""
-        studies = await studies_of(self._db, self._keys, self._ids[start : start + _CHUNK])
-        uids = [study["study_instance_uid"] for study in studies]
-        rows = await self._db.fetch(_SAID, uids, self._keys.by_id())
-        said = {uid: (status, name) for uid, status, name in rows}
-        places = await institutions_of(self._db, self._keys, uids) if self._institutions else {}
-        ordered = await ordered_at(self._db, uids) if self._ordered else {}
-        return [
-            (study, *said.get(uid, _PENDING), places.get(uid, ""), ordered.get(uid))
-            for uid, study in zip(uids, studies, strict=True)
-        ]
+    async def _read(self, start: int) -> list[asyncpg.Record]:
+        some = self._ids[start : start + _CHUNK]
+        return await studies_of(self._db, self._sql, self._keys, some)
 
     def rows(self, loop: asyncio.AbstractEventLoop) -> Iterator[Row]:
         """Yield the rows, and tell how far it is."""
@@ -130,9 +112,8 @@ class Studies:
         for start in range(0, len(self._ids), _CHUNK):
             read = coming.result()
             coming = asyncio.run_coroutine_threadsafe(self._read(start + _CHUNK), loop)
-            for study, status, physician, place, ordered in read:
-                attributes = attributes_of(study["study_phi"])
-                yield self._row(Exam(study, attributes, status, physician, place, ordered))
+            for study in read:
+                yield self._row(study, attributes_of(study["study_phi"]))
             tell(done=min(start + _CHUNK, len(self._ids)))
         coming.result()
 

@@ -16,8 +16,7 @@ from darkroom_api.http.errors import ApiError, Code
 from darkroom_api.studies.named import only
 from darkroom_common.index.fields import PHYSICIAN, search_tokens
 from darkroom_common.index.identity import StudyName, studies_named
-from darkroom_common.index.rows import FIRST_SERIES, UnreadableRow, institution_in
-from darkroom_common.index.studies import ORDERED
+from darkroom_common.index.rows import FIRST_SERIES, ORDERED, UnreadableRow, institution_in
 from darkroom_common.postgres.phi import PGP_OPTIONS, BlindIndex, PhiKeys
 from darkroom_common.postgres.pool import Connection, the_row
 
