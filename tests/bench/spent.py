@@ -22,13 +22,15 @@ _KNOWN = (
 
 
 def spent() -> Counter[tuple[int, str]]:
-    """Return seconds by (process, what it is), and those of all senders that have ended."""
+    """Return seconds by (process, what it is), and those of all senders that have ended.
+
+    Only of what this process has started: others may work on the machine.
+    """
     found: Counter[tuple[int, str]] = Counter()
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
     found[0, SENDER] = ended.ru_utime + ended.ru_stime  # type: ignore[assignment]
-    for directory in Path("/proc").iterdir():
-        if not directory.name.isdigit():
-            continue
+    for pid in family(os.getpid()):
+        directory = Path("/proc", str(pid))
         try:
             name = directory.joinpath("cmdline").read_bytes().replace(b"\0", b" ").decode()
             if is_receiving(directory):
@@ -39,7 +41,7 @@ def spent() -> Counter[tuple[int, str]]:
         for part, kind in _KNOWN:
             if part in name:
                 seconds = (int(stat[11]) + int(stat[12])) / _TICK
-                found[int(directory.name), kind] = seconds  # type: ignore[assignment]
+                found[pid, kind] = seconds  # type: ignore[assignment]
                 break
     return found
 
@@ -91,6 +93,10 @@ def memory(pids: Sequence[int]) -> float:
 
 
 def family(pid: int) -> list[int]:
-    """Return a process and all that are below it."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    """Return a process and all that are below it, whichever of its threads has started them."""
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        children = " ".join(task.joinpath("children").read_text() for task in tasks).split()
+    except OSError:
+        return [pid]  # it ends just now
     return [pid, *(one for child in children for one in family(int(child)))]
