@@ -15,6 +15,7 @@ from darkroom_api.callbacks.repository import Deliveries
 from darkroom_api.callbacks.spec import CALLBACKS, EVERY_EVENT, EventType
 from darkroom_api.http.documented import errors
 from darkroom_api.http.errors import ApiError, Code
+from darkroom_api.http.etags import ETAG, IfMatch, IfNoneMatch, answer, require, unless_known
 from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.lists import JOBS, LINKED, Catalogue, JobsQuery, Listed, list_of
 from darkroom_api.http.parts import parts_of
@@ -207,10 +208,13 @@ async def _known(db: Connection, name: str) -> None:
         raise ApiError(404, Code.NOT_FOUND, "There is no callback of this name.")
 
 
-async def show_delivery(request: Request, name: Name, delivery: MessageId) -> DeliveryDetail:
+async def show_delivery(
+    request: Request, name: Name, delivery: MessageId, if_none_match: IfNoneMatch = None
+) -> Response:
     """Show one, with its attempts."""
     async with parts_of(request.scope).database.acquire() as db:
-        return await _detail(db, name, delivery)
+        found = await _detail(db, name, delivery)
+    return unless_known(answer(found.model_dump()), if_none_match)
 
 
 async def _detail(db: Connection, name: str, delivery: str) -> DeliveryDetail:
@@ -221,13 +225,16 @@ async def _detail(db: Connection, name: str, delivery: str) -> DeliveryDetail:
     return DeliveryDetail.model_validate({**dict(row), "attempt_list": attempts})
 
 
-async def replay_delivery(request: Request, name: Name, delivery: MessageId) -> DeliveryDetail:
+async def replay_delivery(
+    request: Request, name: Name, delivery: MessageId, if_match: IfMatch = None
+) -> DeliveryDetail:
     """Have one sent again, or at once if it waits; `webhook-id` stays what it was."""
     parts = parts_of(request.scope)
     async with parts.database.transaction() as db:
         shown = await _detail(db, name, delivery)
         if (await act_of(db, request)).said is not None:
             return shown
+        require(if_match, shown.model_dump())
         by = principal_of(request.scope).username[:64]
         acted = await parts.own.deliveries.table.act(db, delivery, "retry", by=by)
         if acted is None or acted.after is None:
@@ -241,7 +248,10 @@ def add(app: FastAPI) -> None:
     found = errors(401, 403, 404, 422, 503)
     tags: Final = [CALLBACKS.tag]
     app.add_api_route(_BASE, list_deliveries, tags=[*tags], responses={**LINKED, **found})
-    app.add_api_route(_ONE, show_delivery, tags=[*tags], responses=found)
+    shown: dict[int | str, dict[str, Any]] = {200: {"model": DeliveryDetail, "headers": ETAG}}
+    app.add_api_route(
+        _ONE, show_delivery, tags=[*tags], response_class=Response, responses={**found, **shown}
+    )
     app.add_api_route(
         f"{_ONE}/replay",
         replay_delivery,

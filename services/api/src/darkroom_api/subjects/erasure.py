@@ -13,6 +13,7 @@ from darkroom_api.audit.actions import Action
 from darkroom_api.audit.recording import record
 from darkroom_api.http.documented import body, errors
 from darkroom_api.http.errors import ApiError, Code
+from darkroom_api.http.etags import ETAG, IfNoneMatch, answer, unless_known
 from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.lists import LINKED, Catalogue, Listed, ListQuery, list_of
 from darkroom_api.http.parts import Parts, parts_of
@@ -214,11 +215,13 @@ async def list_erasures(
     return await list_of(request, response, asked, Catalogue(_ALL, orders, shown))
 
 
-async def show_erasure(request: Request, erasure: MessageId) -> Erasure:
+async def show_erasure(
+    request: Request, erasure: MessageId, if_none_match: IfNoneMatch = None
+) -> Response:
     """Show an erasure as it stands now: what went, what stays, and why."""
     found = await _find(request, erasure)
     await _recorded(request, erasure, "json")
-    return found
+    return unless_known(answer(found.model_dump()), if_none_match)
 
 
 async def show_certificate(request: Request, erasure: MessageId) -> Response:
@@ -256,7 +259,11 @@ def add(app: FastAPI) -> None:
     )
     one = _PATH + "/{erasure}"
     app.add_api_route(
-        one, show_erasure, tags=["persons"], responses=errors(401, 403, 404, 422, 503)
+        one,
+        show_erasure,
+        tags=["persons"],
+        response_class=Response,
+        responses={**errors(401, 403, 404, 422, 503), 200: {"model": Erasure, "headers": ETAG}},
     )
     app.add_api_route(
         one + "/certificate",
