@@ -110,6 +110,12 @@ async def test_settings_are_shown_without_what_is_secret(api: Api) -> None:
     assert values["DARKROOM_HTTP_PORT"] == api.services.http_port
     assert values["DARKROOM_METRICS_TOKEN"] is None
     assert found["total"] == len(ApiSettings.model_fields)
+    url, together = "/api/v1/settings?page_size=9", list[str]()
+    while url:
+        page = await api.client.get(url)
+        together += [one["name"] for one in page.json()["data"]]
+        url = page.links.get("next", {}).get("url", "")
+    assert together == sorted(values)
 
 
 def test_credentials_in_urls_are_not_shown(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from darkroom_api.http.documented import errors
-from darkroom_api.http.lists import Listed, ListQuery, set_headers
+from darkroom_api.http.lists import LINKED, Listed, ListQuery, cursor_keys, cursor_of, set_headers
 from darkroom_api.http.parts import parts_of
 from darkroom_common.settings_in_force import shown
 
@@ -48,14 +48,29 @@ async def list_settings(
     async with parts.database.acquire() as db:
         rows = await db.fetch(_OTHERS, _OWN)
     others = [Setting(**{**row, "value": orjson.loads(row["value"])}) for row in rows]
-    every = [one for one in own + others if asked.service in (None, one.service)]
-    set_headers(request, response, asked, len(every), None)
-    page = every[asked.offset : asked.offset + asked.page_size]
+    every = sorted(
+        (one for one in own + others if asked.service in (None, one.service)), key=_place_of
+    )
+    rest = every[asked.offset :]
+    if asked.cursor is not None:
+        last = cursor_keys(asked.cursor, asked.sort, [str, str])
+        rest = [one for one in every if _place_of(one) > last]
+    page = rest[: asked.page_size]
+    more = len(rest) > len(page)
+    following = cursor_of(asked.sort, _place_of(page[-1])) if more else None
+    set_headers(request, response, asked, len(every), following)
     return Listed(data=page, total=len(every), page=asked.page, page_size=asked.page_size)
+
+
+def _place_of(one: Setting) -> tuple[str, str]:
+    return one.service, one.name
 
 
 def add(app: FastAPI) -> None:
     """Add the route."""
     app.add_api_route(
-        "/api/v1/settings", list_settings, tags=["operations"], responses=errors(401, 403, 422, 503)
+        "/api/v1/settings",
+        list_settings,
+        tags=["operations"],
+        responses={**LINKED, **errors(401, 403, 422, 503)},
     )
