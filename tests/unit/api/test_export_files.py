@@ -68,6 +68,18 @@ def test_a_row_is_looked_at_as_each_of_its_texts_is() -> None:
             assert no_formulas(row) == [no_formula(text) for text in row]
 
 
+def test_a_line_that_is_written_at_once_is_that_of_the_csv_module() -> None:
+    texts = [*FORMULAS, *HARMLESS, "a;=1", "a,b", 'a"b', "a\nb", "\u00e9\u672c", "a b", "\uff0b1"]
+    for one in texts:
+        for other in texts:
+            expected = io.StringIO()
+            row = ["Doe^Jane", no_formula(one), no_formula(other)]
+            csv.writer(expected, lineterminator="\r\n").writerow(row)
+            made = a_table([["Doe^Jane", one, other]], 1, COLUMNS[:1] * 3)
+            lines = b"".join(csv_file.content(made)).decode("utf-8-sig").partition("\r\n")[2]
+            assert lines == expected.getvalue()
+
+
 ODD = [
     'a "quoted", one',
     "<b>&amp;</b>",

@@ -120,6 +120,8 @@ def moment_at(day: dt.date | None, time: dt.time | None, attributes: Json) -> dt
     if day is None:
         return None
     local = dt.datetime.combine(day, time or _MIDNIGHT, dt.UTC)
+    if _ZONE not in attributes:
+        return local
     ahead = minutes_ahead(first_text_of(attributes.get(_ZONE))) or 0
     if not ahead:
         return local

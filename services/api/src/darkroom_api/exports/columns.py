@@ -25,7 +25,12 @@ _BESIDE: Final = " LEFT JOIN api.examination x ON x.study_instance_uid = s.study
 
 def _attribute(keyword: str) -> Callable[[asyncpg.Record, Json], str]:
     tag = BY_KEYWORD[keyword].tag
-    return lambda _, known: first_text_of(known.get(tag))
+
+    def text_of(_: asyncpg.Record, known: Json) -> str:
+        element = known.get(tag)
+        return "" if element is None else first_text_of(element)
+
+    return text_of
 
 
 _accession_number: Final = _attribute("AccessionNumber")

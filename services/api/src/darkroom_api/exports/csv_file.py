@@ -11,19 +11,41 @@ from typing import Final
 from darkroom_api.exports.table import Table, as_text, batches, no_formulas
 
 _AT_ONCE: Final = 500
+_ENDS: Final = "\r\n"
+_SIGNS: Final = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20", " ")
+_ODD: Final = ('"', ";", *(f",{sign}" for sign in _SIGNS))
+"""What a line has at most when a text of it has a mark of CSV or may be a formula."""
+_ODD_ASCII: Final = tuple(one for one in _ODD if one.isascii())
 
 
 def content(table: Table) -> Iterator[bytes]:
     """Yield the file. A text that a spreadsheet would calculate begins with an apostrophe."""
     yield b"\xef\xbb\xbf"
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\r\n")
+    writer = csv.writer(text, lineterminator=_ENDS)
     writer.writerow([column.title for column in table.columns])
     for rows in batches(table.rows, _AT_ONCE):
-        writer.writerows(
-            no_formulas([one if type(one) is str else as_text(one) for one in row]) for row in rows
-        )
+        for row in rows:
+            texts = [one if type(one) is str else as_text(one) for one in row]
+            line = ",".join(texts)
+            if _is_plain(line, len(texts)):
+                text.write(line)
+                text.write(_ENDS)
+            else:
+                writer.writerow(no_formulas(texts))
         yield text.getvalue().encode()
         text.seek(0)
         text.truncate()
     yield text.getvalue().encode()
+
+
+def _is_plain(line: str, columns: int) -> bool:
+    """Tell whether joined texts are a line of CSV as they are, and no formula: nearly all are."""
+    odd = _ODD_ASCII if line.isascii() else _ODD
+    return (
+        columns > 1  # an empty line is none of one empty text
+        and line.count(",") == columns - 1
+        and line.isprintable()
+        and not line.startswith(_SIGNS)
+        and not any(map(line.__contains__, odd))
+    )

@@ -82,15 +82,9 @@ def no_formulas(texts: list[str]) -> list[str]:
 
 def as_text(value: Value) -> str:
     """Return a value for people: dates as ISO 8601 has them."""
-    match value:
-        case None:
-            return ""
-        case str():
-            return value
-        case dt.datetime():
-            return value.isoformat(" ", "seconds")[: len("YYYY-MM-DD hh:mm:ss")]
-        case _:
-            return str(value)
+    if type(value) is dt.datetime:
+        return str(value)[: len("YYYY-MM-DD hh:mm:ss")]
+    return "" if value is None else str(value)
 
 
 def batches(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
