@@ -10,10 +10,10 @@ from typing import Any, Final
 
 import asyncpg
 
-from darkroom_common.clock import monotonic
 from darkroom_common.errors import DependencyUnavailable, TransientError
 from darkroom_common.index.conflicts import Conflict, read_conflict
 from darkroom_common.index.fields import Level
+from darkroom_common.index.matching.guesses import Guesses
 from darkroom_common.index.matching.windows import Days, undated, window_of
 from darkroom_common.index.pages import COUNT_CAP, rung_of
 from darkroom_common.index.query import Query
@@ -53,9 +53,6 @@ LISTED_WITHIN: Final = 20_000
 """The same of rows of `index.listing`, which say more sooner."""
 HOP: Final = 10_000
 """Results that are passed over by one statement."""
-_GUESS_SECONDS: Final = 60.0
-_GUESSES: Final = 1_000
-"""That are kept, for the pages of a search and for the searches that everybody makes."""
 _LAST_ROW: Final = 2**63 - 1
 PATIENT: Final = (  # study_patient
     "s.id, pgp_sym_decrypt_bytea(s.phi, ($1::text[])[s.phi_key]) AS phi, (SELECT"
@@ -109,7 +106,7 @@ class IndexReader:
         self._keys = keys
         self._passphrases = keys.by_id()
         self._blind = blind
-        self._guesses: dict[Query, tuple[float, int]] = {}
+        self._guesses = Guesses(self._planned)
         self._days = Days(partial(self._search, Query(Level.STUDY)))
         self._instances = Together[_Uids, StoredInstance | None](self._each_stored)
 
@@ -132,7 +129,7 @@ class IndexReader:
         guess = 0 if query.is_pointed else await self.guessed(query)
         rows, total, better = await self._page(replace(query, limit=query.limit + 1), guess)
         if better > guess:
-            guess = self._keep_guess(query, better)
+            guess = self._guesses.keep(query, better)
         more = len(rows) > query.limit
         results = all_found(query, rows[: query.limit])
         if not more and query.after is None and (results or query.offset == 0):
@@ -259,20 +256,14 @@ class IndexReader:
         Raises:
             SearchTooLong: see there.
         """
-        kept = self._guesses.get(query.apart_from_page)
-        if kept is not None and monotonic() - kept[0] < _GUESS_SECONDS:
-            return kept[1]
-        sql, values = Builder(query, keys=self._keys, blind=self._blind).matches()
-        with _in_time(Builder(query, keys=self._keys, blind=self._blind)):
-            async with self._database.acquire() as db:
-                found = await estimate(db, sql, values, seconds=SEARCH_SECONDS)
-        return self._keep_guess(query, found)
+        return await self._guesses.of(query)
 
-    def _keep_guess(self, query: Query, guess: int) -> int:
-        if len(self._guesses) >= _GUESSES:
-            self._guesses.clear()
-        self._guesses[query.apart_from_page] = monotonic(), guess
-        return guess
+    async def _planned(self, query: Query) -> int:
+        builder = Builder(query, keys=self._keys, blind=self._blind)
+        sql, values = builder.matches()
+        with _in_time(builder):
+            async with self._database.acquire() as db:
+                return await estimate(db, sql, values, seconds=SEARCH_SECONDS)
 
     def ids(self, query: Query) -> tuple[str, list[Any]]:
         """Return the statement with the row ids of all studies that match, for `studies_of`."""
