@@ -1,4 +1,4 @@
-"""Objects in a bucket, in the chart and in compose."""
+"""Objects in a bucket, and a second store, in the chart and in compose."""
 
 from typing import Any
 
@@ -68,3 +68,37 @@ def test_compose_gives_a_bucket_to_whoever_has_the_store() -> None:
     for one in bucket.values():
         assert one["environment"]["DARKROOM_STORE_URL"].startswith("${DARKROOM_STORE_URL:?")
         assert "outside" in one["networks"]
+
+
+def test_the_chart_has_keys_and_credentials_of_the_second_store_at_hand(helm: str) -> None:
+    at = "services.metadata.replication"
+    policy = "networkPolicy.replication.to[0].ipBlock.cidr=192.0.2.0/24"
+    manifests = render(helm, f"--set={at}.existingSecret=second,{at}.keys=site-keys,{policy}")
+    mounted: dict[str, set[str]] = {}
+    told: dict[str, str] = {}
+    for _, pod in pods(manifests):
+        for container in pod["spec"]["containers"]:
+            for mount in container.get("volumeMounts", []):
+                mounted.setdefault(mount["mountPath"], set()).add(component(pod))
+            told |= {one["name"]: one.get("value", "") for one in container.get("env", [])}
+    assert mounted["/run/secrets/replication"] == {"metadata"}
+    assert told["DARKROOM_REPLICATION_KEYS_FILE"] == "/run/secrets/replication/site-keys"
+    (found,) = [
+        one
+        for one in of_kind(manifests, "NetworkPolicy")
+        if one["metadata"]["name"].endswith("-replication")
+    ]
+    assert found["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "metadata"
+    plain = render(helm)
+    assert "DARKROOM_REPLICATION_KEYS_FILE" not in str(plain)
+
+
+def test_compose_gives_a_second_store_to_metadata_alone() -> None:
+    more: dict[str, Any] = yaml.safe_load((ROOT / "compose.replication.yaml").read_text())
+    assert set(more["services"]) == {"metadata"}
+    metadata = more["services"]["metadata"]
+    assert metadata["environment"]["DARKROOM_REPLICATION_URL"].startswith("${DARKROOM_REPLICATION")
+    assert metadata["volumes"] == ["${DARKROOM_REPLICATION:-./replication}:/run/replication:ro"]
+    assert "outside" in metadata["networks"]
+    base: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    assert "DARKROOM_REPLICATION_KEYS_FILE" in base["metadata"]["environment"]

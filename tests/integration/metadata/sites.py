@@ -145,6 +145,7 @@ class Site:
             done += await self.sending.slice()
         except StoreUnavailable:
             done += 0  # cut off: it stays due
+        self.taking.ask_again_at = float("-inf")
         done += await self.taking.slice()
         done += await self.index()
         return done + await self.work()

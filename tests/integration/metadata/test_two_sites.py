@@ -1,17 +1,34 @@
 """Two sites hold the same after any time apart, by rules that say which change holds."""
 
+import datetime as dt
 from collections.abc import AsyncIterator
 from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
 
+from darkroom_common.clock import SYSTEM_CLOCK
+from darkroom_metadata.replication.command import restart
 from tests.integration.metadata.sites import Site, Sites, two_sites
 from tests.support.builders import a_data_set, new_uid
 
 JANE = {"PatientID": "J-1", "PatientName": "Doe^Jane", "PatientSex": "F"}
+
+
+@dataclass(frozen=True)
+class Later:
+    """A clock that is ahead."""
+
+    days: int
+
+    def now(self) -> dt.datetime:
+        return SYSTEM_CLOCK.now() + dt.timedelta(days=self.days)
+
+    def monotonic(self) -> float:
+        return SYSTEM_CLOCK.monotonic() + self.days * 86_400
 
 
 def a_study(count: int = 2, **more: Any) -> tuple[str, list[Dataset]]:
@@ -203,3 +220,128 @@ async def test_what_both_delete_is_deleted_and_what_a_site_must_keep_stays_there
     assert await north.remove("delete", held) == "DONE"
     await agree(sites)
     assert await south.status(held) == "deleted"
+
+
+async def test_a_part_that_one_site_deletes_is_deleted_whatever_the_other_has_changed(
+    sites: Sites,
+) -> None:
+    north, south = sites.north, sites.south
+    uid, sets = a_study(2)
+    beside = a_data_set(StudyInstanceUID=uid, SeriesInstanceUID=new_uid(), **JANE)
+    await north.house.received(*sets, beside)
+    await agree(sites)
+    sites.link.is_cut = True
+    series = str(beside.SeriesInstanceUID)
+    assert await north.remove("delete", uid, series_instance_uid=series) == "DONE"
+    assert await south.edit(uid, values={"StudyDescription": "changed there"}) == "DONE"
+    sites.link.is_cut = False
+    objects = await agree(sites)
+    assert objects.keys() == {str(one.SOPInstanceUID) for one in sets}
+    for site in (north, south):
+        assert await site.said(uid, "StudyDescription") == ["changed there"]
+        assert await site.kept() == []
+
+
+async def test_a_hold_of_each_site_holds_at_both_until_that_site_ends_it(sites: Sites) -> None:
+    north, south = sites.north, sites.south
+    uid, sets = a_study(1)
+    await north.house.received(*sets)
+    await agree(sites)
+    sites.link.is_cut = True
+    for site in (north, south):
+        await site.rows("INSERT INTO api.legal_hold VALUES ($1, 'x', now(), '')", uid)
+    await sites.settle()
+    sites.link.is_cut = False
+    await agree(sites)
+    await south.rows("DELETE FROM api.legal_hold RETURNING 1")
+    await agree(sites)
+    for site in (north, south):
+        assert await site.remove("delete", uid) == "FAILED", "the hold of north is one at both"
+    await north.rows("DELETE FROM api.legal_hold RETURNING 1")
+    await agree(sites)
+    assert await south.remove("delete", uid) == "DONE"
+    await agree(sites)
+    assert await north.status(uid) == "deleted"
+
+
+async def test_two_decisions_of_one_conflict_stand_where_they_were_made_and_are_told(
+    sites: Sites,
+) -> None:
+    north, south = sites.north, sites.south
+    _, (first,) = a_study(1)
+    other = deepcopy(first)
+    other.InstanceNumber = 99
+    await north.house.received(first)
+    await agree(sites)
+    before = await north.instances()
+    await north.house.received(other)
+    await sites.settle()
+    (conflict,), (same,) = [await site.house.conflicts() for site in (north, south)]
+    sites.link.is_cut = True
+    assert (await north.house.decide(conflict["id"], "promote"))[0] == "DONE"
+    assert (await south.house.decide(same["id"], "discard"))[0] == "DONE"
+    await sites.settle()
+    sites.link.is_cut = False
+    await sites.settle()
+    assert await south.instances() == before
+    assert await north.instances() != before
+    for site in (north, south):
+        assert await site.kept() == [("resolution", "refused")]
+        assert await site.house.conflicts() == []
+
+
+async def test_files_that_the_other_site_has_read_go_after_a_while(sites: Sites) -> None:
+    north, south = sites.north, sites.south
+    for _ in range(3):
+        await north.house.received(*a_study(1)[1])
+        await agree(sites)
+    journal, keeping = north.sending.journal, north.sending.keeping
+    keeping.days = 1
+    async with north.sending.database.session() as db:
+        keeping.clock = Later(days=2)
+        assert await keeping.prune(db) == 0, "nobody has said that they are read"
+    await south.house.received(*a_study(1)[1])  # what south tells, says how far it has read
+    await agree(sites)
+    async with north.sending.database.session() as db:
+        keeping.look_at = float("-inf")
+        assert await keeping.prune(db) == 2, "all but the last"
+        keeping.look_at = float("-inf")
+        assert await keeping.prune(db) == 0
+    assert [await journal.file(number) is None for number in (1, 2, 3)] == [True, True, False]
+    await north.house.received(*a_study(1)[1])
+    await agree(sites)
+    # A site that has read less cannot go on by itself, and says why.
+    await south.rows("UPDATE index.replication_peer SET taken = 1 RETURNING 1")
+    south.taking.look_at = float("-inf")
+    await south.step()
+    (peer,) = await south.rows("SELECT taken, reason FROM index.replication_peer")
+    assert (peer["taken"], "restart" in peer["reason"]) == (1, True)
+    async with north.sending.database.session() as db:
+        assert await restart(db) == 0
+    south.taking.look_at = float("-inf")
+    await agree(sites)
+    (peer,) = await south.rows("SELECT taken, reason FROM index.replication_peer")
+    assert (peer["taken"] > 4, peer["reason"]) == (True, "")
+
+
+async def test_a_site_that_has_lost_all_gets_its_own_objects_back_too(sites: Sites) -> None:
+    north, south = sites.north, sites.south
+    await north.house.received(*a_study(2)[1])
+    await south.house.received(*a_study(2, PatientID="O-1", PatientName="Other")[1])
+    before = await agree(sites)
+    for table in ("instance", "series", "study", "patient"):
+        await south.rows(f"DELETE FROM index.{table} RETURNING 1")
+    for file in south.house.bench.directory.rglob("*.dcm"):
+        file.unlink()
+    for sql in (
+        "DELETE FROM index.inbox RETURNING 1",
+        "DELETE FROM index.replication_peer RETURNING 1",
+        "DELETE FROM index.replication_due RETURNING 1",
+        "DELETE FROM index.replication_taken RETURNING 1",
+    ):
+        await south.rows(sql)
+    async with north.sending.database.session() as db:
+        assert await restart(db) == 0
+    south.taking.look_at = float("-inf")
+    await sites.settle()
+    assert await south.instances() == before

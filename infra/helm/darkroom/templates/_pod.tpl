@@ -86,6 +86,12 @@ spec:
         - name: DARKROOM_OIDC_CLIENT_SECRET_FILE
           value: /run/secrets/darkroom/oidc-client-secret
         {{- end }}
+        {{- with $values.replication }}
+        {{- if and .existingSecret .keys }}
+        - name: DARKROOM_REPLICATION_KEYS_FILE
+          value: /run/secrets/replication/{{ .keys }}
+        {{- end }}
+        {{- end }}
         {{- if ($values.odoo | default dict).existingSecret }}
         - name: DARKROOM_ODOO_API_KEY_FILE
           value: /run/secrets/darkroom/odoo-api-key
@@ -140,6 +146,11 @@ spec:
         {{- else if and $facts.store $s3.existingSecret }}
         - name: store # the whole directory, so that renewed keys appear in it
           mountPath: /run/secrets/store
+          readOnly: true
+        {{- end }}
+        {{- if ($values.replication | default dict).existingSecret }}
+        - name: replication
+          mountPath: /run/secrets/replication
           readOnly: true
         {{- end }}
         {{- if $facts.exports }}
@@ -301,6 +312,14 @@ spec:
       secret:
         secretName: {{ $s3.existingSecret }}
         defaultMode: 0440
+    {{- end }}
+    {{- with $values.replication }}
+    {{- if .existingSecret }}
+    - name: replication
+      secret:
+        secretName: {{ .existingSecret }}
+        defaultMode: 0440
+    {{- end }}
     {{- end }}
     {{- if or (and $facts.store (not $s3.bucket)) $facts.exports $facts.licence }}
     - name: objects

@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from darkroom_common.dicom.walk import Unreadable
@@ -14,7 +16,7 @@ from darkroom_common.objects.store import CHUNK, ObjectStore
 from darkroom_metadata.replication.copying import NotAsReceived
 from darkroom_metadata.verification.verification import Brake
 
-_AT_ONCE: Final = 4
+_AT_ONCE: Final = 8
 
 
 @dataclass(frozen=True)
@@ -25,11 +27,15 @@ class Arriving:
         peer: where the other site has put them.
         store: where this site has its objects.
         brake: the pace of copying.
+        threads: that wait for the other site.
     """
 
     peer: ObjectStore
     store: ObjectStore
     brake: Brake
+    threads: Executor = field(
+        default_factory=partial(ThreadPoolExecutor, _AT_ONCE, thread_name_prefix="arrive")
+    )
 
     async def all(
         self, changes: Sequence[dict[str, Any]]
@@ -44,7 +50,8 @@ class Arriving:
         async def one_of(change: dict[str, Any]) -> StoredItem | PermanentError | Unreadable:
             async with gate:
                 try:
-                    item = await asyncio.to_thread(self._bring, change)
+                    loop = asyncio.get_running_loop()
+                    item = await loop.run_in_executor(self.threads, self._bring, change)
                 except (PermanentError, Unreadable) as error:
                     return error
                 await self.brake.spend(item.size)

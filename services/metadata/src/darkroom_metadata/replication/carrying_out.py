@@ -18,6 +18,7 @@ from typing import Any, Final, get_args
 import orjson
 
 from darkroom_common.errors import PermanentError
+from darkroom_common.index.retention.holds import begin_holding
 from darkroom_common.messages.commands import EditStudies, RemovePart, RemoveStudy, ResolveConflict
 from darkroom_common.postgres.pool import Connection
 from darkroom_common.seal import Seal
@@ -33,7 +34,7 @@ from darkroom_metadata.replication.said import Word, Words, keywords, later, stu
 from darkroom_metadata.replication.telling import PURPOSES
 
 log = get_logger(__name__)
-_SOON: Final = timedelta(seconds=1)
+_SOON: Final = timedelta(seconds=0.25)
 _BUSY: Final = (  # edit_due, removal_due: of people here, for the study
     "SELECT EXISTS (SELECT FROM index.edit e WHERE e.study_instance_uid = $1 AND e.state IN"
     "  ('PENDING', 'EDITING', 'RETRYING') AND e.action <> 'follow') OR EXISTS (SELECT FROM"
@@ -244,6 +245,7 @@ class CarryingOut:
 
     async def _hold(self, db: Connection, told: Told) -> str:
         subject = told.change["subject"]
+        await begin_holding(db, [subject])  # what deletes or purges it is waited for
         if told.change["held"]:
             await db.execute(
                 "INSERT INTO index.replication_hold VALUES ($1, $2) ON CONFLICT DO NOTHING",
@@ -281,10 +283,16 @@ class CarryingOut:
 EDITABLE: Final = frozenset(get_args(Keyword))
 
 
-async def heard(db: Connection, told: Told) -> None:
-    """Keep that this site has heard of a change."""
-    if told.study is not None and told.vector:
-        await inbound.merge(db, told.study, orjson.dumps(told.vector).decode())
+async def heard(db: Connection, *told: Told) -> None:
+    """Keep that this site has heard of changes."""
+    vectors: dict[str, dict[str, int]] = {}
+    for one in told:
+        if one.study is not None and one.vector:
+            vector = vectors.setdefault(one.study, {})
+            for site, count in one.vector.items():
+                vector[site] = max(count, vector.get(site, 0))
+    for study in sorted(vectors):  # always in this order: others lock some of them as well
+        await inbound.merge(db, study, orjson.dumps(vectors[study]).decode())
 
 
 def by(told: Told) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from darkroom_common.output import say
 from darkroom_common.postgres.migrate import require_compatible
-from darkroom_common.postgres.pool import Connection, open_database
+from darkroom_common.postgres.pool import Connection, open_database, the_row
 from darkroom_metadata.replication import due, inbound
 from darkroom_metadata.settings import MetadataSettings
 
@@ -25,10 +25,18 @@ _KEPT: Final = (  # replication_told_ended
     " WHERE state IN ('outvoted', 'refused') ORDER BY ended_at DESC LIMIT 100"
 )
 _FORGET: Final = "DELETE FROM index.replication_told WHERE state IN ('outvoted', 'refused')"
-_RESTART: Final = (
-    "DELETE FROM index.replicated",
-    "UPDATE index.replication_site SET sent = 0, swept = '', swept_at = NULL",
+_BEGIN: Final = "UPDATE index.replication_site SET begun = sent + 1, swept = '', swept_at = NULL"
+_FROM_THERE: Final = (  # instance_object: what came from another site, which may have lost it
+    "INSERT INTO index.replication_due (kind, study_instance_uid, subject, size)"
+    " SELECT 'object', s.study_instance_uid, i.object_key, i.size FROM index.replication_taken t"
+    " JOIN index.instance i USING (object_key) JOIN index.series e ON e.id = i.series_id"
+    " JOIN index.study s ON s.id = e.study_id WHERE s.status <> 'deleted' AND NOT EXISTS"
+    "  (SELECT FROM index.replication_due d WHERE d.subject = t.object_key) ORDER BY i.id"
 )
+_ALL: Final = (
+    "SELECT count(*) AS objects, coalesce(sum(size), 0)::bigint AS bytes FROM index.instance"
+)
+_RESTART: Final = ("DELETE FROM index.replicated", _BEGIN, _FROM_THERE)
 
 
 async def replication(settings: MetadataSettings, arguments: Sequence[str]) -> int:
@@ -40,6 +48,7 @@ async def replication(settings: MetadataSettings, arguments: Sequence[str]) -> i
     """
     parser = argparse.ArgumentParser(prog="python -m darkroom_metadata replication")
     parser.add_argument("action", choices=("status", "settled", "restart"))
+    parser.add_argument("--dry-run", action="store_true", help="restart: say what would be sent")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     given = parser.parse_args(arguments)
     url = settings.postgres_url.get_secret_value()
@@ -47,14 +56,18 @@ async def replication(settings: MetadataSettings, arguments: Sequence[str]) -> i
         await require_compatible(database, schema="index", package="darkroom_metadata")
         async with database.session() as db:
             if given.action == "restart":
-                return await _restart(db)
+                return await (_would(db) if given.dry_run else restart(db))
             if given.action == "settled":
                 await db.execute(_FORGET)
             return await _status(db, as_json=given.json)
 
 
-async def _restart(db: Connection) -> int:
-    """Have everything sent again, to a second store that has nothing yet."""
+async def restart(db: Connection) -> int:
+    """Have everything sent again: to a new second store, or to a site that has lost all.
+
+    Returns:
+        the exit code: 2, metadata is sending just now.
+    """
     if not await due.lock(db):
         say("metadata is sending just now: stop it, or take REPLICATION_URL away, first")
         return 2
@@ -62,6 +75,13 @@ async def _restart(db: Connection) -> int:
         for sql in _RESTART:
             await db.execute(sql)
     say("all objects are sent again")
+    return 0
+
+
+async def _would(db: Connection) -> int:
+    """Say what a restart would have sent."""
+    row = the_row(await db.fetchrow(_ALL))
+    say(f"{row['objects']} objects, {row['bytes'] / 1e9:.3f} GB would be sent again")
     return 0
 
 

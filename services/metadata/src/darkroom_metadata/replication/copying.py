@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Iterator
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
@@ -172,6 +173,9 @@ def _checked(source: ObjectStore, expected: Described) -> Iterator[bytes]:
     reader.end()
 
 
-async def copy(source: ObjectStore, target: ObjectStore, expected: Described) -> tuple[bytes, int]:
+async def copy(
+    source: ObjectStore, target: ObjectStore, expected: Described, threads: Executor
+) -> tuple[bytes, int]:
     """Do `copy_now` in a thread."""
-    return await asyncio.to_thread(copy_now, source, target, expected)
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(threads, copy_now, source, target, expected)

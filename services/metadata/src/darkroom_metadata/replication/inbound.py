@@ -21,22 +21,30 @@ _TAKEN: Final = (
 _SET_TAKEN: Final = (
     "UPDATE index.replication_peer SET taken = $2, at = clock_timestamp() WHERE name = $1"
 )
+_REASON: Final = (
+    "UPDATE index.replication_peer SET reason = $2, at = clock_timestamp() WHERE name = $1"
+)
+_HEARD: Final = "UPDATE index.replication_site SET heard = $1 WHERE heard < $1"
 _ADD: Final = (
     "INSERT INTO index.replication_told (site, number, part, kind, study_instance_uid, at, sealed)"
     " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING"
 )
 # replication_told_study: an object waits for changes of its study, a change for all of it, and all
-# of them for what was done to all studies of a patient.
+# of them for what was done to all studies of a patient. One pass over what is open, in its order.
 _READY: Final = (
-    "SELECT t.site, t.number, t.part, t.kind, t.study_instance_uid, t.at, t.sealed, t.job,"
-    " t.reason FROM index.replication_told t WHERE t.state = 'waiting'"
-    " AND t.next_at <= clock_timestamp()"
-    " AND NOT EXISTS (SELECT FROM index.replication_told e WHERE e.site = t.site"
-    "  AND e.state IN ('waiting', 'working') AND (e.number, e.part) < (t.number, t.part)"
-    "  AND (e.study_instance_uid IS NULL OR t.study_instance_uid IS NULL"
-    "   OR (e.study_instance_uid = t.study_instance_uid"
-    "    AND (e.kind <> 'object' OR t.kind <> 'object'))))"
-    " ORDER BY t.number, t.part LIMIT $1"
+    "WITH open AS (SELECT t.site, t.number, t.part, t.kind, t.study_instance_uid AS uid,"
+    "  t.state = 'waiting' AND t.next_at <= clock_timestamp() AS is_due,"
+    "  row_number() OVER every AS place, row_number() OVER study AS turn,"
+    "  count(*) FILTER (WHERE t.kind <> 'object') OVER study AS changes,"
+    "  count(*) FILTER (WHERE t.study_instance_uid IS NULL) OVER every AS patients"
+    "  FROM index.replication_told t WHERE t.state IN ('waiting', 'working') WINDOW"
+    "  every AS (PARTITION BY t.site ORDER BY t.number, t.part),"
+    "  study AS (PARTITION BY t.site, t.study_instance_uid ORDER BY t.number, t.part))"
+    " SELECT t.site, t.number, t.part, t.kind, t.study_instance_uid, t.at, t.sealed, t.job,"
+    " t.reason FROM open o JOIN index.replication_told t USING (site, number, part)"
+    " WHERE o.is_due AND CASE WHEN o.uid IS NULL THEN o.place = 1"
+    "  WHEN o.kind = 'object' THEN o.patients + o.changes = 0"
+    "  ELSE o.patients = 0 AND o.turn = 1 END ORDER BY o.number, o.part LIMIT $1"
 )
 _LAG: Final = (
     "SELECT count(*) AS changes, coalesce(extract(epoch FROM clock_timestamp() - min(at)), 0)"
@@ -51,7 +59,11 @@ _AGAIN: Final = (
     "UPDATE index.replication_told SET state = 'waiting', job = '', reason = $5,"
     " next_at = clock_timestamp() + $4::interval WHERE site = $1 AND number = $2 AND part = $3"
 )
-_ENDED: Final = "DELETE FROM index.replication_told WHERE site = $1 AND number = $2 AND part = $3"
+_ENDED: Final = (  # replication_told_site_number_part_key
+    "DELETE FROM index.replication_told t USING"
+    " unnest($1::text[], $2::bigint[], $3::integer[]) AS o (site, number, part)"
+    " WHERE (t.site, t.number, t.part) = (o.site, o.number, o.part)"
+)
 _KEPT: Final = (
     "UPDATE index.replication_told SET state = $4, reason = $5, ended_at = clock_timestamp()"
     " WHERE site = $1 AND number = $2 AND part = $3"
@@ -145,6 +157,21 @@ async def add(
         await db.execute(_SET_TAKEN, site, number)
 
 
+async def set_taken(db: Connection, site: str, number: int) -> None:
+    """Keep the number of the last file that was read of a site, or that will not be."""
+    await db.execute(_SET_TAKEN, site, number)
+
+
+async def peer_reason(db: Connection, site: str, reason: str) -> None:
+    """Keep why nothing more is read of a site; empty: it is."""
+    await db.execute(_REASON, site, reason[:500])
+
+
+async def heard_by_peer(db: Connection, number: int) -> None:
+    """Keep how far the other site has read what this one tells."""
+    await db.execute(_HEARD, number)
+
+
 async def ready(db: Connection, seal: Seal, limit: int) -> list[Told]:
     """Return what nothing else has to come before."""
     return [Told.of(row, seal) for row in await db.fetch(_READY, limit)]
@@ -166,9 +193,11 @@ async def again(db: Connection, one: Told, wait: timedelta, reason: str = "") ->
     await db.execute(_AGAIN, *one.key, wait, reason)
 
 
-async def ended(db: Connection, one: Told) -> None:
-    """Forget it: it is done."""
-    await db.execute(_ENDED, *one.key)
+async def ended(db: Connection, *told: Told) -> None:
+    """Forget changes: they are done."""
+    if told:
+        sites, numbers, parts = zip(*(one.key for one in told), strict=True)
+        await db.execute(_ENDED, list(sites), list(numbers), list(parts))
 
 
 async def told_of(db: Connection, one: Told, state: str, reason: str) -> None:

@@ -71,7 +71,15 @@ class Replicating:
         if settings.replication_url:
             second = open_store(settings.replication_url, setting="REPLICATION_URL")
             journal = Journal(second, seal_of(settings), settings.replication_site)
-            sending = Sending(database, store, journal, Telling(own), brake)
+            sending = Sending(
+                database,
+                store,
+                journal,
+                Telling(own),
+                brake,
+                settings.replication_journal_days,
+                follows=bool(settings.replication_peer_url),
+            )
         peer, taking = None, None
         if settings.replication_peer_url:
             peer = open_store(settings.replication_peer_url, setting="REPLICATION_PEER_URL")

@@ -7,6 +7,7 @@ before the change that names it is told; a crash in between does some of it agai
 
 import asyncio
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
@@ -21,15 +22,17 @@ from darkroom_metadata.replication import due
 from darkroom_metadata.replication.copying import Named, copy, named
 from darkroom_metadata.replication.due import Due
 from darkroom_metadata.replication.journal import Journal
+from darkroom_metadata.replication.keeping import Keeping
 from darkroom_metadata.replication.telling import Telling
 from darkroom_metadata.verification.expected import unnamed
 from darkroom_metadata.verification.verification import Brake
 
 log = get_logger(__name__)
-BATCH: Final = 64
-_AT_ONCE: Final = 4
+BATCH: Final = 128
+_AT_ONCE: Final = 16
+"""Copies under way: the second store may be far, and each waits for it several times."""
 _IDLE_SECONDS: Final = 2.0
-_AWAY_SECONDS: Final = 10.0
+_AWAY_SECONDS: Final = 5.0
 _MEASURE_SECONDS: Final = 10.0
 _SWEEP_EVERY: Final = timedelta(days=1)
 _AGAIN: Final = timedelta(minutes=10)
@@ -58,6 +61,8 @@ class Sending:
         journal: of this site, in the second store.
         telling: says what was changed.
         brake: the pace of copying.
+        days: for which what was told stays (`Keeping`).
+        follows: whether the other site is followed.
     """
 
     database: Database
@@ -65,8 +70,15 @@ class Sending:
     journal: Journal
     telling: Telling
     brake: Brake
+    days: int = 90
+    follows: bool = True
     clock: Clock = SYSTEM_CLOCK
     _measured: float = float("-inf")
+
+    def __post_init__(self) -> None:
+        """Make what keeps the files, and the threads that wait for the second store."""
+        self.keeping = Keeping(self.journal, self.days, self.follows, self.clock)
+        self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="replicate")
 
     async def run(self) -> None:
         """Send for ever; cancel to stop. What is away is waited for."""
@@ -105,6 +117,11 @@ class Sending:
                 await self._measure(db)
             while not was_any and await due.sweep(db, _SWEEP_EVERY):
                 was_any = bool(await due.next_due(db, 1))
+            heard, is_due = await self.keeping.heard(db)
+            if is_due and not was_any:
+                await self.journal.write(number + 1, [], heard)
+                await self._told(db, number + 1, heard)
+            await self.keeping.prune(db)
             await self._measure(db, now=True)
             return was_any
 
@@ -114,8 +131,10 @@ class Sending:
         Raises:
             StoreUnavailable: what was told is not there: a volume is not mounted, or is another.
         """
-        if number and await self.journal.read(number) is None:
+        beginning = await self.keeping.here(db)
+        if number >= beginning.begun and await self.journal.read(number) is None:
             raise StoreUnavailable("second store: what was sent is not there; is it mounted?")
+        await self.keeping.say(beginning)
         while (changes := await self.journal.read(number + 1)) is not None:
             number += 1
             async with db.transaction():
@@ -130,19 +149,24 @@ class Sending:
         await self._remove(db, [one for one in rows if one.kind == "gone"], sent)
         await self._tell(db, [one for one in rows if one.kind in CHANGES], sent)
         sent.told.sort(key=lambda one: int(one["id"]))
+        heard, _ = await self.keeping.heard(db)
         if sent.told:
-            await self.journal.write(number + 1, sent.told)
+            await self.journal.write(number + 1, sent.told, heard)
             number += 1
         async with db.transaction():
             await due.has(db, sent.copied)
             await due.done(db, sent.done)
             for one, reason in sent.failed:
                 await due.later(db, one, _AGAIN, reason)
-            await due.set_sent(db, number)
+            await self._told(db, number, heard)
         metrics.REPLICATED.labels("sent").inc(len(sent.done))
         metrics.REPLICATED.labels("failed").inc(len(sent.failed))
         metrics.REPLICATED_BYTES.inc(sum(size for _, _, size in sent.copied))
         return number
+
+    async def _told(self, db: Connection, number: int, heard: int) -> None:
+        await due.set_sent(db, number)
+        await self.keeping.told(db, heard)
 
     async def _copy(self, db: Connection, rows: Sequence[Due], sent: Sent) -> None:
         known = await named(db, [one.subject for one in rows])
@@ -152,7 +176,7 @@ class Sending:
             async with gate:
                 await self.brake.spend(what.size)
                 try:
-                    return await copy(self.store, self.journal.store, what)
+                    return await copy(self.store, self.journal.store, what, self._threads)
                 except PermanentError as error:
                     return error
 

@@ -29,3 +29,9 @@ class ReplicationSettings(SettingsBase):
     replication_bytes_per_second: int = Field(
         default=0, ge=0, description="limit of copying to the second store; 0 is no limit"
     )
+    replication_journal_days: int = Field(
+        default=90,
+        ge=0,
+        description="days after which what was told another site is removed, once it is read there;"
+        " where no other site is followed, after so many days whether it is read or not; 0: never",
+    )

@@ -26,13 +26,17 @@ from darkroom_metadata.replication.arriving import Arriving
 from darkroom_metadata.replication.carrying_out import CarryingOut, heard
 from darkroom_metadata.replication.copying import named
 from darkroom_metadata.replication.inbound import Told
-from darkroom_metadata.replication.journal import Journal
+from darkroom_metadata.replication.journal import Journal, Removed
 
 log = get_logger(__name__)
 BATCH: Final = 100
 MOST_WAITING: Final = 5000
 _IDLE_SECONDS: Final = 1.0
+_UNDER_WAY_SECONDS: Final = 0.1
+"""As long as something is not done here: jobs and the indexer end it."""
 _AWAY_SECONDS: Final = 10.0
+_PEER_AWAY_SECONDS: Final = 5.0
+_LOOK_SECONDS: Final = 60.0
 _AGAIN: Final = timedelta(minutes=10)
 _INDEXED: Final = (  # inbox_pkey
     "SELECT t.site, t.number, t.part, t.kind, t.study_instance_uid, t.at, t.sealed, t.job, t.reason"
@@ -77,6 +81,14 @@ class Taking:
     seal: Seal
     outbox: Outbox
     clock: Clock = SYSTEM_CLOCK
+    untaken: int = 0
+    """What was not done here when it was looked at last."""
+    ask_again_at: float = float("-inf")
+    """By the monotonic clock: what it has told is done meanwhile."""
+    look_at: float = float("-inf")
+    """When it is looked at again where a journal begins."""
+    _reason: str | None = None
+    """Why nothing more is read, as it was written down last."""
 
     async def run(self) -> None:
         """Take for ever; cancel to stop. What is away is waited for."""
@@ -84,7 +96,9 @@ class Taking:
             pause = _IDLE_SECONDS
             try:
                 if await self.slice():
-                    pause = 0.05
+                    pause = 0.0
+                elif self.untaken:
+                    pause = _UNDER_WAY_SECONDS
             except DependencyUnavailable as error:
                 log.warning("replication.waits", reason=str(error))
                 pause = _AWAY_SECONDS
@@ -101,39 +115,74 @@ class Taking:
         """
         async with self.database.session() as db:
             if not await inbound.lock(db):
+                self.untaken = 0
                 _show(0, 0.0)
                 return False
             did = await self._read(db)
             did += await self._look_at_jobs(db)
             did += await self._begin(db)
-            _show(*await inbound.lag(db))
+            self.untaken, seconds = await inbound.lag(db)
+            _show(self.untaken, seconds)
         return did > 0
 
     async def _read(self, db: Connection) -> int:
         """Read the next files; the other site's store may be away."""
+        if self.clock.monotonic() < self.ask_again_at:
+            return 0
         number, count = await inbound.taken(db, self.journal.site), 0
+        waiting, _ = await inbound.lag(db)
         try:
-            while (await inbound.lag(db))[0] < MOST_WAITING:
-                changes = await self.journal.read(number + 1)
-                if changes is None:
-                    break
+            while waiting < MOST_WAITING:
+                file = await self.journal.file(number + 1)
+                if file is None:
+                    if (moved := await self._begun_anew(db, number)) == number:
+                        self.ask_again_at = self.clock.monotonic() + _IDLE_SECONDS
+                        break
+                    number = moved
+                    continue
                 number += 1
                 count += 1
-                await inbound.add(db, self.seal, self.journal.site, number, changes)
-        except StoreUnavailable as error:
+                waiting += len(file.changes)
+                await inbound.add(db, self.seal, self.journal.site, number, file.changes)
+                await inbound.heard_by_peer(db, file.heard)
+        except (StoreUnavailable, Removed) as error:
+            self.ask_again_at = self.clock.monotonic() + _PEER_AWAY_SECONDS
             metrics.REPLICATION_PEER_UP.set(0)
             log.warning("replication.peer_away", site=self.journal.site, reason=str(error))
+            await self._say(db, str(error))
             return count
         metrics.REPLICATION_PEER_UP.set(1)
+        await self._say(db, "")
         return count
+
+    async def _begun_anew(self, db: Connection, number: int) -> int:
+        """Return after which file to go on: another one, where the other site has begun anew.
+
+        Raises:
+            Removed: what was not read here is not there any more.
+        """
+        if self.clock.monotonic() < self.look_at:
+            return number
+        moved = (await self.journal.beginning()).go_on_after(number)
+        self.look_at = self.clock.monotonic() + _LOOK_SECONDS
+        if moved != number:
+            log.warning("replication.begun_anew", site=self.journal.site, number=moved + 1)
+            await inbound.set_taken(db, self.journal.site, moved)
+        return moved
+
+    async def _say(self, db: Connection, reason: str) -> None:
+        """Write down why nothing more is read, when that has changed."""
+        if reason != self._reason:
+            await inbound.peer_reason(db, self.journal.site, reason)
+            self._reason = reason
 
     async def _look_at_jobs(self, db: Connection) -> int:
         """End what is done here by now."""
         indexed = [Told.of(row, self.seal) for row in await db.fetch(_INDEXED, CONSUMER)]
-        for one in indexed:
+        if indexed:
             async with db.transaction():
-                await heard(db, one)
-                await inbound.ended(db, one)
+                await heard(db, *indexed)
+                await inbound.ended(db, *indexed)
         metrics.REPLICATION_TAKEN.labels("object").inc(len(indexed))
         await db.execute(_LOST, _AGAIN)
         ended = await db.fetch(_JOBS)
@@ -208,10 +257,9 @@ class Taking:
         brought = await self.arriving.all([one.change for one in new])
         items: list[StoredItem] = []
         async with db.transaction():
-            for one in rows:
-                if one.change["subject"] in known:  # it came here as well
-                    await heard(db, one)
-                    await inbound.ended(db, one)
+            came = [one for one in rows if one.change["subject"] in known]  # here as well
+            await heard(db, *came)
+            await inbound.ended(db, *came)
             for one, item in zip(new, brought, strict=True):
                 if isinstance(item, StoredItem):
                     items.append(item)
