@@ -18,7 +18,7 @@ from darkroom_api.conflicts import routes as conflicts
 from darkroom_api.conformance import routes as conformance
 from darkroom_api.console.screens import SCREENS
 from darkroom_api.dead_letters import routes as dead_letters
-from darkroom_api.desk import quarantine, reports, shown_settings, system, verification
+from darkroom_api.desk import quarantine, replication, reports, shown_settings, system, verification
 from darkroom_api.dicomweb import capabilities, metadata
 from darkroom_api.dicomweb.retrieving import levels, objects, uri, values
 from darkroom_api.dicomweb.searching import routes as search
@@ -94,6 +94,7 @@ _MODULES: Final = (
     exports,
     quarantine,
     verification,
+    replication,
     reports,
     shown_settings,
     system,

@@ -229,6 +229,8 @@ ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("POST", "/api/v1/conflict-decisions/{job}/cancel"): _P.CONFLICTS_WRITE,
     ("GET", "/api/v1/verification"): _P.VERIFICATION_READ,
     ("GET", "/api/v1/verification/findings"): _P.VERIFICATION_READ,
+    ("GET", "/api/v1/replication"): _P.VERIFICATION_READ,
+    ("GET", "/api/v1/replication/outcomes"): _P.VERIFICATION_READ,
     ("GET", "/api/v1/settings"): _P.SETTINGS_READ,
     ("GET", "/api/v1/system"): _P.SETTINGS_READ,
     ("GET", "/api/v1/system/conformance"): _P.SETTINGS_READ,

@@ -111,6 +111,7 @@ MENU: Final = (
             Tab("/system/queues", "Services and storage"),
             Tab("/system/settings", "Settings"),
             Tab("/system/retention", "Retention"),
+            Tab("/system/replication", "Replication"),
             Tab("/system/conformance", "Conformance"),
         ),
     ),

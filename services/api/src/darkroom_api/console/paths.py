@@ -119,6 +119,7 @@ SCREENS: Final[dict[tuple[str, str], Access]] = {
     ("POST", "/system/retention/hold"): _P.STUDIES_DELETE,
     ("POST", "/system/retention/release"): _P.STUDIES_DELETE,
     ("POST", "/system/retention/restore"): _P.STUDIES_DELETE,
+    ("GET", "/system/replication"): _P.VERIFICATION_READ,
     ("GET", "/system/conformance"): _P.SETTINGS_READ,
 }
 """Pages and what their buttons do."""

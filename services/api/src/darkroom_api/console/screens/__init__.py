@@ -19,10 +19,10 @@ from darkroom_api.console.screens import (
     worklist,
 )
 from darkroom_api.console.screens.images import film, marks, viewer
-from darkroom_api.console.screens.upkeep import retention
+from darkroom_api.console.screens.upkeep import replication, retention
 
 SCREENS: Final = (
     *(account, start, notifications, worklist, study, where, marks, film, upload, viewer),
-    *(schedule, transmission, others, trouble, people, senders, system, retention),
+    *(schedule, transmission, others, trouble, people, senders, system, retention, replication),
 )
 """Modules whose `add` adds their routes."""
