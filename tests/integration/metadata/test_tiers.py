@@ -11,7 +11,7 @@ from darkroom_common.clock import SYSTEM_CLOCK
 from darkroom_common.jobs.lease import Claims
 from darkroom_common.messages.base import new_message_id
 from darkroom_common.messages.commands import RecallStudy
-from darkroom_common.objects.store import FileSystemStore
+from darkroom_common.objects.store import FileSystemStore, ObjectStore, open_store
 from darkroom_common.objects.tiered import TieredStore
 from darkroom_common.specs.retention import Retention, RetentionRule
 from darkroom_metadata.removal.intake import RemovalCommands
@@ -20,6 +20,7 @@ from darkroom_metadata.tiering.moving import Mover
 from tests.integration.metadata.test_indexer import KEYS
 from tests.integration.metadata.test_removal import Archive, archive
 from tests.support.builders import a_data_set
+from tests.support.s3 import BUCKET, moto
 
 __all__ = ["archive"]
 RULES = Retention(0, (RetentionRule(modality="CT", years=2),))
@@ -71,12 +72,15 @@ class Shelves:
 
 @pytest.fixture
 async def shelves(archive: Archive, tmp_path: Path) -> Shelves:
+    (tmp_path / "slow").mkdir()
+    return shelves_with(archive, FileSystemStore(tmp_path / "slow"), tmp_path / "slow")
+
+
+def shelves_with(archive: Archive, slow_store: ObjectStore, slow: Path) -> Shelves:
     remover = archive.remover
     jobs = TierJobs(remover.outbox)
     archive.commands = RemovalCommands(remover, archive.commands.removals, jobs)
-    slow = tmp_path / "slow"
-    slow.mkdir()
-    store = TieredStore(FileSystemStore(archive.house.bench.directory), FileSystemStore(slow))
+    store = TieredStore(FileSystemStore(archive.house.bench.directory), slow_store)
     remover.store = store
     claims = Claims(jobs.table, remover.database, new_message_id(), 20.0)
     copied: list[int] = []
@@ -152,3 +156,25 @@ async def test_what_is_purged_goes_from_the_slow_store(shelves: Shelves) -> None
     await shelves.archive.purge()
     assert list(shelves.slow.rglob("*.dcm")) == []
     assert await shelves.archive.rows("SELECT FROM index.tier") == []
+
+
+async def test_a_bucket_is_the_slow_store(archive: Archive, tmp_path: Path) -> None:
+    with moto(tmp_path) as server:
+        bucket = open_store(server.url("cold", more="&class=GLACIER_IR"))
+        shelves = shelves_with(archive, bucket, tmp_path)
+        uid = await received(shelves, StudyDate="20100101")
+        before = await shelves.contents()
+        (key,) = before
+        moved = await shelves.night()
+        assert (moved["state"], moved["objects"], moved["bad"]) == ("DONE", 1, 0)
+        assert archive.objects() == 0
+        there = server.client().head_object(Bucket=BUCKET, Key=f"cold/{key}")
+        assert there["StorageClass"] == "GLACIER_IR"
+        assert await shelves.contents() == before
+        recalled = await shelves.recall(uid)
+        assert (recalled["state"], recalled["bytes"]) == ("DONE", len(before[key]))
+        assert archive.objects() == 1
+        assert await archive.ask("delete", uid) == ("DONE", "")
+        await archive.purge()
+        assert archive.objects() == 0
+        assert [one async for one in bucket.list_keys()] == []

@@ -9,8 +9,12 @@ from darkroom_common.errors import ConfigurationError
 
 _TAKES: Final = (
     "s3://bucket/prefix?endpoint=https://host:port&region=name&credentials=/file&profile=name"
-    "&authority=/file.pem&addressing=path|virtual&seconds=30&attempts=3"
+    "&authority=/file.pem&addressing=path|virtual&seconds=30&attempts=3&class=STANDARD_IA"
 )
+_AT_ONCE: Final = frozenset(
+    {"", "STANDARD", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR"}
+)
+"""Storage classes that answer a read at once. Of others an object has to be restored first."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class Location:
         addressing: where a request names the bucket.
         seconds: that a server may take to answer, or to go on within an answer.
         attempts: of one request in all.
+        storage_class: of objects that are put; empty: the bucket's own.
     """
 
     bucket: str
@@ -41,6 +46,7 @@ class Location:
     addressing: Literal["path", "virtual"] = "path"
     seconds: float = 30.0
     attempts: int = 3
+    storage_class: str = ""
 
     @classmethod
     def parse(cls, url: str, *, setting: str) -> Self:
@@ -60,12 +66,18 @@ class Location:
         except ValueError:
             said = {} if not parts.query else {"": ""}
         known = {"endpoint", "region", "credentials", "profile", "authority", "addressing"}
-        if not parts.netloc or parts.fragment or said.keys() - known - {"seconds", "attempts"}:
+        known |= {"seconds", "attempts", "class"}
+        if not parts.netloc or parts.fragment or said.keys() - known:
             raise ConfigurationError(f"{setting} is {_TAKES}")
         prefix = unquote(parts.path).strip("/")
         if any(part in ("", ".", "..") for part in prefix.split("/")) and prefix:
             raise ConfigurationError(f"{setting}: the prefix has an empty or dotted part")
         addressing = said.get("addressing", "path" if "endpoint" in said else "virtual")
+        if said.get("class", "") not in _AT_ONCE:
+            raise ConfigurationError(
+                f"{setting}: class is one whose objects can be read at once:"
+                f" {', '.join(sorted(_AT_ONCE - {''}))}"
+            )
         if addressing not in ("path", "virtual"):
             raise ConfigurationError(f"{setting}: addressing is path or virtual")
         return cls(
@@ -79,6 +91,7 @@ class Location:
             addressing=cast('Literal["path", "virtual"]', addressing),
             seconds=_number(said.get("seconds", "30"), setting, "seconds", 600),
             attempts=int(_number(said.get("attempts", "3"), setting, "attempts", 10)),
+            storage_class=said.get("class", ""),
         )
 
 

@@ -70,6 +70,12 @@ class Uploads:
         self._lock = threading.Lock()
         self._keeps: bool | None = None
 
+    @property
+    def _class(self) -> dict[str, str]:
+        """What is said of the storage class, if anything is."""
+        said = self._client.location.storage_class
+        return {"StorageClass": said} if said else {}
+
     def put_file(self, name: str, source: Path) -> None:
         """Make an object of a file; one that is there already is marked as wanted once more.
 
@@ -112,6 +118,7 @@ class Uploads:
                 Body=data,
                 ChecksumSHA256=sums.told,
                 Metadata={"sha256": sums.sha256.hex()},
+                **self._class,
                 **_only_if_none(keeps),
             )
         except Exists:
@@ -129,6 +136,7 @@ class Uploads:
             Key=name,
             ChecksumAlgorithm="SHA256",
             Metadata={"upload": ours},
+            **self._class,
         )["UploadId"]
         done: list[dict[str, Any]] = []
         sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
@@ -234,6 +242,7 @@ class Uploads:
                     CopySourceIfMatch=there["ETag"],
                     MetadataDirective="REPLACE",
                     Metadata=there.get("Metadata", {}),
+                    **self._class,
                 )
         except (NotThere, Exists):
             return False
