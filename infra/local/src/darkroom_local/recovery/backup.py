@@ -154,9 +154,10 @@ class _Known:
             "CREATE TABLE entry (key TEXT PRIMARY KEY, size INTEGER, sha256 TEXT) WITHOUT ROWID"
         )
         self._rows.execute("CREATE TABLE there (key TEXT PRIMARY KEY) WITHOUT ROWID")
+        self._rows.execute("CREATE TABLE said (key TEXT PRIMARY KEY) WITHOUT ROWID")
         if earlier := archive.generations():
             entries = archive.entries(earlier[-1])
-            self._rows.executemany("INSERT INTO entry VALUES (?, ?, ?)", entries)
+            self._rows.executemany("INSERT OR REPLACE INTO entry VALUES (?, ?, ?)", entries)
         for batch in listed(runner, archive.store, f"{OBJECTS}/"):
             keys = [(one.key.removeprefix(f"{OBJECTS}/"),) for one in batch]
             self._rows.executemany("INSERT INTO there VALUES (?)", keys)
@@ -170,6 +171,14 @@ class _Known:
         """Return what it says of one."""
         row = self._rows.execute("SELECT * FROM entry WHERE key = ?", (key,)).fetchone()
         return None if row is None else Entry(*row)
+
+    def first_time(self, key: str) -> bool:
+        """Tell whether this is asked for the first time of a key.
+
+        An object that moves to the slow one of two stores meanwhile is listed twice.
+        """
+        made = self._rows.execute("INSERT OR IGNORE INTO said VALUES (?)", (key,))
+        return made.rowcount == 1
 
     def close(self) -> None:
         """Remove the file."""
@@ -203,7 +212,8 @@ class _Copying:
     def entries(self, runner: asyncio.Runner) -> Iterator[Entry]:
         """Copy, and yield what is in the archive then."""
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            for batch in listed(runner, self._store):
+            for some in listed(runner, self._store):
+                batch = [one for one in some if self._known.first_time(one.key)]
                 there = [self._known.has(one.key) for one in batch]
                 before = [self._known.get(one.key) for one in batch]
                 for entry in pool.map(self._one, batch, there, before):
