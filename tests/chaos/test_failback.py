@@ -1,6 +1,7 @@
 """A site is lost, the other takes its place, and gives it back: with the times that it takes."""
 
 import asyncio
+import re
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -62,6 +63,9 @@ async def test_a_lost_site_is_replaced_and_comes_back(house: Shipped) -> None:
     async with followed(source, house.archive, house.place / "scratch-north", south):
         await house.receive(20)
     shutil.rmtree(house.bench.directory)  # the site is lost
+    would = Standby(house.archive, house.data, house.secrets).would()
+    assert re.fullmatch(r"what came in the last \d+ s would be lost; it follows", would)
+    may_start(north, print)  # it was only said
     failover = await Standby(house.archive, house.data, house.secrets).take_place(progress=unseen)
     assert failover.compared.agrees
     assert await keys_in(house.data) == set(house.acknowledged)

@@ -247,13 +247,19 @@ def standby(
         _until_told(following.follow(seconds=seconds, tell=typer.echo))
 
 
-def failover(place: Where, key_file: KeyFile, secrets: Secrets, data: Data = DEFAULT) -> None:
+def failover(
+    place: Where, key_file: KeyFile, secrets: Secrets, data: Data = DEFAULT, dry_run: DryRun = False
+) -> None:
     """Have the standby take the place of the site that is lost; then `darkroom up` starts it.
 
     It ends `darkroom standby` of the same directory. See first that the other site stays down.
     Exit code 0: database and objects agree; 1: what is told is missing; 2: not done.
     """
     whole = data.expanduser().resolve()
+    if dry_run:
+        with _trouble():
+            typer.echo(points.Standby(_archive(place, key_file), whole, secrets).would())
+        return
     with _trouble(), _bar("objects") as progress:
         taking = points.Standby(_archive(place, key_file), whole, secrets)
         reached = asyncio.run(taking.take_place(progress=progress))

@@ -221,6 +221,18 @@ class Standby:
                     count += 1
         return count
 
+    def would(self) -> str:
+        """Say what it would come to if this took the place now; nothing is changed.
+
+        Raises:
+            RecoveryError: the place has nothing that could be taken over, or cannot be read.
+        """
+        base = self.wal.base_before(None)
+        behind = utc_now().timestamp() - (self.wal.mark() or base.ended)
+        size = f"{base.database_bytes / 1e9:.3f} GB"
+        has = "it follows" if self._record.exists() else f"it has not followed: {size} to fetch"
+        return f"what came in the last {behind:.0f} s would be lost; {has}"
+
     async def take_place(self, *, progress: Progress) -> Reached:
         """Be what is followed no longer: replay what there is, promote, compare, raise a fence.
 
