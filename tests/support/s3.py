@@ -15,7 +15,7 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from darkroom_local.engines.ports import free_port
+from darkroom_local.engines.ports import LOOPBACK, free_port
 from tests.support.certificates import Pair
 from tests.support.waiting import LIMIT, until_true
 
@@ -57,10 +57,19 @@ class Server:
 
 
 @contextmanager
-def moto(directory: Path, *, tls: tuple[Pair, Path] | None = None) -> Iterator[Server]:
-    """Run moto's server; with a certificate, and the file of its authority, it speaks TLS."""
-    port = free_port()
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+def moto(
+    directory: Path, *, tls: tuple[Pair, Path] | None = None, host: str = LOOPBACK, port: int = 0
+) -> Iterator[Server]:
+    """Run moto's server; with a certificate, and the file of its authority, it speaks TLS.
+
+    Args:
+        directory: of its log and credentials.
+        tls: see above.
+        host: to which it binds.
+        port: none: a free one.
+    """
+    port = port or free_port()
+    command = [sys.executable, "-m", "moto.server", "-H", host, "-p", str(port)]
     server = Server(port, directory / "credentials")
     if tls is not None:
         pair, authority = tls
