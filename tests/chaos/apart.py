@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 import asyncpg
 
@@ -44,7 +44,7 @@ _LINE: Final = 1 << 24
 # One site: a process in its namespace, which does what it reads.
 
 
-async def site(name: str, home: Path, keys: Path) -> None:
+async def site(name: str, home: Path, keys: Path, answers: TextIO) -> None:
     """Be a site: start all of it, then do one command of standard input after the other."""
     async with AsyncExitStack() as stack:
         base = new_base(name)
@@ -64,7 +64,7 @@ async def site(name: str, home: Path, keys: Path) -> None:
         far = replace(there, base=f"http://{NET[OTHER[name]]}")
         second = far.url(name, more="&attempts=2&seconds=5")
         await made.begin(second, OTHER[name], there.url(OTHER[name]))
-        await Commands(made).serve()
+        await Commands(made, answers).serve()
 
 
 @dataclass
@@ -72,15 +72,21 @@ class Commands:
     """What a site is asked from outside."""
 
     site: Site
+    answers: TextIO
     ending: asyncio.Event | None = None
     load: asyncio.Task[None] | None = None
 
     async def serve(self) -> None:
         """Answer until there is nothing more to read."""
-        say(json.dumps("ready"))
+        self.tell("ready")
         while line := await asyncio.to_thread(sys.stdin.readline):
             word, *given = json.loads(line)
-            say(json.dumps(await getattr(self, word)(*given), default=str))
+            self.tell(await getattr(self, word)(*given))
+
+    def tell(self, what: Any) -> None:
+        """Write an answer."""
+        self.answers.write(json.dumps(what, default=str) + "\n")
+        self.answers.flush()
 
     async def send(self, study: str) -> None:
         await asyncio.to_thread(self.site.send, study)
@@ -199,7 +205,10 @@ class Far:
     async def stop(self) -> None:
         assert self.process.stdin is not None
         self.process.stdin.close()
-        await asyncio.wait_for(self.process.wait(), 60)
+        try:
+            await asyncio.wait_for(self.process.wait(), 60)
+        except TimeoutError:
+            self.process.kill()
 
 
 def tell(**what: Any) -> None:
@@ -260,7 +269,7 @@ async def measured(both: list[Far], prefix: str, seconds: float, rate: float) ->
     ended = time.monotonic()
 
     async def drained() -> bool:
-        return sum([await far.ask("waiting") for far in both]) == 0
+        return bool(sum([await far.ask("waiting") for far in both]) == 0)
 
     await until(drained, "lag drains", limit=600, poll=0.5)
     found = [await far.ask("found") for far in both]
@@ -294,7 +303,9 @@ def main() -> None:
     given = parser.parse_args()
     os.environ.setdefault("PYTHONUNBUFFERED", "1")
     if given.site:
-        asyncio.run(site(given.site, given.home, given.keys))
+        with os.fdopen(os.dup(1), "w") as answers:
+            os.dup2(2, 1)  # what is logged is no answer
+            asyncio.run(site(given.site, given.home, given.keys, answers))
     else:
         asyncio.run(apart(given.seconds, given.rate))
 
