@@ -11,7 +11,7 @@ from starlette.responses import Response
 from darkroom_api.http.documented import errors
 from darkroom_api.http.lists import LINKED, Catalogue, Listed, ListQuery, list_of
 from darkroom_api.http.parts import parts_of
-from darkroom_common.index.replication import OUTCOMES, PEERS, SHIPPING, STATE
+from darkroom_common.index.retention.replication import OUTCOMES, PEERS, SHIPPING, STATE
 from darkroom_common.messages.base import Uid
 from darkroom_common.postgres.listing import Key, Order
 
