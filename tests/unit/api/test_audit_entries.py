@@ -119,6 +119,7 @@ def test_addresses_of_clients() -> None:
             "Mozilla/5.0 (X11; Linux; MEYER^ANNA) AppleWebKit/537.36 Chrome/120.0 Safari/537.36",
             "Mozilla/5.0 AppleWebKit/537.36 Chrome/120.0 Safari/537.36",
         ),
+        ("Darkroom-Console curl/8.5.0", "Darkroom-Console curl/8.5.0"),
         ("MEYER^ANNA curl/8 curl/19620305x 1962-03-05", "curl/8"),
         ("", ""),
     ],

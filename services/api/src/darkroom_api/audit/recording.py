@@ -10,10 +10,14 @@ from darkroom_api.accounts.guard import Principal
 from darkroom_api.accounts.permissions import EVERYTHING
 from darkroom_api.audit.actions import PRIVILEGED, Action
 from darkroom_api.audit.entries import Entry, Outcome, address_in
+from darkroom_api.edge.agents import CONSOLE
 from darkroom_api.http.parts import parts_of
 from darkroom_common.postgres.pool import Connection
 
 _USER_AGENT: Final = b"user-agent"
+_REQUESTED_WITH: Final = b"x-requested-with"
+_SCRIPTS: Final = CONSOLE.lower().encode()
+"""What scripts of the console's pages say in it, since they cannot name themselves."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +98,10 @@ def entry(
 
 
 def _agent(scope: Scope) -> str:
-    found: bytes = next((value for name, value in scope["headers"] if name == _USER_AGENT), b"")
-    return found.decode("latin-1")
+    headers = dict(scope["headers"])
+    found: str = headers.get(_USER_AGENT, b"").decode("latin-1")
+    by_script = headers.get(_REQUESTED_WITH) == _SCRIPTS
+    return f"{CONSOLE} {found}" if by_script else found
 
 
 def _signed_in(principal: Principal | None) -> Actor:

@@ -14,6 +14,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import Message, Scope
 
+from darkroom_api.edge.agents import CONSOLE
 from darkroom_api.http.errors import ApiError, Code
 from darkroom_api.http.guarded import WITHIN
 
@@ -26,6 +27,8 @@ _PASSED: Final = (
     b"x-forwarded-for",
 )
 """Header fields of the page's request that say who asks, from where and with what."""
+_AGENT: Final = b"user-agent"
+_CONSOLE: Final = CONSOLE.encode()
 _FAILED: Final = 400
 _KEPT: Final = ("asgi", "http_version", "client", "server", "scheme", "root_path", "app", "state")
 
@@ -117,6 +120,8 @@ class Rest:
         headers = [one for one in self._request.scope["headers"] if one[0] in _PASSED]
         fields = {name.replace("_", "-").lower(): text for name, text in (more or {}).items()}
         headers = [one for one in headers if one[0].decode() not in fields]
+        agent = b" ".join([_CONSOLE, *(text for name, text in headers if name == _AGENT)])
+        headers = [*(one for one in headers if one[0] != _AGENT), (_AGENT, agent)]
         fields |= {"accept": "application/json", "accept-encoding": "identity"}
         if content:
             fields |= {"content-type": "application/json", "content-length": str(len(content))}

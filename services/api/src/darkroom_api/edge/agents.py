@@ -3,7 +3,10 @@
 import re
 from typing import Final
 
+CONSOLE: Final = "Darkroom-Console"
+"""What a person's act in the console is known by, before the names of the browser."""
 _NAMES: Final = (
+    CONSOLE,
     *("AppleWebKit", "Chrome", "Chromium", "CriOS", "Edg", "Edge", "EdgA", "EdgiOS", "Firefox"),
     *("FxiOS", "Gecko", "HeadlessChrome", "Mobile", "Mozilla", "OPR", "Opera", "Safari", "Version"),
     *("Apache-HttpClient", "Go-http-client", "Java", "PostmanRuntime", "Python", "Wget", "aiohttp"),

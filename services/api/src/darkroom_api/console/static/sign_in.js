@@ -11,7 +11,7 @@ addEventListener('DOMContentLoaded', () => {
   if (once) {
     history.replaceState(null, '', location.pathname + location.search);
     fetch('/api/v1/auth/refresh', {method: 'POST', body: JSON.stringify({refresh_token: once}),
-      headers: {'Content-Type': 'application/json'}, credentials: 'same-origin'})
+      headers: {'Content-Type': 'application/json', 'X-Requested-With': 'darkroom-console'}, credentials: 'same-origin'})
       .then((answer) => {
         if (answer.ok) location.assign(wanted ? following : '/start');
         else say('This link was used, or its quarter of an hour is over. Sign in with your password.');
@@ -36,7 +36,7 @@ addEventListener('DOMContentLoaded', () => {
     say('');
     try {
       const answer = await fetch('/api/v1/auth/login', {method: 'POST', body: JSON.stringify(given),
-        headers: {'Content-Type': 'application/json'}, credentials: 'same-origin'});
+        headers: {'Content-Type': 'application/json', 'X-Requested-With': 'darkroom-console'}, credentials: 'same-origin'});
       if (answer.ok) { location.assign(following); return; }
       const problem = await answer.json();
       button.disabled = false;

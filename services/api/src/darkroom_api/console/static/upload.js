@@ -40,7 +40,8 @@ addEventListener('DOMContentLoaded', () => {
     } catch (fault) { return `It was refused (${answer.status}).`; }
   };
   const post = (path, body, headers = {}) => fetch(path, {
-    method: 'POST', body, headers: {'X-CSRFToken': window.darkroom.csrf() || '', ...headers}});
+    method: 'POST', body,
+    headers: {'X-CSRFToken': window.darkroom.csrf() || '', 'X-Requested-With': 'darkroom-console', ...headers}});
 
   // Asks again when no answer has come: with its key, the same request makes one object.
   const surely = async (path, body) => {
