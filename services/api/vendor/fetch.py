@@ -82,7 +82,10 @@ def unpack(one: dict[str, Any], body: bytes, folder: Path) -> None:
 
 
 def exchanged(one: dict[str, Any], name: str, content: bytes) -> bytes:
-    """Return a file with what stands otherwise in ours: OHIF is made for `/`, not `/viewer/`."""
+    """Return a file with what stands otherwise in ours.
+
+    OHIF is made for `/`, not `/viewer/`, and has a private member, which Firefox 88 cannot read.
+    """
     for change in one.get("exchange", ()):
         if fnmatchcase(name, change["in"]):
             content = content.replace(change["text"].encode(), change["by"].encode())

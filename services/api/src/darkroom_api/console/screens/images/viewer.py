@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
-from darkroom_api.console.assets import KINDS, VENDORED, content_of, packed_of, show_asset
+from darkroom_api.console.assets import KINDS, VENDORED, asset, content_of, packed_of, show_asset
 from darkroom_api.console.screen import Screen
 from darkroom_api.http.errors import ApiError, Code
 from darkroom_common.errors import ConfigurationError
@@ -65,7 +65,7 @@ def _page(index: bytes) -> bytes:
     if script is None:
         raise ConfigurationError("the page of OHIF has another form than was fetched before")
     text = files("darkroom_api.console").joinpath("static", "viewer.html").read_bytes()
-    return text.replace(b"APP_BUNDLE", script[1])
+    return text.replace(b"APP_BUNDLE", script[1]).replace(b"OLDER", asset("older.js").encode())
 
 
 def add(app: FastAPI) -> None:
