@@ -32,7 +32,7 @@ addEventListener('DOMContentLoaded', () => {
       }
       boxes.append(box);
     }
-    document.getElementById('films').textContent = `${images.length} images, ${films} film${films > 1 ? 's' : ''}`;
+    document.getElementById('films').textContent = `${images.length} image${images.length === 1 ? '' : 's'}, ${films} film${films > 1 ? 's' : ''}`;
     print.disabled = !images.length;
     if (state) state.disabled = !images.length;
   };
@@ -47,11 +47,22 @@ addEventListener('DOMContentLoaded', () => {
     return body;
   };
   const ask = async (path, body, headers = {}) => {
-    const answer = await fetch(path, {method: 'POST', body: JSON.stringify(body), headers: {
-      'Content-Type': 'application/json', 'X-CSRFToken': window.darkroom.csrf() || '', ...headers}});
-    if (answer.ok) return answer;
-    const problem = await answer.json();
-    throw new Error([problem.detail, ...problem.errors.map((one) => one.message)].join(' '));
+    window.darkroom.working(path);
+    try {
+      const answer = await fetch(path, {method: 'POST', body: JSON.stringify(body), headers: {
+        'Content-Type': 'application/json', 'X-Requested-With': 'darkroom-console',
+        'X-CSRFToken': window.darkroom.csrf() || '', ...headers}});
+      if (answer.ok) return answer;
+      const problem = await answer.json();
+      throw new Error([problem.detail, ...problem.errors.map((one) => one.message)].join(' '));
+    } finally { window.darkroom.working(path, true); }
+  };
+  const sized = () => {
+    const select = form.elements.film_size;
+    const chosen = select.value;
+    const known = form.elements.printer.selectedOptions[0].dataset.sizes.split(' ').filter(Boolean);
+    select.replaceChildren(new Option('Of the printer', ''), ...known.map((one) => new Option(one, one)));
+    select.value = known.includes(chosen) ? chosen : '';
   };
   const place = (uid, at) => {
     images = images.filter((one, index) => index !== at || at >= images.length);
@@ -73,7 +84,13 @@ addEventListener('DOMContentLoaded', () => {
     const box = event.target.closest('.box');
     if (box) { images.splice(Number(box.dataset.place), 1); draw(); }
   });
-  form.addEventListener('change', draw);
+  form.addEventListener('change', (event) => {
+    const {preset, center, width, printer} = form.elements;
+    if (event.target === preset) [center.value, width.value] = preset.value ? preset.value.split(',') : ['', ''];
+    if (event.target === center || event.target === width) preset.value = '';
+    if (event.target === printer) sized();
+    draw();
+  });
   document.getElementById('all').addEventListener('click', () => {
     images = picks.map((one) => one.dataset.uid);
     draw();
@@ -112,5 +129,6 @@ addEventListener('DOMContentLoaded', () => {
   });
   const windowed = new URLSearchParams(location.search).get('image');
   if (windowed && picture.has(windowed)) images = [windowed];
+  sized();
   draw();
 });

@@ -22,7 +22,6 @@ _DONE: Final = {
 }
 _MOST_IMAGES: Final = 200
 _NEEDED: Final = ("host", "port", "ae_title", "profile")
-_DEFAULT_SIZES: Final = ("14INX17IN", "14INX14IN", "11INX14IN", "10INX12IN", "8INX10IN")
 
 
 async def show_film(page: Page) -> Response:
@@ -43,9 +42,14 @@ async def show_film(page: Page) -> Response:
             for one in found
             if value(one, "Rows")
         ]
-    return page.render(
-        "film.html", study=study, printers=printers, images=images, sizes=_DEFAULT_SIZES
-    )
+    sizes = {one["name"]: _sizes(one) for one in printers}
+    return page.render("film.html", study=study, printers=printers, images=images, sizes=sizes)
+
+
+def _sizes(printer: dict[str, Any]) -> tuple[str, ...]:
+    """Return the Film Size IDs that a printer takes."""
+    kind = profiles().get(printer["profile"])
+    return tuple(printer["film_sizes"] or ()) or (kind.film_sizes if kind else ())
 
 
 async def show_queue(page: Page) -> Response:
