@@ -29,6 +29,7 @@ SCREENS: Final[dict[tuple[str, str], Access]] = {
     ("POST", "/worklist/assign"): _P.BULK_ASSIGN,
     ("POST", "/worklist/export"): _P.EXPORTS_CREATE,
     ("GET", _STUDY): _P.STUDIES_READ,
+    ("POST", "/worklist/print"): _P.PRINT_SEND,
     ("GET", f"{_STUDY}/series/{{series}}"): _P.STUDIES_READ,
     ("GET", f"{_STUDY}/series/{{series}}/instances/{{instance}}"): _P.STUDIES_READ,
     ("POST", f"{_STUDY}/edit"): _P.STUDIES_WRITE,

@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from starlette.responses import Response
 
 from darkroom_api.console.page import Page, one_of, some_of
+from darkroom_api.console.rest import Refused
 from darkroom_api.console.screen import screen
 
 _FILTERS: Final = (
@@ -23,22 +24,49 @@ async def show_worklist(page: Page) -> Response:
     if page.is_part:
         return page.render("worklist_rows.html", **data)
     data["filters"] = await page.rest.get("/api/v1/studies/filters")
-    data["destinations"] = []
-    if page.may("destinations:read"):
-        listed = await page.rest.get("/api/v1/destinations", page_size=200)
-        data["destinations"] = [one["name"] for one in listed["data"]]
+    for name in ("destinations", "printers"):
+        data[name] = []
+        if page.may(f"{name}:read"):
+            listed = await page.rest.get(f"/api/v1/{name}", page_size=200)
+            data[name] = [one["name"] for one in listed["data"]]
     return page.render("worklist.html", **data)
 
 
 async def send(page: Page) -> Response:
     """Send the selected studies: a job for each."""
     form = await page.form()
-    destination, studies = one_of(form, "destination"), some_of(form, "study")
+    destination = one_of(form, "destination")
+    told = await _each(page, form, "/api/v1/transmit/jobs", {"destination": destination})
+    return page.done(told.format(destination))
+
+
+async def print_films(page: Page) -> Response:
+    """Print the selected studies: a job for each, with all of its images."""
+    form = await page.form()
+    order = {name: one_of(form, name) for name in ("printer", "layout")}
+    told = await _each(page, form, "/api/v1/print/jobs", order)
+    return page.done(told.format(order["printer"]))
+
+
+async def _each(page: Page, form: dict[str, list[str]], path: str, order: dict[str, str]) -> str:
+    """Have a job made of each selected study; return what is said of it, but for where they go.
+
+    Raises:
+        Refused: none of them could be.
+    """
+    studies, refusals = some_of(form, "study"), list[Refused]()
     for study in studies:
-        await page.rest.post(
-            "/api/v1/transmit/jobs", {"destination": destination, "study_instance_uid": study}
-        )
-    return page.done(f"{_many(len(studies))} on the way to {destination}.")
+        try:
+            await page.rest.post(path, {**order, "study_instance_uid": study})
+        except Refused as fault:
+            refusals.append(fault)
+    if len(refusals) == len(studies):
+        raise refusals[0]
+    sentence = f"{_many(len(studies) - len(refusals))} on the way to {{}}."
+    if refusals:
+        said = refusals[0].detail.replace("{", "{{").replace("}", "}}")
+        sentence += f" {_many(len(refusals))} could not be: {said}"
+    return sentence
 
 
 async def set_status(page: Page) -> Response:
@@ -88,6 +116,7 @@ def add(app: FastAPI) -> None:
     """Add the routes."""
     screen(app, "/worklist", show_worklist)
     screen(app, "/worklist/send", send, "POST")
+    screen(app, "/worklist/print", print_films, "POST")
     screen(app, "/worklist/status", set_status, "POST")
     screen(app, "/worklist/assign", assign, "POST")
     screen(app, "/worklist/export", export, "POST")
