@@ -38,6 +38,7 @@ SCREENS: Final[dict[tuple[str, str], Access]] = {
     ("GET", f"{_STUDY}/marks/preview"): _P.STUDIES_WRITE,
     ("POST", f"{_STUDY}/marks/key-images"): _P.STUDIES_WRITE,
     ("POST", f"{_STUDY}/marks/state"): _P.STUDIES_WRITE,
+    ("GET", f"{_STUDY}/retention"): _P.STUDIES_DELETE,
     ("GET", "/where"): _P.STUDIES_READ,
     ("GET", "/where/{study}"): _P.STUDIES_READ,
     ("POST", "/where/transmit/{job}/retry"): _P.TRANSMIT_SEND,

@@ -11,9 +11,11 @@ from darkroom_api.console.attributes import said, value
 from darkroom_api.console.page import Page, one_of
 from darkroom_api.console.screen import screen
 from darkroom_api.http.errors import ApiError
+from darkroom_common.clock import utc_now
 
 _MOST_INSTANCES: Final = 500
 _CHANGED: Final = 412
+_EVER: Final = "9999-12-31"
 _EDITED: Final = (
     *("patient_name", "patient_id", "patient_birth_date", "patient_sex", "accession_number"),
     *("study_date", "description", "exam_status", "physician_name"),
@@ -117,6 +119,17 @@ async def edit(page: Page) -> Response:
     return page.go(f"/study/{page.at('study')}")
 
 
+async def show_retention(page: Page) -> Response:
+    """Show what retention says of a study, as a part of the question whether to delete it."""
+    asked = {"study_instance_uid": page.at("study"), "page_size": 1}
+    plan = await page.rest.get("/api/v1/retention/plan", on=_EVER, **asked)
+    holds = await page.rest.get("/api/v1/legal-holds", **asked)
+    found = next(iter(plan["data"]), None)
+    held = bool(holds["data"]) or (found is not None and found["held"])
+    today = utc_now().date().isoformat()
+    return page.render("study_retention.html", found=found, held=held, today=today)
+
+
 async def delete(page: Page) -> Response:
     """Delete a study, unless retention or a hold forbids it."""
     reason = one_of(await page.form(), "reason")
@@ -131,3 +144,4 @@ def add(app: FastAPI) -> None:
     screen(app, "/study/{study}/series/{series}/instances/{instance}", show_instance)
     screen(app, "/study/{study}/edit", edit, "POST")
     screen(app, "/study/{study}/delete", delete, "POST")
+    screen(app, "/study/{study}/retention", show_retention)
