@@ -16,6 +16,10 @@ FILES: Final = ("/", "/sign-in", "/assets/{name}", "/viewer", "/viewer/{path:pat
 SCREENS: Final[dict[tuple[str, str], Access]] = {
     ("GET", "/account"): Open.SIGNED_IN,
     ("POST", "/account/password"): Open.IN_PERSON,
+    ("POST", "/account/second-factor"): Open.IN_PERSON,
+    ("POST", "/account/second-factor/confirm"): Open.IN_PERSON,
+    ("POST", "/account/second-factor/remove"): Open.IN_PERSON,
+    ("POST", "/account/sessions/{session}/end"): Open.IN_PERSON,
     ("GET", "/account/keys"): Open.IN_PERSON,
     ("POST", "/account/keys"): Open.IN_PERSON,
     ("POST", "/account/keys/{key}/remove"): Open.IN_PERSON,

@@ -40,7 +40,7 @@ class Screen(GuardedRoute):
         try:
             await super().handle(scope, receive, send)
         except ApiError as fault:
-            if fault.status == _UNKNOWN:
+            if fault.status == _UNKNOWN and fault.code is not Code.INVALID_CREDENTIALS:
                 answer = await _again(request)
             elif _is_part(request):
                 raise

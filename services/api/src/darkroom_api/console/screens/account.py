@@ -13,6 +13,7 @@ from darkroom_api.http.parts import parts_of
 
 _SIGN_IN: Final = "/sign-in"
 _KEYS: Final = "/api/v1/api-keys"
+_SECOND: Final = "/api/v1/auth/totp"
 
 
 async def show_sign_in(page: Page) -> Response:
@@ -27,7 +28,7 @@ async def show_account(page: Page) -> Response:
     sessions = []
     if page.principal is not None and page.principal.presence is not None:
         sessions = (await page.rest.get("/api/v1/auth/sessions", page_size=50))["data"]
-    return page.render("account.html", who=who, sessions=sessions)
+    return page.render("account.html", who=who, sessions=sessions, begun=None, codes=())
 
 
 async def change_password(page: Page) -> Response:
@@ -36,6 +37,34 @@ async def change_password(page: Page) -> Response:
     given = {name: one_of(form, name) for name in ("current_password", "new_password")}
     said = await page.rest.post("/api/v1/auth/password", given)
     return page.done(said["message"])
+
+
+async def begin_second_factor(page: Page) -> Response:
+    """Show the secret that an authenticator is given, and ask for its first code."""
+    given = {"password": one_of(await page.form(), "password")}
+    begun = await page.rest.post(_SECOND, given)
+    return page.render("second_factor.html", begun=begun, codes=())
+
+
+async def confirm_second_factor(page: Page) -> Response:
+    """Put the second factor in force; show the recovery codes, this once."""
+    given = {"code": one_of(await page.form(), "code")}
+    said = await page.rest.post(f"{_SECOND}/confirm", given)
+    return page.render("second_factor.html", begun=None, codes=said["recovery_codes"])
+
+
+async def remove_second_factor(page: Page) -> Response:
+    """Let the password be enough again."""
+    form = await page.form()
+    given = {name: one_of(form, name) for name in ("password", "code")}
+    await page.rest.ask("DELETE", _SECOND, body=given)
+    return page.done("The password is enough again.")
+
+
+async def end_own_session(page: Page) -> Response:
+    """End another session of one's own."""
+    await page.rest.ask("DELETE", f"/api/v1/auth/sessions/{page.at('session')}")
+    return page.go("/account")
 
 
 async def show_keys(page: Page) -> Response:
@@ -84,6 +113,11 @@ def add(app: FastAPI) -> None:
     screen(app, _SIGN_IN, show_sign_in)
     screen(app, "/account", show_account)
     screen(app, "/account/password", change_password, "POST")
+    second = "/account/second-factor"
+    screen(app, second, begin_second_factor, "POST")
+    screen(app, f"{second}/confirm", confirm_second_factor, "POST")
+    screen(app, f"{second}/remove", remove_second_factor, "POST")
+    screen(app, "/account/sessions/{session}/end", end_own_session, "POST")
     screen(app, "/account/keys", show_keys)
     screen(app, "/account/keys", add_key, "POST")
     screen(app, "/account/keys/{key}/remove", remove_key, "POST")
