@@ -11,7 +11,12 @@ from darkroom_api.console.screen import screen
 from darkroom_api.console.screens.study import address
 from darkroom_api.console.words import many
 
-_SENT: Final = frozenset({"COMPLETED", "DONE", "SENT"})
+_SENT: Final = frozenset({"SENT", "COMMITTED"})
+_CONFIRMED: Final = {"COMMITTED": ", and the destination has confirmed that it keeps them"}
+_KEPT: Final = {
+    "verified": "All of it was read again, and is as it was received.",
+    "archived": "It is in the archive.",
+}
 _STOPPED: Final = frozenset({"FAILED", "UNKNOWN", "CANCELLED"})
 
 
@@ -31,12 +36,14 @@ async def show_way(page: Page) -> Response:
     """Show the way of one study, and where it has stopped."""
     study = await page.rest.get(address(page.at("study")))
     sends = [await _sent(page, one) for one in study["sent_to"]]
-    steps = [*_arrival(study), *sends, *(_printed(page, one) for one in study["printed_on"])]
+    films = [await _printed(page, one) for one in study["printed_on"]]
+    steps = [*_arrival(page, study), *sends, *films]
+    gone = {"nowhere": not sends and not films}
     name = "where_steps.html" if page.is_part else "where_study.html"
-    return page.render(name, study=study, uid=study["study_instance_uid"], steps=steps)
+    return page.render(name, study=study, uid=study["study_instance_uid"], steps=steps, **gone)
 
 
-def _arrival(study: dict[str, Any]) -> list[dict[str, Any]]:
+def _arrival(page: Page, study: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the steps from the first image to a whole study."""
     senders = ", ".join(study["calling_ae_titles"]) or "STOW-RS"
     begun = {
@@ -63,13 +70,19 @@ def _arrival(study: dict[str, Any]) -> list[dict[str, Any]]:
             "state": "failed",
             "text": f"{one['kind'].replace('_', ' ').capitalize()}, from {one['calling_ae_title']}."
             " It waits for a decision.",
-            "open": "/trouble",
+            **_leads(page, f"/trouble/conflicts/{one['conflict_id']}", "/trouble/conflicts/{one}"),
         }
         for one in study["conflicts"]
     ]
-    if study["status"] in {"verified", "archived"}:
-        steps.append({"at": None, "title": "Archived", "state": "archived", "text": ""})
+    if study["status"] in _KEPT:
+        text = _KEPT[study["status"]]
+        steps.append({"at": None, "title": "Kept", "state": study["status"], "text": text})
     return steps
+
+
+def _leads(page: Page, path: str, route: str) -> dict[str, str]:
+    """Return the link to where one sees to something, for whoever may."""
+    return {"open": path} if page.may_open(route) else {}
 
 
 async def _sent(page: Page, one: dict[str, Any]) -> dict[str, Any]:
@@ -78,7 +91,7 @@ async def _sent(page: Page, one: dict[str, Any]) -> dict[str, Any]:
         "at": one["finished_at"] or one["created_at"],
         "title": f"To {one['destination']}",
         "state": one["state"],
-        "text": f"{many(one['sent'], 'image')} sent.",
+        "text": f"{many(one['sent'], 'image')} sent{_CONFIRMED.get(state, '')}.",
     }
     if state in _SENT or not page.may("transmit:read"):
         return step
@@ -93,15 +106,23 @@ async def _sent(page: Page, one: dict[str, Any]) -> dict[str, Any]:
     return step
 
 
-def _printed(page: Page, one: dict[str, Any]) -> dict[str, Any]:
+async def _printed(page: Page, one: dict[str, Any]) -> dict[str, Any]:
     step = {
         "at": one["finished_at"] or one["created_at"],
         "title": f"On {one['printer']}",
         "state": one["state"],
         "text": f"{many(one['films'], 'film')}.",
     }
-    if page.may("print:send") and one["state"].upper() in _STOPPED:
+    if one["state"] == "DONE" or not page.may("print:read"):
+        return step
+    job = await page.rest.get(f"/api/v1/print/jobs/{one['job_id']}")
+    step |= {"done": job["films_done"], "total": job["films"], "next_at": job["next_at"]}
+    if job["reason"]:
+        step["text"] += f" {cause(job['reason'])}"
+    if page.may("print:send") and one["state"] == "UNKNOWN":
         step["open"] = "/film/queue"
+    elif page.may("print:send") and one["state"] in _STOPPED:
+        step |= {"act": "Print again", "path": f"/film/jobs/{one['job_id']}/retry"}
     return step
 
 
