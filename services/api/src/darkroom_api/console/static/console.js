@@ -17,7 +17,24 @@
     document.getElementById('said').append(one);
     setTimeout(() => one.remove(), bad ? 20000 : 7000);
   };
-  window.darkroom = {say, csrf};
+
+  // What takes longer than 300 ms shows at the top that it is worked on; what is asked for unasked does not.
+  const running = new Set();
+  let patience = 0;
+  const working = (one, over = false) => {
+    const bar = document.getElementById('working');
+    running[over ? 'delete' : 'add'](one);
+    if (!running.size) {
+      clearTimeout(patience);
+      patience = 0;
+      bar.hidden = true;
+    } else if (!patience) patience = setTimeout(() => { bar.hidden = false; }, 300);
+  };
+  document.addEventListener('htmx:beforeSend', (event) => {
+    if (!event.target.matches('.counted, [data-live]')) working(event.detail.xhr);
+  });
+  document.addEventListener('htmx:afterRequest', (event) => working(event.detail.xhr, true));
+  window.darkroom = {say, csrf, working};
   document.addEventListener('said', (event) => say(event.detail.text));
   document.addEventListener('htmx:configRequest', (event) => {
     if (event.detail.verb !== 'get' && csrf()) event.detail.headers['X-CSRFToken'] = csrf();
@@ -50,7 +67,10 @@
     dialog.setAttribute('open', '');
     dialog.querySelector('input:not([type=hidden]), select, button').focus();
   };
-  const hide = (dialog) => { if (dialog.close) dialog.close(); else dialog.removeAttribute('open'); };
+  const hide = (dialog) => {
+    if (dialog.close) dialog.close(); else dialog.removeAttribute('open');
+    catchUp();
+  };
   document.addEventListener('keydown', (event) => {
     const plain = event.key === 'Escape' && document.querySelector('dialog.plain[open]');
     if (plain) hide(plain);
@@ -151,13 +171,21 @@
   let stream = null;
   let told = document.documentElement.dataset.told;
   const waiting = new Map();
+  const late = new Set(); // parts that wait for a dialog to be closed
   const touch = (part) => {
     if (waiting.has(part)) return;
     waiting.set(part, setTimeout(() => {
       waiting.delete(part);
-      if (part.isConnected && !document.querySelector('dialog[open]')) htmx.trigger(part, 'live');
+      if (!part.isConnected) return;
+      if (document.querySelector('dialog[open]')) late.add(part);
+      else htmx.trigger(part, 'live');
     }, 800));
   };
+  const catchUp = () => {
+    late.forEach(touch);
+    late.clear();
+  };
+  document.addEventListener('close', catchUp, true);
   const listen = () => {
     const parts = all('[data-live]');
     if (document.hidden || !parts.length) {
@@ -178,11 +206,14 @@
       document.documentElement.dataset.listening = 'yes';
       if (again) all('[data-live]').forEach(touch);
     });
-    // A refusal (too many listen) is for good to the browser: ask again.
+    // A refusal (too many listen, a session that is over) is for good to the browser: ask again, also for what is shown.
     stream.addEventListener('error', (event) => {
       if (event.target.readyState !== EventSource.CLOSED || event.target !== stream) return;
       stream = null;
-      setTimeout(listen, 5000);
+      setTimeout(() => {
+        all('[data-live]').forEach(touch);
+        listen();
+      }, 5000);
     });
   };
   document.addEventListener('visibilitychange', listen);
