@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+import httpx
 import pytest
 import pytest_asyncio
 
@@ -32,6 +33,11 @@ _START_TLS: Final = struct.pack(">LHH", 8, 1234, 5679)
 """What PostgreSQL is asked first (SSLRequest); it says S."""
 _ALERT: Final = 0x15
 _SECONDS: Final = 10.0
+_SHOWN: Final = (
+    *("studies", "transmit/jobs?state=RETRYING", "transmit/jobs?state=FAILED", "print/jobs"),
+    *("conflicts", "dead-letters", "worklist", "destinations", "printers"),
+)
+"""Of what the demonstration makes, each list has something."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -238,17 +244,21 @@ async def test_the_trial_of_a_cluster_sends_and_finds(encrypted: DarkroomUp) -> 
 
 
 async def test_the_demonstration_goes_over_tls(encrypted: DarkroomUp) -> None:
+    """Each screen of the console has something to show after it."""
     assert any("https://127.0.0.1" in line for line in encrypted.output)
     assert not any("http://" in line for line in encrypted.output)
-    command = [
-        Path(sys.executable).with_name("darkroom"),
-        "demo",
-        "--only-studies",
-        "--slices",
-        "2",
-    ]
+    command = [Path(sys.executable).with_name("darkroom"), "demo", "--slices", "2"]
     command += ["--data", encrypted.data]
     demo = await asyncio.create_subprocess_exec(*map(str, command), stdout=asyncio.subprocess.PIPE)
     output, _ = await demo.communicate()
     assert demo.returncode == 0
     assert b"--cacert" in output
+    async with encrypted.client() as client:
+        for path in _SHOWN:
+            await until(partial(_has_some, client, path), path)
+
+
+async def _has_some(client: httpx.AsyncClient, path: str) -> bool:
+    answer = await client.get(f"/api/v1/{path}")
+    assert answer.status_code == 200, answer.text
+    return bool(answer.json()["total"])
