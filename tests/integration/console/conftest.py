@@ -11,10 +11,12 @@ from io import BytesIO
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import numpy as np
 from PIL import Image
 from playwright.async_api import Browser, Page, Request, ViewportSize, async_playwright, expect
 from pydicom.dataset import Dataset
 
+from darkroom_local.commands.phantom import shepp_logan
 from tests.bench.test_ohif import CHROMIUM
 from tests.integration.api.accounts.people import PASSWORD, add_user
 from tests.integration.api.conftest import Api
@@ -23,6 +25,8 @@ from tests.support.builders import a_data_set, new_uid
 ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage"]
 FIREFOX = "/usr/bin/firefox-esr"
 BROWSERS = ("chromium", "firefox")
+ZONE = "Asia/Tokyo"
+"""Of whoever looks: that of no server."""
 PICTURES = os.environ.get("CONSOLE_PICTURES")
 COLOURS = 96
 """Of a picture: enough for a page, and the repository stays small."""
@@ -31,6 +35,8 @@ MARKUP = "<img src=x onerror=alert(1)>"
 PATIENCE = 60_000.0
 """Milliseconds until what a page has to show is missing: two cores have more to do."""
 expect.set_options(timeout=PATIENCE)
+_SIDE = 128
+"""Pixels of an image."""
 SIZE: ViewportSize = {"width": 1280, "height": 720}
 
 
@@ -79,7 +85,7 @@ async def a_browser(name: str = "chromium", *, webgl: bool = False) -> AsyncIter
         if name == "chromium":
             card = "--use-angle=swiftshader" if webgl else "--disable-gpu"
             browser = await browsers.chromium.launch(
-                executable_path=CHROMIUM, args=[*ARGUMENTS, card]
+                executable_path=CHROMIUM, args=[*ARGUMENTS, card], env={**os.environ, "TZ": ZONE}
             )
             yield browser
             await browser.close()
@@ -89,7 +95,7 @@ async def a_browser(name: str = "chromium", *, webgl: bool = False) -> AsyncIter
                 channel="moz-firefox",
                 executable_path=FIREFOX,
                 headless=False,
-                env={**os.environ, "DISPLAY": display},
+                env={**os.environ, "DISPLAY": display, "TZ": ZONE},
             )
             yield browser
             await browser.close()
@@ -137,11 +143,17 @@ async def walking(browser: Browser, api: Api, scheme: str = "light") -> AsyncIte
     assert walk.faults == [], "\n".join(walk.faults)
 
 
-async def a_house(api: Api) -> list[str]:
-    """Fill the index and the accounts; return the StudyInstanceUIDs, the hostile one first."""
+async def a_house(api: Api, first: str = HOSTILE, described: str = MARKUP) -> list[str]:
+    """Fill the index and the accounts; return the StudyInstanceUIDs.
+
+    Args:
+        api: that runs.
+        first: the name of the patient of the first study.
+        described: what that study and its series are described by.
+    """
     studies, images = [], list[Dataset]()
     names = ("Okafor^Adaeze", "Müller^Jörg", "Tanaka^Yui", "Silva^Ana Maria", "Novak^Petr")
-    for number, name in enumerate((HOSTILE, *names, *names, *names, *names, *names)):
+    for number, name in enumerate((first, *names, *names, *names, *names, *names)):
         study, series = new_uid(), new_uid()
         images += [
             a_data_set(
@@ -152,23 +164,19 @@ async def a_house(api: Api) -> list[str]:
                 PatientID=f"P{1000 + number}",
                 PatientBirthDate="19710412",
                 AccessionNumber=f"A{2000 + number}",
-                StudyDescription=MARKUP
+                StudyDescription=described
                 if not number
-                else "CT thorax"
+                else "CT head"
                 if number % 2
-                else "MR knee left",
-                SeriesDescription="axial 1 mm" if number else MARKUP,
+                else "MR head",
+                SeriesDescription="axial 1 mm" if number else described,
                 Modality="CT" if number % 2 else "MR",
                 StudyDate=f"202611{1 + number % 27:02}",
                 StudyTime="093000",
                 InstanceNumber=image + 1,
-                Rows=64,
-                Columns=64,
-                PixelData=bytes(
-                    max(0, 255 - 6 * abs(32 - x) - (4 + 2 * image) * abs(32 - y))
-                    for y in range(64)
-                    for x in range(64)
-                ),
+                Rows=_SIDE,
+                Columns=_SIDE,
+                PixelData=_head(image),
             )
             for image in range(3)
         ]
@@ -180,23 +188,35 @@ async def a_house(api: Api) -> list[str]:
 
 
 @cache
+def _head(number: int) -> bytes:
+    """Return the grey levels of a slice of the head phantom."""
+    image = shepp_logan(_SIDE, 1 - number / 12)
+    return bytes(np.interp(image, [-1, 0, 0.4, 1], [0, 20, 200, 255]).astype(np.uint8))
+
+
+@cache
 def axe() -> str:
     """The source of axe-core, fetched at set-up."""
     root = Path(__file__).parents[3]
     return gzip.decompress((root / ".tools/axe/axe.min.js.gz").read_bytes()).decode()
 
 
-async def serious(page: Page, within: str | None = None) -> list[str]:
+async def serious(page: Page, within: str | None = None, only: tuple[str, ...] = ()) -> list[str]:
     """Return what axe-core finds serious or critical on a page, or within an element of it.
 
     What it would load of its own accord (`preload`) is for rules of media, and of turned screens.
+
+    Args:
+        page: that is open.
+        within: a CSS selector.
+        only: rules; without them all.
     """
     if not await page.evaluate("() => 'axe' in window"):
         await page.evaluate(axe())
     found = await page.evaluate(
-        """(within) => axe.run(within || document,
-                               {resultTypes: ['violations'], preload: false})""",
-        within,
+        """([within, only]) => axe.run(within || document, {resultTypes: ['violations'],
+             preload: false, ...(only.length ? {runOnly: only} : {})})""",
+        [within, list(only)],
     )
     return [
         f"{one['id']}: {node['html'][:160]}"

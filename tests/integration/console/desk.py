@@ -64,7 +64,7 @@ class Desk:
         return {"authorization": f"Bearer {self.token}"}
 
     async def press(
-        self, path: str, fields: Mapping[str, str] | None = None, status: int = 204
+        self, path: str, fields: Mapping[str, str | list[str]] | None = None, status: int = 204
     ) -> str:
         """Press a button; return the sentence that it says, or what is shown."""
         answer = await self.client.post(

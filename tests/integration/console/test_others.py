@@ -8,10 +8,16 @@ from tests.integration.console.desk import Desk, sitting
 from tests.integration.transmit.nodes import STORE_SYNTAXES, archive_node, worklist_node
 from tests.integration.transmit.test_remote_query import an_item
 from tests.support.builders import a_data_set, new_uid
+from tests.support.database import Prepared
 from tests.support.services import Services
 from tests.support.waiting import until
 
 _OTHERS = "/others"
+_IN_DOUBT = """
+    INSERT INTO print.job (id, printer, layout, sop_instance_uids, copies, state, reason,
+        requested_by)
+    VALUES (md5('doubt'), 'laser', '1x1', '{1.2}', 1, 'UNKNOWN', '', 'x')
+"""
 _PRINTER = {"name": "laser", "host": "127.0.0.1", "port": "1", "ae_title": "LASER"}
 
 
@@ -67,8 +73,10 @@ async def _fetched(doctor: Desk, study: str) -> bool:
     return f'href="/study/{study}"' in await doctor.page(f"{_OTHERS}/retrieves")
 
 
-async def test_printers_are_kept_and_held(services: Services) -> None:
+async def test_printers_are_kept_and_held_and_print_studies(services: Services) -> None:
+    study = new_uid()
     async with running_api(services) as api:
+        await api.seed.add(a_data_set(StudyInstanceUID=study))
         await services.start("print")
         people = await sitting(api)
         admin, technician = people["medical_admin"], people["technician"]
@@ -94,3 +102,19 @@ async def test_printers_are_kept_and_held(services: Services) -> None:
         await admin.press(f"{base}/laser/switch", {**held, "version": seen}, 412)
         (seen, *_) = re.findall('name="version" value="([^"]+)"', await admin.page(base))
         assert "wait until" in await admin.press(f"{base}/laser/switch", {**held, "version": seen})
+        order = {"printer": "laser", "layout": "STANDARD\\2,2", "study": study}
+        assert "1 study on the way to laser" in await technician.press("/worklist/print", order)
+        said = await technician.press("/worklist/print", {**order, "study": [study, "1.2.3"]})
+        assert "1 study on the way to laser. 1 study could not be: There are no images" in said
+        await technician.press("/worklist/print", {**order, "study": "1.2.3"}, 404)
+        await technician.press("/worklist/print", {**order, "printer": ""}, 422)
+        assert "to-print" in await technician.page("/worklist")
+        assert "to-print" not in await people["viewer"].page("/worklist")
+        await people["viewer"].press("/worklist/print", order, 403)
+        assert "On laser" in await technician.words(f"/where/{study}")
+        await Prepared(services.superuser_url).fetch(_IN_DOUBT)
+        page = await technician.page("/film/queue")
+        for said in ("Is the film in the receive magazine?", "Yes, it is there", "print it again"):
+            assert said in page
+        (job,) = re.findall("/film/jobs/([0-9a-f]+)/confirm", page)
+        assert "The film is there" in await technician.press(f"/film/jobs/{job}/confirm")

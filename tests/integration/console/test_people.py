@@ -6,19 +6,24 @@ import re
 from tests.integration.api.accounts.people import PASSWORD
 from tests.integration.api.conftest import Api, running_api
 from tests.integration.console.desk import Desk, sitting
+from tests.support.builders import a_data_set, new_uid
 from tests.support.services import Services
 
 _BASE = "/people"
+_CT = {"name": "CT_1", "network": "10.1.2.0/24", "query_rule": "own", "retrieve_rule": "any"}
 _NEW = {"username": "nora", "email": "nora@example.org", "full_name": "<b>Nora</b>"}
 
 
 async def test_an_administrator_keeps_users_roles_and_keys(services: Services) -> None:
     async with running_api(services) as api:
+        await services.start("ingest")
         people = await sitting(api)
         admin = people["admin"]
+        await _senders(people)
+        await _retention(admin, api)
         await _roles_and_users(admin, api)
         await _keys(admin)
-        await _audit(people)
+        await _audit(people, api)
         assert "All is well" in await admin.words("/system")
         assert "Good until" in await people["medical_admin"].words("/system")
         shown = await admin.words("/system/settings", service="api")
@@ -73,12 +78,49 @@ async def _keys(admin: Desk) -> None:
     (key,) = re.findall(r"/account/keys/([^/]+)/remove", page)
     await admin.press(f"/account/keys/{key}/remove")
     assert "You have no API key" in await admin.words("/account/keys")
+    page = await admin.page("/account")
+    others = re.findall(r"/account/sessions/([^/]+)/end", page)
+    assert "this one" in page
+    await admin.press("/account/second-factor", {"password": "wrong"}, 401)
+    await admin.press("/account/second-factor/remove", {"password": "wrong", "code": "000000"}, 401)
+    for one in others:
+        await admin.press(f"/account/sessions/{one}/end")
 
 
-async def _audit(people: dict[str, Desk]) -> None:
+async def _audit(people: dict[str, Desk], api: Api) -> None:
     admin = people["medical_admin"]
     said = await admin.words(f"{_BASE}/audit", action="USER_CREATE")
     assert "User create" in said
     assert "5 in all" in said
     assert "Nothing is wrong with" in await admin.press(f"{_BASE}/audit/verify", status=200)
     await people["radiologist"].page(f"{_BASE}/audit", 403)
+    kept = await api.client.get("/api/v1/audit-logs", params={"action": "USER_CREATE"})
+    assert kept.json()["data"][0]["user_agent"].startswith("Darkroom-Console python-httpx")
+
+
+async def _retention(admin: Desk, api: Api) -> None:
+    """What retention says of a study stands in the question whether to delete it."""
+    study = new_uid()
+    await api.seed.add(a_data_set(StudyInstanceUID=study))
+    assert f'hx-get="/study/{study}/retention"' in await admin.page(f"/study/{study}")
+    assert "have not judged it yet" in await admin.words(f"/study/{study}/retention")
+    hold = {"exam_id": study, "reason": "a dispute", "owner": ""}
+    await admin.press("/system/retention/hold", hold)
+    assert "under legal hold" in await admin.words(f"/study/{study}/retention")
+    await admin.press(f"/study/{study}/delete", {"reason": "mistaken"}, 409)
+
+
+async def _senders(people: dict[str, Desk]) -> None:
+    admin, technician = people["medical_admin"], people["technician"]
+    before = await admin.page("/senders")
+    assert "CT_1" not in before
+    assert "may send now" in await admin.press("/senders", _CT)
+    await admin.press("/senders", _CT, 409)
+    await admin.press("/senders", {**_CT, "name": "CT_2", "network": "over there"}, 422)
+    said = await admin.words("/senders")
+    assert "CT_1 10.1.2.0/24 everything its own studies all studies any number" in said
+    await technician.page("/senders", 403)
+    await technician.press("/senders", _CT, 403)
+    assert 'href="/senders"' not in await technician.page("/worklist")
+    await admin.press("/senders/remove", {"name": "CT_1"})
+    assert "CT_1" not in await admin.page("/senders")

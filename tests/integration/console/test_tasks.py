@@ -88,7 +88,7 @@ async def test_ten_daily_tasks_take_three_actions_each(services: Services, tmp_p
                 await walk.sign_in("medical_admin")
                 hands = Hands(walk.page)
                 study = await _study(hands)
-                await _film(hands, f"{api.url}/film?study={study}", f"{api.url}/film/queue")
+                await _film(hands, api, study)
                 await _trouble(hands, api, failed)
                 await _sender(hands, f"{api.url}/senders")
                 await _prior(hands, f"{api.url}/others?study={studies[1]}", api)
@@ -207,17 +207,20 @@ async def _study(hands: Hands) -> str:
     return study
 
 
-async def _film(hands: Hands, film: str, queue: str) -> None:
+async def _film(hands: Hands, api: Api, study: str) -> None:
     """Print a study, and print its film again."""
     page = hands.page
-    await page.goto(film)
+
+    await page.goto(f"{api.url}/film?study={study}")
     with hands.task("print it"):
         await hands.click(hands.button("All images"))
         await hands.click(hands.button("Print"))
         await page.wait_for_url("**/film/queue")
     done = page.locator("tr", has_text="laser-1").filter(has_text="Done")
     await expect(done).to_have_count(1)
-    await page.goto(queue)
+    audited = await api.client.get("/api/v1/audit-logs", params={"action": "JOB_CREATE"})
+    assert audited.json()["data"][0]["user_agent"].startswith("Darkroom-Console Mozilla")
+    await page.goto(f"{api.url}/film/queue")
     with hands.task("reprint a film"):
         await hands.click(hands.button("Print again"))
         await hands.surely()
