@@ -88,6 +88,7 @@ FOCUSED = """() => {
 WIDER = "() => document.documentElement.scrollWidth - innerWidth"
 
 
+@pytest.mark.req("API-17")
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("with_browser", BROWSERS)
 async def test_every_screen_by_every_role(services: Services, with_browser: str) -> None:
@@ -247,6 +248,7 @@ def _stem(path: str) -> str:
     return stem.replace("{instance}", "attributes")
 
 
+@pytest.mark.req("API-17")
 @pytest.mark.parametrize("with_browser", BROWSERS)
 async def test_ways_by_keyboard_and_button(services: Services, with_browser: str) -> None:
     async with running_api(services) as api, a_browser(with_browser) as browser:

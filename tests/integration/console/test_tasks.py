@@ -68,6 +68,7 @@ class Hands:
         return self.page.get_by_role("button", name=name, exact=True)
 
 
+@pytest.mark.req("API-17")
 @pytest.mark.timeout(400)
 async def test_ten_daily_tasks_take_three_actions_each(services: Services, tmp_path: Path) -> None:
     prior = a_data_set(StudyInstanceUID=new_uid(), PatientID="P1001", PatientName="Okafor^Adaeze")

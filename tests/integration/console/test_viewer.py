@@ -47,6 +47,7 @@ PRIOR = {
 }
 
 
+@pytest.mark.req("API-17")
 @pytest.mark.parametrize("with_browser", BROWSERS)
 async def test_ohif_shows_a_study(services: Services, with_browser: str) -> None:
     async with running_api(services) as api, a_browser(with_browser, webgl=True) as browser:

@@ -23,6 +23,7 @@ _NEWER: Final = {
 }
 
 
+@pytest.mark.req("API-17")
 @pytest.mark.parametrize(
     "name", ["console.js", "film.js", "upload.js", "sign_in.js", "viewer_config.js", "console.css"]
 )
