@@ -28,6 +28,8 @@ _STATEMENTS: Final = {
     "request": codes.cid7002.Request,
 }
 """The concept of a statement under each heading (PS3.16 CID 7002)."""
+_PURPOSE: Final = codes.cid7003.BestIllustrationOfFinding
+"""Of an image of a section: there are viewers that break where an item has no name."""
 _NOT_IN_A_SELECTION: Final = (
     "CompletionFlag",
     "VerificationFlag",
@@ -78,6 +80,6 @@ def _report(given: TextReportGiven, references: Sequence[Reference]) -> Iterator
         yield content.person(name, given.author, relation=HAS_CONTEXT)
     for part in given.sections:
         heading = getattr(codes.cid7001, HEADINGS[part.heading])
-        shown = [content.image(known[one]) for one in part.images]
+        shown = [content.image(known[one], _PURPOSE) for one in part.images]
         words = content.text(_STATEMENTS[part.heading], part.text)
         yield content.container(heading, [words, *shown])
