@@ -161,7 +161,10 @@ TABLES: dict[str, dict[str, Row]] = {
         "121008:DCM": Row(CONTEXT, "PNAME"),
         "section": Row(CONTAINS, "CONTAINER", 1, _MANY, below="section"),
     },
-    "section": {"121080:DCM": Row(CONTAINS, "IMAGE", 0, _MANY), "statement": Row(CONTAINS, "TEXT", 1, _MANY)},
+    "section": {
+        "121080:DCM": Row(CONTAINS, "IMAGE", 0, _MANY),
+        "statement": Row(CONTAINS, "TEXT", 1, _MANY),
+    },
 }
 TEMPLATES = {Kind.DOSE_REPORT: "10001", Kind.KEY_OBJECTS: "2010", Kind.TEXT_REPORT: "2000"}
 """Each kind of document and the template of its root."""
