@@ -243,9 +243,8 @@ async def _dialogs(page: Page, shown: str, only: tuple[str, ...] = ()) -> None:
 
 def _stem(path: str) -> str:
     """Return what pictures of a screen are called."""
-    name = path.strip("/").split("/")
-    stem = "-".join(one for one in name if "{" not in one or one == "{instance}") or "first"
-    return stem.replace("{instance}", "attributes")
+    *before, last = path.strip("/").replace("{instance}", "attributes").split("/")
+    return "-".join([*(one for one in before if "{" not in one), "one" if "{" in last else last])
 
 
 @pytest.mark.req("API-17")
