@@ -17,7 +17,9 @@ from darkroom_common.postgres.migrate import (
     wait_until_compatible,
 )
 from darkroom_common.postgres.pool import open_database
+from tests.support.commands import run_command
 from tests.support.database import Prepared
+from tests.support.deployed import SERVICES
 from tests.support.services import ROLE_PASSWORD
 from tests.support.waiting import until
 
@@ -229,3 +231,20 @@ async def test_beside_an_index_that_is_built_there_is_nothing_else_in_a_file(hou
     )
     with pytest.raises(ConfigurationError, match=r"0004_pre_index\.sql"):
         await house.migrate()
+
+
+async def test_each_service_migrates_its_schema_with_a_login_and_nothing_else(
+    superuser_url: str,
+) -> None:
+    """As the jobs of the chart and compose do."""
+    await bootstrap(superuser_url, dict.fromkeys(ROLES, ROLE_PASSWORD))
+    environment = {"DARKROOM_MIGRATION_URL": Prepared(superuser_url).url("migrate")}
+    for phase in ("pre", "post"):
+        for name in SERVICES:
+            code, said, errors = await run_command(name, "migrate", phase, environment=environment)
+            assert (code, errors) == (0, ""), name
+            assert "migration.finished" in said
+    # A service whose schema is as it needs it says that there is nothing to do.
+    code, said, errors = await run_command("transmit", "migrate", environment=environment)
+    assert (code, errors) == (0, ""), errors
+    assert '"applied":0' in said

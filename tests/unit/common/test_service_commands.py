@@ -51,6 +51,11 @@ def test_settings_that_are_missing_end_with_2(monkeypatch: pytest.MonkeyPatch) -
     assert run(["work"]) == 2
 
 
+def test_no_command_takes_the_place_of_the_one_that_migrates_the_schema() -> None:
+    with pytest.raises(ValueError, match="its schema"):
+        Command("migrate", work)
+
+
 def test_the_usage_names_the_commands(capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["nonsense"]) == 2
     assert "[migrate [pre|post] | work]" in capfd.readouterr().err

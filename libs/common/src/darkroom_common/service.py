@@ -137,6 +137,10 @@ class Command:
     name: str
     run: Callable[[Any, Sequence[str]], Awaitable[int]]
 
+    def __post_init__(self) -> None:
+        if self.name == "migrate":
+            raise ValueError("migrate is what every service does with its schema")
+
 
 def main(  # noqa: PLR0913 - all by keyword
     name: str,

@@ -18,7 +18,7 @@ if __name__ == "__main__":
             run=run,
             schema="transmit",
             commands=[
-                Command("migrate", migrate),
+                Command("migration", migrate),
                 Command("mask", mask),
                 rekey_command("transmit", "transmit", COLUMNS),
             ],

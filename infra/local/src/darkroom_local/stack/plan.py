@@ -227,7 +227,7 @@ class Plan:
 
     def migrating(self, arguments: Sequence[str]) -> Command:
         """Return the command that brings studies of earlier archives here."""
-        words = ["-m", "darkroom_transmit", "migrate", *arguments]
+        words = ["-m", "darkroom_transmit", "migration", *arguments]
         values = self._store() | {"AE_TITLE": self.settings.ae_title}
         return self._command("migration", words, values, self._secret_files("transmit"))
 

@@ -1,4 +1,4 @@
-"""`python -m darkroom_transmit migrate`: brings the studies of an earlier archive here (STO-06).
+"""`python -m darkroom_transmit migration`: brings the studies of an earlier archive here (STO-06).
 
 It keeps what is asked for in the database; transmit, which runs, does it, and goes on with it
 whatever happens to either. Exit code 0: done; 1: not all of the source is here; 2: it could not be
