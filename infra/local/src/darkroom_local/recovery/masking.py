@@ -8,6 +8,7 @@ queues, the spool. What no masked object says cannot be in it.
 
 import asyncio
 import json
+import secrets
 import shutil
 import subprocess
 from collections import Counter
@@ -73,11 +74,14 @@ def mask(data: Path, how: How, *, tell: Tell) -> Masked:
         AlreadyRunningError: something works in it.
         StartError: PostgreSQL does not start.
     """
-    old, draft = (data.with_name(f".{data.name}.{word}") for word in ("unmasked", "masking"))
+    old = data.with_name(f".{data.name}.unmasked")
+    # Of its own: what a masking has started that was killed may go on writing for a moment.
+    draft = data.with_name(f".{data.name}.masking-{secrets.token_hex(4)}")
     _go_on(data, old)
     require_copy(data)
     with DirectoryLock(data):
-        shutil.rmtree(draft, ignore_errors=True)
+        for left in data.parent.glob(f".{data.name}.masking*"):
+            shutil.rmtree(left, ignore_errors=True)
         try:
             masked = _build(Layout(data), Layout(draft), how, tell)
             if how.dry:
