@@ -5,16 +5,24 @@ import base64
 import datetime as dt
 import json
 import os
+import signal
+import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
+from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian, RLELossless
+from typer.testing import CliRunner
 
+from darkroom_common.dicom.part10 import FileMeta, encode_head
 from darkroom_common.index.rows import readable
+from darkroom_common.messages.events import StoredItem
 from darkroom_common.postgres.phi import PhiKeys
+from darkroom_local.commands.cli import app
 from darkroom_local.engines.postgres import PrivatePostgres
 from darkroom_local.recovery.archive import RecoveryError
 from darkroom_local.recovery.masking import How, Masked, mask
@@ -218,3 +226,104 @@ async def test_a_directory_with_real_traffic_is_not_masked(tmp_path: Path) -> No
     layout.state.write_text("{}")
     with pytest.raises(RecoveryError, match="runs in"):
         await masked(layout.data, How())
+
+
+def few(*numbers: int) -> Planted:
+    """Less of it: the pictures of some patients alone."""
+    planted = Planted()
+    pictures = [one for one in planted.data_sets if one.Modality == "US"]
+    planted.data_sets = [pictures[number] for number in numbers]
+    planted.pixels = [planted.pixels[number] for number in numbers]
+    return planted
+
+
+def compress(house: House, one: Dataset) -> StoredItem:
+    """Store a picture of the plant as RLE, as a device has sent it."""
+    one.ensure_file_meta()
+    one.SamplesPerPixel, one.PhotometricInterpretation = 1, "MONOCHROME2"
+    one.BitsAllocated, one.BitsStored, one.HighBit, one.PixelRepresentation = 8, 8, 7, 0
+    one.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    one.compress(RLELossless)
+    item = house.bench.stored(one)
+    path = house.bench.directory / item.object_key
+    meta = FileMeta(str(one.SOPClassUID), item.sop_instance_uid, str(RLELossless))
+    head, data = encode_head(meta), path.read_bytes()[item.data_set_offset :]
+    path.write_bytes(head + data)
+    more = {"transfer_syntax_uid": str(RLELossless), "data_set_offset": len(head)}
+    return item.model_copy(update=more)
+
+
+@pytest.mark.req("MET-07")
+async def test_burned_in_text_of_a_compressed_picture_is_blanked(house: House) -> None:
+    planted = few(0, 9)
+    items = [compress(house, one) for one in planted.data_sets]
+    await house.bench.index(*items)
+    done = await house.back_up()
+    assert (await house.restore(done.name)).agrees
+    rules = house.place / "rules.json"
+    rules.write_text(json.dumps(RULES))
+    result, _ = await masked(house.data, How(rules=rules))
+    assert (result.objects, result.indexed, sum(result.refused.values())) == (1, 1, 1)
+    (path,) = Layout(house.data).objects.rglob("*.dcm")
+    made = dcmread(path)
+    assert not made.file_meta.TransferSyntaxUID.is_compressed
+    assert made.PixelData == bytes(64 * 4) + bytes([200]) * (12 * 64)
+    assert made.BurnedInAnnotation == "NO"
+    assert found_in(planted, path.read_bytes()) == []
+
+
+@pytest.mark.req("MET-07")
+async def test_a_masking_that_was_killed_is_done_anew(house: House) -> None:
+    planted = few(0, 1, 9)
+    await restored(house, planted)
+    rules = house.place / "rules.json"
+    rules.write_text(json.dumps(RULES))
+    before = {path.name for path in Layout(house.data).objects.rglob("*.dcm")}
+    words = ("-m", "tests.support.dying_masking", str(house.data), str(rules))
+    process = await asyncio.create_subprocess_exec(sys.executable, *words)
+    assert await process.wait() == -signal.SIGKILL
+    assert {path.name for path in Layout(house.data).objects.rglob("*.dcm")} == before
+    # Or it dies at its end, when the copy has been taken away and the new one is not in its place.
+    old = house.data.with_name(f".{house.data.name}.unmasked")
+    house.data.rename(old)
+    done, _ = await masked(house.data, How(rules=rules))
+    assert (done.objects, done.indexed, sum(done.refused.values())) == (2, 2, 1)
+    for path in files(house.data):
+        assert found_in(planted, path.read_bytes() + str(path).encode()) == [], path
+    assert not old.exists()
+
+
+@pytest.mark.req("MET-07")
+async def test_a_test_installation_is_made_anew_in_one_go(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted = few(0, 1, 9)
+    await house.bench.index(*(house.bench.stored(one) for one in planted.data_sets))
+    rules = house.place / "rules.json"
+    rules.write_text(json.dumps(RULES))
+    for name, value in {
+        "POSTGRES_URL": house.superuser_url,
+        "STORE_URL": house.bench.directory.as_uri(),
+        "PHI_KEYS_FILE": str(house.secrets / "phi-keys"),
+        "MASK_RULES": str(rules),
+    }.items():
+        monkeypatch.setenv(f"DARKROOM_{name}", value)
+    words = ["refresh-test", str(house.backups), "--key-file", str(house.key_file)]
+    words += ["--test", str(house.data), "--data", str(house.secrets.parent)]
+
+    async def run(*more: str) -> tuple[int, str]:
+        made = await asyncio.to_thread(CliRunner().invoke, app, [*words, *more])
+        return made.exit_code, made.output
+
+    code, said = await run("--dry-run")
+    assert (code, "2 objects would be masked, 1 left out" in said) == (1, True), said
+    assert not house.data.exists()
+    code, said = await run()
+    assert (code, "2 objects masked, 1 left out" in said) == (1, True), said
+    found = list(files(house.data))
+    assert sum(path.suffix == ".dcm" for path in found) == 2
+    for path in found:
+        assert found_in(planted, path.read_bytes() + str(path).encode()) == [], path
+    code, said = await run()
+    assert (code, "not empty" in said) == (2, True), said
+    assert list(files(house.data)) == found, "what is there stays"

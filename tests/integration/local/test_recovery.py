@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from darkroom_common.objects.store import FileSystemStore
+from darkroom_common.clock import utc_now
+from darkroom_common.objects.interface import Listed
+from darkroom_common.objects.store import FileSystemStore, ObjectStore
+from darkroom_common.objects.tiered import TieredStore
 from darkroom_common.postgres.phi import PhiKeys
 from darkroom_common.seal import Unsealable
 from darkroom_local.recovery import archive as archives
@@ -63,7 +66,7 @@ class House:
         await self.bench.index(*events)
         self.acknowledged += [event.object_key for event in events]
 
-    async def back_up(self, *, keep: int = 30, store: FileSystemStore | None = None) -> BackedUp:
+    async def back_up(self, *, keep: int = 30, store: ObjectStore | None = None) -> BackedUp:
         keys = PhiKeys.parse((self.secrets / "phi-keys").read_text()).keys
         source = Source(self.superuser_url, store or self.store, fingerprints(keys))
         return await asyncio.to_thread(back_up, source, self.archive, keep=keep, progress=unseen)
@@ -159,6 +162,38 @@ async def test_a_killed_backup_goes_on_and_generations_end(house: House) -> None
     assert len(house.objects_kept()) == 12
     planted = b"CITIZEN"
     assert not [p for p in house.backups.rglob("*") if p.is_file() and planted in p.read_bytes()]
+
+
+class Moving(TieredStore):
+    """Two stores between which an object moves while they are listed."""
+
+    async def list_keys(self, prefix: str = "", *, after: str = "") -> AsyncIterator[Listed]:
+        moved = False
+        async for one in super().list_keys(prefix, after=after):
+            yield one
+            if not moved:
+                moved = True
+                with self.fast.open_now(one.key) as file:
+                    self.slow.put_now(one.key, [file.read()])
+                await self.fast.remove(one.key, untouched_since=utc_now())
+
+
+async def test_two_stores_are_backed_up_as_one(house: House) -> None:
+    await house.receive(6)
+    before = {key: (house.bench.directory / key).read_bytes() for key in house.acknowledged}
+    slow = house.place / "slow"
+    slow.mkdir()
+    for key in house.acknowledged[:2]:
+        shutil.move(house.bench.directory / key, slow / key)
+    done = await house.back_up(store=Moving(house.store, FileSystemStore(slow)))
+    assert (done.objects, done.copied) == (6, 6), "what moved meanwhile is there once"
+    assert len(list(slow.glob("*.dcm"))) > 2
+    again = await house.back_up(store=TieredStore(house.store, FileSystemStore(slow)))
+    assert (again.objects, again.copied) == (6, 0)
+    compared = await house.restore(again.name)
+    assert compared.agrees
+    restored = Layout(house.data).objects
+    assert {key: (restored / key).read_bytes() for key in before} == before
 
 
 async def test_a_damaged_backup_and_wrong_keys_are_told(house: House) -> None:
