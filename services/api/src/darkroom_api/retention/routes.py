@@ -16,6 +16,7 @@ from darkroom_api.audit.recording import record
 from darkroom_api.http.documented import errors
 from darkroom_api.http.lists import JOBS, LINKED, Catalogue, JobsQuery, Listed, ListQuery, list_of
 from darkroom_api.http.parts import parts_of
+from darkroom_api.http.typed import Day
 from darkroom_common.clock import SYSTEM_CLOCK
 from darkroom_common.index.retention.holds import HELD_STUDIES
 from darkroom_common.index.retention.judged import BY_RULE, PLAN, RUNS
@@ -87,7 +88,7 @@ class PlanSearch(ListQuery):
     """Until when, and which page."""
 
     sort: Literal["keep_until"] = "keep_until"
-    on: dt.date | None = Field(default=None, description="what goes until this day; none: today")
+    on: Day | None = Field(default=None, description="what goes until this day; none: today")
     study_instance_uid: Uid | None = None
 
     def narrowed(self) -> dict[str, object]:
@@ -102,7 +103,7 @@ class RunSearch(JobsQuery):
     state: State | None = None
 
 
-async def show_rules(request: Request, on: dt.date | None = None) -> Rules:
+async def show_rules(request: Request, on: Day | None = None) -> Rules:
     """Show the rules, and how much they let go until a day: a dry run, nothing is deleted."""
     parts, day = parts_of(request.scope), on or SYSTEM_CLOCK.now().date()
     retention = parts.settings.retention
