@@ -13,6 +13,12 @@ from tests.integration.api.conftest import Api
 from tests.support.database import Prepared
 
 ROLES: Final = ("technician", "radiologist", "viewer", "medical_admin")
+PARTS: Final = {
+    *("/study/{study}/series/{series}", "/study/{study}/marks/preview"),
+    *("/study/{study}/retention", "/notifications/count"),
+    *("/trouble/count", "/upload/whose"),
+}
+"""What is asked for as a part of a page alone."""
 PART: Final = {"hx-request": "true", "accept": "text/html"}
 FORM: Final = {"content-type": "application/x-www-form-urlencoded"}
 _TROUBLE: Final = (

@@ -20,7 +20,7 @@ from tests.integration.console.conftest import (
     serious,
     walking,
 )
-from tests.integration.console.desk import trouble
+from tests.integration.console.desk import PARTS, trouble
 from tests.integration.console.planted import PLAIN, Planted, plant, scene
 from tests.integration.console.reading import Seen
 from tests.support.services import Services
@@ -40,12 +40,6 @@ PACS = {
     "backoff": {"max_attempts": 1},
 }
 READERS = ("radiologist", "technician", "viewer")
-PARTS = {
-    *("/study/{study}/series/{series}", "/study/{study}/marks/preview"),
-    *("/study/{study}/retention", "/notifications/count"),
-    *("/trouble/count", "/upload/whose"),
-}
-"""What is asked for as a part of a page alone."""
 RIGHTS = {
     "admin": frozenset({"*"}),
     **{role: frozenset(map(str, ROLES[role])) for role in ("medical_admin", *READERS)},
