@@ -98,6 +98,28 @@ def test_what_is_in_no_simple_order_is_left_to_a_walk() -> None:
     assert kept(a_content(a_data_set(), "1.2.840.10008.1.2.1")) is None
 
 
+@pytest.mark.parametrize("long_header", [False, True])
+@pytest.mark.parametrize("end", [b"", b"\xfe\xff", b"\xfe\xff\x00\xe0\xff\xff\xff\xff"])
+def test_pixels_without_an_end_cost_no_header(end: bytes, *, long_header: bool) -> None:
+    items = [a_data_set(PixelData=b"") for _ in range(400 if long_header else 0)]
+    more = {"ReferencedImageSequence": items} if items else {}
+    content = a_content(compressed(encapsulate(BODIES), len(BODIES), **more), JPEG)
+    assert content.endswith(b"\xfe\xff\xdd\xe0\0\0\0\0")
+    cut = content[:-8] + end
+    with stored_file(io.BytesIO(cut)) as (stored, meta):
+        event = a_stored_item(
+            transfer_syntax_uid=meta.transfer_syntax_uid,
+            data_set_offset=len(cut) - stored.size,
+            size=stored.size,
+        )
+    found = read_one(event, cut, BLIND)
+    assert (found.rows, found.columns) == (2, 2)
+    assert (
+        found.frame_places is None
+        or [cut[start : start + length] for start, length in unpacked(found.frame_places)] == BODIES
+    )
+
+
 def test_of_real_files_it_is_what_a_walk_finds() -> None:
     tried = 0
     for path in REAL_FILES:

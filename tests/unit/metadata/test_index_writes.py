@@ -150,7 +150,7 @@ def asked(worker: Worker) -> Any:
         return reading._asked(a_stored_item(), NOTHING_ASSUMED)
 
 
-READ: dict[str, Any] = {"attributes": {}, "flags": ["odd"], "text": None}
+READ: dict[str, Any] = {"attributes": {}, "flags": ["odd"], "text": None, "places": None}
 
 
 @pytest.mark.parametrize(

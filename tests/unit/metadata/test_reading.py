@@ -44,7 +44,8 @@ class Bench:
 
     def ask(self, line: bytes) -> bytes:
         self.asked.append(orjson.loads(line))
-        return orjson.dumps({"attributes": {}, "flags": ["by-worker"], "text": None})
+        said: dict[str, Any] = {"attributes": {}, "flags": ["by-worker"], "text": None}
+        return orjson.dumps({**said, "places": None})
 
     def read(self, event: StoredItem, assumed: Assumed | None = None) -> Extracted:
         with ThreadPoolExecutor(1) as executor:

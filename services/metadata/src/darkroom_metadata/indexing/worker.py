@@ -115,7 +115,10 @@ def _places(stored: StoredObject, found: Found, header: JsonDataset) -> bytes | 
         return None
     items, at = [], pixels.value_tell
     for _ in range(DEFAULT_LIMITS.elements):
-        group, element, length = _ITEM.unpack(stored.read(at, _ITEM.size))
+        head = stored.read(at, _ITEM.size)
+        if len(head) < _ITEM.size:
+            return None  # it ends before it says so: a walk tells what there is
+        group, element, length = _ITEM.unpack(head)
         at += _ITEM.size
         if group << 16 | element != ITEM:
             break
