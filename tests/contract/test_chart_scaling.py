@@ -15,13 +15,18 @@ def test_workers_are_scaled_by_their_own_queues(helm: str) -> None:
             queue = trigger["metadata"]["queueName"]
             assert queue in QUEUES
             assert queue.startswith(f"{service}.")  # another's it may not look at
-            assert trigger["metadata"]["tls"] == "enable"
         assert spec["minReplicaCount"] <= spec["maxReplicaCount"]
     logins = {component(m): m["spec"] for m in of_kind(manifests, "TriggerAuthentication")}
     for service, spec in logins.items():
         by_parameter = {one["parameter"]: one for one in spec["secretTargetRef"]}
         assert by_parameter["host"]["key"] == f"amqp-url-{service}"
         assert by_parameter["ca"]["name"] == "darkroom-rabbitmq-tls"
+        (told,) = spec["configMapTargetRef"]
+        assert told["parameter"] == "tls"
+        (named,) = [
+            m for m in of_kind(manifests, "ConfigMap") if m["metadata"]["name"] == told["name"]
+        ]
+        assert named["data"][told["key"]] == "enable"
 
 
 def test_what_is_scaled_has_no_replicas_and_what_is_not_has(helm: str) -> None:
