@@ -48,10 +48,12 @@ CASES: Final[dict[str, tuple[str, ...]]] = {
 
 
 @cache
-def run_helm(helm: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+def run_helm(
+    helm: str, *arguments: str, release: str = "darkroom"
+) -> "subprocess.CompletedProcess[str]":
     """Render once for each set of values."""
     return subprocess.run(
-        [helm, "template", "darkroom", CHART, "--namespace=darkroom", *arguments],
+        [helm, "template", release, CHART, "--namespace=darkroom", *arguments],
         capture_output=True,
         text=True,
         check=False,
@@ -107,8 +109,8 @@ def environment(container: Manifest) -> dict[str, str]:
     return {variable["name"]: variable["value"] for variable in container["env"]}
 
 
-def render(helm: str, *arguments: str) -> list[Manifest]:
+def render(helm: str, *arguments: str, release: str = "darkroom") -> list[Manifest]:
     """Return all manifests."""
-    rendered = run_helm(helm, *arguments)
+    rendered = run_helm(helm, *arguments, release=release)
     assert rendered.returncode == 0, rendered.stderr
     return [document for document in yaml.load_all(rendered.stdout, yaml.CSafeLoader) if document]
