@@ -1,7 +1,7 @@
 # `make help` lists the targets. CI runs the same ones by .ci/run.
 .DEFAULT_GOAL := help
 .PHONY: help setup run status doctor demo test unit fmt lint type imports check bench bench-api bench-cost bench-quick fuzz \
-	coverage mutants mutants-quick chaos chart chart-lint policies images images-twice messages metrics dashboards log-events \
+	coverage mutants mutants-quick chaos chart chart-lint policies images images-twice composed messages metrics dashboards log-events \
 	traceability values conformance iods licences sbom security clean distclean
 
 BIN := .venv/bin
@@ -168,6 +168,9 @@ images-twice: ## build each image twice from nothing with podman, and see that b
 		first=$$(podman image inspect --format '{{.Digest}}' darkroom/$$service:twice-1); \
 		second=$$(podman image inspect --format '{{.Digest}}' darkroom/$$service:twice-2); \
 		echo "$$service $$first $$second"; test "$$first" = "$$second"; done
+
+composed: setup ## try what compose.yaml runs, as root, from outside (ARGS="--secrets ... --without grafana"); renews its certificates
+	$(BIN)/python -m tests.support.composed $(ARGS)
 
 clean: ## remove caches and build results
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

@@ -256,7 +256,11 @@ class ScriptedPrinter:
 
 @contextmanager
 def scripted(
-    *, meta_only: bool = False, colour: bool = True, tls: SSLContext | None = None
+    *,
+    meta_only: bool = False,
+    colour: bool = True,
+    tls: SSLContext | None = None,
+    host: str = LOOPBACK,
 ) -> Iterator[ScriptedPrinter]:
     """Run a scripted printer."""
     printer = ScriptedPrinter()
@@ -268,7 +272,7 @@ def scripted(
         for context in (PRESENTATION_LUT, ANNOTATION_BOX, PRINT_JOB):
             ae.add_supported_context(context)
     server = ae.start_server(
-        (LOOPBACK, 0),
+        (host, 0),
         block=False,
         ssl_context=tls,
         evt_handlers=[
