@@ -5,10 +5,14 @@ older release on the newer schema, and by those of this one again. What is refus
 what was answered must be there once.
 """
 
+import asyncio
 import os
 import shutil
+import signal
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,9 +21,10 @@ import pytest
 from tests.chaos.report import Report, Row
 from tests.e2e.test_upgrade import all_found, roll
 from tests.e2e.user import DarkroomUp
-from tests.support.releases import OtherRelease, back, earlier, of_commit
+from tests.support.releases import OtherRelease, back, earlier, of_commit, steps_back
 from tests.support.steady_load import SETTINGS, Load
 from tests.support.waiting import lasting
+from tests.support.wire import descendants
 
 RATE: Final = float(os.environ.get("DARKROOM_CHAOS_RATE", "100"))
 ROLLS: Final = int(os.environ.get("DARKROOM_CHAOS_ROLLS", "2"))
@@ -95,5 +100,56 @@ async def test_nothing_is_refused_or_lost_while_all_are_replaced(
             len(load.stored),
             "`darkroom roll`",
             f"{load.text()}; {seconds} s a roll",
+        )
+    )
+
+
+@pytest.mark.req("DEP-10")
+async def test_from_two_steps_of_the_schema_ago_and_back_while_the_broker_dies(
+    directory: Path, report: Report
+) -> None:
+    """The old release made the schema; the new one migrates it under load."""
+    commit = steps_back(2)
+    if commit is None:
+        pytest.skip("needs the history of the repository")
+    old = of_commit(commit, directory / "older")
+    command = (str(old.python), "-m", "darkroom_local")
+    stack = DarkroomUp(directory / "data", settings=SETTINGS, command=command)
+    load = Load(stack, per_second=RATE)
+
+    async def kill_the_broker() -> None:
+        await lasting(8)
+        for pid in descendants(stack.processes()["rabbitmq"].pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    took: list[float] = []
+    await stack.start()
+    try:
+        async with load.running():
+            for words in (["--python", sys.executable], ["--back"]):
+                killing = asyncio.create_task(kill_the_broker())
+                went = await roll(stack, *words, *ALL)
+                await killing
+                assert set(replaced(went)) == {*ALL}
+                took.append(went[-1]["seconds"])
+                await lasting(5)
+        restarted = {name for name, one in stack.processes().items() if one.restarts}
+        print(f"{old.what}: {took} s; {load.text()}")
+        assert restarted == {"rabbitmq"}
+        others = [what for what in load.failed if not what.startswith("health")]
+        assert others == []  # what is asked of the health of all says that one is ill
+        await all_found(stack, load)
+    finally:
+        code = await stack.stop()
+    assert code == 0, "\n".join(stack.output[-50:])
+    report.add(
+        Row(
+            "DEP-10",
+            "from two steps of the schema ago to this release and back, RabbitMQ killed in each",
+            len(took),
+            len(load.stored),
+            "`darkroom roll`",
+            f"{old.what}; {load.text()}; {', '.join(f'{one:.0f}' for one in took)} s a roll",
         )
     )

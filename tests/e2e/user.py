@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +51,7 @@ class DarkroomUp:
     settings: Mapping[str, str] = field(default_factory=dict)
     dicom_tls_port: int | None = None
     """With it, all links are over TLS."""
+    command: Sequence[str] = (str(Path(sys.executable).with_name("darkroom")),)
     process: asyncio.subprocess.Process | None = None
     output: list[str] = field(default_factory=list)
     _reader: asyncio.Task[None] | None = None
@@ -64,7 +65,7 @@ class DarkroomUp:
         environment["DARKROOM_LOG_LEVEL"] = "DEBUG"  # more to look through for planted names
         environment |= self.settings
         self.process = await asyncio.create_subprocess_exec(
-            str(Path(sys.executable).with_name("darkroom")),
+            *self.command,
             "up",
             "--data",
             str(self.data),

@@ -15,6 +15,7 @@ from typing import Final
 ROOT: Final = Path(__file__).parents[2]
 _FIRST: Final = ("HAND_OVER: Final", "libs/common/src/darkroom_common/siblings.py")
 """What came with the first commit whose services take over ports."""
+_MIGRATIONS: Final = ":(glob)services/*/src/*/migrations/*.sql"
 _CODE: Final = ("libs", "services", "infra")
 
 
@@ -65,6 +66,16 @@ def earlier(directory: Path) -> OtherRelease:
 def back(commits: int) -> str | None:
     """The commit so many landings back; None without that much history."""
     return _git("rev-parse", "--verify", "--quiet", f"HEAD~{commits}") or None
+
+
+def steps_back(steps: int) -> str | None:
+    """The code before the last so many commits that brought migrations; None without a history.
+
+    Where no release has a name yet, these are what makes one differ from the next.
+    """
+    words = ("log", "--format=%H", "--diff-filter=A", "--find-renames", "--", _MIGRATIONS)
+    brought = _git(*words).split()
+    return _git("rev-parse", f"{brought[steps - 1]}^") if len(brought) >= steps else None
 
 
 def commits_with(text: str, path: str) -> list[str]:
