@@ -119,7 +119,9 @@ async def test_from_two_steps_of_the_schema_ago_and_back_while_the_broker_dies(
 
     async def kill_the_broker() -> None:
         await lasting(8)
-        for pid in descendants(stack.processes()["rabbitmq"].pid):
+        broker = stack.processes()["rabbitmq"].pid
+        assert broker is not None
+        for pid in descendants(broker):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
