@@ -1,7 +1,7 @@
 """Conflicts at work: an index, an operator who decides, and whether all that is shown agrees."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,6 +11,8 @@ from typing import Any
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
+from darkroom_api.dicomweb.retrieving.pixels import find_frames
+from darkroom_common.dicom.stored import stored_file
 from darkroom_common.index.fields import BY_KEYWORD, Level
 from darkroom_common.index.query import Query, conditions
 from darkroom_common.index.reader import IndexReader
@@ -18,6 +20,7 @@ from darkroom_common.jobs.lease import Claims
 from darkroom_common.messages.base import new_message_id
 from darkroom_common.messages.commands import ResolveConflict
 from darkroom_common.messages.events import ConflictResolved, InstancesReplaced
+from darkroom_common.objects.frame_places import unpacked
 from darkroom_common.seal import Seal
 from darkroom_common.specs.conflicts import PURPOSE, Decision
 from darkroom_metadata.conflicts.intake import Decisions
@@ -49,6 +52,12 @@ _LOST = (
 )
 
 
+def frames_in(file: Path) -> list[Sequence[tuple[int, int]]]:
+    """Return where a worker of the api finds the frames of an object."""
+    with file.open("rb") as content, stored_file(content) as (stored, _):
+        return list(find_frames(stored, None).places or ())
+
+
 @dataclass
 class House:
     """An index with its operator."""
@@ -62,8 +71,8 @@ class House:
     def resolver(self) -> Resolver:
         return self.commands.resolver
 
-    async def received(self, *sets: Dataset) -> None:
-        await self.bench.index(*(self.bench.stored(one) for one in sets))
+    async def received(self, *sets: Dataset, **changes: Any) -> None:
+        await self.bench.index(*(self.bench.stored(one, **changes) for one in sets))
 
     async def conflicts(self, where: str = "state = 'open'") -> list[Any]:
         sql = f"SELECT * FROM index.conflict WHERE {where} ORDER BY id"
@@ -147,15 +156,18 @@ class House:
             file = self.bench.directory / row["object_key"]
             data = dcmread(file, force=True)
             assert file.stat().st_size == row["data_set_offset"] + row["size"]
+            if row["frame_places"]:
+                said = [[place] for place in unpacked(row["frame_places"])]
+                assert said == frames_in(file), "a worker finds frames elsewhere"
             assert str(data.SOPInstanceUID) == instance.sop_instance_uid
             assert str(data.StudyInstanceUID) == study.study_instance_uid
             assert str(data.SeriesInstanceUID) == series.series_instance_uid
             assert data.Modality == series.modality
             for keyword, tag in (("PatientID", "00100020"), ("PatientSex", "00100040")):
-                said = [str(data.get(keyword))] if data.get(keyword) else []
-                assert instance.attributes.get(tag, {}).get("Value", []) == said
+                values = [str(data.get(keyword))] if data.get(keyword) else []
+                assert instance.attributes.get(tag, {}).get("Value", []) == values
                 above = study.attributes.get(tag, {}).get("Value", [])
-                assert above == said or (keyword == "PatientSex" and [] in (above, said))
+                assert above == values or (keyword == "PatientSex" and [] in (above, values))
             name = {"Alphabetic": str(data.PatientName)}
             assert instance.attributes["00100010"]["Value"] == [name]
             above = study.attributes["00100010"]["Value"][0]["Alphabetic"]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
 
 from darkroom_common.index.fields import Level
 from darkroom_common.jobs.lease import Claims
@@ -20,6 +21,11 @@ from darkroom_common.specs.edits import PURPOSE, Edit
 from darkroom_metadata.editing.editor import Editor
 from darkroom_metadata.editing.intake import EditCommands
 from darkroom_metadata.editing.repository import Edits
+from darkroom_metadata.reindexing.command import Reindexing
+from darkroom_metadata.reindexing.run import Scope
+from darkroom_metadata.reindexing.study import StudyReindexer
+from darkroom_metadata.verification.judgement import Pace
+from darkroom_metadata.verification.verification import Brake
 from tests.integration.metadata.resolving import House, house
 from tests.integration.metadata.test_indexer import KEYS
 from tests.support.builders import a_data_set, new_uid
@@ -77,6 +83,7 @@ async def office(superuser_url: str, tmp_path: Path) -> AsyncIterator[Office]:
         yield Office(made, EditCommands(editor, edits))
 
 
+RLE = "1.2.840.10008.1.2.5"
 JANE = {"PatientID": "J-1", "PatientName": "Doe^Jane", "PatientSex": "F"}
 
 
@@ -308,6 +315,51 @@ async def test_merging_patients_who_share_a_study_makes_one_study_of_two(office:
     await office.house.require_agreement()
     assert len(await office.rows("SELECT FROM index.study")) == 1
     assert await office.house.conflicts() == []
+
+
+def a_film(study: str, series: str, *lengths: int) -> Dataset:
+    """Return an object with a frame of so many bytes for each."""
+    frames = [bytes([number + 1]) * length for number, length in enumerate(lengths)]
+    made = a_data_set(**JANE, NumberOfFrames=len(frames), PixelData=encapsulate(frames))
+    made.StudyInstanceUID, made.SeriesInstanceUID = study, series
+    made["PixelData"].VR = "OB"
+    made["PixelData"].is_undefined_length = True
+    return made
+
+
+async def test_frames_are_where_the_index_says_whatever_was_done(office: Office) -> None:
+    """`require_agreement` compares their places with what a worker finds."""
+    house, uid, series = office.house, new_uid(), new_uid()
+    films = [a_film(uid, series, *lengths) for lengths in ((10, 20, 30), (8,), (50, 4))]
+    films[2].SOPInstanceUID = films[0].SOPInstanceUID
+    for one in films:
+        await house.received(one, transfer_syntax_uid=RLE)
+    (conflict,) = await house.conflicts()
+
+    async def places() -> set[bytes]:
+        await house.require_agreement()
+        rows = await office.rows("SELECT frame_places FROM index.instance")
+        assert all(row["frame_places"] for row in rows)
+        return {row["frame_places"] for row in rows}
+
+    known = [await places()]
+    for number in (2, 3, 2):
+        assert await house.decide(conflict["id"], "promote") == ("DONE", "")
+        known.append(await places())
+        assert {len(one) for one in known[-1]} == {8 + 4 * number, 8 + 4}
+    assert (await office.edit(uid, values={"PatientName": "Roe^" + "J" * 40}))[0] == "DONE"
+    known.append(await places())
+    assert known[-1].isdisjoint(known[-2])
+    for wrong in (None, b"\0" * 12):
+        await office.rows("UPDATE index.instance SET frame_places = $1", wrong)
+        indexer = house.bench.indexer
+        studies = StudyReindexer(indexer.database, indexer.reading, KEYS, Brake(Pace(0)))
+        run = await Reindexing(indexer.database, studies, lambda _: None).run(Scope(every=True))
+        assert run.changed == 2
+        assert await places() == known[-1]
+    new = {"PatientID": "N", "PatientName": "New^One", "PatientSex": "O"}
+    assert (await office.edit(uid, "split", values=new))[0] == "DONE"
+    assert (await places()).isdisjoint(known[-1])
 
 
 @pytest.mark.parametrize("kill_at", range(6))

@@ -53,8 +53,9 @@ class Bench:
 
     def stored(self, data_set: Dataset, **changes: Any) -> StoredItem:
         """Put an object into the store and return the event that says so."""
-        data = encode(data_set)
-        head = encode_head(FileMeta(CT, str(data_set.SOPInstanceUID), EXPLICIT))
+        syntax = changes.get("transfer_syntax_uid", EXPLICIT)
+        data = encode(data_set, syntax)
+        head = encode_head(FileMeta(CT, str(data_set.SOPInstanceUID), syntax))
         digest = hashlib.sha256(data).hexdigest()
         key = f"{digest}.dcm"
         (self.directory / key).write_bytes(head + data)
