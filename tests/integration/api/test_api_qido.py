@@ -91,9 +91,18 @@ async def test_searches_in_xml(api: Api) -> None:
         assert answer.status_code == 200, path
         found = multipart_xml(answer)
         assert len(found) == count, path
-        for one in found:
-            tags = [element.attrib["tag"] for element in one]
-            assert tags == sorted(tags)
+        said = (await api.client.get(path)).json()
+        for one, same in zip(found, said, strict=True):
+            assert [element.attrib["tag"] for element in one] == sorted(same), path
+            assert {element.attrib["tag"]: element.attrib["vr"] for element in one} == {
+                tag: element["vr"] for tag, element in same.items()
+            }
+        if path in ("/dicom-web/patients", "/dicom-web/studies"):
+            parts = found[0].findall("./*[@tag='00100010']/*/*/*")
+            assert [part.text for part in parts] == ["Müller", "Hans", "山田", "太郎"]
+        if path.endswith("/series"):
+            (step,) = found[0].findall("./*[@tag='00400275']/*/*[@tag='00400009']/*")
+            assert step.text == "SPS1"
     nothing = await api.client.get("/dicom-web/studies?PatientID=x", headers={"accept": _XML})
     assert (nothing.status_code, nothing.content) == (204, b"")
 

@@ -179,14 +179,17 @@ async def test_every_path_of_every_level(api: Api) -> None:
 
 async def test_pages_link_to_each_other_and_hide_nothing(api: Api) -> None:
     await api.seed.add(*(a_data_set(StudyDate=f"2024010{day}") for day in range(1, 8)))
-    seen: list[str] = []
-    url = "/dicom-web/studies?limit=3&StudyDate=20240101-"
-    while url:
-        answer = await api.client.get(url)
-        assert answer.headers["x-total-count"] == "7"
-        seen += uids(answer)
-        url = answer.links.get("next", {}).get("url", "")
-    assert len(seen) == len(set(seen)) == 7
+    for level, tag in (("studies", "0020000D"), ("series", "0020000E"), ("instances", "00080018")):
+        seen: list[str] = []
+        url = f"/dicom-web/{level}?limit=3&StudyDate=20240101-"
+        while url:
+            answer = await api.client.get(url)
+            assert answer.headers["x-total-count"] == "7"
+            seen += uids(answer, tag)
+            url = answer.links.get("next", {}).get("url", "")
+        assert len(seen) == len(set(seen)) == 7, level
+        page = await api.client.get(f"/dicom-web/{level}?limit=3&offset=5&StudyDate=20240101-")
+        assert uids(page, tag) == seen[5:], level
 
 
 async def test_a_cut_answer_says_so(api: Api) -> None:
