@@ -1,5 +1,6 @@
 """Workers answer, or are ended; what one task does to them never meets the next."""
 
+import asyncio
 import os
 import signal
 import sys
@@ -10,7 +11,7 @@ import pytest
 
 from darkroom_common.workers.faults import WorkerCrashed, WorkerGone, WorkerTooSlow
 from darkroom_common.workers.forks import Forks
-from darkroom_common.workers.pool import Workers, open_workers
+from darkroom_common.workers.pool import STARTING, Workers, open_workers
 
 MEMORY = 256 << 20
 
@@ -42,6 +43,24 @@ async def test_a_task_that_ends_a_worker_costs_itself_alone(
     with pytest.raises(fault):
         await workers.ask(task, limit)
     assert await workers.ask(b"echo on\n", 20) == b"on\n"
+
+
+@pytest.mark.parametrize("warm", [False, True])
+async def test_a_new_worker_has_time_to_start_besides_that_of_its_task(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch, *, warm: bool
+) -> None:
+    given: list[float | None] = []
+    timeout = asyncio.timeout
+
+    def kept(seconds: float | None) -> asyncio.Timeout:
+        given.append(seconds)
+        return timeout(seconds)
+
+    await workers.warm(1 if warm else 0)  # it may still be starting
+    monkeypatch.setattr(asyncio, "timeout", kept)
+    for number in range(2):
+        assert await workers.ask(b"echo %d\n" % number, 20) == b"%d\n" % number
+    assert given == [20 + STARTING, 20, 20, 20]
 
 
 async def test_bytes_follow_the_line_and_the_worker_goes_on(workers: Workers) -> None:

@@ -21,6 +21,9 @@ Worker = Process | Forked
 LINE: Final = 4 << 20
 """Bytes of one answer, at most."""
 _PIECE: Final = 1 << 16
+STARTING: Final = 20.0
+"""Seconds that a new worker has until it takes its first task, besides those of the task: on a busy
+machine what it imports takes longer than most tasks."""
 ONE_THREAD: Final = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
 """A worker has one task: threads for each core, and an arena of 64 MiB for each thread, would only
 take of its address space."""
@@ -120,6 +123,7 @@ class Workers:
         self._longest = longest
         self._idle: list[Worker] = []
         self._all: set[Worker] = set()
+        self._new: set[Worker] = set()
         self._free = asyncio.Semaphore(processes)
 
     async def ask(self, task: bytes | Sequence[bytes], limit: float) -> bytes:
@@ -127,7 +131,7 @@ class Workers:
 
         Args:
             task: a line, or in pieces a line and what the module reads after it by itself.
-            limit: seconds for the work, without the wait for a free worker.
+            limit: seconds for the work, without the wait for a free worker and `STARTING`.
 
         Raises:
             WorkerCrashed: see there; the task may be what it died of.
@@ -178,8 +182,11 @@ class Workers:
 
     async def _answer(self, worker: Worker, task: bytes | Sequence[bytes], limit: float) -> bytes:
         try:
+            async with asyncio.timeout(limit + STARTING if worker in self._new else limit):
+                await _hand_over(worker, task)
+            self._new.discard(worker)
             async with asyncio.timeout(limit):
-                answer = await _exchange(worker, task)
+                answer = await _stdout(worker).readline()
         except TimeoutError as error:
             log.warning("worker.too_slow", module=self._module, seconds=round(limit))
             raise WorkerTooSlow(f"{self._module} took too long") from error
@@ -203,6 +210,7 @@ class Workers:
             if _is_alive(worker):
                 return worker
             self._all.discard(worker)
+            self._new.discard(worker)
         return None
 
     async def warm(self, least: int) -> None:
@@ -223,10 +231,12 @@ class Workers:
                 env={**os.environ, **ONE_THREAD},
             )
         self._all.add(worker)
+        self._new.add(worker)
         return worker
 
     async def _end(self, worker: Worker) -> None:
         self._all.discard(worker)
+        self._new.discard(worker)
         if worker.returncode is None:
             worker.kill()
         await asyncio.shield(worker.wait())
@@ -268,8 +278,8 @@ def _stdout(worker: Worker) -> asyncio.StreamReader:
     return worker.stdout
 
 
-async def _exchange(worker: Worker, task: bytes | Sequence[bytes]) -> bytes:
-    """Return the line that a worker answers; nothing, or a part, when it has ended.
+async def _hand_over(worker: Worker, task: bytes | Sequence[bytes]) -> None:
+    """Give a worker a task, and wait until it has taken it.
 
     Raises:
         BrokenPipeError, ConnectionResetError: it has ended before it took the task.
@@ -283,4 +293,3 @@ async def _exchange(worker: Worker, task: bytes | Sequence[bytes]) -> bytes:
             await worker.stdin.drain()
     if await _stdout(worker).readline() != TAKEN:
         raise BrokenPipeError
-    return await _stdout(worker).readline()

@@ -17,7 +17,7 @@ from darkroom_api.http.deadline import wait_for_another
 from darkroom_api.http.documented import body, errors
 from darkroom_api.http.parts import parts_of
 from darkroom_api.http.responses import json_response, packed_response
-from darkroom_api.rendering.rendering import LIMIT, CannotMake, DecoderFailed
+from darkroom_api.rendering.rendering import PATIENCE, CannotMake, DecoderFailed
 from darkroom_common.clock import SYSTEM_CLOCK
 from darkroom_common.errors import DependencyUnavailable
 
@@ -77,7 +77,7 @@ async def _printed(request: Request, found: Statement, *, as_object: bool) -> by
     parts = parts_of(request.scope)
     now = SYSTEM_CLOCK.now().astimezone()
     task = StatementTask(found.to_json(), identity(parts.uids, now) if as_object else {})
-    wait_for_another(request.scope, LIMIT)
+    wait_for_another(request.scope, PATIENCE)
     try:
         async with parts.rendering.object(task, ()) as made:
             return b"".join([chunk async for chunk in made.chunks])

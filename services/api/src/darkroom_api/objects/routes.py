@@ -38,7 +38,7 @@ from darkroom_api.objects.storing import own_of, store
 from darkroom_api.objects.structured.dose_spec import DoseReportGiven
 from darkroom_api.objects.structured.from_step import NoDose, told
 from darkroom_api.objects.uploads import FORM, MOST_VALUES, Form, NoForm
-from darkroom_api.rendering.rendering import LIMIT, CannotMake, DecoderFailed
+from darkroom_api.rendering.rendering import PATIENCE, CannotMake, DecoderFailed
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.stow.handover import Outcome
 from darkroom_common.stow.media import parse_media_type
@@ -202,7 +202,7 @@ async def _stored(request: Request, task: MakeTask, body: list[bytes]) -> Made:
         ApiError: 422, nothing can be made of the body; 503, somebody who is needed is away.
     """
     parts = parts_of(request.scope)
-    wait_for_another(request.scope, LIMIT + CONNECT_SECONDS + ROOM_SECONDS + SETTLE_SECONDS)
+    wait_for_another(request.scope, PATIENCE + CONNECT_SECONDS + ROOM_SECONDS + SETTLE_SECONDS)
     try:
         outcome = await store(parts.rendering, parts.handover, task, body)
     except CannotMake as fault:

@@ -32,7 +32,7 @@ from darkroom_common.errors import DependencyUnavailable, PermanentError
 from darkroom_common.index.rows import StoredInstance
 from darkroom_common.objects.store import ObjectMissing, StoreUnavailable
 from darkroom_common.workers.faults import WorkerCrashed, WorkerGone, WorkerTooSlow
-from darkroom_common.workers.pool import Held, Workers
+from darkroom_common.workers.pool import STARTING, Held, Workers
 
 MODULE: Final = "darkroom_api.rendering.worker"
 LIMIT: Final = 20.0
@@ -40,6 +40,8 @@ LIMIT: Final = 20.0
 """
 SLOWEST: Final = 1_000_000
 """bytes of an object in each further one, for all that is made of the whole of it."""
+PATIENCE: Final = LIMIT + STARTING
+"""Seconds for a new object, with the start of a worker."""
 _VERSION: Final = b"2"
 """Of how images are drawn: with another one, those that clients have are not taken for new."""
 
@@ -182,6 +184,13 @@ class Rendering:
     def limit_of(self, one: StoredInstance) -> float:
         """Return the seconds that an object may take as a whole."""
         return self.limit + one.size / SLOWEST
+
+    def patience(self, one: StoredInstance | None = None) -> float:
+        """Return the seconds until an image or a frame is there, or that of an object as a whole.
+
+        Its worker may have to be started for it.
+        """
+        return STARTING + (self.limit if one is None else self.limit_of(one))
 
     def is_wanted(self) -> bool:
         """Tell whether somebody waits for a worker of which a client is sent what it makes."""

@@ -196,7 +196,7 @@ async def image_of(request: Request, wanted: Wanted) -> bytes:
         ApiError: 404, 406, 500.
     """
     rendering = parts_of(request.scope).rendering
-    wait_for_another(request.scope, rendering.limit)
+    wait_for_another(request.scope, rendering.patience())
     with told():
         return await rendering.image(wanted.one, wanted.picture, wanted.state)
 

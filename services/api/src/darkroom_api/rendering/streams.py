@@ -51,7 +51,7 @@ async def transcoded_frames(
         ApiError: see `told`.
     """
     rendering = parts_of(request.scope).rendering
-    wait_for_another(request.scope, rendering.limit)
+    wait_for_another(request.scope, rendering.patience())
     until = AsyncExitStack()
     with told():
         hold = rendering.frames(one, numbers, form.syntaxes)
@@ -93,7 +93,7 @@ async def transcoded_object(
         ApiError: see `told`.
     """
     rendering = parts_of(request.scope).rendering
-    wait_for_another(request.scope, rendering.limit_of(one))
+    wait_for_another(request.scope, rendering.patience(one))
     until = AsyncExitStack()
     with told():
         made = await _made(rendering, until, one, wanted)
@@ -131,7 +131,7 @@ async def _objects(
     parts, base = parts_of(request.scope), dicomweb_url(request)
     for number, (one, syntaxes) in enumerate(zip(instances, wanted, strict=True)):
         first = number == 0
-        wait_for_another(request.scope, parts.rendering.limit_of(one))
+        wait_for_another(request.scope, parts.rendering.patience(one))
         async with AsyncExitStack() as until:
             with told():
                 made = await _made(parts.rendering, until, one, syntaxes)

@@ -3,6 +3,9 @@
 A process of its own, since a decoder that meets a hostile frame may crash, loop or want all memory
 there is. A task is a line of JSON, and for an upload its bytes after that; the answer is a line,
 and the bytes that it tells of; for frames there is a line for each.
+
+What makes new objects is imported when the first of them is wanted: it takes as long as all the
+rest, and the first image of a new process has somebody waiting for it.
 """
 
 import sys
@@ -10,13 +13,12 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import BinaryIO, Final
+from importlib import import_module
+from typing import Any, BinaryIO, Final
 
 from darkroom_api.conformance.exchange import StatementTask
-from darkroom_api.conformance.made import printed
 from darkroom_api.dicomweb.retrieving.pixels import NoSuchFrame
 from darkroom_api.objects.exchange import MakeTask
-from darkroom_api.objects.making import make
 from darkroom_api.rendering.drawing import draw
 from darkroom_api.rendering.exchange import (
     CANNOT,
@@ -39,6 +41,8 @@ from darkroom_common.objects.store import ObjectMissing, ObjectStore, StoreUnava
 from darkroom_common.workers.answering import answer_tasks
 
 Pieces = Iterator[bytes | memoryview]
+_MAKING: Final = "darkroom_api.objects.making"
+_PRINTING: Final = "darkroom_api.conformance.made"
 _TOO_MUCH: Final = "it needs more memory than is allowed"
 
 
@@ -65,7 +69,7 @@ def answer(store: ObjectStore, line: bytes, uploads: BinaryIO | None = None) -> 
 
 def _pieces(store: ObjectStore, task: Task, upload: bytes) -> Pieces:
     if isinstance(task, MakeTask | StatementTask):
-        file = make(task, upload) if isinstance(task, MakeTask) else printed(task)
+        file = _file(task, upload)
         yield _line(Made(len(file)))
         yield file
         return
@@ -83,6 +87,16 @@ def _pieces(store: ObjectStore, task: Task, upload: bytes) -> Pieces:
             with ExitStack() as held:
                 made = transcoded(lambda: held.enter_context(hold()), task.wanted)
                 yield from _each(made.count, made.syntax, made.pieces)
+
+
+def _file(task: MakeTask | StatementTask, upload: bytes) -> bytes:
+    """Return a new object, or the document of a statement."""
+    made: Any
+    if isinstance(task, MakeTask):
+        made = import_module(_MAKING).make(task, upload)
+    else:
+        made = import_module(_PRINTING).printed(task)
+    return bytes(made)
 
 
 def _frames(hold: Callable[[], AbstractContextManager[StoredObject]], task: FramesTask) -> Pieces:

@@ -16,7 +16,7 @@ from darkroom_api.http.documented import errors
 from darkroom_api.http.errors import invalid, study_not_found
 from darkroom_api.http.parts import parts_of
 from darkroom_api.validation.form import boundary_of
-from darkroom_api.validation.validating import LIMIT
+from darkroom_api.validation.validating import PATIENCE
 from darkroom_common.messages.base import Uid
 
 DICOM: Final = "application/dicom"
@@ -90,7 +90,7 @@ async def _stored(request: Request) -> tuple[dict[str, Any], str]:
     found = await parts.reader.instance(wanted.sop_instance_uid)
     if found is None:
         raise study_not_found()
-    wait_for_another(request.scope, LIMIT)
+    wait_for_another(request.scope, PATIENCE)
     return await parts.validating.stored(found.object_key), found.sop_instance_uid
 
 
@@ -104,7 +104,7 @@ async def _uploaded(request: Request, kind: str) -> dict[str, Any]:
     wait_for_another(request.scope, UPLOADING)
     async with validating.room:
         body = [piece async for piece in request.stream()]
-        wait_for_another(request.scope, LIMIT)
+        wait_for_another(request.scope, PATIENCE)
         return await validating.uploaded(body, boundary)
 
 

@@ -10,13 +10,15 @@ from darkroom_api.validation import worker
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.objects.store import StoreUnavailable
 from darkroom_common.workers.faults import WorkerCrashed, WorkerGone, WorkerTooSlow
-from darkroom_common.workers.pool import Workers
+from darkroom_common.workers.pool import STARTING, Workers
 
 MODULE: Final = worker.__name__
 MEMORY: Final = 448 << 20
 """Bytes of address space of a worker."""
 LIMIT: Final = 10.0
-"""Seconds for one object."""
+"""Seconds for one object; and with the start of a worker:
+"""
+PATIENCE: Final = LIMIT + STARTING
 PROCESSES: Final = 1
 LONGEST: Final = 4 << 20
 """Bytes of an answer."""

@@ -15,7 +15,7 @@ from darkroom_api.dicomweb.address import dicomweb_url, in_path, instance_url, s
 from darkroom_api.dicomweb.multipart import Framing
 from darkroom_api.dicomweb.retrieving.composite import chunks_of
 from darkroom_api.dicomweb.retrieving.objects import MULTIPART_TYPE
-from darkroom_api.dicomweb.retrieving.parsing import LIMIT, Found, Unparsable
+from darkroom_api.dicomweb.retrieving.parsing import PATIENCE, Found, Unparsable
 from darkroom_api.dicomweb.retrieving.sending import (
     bodiless,
     boundary_of,
@@ -90,7 +90,7 @@ async def _bulk(request: Request, instances: Sequence[StoredInstance]) -> AsyncI
                     if found:
                         yield found
                     continue
-                wait_for_another(request.scope, LIMIT)
+                wait_for_another(request.scope, PATIENCE)
                 with suppress(Unparsable):
                     value = await parts.parsing.value(one, text)
                     yield _Values(one, OCTETS, value, [f"bulkdata/{text}"])
@@ -103,7 +103,7 @@ def _form(request: Request, one: StoredInstance) -> FrameForm | None:
 
 async def _frames(request: Request, one: StoredInstance, form: FrameForm) -> _Values | None:
     syntax = EXPLICIT_LITTLE if one.transfer_syntax_uid in NATIVE else one.transfer_syntax_uid
-    wait_for_another(request.scope, LIMIT)
+    wait_for_another(request.scope, PATIENCE)
     with suppress(Unparsable):
         found = await parts_of(request.scope).parsing.frames(one, None)
         places = [f"frames/{number + 1}" for number in range(len(found.lengths))]

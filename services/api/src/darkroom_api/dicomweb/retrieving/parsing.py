@@ -19,7 +19,7 @@ from darkroom_common.index.rows import StoredInstance
 from darkroom_common.objects.frame_places import ITEM_HEAD, head_of, unpacked
 from darkroom_common.objects.store import CHUNK, ObjectMissing, ObjectStore, StoreUnavailable
 from darkroom_common.workers.faults import WorkerCrashed, WorkerFault, WorkerGone, WorkerTooSlow
-from darkroom_common.workers.pool import Held, Workers
+from darkroom_common.workers.pool import STARTING, Held, Workers
 
 MODULE: Final = worker.__name__
 Places = Callable[[StoredInstance], Awaitable[bytes | None]]
@@ -27,6 +27,8 @@ MEMORY: Final = 320 << 20
 """Bytes of address space of a worker."""
 LIMIT: Final = 20.0
 """Seconds for finding, and between pieces of what has to be made."""
+PATIENCE: Final = LIMIT + STARTING
+"""Seconds until something is found, with the start of a worker."""
 LONGEST: Final = 8 << 20
 """Bytes of an answer: room for the places of some 300,000 frames."""
 REMEMBERED: Final = 200_000

@@ -14,7 +14,7 @@ from darkroom_api.dicomweb.multipart import Framing
 from darkroom_api.dicomweb.retrieving.bulk import NoSuchValue, parse_path
 from darkroom_api.dicomweb.retrieving.composite import Piece
 from darkroom_api.dicomweb.retrieving.objects import MULTIPART_TYPE
-from darkroom_api.dicomweb.retrieving.parsing import LIMIT, Found, Unparsable
+from darkroom_api.dicomweb.retrieving.parsing import PATIENCE, Found, Unparsable
 from darkroom_api.dicomweb.retrieving.pixels import NoSuchFrame, frame_numbers
 from darkroom_api.dicomweb.retrieving.sending import (
     CONDITIONAL,
@@ -86,7 +86,7 @@ async def _made(
 async def _as_stored(
     request: Request, one: StoredInstance, numbers: Sequence[int] | None, form: FrameForm
 ) -> Response:
-    wait_for_another(request.scope, LIMIT)
+    wait_for_another(request.scope, PATIENCE)
     found = await _found(request, one, numbers)
     syntax = one.transfer_syntax_uid
     shown = EXPLICIT_LITTLE if syntax in NATIVE else syntax
@@ -177,7 +177,7 @@ async def bulkdata(request: Request) -> Response:
     single = _prefers_single(accepted(request))
     if single is None:
         raise not_acceptable([f'multipart/related; type="{OCTETS}"', OCTETS])
-    wait_for_another(request.scope, LIMIT)
+    wait_for_another(request.scope, PATIENCE)
     try:
         found = await parts_of(request.scope).parsing.value(one, request.path_params["path"])
     except Unparsable as error:
