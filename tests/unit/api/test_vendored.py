@@ -7,12 +7,15 @@ import importlib.util
 import io
 import json
 import platform
+import re
 import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from darkroom_api.console.assets import content_of
+from darkroom_api.console.screens.images import viewer
 from tests.support.deployed import ROOT
 
 SCRIPT = b"let  a  =  1;"
@@ -116,3 +119,11 @@ def test_another_tarball_than_the_hash_names_is_refused(monkeypatch: pytest.Monk
     assert fetch.fetched(one, "https://registry.example/") == SCRIPT
     with pytest.raises(SystemExit, match="is not what packages"):
         fetch.fetched({**one, "integrity": "sha512-AAAA"}, "https://registry.example/")
+
+
+def test_the_page_of_the_viewer_names_parts_that_there_are() -> None:
+    if not viewer._OHIF.is_dir():
+        pytest.skip("the viewer is not fetched here")
+    named = re.findall(r'href="/viewer/([^"]+)"', "".join(viewer._parts()))
+    assert len(named) == len(viewer._AHEAD)
+    assert all(content_of(viewer._OHIF / name) for name in named)

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from functools import cache
 from importlib.resources import files
 from pathlib import PurePosixPath
 from typing import Final
@@ -28,6 +29,12 @@ _POLICY: Final = (
     " frame-src 'self' blob:; manifest-src 'self'; base-uri 'self'; form-action 'self';"
     " frame-ancestors 'self'"
 )
+_AHEAD: Final = (
+    *(1673, 6938, 6489, 6495, 8478, 89, 2779, 6749, 5696, 1483, 9383, 7499, 8492, 9290, 4683),
+    *(1180, 7248, 781, 9415, 9116, 100, 3500, 5406, 3760),
+)
+"""Parts of OHIF that each page begins, and would ask for only one wave after the other."""
+_PART: Final = re.compile(r"(\d+)\.bundle\.[0-9a-f]+\.js(?:\.gz)?")
 _HASHED: Final = (".bundle.", ".wasm", ".woff2")
 
 
@@ -65,7 +72,28 @@ def _page(index: bytes) -> bytes:
     if script is None:
         raise ConfigurationError("the page of OHIF has another form than was fetched before")
     text = files("darkroom_api.console").joinpath("static", "viewer.html").read_bytes()
-    return text.replace(b"APP_BUNDLE", script[1]).replace(b"OLDER", asset("older.js").encode())
+    for mark, by in (
+        (b"APP_BUNDLE", script[1]),
+        (b"OLDER", asset("older.js").encode()),
+        (b"PARTS", "\n".join(_parts()).encode()),
+    ):
+        text = text.replace(mark, by)
+    return text
+
+
+@cache
+def _parts() -> tuple[str, ...]:
+    """Return what has a browser ask for the parts of OHIF at once."""
+    found = {
+        int(one[1]): one[0].removesuffix(".gz")
+        for each in _OHIF.iterdir()
+        if (one := _PART.fullmatch(each.name))
+    }
+    return tuple(
+        f'<link rel="preload" as="script" href="/viewer/{found[part]}">'
+        for part in _AHEAD
+        if part in found
+    )
 
 
 def add(app: FastAPI) -> None:
