@@ -19,6 +19,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
+from itertools import takewhile
 from typing import Any, Final
 
 from darkroom_common import health as health_server
@@ -131,7 +132,8 @@ class Command:
     """Work that ends, beside serving: `python -m darkroom_<service> <name> [arguments]`.
 
     `run` gets the service's settings and what follows the name, and returns the exit code. Its
-    standard output is its own; the logs go to standard error.
+    standard output is its own; the logs go to standard error. Asked how it is used (`--help`), it
+    gets no settings: it looks at what follows the name first, tells that, and ends.
     """
 
     name: str
@@ -199,12 +201,19 @@ def _migrate(name: str, schema: str | None, *, phase: str) -> int:
     return 0
 
 
+def asks_how(arguments: Sequence[str]) -> bool:
+    """Tell whether what follows the name of a command asks how it is used."""
+    options = takewhile(lambda one: one != "--", arguments)
+    return not {"-h", "--help"}.isdisjoint(options)
+
+
 def _command(name: str, settings: type[Settings], command: Command, rest: list[str]) -> int:
     try:
-        loaded = settings.load()
-        configure_logs(
-            service=name, level=loaded.log_level, style=loaded.log_format, stream=sys.stderr
-        )
+        loaded = None if asks_how(rest) else settings.load()
+        if loaded is not None:
+            configure_logs(
+                service=name, level=loaded.log_level, style=loaded.log_format, stream=sys.stderr
+            )
 
         async def run() -> int:
             asyncio.get_running_loop().set_exception_handler(asyncio_failed)

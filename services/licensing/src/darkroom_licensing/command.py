@@ -10,7 +10,7 @@ from darkroom_common.clock import monotonic
 from darkroom_common.errors import ConfigurationError
 from darkroom_common.messages.commands import ValidateLicence
 from darkroom_common.messages.events import LicenceChecked
-from darkroom_common.output import complain
+from darkroom_common.output import complain, say
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.pool import Database, open_database
 from darkroom_common.service import Command
@@ -33,6 +33,9 @@ _WRONG: Final = 2
 async def run(settings: LicensingSettings, arguments: Sequence[str]) -> int:
     """Do what is asked; return the exit code: 1 while administration is read-only."""
     match arguments:
+        case [*_, "-h" | "--help"]:
+            say(USAGE)
+            return 0
         case [] | ["show"]:
             async with _database(settings) as database:
                 return _print(await _last(database))

@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
+from darkroom_common.service import asks_how
 from darkroom_local.commands import demo as demonstration
 from darkroom_local.commands import doctor as examination
 from darkroom_local.commands import operators, recovery, senders
@@ -357,11 +359,9 @@ def _to_its_end(
 )
 def ae(context: typer.Context, data: Data = DEFAULT) -> None:
     """Say who may send: ae list, add, set, remove; ae --help, ae add --help tell more."""
-
-    async def run() -> None:
-        await senders.run(data.expanduser().resolve(), context.args or ["--help"])
-
-    _expecting_trouble(run, code=2)
+    if asks_how(arguments := context.args or ["--help"]):
+        operators.tell_how("darkroom_ingest", "ae", arguments)
+    _expecting_trouble(partial(senders.run, data.expanduser().resolve(), arguments), code=2)
 
 
 @app.command()
@@ -381,7 +381,7 @@ recovery.add(app)
 operators.add(app)
 
 
-def _expecting_trouble(run: Callable[[], Coroutine[Any, Any, None]], *, code: int = 1) -> None:
+def _expecting_trouble(run: Callable[[], Coroutine[Any, Any, Any]], *, code: int = 1) -> None:
     """Run to the end; an expected error becomes one message and an exit code."""
     failed: list[BaseException] = []
     try:

@@ -1,18 +1,21 @@
 """What operators ask of a running stack: each word is a command of a service, run to its end here.
 
-`darkroom WORD --help` says what it takes; its exit code is ours.
+`darkroom WORD --help` says what it takes, also where nothing runs; its exit code is ours.
 """
 
 import subprocess
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn
 
 import typer
 
+from darkroom_common.service import asks_how
 from darkroom_local.engines.process import Command
 from darkroom_local.stack.layout import Layout, default_data
-from darkroom_local.stack.plan import Plan
+from darkroom_local.stack.plan import Plan, environment
 from darkroom_local.stack.state import StackState
 
 DEFAULT: Final = default_data()
@@ -134,34 +137,56 @@ def running(data: Path) -> Plan:
 
 def _become(command: Command) -> NoReturn:
     """Run a command on this terminal to its end; its exit code is ours."""
+    _run(command.arguments, command.environment)
+
+
+def tell_how(module: str, word: str, arguments: Sequence[str]) -> NoReturn:
+    """Have a command of a service say how it is used: for that nothing has to run."""
+    _run([sys.executable, "-m", module, word, *arguments], environment({}))
+
+
+def _run(arguments: Sequence[str], given: Mapping[str, str]) -> NoReturn:
     try:
-        ended = subprocess.run(command.arguments, env=dict(command.environment), check=False)
+        ended = subprocess.run(arguments, env=dict(given), check=False)
     except KeyboardInterrupt:  # the child has heard it too
         raise typer.Exit(2) from None
     raise typer.Exit(ended.returncode)
 
 
-_WORDS: Final[dict[str, Callable[..., Any]]] = {
-    "quarantine": quarantine,
-    "conflicts": conflicts,
-    "retention": retention,
-    "audit": audit,
-    "database": database,
-    "licence": licence,
-    "dead-letters": dead_letters,
-    "jobs": jobs,
-    "migrate": migrate,
-    "events": events,
-    "conformance": conformance,
-    "sign-in-link": sign_in_link,
+_WORDS: Final[dict[str, tuple[Callable[..., Any], str, str]]] = {
+    "quarantine": (quarantine, "darkroom_ingest", "quarantine"),
+    "conflicts": (conflicts, "darkroom_metadata", "conflicts"),
+    "retention": (retention, "darkroom_metadata", "retention"),
+    "audit": (audit, "darkroom_api", "audit"),
+    "database": (database, "darkroom_api", "database"),
+    "licence": (licence, "darkroom_licensing", "licence"),
+    "dead-letters": (dead_letters, "darkroom_api", "dead-letters"),
+    "jobs": (jobs, "darkroom_api", "jobs"),
+    "migrate": (migrate, "darkroom_transmit", "migration"),
+    "events": (events, "darkroom_api", "events"),
+    "conformance": (conformance, "darkroom_api", "conformance"),
+    "sign-in-link": (sign_in_link, "darkroom_api", "sign-in-link"),
 }
+"""What a word does, and the command of a service that it is."""
+
+
+def _told(work: Callable[..., Any], module: str, word: str) -> Callable[..., Any]:
+    """Return a word that says how it is used when it is asked."""
+
+    @wraps(work)
+    def told(context: typer.Context, data: Data = DEFAULT) -> None:
+        if asks_how(context.args):
+            tell_how(module, word, context.args)
+        work(context, data)
+
+    return told
 
 
 def add(app: typer.Typer) -> None:
     """Add the words."""
-    for name, word in _WORDS.items():
+    for name, (work, module, word) in _WORDS.items():
         app.command(
             name=name,
             add_help_option=False,
             context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-        )(word)
+        )(_told(work, module, word))
