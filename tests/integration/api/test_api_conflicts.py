@@ -146,6 +146,13 @@ async def test_promoted_bytes_are_what_everybody_gets(trouble: Trouble) -> None:
     assert (await client.get(path, headers=plain)).content.endswith(encode(trouble.other))
     fetched = await client.get(f"{BASE}/{number}/object")
     assert fetched.content.endswith(encode(trouble.first))
+    # what was in force before is deleted only by whoever has seen that it is that
+    why = {"reason": "meant for what was promoted meanwhile"}
+    late = await client.post(f"{BASE}/{number}/discard", json=why)
+    assert (late.status_code, late.json()["code"]) == (409, 4008)
+    etag = (await client.get(f"{BASE}/{number}")).headers["etag"]
+    await trouble.decided(f"{number}/discard", why, **{"if-match": etag})
+    assert (await trouble.get(f"{BASE}/{number}"))["state"] == "discarded"
 
 
 @pytest.mark.req("MET-06")
@@ -218,6 +225,9 @@ async def test_a_decision_is_kept_while_metadata_is_stopped(trouble: Trouble) ->
     assert (job["state"], job["conflict_id"], job["action"]) == ("ACCEPTED", number, "keep")
     assert (await trouble.get("/api/v1/conflict-decisions", state="ACCEPTED"))["total"] == 1
     assert (await trouble.get(BASE, state="open", kind="instance"))["total"] == 1
+    # one at a time: what metadata would refuse is refused
+    second = await trouble.client.post(f"{BASE}/{number}/promote", json={})
+    assert (second.status_code, second.json()["code"]) == (409, 4008)
     await trouble.api.services.start("metadata")
 
     async def done() -> bool:

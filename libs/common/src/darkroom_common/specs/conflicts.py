@@ -49,15 +49,19 @@ _DONE: Final[Mapping[str, str]] = {
 }
 
 
-def refusal(kind: str, state: str, action: str) -> str:
+def refusal(kind: str, state: str, action: str, *, seen: bool) -> str:
     """Return why a conflict does not take an action; nothing when it does.
 
-    The same for whoever asks for it and for whoever carries it out.
+    The same for whoever asks for it and for whoever carries it out. `seen`: whoever asks has named
+    the version that they have seen. What a promoted conflict holds was in force before: to have
+    that deleted takes more than an order that was meant for what came later.
     """
     if action not in _TAKEN[kind]:
         return f"{action}: a conflict of kind {kind} does not take this"
     if state in _OVER or (action == "keep" and state != "open"):
         return f"{action}: a conflict that is {state} does not take this"
+    if action == "discard" and state == "promoted" and not seen:
+        return f"{action}: what it holds was in force before; name the version that you have seen"
     return ""
 
 

@@ -35,6 +35,7 @@ from darkroom_common.messages.base import ConflictId, Uid, new_message_id
 from darkroom_common.messages.commands import ResolveConflict
 from darkroom_common.messages.events import ConflictKind, ConflictState
 from darkroom_common.postgres.listing import Order
+from darkroom_common.postgres.pool import Database
 from darkroom_common.specs.base import strict
 from darkroom_common.specs.conflicts import (
     PURPOSE,
@@ -58,6 +59,10 @@ VIEW: Final = JobView(
     owned=RESOLUTIONS,
     shown="a.job_id, a.command ->> 'conflict_id', a.command ->> 'action', a.state, a.reason, 0, 0,"
     " a.requested_by, NULL, a.created_at, a.updated_at, a.finished_at",
+)
+
+_UNDER_WAY: Final = (
+    "SELECT EXISTS (SELECT FROM ({}) AS jobs WHERE conflict_id = $1 AND finished_at IS NULL)"
 )
 
 
@@ -186,10 +191,12 @@ async def _command(
     row = found.row
     if if_match is not None and not names_version(if_match, row["version"]):
         raise ApiError(412, Code.CHANGED_MEANWHILE, "This conflict has been changed meanwhile.")
-    why = refusal(row["kind"], row["state"], action)
+    parts = parts_of(request.scope)
+    why = refusal(row["kind"], row["state"], action, seen=if_match is not None)
+    if not why and await _is_decided(parts.database, conflict):
+        why = "somebody has asked for something else with it, which is not done yet"
     if why:
         raise ApiError(409, Code.CONFLICT, f"{why[0].upper()}{why[1:]}.")
-    parts = parts_of(request.scope)
     said = Decision.model_validate(given.model_dump())
     if action == "move":
         text = f"{said.issuer_of_patient_id}\x1f{said.patient_id}"
@@ -202,10 +209,17 @@ async def _command(
         job_id=new_message_id(),
         conflict_id=conflict,
         action=action,
-        version=None if if_match is None else row["version"],
+        version=row["version"],
         requested_by=principal_of(request.scope).username[:64],
         sealed=sealed,
     )
+
+
+async def _is_decided(database: Database, conflict: str) -> bool:
+    """Tell whether a decision about a conflict is under way: metadata takes one at a time."""
+    async with database.acquire() as db:
+        found: bool = await db.fetchval(_UNDER_WAY.format(VIEW.source), conflict)
+    return found
 
 
 def _deciding(action: Action) -> Callable[..., Awaitable[Accepted]]:

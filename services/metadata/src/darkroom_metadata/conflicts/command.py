@@ -160,6 +160,7 @@ class Desk:
             job_id=new_message_id(),
             conflict_id=str(given.id),
             action=given.action,
+            version=given.version,
             requested_by=f"cli:{operator()}"[:64],
             sealed=Seal(self._keys).seal(decision.model_dump(), purpose=PURPOSE),
         )
@@ -254,6 +255,9 @@ def _parser() -> argparse.ArgumentParser:
         deciding = words.add_parser(action, help=_HELP[action])
         deciding.add_argument("id", type=int, metavar="ID")
         deciding.add_argument("--reason", default="", required=action == "discard", metavar="TEXT")
+        deciding.add_argument(
+            "--version", type=int, metavar="N", help="that show has told; not done if it has grown"
+        )
         if action == "move":
             deciding.add_argument("--patient-id", required=True, metavar="ID")
             deciding.add_argument("--issuer", default="", metavar="NAME", help="of the patient id")

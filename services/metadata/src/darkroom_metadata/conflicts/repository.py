@@ -49,7 +49,8 @@ class Resolutions(AskedJobs):
         row = await db.fetchrow(_CONFLICT, number)
         if row is None:
             raise PermanentError("there is no such conflict")
-        reason = refusal(row["kind"], row["state"], asked.action)
+        seen = asked.version is not None
+        reason = refusal(row["kind"], row["state"], asked.action, seen=seen)
         if row["busy"]:
             reason = "somebody has asked for something else with it, which is not done yet"
         elif asked.version not in (None, row["version"]):

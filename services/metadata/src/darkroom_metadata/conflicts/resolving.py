@@ -158,7 +158,8 @@ class Resolver:
             raise NotPossible("there is no such conflict")
         if job.row["version"] not in (None, row["version"]):
             raise NotPossible(STALE)
-        why = refusal(row["kind"], row["state"], job.row["action"])
+        seen = job.row["version"] is not None
+        why = refusal(row["kind"], row["state"], job.row["action"], seen=seen)
         if why:
             raise NotPossible(why)
         return row

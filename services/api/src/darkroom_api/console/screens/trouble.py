@@ -80,7 +80,8 @@ def _acting(base: str, act: str) -> Callable[[Page], Awaitable[Response]]:
 async def show_conflict(page: Page) -> Response:
     """Show both sides of a conflict, what differs, and what may be decided."""
     found = await page.rest.get(f"{_CONFLICTS}/{page.at('one')}")
-    offered = [one for one in get_args(Action) if not refusal(found["kind"], found["state"], one)]
+    kind, state = found["kind"], found["state"]
+    offered = [one for one in get_args(Action) if not refusal(kind, state, one, seen=True)]
     part = "conflict_sides.html" if page.is_part else "conflict.html"
     return page.render(part, found=found, offered=offered)
 
