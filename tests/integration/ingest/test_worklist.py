@@ -219,6 +219,7 @@ async def test_findscu_lists_the_day(asked: Asked, entries: Entries, tmp_path: P
 
 async def test_the_worklist_keeps_identities(entries: Entries, database: Database) -> None:
     first = await entries.add(an_entry(), by="t")
+    assert await entries.add(an_entry(), by="t", entry_id=first) == first  # asked for again
     with pytest.raises(AlreadyThere):
         await entries.add(an_entry(), by="t")
     await entries.add(an_entry(scheduled_procedure_step_id="S2"), by="t")

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import asyncpg
+import httpx
 import pytest
 from pynetdicom import AE
 
@@ -36,6 +37,16 @@ ENTRY = {
 }
 
 
+async def added_once(client: httpx.AsyncClient, entry: dict[str, Any]) -> httpx.Response:
+    """Add an entry twice with one key; return the answer."""
+    key = {"idempotency-key": "once"}
+    first, again = [await client.post(BASE, json=entry, headers=key) for _ in range(2)]
+    assert (again.status_code, again.json()) == (201, first.json())
+    other = await client.post(BASE, json={**entry, "modality": "MR"}, headers=key)
+    assert other.status_code == 422
+    return first
+
+
 @pytest.mark.req("ING-13")
 async def test_a_day_from_the_entry_to_the_status(services: Services) -> None:
     services.extra |= {"UNKNOWN_AE": "reject", "PROCESSES": "1"}
@@ -62,7 +73,7 @@ async def test_a_day_from_the_entry_to_the_status(services: Services) -> None:
         stale = await api.client.put(path, json=ENTRY, headers={"if-match": etag})
         assert stale.status_code == 412
         second = {**ENTRY, "accession_number": "AC2", "scheduled_at": "2026-11-28T08:00:00"}
-        other = await api.client.post(BASE, json=second)
+        other = await added_once(api.client, second)
         days = (await api.client.get(BASE, params={"sort": "-scheduled_at"})).json()
         assert [one["accession_number"] for one in days["data"]] == ["AC2", "AC1"]
         assert (await api.client.delete(other.headers["location"])).status_code == 204

@@ -348,7 +348,8 @@ async def test_what_somebody_asks_for_comes_first_from_an_archive_that_speaks_di
         paused = await both.call("POST", f"/migrations/{job}/pause", 200)
         assert paused["state"] == "PAUSED"
         study = str(there[0].StudyInstanceUID)
-        answer = await both.call("POST", f"/migrations/{job}/first", 200, json={"studies": [study]})
+        once = {"json": {"studies": [study]}, "headers": {"idempotency-key": "first"}}
+        answer = await both.call("POST", f"/migrations/{job}/first", 200, **once)
         assert answer == {"studies": 1, "state": "PAUSED"}
         await both.desk.prepared.fetch(
             "UPDATE transmit.migration SET spec = spec || '{\"windows\": []}' WHERE id = $1", job
@@ -358,3 +359,7 @@ async def test_what_somebody_asks_for_comes_first_from_an_archive_that_speaks_di
         assert counts(ended) == (60, 60, 0, 0, 0), ended
         assert await stored(both) == digests(there)
         await both.call("POST", f"/migrations/{job}/cancel", 409)
+        # whoever asks again with the key is answered as before; to ask anew is too late
+        assert await both.call("POST", f"/migrations/{job}/first", 200, **once) == answer
+        late = {"json": {"studies": [study]}}
+        await both.call("POST", f"/migrations/{job}/first", 409, **late)

@@ -172,7 +172,9 @@ async def test_a_step_is_discontinued_with_a_reason(both: Both) -> None:
     manager = Manager()
     with managing(manager) as port:
         await add(both, "PEER", port)
-        uid = (await both.call("POST", "/mpps", 201, json=STEP))["sop_instance_uid"]
+        once = {"json": STEP, "headers": {"idempotency-key": "once"}}
+        uid = (await both.call("POST", "/mpps", 201, **once))["sop_instance_uid"]
+        assert (await both.call("POST", "/mpps", 200, **once))["sop_instance_uid"] == uid
         reason = {"code": "110514", "meaning": "Incorrect worklist entry selected"}
         given = {"status": "DISCONTINUED", "discontinuation_reason": reason}
         assert (await both.call("PATCH", f"/mpps/{uid}", 200, json=given))["state"] == (

@@ -172,6 +172,9 @@ class AddWorklistEntry(Request):
     TYPE: ClassVar[str] = "ingest.worklist.add.v1"
     SEALED: ClassVar[type[BaseModel] | None] = WorklistEntry
 
+    entry_id: MessageId | None = Field(
+        default=None, description="of the entry: asked for again, it is not added again"
+    )
     requested_by: str = By
 
 

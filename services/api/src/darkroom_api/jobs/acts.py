@@ -4,6 +4,8 @@ A dead letter is replayed, an object of the quarantine released: whoever has see
 again with the key, and is answered as the first time, whatever has become of it meanwhile.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,11 +14,14 @@ from starlette.requests import Request
 
 from darkroom_api.http.errors import ApiError, Code, invalid
 from darkroom_api.http.guarded import principal_of
+from darkroom_api.http.parts import parts_of
 from darkroom_api.jobs.once import KEY_LIFETIME, Asked, idempotency_key
 from darkroom_common.postgres.pool import Connection
 
 KEY: Final = {"parameters": [idempotency_key("act")]}
 """What OpenAPI says of a route that takes one."""
+_UNKNOWN: Final = 500
+"""The first status of an answer after which it may have been done."""
 _FORGET_OLD: Final = "DELETE FROM api.act WHERE created_at <= now() - $1::interval"
 _KEEP: Final = (
     "INSERT INTO api.act (user_id, idempotency_key, fingerprint, said) VALUES ($1, $2, $3, $4)"
@@ -58,6 +63,21 @@ class Act:
         """Let the key be used again: what came with it was refused, and nothing was done."""
         if self.asked.key is not None:
             await db.execute(_FORGET, principal_of(self.request.scope).user_id, self.asked.key)
+
+
+@asynccontextmanager
+async def kept_unless_refused(act: Act) -> AsyncIterator[None]:
+    """Let the key be used again when what a block asks of another service is refused.
+
+    Where nobody knows whether it was done, the key stays: who asks again means the same act.
+    """
+    try:
+        yield
+    except ApiError as error:
+        if error.status < _UNKNOWN:
+            async with parts_of(act.request.scope).database.acquire() as db:
+                await act.forget(db)
+        raise
 
 
 async def act_of(

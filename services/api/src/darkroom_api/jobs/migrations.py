@@ -19,6 +19,7 @@ from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.lists import JobsQuery
 from darkroom_api.http.parts import parts_of
 from darkroom_api.jobs.accepted import Accepted, JobView, accept
+from darkroom_api.jobs.acts import KEY, act_of, kept_unless_refused
 from darkroom_api.jobs.routes import JobRoutes
 from darkroom_api.remote.query import asked
 from darkroom_common.clock import SYSTEM_CLOCK
@@ -126,8 +127,18 @@ async def start(request: Request, response: Response, given: NewMigration) -> Ac
 async def first(request: Request, job: MessageId, given: First) -> FirstCome:
     """Have studies, or all of a patient, come before the rest, outside its windows as well."""
     content = as_spec(FirstOrder, given)
-    reply, _ = await asked(request, BringFirst, content, job_id=job)
-    return FirstCome.model_validate(reply.body)
+    database = parts_of(request.scope).database
+    async with database.transaction() as db:
+        act = await act_of(db, request, given)
+    if act.said:
+        return FirstCome.model_validate_json(act.said)
+    # Asked for before, and nobody knows what came of it: what comes first comes no sooner by that.
+    async with kept_unless_refused(act):
+        reply, _ = await asked(request, BringFirst, content, job_id=job)
+    come = FirstCome.model_validate(reply.body)
+    async with database.acquire() as db:
+        await act.say(db, come.model_dump_json())
+    return come
 
 
 async def _lines(request: Request, job: str, *, exceptions: bool) -> AsyncIterator[Line]:
@@ -221,6 +232,7 @@ def add(app: FastAPI) -> None:
         methods=["POST"],
         tags=["migrations"],
         responses=errors(401, 403, 404, 409, 413, 422, 500, 502, 503, 504),
+        openapi_extra=KEY,
     )
     for ending, endpoint, kind in (("csv", as_csv, "text/csv"), ("pdf", as_pdf, "application/pdf")):
         app.add_api_route(

@@ -15,6 +15,7 @@ from darkroom_api.http.errors import ApiError, Code
 from darkroom_api.http.etags import ETAG, IfMatch, IfNoneMatch, answer, require, unless_known
 from darkroom_api.http.lists import LINKED, Catalogue, Listed, ListQuery, list_of
 from darkroom_api.http.parts import parts_of
+from darkroom_api.jobs.acts import KEY, act_of, kept_unless_refused
 from darkroom_api.remote.query import asked
 from darkroom_common.messages.base import Uid
 from darkroom_common.messages.requests import CreateProcedureStep, SetProcedureStep
@@ -106,11 +107,14 @@ async def _current(request: Request, step: str) -> dict[str, Any]:
 
 async def begin_step(request: Request, given: StepToBegin) -> Response:
     """Tell a destination by N-CREATE that a procedure step is in progress."""
-    uid = given.sop_instance_uid or str(generate_uid(prefix=None))
+    chosen = given.sop_instance_uid or str(generate_uid(prefix=None))
+    async with parts_of(request.scope).database.transaction() as db:
+        act = await act_of(db, request, given, said=chosen)
+    uid = act.said or chosen  # asked for again, it is the same step, and has perhaps begun
     content = as_spec(NewProcedureStep, given)
-    reply, _ = await asked(
-        request, CreateProcedureStep, content, remote=given.remote, sop_instance_uid=uid
-    )
+    named = {"remote": given.remote, "sop_instance_uid": uid}
+    async with kept_unless_refused(act):
+        reply, _ = await asked(request, CreateProcedureStep, content, **named)
     begun = answer(await _current(request, uid), 200 if reply.outcome == "done" else 201)
     begun.headers["location"] = f"/api/v1/mpps/{uid}"
     return begun
@@ -146,6 +150,7 @@ def add(app: FastAPI) -> None:
             200: {"description": "It had begun before.", "model": StepDetail, "headers": ETAG},
             201: {"headers": ETAG},
         },
+        openapi_extra=KEY,
     )
     found = {200: {"headers": ETAG}, **errors(401, 403, 404, 422, 503)}
     app.add_api_route(one, show_step, response_model=StepDetail, tags=[*tags], responses=found)

@@ -16,8 +16,9 @@ from darkroom_api.http.etags import ETAG, IfMatch, IfNoneMatch, answer, names_ve
 from darkroom_api.http.guarded import principal_of
 from darkroom_api.http.lists import LINKED, Catalogue, Listed, ListQuery, list_of
 from darkroom_api.http.parts import parts_of
+from darkroom_api.jobs.acts import KEY, act_of, kept_unless_refused
 from darkroom_api.remote.query import asked
-from darkroom_common.messages.base import MessageId, Uid
+from darkroom_common.messages.base import MessageId, Uid, new_message_id
 from darkroom_common.messages.requests import (
     AddWorklistEntry,
     ChangeWorklistEntry,
@@ -37,6 +38,8 @@ from darkroom_common.specs.worklist.entries import (
 
 BASE: Final = "/api/v1/worklist"
 PERFORMED: Final = "/api/v1/performed-steps"
+_DONE: Final = "+"
+"""What stands after the id of an entry that was added with an `Idempotency-Key`."""
 _KEYS: Final[dict[str, type[Key]]] = {"scheduled_at": dt.datetime, "id": str}
 _ORDERS: Final = {"scheduled_at": Order(_KEYS), "-scheduled_at": Order(_KEYS, descending=True)}
 _STEP_KEYS: Final[dict[str, type[Key]]] = {"created_at": dt.datetime, "sop_instance_uid": str}
@@ -138,11 +141,26 @@ async def _current(request: Request, entry: str) -> dict[str, Any]:
 
 async def add_entry(request: Request, given: EntryGiven) -> Response:
     """Schedule a procedure step: modalities find it from now on."""
-    reply, _ = await asked(request, AddWorklistEntry, as_spec(WorklistEntry, given))
-    made = str(reply.body["entry_id"])
+    made = await _added(request, given)
     created = answer(await _current(request, made), 201)
     created.headers["location"] = f"{BASE}/{made}"
     return created
+
+
+async def _added(request: Request, given: EntryGiven) -> str:
+    """Have an entry added, or find the one that the same request has added before."""
+    database, chosen = parts_of(request.scope).database, new_message_id()
+    async with database.transaction() as db:
+        act = await act_of(db, request, given, said=chosen)
+    if act.said is not None and act.said.endswith(_DONE):
+        return act.said.removesuffix(_DONE)
+    content = as_spec(WorklistEntry, given)
+    async with kept_unless_refused(act):
+        reply, _ = await asked(request, AddWorklistEntry, content, entry_id=act.said or chosen)
+    made = str(reply.body["entry_id"])
+    async with database.acquire() as db:
+        await act.say(db, made + _DONE)
+    return made
 
 
 async def change_entry(
@@ -214,6 +232,7 @@ def add(app: FastAPI) -> None:
         response_model=Entry,
         tags=[*tags],
         responses={**writing, 201: {"headers": ETAG}},
+        openapi_extra=KEY,
     )
     app.add_api_route(one, show_entry, response_model=Entry, tags=[*tags], responses=found)
     app.add_api_route(

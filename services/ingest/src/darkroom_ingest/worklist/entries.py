@@ -99,15 +99,19 @@ class Entries:
     seal: Seal
     blind: BlindIndex
 
-    async def add(self, entry: WorklistEntry, *, by: str, source: Source = "rest") -> str:
-        """Keep a new entry; return its id.
+    async def add(
+        self, entry: WorklistEntry, *, by: str, source: Source = "rest", entry_id: str | None = None
+    ) -> str:
+        """Keep a new entry; return its id. One of the id that is there already is that entry.
 
         Raises:
             AlreadyThere: there is one of this accession number and step.
         """
         async with self.database.transaction() as db:
             await self.alone(db)
-            return await self._add(db, entry, by=by, source=source)
+            if entry_id is not None and await db.fetchrow(_LOCK, entry_id) is not None:
+                return entry_id
+            return await self._add(db, entry, by=by, source=source, entry_id=entry_id)
 
     async def change(
         self, entry_id: str, entry: WorklistEntry, *, by: str, version: int | None = None
@@ -272,8 +276,16 @@ class Entries:
         await db.execute(_STATE, ids, state)
         return ids
 
-    async def _add(self, db: Connection, entry: WorklistEntry, *, by: str, source: Source) -> str:
-        entry_id = uuid.uuid4().hex
+    async def _add(
+        self,
+        db: Connection,
+        entry: WorklistEntry,
+        *,
+        by: str,
+        source: Source,
+        entry_id: str | None = None,
+    ) -> str:
+        entry_id = entry_id or uuid.uuid4().hex
         whole = await self._whole(db, entry, entry_id)
         try:
             async with db.transaction():

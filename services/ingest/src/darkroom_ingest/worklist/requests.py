@@ -45,7 +45,8 @@ class WorklistRequests:
         outcome, by = "done", message.requested_by
         match message:
             case AddWorklistEntry():
-                entry_id = await self.entries.add(_opened(self.entries, message), by=by)
+                entry = _opened(self.entries, message)
+                entry_id = await self.entries.add(entry, by=by, entry_id=message.entry_id)
                 outcome = "created"
             case ChangeWorklistEntry():
                 entry_id = message.entry_id
