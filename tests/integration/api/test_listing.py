@@ -4,7 +4,7 @@ import asyncio
 import datetime as dt
 import itertools
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest.mock import AsyncMock
@@ -17,6 +17,7 @@ from darkroom_api.studies.search import StudyFilters, query_of
 from darkroom_common.index import pages, reader, sql
 from darkroom_common.index.fields import BY_KEYWORD, Level
 from darkroom_common.index.matching import windows
+from darkroom_common.index.matching.rare import among_rare
 from darkroom_common.index.matching.windows import window_of
 from darkroom_common.index.query import Query, conditions
 from darkroom_common.index.reader import IndexReader
@@ -319,6 +320,14 @@ async def fourteen(house: House, *, ordered: bool) -> None:
             await house.runs.fill()
 
 
+async def met(query: Query, _: object, ids: Callable[[Query, int], Awaitable[list[int]]]) -> Query:
+    """Take it that words are frequent, and what else is asked for is not."""
+    guessed = AsyncMock(side_effect=lambda one: 10**6 if one.words else 1)
+    found = await among_rare(query, guessed, ids)
+    assert (found == query) == (query.of_listing is None)
+    return found
+
+
 @pytest.mark.parametrize("ordered", [False, True])
 @pytest.mark.parametrize("many", [0, 4, 10**9])
 @pytest.mark.parametrize(("within", "step"), [(1, 2), (100, 0)])
@@ -340,6 +349,8 @@ async def test_every_way_to_a_page_leads_to_the_same_one(
         monkeypatch.setattr(windows, "_STEP", step)
         monkeypatch.setattr(reader, "window_of", lambda query, *_: window_of(query, 13, 14))
         monkeypatch.setattr(IndexReader, "guessed", AsyncMock(return_value=10**10))
+    else:
+        monkeypatch.setattr(reader, "among_rare", met)
     every = await house.superuser.fetch(ORDERS[ordered])
     place = {row["study_instance_uid"]: number for number, row in enumerate(every)}
     for filters, expected in (
@@ -350,6 +361,8 @@ async def test_every_way_to_a_page_leads_to_the_same_one(
         ({"exam_status": "cancelled"}, 4),
         ({"exam_status": "pending"}, 0),
         ({"status": "receiving", "q": "even"}, 7),
+        ({"exam_status": "completed", "q": "even"}, 7),
+        ({"exam_status": "cancelled", "q": "an odd", "modality": "MR"}, 2),
         ({"physician": "dr", "modality": "MR"}, 9),
         ({"physician": "x", "exam_status": "completed"}, 8),
         ({"start_date": "2024-01-03", "end_date": "2024-01-05", "q": "anna"}, 6 if ordered else 5),

@@ -157,6 +157,14 @@ class Query:
         )
 
     @property
+    def of_listing(self) -> "Query | None":
+        """What `index.listing` alone says of a search for words; None where it says nothing."""
+        if not (self.words and self.by_listing) or self.study_uid is not None:
+            return None
+        kept = tuple(one for one in self.conditions if one.field.keyword in _IN_LISTING)
+        return replace(self.apart_from_page, words=(), conditions=kept)
+
+    @property
     def by_listing(self) -> bool:
         """Whether the studies are gone through by their rows of `index.listing`."""
         also = bool(self.listed) or self.ordered is not None or self.by_order

@@ -14,6 +14,7 @@ from darkroom_common.errors import DependencyUnavailable, TransientError
 from darkroom_common.index.conflicts import Conflict, read_conflict
 from darkroom_common.index.fields import Level
 from darkroom_common.index.matching.guesses import Guesses
+from darkroom_common.index.matching.rare import among_rare
 from darkroom_common.index.matching.windows import Days, undated, window_of
 from darkroom_common.index.pages import COUNT_CAP, rung_of
 from darkroom_common.index.query import Query
@@ -182,6 +183,7 @@ class IndexReader:
 
     async def _counted(self, query: Query, most: int) -> tuple[list[asyncpg.Record], int] | None:
         """Return a page and the number of all matches; None when these are too many."""
+        query = await among_rare(query, self.guessed, self._first_ids)
         columns, bound = columns_of(query, self._passphrases)
         builder = Builder(query, keys=self._keys, blind=self._blind)
         rows = await self._search(query, *builder.counted(columns, bound, most=most))
@@ -190,6 +192,10 @@ class IndexReader:
             return (rows, matched) if matched <= most else None
         counted = await self.count(query) if query.offset or query.after else 0
         return None if counted is None or counted > most else ([], counted)
+
+    async def _first_ids(self, query: Query, most: int) -> list[int]:
+        sql, values = self.ids(query)
+        return [row[0] for row in await self._search(query, f"{sql} LIMIT {most}", values)]
 
     async def _latest(self, query: Query, guess: int, *, narrow: bool) -> list[asyncpg.Record]:
         """Return the rows of a page, as far as they are among the newest (`matching.windows`)."""
