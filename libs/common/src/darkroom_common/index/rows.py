@@ -29,6 +29,9 @@ _STUDIES_OF: Final = (  # study_pkey
     " JOIN index.study s ON s.id = asked.id{beside}"
     " WHERE s.status <> 'deleted' ORDER BY asked.place"
 )
+_SHOWN: Final = b'{"j":'
+_SEARCHED: Final = b',"n":{'
+"""Where what is shown begins, and where it ends: no text in it has a plain quotation mark."""
 _INSTITUTION: Final = "00080080"
 FIRST_SERIES: Final = (  # study_study_instance_uid_key, series_study_id_series_instance_uid_key
     "(SELECT pgp_sym_decrypt_bytea(f.phi, coalesce(({keys})[f.phi_key], '')) FROM"
@@ -234,6 +237,10 @@ def attributes_of(decrypted: bytes | None) -> Json:
     text = readable(decrypted)
     if not text:
         return {}
+    end = text.rfind(_SEARCHED) if text.startswith(_SHOWN) else -1
+    if end > 0:  # what is searched by is half of it, and is not looked at
+        shown: Json = orjson.loads(text[len(_SHOWN) : end])
+        return shown
     document: dict[str, Json] = orjson.loads(text)
     return document.get("j", {})
 

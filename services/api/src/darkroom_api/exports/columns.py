@@ -28,7 +28,13 @@ def _attribute(keyword: str) -> Callable[[asyncpg.Record, Json], str]:
 
     def text_of(_: asyncpg.Record, known: Json) -> str:
         element = known.get(tag)
-        return "" if element is None else first_text_of(element)
+        if element is None:
+            return ""
+        values = element.get("Value")
+        if values and type(values[0]) is str and values[0]:  # nearly all but names
+            plain: str = values[0]
+            return plain
+        return first_text_of(element)
 
     return text_of
 

@@ -14,10 +14,12 @@ import os
 import sys
 import threading
 from array import array
+from collections import deque
 from collections.abc import Coroutine, Iterable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from importlib import import_module
+from itertools import islice
 from typing import Any, Final, TypeVar
 
 import asyncpg
@@ -42,6 +44,8 @@ AWAY: Final = "away"
 NEVER: Final = "never"
 _CHUNK: Final = 1000
 """Studies that are read and written at once."""
+_AHEAD: Final = 3
+"""Chunks that are read before they are written: the server never waits for who writes."""
 _NICE: Final = 10
 """Whoever waits for an answer goes first."""
 _NEW_OBJECTS: Final = 200_000
@@ -81,6 +85,7 @@ class Studies:
         self._sql = statement_of(columns)
         self._row = row_maker(columns)
         self._ids = array("q")
+        self._turn = asyncio.Lock()
 
     async def find(self, sql: str, values: list[Any], most: int) -> int:
         """Find which there are; return how many.
@@ -104,18 +109,20 @@ class Studies:
 
     async def _read(self, start: int) -> list[asyncpg.Record]:
         some = self._ids[start : start + _CHUNK]
-        return await studies_of(self._db, self._sql, self._keys, some)
+        async with self._turn:
+            return await studies_of(self._db, self._sql, self._keys, some)
 
     def rows(self, loop: asyncio.AbstractEventLoop) -> Iterator[Row]:
         """Yield the rows, and tell how far it is."""
-        coming = asyncio.run_coroutine_threadsafe(self._read(0), loop)
-        for start in range(0, len(self._ids), _CHUNK):
-            read = coming.result()
-            coming = asyncio.run_coroutine_threadsafe(self._read(start + _CHUNK), loop)
+        starts = range(0, len(self._ids), _CHUNK)
+        reads = (asyncio.run_coroutine_threadsafe(self._read(start), loop) for start in starts)
+        coming = deque(islice(reads, _AHEAD))
+        for start in starts:
+            read = coming.popleft().result()
+            coming.extend(islice(reads, 1))
             for study in read:
                 yield self._row(study, attributes_of(study["study_phi"]))
             tell(done=min(start + _CHUNK, len(self._ids)))
-        coming.result()
 
 
 def _run(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
