@@ -1,8 +1,9 @@
-"""`python -m tests.bench.counted DIRECTORY RESULT`: what receiving and relaying do for an object.
+"""`python -m tests.bench.counted DIRECTORY RESULT POSTGRES`: what is done for an object.
 
 A process of its own: what it hooks in stays hooked in. It receives the same objects as receiving
-does, by one thread and without a network, relays them as one batch, and writes what it has counted
-for each of them as JSON. None of it depends on how busy the machine is.
+does, by one thread and without a network, relays them as one batch, indexes a batch of a series
+under an empty database server, and writes what it has counted for each of them as JSON. None of it
+depends on how busy the machine is.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from typing import Any, Final
 
 from darkroom_common.dimse.statuses import StoreStatus
 from darkroom_common.messages.batch import ITEMS_LIMIT
+from darkroom_common.messages.events import StoredItem
 from darkroom_common.objects.keys import DEFAULT_TEMPLATE, KeyTemplate
 from darkroom_common.objects.receipt import Receipt
 from darkroom_common.objects.spool import Spool
@@ -29,12 +31,18 @@ from darkroom_common.topology import METADATA_INDEX
 from darkroom_ingest.receiving.acceptance import Offer
 from darkroom_ingest.receiving.receive import Receiver
 from darkroom_ingest.relaying.relay import Relay
+from darkroom_metadata.indexing.indexer import BATCH
+from tests.integration.metadata.test_indexer import indexing
 from tests.support.builders import CT, a_data_set, encode
+from tests.support.database import Prepared
 
 OBJECTS: Final = ITEMS_LIMIT
+INDEXED: Final = BATCH
 PIECE: Final = 64 << 10
 """Bytes that come at a time."""
 _NAMES: Final = ("open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.listdir")
+_STATEMENT: Final = "_do_execute"
+"""What asyncpg does each statement by."""
 _EXPLICIT: Final = "1.2.840.10008.1.2.1"
 
 
@@ -58,10 +66,12 @@ class Count:
 
         return counted
 
-    def profile(self, _frame: FrameType, event: str, _argument: object) -> None:
-        """Be the profiler of threads: count what is called."""
+    def profile(self, frame: FrameType, event: str, _argument: object) -> None:
+        """Be the profiler of threads: count what is called, and statements with values."""
         if event in ("call", "c_call"):
             self.found["calls"] += 1
+            if event == "call" and frame.f_code.co_name == _STATEMENT:
+                self.found["statements"] += 1
 
     def take(self, part: str) -> dict[str, float]:
         """Return what was counted for an object since the last time."""
@@ -120,12 +130,42 @@ async def count(root: Path) -> dict[str, float]:
     return found
 
 
+async def count_indexing(store: Path, superuser_url: str) -> dict[str, float]:
+    """Index two batches of a series, and return what the second called."""
+    prepared = await Prepared.make(superuser_url, "metadata")
+    store.mkdir()
+    counted = Count()
+    # As late as the threads that read headers are made, so that they are counted as well.
+    threading.setprofile(counted.profile)
+    async with indexing(prepared, store) as bench:
+        series = a_data_set(Rows=512, Columns=512, BitsAllocated=16, PixelData=bytes(2 << 18))
+        batches: list[list[StoredItem]] = [[], []]
+        for number in range(2 * INDEXED):
+            series.SOPInstanceUID = f"2.25.{number + 1}"
+            series.InstanceNumber = number
+            batches[number // INDEXED].append(bench.stored(series))
+        warming, wanted = batches
+        await bench.index(*warming)
+        counted.take("")
+        sys.setprofile(counted.profile)
+        await bench.index(*wanted)
+        sys.setprofile(None)
+    return {
+        f"metadata: {name}": counted.found[name] / INDEXED for name in ("calls", "statements")
+    }
+
+
+async def everything(root: Path, superuser_url: str) -> dict[str, float]:
+    """Return all that is counted."""
+    return await count(root) | await count_indexing(root / "indexed", superuser_url)
+
+
 def main() -> None:
     """Be the command."""
-    root, result = map(Path, sys.argv[1:])
+    root, result, superuser_url = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
     configure_logs(service="ingest")
     configure_traces(service="ingest", endpoint=None)
-    result.write_text(json.dumps(asyncio.run(count(root))))
+    result.write_text(json.dumps(asyncio.run(everything(root, superuser_url))))
 
 
 if __name__ == "__main__":

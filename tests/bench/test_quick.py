@@ -1,7 +1,9 @@
 """`make bench-quick`: what an object costs, compared with what was landed last.
 
-Counts do not depend on how busy the machine is; processor time does, and so it is measured against
-a loop of ours in the same round, and the best of some rounds counts.
+Counts do not depend on how busy the machine is, and so they are what is held closely. Processor time
+does, also when it is measured against a loop of ours in the same round and the best of some rounds
+counts: two machines of one kind gave 0.85 and 1.3 for the same code. It is told, and fails only
+when it is twice what was landed.
 """
 
 import asyncio
@@ -33,7 +35,9 @@ KEEP: Final = bool(os.environ.get("BENCH_LANDED"))
 ROUNDS: Final = 6
 OBJECTS: Final = 200
 ALLOWED: Final = 1.2
-"""Times what was landed."""
+"""Times what was landed, of what is counted."""
+ALLOWED_TIME: Final = 2.0
+"""Times what was landed, of processor time."""
 STATEMENTS: Final = (
     "SELECT sum(s.calls)::float8 AS statements, sum(s.wal_records)::float8 AS wal_records,"
     " sum(s.wal_bytes)::float8 AS wal_bytes FROM public.pg_stat_statements AS s"
@@ -58,12 +62,12 @@ def reference(scratch: Path) -> float:
     return best
 
 
-async def counts(directory: Path) -> dict[str, float]:
+async def counts(directory: Path, superuser_url: str) -> dict[str, float]:
     """Return what is counted in a process of its own, see `counted`."""
     directory.mkdir()
     result = directory / "result.json"
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.bench.counted", str(directory), str(result)),
+        *(sys.executable, "-m", "tests.bench.counted", str(directory), str(result), superuser_url),
         stdout=asyncio.subprocess.DEVNULL,
     )
     assert await process.wait() == 0
@@ -112,21 +116,27 @@ async def measure(
     }
 
 
-_ONLY_TOLD: Final = "PostgreSQL: processor time"
-"""What it cleans up beside makes this differ threefold; its statements and WAL are compared."""
+_ONLY_TOLD: Final = frozenset({"PostgreSQL: processor time", "index: statements"})
+"""What the server cleans up beside makes the first differ threefold; what metadata looks after each
+second makes the other grow with the time that a slow machine takes. WAL, and the statements of a
+batch by itself, are compared."""
 
 
 def too_much(found: dict[str, float], landed: dict[str, float]) -> list[str]:
     """Return what costs more than it may, or was never landed."""
-    held = {name: figure for name, figure in found.items() if name != _ONLY_TOLD}
-    return [name for name, figure in held.items() if figure > ALLOWED * landed.get(name, 0)]
+    held = {name: figure for name, figure in found.items() if name not in _ONLY_TOLD}
+    return [name for name, figure in held.items() if figure > _allowed(name) * landed.get(name, 0)]
+
+
+def _allowed(name: str) -> float:
+    return ALLOWED_TIME if name.endswith(": processor time") else ALLOWED
 
 
 async def test_an_object_costs_no_more_than_it_did(
-    tmp_path: Path, engine_directory: Path, amqp_url: str
+    tmp_path: Path, engine_directory: Path, amqp_url: str, superuser_url: str
 ) -> None:
     landed: dict[str, float] = {} if KEEP else json.loads(LANDED.read_text())
-    counted = await counts(tmp_path / "counted")
+    counted = await counts(tmp_path / "counted", superuser_url)
     rounds: list[dict[str, float]] = []
     server = PrivatePostgres(engine_directory / "postgres", fsync=True)
     async with server.running():
