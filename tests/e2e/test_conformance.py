@@ -23,6 +23,7 @@ from pynetdicom.pdu_primitives import (
     UserIdentityNegotiation,
 )
 
+from darkroom_common.dimse.users.normalized import NormalizedUser
 from darkroom_common.validation.validate import validate
 from tests.e2e.stated_objects import (
     ENTRY,
@@ -284,16 +285,18 @@ async def test_every_attribute_of_the_worklist_is_answered_as_stated(
 async def test_steps_need_what_is_stated(darkroom: DarkroomUp, client: httpx.AsyncClient) -> None:
     found = await read(client)
     rows = found.rows("Attributes of performed procedure steps (MPPS)", Role="SCP")
+    await may_ask(client, darkroom.dicom_port)
 
     def tell() -> None:
-        association = asked(darkroom.dicom_port, [build_context(UID(MPPS))])
+        association = asking(darkroom.dicom_port, MPPS)
+        user = NormalizedUser(association, print)
 
         def create(step: Dataset) -> tuple[int, str]:
             uid = new_uid()
-            return int(association.send_n_create(step, UID(MPPS), UID(uid))[0].Status), uid
+            return user.create(MPPS, MPPS, step, uid).status, uid
 
         def change(uid: str, to: Dataset) -> int:
-            return int(association.send_n_set(to, UID(MPPS), UID(uid))[0].Status)
+            return user.set(MPPS, MPPS, uid, to).status
 
         for row in rows:
             keyword, needed = row["Attribute"], row["N-CREATE"] == "with a value"
