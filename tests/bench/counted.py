@@ -150,9 +150,7 @@ async def count_indexing(store: Path, superuser_url: str) -> dict[str, float]:
         sys.setprofile(counted.profile)
         await bench.index(*wanted)
         sys.setprofile(None)
-    return {
-        f"metadata: {name}": counted.found[name] / INDEXED for name in ("calls", "statements")
-    }
+    return {f"metadata: {name}": counted.found[name] / INDEXED for name in ("calls", "statements")}
 
 
 async def everything(root: Path, superuser_url: str) -> dict[str, float]:

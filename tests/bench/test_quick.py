@@ -1,9 +1,9 @@
 """`make bench-quick`: what an object costs, compared with what was landed last.
 
-Counts do not depend on how busy the machine is, and so they are what is held closely. Processor time
-does, also when it is measured against a loop of ours in the same round and the best of some rounds
-counts: two machines of one kind gave 0.85 and 1.3 for the same code. It is told, and fails only
-when it is twice what was landed.
+Counts do not depend on how busy the machine is, and so they are what is held closely. Processor
+time does, also when it is measured against a loop of ours in the same round and the best of some
+rounds counts: two machines of one kind gave 0.85 and 1.3 for the same code. It is told, and fails
+only when it is twice what was landed.
 """
 
 import asyncio
