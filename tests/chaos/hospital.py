@@ -36,6 +36,14 @@ SERVICES: Final = ("ingest", "metadata", "transmit", "print")
 AWAY: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
 RATE: Final = 20.0
 LIMIT: Final = 120.0
+_MIGRATE: Final = """
+import asyncio, os, sys
+from darkroom_common.postgres.migrate import migrate
+_, schema, package, phase = (*sys.argv, "all")[:4]
+url = os.environ["DARKROOM_MIGRATION_URL"]
+asyncio.run(migrate(url, schema=schema, package=package, phase=phase))
+"""
+"""What the command `migrate` does; releases had it for transmit that did something else."""
 
 
 @dataclass
@@ -96,9 +104,9 @@ class Hospital:
         passwords = json.dumps(dict.fromkeys(ROLES, ROLE_PASSWORD))
         told = {"SUPERUSER_URL": self.url, "ROLE_PASSWORDS": passwords}
         await self._command(python, ["-m", "darkroom_common.postgres.bootstrap"], told)
-        for name in WITH_SCHEMA:
+        for name, schema in WITH_SCHEMA.items():
             told = {"MIGRATION_URL": self._owner()}
-            await self._command(python, ["-m", f"darkroom_{name}", "migrate", *words], told)
+            await self._command(python, ["-c", _MIGRATE, schema, f"darkroom_{name}", *words], told)
 
     async def _command(self, python: Path, words: list[str], told: dict[str, str]) -> None:
         command = self.network.command(
