@@ -127,7 +127,7 @@ def transcoded(read: Callable[[], StoredObject], wanted: Sequence[str]) -> Strea
 
     out = io.BytesIO()
     made = write_in(read_again, out, wanted)
-    return Streamed(made.transfer_syntax_uid, 1, iter([out.getbuffer()]))
+    return Streamed(made.transfer_syntax_uid, 1, iter([out.getvalue()]))
 
 
 def _is_large(dataset: Dataset, stored: StoredObject) -> bool:
