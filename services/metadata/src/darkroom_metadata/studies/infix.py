@@ -8,13 +8,14 @@ import asyncio
 from dataclasses import dataclass
 from typing import Final
 
+import asyncpg
 import orjson
 
 from darkroom_common.clock import monotonic
 from darkroom_common.errors import DependencyUnavailable
 from darkroom_common.index.matching.runs import runs_of_study
 from darkroom_common.postgres.phi import BlindIndex, PhiKeys
-from darkroom_common.postgres.pool import Database
+from darkroom_common.postgres.pool import Connection, Database
 from darkroom_common.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -61,7 +62,7 @@ class InfixRuns:
         """
         async with self.database.transaction() as db:
             due = [row[0] for row in await db.fetch(_DUE, after, BATCH)]
-            texts = {row[0]: row[1] for row in await db.fetch(_TEXTS, due, self.keys.by_id())}
+            texts = await self._texts(db, due)
             filled = [
                 (number, runs_of_study(self.blind, orjson.loads(texts[number])))
                 for number in due
@@ -69,3 +70,16 @@ class InfixRuns:
             ]
             await db.executemany(_FILL, filled)
         return due
+
+    async def _texts(self, db: Connection, due: list[int]) -> dict[int, str]:
+        """Return the texts of studies by their rows, without those that nobody can decrypt."""
+        try:
+            async with db.transaction():  # a savepoint
+                return {row[0]: row[1] for row in await db.fetch(_TEXTS, due, self.keys.by_id())}
+        except asyncpg.ExternalRoutineInvocationError:
+            if len(due) == 1:  # every search looks at it, and whoever reads it is told
+                log.warning("infix.unreadable", study_row=due[0])
+                return {}
+        return {
+            number: text for one in due for number, text in (await self._texts(db, [one])).items()
+        }
