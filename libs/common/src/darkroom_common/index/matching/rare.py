@@ -13,7 +13,7 @@ from typing import Final
 from darkroom_common.index.fields import Level
 from darkroom_common.index.query import Also, Query
 
-RARE: Final = 20_000
+RARE: Final = 40_000
 """Ids at most: they go to the database and are looked up one by one."""
 FREQUENT: Final = 2_000
 """Studies of a word from which on it takes longer to look at each."""
