@@ -98,8 +98,9 @@ def unpack(one: dict[str, Any], body: bytes, folder: Path, program: Path | None 
 def exchanged(one: dict[str, Any], name: str, content: bytes) -> bytes:
     """Return a file with what stands otherwise in ours.
 
-    OHIF is made for `/`, not `/viewer/`, has a private member, which Firefox 88 cannot read, and
-    makes seven contexts of WebGL before it draws; one is enough, as on a telephone.
+    OHIF is made for `/`, not `/viewer/`, and has a private member, which Firefox 88 cannot read.
+    Before it draws it makes seven contexts of WebGL, where one is enough, as on a telephone, and
+    asks several times whether all slices of a series make a volume, which is remembered.
     """
     for change in one.get("exchange", ()):
         if fnmatchcase(name, change["in"]):
