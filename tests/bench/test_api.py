@@ -1,6 +1,7 @@
 """P9 of the targets: REST at 100 requests a second over a hospital's index, beside other load.
 
 `BENCH_SETTINGS` is a JSON object of settings of the services, to measure it beside what they say.
+With `RETENTION_PURGE` in it, P9 begins when the first study was purged, and says how many were.
 
 The load is open: a request goes out at its time whether or not those before it were answered, so
 that what waits is measured as waiting, which a client with a fixed number of connections hides.
@@ -30,8 +31,10 @@ from tests.bench.spent import since, spent
 from tests.bench.studies import GIVEN, KINDS, NAMES, PHYSICIANS
 from tests.bench.web_clients import Answer, ManyConnections
 from tests.support.builders import CT, a_data_set, encode
+from tests.support.database import Prepared
 from tests.support.dicom_peer import Association
 from tests.support.services import Services
+from tests.support.waiting import until
 
 RATE: Final = int(os.environ.get("BENCH_RATE", "100"))
 PASSWORD: Final = "Bench-only-1!"
@@ -51,6 +54,12 @@ TARGETS: Final = {  # of design: P50, P95, P99
 }
 COSTING: Final = ("search", "detail", "authentication")
 """Kinds whose processor time is measured: nearly all of the mix."""
+SETTINGS: Final[dict[str, str]] = json.loads(os.environ.get("BENCH_SETTINGS", "{}"))
+PURGING: Final = SETTINGS.get("RETENTION_PURGE") == "true"
+_GONE: Final = (
+    "SELECT count(*) FILTER (WHERE rule IS NOT NULL)::int AS marked,"
+    " count(purged_at)::int AS purged FROM index.removal"
+)
 TABLES: list[Table] = []
 NOTE: Final = (
     f"{STUDIES:,} studies, requests of 20 users by an open load of {SECONDS} s while"
@@ -70,7 +79,7 @@ def page() -> Iterator[None]:
 async def ward(tmp_path: Path, amqp_url: str) -> AsyncIterator[tuple[Services, Slow]]:
     async with hospital(tmp_path, amqp_url) as (services, slow):
         services.extra["HTTP_PROCESSES"] = str(min(4, os.cpu_count() or 1))  # as `darkroom up`
-        services.extra |= json.loads(os.environ.get("BENCH_SETTINGS", "{}"))
+        services.extra |= SETTINGS
         for name in ("ingest", "metadata", "api"):
             await services.start(name)
         yield services, slow
@@ -203,6 +212,30 @@ async def store_beside(services: Services, until: float) -> int:
     return taken
 
 
+async def gone(services: Services) -> tuple[int, int]:
+    """Return how many studies the rules have deleted, and how many were purged."""
+    (row,) = await Prepared(services.superuser_url).fetch(_GONE)
+    return row["marked"], row["purged"]
+
+
+@asynccontextmanager
+async def beside_a_purge(services: Services) -> AsyncIterator[None]:
+    """Begin when the nightly purge is at work, where it is wanted; tell how much it has done."""
+    if not PURGING:
+        yield
+        return
+    first = await gone(services)
+
+    async def purges() -> bool:
+        return (await gone(services))[1] > first[1]
+
+    await until(purges, limit=300)
+    before = await gone(services)
+    yield
+    marked, purged = (now - was for now, was in zip(await gone(services), before, strict=True))
+    print(f"{marked} studies were deleted by the rules meanwhile, and {purged} were purged")
+
+
 async def test_p9_rest_over_a_hospital(ward: tuple[Services, Slow]) -> None:
     services, slow = ward
     found = Table(f"P9: latency at {RATE} requests/s", "ms")
@@ -211,7 +244,11 @@ async def test_p9_rest_over_a_hospital(ward: tuple[Services, Slow]) -> None:
     TABLES.extend((found, rate, work))
     latencies: dict[str, list[float]] = defaultdict(list)
     answers: dict[tuple[str, int], int] = defaultdict(int)
-    async with signed_in(services) as client, ManyConnections(services.http_port) as many:
+    async with (
+        beside_a_purge(services),
+        signed_in(services) as client,
+        ManyConnections(services.http_port) as many,
+    ):
 
         async def ask(kind: str, call: Call, due: float) -> None:
             answer = await call()
