@@ -119,7 +119,9 @@ CASES: Final[dict[str, Case]] = {
     "DarkroomConflicts": gauge(
         'darkroom_conflicts_open{kind="patient",job="metadata"}', 2, 0, kind="patient"
     ),
-    "DarkroomVerificationLate": gauge("darkroom_verification_oldest_seconds", 41 * DAY, 39 * DAY),
+    "DarkroomVerificationLate": gauge(
+        'darkroom_verification_late_seconds{tier="slow"}', 11 * DAY, 9 * DAY, tier="slow"
+    ),
     "DarkroomSendersNotRead": counted(
         'darkroom_senders_not_read_total{reason="away"}', reason="away"
     ),

@@ -9,6 +9,7 @@ import pytest
 from darkroom_api.settings import ApiSettings
 from darkroom_common.settings_in_force import HIDDEN, shown
 from tests.integration.api.conftest import Api
+from tests.support.builders import a_data_set
 from tests.support.database import Prepared
 
 _JOB = """
@@ -97,6 +98,29 @@ async def test_verification_shows_runs_and_findings(troubled: Api) -> None:
     (finding,) = (await get(troubled, path, state="open"))["data"]
     assert (finding["kind"], finding["object_key"], finding["size"]) == ("wrong-size", "ab/cd", 5)
     assert (await get(troubled, path, state="resolved"))["total"] == 0
+
+
+async def test_verification_shows_each_store(troubled: Api) -> None:
+    database = Prepared(troubled.services.superuser_url)
+    for kind in ("slow", "replica"):
+        await database.fetch(_RUN.replace("contents", kind).replace("'all'", "'due'"))
+    runs = (await get(troubled, "/api/v1/verification"))["data"]
+    assert {one["kind"] for one in runs} == {"contents", "slow", "replica"}
+    tiers = (await get(troubled, "/api/v1/verification/tiers"))["data"]
+    assert [(one["tier"], one["oldest_at"], one["run"]["checked"]) for one in tiers] == [
+        ("fast", None, 12),
+        ("slow", None, 12),
+        ("replica", None, 12),
+    ]
+    await troubled.seed.add(a_data_set(), a_data_set())
+    await database.fetch("UPDATE index.instance SET in_slow = id % 2 = 0, verified_at = now()")
+    await database.fetch("DELETE FROM index.verification_run WHERE kind = 'replica'")
+    fast, slow, replica = (await get(troubled, "/api/v1/verification/tiers"))["data"]
+    assert fast["oldest_at"] == slow["oldest_at"] is not None
+    assert (replica["oldest_at"], replica["run"]) == (None, None)
+    page = (await troubled.client.get("/trouble/findings")).text
+    assert "Read back" in page
+    assert "Slow" in page
 
 
 async def test_settings_are_shown_without_what_is_secret(api: Api) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from darkroom_common.errors import ConfigurationError
 from darkroom_common.objects.store import ObjectMissing, below, open_store
-from darkroom_common.objects.tiered import TieredStore
+from darkroom_common.objects.tiered import TieredStore, is_charged
 
 KEYS = ("a/1", "a/2", "b/1", "b/2")
 
@@ -71,3 +71,20 @@ def test_two_stores_are_named_and_no_more(tmp_path: Path) -> None:
     assert below("file:///fast s3://slow/x", ".exports") == "file:///fast/.exports"
     with pytest.raises(ConfigurationError, match="one store, or two"):
         open_store(" ".join((tmp_path / name).as_uri() for name in "abc"))
+
+
+@pytest.mark.parametrize(
+    ("url", "charged"),
+    [
+        ("file:///a", False),
+        ("s3://a?class=GLACIER_IR", False),  # the only one: it has to be read
+        ("file:///a file:///b", False),
+        ("file:///a s3://b/c?endpoint=https://host:1", False),
+        ("file:///a s3://b?class=STANDARD", False),
+        ("file:///a s3://b/c?region=x&class=GLACIER_IR", True),
+        ("s3://a?class=STANDARD s3://b?class=STANDARD_IA", True),
+        ("s3://a?class=GLACIER_IR s3://b", False),
+    ],
+)
+def test_a_slow_store_says_whether_it_charges_for_what_is_read(url: str, charged: bool) -> None:
+    assert is_charged(url) is charged

@@ -27,7 +27,21 @@ class MetadataSettings(WorkerSettings, RetentionSettings, ReplicationSettings):
         default=20 << 20, ge=0, description="limit of reading back; 0 is no limit"
     )
     verify_interval_days: float = Field(
-        default=30.0, ge=0, description="every object is read back so often; 0 is never"
+        default=30.0,
+        ge=0,
+        description="every object is read back so often, of two stores every one of the fast one;"
+        " 0 is never",
+    )
+    verify_slow_days: float = Field(
+        default=90.0,
+        ge=0,
+        description="every object of the slow store of two is read back so often; 0 is never",
+    )
+    verify_archive_days: float = Field(
+        default=0.0,
+        ge=0,
+        description="in the place of VERIFY_SLOW_DAYS where the slow store has a class whose reads"
+        " are charged; 0 is never: its objects are looked for, and not read",
     )
     verify_consistency_hours: float = Field(
         default=24.0, ge=0, description="index and store are compared so often; 0 is never"

@@ -12,7 +12,7 @@ from darkroom_common.jobs.replica import replica
 from darkroom_common.jobs.table import JobTable
 from darkroom_common.jobs.tidy import tidy
 from darkroom_common.objects.store import ObjectStore
-from darkroom_common.objects.tiered import TieredStore
+from darkroom_common.objects.tiered import TieredStore, is_charged
 from darkroom_common.postgres.migrate import wait_until_compatible
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.phi import PhiKeys
@@ -66,7 +66,7 @@ from darkroom_metadata.verification.reconciler import Objects
 from darkroom_metadata.verification.repairing import Repairs
 from darkroom_metadata.verification.replica import Replica
 from darkroom_metadata.verification.schedule import Planned, Schedule
-from darkroom_metadata.verification.verification import Brake, Contents, Rows
+from darkroom_metadata.verification.verification import Brake, Contents, Rows, Step
 
 
 async def run(service: Service, settings: MetadataSettings) -> None:
@@ -232,15 +232,22 @@ def _schedule(settings: MetadataSettings, indexer: Indexer, replicating: Replica
                 Objects(store, ledger, brake, grace, repair=settings.verify_repair), every, every
             ),
         ]
-    if settings.verify_interval_days:
-        age = timedelta(days=settings.verify_interval_days)
-        # Each day what has become due since: one run a day, not one for every object.
-        every = min(age, timedelta(days=1))
-        planned.append(Planned(Contents(store, ledger, brake), every, age))
-    if (replica := replicating.second) is not None and settings.verify_replica_days:
-        age = timedelta(days=settings.verify_replica_days)
-        every = min(age, timedelta(days=1))
-        planned.append(Planned(Replica(replica, ledger, brake), every, age))
+    reading: list[tuple[Step, float]] = [
+        (Contents.of(store, ledger, brake), settings.verify_interval_days)
+    ]
+    if isinstance(store, TieredStore):
+        days = settings.verify_slow_days
+        if is_charged(settings.store_url):
+            days = settings.verify_archive_days
+        reading.append((Contents.of_slow(store, ledger, brake), days))
+    if replicating.second is not None:
+        reading.append((Replica(replicating.second, ledger, brake), settings.verify_replica_days))
+    # Each day what has become due since: one run a day, not one for every object.
+    planned += [
+        Planned(step, min(timedelta(days=days), timedelta(days=1)), timedelta(days=days))
+        for step, days in reading
+        if days
+    ]
     repairs = None
     if replicating.copies:
         repairs = Repairs(store, replicating.second, replicating.copies, ledger, brake)

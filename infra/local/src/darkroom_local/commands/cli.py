@@ -291,6 +291,7 @@ def verify(
     repair: Annotated[
         bool, typer.Option("--repair", help="Have objects that no row names indexed.")
     ] = False,
+    archive: Annotated[bool, typer.Option(help="With --all: what costs to be read, too.")] = False,
     bytes_per_second: Annotated[
         int | None, typer.Option(min=0, help="Limit of reading back; 0 is no limit.")
     ] = None,
@@ -303,7 +304,7 @@ def verify(
     arguments = [
         *(["--all"] if read_all else []),
         *(["--since", since] if since else []),
-        *(["--repair"] if repair else []),
+        *(word for word, on in (("--repair", repair), ("--archive", archive)) if on),
         *(["--bytes-per-second", str(bytes_per_second)] if bytes_per_second is not None else []),
     ]
     _to_its_end(verification.run, data, arguments, as_json=as_json)

@@ -30,9 +30,14 @@ from darkroom_local.stack.state import StackState
 COULD_NOT_RUN: Final = 2
 _TITLES: Final = {
     "contents": "reading objects back",
+    "slow": "reading objects of the slow store back",
+    "replica": "reading objects of the second store back",
     "rows": "looking for the object of each row",
     "objects": "looking for the row of each object",
 }
+
+
+_BY_BYTES: Final = ("contents", "slow")
 
 
 class VerifyError(RuntimeError):
@@ -89,6 +94,8 @@ class Shown:
                 self.say(_finding(line))
             case "waiting":
                 self.say(f"waiting: {line['reason']}")
+            case "passed-over":
+                self.say(f"the slow store is not read: {line['reason']}")
 
     def say(self, text: str) -> None:
         """Print a line as it is."""
@@ -140,7 +147,7 @@ class Live(Shown):
         """Move the bar of the check that is at work."""
         match line["event"]:
             case "started":
-                by_bytes = line["check"] == "contents"
+                by_bytes = line["check"] in _BY_BYTES
                 self._progress.stop()
                 self._progress = self._bytes if by_bytes else self._objects
                 self._before = line["bytes" if by_bytes else "checked"]
@@ -148,7 +155,7 @@ class Live(Shown):
                 self._progress.start()
                 self._task = self._progress.add_task(escape(_TITLES[line["check"]]), total=total)
             case "progress" | "finished" if self._task is not None:
-                done = line["bytes" if line["check"] == "contents" else "checked"] - self._before
+                done = line["bytes" if line["check"] in _BY_BYTES else "checked"] - self._before
                 if line["event"] == "finished":
                     self._progress.update(self._task, completed=done, total=done)
                 else:

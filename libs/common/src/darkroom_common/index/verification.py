@@ -6,6 +6,23 @@ RUNS: Final = (
     "SELECT id AS number, id::text AS run_id, kind, scope, state, started, finished, checked,"
     " bytes, findings FROM index.verification_run"
 )
+TIERS: Final = """
+    SELECT t.tier, t.oldest_at, r.* FROM (VALUES
+        ('fast', 'contents', (SELECT coalesce(verified_at, indexed_at) FROM index.instance
+            WHERE in_slow = false ORDER BY coalesce(verified_at, indexed_at) LIMIT 1)),
+        ('slow', 'slow', (SELECT coalesce(verified_at, indexed_at) FROM index.instance
+            WHERE in_slow = true ORDER BY coalesce(verified_at, indexed_at) LIMIT 1)),
+        ('replica', 'replica', (SELECT min(verified_at) FROM index.replicated))
+    ) AS t (tier, of, oldest_at)
+    LEFT JOIN LATERAL (
+        SELECT id AS number, id::text AS run_id, kind, scope, state, started, finished, checked,
+            bytes, findings
+        FROM index.verification_run WHERE kind = t.of ORDER BY id DESC LIMIT 1
+    ) AS r ON true
+"""
+"""Each store, when what has waited longest there was stored or read back, and the last run.
+
+instance_read_back, replicated_verified, verification_run_last."""
 FINDINGS: Final = (
     "SELECT id AS number, id::text AS finding_id, kind, object_key, receipt, size, first_seen,"
     " last_seen, repaired_at, resolved_at, CASE WHEN resolved_at IS NOT NULL THEN 'resolved'"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Final, Self
+from urllib.parse import parse_qsl, urlsplit
 
 from darkroom_common.errors import ConfigurationError
 from darkroom_common.objects.interface import Listed, ObjectMissing, ObjectStore, VolumeSpace
@@ -120,7 +121,7 @@ class TieredStore:
         self.fast.put_now(key, pieces)
 
     def replace_now(self, key: str, pieces: Iterable[bytes]) -> None:
-        """Write over an object where it lies."""
+        """Write over an object where it lies; of both, over the one that is read."""
         try:
             self.fast.open_now(key).close()
         except ObjectMissing:
@@ -165,6 +166,16 @@ class TieredStore:
     async def space(self) -> VolumeSpace | None:
         """Return the room of the fast store, which is what fills up."""
         return await self.fast.space()
+
+
+def is_charged(url: str) -> bool:
+    """Tell whether the slow store of a URL of two has a class that charges for what is read.
+
+    Its objects can be read at once, and are by whoever asks for them; nobody reads them unasked.
+    """
+    slow = url.rsplit(maxsplit=1)[-1]
+    classes = dict(parse_qsl(urlsplit(slow).query)).get("class", "")
+    return slow != url and classes not in ("", "STANDARD")
 
 
 async def _has(store: ObjectStore, key: str) -> bool:

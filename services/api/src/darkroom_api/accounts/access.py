@@ -228,6 +228,7 @@ ACCESS: Final[dict[tuple[str, str], Access]] = {
     ("GET", "/api/v1/conflict-decisions/{job}"): _P.CONFLICTS_READ,
     ("POST", "/api/v1/conflict-decisions/{job}/cancel"): _P.CONFLICTS_WRITE,
     ("GET", "/api/v1/verification"): _P.VERIFICATION_READ,
+    ("GET", "/api/v1/verification/tiers"): _P.VERIFICATION_READ,
     ("GET", "/api/v1/verification/findings"): _P.VERIFICATION_READ,
     ("GET", "/api/v1/replication"): _P.VERIFICATION_READ,
     ("GET", "/api/v1/replication/outcomes"): _P.VERIFICATION_READ,

@@ -15,6 +15,7 @@ from typing import Any, Final
 from darkroom_common.clock import monotonic
 from darkroom_common.errors import TransientError
 from darkroom_common.objects.store import ObjectStore, open_store
+from darkroom_common.objects.tiered import TieredStore, is_charged
 from darkroom_common.output import say
 from darkroom_common.postgres.migrate import require_compatible
 from darkroom_common.postgres.outbox import Outbox
@@ -31,6 +32,7 @@ from darkroom_metadata.verification.verification import Brake, Contents, Rows, S
 
 LOCK_SECONDS: Final = 600.0
 _LOCK_POLL: Final = 0.2
+_CHARGED: Final = "its class charges for what is read: --archive reads it back"
 _WORST_FIRST: Final = 1000
 """Findings that are told one by one; the rest are counted."""
 
@@ -46,6 +48,7 @@ class Options:
     read_all: bool = False
     since: datetime | None = None
     repair: bool = False
+    archive: bool = False
     as_json: bool = False
     bytes_per_second: int | None = None
 
@@ -70,12 +73,19 @@ def parse(arguments: Sequence[str]) -> Options:
         action="store_true",
         help="have objects without a row indexed, and copy damaged ones from the second store",
     )
+    parser.add_argument(
+        "--archive",
+        action="store_true",
+        help="with --all or --since: also of a slow store whose class charges for what is read",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument(
         "--bytes-per-second", type=int, metavar="N", help="0 is no limit; default: the setting"
     )
     given = parser.parse_args(arguments)
-    return Options(given.all, given.since, given.repair, given.json, given.bytes_per_second)
+    return Options(
+        given.all, given.since, given.repair, given.archive, given.json, given.bytes_per_second
+    )
 
 
 def _moment(text: str) -> datetime:
@@ -117,13 +127,20 @@ async def run_checks(
     repairs = None
     if options.repair and replicating.copies:
         repairs = Repairs(store, replicating.second, replicating.copies, ledger, brake)
+    reading = [Contents.of(store, ledger, brake)]
     steps: list[Step] = [Rows(store, ledger, brake), objects]
+    if isinstance(store, TieredStore):
+        if options.archive or not is_charged(settings.store_url):
+            reading.append(Contents.of_slow(store, ledger, brake))
+        elif options.read_all or options.since:
+            tell({"event": "passed-over", "check": "slow", "reason": _CHARGED})
     if options.read_all:
-        steps[0] = Contents(store, ledger, brake)  # sees all that the rows' check sees
+        # Reading back sees all that the rows' check sees, of one store.
+        steps = [*reading, *(steps if isinstance(store, TieredStore) else [objects])]
         if replicating.second is not None:
             steps.append(Replica(replicating.second, ledger, brake))
     elif options.since:
-        steps.insert(0, Contents(store, ledger, brake))
+        steps = [*reading, *steps]
     async with database.session() as db:
         await _lock(db, ledger, tell)
         for step in steps:

@@ -14,7 +14,7 @@ _INSTANCES: Final = (
     "SELECT i.id, false AS is_conflict, i.id AS instance_id, i.object_key,"
     " encode(i.sha256, 'hex') AS sha256, i.size, i.data_set_offset, i.receipt,"
     " s.study_instance_uid, e.series_instance_uid, i.sop_instance_uid, i.sop_class_uid,"
-    " i.transfer_syntax_uid, encode(i.head_sha256, 'hex') AS head_sha256"
+    " i.transfer_syntax_uid, encode(i.head_sha256, 'hex') AS head_sha256, i.in_slow"
     " FROM index.instance i JOIN index.series e ON e.id = i.series_id"
     " JOIN index.study s ON s.id = e.study_id"
 )
@@ -22,7 +22,7 @@ _CONFLICTS: Final = (
     "SELECT c.id, true AS is_conflict, c.instance_id, c.object_key,"
     " encode(c.sha256, 'hex') AS sha256, c.size, c.data_set_offset, c.receipt,"
     " c.study_instance_uid, c.series_instance_uid, i.sop_instance_uid, NULL AS sop_class_uid,"
-    " NULL AS transfer_syntax_uid, encode(c.head_sha256, 'hex') AS head_sha256"
+    " NULL AS transfer_syntax_uid, encode(c.head_sha256, 'hex') AS head_sha256, c.in_slow"
     " FROM index.conflict c"
     " JOIN index.instance i ON i.id = c.instance_id"
     " WHERE c.kind IN ('instance', 'correction') AND c.removed_at IS NULL"
@@ -66,17 +66,20 @@ class Run:
 
 async def total(db: Connection, run: Run) -> tuple[int, int]:
     """Return (objects, bytes) that are still to be looked at, as far as rows tell."""
-    by_contents = run.check is Check.CONTENTS
+    by_contents = run.check in (Check.CONTENTS, Check.SLOW)
     found = await db.fetchrow(
         "SELECT count(*) AS objects, coalesce(sum(size), 0)::bigint AS bytes FROM ("
-        " SELECT size, coalesce(verified_at, indexed_at) AS seen, received_at"
+        " SELECT size, coalesce(verified_at, indexed_at) AS seen, received_at, in_slow"
         " FROM index.instance UNION ALL"
-        " SELECT size, coalesce(verified_at, received_at), received_at FROM index.conflict"
+        " SELECT size, coalesce(verified_at, received_at), received_at, in_slow"
+        "  FROM index.conflict"
         "  WHERE kind IN ('instance', 'correction') AND removed_at IS NULL) AS every"
-        " WHERE NOT $1 OR (seen < $2 AND ($3::timestamptz IS NULL OR received_at >= $3))",
+        " WHERE NOT $1 OR (seen < $2 AND ($3::timestamptz IS NULL OR received_at >= $3)"
+        "  AND in_slow = $4)",
         by_contents,
         run.due,
         run.since,
+        run.check is Check.SLOW,
     )
     row = the_row(found)
     if by_contents:
@@ -84,11 +87,21 @@ async def total(db: Connection, run: Run) -> tuple[int, int]:
     return max(0, row["objects"] - run.checked), 0
 
 
-async def next_contents(db: Connection, run: Run, limit: int) -> list[Expected]:
-    """Return what has waited longest: instances, then conflicts."""
+async def next_contents(
+    db: Connection, run: Run, limit: int, *, in_slow: bool | None = None
+) -> list[Expected]:
+    """Return what has waited longest: instances, then conflicts.
+
+    Args:
+        db: the session with the lock.
+        run: which says how long is long.
+        limit: rows at most.
+        in_slow: those that lie in the slow store of two, or in the fast one; None: all.
+    """
+    only = "" if in_slow is None else f"AND {{}}.in_slow = {in_slow}"
     rows = await db.fetch(
-        # instance_verification
-        f"{_INSTANCES} WHERE coalesce(i.verified_at, i.indexed_at) < $1"
+        # instance_verification; of two stores: instance_read_back
+        f"{_INSTANCES} WHERE coalesce(i.verified_at, i.indexed_at) < $1 {only.format('i')}"
         " AND ($2::timestamptz IS NULL OR i.received_at >= $2)"
         " ORDER BY coalesce(i.verified_at, i.indexed_at), i.id LIMIT $3",
         run.due,
@@ -97,8 +110,8 @@ async def next_contents(db: Connection, run: Run, limit: int) -> list[Expected]:
     )
     if not rows:
         rows = await db.fetch(
-            # conflict_verification
-            f"{_CONFLICTS} AND coalesce(c.verified_at, c.received_at) < $1"
+            # conflict_verification; of two stores: conflict_read_back
+            f"{_CONFLICTS} AND coalesce(c.verified_at, c.received_at) < $1 {only.format('c')}"
             " AND ($2::timestamptz IS NULL OR c.received_at >= $2)"
             " ORDER BY coalesce(c.verified_at, c.received_at), c.id LIMIT $3",
             run.due,
@@ -169,4 +182,5 @@ def _expected(row: asyncpg.Record) -> Expected:
         sop_class_uid=row["sop_class_uid"],
         transfer_syntax_uid=row["transfer_syntax_uid"],
         head_sha256=row["head_sha256"],
+        in_slow=row["in_slow"],
     )

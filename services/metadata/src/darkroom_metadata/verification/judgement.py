@@ -28,7 +28,9 @@ class Check(StrEnum):
     """The passes of verification."""
 
     CONTENTS = "contents"
-    """Every object is read back."""
+    """Every object is read back; where there are two stores, every one of the fast store."""
+    SLOW = "slow"
+    """Every object of the slow store of two is read back."""
     ROWS = "rows"
     """Every row's object is there and has its size; nothing is read."""
     OBJECTS = "objects"
@@ -58,6 +60,8 @@ class Expected:
     """None for a conflict: its row does not hold them."""
     head_sha256: str | None = None
     """Of the bytes before the data set; None in rows that an older release has written."""
+    in_slow: bool = False
+    """Whether it was seen in the slow store of two, and not in the fast one, the last time."""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from darkroom_metadata.verification.judgement import Check, Expected, Finding, F
 _VERIFIED: Final = (
     "UPDATE index.{table} SET verified_at = clock_timestamp() WHERE id = ANY($1::bigint[])"
 )
+_LIES: Final = "UPDATE index.{table} SET in_slow = $2 WHERE id = ANY($1::bigint[])"
 _LOCK: Final = 0x76657269  # "veri"
 DUE: Final = "due"
 RUNS_KEPT: Final = timedelta(days=400)
@@ -38,6 +39,8 @@ class Looked:
     """The kinds of which this check can say that they are no more."""
     read: tuple[Expected, ...] = ()
     """What was read back whole, well or not."""
+    elsewhere: tuple[Expected, ...] = ()
+    """What lies in the other store of two than its row says."""
     findings: tuple[Finding, ...] = ()
     published: tuple[StoredItem, ...] = ()
     """Of orphans, to have them indexed."""
@@ -117,6 +120,14 @@ class Ledger:
             for table, is_conflict in (("instance", False), ("conflict", True)):
                 ids = [one.row_id for one in looked.read if one.is_conflict is is_conflict]
                 await db.execute(statement(_VERIFIED, table=table), ids)
+                for in_slow in (False, True):
+                    ids = [
+                        one.row_id
+                        for one in looked.elsewhere
+                        if one.is_conflict is is_conflict and one.in_slow is not in_slow
+                    ]
+                    if ids:
+                        await db.execute(statement(_LIES, table=table), ids, in_slow)
             named = [one for one in looked.findings if one.expected]
             gone = await unnamed(db, [one.object_key for one in named])
             findings = {
@@ -213,12 +224,13 @@ class Ledger:
         return {kind: found.get(kind, 0) for kind in FindingKind}
 
     @staticmethod
-    async def oldest(db: Connection) -> timedelta:
-        """Return how long the instance that has waited longest was not read back."""
+    async def oldest(db: Connection, *, in_slow: bool) -> timedelta:
+        """Return how long the instance of a store that has waited longest was not read back."""
         age: timedelta | None = await db.fetchval(
-            # instance_verification
+            # instance_read_back
             "SELECT clock_timestamp() - coalesce(verified_at, indexed_at) FROM index.instance"
-            " ORDER BY coalesce(verified_at, indexed_at) LIMIT 1"
+            " WHERE in_slow = $1 ORDER BY coalesce(verified_at, indexed_at) LIMIT 1",
+            in_slow,
         )
         return age or timedelta(0)
 

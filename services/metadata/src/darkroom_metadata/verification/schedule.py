@@ -8,9 +8,11 @@ from typing import Final
 
 from darkroom_common.clock import SYSTEM_CLOCK, Clock
 from darkroom_common.errors import DependencyUnavailable
+from darkroom_common.objects.store import StoreUnavailable
 from darkroom_common.postgres.pool import Connection, Database
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_common.telemetry.metrics import metadata as metrics
+from darkroom_metadata.verification.judgement import Check
 from darkroom_metadata.verification.ledger import DUE, Ledger
 from darkroom_metadata.verification.repairing import Repairs
 from darkroom_metadata.verification.verification import Step
@@ -22,6 +24,7 @@ BREATH_SECONDS: Final = 1.0
 BUSY_SECONDS: Final = 5.0
 """After so long it is asked again whether the index is still behind."""
 IDLE_SECONDS: Final = 60.0
+_TIERS: Final = {"fast": Check.CONTENTS, "slow": Check.SLOW}
 _SHIPPING: Final = (  # the slot of `darkroom ship`, where somebody has begun that
     "SELECT NOT active AS stopped, coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)"
     "::bigint AS behind FROM pg_replication_slots WHERE slot_name = 'darkroom_shipping'"
@@ -61,7 +64,7 @@ class Schedule:
                     if await self.slice():
                         pause = BREATH_SECONDS
                 except DependencyUnavailable as error:
-                    log.warning("verification.waits", reason=str(error))
+                    _waits(error)
                 except Exception:  # it must not take indexing down with it
                     log.exception("verification.failed")
             await asyncio.sleep(pause)
@@ -69,8 +72,10 @@ class Schedule:
     async def slice(self) -> bool:
         """Do some of what is due; tell whether there was any.
 
+        A store that is away keeps its own checks waiting, and no other's.
+
         Raises:
-            DependencyUnavailable: the database or the store is away; the run goes on later.
+            DependencyUnavailable: the database is away; the run goes on later.
         """
         async with self.database.session() as db:
             await self._measure(db)
@@ -81,7 +86,11 @@ class Schedule:
                 return True
             for planned in self.planned:
                 if await self.ledger.is_time(db, planned.step.check, planned.every):
-                    await self._advance(db, planned)
+                    try:
+                        await self._advance(db, planned)
+                    except StoreUnavailable as error:
+                        _waits(error)
+                        continue
                     await self._measure(db)
                     return True
         return False
@@ -106,4 +115,13 @@ class Schedule:
         shipping = await db.fetchrow(_SHIPPING)
         metrics.SHIPPING_STOPPED.set(bool(shipping and shipping["stopped"]))
         metrics.SHIPPING_BEHIND.set(shipping["behind"] if shipping else 0)
-        metrics.VERIFIED_OLDEST.set((await self.ledger.oldest(db)).total_seconds())
+        ages = {one.step.check: one.age for one in self.planned}
+        for tier, check in _TIERS.items():
+            waited = await self.ledger.oldest(db, in_slow=check is Check.SLOW)
+            metrics.VERIFIED_OLDEST.labels(tier).set(waited.total_seconds())
+            late = waited - ages.get(check, waited)  # what is never read back is never late
+            metrics.VERIFICATION_LATE.labels(tier).set(max(0.0, late.total_seconds()))
+
+
+def _waits(error: DependencyUnavailable) -> None:
+    log.warning("verification.waits", reason=str(error))

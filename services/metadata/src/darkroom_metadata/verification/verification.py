@@ -15,6 +15,7 @@ from darkroom_common.dicom.part10 import HEAD_LIMIT, FileMeta, decode_head
 from darkroom_common.dicom.walk import Unreadable
 from darkroom_common.errors import PermanentError, Unhealthy
 from darkroom_common.objects.store import ObjectMissing, ObjectStore, StoreUnavailable
+from darkroom_common.objects.tiered import TieredStore
 from darkroom_common.postgres.pool import Connection
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_common.telemetry.metrics import metadata as metrics
@@ -93,24 +94,49 @@ async def require_store(store: ObjectStore) -> None:
 
 @dataclass
 class Contents:
-    """Reads objects back, those that have waited longest first."""
+    """Reads objects back, those that have waited longest first.
+
+    Of two stores each is read by a check of its own. What a row says to lie in the one and the
+    other one has is not read: it is the other one's turn.
+    """
 
     store: ObjectStore
     ledger: Ledger
     brake: Brake
     check: Check = Check.CONTENTS
+    other: ObjectStore | None = None
+    """The other one of two stores."""
+
+    @classmethod
+    def of(cls, store: ObjectStore, ledger: Ledger, brake: Brake) -> "Contents":
+        """Return what reads the store back, or the fast one of two."""
+        if isinstance(store, TieredStore):
+            return cls(store.fast, ledger, brake, other=store.slow)
+        return cls(store, ledger, brake)
+
+    @classmethod
+    def of_slow(cls, store: TieredStore, ledger: Ledger, brake: Brake) -> "Contents":
+        """Return what reads the slow one of two back."""
+        return cls(store.slow, ledger, brake, Check.SLOW, other=store.fast)
 
     async def advance(self, db: Connection, run: Run) -> tuple[Run, list[Finding]]:
         """Read back a few objects; see `Step`."""
-        batch = await next_contents(db, run, CONTENTS_STEP)
+        in_slow = None if self.other is None else self.check is Check.SLOW
+        batch = await next_contents(db, run, CONTENTS_STEP, in_slow=in_slow)
         if not batch:
             return await self.ledger.finish(db, run), []
         ends = self.brake.clock.monotonic() + CONTENTS_SECONDS
         read: list[Expected] = []
+        elsewhere: list[Expected] = []
         findings: list[Finding] = []
         total = 0
         for expected in batch:
             seen = await self._seen(expected)
+            if seen.whole_size is None and seen.readable:
+                if await self._is_elsewhere(expected):
+                    elsewhere.append(expected)
+                    continue
+                await require_store(self.store)
             total += expected.size if seen.sha256 else 0
             kind = judge(expected, seen)
             read.append(expected)
@@ -121,17 +147,27 @@ class Contents:
                 break
         bad = {one.object_key for one in findings}
         looked = Looked(
-            cursor=read[-1].object_key,
+            cursor=(read or elsewhere)[-1].object_key,
             checked=len(read),
             bytes=total,
             well=tuple(one.object_key for one in read if one.object_key not in bad),
             settles=DAMAGE,
             read=tuple(read),
+            elsewhere=tuple(elsewhere),
             findings=tuple(findings),
         )
         run, fresh = await self.ledger.save(db, run, looked)
         tell(self.check, looked, fresh)
         return run, findings
+
+    async def _is_elsewhere(self, expected: Expected) -> bool:
+        if self.other is None:
+            return False
+        try:
+            await self.other.size(expected.object_key)
+        except ObjectMissing:
+            return False
+        return True
 
     async def _seen(self, expected: Expected) -> Seen:
         """Look at an object; one that the store fails on twice while it is well is unreadable."""
@@ -145,8 +181,6 @@ class Contents:
             except StoreUnavailable:
                 await require_store(self.store)
                 return Seen(None, readable=False)
-        if seen.whole_size is None and seen.readable:
-            await require_store(self.store)
         return seen
 
     async def _read_back(self, expected: Expected) -> Seen:
@@ -201,12 +235,20 @@ class Rows:
         if not batch:
             return await self.ledger.finish(db, run), []
         sizes: list[int | None] = []
+        elsewhere: list[Expected] = []
         for begin in range(0, len(batch), _AT_ONCE):
             some = batch[begin : begin + _AT_ONCE]
-            sizes += await asyncio.gather(*(self._size(one.object_key) for one in some))
+            found = await asyncio.gather(*(self._size(one.object_key) for one in some))
+            sizes += [size for size, _ in found]
+            elsewhere += [
+                one
+                for one, (size, in_slow) in zip(some, found, strict=True)
+                if size not in (None, _UNKNOWN) and in_slow is not one.in_slow
+            ]
             await self.brake.spend(LOOK_BYTES * len(some))
-        if None in sizes:
-            await require_store(self.store)
+        for of in {one.in_slow for one, size in zip(batch, sizes, strict=True) if size is None}:
+            store = self.store
+            await require_store(store.slow if of and isinstance(store, TieredStore) else store)
         findings = [
             Finding(kind, expected.object_key, size, None, expected)
             for expected, size in zip(batch, sizes, strict=True)
@@ -222,23 +264,32 @@ class Rows:
                 if size != _UNKNOWN and expected.object_key not in bad
             ),
             settles=(FindingKind.MISSING, FindingKind.WRONG_SIZE),
+            elsewhere=tuple(elsewhere),
             findings=tuple(findings),
         )
         run, fresh = await self.ledger.save(db, run, looked)
         tell(self.check, looked, fresh)
         return run, findings
 
-    async def _size(self, key: str) -> int | None:
-        """Return the size; None when it is missing, `_UNKNOWN` when only reading it will tell."""
+    async def _size(self, key: str) -> tuple[int | None, bool]:
+        """Return the size, and whether the slow store of two alone has it.
+
+        None: it is missing; `_UNKNOWN`: only reading it will tell.
+        """
         try:
-            return await self.store.size(key)
+            if not isinstance(self.store, TieredStore):
+                return await self.store.size(key), False
+            try:
+                return await self.store.fast.size(key), False
+            except ObjectMissing:
+                return await self.store.slow.size(key), True
         except ObjectMissing:
-            return None
+            return None, False
         except PermanentError:  # a key that can be none
-            return _UNKNOWN
+            return _UNKNOWN, False
         except StoreUnavailable:
             await require_store(self.store)
-            return _UNKNOWN
+            return _UNKNOWN, False
 
 
 _UNKNOWN: Final = -1

@@ -28,7 +28,7 @@ STUDIES_COMPLETED: Final = _of.counter("darkroom_studies_completed_total", "Stud
 VERIFIED: Final = _of.counter(
     "darkroom_verified_total",
     "Objects looked at by verification.",
-    one_of("check", "contents", "rows", "objects", "replica"),
+    one_of("check", "contents", "slow", "rows", "objects", "replica"),
     one_of("outcome", "well", "damaged"),
 )
 VERIFIED_BYTES: Final = _of.counter("darkroom_verified_bytes_total", "Bytes read back.")
@@ -44,7 +44,14 @@ FINDINGS_OPEN: Final = _of.gauge(
 )
 VERIFIED_OLDEST: Final = _of.gauge(
     "darkroom_verification_oldest_seconds",
-    "Since the object that has waited longest was stored or last read back.",
+    "Since the object of a store that has waited longest was stored or last read back.",
+    one_of("tier", "fast", "slow"),
+)
+VERIFICATION_LATE: Final = _of.gauge(
+    "darkroom_verification_late_seconds",
+    "So much longer than its store's interval that object has waited; 0: it is in time, or the"
+    " store is never read back.",
+    one_of("tier", "fast", "slow"),
 )
 RECONCILED: Final = _of.counter(
     "darkroom_reconciled_total", "Objects without a row that were published again."

@@ -16,6 +16,7 @@ _QUARANTINE: Final = "/api/v1/quarantine"
 _LETTERS: Final = "/api/v1/dead-letters"
 _CONFLICTS: Final = "/api/v1/conflicts"
 _FINDINGS: Final = "/api/v1/verification/findings"
+_TIERS: Final = "/api/v1/verification/tiers"
 _JOBS: Final = {
     "transmit": ("Sending", "/api/v1/transmit/jobs", "destination"),
     "print": ("Film", "/api/v1/print/jobs", "printer"),
@@ -60,7 +61,10 @@ def _listing(name: str) -> Callable[[Page], Awaitable[Response]]:
         found = await page.rest.get(path, **narrowed, page=page.asked.get("page"))
         part = f"{stem}_rows.html" if page.is_part else f"{stem}.html"
         names = await whose(page, studies_of(found)) if name == "conflicts" else {}
-        return page.render(part, found=found, names=names)
+        tiers = None
+        if name == "findings" and not page.is_part:
+            tiers = await page.rest.get(_TIERS)
+        return page.render(part, found=found, names=names, tiers=tiers)
 
     return show
 
