@@ -1,23 +1,25 @@
 """How replication stands, by REST and in the console."""
 
+from pathlib import Path
+
 import pytest
 
-from tests.integration.api.conftest import running_api
+from tests.integration.api.conftest import Api, running_api
 from tests.integration.api.test_api_exports import sql
 from tests.support.builders import new_uid
 from tests.support.services import Services
 
-_TOLD = (
+TOLD = (
     "INSERT INTO index.replication_told"
     " (site, number, part, kind, study_instance_uid, at, sealed, state, reason, ended_at)"
     " VALUES ('south', $1, 0, $2, $3, now() - interval '2 min', '', $4, $5,"
     "  CASE WHEN $4 = 'waiting' THEN NULL ELSE now() END) RETURNING 1"
 )
-_DUE = (
+DUE = (
     "INSERT INTO index.replication_due (kind, subject, size, reason, created_at)"
     " VALUES ('copy', $1, 1000, $2, now() - interval '1 hour') RETURNING 1"
 )
-_FINDING = (
+FINDING = (
     "INSERT INTO index.verification_finding (kind, object_key, first_seen, last_seen, repaired_at)"
     " VALUES ('altered-object', $1, now(), now(), CASE WHEN $2::int = 1 THEN now() END) RETURNING 1"
 )
@@ -25,7 +27,11 @@ BASE = "/api/v1/replication"
 
 
 @pytest.mark.req("STO-07")
-async def test_what_a_second_store_and_another_site_lack_is_told(services: Services) -> None:
+async def test_what_a_second_store_and_another_site_lack_is_told(
+    services: Services, tmp_path: Path
+) -> None:
+    fence = tmp_path / "fenced.json"
+    services.extra["FENCE"] = str(fence)
     async with running_api(services) as api:
         quiet = (await api.client.get(BASE)).json()
         assert (quiet["site"], quiet["sends"], quiet["peers"]) == (None, False, [])
@@ -47,11 +53,11 @@ async def test_what_a_second_store_and_another_site_lack_is_told(services: Servi
         for number, (kind, state, why) in enumerate(
             [("edit", "outvoted", later), ("removal", "refused", "held"), ("object", "waiting", "")]
         ):
-            await sql(api, _TOLD, number, kind, uid, state, why)
-        await sql(api, _DUE, "a", "")
-        await sql(api, _DUE, "b", "NotAsReceived")
-        await sql(api, _FINDING, there, 1)
-        await sql(api, _FINDING, "a/2.dcm", 0)
+            await sql(api, TOLD, number, kind, uid, state, why)
+        await sql(api, DUE, "a", "")
+        await sql(api, DUE, "b", "NotAsReceived")
+        await sql(api, FINDING, there, 1)
+        await sql(api, FINDING, "a/2.dcm", 0)
         found = (await api.client.get(BASE)).json()
         told = (found["site"], found["sends"], found["files"], found["heard"])
         assert told == ("north", True, 7, 5)
@@ -79,3 +85,39 @@ async def test_what_a_second_store_and_another_site_lack_is_told(services: Servi
         assert "cut off" in part.text
         assert later not in part.text
         assert (await api.anonymous.get(BASE)).status_code == 401
+        assert found["fence"] is None
+        await _fenced(api, fence)
+
+
+async def _fenced(api: Api, fence: Path) -> None:
+    """Another site works in the place of this one: it is shown, and nothing is changed."""
+    role = {"role_name": "reader", "description": "", "permissions": ["studies:read"]}
+    who = {"username": "admin", "password": api.services.admin_password}
+    for said, since in (
+        ('{"since": "2026-11-28T01:02:03Z"}', "2026-11-28T01:02:03Z"),
+        ("cut off", None),
+    ):
+        fence.write_text(said)
+        assert (await api.client.get(BASE)).json()["fence"] == {"since": since}
+        page = (await api.client.get("/system/replication")).text
+        assert "Another site works in the place of this one" in page
+        assert ("2026-11-28 01:02" in page) is (since is not None)
+        for method, path, body in (
+            ("POST", "/api/v1/roles", role),
+            ("DELETE", "/api/v1/studies/A1", {"reason": "wrong"}),
+            ("POST", "/dicom-web/studies", {}),
+        ):
+            answer = await api.client.request(method, path, json=body)
+            assert (answer.status_code, answer.json()["name"]) == (503, "FENCED"), path
+            assert "take-back" in answer.json()["detail"]
+        pressed = await api.client.post(
+            "/system/retention/hold",
+            data={"reason": "case", "owner": "me", "patient_id": "P-17"},
+            headers={"hx-request": "true"},
+        )
+        assert pressed.status_code == 503, "nor by the console"
+        signed_in = await api.anonymous.post("/api/v1/auth/login", json=who)
+        assert signed_in.status_code == 200, "whoever looks signs in"
+    fence.unlink()
+    assert (await api.client.get(BASE)).json()["fence"] is None
+    assert (await api.client.post("/api/v1/roles", json=role)).status_code == 201

@@ -1,9 +1,12 @@
 """A site whose place was taken does not come back by itself."""
 
+import json
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from darkroom_common.clock import utc_now
 from darkroom_local.recovery.archive import Archive
 from darkroom_local.recovery.drill import spoken
 from darkroom_local.recovery.fencing import (
@@ -14,8 +17,12 @@ from darkroom_local.recovery.fencing import (
     raise_fence,
     require_unfenced,
     take_back,
+    telling_services,
+    would_take_back,
 )
 from darkroom_local.stack.keyring import new_keys
+from darkroom_local.stack.layout import Layout
+from tests.support.shown import require_shown
 
 
 def test_the_site_that_was_replaced_neither_sends_nor_starts(tmp_path: Path) -> None:
@@ -47,6 +54,33 @@ def test_the_site_that_was_replaced_neither_sends_nor_starts(tmp_path: Path) -> 
     raise_fence(archive)  # a second one
     with pytest.raises(Fenced):
         may_start(data, told.append)
+
+
+def test_what_runs_there_learns_of_a_fence_until_it_is_taken_back(tmp_path: Path) -> None:
+    data, place, key = tmp_path / "north", tmp_path / "place", tmp_path / "key"
+    data.mkdir()
+    place.mkdir()
+    key.write_text(new_keys())
+    archive, file = Archive.open(place, key), Layout(data).fenced
+    begin_sending(archive, data, str(place), key)
+    raise_fence(archive)
+    before = utc_now()
+    with pytest.raises(Fenced), telling_services(data):
+        begin_sending(archive, data, str(place), key)
+    said = would_take_back(archive, data)
+    require_shown(said, "failover.md", "darkroom take-back")
+    since = datetime.fromisoformat(json.loads(file.read_text())["since"])
+    assert before - timedelta(minutes=1) < since <= before
+
+    take_back(archive, data, str(place), key)
+    assert "nothing would be changed" in would_take_back(archive, data)
+    assert not file.exists()
+    with telling_services(data):
+        begin_sending(archive, data, str(place), key)
+    assert not file.exists()
+    file.write_text("{}")  # of a fence that was taken back elsewhere
+    may_start(data, pytest.fail)
+    assert not file.exists()
 
 
 def test_a_site_that_cannot_know_starts_and_says_so(tmp_path: Path) -> None:

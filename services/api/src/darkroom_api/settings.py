@@ -86,6 +86,11 @@ class ApiSettings(WorkerSettings, RetentionSettings):
         description="file with what the last `darkroom drill` has found, for the console;"
         " `darkroom up` names that of its data",
     )
+    fence: Path | None = Field(
+        default=None,
+        description="file that says that another site works in the place of this one: then nothing"
+        " is changed here; `darkroom up` names that of its data, `darkroom ship` writes it",
+    )
     environment: str = Field(
         default="",
         max_length=40,

@@ -208,25 +208,30 @@ def ship(
     What it has sent `darkroom restore --to` and `darkroom standby` take. The settings are those of
     `darkroom backup`; the login of PostgreSQL may replicate. Exit code 2: it cannot go on.
     """
-    with _trouble():
+    whole = data.expanduser().resolve()
+    with _trouble(), fencing.telling_services(whole):
         archive = _archive(place, key_file, may_make_key=True)
         source = _source(data)
-        sent = fencing.begin_sending(archive, data.expanduser().resolve(), place, key_file)
-        own = (scratch or data.expanduser() / "shipping").resolve()
-        pace = Pace(seconds=seconds)
+        sent = fencing.begin_sending(archive, whole, place, key_file)
+        own, pace = (scratch or data.expanduser() / "shipping").resolve(), Pace(seconds=seconds)
         ships = Shipping(source, WalArchive(archive), own, pace, typer.echo, sent)
         _until_told(ships.run())
 
 
-def take_back(place: Where, key_file: KeyFile, data: Data = DEFAULT) -> None:
+def take_back(
+    place: Where, key_file: KeyFile, data: Data = DEFAULT, dry_run: DryRun = False
+) -> None:
     """Say that this site is the one to work with again, after another has taken its place.
 
     What was done at the other site since then is not here, unless this directory is a standby that
     has taken its place in turn. See first that the other site stays down. Exit code 2: not done.
     """
     with _trouble():
-        whole = data.expanduser().resolve()
-        fencing.take_back(_archive(place, key_file), whole, place, key_file)
+        whole, archive = data.expanduser().resolve(), _archive(place, key_file)
+        if dry_run:
+            typer.echo(fencing.would_take_back(archive, whole))
+            return
+        fencing.take_back(archive, whole, place, key_file)
     typer.echo(f"{whole} is the one to work with: darkroom up starts it, darkroom ship sends it")
 
 

@@ -6,21 +6,36 @@ somebody says by a command that it is the one to work with again.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Self
 
 from darkroom_common.clock import utc_now
 from darkroom_common.errors import DarkroomError
 from darkroom_local.recovery.archive import Archive, RecoveryError
+from darkroom_local.stack.layout import Layout
 
 FENCES: Final = "fences"
+_WHEN: Final = "%Y%m%dT%H%M%S.%fZ"
 _RECORD: Final = "shipped-to.json"
 
 
 class Fenced(RecoveryError):
-    """Another site has taken the place of this one."""
+    """Another site has taken the place of this one.
+
+    Args:
+        since: when, as the fence is called.
+    """
+
+    def __init__(self, since: str) -> None:
+        super().__init__(
+            f"another site has taken the place of this one at {since}: follow it with `darkroom"
+            " standby` in an empty directory, or say `darkroom take-back` to work with this one"
+        )
+        self.since = datetime.strptime(since, _WHEN).replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -54,7 +69,7 @@ class Sent:
 
 def raise_fence(archive: Archive) -> None:
     """Say that another site works in the place of whoever has sent to this archive."""
-    name = f"{FENCES}/{utc_now():%Y%m%dT%H%M%S.%fZ}"
+    name = f"{FENCES}/{utc_now().strftime(_WHEN)}"
     archive.store.put_now(name, [b"\n"])
 
 
@@ -67,11 +82,7 @@ def require_unfenced(archive: Archive, sent: Sent) -> None:
     """
     names = sorted(archive.keys_below(f"{FENCES}/"))
     if len(names) > sent.fences:
-        since = names[-1].partition("/")[2]
-        raise Fenced(
-            f"another site has taken the place of this one at {since}: follow it with `darkroom"
-            " standby` in an empty directory, or say `darkroom take-back` to work with this one"
-        )
+        raise Fenced(names[-1].partition("/")[2])
 
 
 def begin_sending(archive: Archive, data: Path, place: str, key_file: Path) -> Sent:
@@ -92,7 +103,38 @@ def take_back(archive: Archive, data: Path, place: str, key_file: Path) -> Sent:
     fences = len(archive.keys_below(f"{FENCES}/"))
     sent = Sent(place, str(key_file.absolute()), fences)
     sent.write(data)
+    Layout(data).fenced.unlink(missing_ok=True)
     return sent
+
+
+def would_take_back(archive: Archive, data: Path) -> str:
+    """Say what `take_back` would come to; nothing is changed."""
+    sent = Sent.read(data)
+    try:
+        require_unfenced(archive, sent or Sent("", "", 0))
+    except Fenced as fault:
+        since = f"since {fault.since:%Y-%m-%d %H:%M:%S} UTC"
+        return (
+            f"another site works in the place of this one {since}: what was done there is not here"
+        )
+    return "no other site works in the place of this one: nothing would be changed"
+
+
+@contextmanager
+def telling_services(data: Path) -> Iterator[None]:
+    """Have the services that run in a directory know of a fence that is seen meanwhile.
+
+    Raises:
+        Fenced: as it was seen.
+    """
+    try:
+        yield
+    except Fenced as fault:
+        file = Layout(data).fenced
+        draft = file.with_name(f"{file.name}.new")
+        draft.write_text(json.dumps({"since": fault.since.isoformat()}))
+        draft.replace(file)
+        raise
 
 
 def may_start(data: Path, tell: Callable[[str], None]) -> None:
@@ -109,6 +151,7 @@ def may_start(data: Path, tell: Callable[[str], None]) -> None:
         return
     try:
         require_unfenced(Archive.open(sent.place, Path(sent.key_file)), sent)
+        Layout(data).fenced.unlink(missing_ok=True)
     except Fenced:
         raise
     except (DarkroomError, OSError) as error:

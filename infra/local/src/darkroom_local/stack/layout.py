@@ -186,6 +186,11 @@ class Layout:
         return self.data / "drill.json"
 
     @property
+    def fenced(self) -> Path:
+        """Says that another site works in the place of this one."""
+        return self.data / "fenced.json"
+
+    @property
     def restored(self) -> Path:
         """Says that this is a restored copy which was never started: only such is masked."""
         return self.data / "restored.json"

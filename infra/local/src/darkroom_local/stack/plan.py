@@ -117,6 +117,7 @@ class Plan:
                 "AUDIT_ANCHOR": str(self.layout.audit_anchor),
                 "DOCTOR_FINDINGS": str(self.layout.findings),
                 "LAST_DRILL": str(self.layout.drill),
+                "FENCE": str(self.layout.fenced),
             }
             values["HTTP_PROCESSES"] = str(http_processes())
             if self.layout.admin_password.exists():  # whoever has read it may remove it

@@ -16,6 +16,7 @@ from darkroom_api.console import words
 from darkroom_api.console.assets import asset
 from darkroom_api.console.menu import MENU, OWN
 from darkroom_api.console.rest import Rest
+from darkroom_api.desk.fence import fence_of
 from darkroom_api.http.errors import ApiError, invalid
 from darkroom_api.http.parts import parts_of
 
@@ -145,6 +146,7 @@ class Page:
         return {
             "page": self,
             "environment": settings.environment,
+            "fence": fence_of(settings),
             "theme": theme if theme in _THEMES else "",
             "here": here,
             "menu": [(one, pages) for one, pages in lines[:-1] if pages],

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from darkroom_api.desk.fence import Fence, fence_of
 from darkroom_api.http.documented import errors
 from darkroom_api.http.lists import LINKED, Catalogue, Listed, ListQuery, list_of
 from darkroom_api.http.parts import parts_of
@@ -61,6 +62,9 @@ class Replication(BaseModel):
     damaged: int = Field(description="findings of verification that are open")
     repaired: int = Field(description="findings that were repaired in the last 30 days")
     shipping: Shipping | None
+    fence: Fence | None = Field(
+        description="another site works in the place of this one, and nothing is changed here"
+    )
 
 
 class Outcome(BaseModel):
@@ -94,7 +98,8 @@ _OUTCOMES: Final = Catalogue(
 
 async def show(request: Request) -> Replication:
     """Show what the second store and other sites lack, and what this site has not done yet."""
-    async with parts_of(request.scope).database.acquire() as db:
+    parts = parts_of(request.scope)
+    async with parts.database.acquire() as db:
         state = await db.fetchrow(STATE)
         peers = await db.fetch(PEERS)
         slot = await db.fetchrow(SHIPPING)
@@ -102,6 +107,7 @@ async def show(request: Request) -> Replication:
     lag = Lag(**{name: given.pop(name) for name in Lag.model_fields})
     return Replication(
         lag=lag,
+        fence=fence_of(parts.settings),
         peers=[Peer.model_validate(dict(row)) for row in peers],
         shipping=None if slot is None else Shipping(is_active=slot["active"], bytes=slot["bytes"]),
         **{name: value or 0 if name != "site" else value for name, value in given.items()},

@@ -28,6 +28,7 @@ from darkroom_api.accounts.permissions import Access, Open, allows
 from darkroom_api.audit.actions import Action
 from darkroom_api.audit.recorded import KNOWN, recording
 from darkroom_api.audit.recording import record
+from darkroom_api.desk.fence import require_unfenced
 from darkroom_api.edge.flags import require_in_use, with_rights
 from darkroom_api.http.body import JsonRequest
 from darkroom_api.http.deadline import whole_body_missing
@@ -200,6 +201,7 @@ class GuardedRoute(APIRoute):
                 raise await self._denied(scope, access, key_refused())
             if not allows(access, principal.permissions):
                 raise await self._denied(scope, access, permission_denied(str(access.value)))
+        require_unfenced(scope, scope["method"], self.path)
         await require_licensed(scope, scope["method"], self.path)
         sending = await recording(scope, self.path, send)
         try:
