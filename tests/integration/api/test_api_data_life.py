@@ -15,6 +15,7 @@ from tests.integration.api.test_api_editing import done
 from tests.integration.api.test_api_exports import finished, sql
 from tests.support.builders import a_data_set
 from tests.support.services import Services
+from tests.support.shown import example_after
 from tests.support.waiting import until
 
 OLD = {"StudyDate": "20100101", "PatientID": "P-17", "PatientName": "Planted^Name"}
@@ -133,6 +134,13 @@ async def require_package(ward: Api, old: Any, kept: Any, bodies: list[bytes]) -
     assert not any(b"Planted^Name" in data and b"PK\x03\x04" in data for data in stored)
 
 
+def require_example(said: dict[str, Any]) -> None:
+    """See that the page shows what a dry run says."""
+    page = json.loads(example_after("data-life.md", '"dry_run": true}'))
+    assert page.keys() == said.keys()
+    assert page["studies"][0].keys() == said["studies"][0].keys()
+
+
 async def test_all_of_a_person_is_one_file_and_goes_as_far_as_it_may(ward: Api) -> None:
     client = ward.client
     old, kept = (
@@ -154,6 +162,7 @@ async def test_all_of_a_person_is_one_file_and_goes_as_far_as_it_may(ward: Api) 
     assert states[uid]["outcome"] == "to_erase"
     stays = states[str(kept.StudyInstanceUID)]
     assert (stays["outcome"], stays["why"]) == ("kept", "RETENTION_YEARS: 7 years")
+    require_example(dry.json())
     assert (await client.get("/api/v1/studies/OLD")).status_code == 200
     assert (await client.get("/api/v1/erasures")).json()["total"] == 0
 

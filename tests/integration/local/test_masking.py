@@ -32,6 +32,7 @@ from tests.integration.local.test_recovery import House
 from tests.integration.metadata.test_indexer import indexing
 from tests.support.builders import a_data_set, new_uid
 from tests.support.database import Prepared
+from tests.support.shown import require_shown
 
 PATIENTS, PICTURES = 10, 10
 RULES = [
@@ -317,6 +318,7 @@ async def test_a_test_installation_is_made_anew_in_one_go(
 
     code, said = await run("--dry-run")
     assert (code, "2 objects would be masked, 1 left out" in said) == (1, True), said
+    require_shown(said, "masking.md", "DARKROOM_MASK_RULES=rules.json darkroom refresh-test")
     assert not house.data.exists()
     code, said = await run()
     assert (code, "2 objects masked, 1 left out" in said) == (1, True), said

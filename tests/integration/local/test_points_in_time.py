@@ -27,6 +27,7 @@ from darkroom_local.stack.stack import DATABASE
 from tests.integration.local.test_recovery import House, unseen
 from tests.integration.metadata.test_indexer import indexing
 from tests.support.database import Prepared
+from tests.support.shown import require_shown
 from tests.support.waiting import until
 
 
@@ -184,7 +185,9 @@ async def test_a_standby_follows_and_takes_the_place(house: Shipped) -> None:
     following.cancel()
     await asyncio.gather(following, return_exceptions=True)
 
-    reached = await Standby(house.archive, house.data, house.secrets).take_place(progress=unseen)
+    taking = Standby(house.archive, house.data, house.secrets)
+    require_shown(taking.would(), "failover.md", "darkroom failover")
+    reached = await taking.take_place(progress=unseen)
     assert reached.compared.agrees
     assert reached.lost_seconds < 60
     assert reached.seconds > 0

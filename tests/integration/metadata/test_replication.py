@@ -14,6 +14,7 @@ from darkroom_common.objects.store import FileSystemStore, StoreUnavailable
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.seal import Seal
 from darkroom_metadata.replication import due
+from darkroom_metadata.replication.command import replication
 from darkroom_metadata.replication.journal import Journal, TwoWriters
 from darkroom_metadata.replication.sending import Sending
 from darkroom_metadata.replication.telling import Telling
@@ -27,6 +28,7 @@ from tests.integration.metadata.test_indexer import KEYS, indexing
 from tests.integration.metadata.test_verification import Archive, flip
 from tests.support.builders import a_data_set
 from tests.support.database import Prepared
+from tests.support.shown import require_shown
 
 
 @dataclass
@@ -83,7 +85,7 @@ async def replicated(superuser_url: str, tmp_path: Path) -> AsyncIterator[Replic
 
 @pytest.mark.req("STO-07")
 async def test_what_was_there_before_and_what_comes_later_is_in_the_second_store(
-    replicated: Replicated,
+    replicated: Replicated, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = await replicated.archive.filled(5)
     await replicated.drain()
@@ -109,6 +111,12 @@ async def test_what_was_there_before_and_what_comes_later_is_in_the_second_store
     assert len(await replicated.told(2)) == 4
     assert await replicated.told(3) == []
     assert not await replicated.sending.slice(), "all of it once"
+    words = ["restart", "--dry-run"]
+    assert await replication(replicated.archive.settings(), words) == 0
+    said = capsys.readouterr().out
+    require_shown(said, "replication.md", "python -m darkroom_metadata replication restart --dry")
+    assert said.strip().splitlines()[-1].startswith("9 objects")
+    assert not await replicated.sending.slice(), "nothing is sent again"
 
 
 @pytest.mark.req("STO-07")

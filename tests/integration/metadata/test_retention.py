@@ -20,6 +20,7 @@ from darkroom_metadata.settings import MetadataSettings
 from tests.integration.metadata.test_indexer import KEYS
 from tests.integration.metadata.test_removal import Archive, archive
 from tests.support.builders import a_data_set
+from tests.support.shown import require_shown
 
 __all__ = ["archive"]
 OLD = "20100101"
@@ -238,4 +239,8 @@ async def test_the_command_says_what_goes_and_why_and_deletes_nothing(
     assert '"rule 1: age_below 18' in capsys.readouterr().out
     with pytest.raises(Off):
         await desk.run(dry=False)
+    text = replace(desk, as_json=False)
+    assert await text.plan(dt.date(2032, 12, 30), 10) == 0
+    said = capsys.readouterr().out
+    require_shown(said, "data-life.md", "darkroom retention plan")
     assert len(await night.there()) == 2

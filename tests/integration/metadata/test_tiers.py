@@ -1,11 +1,13 @@
 """Studies move to the slow store by rule and are recalled; at every moment they are read whole."""
 
 import datetime as dt
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from darkroom_common.clock import SYSTEM_CLOCK
 from darkroom_common.jobs.lease import Claims
@@ -15,12 +17,15 @@ from darkroom_common.objects.store import FileSystemStore, ObjectStore, open_sto
 from darkroom_common.objects.tiered import TieredStore
 from darkroom_common.specs.retention import Retention, RetentionRule
 from darkroom_metadata.removal.intake import RemovalCommands
+from darkroom_metadata.retention.command import Desk
+from darkroom_metadata.settings import MetadataSettings
 from darkroom_metadata.tiering.jobs import Tiering, TierJobs
 from darkroom_metadata.tiering.moving import Mover
 from tests.integration.metadata.test_indexer import KEYS
 from tests.integration.metadata.test_removal import Archive, archive
 from tests.support.builders import a_data_set
 from tests.support.s3 import BUCKET, moto
+from tests.support.shown import require_shown
 
 __all__ = ["archive"]
 RULES = Retention(0, (RetentionRule(modality="CT", years=2),))
@@ -65,6 +70,20 @@ class Shelves:
         await self.work()
         return await self.job(asked.job_id)
 
+    async def would(self, capsys: pytest.CaptureFixture[str]) -> list[str]:
+        """What the command says of the next night."""
+        settings = MetadataSettings.model_construct(
+            phi_keys=SecretStr(json.dumps({"current": 1, "keys": KEYS.keys})),
+            tier_rules=tuple(RULES.rules),
+            store_url="file:///fast s3://slow",
+        )
+        desk = Desk(settings, self.tiering.database, as_json=False)
+        capsys.readouterr()
+        assert await desk.tiers((self.moment + dt.timedelta(days=1)).date(), 10) == 0
+        said = capsys.readouterr().out
+        require_shown(said, "data-life.md", "darkroom retention tiers")
+        return said.strip().splitlines()
+
     async def contents(self) -> dict[str, bytes]:
         rows = await self.archive.rows("SELECT object_key FROM index.instance")
         return {row[0]: await self.store.read(row[0]) for row in rows}
@@ -103,15 +122,22 @@ async def received(shelves: Shelves, **more: str) -> str:
     return str(one.StudyInstanceUID)
 
 
-async def test_a_night_moves_what_a_rule_names_and_all_of_it_is_read(shelves: Shelves) -> None:
+async def test_a_night_moves_what_a_rule_names_and_all_of_it_is_read(
+    shelves: Shelves, capsys: pytest.CaptureFixture[str]
+) -> None:
     old = await received(shelves, StudyDate="20100101")
     new = await received(shelves, StudyDate=f"{SYSTEM_CLOCK.now():%Y%m%d}")
     other = a_data_set(Modality="MR", StudyDate="20100101")
     await shelves.archive.house.received(other)
     before = await shelves.contents()
+    would = await shelves.would(capsys)
+    assert old in would[0]
+    assert would[1].endswith("GB: rule 1: modality CT: 2 years")
+    assert would[2].endswith("would move 1 studies to the slow store")
     moved = await shelves.night()
     assert (moved["state"], moved["studies"], moved["objects"], moved["bad"]) == ("DONE", 1, 1, 0)
     assert moved["bytes"] == sum(shelves.copied) > 0
+    assert len(await shelves.would(capsys)) == 1
     assert len(list(shelves.slow.rglob("*.dcm"))) == 1
     assert shelves.archive.objects() == 2
     assert await shelves.contents() == before

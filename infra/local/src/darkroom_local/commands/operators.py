@@ -45,9 +45,9 @@ def conflicts(context: typer.Context, data: Data = DEFAULT) -> None:
 
 
 def retention(context: typer.Context, data: Data = DEFAULT) -> None:
-    """What may go by the rules, when and why: plan, and run (--dry-run). Darkroom must run.
+    """What may go by the rules, when and why: plan, tiers, run (--dry-run). Darkroom must run.
 
-    `darkroom retention --help` says how. `plan` deletes nothing.
+    `darkroom retention --help` says how. `plan` deletes nothing, `tiers` moves nothing.
     """
     _become(running(data).retention(context.args or ["--help"]))
 

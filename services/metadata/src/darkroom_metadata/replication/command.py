@@ -34,7 +34,9 @@ _FROM_THERE: Final = (  # instance_object: what came from another site, which ma
     "  (SELECT FROM index.replication_due d WHERE d.subject = t.object_key) ORDER BY i.id"
 )
 _ALL: Final = (
-    "SELECT count(*) AS objects, coalesce(sum(size), 0)::bigint AS bytes FROM index.instance"
+    "SELECT count(*) AS objects, coalesce(sum(size), 0)::bigint AS bytes FROM ("
+    " SELECT size FROM index.instance UNION ALL SELECT size FROM index.conflict"
+    " WHERE kind IN ('instance', 'correction') AND removed_at IS NULL) AS every"
 )
 _RESTART: Final = ("DELETE FROM index.replicated", _BEGIN, _FROM_THERE)
 

@@ -1,6 +1,7 @@
 """`python -m darkroom_metadata retention`: what goes when and why, and a run now.
 
-Exit code 0: done; 2: it could not be done. `plan` and `run --dry-run` delete nothing.
+Exit code 0: done; 2: it could not be done. `plan` and `run --dry-run` delete nothing, `tiers` moves
+nothing.
 """
 
 import argparse
@@ -21,9 +22,11 @@ from darkroom_common.postgres.migrate import require_compatible
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.phi import PhiKeys
 from darkroom_common.postgres.pool import Database, open_database, the_row
+from darkroom_common.specs.retention import OTHERWISE, Retention
 from darkroom_metadata.retention.judging import Judging
 from darkroom_metadata.retention.runs import Action, NewRun, add, retention_jobs
 from darkroom_metadata.settings import MetadataSettings
+from darkroom_metadata.tiering.due import looked_at
 
 _BY_RULE: Final = BY_RULE.format(HELD_STUDIES)
 _PLAN: Final = PLAN.format(HELD_STUDIES) + " ORDER BY r.keep_until, r.study_id LIMIT $3"
@@ -52,6 +55,8 @@ async def retention(settings: MetadataSettings, arguments: Sequence[str]) -> int
         desk = Desk(settings, database, as_json=given.json)
         if given.word == "plan":
             return await desk.plan(given.on or SYSTEM_CLOCK.now().date(), given.limit)
+        if given.word == "tiers":
+            return await desk.tiers(given.on or SYSTEM_CLOCK.now().date(), given.limit)
         return await desk.run(dry=given.dry_run)
 
 
@@ -59,13 +64,17 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="darkroom retention")
     words = parser.add_subparsers(dest="word", required=True)
     plan = words.add_parser("plan", help="what goes until a day, when and why; deletes nothing")
-    plan.add_argument("--on", type=dt.date.fromisoformat, metavar="DATE", help="default: today")
-    plan.add_argument(
-        "--limit", type=int, default=20, metavar="N", help="studies that are named; default: 20"
+    tiers = words.add_parser(
+        "tiers", help="what a night moves to the slow store, and why; moves nothing"
     )
+    for one in (plan, tiers):
+        one.add_argument("--on", type=dt.date.fromisoformat, metavar="DATE", help="default: today")
+        one.add_argument(
+            "--limit", type=int, default=20, metavar="N", help="studies that are named; default: 20"
+        )
     run = words.add_parser("run", help="what else each night does, now")
     run.add_argument("--dry-run", action="store_true", help="judge and count, delete nothing")
-    for one in (plan, run):
+    for one in (plan, tiers, run):
         one.add_argument("--json", action="store_true", help="one JSON object a line")
     return parser
 
@@ -117,6 +126,35 @@ class Desk:
         self._tell("summary", text, day=day, studies=total, held=held)
         return 0
 
+    async def tiers(self, day: dt.date, limit: int) -> int:
+        """Tell what the night of a day would move to the slow store, and by which rule."""
+        rules = Retention(0, self.settings.tier_rules)
+        keys = PhiKeys.parse(self.settings.phi_keys.get_secret_value())
+        night = dt.datetime.combine(day, dt.time(self.settings.retention_hour), dt.UTC)
+        by_rule: dict[int, tuple[int, int]] = {}
+        named = 0
+        async for studies in looked_at(self.database, keys, rules, night):
+            for one in studies:
+                if one.rule is None:
+                    continue
+                count, size = by_rule.get(one.rule, (0, 0))
+                by_rule[one.rule] = count + 1, size + one.row["byte_count"]
+                if named < limit:
+                    named += 1
+                    why, uid = _why_moved(rules, one.rule), one.row["uid"]
+                    self._tell("study", f"{uid}  {why}", study_instance_uid=uid, why=why)
+        for rule, (count, size) in sorted(by_rule.items()):
+            why = _why_moved(rules, rule)
+            text = f"{count} studies, {size / 1e9:.3f} GB: {why}"
+            self._tell("rule", text, rule=rule, studies=count, bytes=size, why=why)
+        total = sum(count for count, _ in by_rule.values())
+        two = " " in self.settings.store_url.strip()
+        text = f"the night of {day} would move {total} studies to the slow store"
+        if not two:
+            text = f"STORE_URL names one store: nothing is moved; {text}"
+        self._tell("summary", text, day=day, studies=total, stores=2 if two else 1)
+        return 0
+
     async def run(self, *, dry: bool) -> int:
         """Have metadata do a run, and wait for it.
 
@@ -140,3 +178,7 @@ class Desk:
         words = " ".join(f"{name}={value}" for name, value in told.items() if value != "")
         self._tell("run", words, job=job, **told)
         return 0 if row["state"] == "DONE" else 2
+
+
+def _why_moved(rules: Retention, rule: int) -> str:
+    return "recalled, and its days are over" if rule == OTHERWISE else rules.in_words(rule)

@@ -16,7 +16,6 @@ import asyncpg
 
 from darkroom_common.clock import SYSTEM_CLOCK, Clock
 from darkroom_common.errors import DependencyUnavailable
-from darkroom_common.index.retention.judged import columns, dated
 from darkroom_common.jobs.attempt import Attempt, Ending
 from darkroom_common.jobs.kind import JobKind
 from darkroom_common.jobs.lease import Claims
@@ -27,23 +26,19 @@ from darkroom_common.objects.store import ObjectMissing
 from darkroom_common.postgres.outbox import Outbox
 from darkroom_common.postgres.phi import PhiKeys
 from darkroom_common.postgres.pool import Connection, Database
-from darkroom_common.specs.retention import OTHERWISE, Retention
+from darkroom_common.specs.retention import Retention
 from darkroom_common.telemetry import traces
 from darkroom_common.telemetry.logs import get_logger
 from darkroom_metadata.asked import phases
+from darkroom_metadata.tiering.due import looked_at
 from darkroom_metadata.tiering.moving import Mover, NotAsReceived, objects_of
 
 log = get_logger(__name__)
 PHASES: Final = phases("MOVING")
 LOOK_SECONDS: Final = 60.0
-_AT_ONCE: Final = 200
 _ADD: Final = (  # tier_job_pkey
     "INSERT INTO index.tier_job (id, action, study_instance_uid, requested_by, traceparent)"
     " VALUES ($1, $2, $3, $4, $5) ON CONFLICT (id) DO NOTHING RETURNING *"
-)
-_NEXT: Final = (  # study_pkey, study_beside_pkey, tier_pkey
-    "SELECT s.id, s.version, s.status, t.version AS moved, t.keep_until, {} FROM index.study s"
-    " LEFT JOIN index.tier t ON t.study_id = s.id WHERE s.id > $2 ORDER BY s.id LIMIT $3"
 )
 _OF_UID: Final = (  # study_study_instance_uid_key, study_beside_uid
     "SELECT id, version, byte_count FROM index.study WHERE study_instance_uid = $1"
@@ -62,7 +57,6 @@ _TOTAL: Final = "UPDATE index.tier_job SET total_bytes = $2 WHERE id = $1"
 _RANK: Final = (  # somebody waits for a recall
     "CASE action WHEN 'recall' THEN 0 ELSE 1e12 END + extract(epoch FROM created_at)"
 )
-_SETTLED: Final = frozenset({"complete", "verified", "archived"})
 
 
 class _Lost(Exception):
@@ -159,32 +153,16 @@ class Tiering:
         return Ending("DONE")
 
     async def _night(self, job: Attempt, mover: Mover) -> Ending:
-        place: int = job.row["place"]
-        sql = _NEXT.format(columns(self.rules))
-        while True:
-            async with self.database.acquire() as db:
-                rows = await db.fetch(sql, self.keys.by_id(), place, _AT_ONCE)
-            if not rows:
-                return Ending("DONE")
-            for row in rows:
-                if self._is_due(row) and not await self._move(job, mover, row):
+        given = (self.database, self.keys, self.rules, self.clock.now())
+        async for studies in looked_at(*given, after=job.row["place"]):
+            for one in studies:
+                if one.rule is not None and not await self._move(job, mover, one.row):
                     return self.claims.table.kind.given_back()
-                place = row["id"]
-            await self._count(job, place=place)
+            await self._count(job, place=studies[-1].row["id"])
             job.progressed = True
             if job.stopped:
                 return self.claims.table.kind.given_back()
-
-    def _is_due(self, row: asyncpg.Record) -> bool:
-        now = self.clock.now()
-        if row["status"] not in _SETTLED:
-            return False
-        if row["keep_until"] is not None:
-            return bool(row["keep_until"] <= now)
-        if row["moved"] == row["version"]:
-            return False
-        kept = self.rules.kept([dated(row)])
-        return kept.rule != OTHERWISE and kept.until <= now.date()
+        return Ending("DONE")
 
     async def _move(self, job: Attempt, mover: Mover, row: asyncpg.Record) -> bool:
         move = partial(mover.move, began=self.clock.now())
