@@ -207,6 +207,7 @@ def _with_routes() -> Application:
     for module in _MODULES:
         module.add(app)
     _add_shorter_paths(app)
+    study_detail.keep_apart(app)
     require_listed(app)
     app.state.directory = app.router.middleware_stack = Directory(app)
     return app

@@ -1,11 +1,13 @@
 """One study with all that hangs on it."""
 
+import re
 from dataclasses import asdict
 from typing import Annotated, Any, Final
 
 from fastapi import FastAPI, Path
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from darkroom_api.audit.actions import Action
 from darkroom_api.audit.recording import entry
@@ -13,6 +15,7 @@ from darkroom_api.http.documented import errors
 from darkroom_api.http.errors import study_not_found
 from darkroom_api.http.etags import ETAG, IfNoneMatch, answer, unless_known
 from darkroom_api.http.parts import Parts, parts_of
+from darkroom_api.studies.exam_id import TAKEN_ENDS
 from darkroom_api.studies.examinations import Examination, Examinations
 from darkroom_api.studies.identity import study_meant
 from darkroom_api.studies.shown import StudyDetail, series, study
@@ -33,6 +36,19 @@ ExamId = Annotated[
     str,
     Path(min_length=1, max_length=64, description="the accession number or the StudyInstanceUID"),
 ]
+
+
+def keep_apart(app: FastAPI) -> None:
+    """Have no study take the path of something of a study, as its accession number may hold a `/`.
+
+    So a method that is not of that path is 405 there, and no examination of such a name is looked
+    for.
+    """
+    ends = "|".join(map(re.escape, TAKEN_ENDS))
+    for route in app.routes:
+        if isinstance(route, Route) and route.path == PATH:
+            pattern = route.path_regex.pattern.replace("(?P<", f"(?!.+(?:{ends})$)(?P<", 1)
+            route.path_regex = re.compile(pattern)
 
 
 async def show_study(
