@@ -9,7 +9,6 @@ import asyncio
 import os
 import shutil
 import signal
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
@@ -21,7 +20,7 @@ import pytest
 from tests.chaos.report import Report, Row
 from tests.e2e.test_upgrade import all_found, roll
 from tests.e2e.user import DarkroomUp
-from tests.support.releases import OtherRelease, back, earlier, of_commit, steps_back
+from tests.support.releases import OtherRelease, back, earlier, of_commit, steps_back, this_one
 from tests.support.steady_load import SETTINGS, Load
 from tests.support.waiting import lasting
 from tests.support.wire import descendants
@@ -112,7 +111,7 @@ async def test_from_two_steps_of_the_schema_ago_and_back_while_the_broker_dies(
     commit = steps_back(2)
     if commit is None:
         pytest.skip("needs the history of the repository")
-    old = of_commit(commit, directory / "older")
+    old, new = of_commit(commit, directory / "older"), this_one(directory / "new")
     command = (str(old.python), "-m", "darkroom_local")
     stack = DarkroomUp(directory / "data", settings=SETTINGS, command=command)
     load = Load(stack, per_second=RATE)
@@ -129,9 +128,9 @@ async def test_from_two_steps_of_the_schema_ago_and_back_while_the_broker_dies(
     await stack.start()
     try:
         async with load.running():
-            for words in (["--python", sys.executable], ["--back"]):
+            for release in (new, old):
                 killing = asyncio.create_task(kill_the_broker())
-                went = await roll(stack, *words, *ALL)
+                went = await roll(stack, "--python", str(release.python), *ALL)
                 await killing
                 assert set(replaced(went)) == {*ALL}
                 took.append(went[-1]["seconds"])

@@ -43,6 +43,12 @@ def of_commit(commit: str, directory: Path) -> OtherRelease:
     return OtherRelease(_interpreter(directory, source), f"commit {commit[:12]}")
 
 
+def this_one(directory: Path) -> OtherRelease:
+    """This code, for whoever was started by another release and has its paths."""
+    directory.mkdir(parents=True)
+    return OtherRelease(_interpreter(directory, ROOT), "this code")
+
+
 def without_newest_migrations(directory: Path) -> OtherRelease:
     """Set down this code as if the newest migration of each schema were still to come."""
     source = directory / "source"
