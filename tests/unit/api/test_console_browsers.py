@@ -48,6 +48,6 @@ def test_what_is_newer_has_another_way() -> None:
 @pytest.mark.parametrize("provider", [False, True])
 def test_another_organisation_is_offered_where_there_is_one(provider: bool) -> None:
     page = TEMPLATES.get_template("sign_in.html").render(
-        page=SimpleNamespace(told=None), theme="", environment="", provider=provider
+        page=SimpleNamespace(told=None), theme="", environment="", fence="", provider=provider
     )
     assert ("/api/v1/auth/oidc/login" in page) is provider
