@@ -2,8 +2,8 @@
 
 Counts do not depend on how busy the machine is, and so they are what is held closely. Processor
 time does, also when it is measured against a loop of ours in the same round and the best of some
-rounds counts: two machines of one kind gave 0.85 and 1.3 for the same code. It is told, and fails
-only when it is twice what was landed.
+rounds counts: machines of one kind gave 0.85, 1.3 and 1.7 for the same code. It is told, and fails
+only when it is four times what was landed.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ ROUNDS: Final = 6
 OBJECTS: Final = 200
 ALLOWED: Final = 1.2
 """Times what was landed, of what is counted."""
-ALLOWED_TIME: Final = 2.0
+ALLOWED_TIME: Final = 4.0
 """Times what was landed, of processor time."""
 STATEMENTS: Final = (
     "SELECT sum(s.calls)::float8 AS statements, sum(s.wal_records)::float8 AS wal_records,"
