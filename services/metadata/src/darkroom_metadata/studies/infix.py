@@ -5,7 +5,7 @@ looks at what is marked.
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import asyncpg
@@ -40,6 +40,8 @@ class InfixRuns:
     database: Database
     keys: PhiKeys
     blind: BlindIndex
+    _unreadable: set[int] = field(default_factory=set)
+    """Rows that were told of: they are come by again and again."""
 
     async def run(self) -> None:
         """Fill in for ever, at most half of the time; cancel to stop."""
@@ -78,7 +80,9 @@ class InfixRuns:
                 return {row[0]: row[1] for row in await db.fetch(_TEXTS, due, self.keys.by_id())}
         except asyncpg.ExternalRoutineInvocationError:
             if len(due) == 1:  # every search looks at it, and whoever reads it is told
-                log.warning("infix.unreadable", study_row=due[0])
+                if due[0] not in self._unreadable:
+                    log.warning("infix.unreadable", study_row=due[0])
+                self._unreadable.update(due)
                 return {}
         return {
             number: text for one in due for number, text in (await self._texts(db, [one])).items()
