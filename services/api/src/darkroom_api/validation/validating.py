@@ -16,9 +16,9 @@ MODULE: Final = worker.__name__
 MEMORY: Final = 448 << 20
 """Bytes of address space of a worker."""
 LIMIT: Final = 10.0
-"""Seconds for one object; and with the start of a worker:
-"""
+"""Seconds for one object."""
 PATIENCE: Final = LIMIT + STARTING
+"""Seconds until it is looked at, with the start of a worker."""
 PROCESSES: Final = 1
 LONGEST: Final = 4 << 20
 """Bytes of an answer."""
